@@ -1,0 +1,1 @@
+"""The agents, the market feed and their kernels."""

@@ -1,0 +1,1 @@
+"""What every process of the Quantum Trading System shares: settings, names, roster, probes, telemetry."""

@@ -1,0 +1,83 @@
+"""Every label, object name, port, path and environment variable that two places must agree on."""
+
+from __future__ import annotations
+
+GROUP = "quantumtrading.io"
+VERSION = "v1alpha1"
+KIND = "QuantumTradingSystem"
+PLURAL = "quantumtradingsystems"
+SHORT = "qts"
+API_VERSION = f"{GROUP}/{VERSION}"
+CRD_NAME = f"{PLURAL}.{GROUP}"
+
+FIELD_MANAGER = "qts-operator"
+STATUS_MANAGER = "qts-operator-status"
+
+LABEL_NAME = "app.kubernetes.io/name"
+LABEL_INSTANCE = "app.kubernetes.io/instance"
+LABEL_COMPONENT = "app.kubernetes.io/component"
+LABEL_PART_OF = "app.kubernetes.io/part-of"
+LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
+LABEL_VERSION = "app.kubernetes.io/version"
+LABEL_SYSTEM = f"{GROUP}/system"
+LABEL_AGENT = f"{GROUP}/agent"
+APP_NAME = "quantum-trading-system"
+MANAGED_BY = "qts-operator"
+
+ANNOTATION_TEMPLATE_REVISION = f"{GROUP}/template-revision"
+ANNOTATION_TEMPLATE_HASH = f"{GROUP}/template-hash"
+ANNOTATION_CONFIG_HASH = f"{GROUP}/config-hash"
+ANNOTATION_REPLICAS_BEFORE_SUSPEND = f"{GROUP}/replicas-before-suspend"
+
+PORT_HTTP = 8080
+PORT_METRICS = 9464
+PORT_REDIS = 6379
+
+PATH_STARTUP = "/startupz"
+PATH_LIVE = "/livez"
+PATH_READY = "/readyz"
+PATH_STATUS = "/statusz"
+PATH_METRICS = "/metrics"
+
+DIR_CONFIG = "/etc/qts"
+CONFIG_FILE = "system.json"
+DIR_STATE = "/var/lib/qts"
+DIR_CACHE = "/var/cache/qts"
+
+ENV_CONFIG = "QTS_CONFIG"
+ENV_SECRETS = "QTS_SECRETS"  # noqa: S105 - the name of a variable
+ENV_STATE = "QTS_STATE"
+ENV_SYSTEM = "QTS_SYSTEM"
+ENV_HTTP_PORT = "QTS_HTTP_PORT"
+ENV_METRICS_PORT = "QTS_METRICS_PORT"
+ENV_PEERS = "QTS_PEERS"
+ENV_BIND = "QTS_BIND"
+#: names that begin like configuration overrides but are paths, addresses or ports of one process
+ENV_RESERVED = frozenset(
+    {
+        ENV_CONFIG,
+        ENV_SECRETS,
+        ENV_STATE,
+        ENV_SYSTEM,
+        ENV_HTTP_PORT,
+        ENV_METRICS_PORT,
+        ENV_PEERS,
+        ENV_BIND,
+    }
+)
+
+AGENTS_SERVICE_ACCOUNT = "agents"
+CURVE_SECRET = "curve"  # noqa: S105 - the name of an object
+REDIS_SECRET = "redis-auth"  # noqa: S105 - the name of an object
+REDIS_PART = "redis"
+CONFIG_PART = "config"
+
+
+def part(system: str, name: str) -> str:
+    """Return the name of the object `name` of `system`."""
+    return f"{system}-{name}"
+
+
+def redis_prefix(system: str) -> str:
+    """Return the prefix of every key and channel; the braces keep a system in one Cluster slot."""
+    return f"qts:{{{system}}}:"

@@ -1,0 +1,91 @@
+"""ROSTER: the workloads of a system, one line each. A new agent type starts here.
+
+`name` is the process, pod, object and metric name; `wire` the name in the configuration
+file, on the wire, in key files and Redis users (`amos` and `quantum_amos` are the same agent).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Workload(msgspec.Struct, frozen=True, kw_only=True):
+    """One kind of process: who it is, where it listens, what it may ask for."""
+
+    name: str
+    wire: str
+    title: str
+    role: str  # decider | voter | feed
+    entry: str  # "module:attribute" of the agent factory
+    port: int | None = None  # ZeroMQ ROUTER port; None: the workload only dials
+    gpu: bool = False  # may ask for a device
+    seat: str | None = None  # seat on the board
+    max_replicas: int = 5
+    cpu: str = "250m"
+    memory: str = "384Mi"
+    enabled: bool = True
+
+    @property
+    def agent(self) -> bool:
+        """Tell an agent (counted in 4/4) from the feed."""
+        return self.role != "feed"
+
+
+ROSTER: tuple[Workload, ...] = (
+    Workload(
+        name="pads",
+        wire="pads",
+        title="Panarchy Adaptive Decision System",
+        role="decider",
+        entry="qts_agents.pads.agent:Pads",
+        port=9090,
+        max_replicas=1,
+    ),
+    Workload(
+        name="qbmia",
+        wire="qbmia",
+        title="Quantum-Biological Market Intuition Agent",
+        role="voter",
+        entry="qts_agents.qbmia.agent:Qbmia",
+        port=9091,
+        gpu=True,
+        seat="qar",
+    ),
+    Workload(
+        name="quasar",
+        wire="quasar",
+        title="Quantum Unified Star Agentic Reasoning",
+        role="voter",
+        entry="qts_agents.quasar.agent:Quasar",
+        port=9092,
+        gpu=True,
+        seat="qstar",
+    ),
+    Workload(
+        name="amos",
+        wire="quantum_amos",
+        title="Quantum AMOS",
+        role="voter",
+        entry="qts_agents.amos.agent:Amos",
+        port=9093,
+        gpu=True,
+        seat="antifragility",
+    ),
+    Workload(
+        name="market",
+        wire="market",
+        title="market feed",
+        role="feed",
+        entry="qts_agents.market.feed:Feed",
+        max_replicas=1,
+        cpu="50m",
+        memory="256Mi",
+    ),
+)
+
+AGENTS: tuple[Workload, ...] = tuple(w for w in ROSTER if w.agent)
+VOTERS: tuple[Workload, ...] = tuple(w for w in ROSTER if w.role == "voter")
+BY_NAME: dict[str, Workload] = {w.name: w for w in ROSTER}
+BY_WIRE: dict[str, Workload] = {w.wire: w for w in ROSTER}
+DERIVED_SEATS: tuple[str, ...] = ("consensus", "adaptability", "market_maker")
+SEATS: tuple[str, ...] = (*(w.seat for w in VOTERS if w.seat), *DERIVED_SEATS)

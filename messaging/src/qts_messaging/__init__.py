@@ -1,0 +1,1 @@
+"""Typed messages over ZeroMQ and Redis, every one accounted for."""
