@@ -45,7 +45,7 @@ DIR_STATE = "/var/lib/qts"
 DIR_CACHE = "/var/cache/qts"
 
 ENV_CONFIG = "QTS_CONFIG"
-ENV_SECRETS = "QTS_SECRETS"  # noqa: S105 - the name of a variable
+ENV_SECRETS = "QTS_SECRETS"
 ENV_STATE = "QTS_STATE"
 ENV_SYSTEM = "QTS_SYSTEM"
 ENV_HTTP_PORT = "QTS_HTTP_PORT"

@@ -6,7 +6,7 @@ and ports come from ROSTER, so a new agent type brings its own.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import msgspec
 
@@ -20,7 +20,7 @@ RESERVED_PORTS = frozenset({8080, 9464})
 DEFAULT_BOARD = {"qar": 0.30, "qstar": 0.25, "antifragility": 0.20, "consensus": 0.15, "adaptability": 0.10}
 
 
-class Replay(Section):
+class Replay(Section, frozen=True, kw_only=True):
     """Replay of a packaged data set by name, or of a CSV or Parquet file by path; exactly one."""
 
     dataset: Annotated[str, msgspec.Meta(max_length=64)] | None = None
@@ -37,7 +37,7 @@ class Replay(Section):
             raise ValueError(f"give exactly one of dataset and path, found {found}")
 
 
-class Market(Section):
+class Market(Section, frozen=True, kw_only=True):
     """Which feed runs, and what it costs to trade there."""
 
     source: Literal["simulated", "replay", "live", "external"] = "simulated"
@@ -59,13 +59,13 @@ class Market(Section):
             raise ValueError("symbols: at least one, each once")
 
 
-class Messaging(Section):
+class Messaging(Section, frozen=True, kw_only=True):
     """Wire security."""
 
     encryption: Literal["curve", "none"] = "curve"
 
 
-class Observability(Section):
+class Observability(Section, frozen=True, kw_only=True):
     """Where traces go, how many, and how much is logged."""
 
     otlp_endpoint: Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s]+$", max_length=512)] | None = None
@@ -73,7 +73,7 @@ class Observability(Section):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-class System(Section):
+class System(Section, frozen=True, kw_only=True):
     """All settings of a system. Build it by `qts_core.config.load`, or `SYSTEM(...)` in tests."""
 
     redis_url: Annotated[str, msgspec.Meta(pattern=r"^(redis|rediss|redis\+sentinel)://", max_length=512)] = (
@@ -155,6 +155,7 @@ def _check_ports(ports: dict[str, int]) -> None:
 
 
 def _build() -> type[System]:
+    """Add `enable_<agent>` and `zmq_ports` from the roster to `System`."""
     ports = msgspec.defstruct(
         "ZmqPorts",
         [(w.wire, Port, w.port) for w in AGENTS],
@@ -166,7 +167,7 @@ def _build() -> type[System]:
     )
     fields: list[Any] = [(f"enable_{w.wire}", bool, w.enabled) for w in AGENTS]
     fields.append(("zmq_ports", ports, ports()))
-    return msgspec.defstruct(
+    built: Any = msgspec.defstruct(
         "System",
         fields,
         bases=(System,),
@@ -175,6 +176,7 @@ def _build() -> type[System]:
         forbid_unknown_fields=True,
         module=__name__,
     )
+    return cast("type[System]", built)
 
 
 #: the struct with the roster's fields added: `enable_<agent>`, `zmq_ports`

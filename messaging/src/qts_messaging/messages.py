@@ -32,7 +32,7 @@ class Body(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """Parent of every record on the wire."""
 
 
-class Column(Body):
+class Column(Body, frozen=True, gc=False, array_like=True):
     """A numeric array: dtype (numpy name), shape, raw little-endian bytes in C order."""
 
     dtype: str
@@ -40,7 +40,7 @@ class Column(Body):
     data: bytes
 
 
-class Window(Body):
+class Window(Body, frozen=True, gc=False, array_like=True):
     """A MarketWindow, whole: symbols and the columns of agents.md §1.1, for first contact."""
 
     symbols: tuple[str, ...]
@@ -62,7 +62,7 @@ class Window(Body):
     market_ret: Column
 
 
-class Position(Body):
+class Position(Body, frozen=True, gc=False, array_like=True):
     """The paper account by symbol ([S] columns) and its scalars; fractions of equity where not in price."""
 
     qty: Column
@@ -75,7 +75,7 @@ class Position(Body):
     peak_equity: float
 
 
-class Opinion(Body):
+class Opinion(Body, frozen=True, gc=False, array_like=True):
     """One agent's answer for all symbols; a NaN row of `p` abstains, `abstain` says why."""
 
     round_id: str
@@ -97,7 +97,7 @@ class Opinion(Body):
     contrib_names: tuple[str, ...] = ()
 
 
-class Decision(Body):
+class Decision(Body, frozen=True, gc=False, array_like=True):
     """What the board decided for all symbols, with every member's share in it."""
 
     decision_id: str
@@ -126,14 +126,14 @@ class Decision(Body):
     quorum: Column  # [S] u8
 
 
-class Failure(Body):
+class Failure(Body, frozen=True, gc=False, array_like=True):
     """An error instead of an answer: its class and text, never code."""
 
     error: str
     text: str
 
 
-class DecisionRequest(Body, tag="decision_request"):
+class DecisionRequest(Body, frozen=True, gc=False, array_like=True, tag="decision_request"):
     """PADS asks an agent about the window `window_seq`."""
 
     ROUTE: ClassVar[Route] = Route(
@@ -155,7 +155,7 @@ class DecisionRequest(Body, tag="decision_request"):
     window: Window | None = None
 
 
-class DecisionResponse(Body, tag="decision_response"):
+class DecisionResponse(Body, frozen=True, gc=False, array_like=True, tag="decision_response"):
     """An agent's opinion, addressed; or the board's final decision, to all."""
 
     ROUTE: ClassVar[Route] = Route("direct", "durable", "votes", "decisions", HIGH, "decision_timeout", "refuse")
@@ -167,7 +167,7 @@ class DecisionResponse(Body, tag="decision_response"):
     trace_keep: bool = False
 
 
-class PhaseTransition(Body, tag="phase_transition"):
+class PhaseTransition(Body, frozen=True, gc=False, array_like=True, tag="phase_transition"):
     """A proposal, PADS' announcement, or its rejection with the failing rule's number."""
 
     ROUTE: ClassVar[Route] = Route("durable", "durable", "transitions", "transitions", HIGH, "60", "refuse")
@@ -183,7 +183,7 @@ class PhaseTransition(Body, tag="phase_transition"):
     reason: str = ""
 
 
-class RiskAlert(Body, tag="risk_alert"):
+class RiskAlert(Body, frozen=True, gc=False, array_like=True, tag="risk_alert"):
     """A danger with severity 0…1; hop 0 is the report, hop 1 PADS' broadcast of an accepted one."""
 
     ROUTE: ClassVar[Route] = Route("direct", "durable", "alerts", "risks", HIGH, "expires", "never")
@@ -199,7 +199,7 @@ class RiskAlert(Body, tag="risk_alert"):
     evidence: dict[str, float] = {}
 
 
-class PerformanceFeedback(Body, tag="performance_feedback"):
+class PerformanceFeedback(Body, frozen=True, gc=False, array_like=True, tag="performance_feedback"):
     """What became of a decision, h bars later."""
 
     ROUTE: ClassVar[Route] = Route("durable", "durable", "feedback", "feedback", NORMAL, "none", "oldest")
@@ -217,7 +217,7 @@ class PerformanceFeedback(Body, tag="performance_feedback"):
     marginal: Column  # [S,n]
 
 
-class MarketUpdate(Body, tag="market_update"):
+class MarketUpdate(Body, frozen=True, gc=False, array_like=True, tag="market_update"):
     """K closed bars of all symbols as [S,K] columns; K = 1 live."""
 
     ROUTE: ClassVar[Route] = Route(None, "broadcast", "market", "market", LOW, "market", "newest_wins")
@@ -245,7 +245,7 @@ class MarketUpdate(Body, tag="market_update"):
     ended: bool = False  # the last update of a replay that does not repeat
 
 
-class AgentStatus(Body, tag="agent_status"):
+class AgentStatus(Body, frozen=True, gc=False, array_like=True, tag="agent_status"):
     """Heartbeat of every process."""
 
     ROUTE: ClassVar[Route] = Route(None, "broadcast", "status", "status", NORMAL, "15", "newest_wins")
@@ -263,7 +263,7 @@ class AgentStatus(Body, tag="agent_status"):
     restarts: int = 0
 
 
-class SystemCommand(Body, tag="system_command"):
+class SystemCommand(Body, frozen=True, gc=False, array_like=True, tag="system_command"):
     """status_request, drain, resume, reset or reload."""
 
     ROUTE: ClassVar[Route] = Route("durable", "durable", "commands", "commands", HIGH, "60", "refuse")

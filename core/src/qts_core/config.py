@@ -1,0 +1,225 @@
+"""JSON file, environment and flags → `System`, with the origin of every value.
+
+Precedence, lowest first: built-in default < file < QTS_<KEY> (nested by __) < --set key=value.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import msgspec
+
+from qts_core import names
+from qts_core.errors import ConfigError
+from qts_core.spec import SYSTEM, System
+
+_DURATION = re.compile(r"^\s*([0-9]*\.?[0-9]+)\s*(ms|s|m|h)\s*$")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_TIMES = frozenset(
+    {
+        "decision_timeout",
+        "decision_interval",
+        "message_ttl",
+        "health_check_interval",
+        "market_update_interval",
+    }
+)
+Tree = dict[str, Any]
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """Settings, where each value came from, and the digest of the effective JSON."""
+
+    system: System
+    origin: dict[str, str]
+    digest: str
+
+
+def load(path: Path | None = None, env: Mapping[str, str] | None = None, sets: Sequence[str] = ()) -> Loaded:
+    """Read, merge and check the settings; ConfigError names path, finding, what is allowed and the remedy."""
+    env = os.environ if env is None else env
+    if path is None and env.get(names.ENV_CONFIG):
+        path = Path(env[names.ENV_CONFIG])
+    tree: Tree = {}
+    origin: dict[str, str] = {}
+    if path is not None:
+        _merge(tree, read_json(path), origin, str(path))
+    for key, value in sorted(env.items()):
+        if key.startswith("QTS_") and key not in names.ENV_RESERVED:
+            keys = key[4:].lower().split("__")
+            _merge(tree, _nest(keys, _scalar(value)), origin, f"environment {key}")
+    for text in sets:
+        key, sign, value = text.partition("=")
+        if not sign or not key.strip():
+            raise ConfigError(f'--set {text}: expected key=value, for example --set decision_interval="5s"')
+        _merge(tree, _nest(key.strip().split("."), _scalar(value)), origin, f"--set {key.strip()}")
+    system = convert(tree, source=str(path) if path else "settings")
+    return Loaded(system, _origins(system, origin), digest(system))
+
+
+def read_json(path: Path) -> Tree:
+    """Read a JSON object; ConfigError with line and column when it is none."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; give an existing one with --config") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from None
+    try:
+        tree = json.loads(text, object_pairs_hook=_no_doubles)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path}:{error.lineno}:{error.colno}: not valid JSON: {error.msg}") from None
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: expected a JSON object with settings, found {type(tree).__name__}")
+    return tree
+
+
+def convert(tree: Tree, source: str = "settings") -> System:
+    """Turn a tree of plain values into `System`; ConfigError names path, finding and remedy."""
+    tree = _durations(tree)
+    _refuse_unknown(tree, SYSTEM, "$", source)
+    try:
+        return msgspec.convert(tree, SYSTEM)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{source}: {_explain(str(error), tree)}") from None
+
+
+def dump(system: System) -> bytes:
+    """Return the settings as the JSON of `quantum_system_config.json`, every key spelled out."""
+    return msgspec.json.format(msgspec.json.encode(system, order="deterministic"), indent=2) + b"\n"
+
+
+def digest(system: System) -> str:
+    """Return 12 hex digits that are equal exactly for equal settings."""
+    return hashlib.sha256(msgspec.json.encode(system, order="deterministic")).hexdigest()[:12]
+
+
+def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Return leaves by dotted path."""
+    if not isinstance(tree, dict) or not tree:
+        return {prefix: tree}
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        leaves.update(flatten(value, f"{prefix}.{key}" if prefix else str(key)))
+    return leaves
+
+
+def _no_doubles(pairs: list[tuple[str, Any]]) -> Tree:
+    tree: Tree = {}
+    for key, value in pairs:
+        if key in tree:
+            raise ValueError(f'key "{key}" stands twice in one object; keep one')
+        tree[key] = value
+    return tree
+
+
+def _scalar(text: str) -> Any:
+    """Read a flag's value as JSON where it is JSON, else as a string."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _nest(keys: Sequence[str], value: Any) -> Tree:
+    for key in reversed(keys):
+        value = {key: value}
+    return dict(value)
+
+
+def _merge(tree: Tree, new: Tree, origin: dict[str, str], source: str, prefix: str = "") -> None:
+    for key, value in new.items():
+        path = f"{prefix}.{key}" if prefix else key
+        # a board is one value: half of two boards is none
+        if isinstance(value, dict) and isinstance(tree.get(key), dict) and key != "board_members":
+            _merge(tree[key], value, origin, source, path)
+            continue
+        if key == "board_members" and source.startswith(("--set", "environment")) and isinstance(value, dict):
+            value = {**tree.get(key, {}), **value}
+        tree[key] = value
+        for leaf in flatten(value, path):
+            origin[leaf] = source
+
+
+def _durations(tree: Tree) -> Tree:
+    """Turn "3s" and "500ms" into seconds, for the keys that are times."""
+    return {key: _seconds(key, value) if key in _TIMES else value for key, value in tree.items()}
+
+
+def _seconds(key: str, value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    match = _DURATION.match(value)
+    if match is None:
+        raise ConfigError(f'$.{key}: expected seconds or a text such as "3s" or "500ms", found "{value}"')
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def _struct_of(annotation: Any) -> type[msgspec.Struct] | None:
+    for candidate in (annotation, *getattr(annotation, "__args__", ())):
+        if isinstance(candidate, type) and issubclass(candidate, msgspec.Struct):
+            return candidate
+    return None
+
+
+def _refuse_unknown(tree: Any, struct: type[msgspec.Struct], path: str, source: str) -> None:
+    if not isinstance(tree, dict):
+        return
+    known = {field.encode_name: field.type for field in msgspec.structs.fields(struct)}
+    for key, value in tree.items():
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
+            hint = f'did you mean "{near[0]}"?' if near else f"allowed are {', '.join(sorted(known))}"
+            raise ConfigError(f"{source}: {path}.{key}: unknown key; {hint}")
+        inner = _struct_of(known[key])
+        if inner is not None:
+            _refuse_unknown(value, inner, f"{path}.{key}", source)
+
+
+def _explain(text: str, tree: Tree) -> str:
+    """Put the path first and add what was found to msgspec's sentence."""
+    message, sign, where = text.rpartition(" - at ")
+    if not sign:
+        name, _, rest = text.partition(":")
+        return f"$.{name}:{rest}" if rest else text
+    path = where.strip("`")
+    inner = re.match(r"^([a-z_]+)(\.[a-z_]+)?: ", message)
+    if inner:
+        return f"{path}.{message}"
+    found = _find(tree, path)
+    shown = "" if found is None else f", found {json.dumps(found, default=str)[:80]}"
+    if message.startswith("Invalid enum value"):
+        return f"{path}: allowed are {', '.join(map(str, _allowed(path)))}{shown}"
+    return f"{path}: {message[0].lower()}{message[1:]}{shown}"
+
+
+def _allowed(path: str) -> tuple[Any, ...]:
+    """Return the literals that the field at `path` takes."""
+    struct: Any = SYSTEM
+    for key in re.findall(r"[A-Za-z_]\w*", path):
+        kind = next((f.type for f in msgspec.structs.fields(struct) if f.encode_name == key), None)
+        if get_origin(kind) is Literal:
+            return get_args(kind)
+        struct = _struct_of(kind) or struct
+    return ()
+
+
+def _find(tree: Any, path: str) -> Any:
+    for key in re.findall(r"[A-Za-z_]\w*", path):
+        if isinstance(tree, dict):
+            tree = tree.get(key)
+    return tree
+
+
+def _origins(system: System, origin: dict[str, str]) -> dict[str, str]:
+    leaves = flatten(msgspec.to_builtins(system))
+    return {path: origin.get(path, "default") for path in leaves}
