@@ -1,0 +1,93 @@
+"""Which implementation of a kernel runs (compiled or plain numpy), on how many threads.
+
+Every compiled function is registered by `kernel`, so that `compiles()` can prove that nothing
+is compiled after readiness. Compiled kernels release the interpreter lock, use IEEE arithmetic in
+index order (no fast-math) and divide like numpy (x/0 is an infinity, not an error).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: every compiled function by qualified name
+KERNELS: dict[str, Any] = {}
+#: threading layers that allow concurrent calls, in order of preference; workqueue aborts on them
+LAYERS: tuple[tuple[str, str], ...] = (("tbb", "tbbpool"), ("omp", "omppool"))
+_TBB = Path(sys.prefix) / "lib" / "libtbb.so.12"
+
+
+class _State:
+    """The two switches that hold for a process."""
+
+    jit: bool = True
+    threads: int = 1
+
+
+def kernel(function: F) -> F:
+    """Compile `function` on first call, cache it on disk, and count it."""
+    compiled = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    KERNELS[f"{function.__module__}.{function.__qualname__}"] = compiled
+    typed: F = compiled
+    return typed
+
+
+def parallel_kernel(function: F) -> F:
+    """Like `kernel`, with `numba.prange` over rows; costs seconds of compile time, use it where it pays."""
+    compiled = numba.njit(cache=True, nogil=True, error_model="numpy", parallel=True)(function)
+    KERNELS[f"{function.__module__}.{function.__qualname__}"] = compiled
+    typed: F = compiled
+    return typed
+
+
+def set_jit(enabled: bool) -> None:
+    """Choose compiled kernels or the numpy references; call it once at start, before warm-up."""
+    _State.jit = enabled
+
+
+def jit_enabled() -> bool:
+    """Tell whether the compiled kernels run."""
+    return _State.jit
+
+
+def compiles() -> int:
+    """Return how many specialisations this process has compiled or loaded from the cache so far."""
+    return sum(len(compiled.signatures) for compiled in KERNELS.values())
+
+
+def threads(hardware_optimization: bool) -> int:
+    """Choose the threading layer and return how many threads kernels may use.
+
+    Without a layer that allows concurrent calls, or without `hardware_optimization`, it is one.
+    """
+    _State.threads = 1
+    if _TBB.exists():
+        ctypes.CDLL(str(_TBB), mode=ctypes.RTLD_GLOBAL)
+    layer = next((name for name, module in LAYERS if _available(module)), None)
+    if layer is not None:
+        numba.config.THREADING_LAYER = layer
+        if hardware_optimization:
+            _State.threads = int(numba.config.NUMBA_DEFAULT_NUM_THREADS)
+    return _State.threads
+
+
+def thread_count() -> int:
+    """Return what `threads` chose; 1 before it was called."""
+    return _State.threads
+
+
+def _available(module: str) -> bool:
+    """Tell whether numba's own binding to a threading layer can be loaded."""
+    try:
+        importlib.import_module(f"numba.np.ufunc.{module}")
+    except ImportError:
+        return False
+    return True
