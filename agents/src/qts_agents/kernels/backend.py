@@ -7,6 +7,7 @@ index order (no fast-math) and divide like numpy (x/0 is an infinity, not an err
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib
 import sys
@@ -33,16 +34,21 @@ class _State:
 
 
 def kernel(function: F) -> F:
-    """Compile `function` on first call, cache it on disk, and count it."""
-    compiled = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
-    KERNELS[f"{function.__module__}.{function.__qualname__}"] = compiled
-    typed: F = compiled
-    return typed
+    """Compile `function` on first call, cache it on disk where that is possible, and count it."""
+    return _register(function, parallel=False)
 
 
 def parallel_kernel(function: F) -> F:
     """Like `kernel`, with `numba.prange` over rows; costs seconds of compile time, use it where it pays."""
-    compiled = numba.njit(cache=True, nogil=True, error_model="numpy", parallel=True)(function)
+    return _register(function, parallel=True)
+
+
+def _register(function: F, parallel: bool) -> F:
+    """Wrap `function` for lazy compilation and enter it into the table."""
+    compiled: Any = numba.njit(nogil=True, error_model="numpy", parallel=parallel)(function)
+    # a read-only root without NUMBA_CACHE_DIR has no place for a cache: compile each time
+    with contextlib.suppress(RuntimeError):
+        compiled.enable_caching()
     KERNELS[f"{function.__module__}.{function.__qualname__}"] = compiled
     typed: F = compiled
     return typed
@@ -73,9 +79,10 @@ def threads(hardware_optimization: bool) -> int:
         ctypes.CDLL(str(_TBB), mode=ctypes.RTLD_GLOBAL)
     layer = next((name for name, module in LAYERS if _available(module)), None)
     if layer is not None:
-        numba.config.THREADING_LAYER = layer
+        config: Any = numba.config
+        config.THREADING_LAYER = layer
         if hardware_optimization:
-            _State.threads = int(numba.config.NUMBA_DEFAULT_NUM_THREADS)
+            _State.threads = int(config.NUMBA_DEFAULT_NUM_THREADS)
     return _State.threads
 
 
