@@ -37,20 +37,28 @@ class QbmiaSettings(Section, frozen=True, kw_only=True):
     payoff_draws: Annotated[int, msgspec.Meta(ge=2, le=64)] = 8
 
 
-class QuasarSettings(Section, frozen=True, kw_only=True):
+class QuasarSettings(Section):
     """Learning constants of QUASAR (agents.md §5)."""
 
-    discount: Fraction = 0.97
-    learning_floor: Fraction = 0.05
+    update: Literal["double_q", "expected_sarsa"] = "double_q"
+    discount: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] = 0.97
+    learning_floor: Fraction = 0.05  # of online updates; training on the backfill decays to 0
     exploration_decay: Fraction = 0.995
     exploration_floor: Fraction = 0.05
+    episode_bars: Annotated[int, msgspec.Meta(ge=8, le=400)] = 128
+    episodes_per_bar: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 12  # until converged
+    replay_batch: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 64  # per bar, once converged
+    convergence: Positive = 0.01
+    drawdown_penalty: Annotated[float, msgspec.Meta(ge=0.0)] = 0.1
+    temperature: Positive = 0.5
     threshold: Fraction = 0.6
     hedge_rate: Positive = 0.1
     hedge_share: Fraction = 0.01
+    model_rate: Positive = 0.02
     anomaly_threshold: Fraction = 0.75
 
 
-class AmosSettings(Section, frozen=True, kw_only=True):
+class AmosSettings(Section):
     """Belief, desire and readout constants of Quantum AMOS (agents.md §6)."""
 
     belief_gain: float = 1.0
@@ -58,5 +66,9 @@ class AmosSettings(Section, frozen=True, kw_only=True):
     desire_gain: float = 0.5
     habit_gain: float = 0.15
     learning_rate: Fraction = 0.02
+    desire_rate: Fraction = 0.01
+    desire_half_life: Positive = 50.0  # bars
+    desire_limit: Fraction = 0.2
+    drawdown_limit: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = 0.2
     risk_coupling: Fraction = 0.25
     shots: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0

@@ -1,0 +1,112 @@
+"""AMOS readout: intention, risk and position → probabilities of the seven actions (agents.md §6).
+
+Three implementations of one thing: the closed form compiled (`readout`), the closed form in numpy
+(`readout_reference`), and the 3-qubit circuit as a dense statevector (`circuit`). The circuit is a
+notation for the closed form; nothing here needs or uses quantum hardware. Columns follow `ACTIONS`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qts_agents.kernels import backend
+
+F8 = NDArray[np.float64]
+BUY, SELL, HOLD, INCREASE, DECREASE, HEDGE, EXIT = range(7)
+
+
+@backend.kernel
+def _readout(I: F8, risk: F8, d: F8, nu: float, out: F8) -> None:  # noqa: E741 - the textbook's letter
+    for s in range(I.shape[0]):
+        a = abs(I[s])
+        U = math.sin(0.25 * math.pi * (1.0 + I[s])) ** 2
+        V = math.sin(0.25 * math.pi * (1.0 - I[s])) ** 2
+        rho = math.sin(0.5 * math.pi * risk[s]) ** 2
+        z0 = math.sin(0.5 * math.pi * a) ** 2
+        z1 = math.sin(0.5 * (1.0 - nu) * math.pi * a) ** 2
+        z = (1.0 - rho) * z0 + rho * z1
+        if d[s] == 0.0:
+            out[s, BUY] = U * z
+            out[s, SELL] = V * z
+            out[s, HOLD] = 1.0 - z
+        else:
+            A = U if d[s] > 0.0 else V
+            against = V if d[s] > 0.0 else U
+            out[s, INCREASE] = A * z
+            out[s, DECREASE] = against * (1.0 - rho) * z0
+            out[s, EXIT] = against * rho * z1
+            out[s, HOLD] = (1.0 - rho) * (1.0 - z0)
+            out[s, HEDGE] = rho * (1.0 - z1)
+
+
+def readout(I: F8, risk: F8, d: F8, nu: float) -> F8:  # noqa: E741
+    """Return [S,7] action probabilities of intention `I` ∈ [−1,1], `risk` ∈ [0,1], side `d` (all [S])."""
+    if not backend.jit_enabled():
+        return readout_reference(I, risk, d, nu)
+    out = np.zeros((I.shape[0], 7))
+    _readout(I, risk, d, nu, out)
+    return out
+
+
+def readout_reference(I: F8, risk: F8, d: F8, nu: float) -> F8:  # noqa: E741
+    """Return what `readout` returns, by numpy."""
+    U = np.sin(0.25 * np.pi * (1.0 + I)) ** 2
+    V = np.sin(0.25 * np.pi * (1.0 - I)) ** 2
+    rho = np.sin(0.5 * np.pi * risk) ** 2
+    z0 = np.sin(0.5 * np.pi * np.abs(I)) ** 2
+    z1 = np.sin(0.5 * (1.0 - nu) * np.pi * np.abs(I)) ** 2
+    side, risky = np.stack([V, U], axis=1), np.stack([1.0 - rho, rho], axis=1)
+    strong = np.stack([np.stack([1.0 - z0, z0], axis=1), np.stack([1.0 - z1, z1], axis=1)], axis=1)
+    return _measured(side[:, :, None, None] * risky[:, None, :, None] * strong[:, None, :, :], d)
+
+
+def _rotate(theta: F8, zero: F8, one: F8) -> tuple[F8, F8]:
+    """Apply RY(θ) to the amplitudes of a qubit's 0 and 1."""
+    shape = theta.shape + (1,) * (zero.ndim - 1)
+    c, s = np.cos(0.5 * theta).reshape(shape), np.sin(0.5 * theta).reshape(shape)
+    return c * zero - s * one, s * zero + c * one
+
+
+def circuit(I: F8, risk: F8, d: F8, nu: float) -> F8:  # noqa: E741
+    """Return [S,7] from the statevector of qubits (direction, risk, strength)."""
+    turn = np.pi * np.abs(I)
+    state = np.zeros((I.shape[0], 2, 2, 2))
+    state[:, 0, 0, 0] = 1.0
+    state[:, 0], state[:, 1] = _rotate(0.5 * np.pi * (1.0 + I), state[:, 0], state[:, 1])
+    state[:, :, 0], state[:, :, 1] = _rotate(np.pi * risk, state[:, :, 0], state[:, :, 1])
+    state[..., 0], state[..., 1] = _rotate(turn, state[..., 0], state[..., 1])
+    risky = state[:, :, 1]  # a view: the last rotation acts only where the risk qubit is 1
+    risky[..., 0], risky[..., 1] = _rotate(-nu * turn, risky[..., 0], risky[..., 1])
+    return _measured(state**2, d)
+
+
+def _measured(prob: F8, d: F8) -> F8:
+    """Read basis-state probabilities [S,direction,risk,strength] as actions."""
+    flat = d == 0.0
+    ahead = np.where(d > 0.0, 1, 0)
+    rows = np.arange(d.shape[0])
+    weak = prob[:, :, :, 0].sum(axis=1)
+    out = np.zeros((d.shape[0], 7))
+    out[:, BUY] = np.where(flat, prob[:, 1, :, 1].sum(axis=1), 0.0)
+    out[:, SELL] = np.where(flat, prob[:, 0, :, 1].sum(axis=1), 0.0)
+    out[:, HOLD] = np.where(flat, weak.sum(axis=1), weak[:, 0])
+    out[:, INCREASE] = np.where(flat, 0.0, prob[rows, ahead, :, 1].sum(axis=1))
+    out[:, DECREASE] = np.where(flat, 0.0, prob[rows, 1 - ahead, 0, 1])
+    out[:, EXIT] = np.where(flat, 0.0, prob[rows, 1 - ahead, 1, 1])
+    out[:, HEDGE] = np.where(flat, 0.0, weak[:, 1])
+    return out
+
+
+def sample(p: F8, uniforms: F8) -> F8:
+    """Return the frequencies [S,7] of `uniforms` [S,shots] drawn from `p` [S,7] by inverse CDF."""
+    edges = np.cumsum(p, axis=1)
+    out = np.empty_like(p)
+    for row in range(p.shape[0]):
+        # the last edge is 1 up to rounding; a draw above it belongs to the last possible action
+        last = int(np.nonzero(p[row] > 0.0)[0][-1])
+        drawn = np.minimum(np.searchsorted(edges[row], uniforms[row], side="right"), last)
+        out[row] = np.bincount(drawn, minlength=7) / uniforms.shape[1]
+    return out
