@@ -1,0 +1,226 @@
+"""Pooling of opinions: Hanson's logarithmic market scoring rule (LMSR 2003, 2007) and the log pool.
+
+Outcomes are (up, flat, down). All shapes: S rows, N opinions. An opinion that is NaN or has weight 0
+is absent: it leaves its share to the prior (LMSR) or to the others (log pool).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from qts_agents.kernels.backend import jit_enabled, kernel
+
+F8 = NDArray[np.float64]
+FLOOR, CEILING = 0.001, 0.999
+LN2, LN3 = float(np.log(2.0)), float(np.log(3.0))
+
+
+class PoolResult(msgspec.Struct, frozen=True):
+    """What the market maker ends with when all opinions traded at the prior."""
+
+    p: F8  # [S,3] pooled
+    dissent: F8  # [S] in [0,1]
+    share: F8  # [S,N] weights after the budget
+    leave_one_out: F8  # [S,N,3] the pool without each opinion
+    q: F8  # [S,3] securities outstanding
+
+
+def lmsr_pool(pi: Any, omega: Any, prior: Any, b: float, budget_factor: float = 2.0) -> PoolResult:
+    """Pool opinions `pi` [S,N,3] of weight `omega` [S,N] on `prior` [S,3]; budget per seat is factor·b·ω."""
+    opinions, weights = _floats(pi), _floats(omega)
+    start = np.ascontiguousarray(np.broadcast_to(_floats(prior), (opinions.shape[0], 3)))
+    compute = _lmsr_kernel if jit_enabled() else lmsr_reference
+    return PoolResult(*compute(opinions, weights, start, float(b), float(budget_factor)))
+
+
+def lmsr_reference(pi: F8, omega: F8, prior: F8, b: float, factor: float) -> tuple[F8, F8, F8, F8, F8]:
+    """Return p, dissent, share, leave_one_out and q by array arithmetic."""
+    log_prior = np.log(prior)
+    present = np.isfinite(pi).all(axis=2) & (omega > 0.0)
+    clipped = np.clip(np.where(present[:, :, None], pi, prior[:, None, :]), FLOOR, CEILING)
+    clipped = clipped / clipped.sum(axis=2, keepdims=True)
+    ratio = np.where(present[:, :, None], np.log(clipped) - log_prior[:, None, :], 0.0)
+    worst = np.maximum((-ratio).max(axis=2, initial=0.0), 1e-300)
+    share = np.where(present, omega, 0.0) * np.minimum(1.0, factor / worst)
+    trades = share[:, :, None] * ratio
+    total = log_prior + trades.sum(axis=1)
+    p = _softmax(total)
+    without = _softmax(total[:, None, :] - trades)
+    spread = (share * js(clipped, p[:, None, :])).sum(axis=1)
+    held = share.sum(axis=1)
+    dissent = np.divide(spread, held * LN2, out=np.zeros_like(spread), where=held > 0.0)
+    return p, dissent, share, without, b * total
+
+
+@kernel
+def _softmax_row(z: F8, out: F8) -> None:
+    top = max(z[0], z[1], z[2])
+    total = 0.0
+    for k in range(3):
+        out[k] = np.exp(z[k] - top)
+        total += out[k]
+    for k in range(3):
+        out[k] /= total
+
+
+@kernel
+def _entropy_part(x: float) -> float:
+    return x * np.log(x) if x > 0.0 else 0.0
+
+
+@kernel
+def _js_row(p: F8, q: F8) -> float:
+    total = 0.0
+    for k in range(3):
+        m = 0.5 * (p[k] + q[k])
+        total += 0.5 * _entropy_part(p[k]) + 0.5 * _entropy_part(q[k]) - _entropy_part(m)
+    return max(total, 0.0)
+
+
+@kernel
+def _clip_row(pi: F8, out: F8) -> bool:
+    total = 0.0
+    for k in range(3):
+        if not np.isfinite(pi[k]):
+            return False
+        out[k] = min(max(pi[k], FLOOR), CEILING)
+        total += out[k]
+    for k in range(3):
+        out[k] /= total
+    return True
+
+
+@kernel
+def _lmsr_kernel(pi: F8, omega: F8, prior: F8, b: float, factor: float) -> tuple[F8, F8, F8, F8, F8]:
+    S, N = pi.shape[0], pi.shape[1]
+    p, q = np.empty((S, 3)), np.empty((S, 3))
+    dissent, share, without = np.zeros(S), np.zeros((S, N)), np.empty((S, N, 3))
+    clipped, ratio, z = np.empty((N, 3)), np.zeros((N, 3)), np.empty(3)
+    for s in range(S):
+        for i in range(N):
+            ratio[i] = 0.0
+            if not (omega[s, i] > 0.0 and _clip_row(pi[s, i], clipped[i])):
+                continue
+            worst = 1e-300
+            for k in range(3):
+                ratio[i, k] = np.log(clipped[i, k]) - np.log(prior[s, k])
+                worst = max(worst, -ratio[i, k])
+            share[s, i] = omega[s, i] * min(1.0, factor / worst)
+        for left in range(-1, N):  # -1: all trade; else without `left`
+            for k in range(3):
+                z[k] = np.log(prior[s, k])
+                for i in range(N):
+                    if i != left:
+                        z[k] += share[s, i] * ratio[i, k]
+                if left < 0:
+                    q[s, k] = b * z[k]
+            _softmax_row(z, p[s] if left < 0 else without[s, left])
+        held = 0.0
+        for i in range(N):
+            if share[s, i] > 0.0:
+                held += share[s, i]
+                dissent[s] += share[s, i] * _js_row(clipped[i], p[s])
+        if held > 0.0:
+            dissent[s] /= held * LN2
+    return p, dissent, share, without, q
+
+
+def lmsr_price(q: Any, b: float) -> F8:
+    """Return the prices of securities `q` [...,n]: softmax(q/b)."""
+    return _softmax(_floats(q) / b)
+
+
+def lmsr_cost(q: Any, b: float) -> F8:
+    """Return the cost function C(q) = b·ln Σ exp(q/b) of `q` [...,n]."""
+    z = _floats(q) / b
+    top = z.max(axis=-1)
+    return np.asarray(b * (top + np.log(np.exp(z - top[..., None]).sum(axis=-1))))
+
+
+def log_pool(p: Any, w: Any) -> F8:
+    """Return the weighted geometric mean [S,3] of `p` [S,N,3], weights [N] or [S,N] renormalised.
+
+    Rows of `p` with NaN are absent; a row with nobody present is NaN. Probabilities are floored at 0.001.
+    """
+    opinions = _floats(p)
+    weights = np.ascontiguousarray(np.broadcast_to(_floats(w), opinions.shape[:2]))
+    return _log_pool_kernel(opinions, weights) if jit_enabled() else log_pool_reference(opinions, weights)
+
+
+def log_pool_reference(p: F8, w: F8) -> F8:
+    """Return the log pool by array arithmetic; see `log_pool`."""
+    present = np.isfinite(p).all(axis=2) & (w > 0.0)
+    clipped = np.clip(np.where(present[:, :, None], p, 1.0 / 3.0), FLOOR, CEILING)
+    clipped = clipped / clipped.sum(axis=2, keepdims=True)
+    weights = np.where(present, w, 0.0)
+    held = weights.sum(axis=1, keepdims=True)
+    weights = np.divide(weights, held, out=np.zeros_like(weights), where=held > 0.0)
+    pooled = _softmax((weights[:, :, None] * np.log(clipped)).sum(axis=1))
+    return np.where(held > 0.0, pooled, np.nan)
+
+
+@kernel
+def _log_pool_kernel(p: F8, w: F8) -> F8:
+    S, N = p.shape[0], p.shape[1]
+    out, row, z = np.full((S, 3), np.nan), np.empty(3), np.empty(3)
+    for s in range(S):
+        z[:] = 0.0
+        held = 0.0
+        for i in range(N):
+            if w[s, i] > 0.0 and _clip_row(p[s, i], row):
+                held += w[s, i]
+                for k in range(3):
+                    z[k] += w[s, i] * np.log(row[k])
+        if held > 0.0:
+            for k in range(3):
+                z[k] /= held
+            _softmax_row(z, out[s])
+    return out
+
+
+def belief_map(s: Any, c: Any) -> F8:
+    """Return p [S,3] of a direction `s` in [-1,1] held with confidence `c` in [0,1] (agents.md §1.2)."""
+    side, sure = np.broadcast_arrays(_floats(s), _floats(c))
+    rest = (1.0 - sure) / 3.0
+    up, down = rest + sure * np.maximum(side, 0.0), rest + sure * np.maximum(-side, 0.0)
+    return np.stack((up, rest + sure * (1.0 - np.abs(side)), down), axis=-1)
+
+
+def entropy_confidence(p: Any) -> F8:
+    """Return 1 − H(p)/ln 3 of each row of `p` [S,3]: 0 says nothing, 1 is certain; NaN stays NaN."""
+    return np.asarray(1.0 + _x_log_x(_floats(p)).sum(axis=-1) / LN3)
+
+
+def js(p: Any, q: Any) -> F8:
+    """Return the Jensen-Shannon divergence in nats (Lin 1991) along the last axis."""
+    a, b = _floats(p), _floats(q)
+    parts = 0.5 * _x_log_x(a) + 0.5 * _x_log_x(b) - _x_log_x(0.5 * (a + b))
+    return np.maximum(parts.sum(axis=-1), 0.0)
+
+
+def warm_up() -> None:
+    """Compile what serving calls."""
+    if jit_enabled():
+        third, one = np.full((1, 1, 3), 1.0 / 3.0), np.ones((1, 1))
+        lmsr_pool(third, one, third[0], 50.0)
+        log_pool(third, one)
+
+
+def _x_log_x(p: F8) -> F8:
+    """Return x·ln x with 0·ln 0 = 0."""
+    return np.asarray(p * np.log(np.where(p > 0.0, p, 1.0)))
+
+
+def _softmax(z: F8) -> F8:
+    """Return exp(z)/Σ exp(z) along the last axis without overflow."""
+    raised = np.exp(z - z.max(axis=-1, keepdims=True))
+    return np.asarray(raised / raised.sum(axis=-1, keepdims=True))
+
+
+def _floats(x: Any) -> F8:
+    """Return `x` as C-ordered float64."""
+    return np.ascontiguousarray(x, dtype=np.float64)
