@@ -1,0 +1,237 @@
+"""What the three voters share: who must abstain, how sure they may sound, what they remember, how they answer."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any, Generic, TypeVar
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from qts_messaging.messages import ACTIONS, DecisionRequest, Opinion
+
+from qts_agents.agent import (
+    DEADLINE,
+    GAP,
+    INTERNAL_ERROR,
+    NAN,
+    NO_DATA,
+    SHORT_WINDOW,
+    STALE_WINDOW,
+    MarketWindow,
+)
+from qts_agents.columns import column
+from qts_agents.kernels.pool import entropy_confidence
+
+F8 = NDArray[np.float64]
+U1 = NDArray[np.uint8]
+P = TypeVar("P")
+BUY, SELL, HOLD, INCREASE, DECREASE, HEDGE, EXIT = range(len(ACTIONS))
+NEEDED_BARS = 320
+MIN_CLOSES = 288  # of the needed bars; older gaps shorten the rank windows, but not below 90 %
+GAP_BARS, GAP_RUN, GAP_SHARE = 64, 3, 0.05
+MAX_PENDING = 256
+ENTER, REDUCE = 0.5, 0.3  # thresholds of the position map
+RELIABILITY_START, RELIABILITY_RATE, RELIABILITY_MAX = 0.25, 0.01, 0.9
+
+
+def align(window: MarketWindow, symbols: Sequence[str]) -> MarketWindow:
+    """Return `window` with rows in the order of `symbols`; a symbol it does not hold has no valid bar."""
+    if window.symbols == tuple(symbols):
+        return window
+    where = {name: row for row, name in enumerate(window.symbols)}
+    rows = np.array([where.get(name, -1) for name in symbols], dtype=np.int64)
+    known = rows >= 0
+    changed: dict[str, Any] = {"symbols": tuple(symbols)}
+    for name in ("open", "high", "low", "close", "volume", "spread", "imbalance", "depth"):
+        values = getattr(window, name)[rows]
+        values[~known] = np.nan
+        changed[name] = values
+    valid = window.valid[rows]
+    valid[~known] = 0
+    return msgspec.structs.replace(window, valid=valid, **changed)
+
+
+def abstentions(
+    window: MarketWindow | None,
+    request: DecisionRequest,
+    now_ns: int,
+    deadline_ns: int = 0,
+    *,
+    last_bar_ns: int = 0,
+    stale_after_ns: int = 0,
+) -> NDArray[np.uint16]:
+    """Return the bits of agents.md §1.4 for each symbol of the request; 0 = may vote.
+
+    `last_bar_ns` is when the newest bar arrived; silence longer than `stale_after_ns` (0 = not checked)
+    makes the window stale, as does a window older than the one asked about.
+    """
+    bits = np.zeros(len(request.symbols), dtype=np.uint16)
+    if deadline_ns and now_ns > deadline_ns:
+        bits |= DEADLINE
+    if stale_after_ns and now_ns - last_bar_ns > stale_after_ns:
+        bits |= STALE_WINDOW
+    if window is None or window.window_seq > request.window_seq:
+        return bits | np.uint16(NO_DATA)
+    if window.window_seq < request.window_seq:
+        bits |= STALE_WINDOW
+    missing = np.array([name not in window.symbols for name in request.symbols], dtype=bool)
+    bits[missing] |= NO_DATA
+    present = ~missing
+    bits[present] |= _window_bits(align(window, request.symbols))[present]
+    return bits
+
+
+def _window_bits(window: MarketWindow) -> NDArray[np.uint16]:
+    """Return the bits that follow from the bars alone."""
+    bits = np.zeros(len(window.symbols), dtype=np.uint16)
+    length = window.close.shape[1]
+    if length < NEEDED_BARS:
+        bits |= SHORT_WINDOW
+    if length == 0:
+        return bits | np.uint16(NO_DATA)
+    valid = window.valid[:, -NEEDED_BARS:] != 0
+    close = window.close[:, -NEEDED_BARS:]
+    recent = ~valid[:, -GAP_BARS:]
+    runs = np.lib.stride_tricks.sliding_window_view(recent, min(GAP_RUN + 1, recent.shape[1]), axis=1)
+    holes = recent.sum(axis=1) > GAP_SHARE * GAP_BARS
+    bits[~valid[:, -1] | holes | runs.all(axis=2).any(axis=1)] |= GAP
+    wrong = (valid & ~(np.isfinite(close) & (close > 0.0))).any(axis=1)
+    sparse = (length >= NEEDED_BARS) & (valid.sum(axis=1) < MIN_CLOSES)
+    bits[wrong | sparse] |= NAN
+    return bits
+
+
+def climatology(f: Any) -> F8:
+    """Return u [S,3] = ((1−f)/2, f, (1−f)/2) for the flat shares `f` [S]."""
+    flat = np.asarray(f, dtype=np.float64)
+    side = (1.0 - flat) / 2.0
+    return np.stack((side, flat, side), axis=-1)
+
+
+class Reliability:
+    """How much of its action distribution x an agent may claim to know: p = (1−k)·u + k·x (§1.3)."""
+
+    def __init__(self, k: float = RELIABILITY_START) -> None:
+        self.k = k
+        self.updates = 0
+
+    def p(self, x: Any, f: Any) -> F8:
+        """Return the forecast [S,3] for actions `x` [S,3] and flat shares `f` [S]."""
+        return np.asarray((1.0 - self.k) * climatology(f) + self.k * np.asarray(x, dtype=np.float64))
+
+    def learn(self, x_row: Any, f: float, y: int) -> None:
+        """Move k along the gradient of the log score of outcome `y` (0, 1, 2); anything else teaches nothing."""
+        if y not in (0, 1, 2):
+            return
+        x_y, u_y = float(x_row[y]), float(climatology(f)[y])
+        p_y = (1.0 - self.k) * u_y + self.k * x_y
+        if not (np.isfinite(x_y) and p_y > 0.0):
+            return
+        self.k = min(max(self.k + RELIABILITY_RATE * (x_y - u_y) / p_y, 0.0), RELIABILITY_MAX)
+        self.updates += 1
+
+
+class Pending(Generic[P]):
+    """What an agent needs when the outcome of a request arrives: the newest 256, each handed out once."""
+
+    def __init__(self, limit: int = MAX_PENDING) -> None:
+        self._limit = limit
+        self._held: OrderedDict[str, P] = OrderedDict()
+        self.ignored = 0  # feedback for rounds unknown, forgotten or already taken
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def put(self, round_id: str, payload: P) -> None:
+        """Remember `payload`; the oldest beyond the limit is forgotten."""
+        self._held[round_id] = payload
+        self._held.move_to_end(round_id)
+        while len(self._held) > self._limit:
+            self._held.popitem(last=False)
+
+    def take(self, round_id: str) -> P | None:
+        """Return the payload of a round the first time, None and count it afterwards."""
+        if round_id not in self._held:
+            self.ignored += 1
+            return None
+        return self._held.pop(round_id)
+
+    def items(self) -> list[tuple[str, P]]:
+        """Return all that is held, oldest first, for saving; `put` each again to restore."""
+        return list(self._held.items())
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._held.clear()
+
+
+def position_map(s: Any, d: Any, dissent: Any = None) -> U1:
+    """Return the action [S] for signals `s` and position signs `d` (agents.md §2.5).
+
+    `dissent` [S] enables HEDGE, which only the board uses. NaN signals hold.
+    """
+    signal = np.nan_to_num(np.asarray(s, dtype=np.float64))
+    side = np.sign(np.broadcast_to(np.asarray(d, dtype=np.float64), signal.shape))
+    along = side * signal
+    action = np.full(signal.shape, HOLD, dtype=np.uint8)
+    flat = side == 0.0
+    action[flat & (signal > ENTER)] = BUY
+    action[flat & (signal < -ENTER)] = SELL
+    action[~flat & (along > ENTER)] = INCREASE
+    action[~flat & (along < -REDUCE)] = DECREASE
+    action[~flat & (along < -ENTER)] = EXIT
+    if dissent is not None:
+        action[~flat & (np.abs(signal) <= REDUCE) & (np.asarray(dissent) > 0.5)] = HEDGE
+    return action
+
+
+def opinion(
+    request: DecisionRequest,
+    *,
+    agent: str,
+    model_version: str,
+    x: Any,
+    p: Any,
+    action: Any,
+    abstain: Any,
+    backend: str,
+    device: str = "cpu",
+    qubits: int = 0,
+    shots: int = 0,
+    contrib: Any = None,
+    contrib_names: tuple[str, ...] = (),
+    elapsed_ns: int = 0,
+) -> Opinion:
+    """Build the answer; a row that abstains, or whose `x` or `p` is not finite, has p NaN, HOLD, confidence 0."""
+    bits = np.array(abstain, dtype=np.uint16)
+    beliefs = np.array(p, dtype=np.float64)
+    finite = np.isfinite(beliefs).all(axis=1) & np.isfinite(np.asarray(x, dtype=np.float64)).all(axis=1)
+    # ACTION_NEEDS_POSITION (1024) is only a mark; a broken row without a reason is an internal error
+    silent = (bits & 0x3FF) != 0
+    bits[~finite & ~silent] |= INTERNAL_ERROR
+    silent |= ~finite
+    beliefs[silent] = np.nan
+    chosen = np.where(silent, HOLD, np.asarray(action, dtype=np.uint8))
+    confidence = np.where(silent, 0.0, np.clip(entropy_confidence(beliefs), 0.0, 1.0))
+    explain = request.explain and contrib is not None
+    return Opinion(
+        round_id=request.round_id,
+        agent=agent,
+        model_version=model_version,
+        asof_ns=request.asof_ns,
+        horizon_bars=request.horizon_bars,
+        p=column(beliefs),
+        actions=ACTIONS,
+        action=column(chosen, "u1"),
+        confidence=column(confidence),
+        abstain=column(bits, "u2"),
+        contrib=column(contrib, "f4") if explain else None,
+        backend=backend,
+        device=device,
+        qubits=qubits,
+        shots=shots,
+        elapsed_ns=elapsed_ns,
+        contrib_names=contrib_names if explain else (),
+    )
