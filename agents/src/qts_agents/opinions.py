@@ -1,4 +1,4 @@
-"""What the three voters share: who must abstain, how sure they may sound, what they remember, how they answer."""
+"""What the three voters share: who abstains, how sure one may sound, what is remembered, how to answer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any, Generic, TypeVar
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from qts_messaging.messages import ACTIONS, DecisionRequest, Opinion
 
 from qts_agents.agent import (
     DEADLINE,
@@ -23,6 +22,7 @@ from qts_agents.agent import (
 )
 from qts_agents.columns import column
 from qts_agents.kernels.pool import entropy_confidence
+from qts_messaging.messages import ACTIONS, DecisionRequest, Opinion
 
 F8 = NDArray[np.float64]
 U1 = NDArray[np.uint8]
@@ -94,9 +94,10 @@ def _window_bits(window: MarketWindow) -> NDArray[np.uint16]:
     valid = window.valid[:, -NEEDED_BARS:] != 0
     close = window.close[:, -NEEDED_BARS:]
     recent = ~valid[:, -GAP_BARS:]
-    runs = np.lib.stride_tricks.sliding_window_view(recent, min(GAP_RUN + 1, recent.shape[1]), axis=1)
+    run = np.lib.stride_tricks.sliding_window_view(recent, min(GAP_RUN + 1, recent.shape[1]), axis=1)
+    gone = np.asarray(run.all(axis=2)).any(axis=1)
     holes = recent.sum(axis=1) > GAP_SHARE * GAP_BARS
-    bits[~valid[:, -1] | holes | runs.all(axis=2).any(axis=1)] |= GAP
+    bits[~valid[:, -1] | holes | gone] |= GAP
     wrong = (valid & ~(np.isfinite(close) & (close > 0.0))).any(axis=1)
     sparse = (length >= NEEDED_BARS) & (valid.sum(axis=1) < MIN_CLOSES)
     bits[wrong | sparse] |= NAN
@@ -122,7 +123,7 @@ class Reliability:
         return np.asarray((1.0 - self.k) * climatology(f) + self.k * np.asarray(x, dtype=np.float64))
 
     def learn(self, x_row: Any, f: float, y: int) -> None:
-        """Move k along the gradient of the log score of outcome `y` (0, 1, 2); anything else teaches nothing."""
+        """Move k along the gradient of the log score of outcome `y` (0, 1, 2); others teach nothing."""
         if y not in (0, 1, 2):
             return
         x_y, u_y = float(x_row[y]), float(climatology(f)[y])
@@ -204,7 +205,7 @@ def opinion(
     contrib_names: tuple[str, ...] = (),
     elapsed_ns: int = 0,
 ) -> Opinion:
-    """Build the answer; a row that abstains, or whose `x` or `p` is not finite, has p NaN, HOLD, confidence 0."""
+    """Build the answer; a row that abstains, or whose `x` or `p` is not finite, says NaN, HOLD, 0."""
     bits = np.array(abstain, dtype=np.uint16)
     beliefs = np.array(p, dtype=np.float64)
     finite = np.isfinite(beliefs).all(axis=1) & np.isfinite(np.asarray(x, dtype=np.float64)).all(axis=1)

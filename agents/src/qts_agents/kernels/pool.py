@@ -148,7 +148,8 @@ def log_pool(p: Any, w: Any) -> F8:
     """
     opinions = _floats(p)
     weights = np.ascontiguousarray(np.broadcast_to(_floats(w), opinions.shape[:2]))
-    return _log_pool_kernel(opinions, weights) if jit_enabled() else log_pool_reference(opinions, weights)
+    compute = _log_pool_kernel if jit_enabled() else log_pool_reference
+    return compute(opinions, weights)
 
 
 def log_pool_reference(p: F8, w: F8) -> F8:
