@@ -1,0 +1,180 @@
+"""One equilibrium of a bimatrix game by Lemke–Howson (1964) with a lexicographic ratio test.
+
+The lexicographic test (von Stengel 2002, §2.6) makes every pivot unique, so degenerate games cannot cycle.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from qts_agents.kernels import backend
+from qts_agents.kernels.backend import kernel
+
+F8 = NDArray[np.float64]
+I8 = NDArray[np.int64]
+EPSILON = 1e-11  # ratios closer than this are equal; payoffs are scaled to about 1
+PIVOTS = 10_000
+
+
+class One(msgspec.Struct, frozen=True):
+    """One equilibrium of each of G games."""
+
+    x: F8  # [G,m]
+    y: F8  # [G,n]
+    regret: F8  # [G] largest unilateral gain / payoff range
+
+
+@kernel
+def _least_ratio(table: F8, pivot: int, slack: int) -> int:
+    """Return the row that leaves when column `pivot` enters; ties go by the slack columns from `slack` on."""
+    rows, last = table.shape[0], table.shape[1] - 1
+    alive = np.empty(rows, np.int64)
+    left = 0
+    for i in range(rows):
+        if table[i, pivot] > EPSILON:
+            alive[left] = i
+            left += 1
+    for step in range(rows + 1):
+        column = last if step == 0 else slack + step - 1
+        if left <= 1 or column == pivot:
+            continue
+        least = np.inf
+        for i in range(left):
+            least = min(least, table[alive[i], column] / table[alive[i], pivot])
+        kept = 0
+        for i in range(left):
+            if table[alive[i], column] / table[alive[i], pivot] <= least + EPSILON:
+                alive[kept] = alive[i]
+                kept += 1
+        left = kept
+    return alive[0] if left > 0 else -1
+
+
+@kernel
+def _pivot(table: F8, column: int, row: int) -> None:
+    """Make `column` a unit vector with its 1 in `row`."""
+    width, scale = table.shape[1], table[row, column]
+    for j in range(width):
+        table[row, j] /= scale
+    for i in range(table.shape[0]):
+        factor = table[i, column]
+        if i != row and factor != 0.0:
+            for j in range(width):
+                table[i, j] -= factor * table[row, j]
+
+
+@kernel
+def _tables(a: F8, bt: F8) -> tuple[F8, F8]:
+    """Return the tableaux of {Bᵀx ≤ 1} and {Ay ≤ 1}; payoffs in 0…1 are shifted to be positive."""
+    m, n = a.shape
+    first, second = np.zeros((n, m + n + 1)), np.zeros((m, m + n + 1))
+    for j in range(n):
+        for i in range(m):
+            first[j, i], second[i, m + j] = bt[j, i] + 1.0, a[i, j] + 1.0
+        first[j, m + j], first[j, m + n] = 1.0, 1.0
+    for i in range(m):
+        second[i, i], second[i, m + n] = 1.0, 1.0
+    return first, second
+
+
+@kernel
+def _read(table: F8, basis: I8, start: int, mix: F8) -> None:
+    """Read the labels from `start` on off a solved tableau and scale them to a mixture."""
+    total = 0.0
+    for j in range(mix.shape[0]):
+        mix[j] = 0.0
+    for i in range(table.shape[0]):
+        if start <= basis[i] < start + mix.shape[0]:
+            mix[basis[i] - start] = table[i, table.shape[1] - 1]
+            total += table[i, table.shape[1] - 1]
+    for j in range(mix.shape[0]):
+        mix[j] /= total
+
+
+@kernel
+def transpose(payoff: F8, out: F8) -> None:
+    """Write payoff [m,n] to out [n,m]."""
+    for i in range(payoff.shape[0]):
+        for j in range(payoff.shape[1]):
+            out[j, i] = payoff[i, j]
+
+
+@kernel
+def lemke_howson(a: F8, bt: F8, label: int, x: F8, y: F8) -> bool:
+    """Drop `label`, follow the path, write the equilibrium of the scaled game a [m,n], bt [n,m]."""
+    m, n = a.shape
+    first, second = _tables(a, bt)
+    basis_first, basis_second = np.arange(m, m + n), np.arange(m)
+    entering, turn = label, label < m
+    for _ in range(PIVOTS):
+        if turn:
+            row = _least_ratio(first, entering, m)
+            _pivot(first, entering, row)
+            entering, basis_first[row] = basis_first[row], entering
+        else:
+            row = _least_ratio(second, entering, 0)
+            _pivot(second, entering, row)
+            entering, basis_second[row] = basis_second[row], entering
+        if entering == label:
+            break
+        turn = not turn
+    _read(first, basis_first, 0, x)
+    _read(second, basis_second, m, y)
+    return entering == label
+
+
+@kernel
+def _batch(a: F8, b: F8, label: int) -> tuple[F8, F8]:
+    """Solve G scaled games; a, b [G,m,n]."""
+    games, m, n = a.shape
+    x, y = np.empty((games, m)), np.empty((games, n))
+    bt = np.empty((n, m))
+    for g in range(games):
+        transpose(b[g], bt)
+        lemke_howson(a[g], bt, label, x[g], y[g])
+    return x, y
+
+
+def nash_one(a: F8, b: F8, label: int = 0) -> One:
+    """Return the equilibrium that dropping `label` (0…m+n−1) leads to, in each game a, b [G,m,n]."""
+    from qts_agents.kernels.nash import regret, scaled  # they build on this module
+
+    if backend.jit_enabled():
+        x, y = _batch(scaled(a), scaled(b), label)
+    else:
+        pairs = [lemke_howson_reference(p, q, label) for p, q in zip(scaled(a), scaled(b), strict=True)]
+        x, y = np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs])
+    return One(x, y, regret(a, b, x, y))
+
+
+def lemke_howson_reference(a: F8, b: F8, label: int) -> tuple[F8, F8]:
+    """Return one equilibrium of the scaled game a, b [m,n] by whole-tableau numpy pivoting."""
+    m, n = a.shape
+    tables = [
+        np.hstack([b.T + 1.0, np.eye(n), np.ones((n, 1))]),
+        np.hstack([np.eye(m), a + 1.0, np.ones((m, 1))]),
+    ]
+    bases, slack = [np.arange(m, m + n), np.arange(m)], (m, 0)
+    entering, side = label, 0 if label < m else 1
+    for _ in range(PIVOTS):
+        table, start = tables[side], slack[side]
+        order = [m + n, *(c for c in range(start, start + len(table)) if c != entering)]
+        rows = np.flatnonzero(table[:, entering] > EPSILON)
+        for column in order:
+            ratios = table[rows, column] / table[rows, entering]
+            rows = rows[ratios <= ratios.min() + EPSILON]
+        row = int(rows[0])
+        table[row] /= table[row, entering]
+        others = np.arange(len(table)) != row
+        table[others] -= np.outer(table[others, entering], table[row])
+        entering, bases[side][row] = int(bases[side][row]), entering
+        if entering == label:
+            break
+        side = 1 - side
+    full = [np.zeros(m + n), np.zeros(m + n)]
+    for point, table, basis in zip(full, tables, bases, strict=True):
+        point[basis] = table[:, -1]
+    x, y = full[0][:m], full[1][m:]
+    return x / x.sum(), y / y.sum()

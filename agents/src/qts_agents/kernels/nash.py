@@ -1,0 +1,310 @@
+"""All equilibria of bimatrix games by support enumeration, and the choice among them.
+
+Every equal-size pair of supports gives one linear system a side (Porter, Nudelman & Shoham 2008 describe
+the search; no pruning here). In a nondegenerate game these are all equilibria; a degenerate one may have
+none of equal support size and then falls back to lexicographic Lemke–Howson. Payoffs are scaled to a range
+of 1 first, so tolerances and the reported regret are shares of the payoff range.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import combinations
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from qts_agents.kernels import backend
+from qts_agents.kernels.backend import kernel
+from qts_agents.kernels.lemke_howson import lemke_howson, lemke_howson_reference, transpose
+
+F8 = NDArray[np.float64]
+I8 = NDArray[np.int64]
+TOLERANCE = 1e-10  # of the payoff range: profitable deviation, and least probability inside a support
+TIE = 1e-9  # entropies closer than this are equal
+MOST = 128  # equilibria kept of one game
+
+
+class Equilibria(msgspec.Struct, frozen=True):
+    """All equilibria of G games; entries beyond `count` are NaN."""
+
+    x: F8  # [G,K,m]
+    y: F8  # [G,K,n]
+    count: I8  # [G]
+    regret: F8  # [G,K] largest unilateral gain / payoff range
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """One strategy pair a game: most entropy, ties averaged."""
+
+    x: F8  # [G,m]
+    y: F8  # [G,n]
+    count: I8  # [G] equilibria found (1 by Lemke–Howson where enumeration found none)
+    regret: F8  # [G] largest over the averaged equilibria, before averaging
+
+
+@lru_cache(maxsize=64)
+def supports(m: int, n: int) -> I8:
+    """Return the equal-size support pairs of an m×n game as [P, 1+2k] rows: size, row ids, column ids."""
+    k = min(m, n)
+    table = [
+        [size, *rows, *([0] * (k - size)), *columns, *([0] * (k - size))]
+        for size in range(1, k + 1)
+        for rows in combinations(range(m), size)
+        for columns in combinations(range(n), size)
+    ]
+    return np.array(table, dtype=np.int64)
+
+
+@kernel
+def _eliminate(work: F8, n: int) -> bool:
+    """Solve the n×n system in `work[:n, :n+1]` in place by partial pivoting; False when singular."""
+    for column in range(n):
+        best = column
+        for row in range(column + 1, n):
+            if abs(work[row, column]) > abs(work[best, column]):
+                best = row
+        if abs(work[best, column]) < 1e-12:
+            return False
+        if best != column:
+            for j in range(column, n + 1):
+                work[column, j], work[best, j] = work[best, j], work[column, j]
+        for row in range(column + 1, n):
+            factor = work[row, column] / work[column, column]
+            if factor != 0.0:
+                for j in range(column + 1, n + 1):
+                    work[row, j] -= factor * work[column, j]
+    for row in range(n - 1, -1, -1):
+        total = work[row, n]
+        for j in range(row + 1, n):
+            total -= work[row, j] * work[j, n]
+        work[row, n] = total / work[row, row]
+    return True
+
+
+@kernel
+def _mix(payoff: F8, rows: I8, columns: I8, size: int, work: F8, mix: F8) -> bool:
+    """Mix `columns` so that `rows` of `payoff` earn the same and no other row earns more."""
+    for i in range(size):
+        for j in range(size):
+            work[i, j] = payoff[rows[i], columns[j]]
+        work[i, size], work[i, size + 1] = -1.0, 0.0
+        work[size, i] = 1.0
+    work[size, size], work[size, size + 1] = 0.0, 1.0
+    if not _eliminate(work, size + 1):
+        return False
+    for j in range(size):
+        if not work[j, size + 1] > TOLERANCE:
+            return False
+    value = work[size, size + 1]
+    for i in range(payoff.shape[0]):
+        earned = 0.0
+        for j in range(size):
+            earned += payoff[i, columns[j]] * work[j, size + 1]
+        if earned > value + TOLERANCE:
+            return False
+    for j in range(payoff.shape[1]):
+        mix[j] = 0.0
+    for j in range(size):
+        mix[columns[j]] = work[j, size + 1]
+    return True
+
+
+@kernel
+def _enumerate(a: F8, bt: F8, pairs: I8, x: F8, y: F8) -> int:
+    """Write all equilibria of the scaled game (a [m,n], bt [n,m]) to x, y; return how many."""
+    k = (pairs.shape[1] - 1) // 2
+    work = np.empty((k + 1, k + 2))
+    found = 0
+    for p in range(pairs.shape[0]):
+        size, rows, columns = pairs[p, 0], pairs[p, 1 : 1 + k], pairs[p, 1 + k :]
+        if _mix(a, rows, columns, size, work, y[found]) and _mix(bt, columns, rows, size, work, x[found]):
+            found += 1
+        if found == x.shape[0] - 1:
+            break
+    return found
+
+
+@kernel
+def _gain(a: F8, bt: F8, x: F8, y: F8) -> float:
+    """Return the largest unilateral gain at (x, y)."""
+    value, best = 0.0, -np.inf
+    for i in range(a.shape[0]):
+        earned = 0.0
+        for j in range(a.shape[1]):
+            earned += a[i, j] * y[j]
+        value += x[i] * earned
+        best = max(best, earned)
+    value_b, best_b = 0.0, -np.inf
+    for j in range(a.shape[1]):
+        earned = 0.0
+        for i in range(a.shape[0]):
+            earned += bt[j, i] * x[i]
+        value_b += y[j] * earned
+        best_b = max(best_b, earned)
+    return max(0.0, best - value, best_b - value_b)
+
+
+@kernel
+def _entropy(x: F8, y: F8) -> float:
+    """Return H(x) + H(y) in nats."""
+    total = 0.0
+    for mix in (x, y):
+        for i in range(mix.shape[0]):
+            if mix[i] > 0.0:
+                total -= mix[i] * np.log(mix[i])
+    return total
+
+
+@kernel
+def _all(a: F8, b: F8, pairs: I8, most: int) -> tuple[F8, F8, I8, F8]:
+    """Enumerate G scaled games; a, b [G,m,n]."""
+    games, m, n = a.shape
+    x, y = np.empty((games, most + 1, m)), np.empty((games, most + 1, n))
+    count, regret = np.zeros(games, np.int64), np.full((games, most + 1), np.nan)
+    bt = np.empty((n, m))
+    for g in range(games):
+        transpose(b[g], bt)
+        found = _enumerate(a[g], bt, pairs, x[g], y[g])
+        count[g] = found
+        for e in range(found):
+            regret[g, e] = _gain(a[g], bt, x[g, e], y[g, e])
+    return x, y, count, regret
+
+
+@kernel
+def _average(xs: F8, ys: F8, found: int, x: F8, y: F8) -> None:
+    """Average the equilibria of largest entropy into x, y."""
+    score, best = np.empty(found), -np.inf
+    for e in range(found):
+        score[e] = _entropy(xs[e], ys[e])
+        best = max(best, score[e])
+    ties = 0.0
+    for e in range(found):
+        if score[e] >= best - TIE:
+            ties += 1.0
+    for out, mixes in ((x, xs), (y, ys)):
+        for i in range(out.shape[0]):
+            total = 0.0
+            for e in range(found):
+                if score[e] >= best - TIE:
+                    total += mixes[e, i]
+            out[i] = total / ties
+
+
+@kernel
+def _choose(a: F8, b: F8, pairs: I8, most: int) -> tuple[F8, F8, I8, F8]:
+    """Choose one strategy pair in each of G scaled games; a, b [G,m,n]."""
+    games, m, n = a.shape
+    x, y = np.empty((games, m)), np.empty((games, n))
+    count, regret = np.zeros(games, np.int64), np.zeros(games)
+    xs, ys = np.empty((most + 1, m)), np.empty((most + 1, n))
+    bt = np.empty((n, m))
+    for g in range(games):
+        transpose(b[g], bt)
+        found = _enumerate(a[g], bt, pairs, xs, ys)
+        if found == 0:
+            found = 1
+            lemke_howson(a[g], bt, 0, xs[0], ys[0])
+        count[g] = found
+        for e in range(found):
+            regret[g] = max(regret[g], _gain(a[g], bt, xs[e], ys[e]))
+        _average(xs, ys, found, x[g], y[g])
+    return x, y, count, regret
+
+
+def scaled(payoff: F8) -> F8:
+    """Scale each game's payoffs [G,m,n] to 0…1; a constant game becomes 0. Equilibria stay."""
+    low = payoff.min(axis=(1, 2), keepdims=True)
+    span = payoff.max(axis=(1, 2), keepdims=True) - low
+    return np.ascontiguousarray((payoff - low) / np.where(span > 0, span, 1.0))
+
+
+def _most(pairs: I8) -> int:
+    return min(len(pairs), MOST)
+
+
+def nash_all(a: F8, b: F8) -> Equilibria:
+    """Return all equilibria of equal support size of the games a, b [G,m,n] (row, column payoffs)."""
+    pairs = supports(a.shape[1], a.shape[2])
+    most = _most(pairs)
+    run = _all if backend.jit_enabled() else _all_reference
+    x, y, count, gains = run(scaled(a), scaled(b), pairs, most)
+    beyond = np.arange(most) >= count[:, None]
+    x, y = (np.where(beyond[:, :, None], np.nan, mix[:, :most]) for mix in (x, y))
+    return Equilibria(x, y, count, gains[:, :most])
+
+
+def nash_choice(a: F8, b: F8) -> Choice:
+    """Return the equilibrium of largest entropy (ties within 1e-9 averaged) of each game a, b [G,m,n]."""
+    pairs = supports(a.shape[1], a.shape[2])
+    run = _choose if backend.jit_enabled() else _choose_reference
+    return Choice(*run(scaled(a), scaled(b), pairs, _most(pairs)))
+
+
+def regret(a: F8, b: F8, x: F8, y: F8) -> F8:
+    """Return each game's largest unilateral gain at x [G,m], y [G,n] as a share of the payoff range."""
+    a, b = scaled(a), scaled(b)
+    row, column = np.einsum("gij,gj->gi", a, y), np.einsum("gij,gi->gj", b, x)
+    gain_row = row.max(axis=1) - np.einsum("gi,gi->g", row, x)
+    gain_column = column.max(axis=1) - np.einsum("gj,gj->g", column, y)
+    gain: F8 = np.maximum(0.0, np.maximum(gain_row, gain_column))
+    return gain
+
+
+def _mix_reference(payoff: F8, rows: I8, columns: I8) -> F8 | None:
+    """Numpy form of `_mix`, by LU (LAPACK)."""
+    size = len(rows)
+    system = np.zeros((size + 1, size + 1))
+    system[:size, :size] = payoff[np.ix_(rows, columns)]
+    system[:size, size], system[size, :size] = -1.0, 1.0
+    try:
+        solved = np.linalg.solve(system, np.eye(size + 1)[size])
+    except np.linalg.LinAlgError:
+        return None
+    mix: F8 = np.zeros(payoff.shape[1])
+    mix[columns] = solved[:size]
+    fits = np.all(solved[:size] > TOLERANCE) and np.all(payoff @ mix <= solved[size] + TOLERANCE)
+    return mix if fits else None
+
+
+def enumerate_reference(a: F8, b: F8) -> list[tuple[F8, F8]]:
+    """Return all equilibria of one scaled game [m,n] by plain numpy."""
+    k, found = min(a.shape), []
+    for pair in supports(*a.shape):
+        rows, columns = pair[1 : 1 + pair[0]], pair[1 + k : 1 + k + pair[0]]
+        y = _mix_reference(a, rows, columns)
+        x = None if y is None else _mix_reference(b.T, columns, rows)
+        if x is not None and y is not None:
+            found.append((x, y))
+    return found
+
+
+def _all_reference(a: F8, b: F8, pairs: I8, most: int) -> tuple[F8, F8, I8, F8]:
+    """Numpy form of `_all`."""
+    games, m, n = a.shape
+    x, y = np.full((games, most + 1, m), np.nan), np.full((games, most + 1, n), np.nan)
+    count, gains = np.zeros(games, np.int64), np.full((games, most + 1), np.nan)
+    for g in range(games):
+        for e, (row, column) in enumerate(enumerate_reference(a[g], b[g])[:most]):
+            x[g, e], y[g, e], count[g] = row, column, e + 1
+            gains[g, e] = regret(a[g : g + 1], b[g : g + 1], row[None], column[None])[0]
+    return x, y, count, gains
+
+
+def _choose_reference(a: F8, b: F8, pairs: I8, most: int) -> tuple[F8, F8, I8, F8]:
+    """Numpy form of `_choose`."""
+    games, m, n = a.shape
+    x, y = np.empty((games, m)), np.empty((games, n))
+    count, gains = np.zeros(games, np.int64), np.zeros(games)
+    for g in range(games):
+        found = enumerate_reference(a[g], b[g])[:most] or [lemke_howson_reference(a[g], b[g], 0)]
+        xs, ys = np.array([e[0] for e in found]), np.array([e[1] for e in found])
+        mixes = np.concatenate([xs, ys], axis=1)
+        entropy = -np.sum(mixes * np.log(np.where(mixes > 0, mixes, 1.0)), axis=1)
+        best = entropy >= entropy.max() - TIE
+        x[g], y[g], count[g] = xs[best].mean(axis=0), ys[best].mean(axis=0), len(found)
+        many = (np.repeat(p[g : g + 1], len(found), axis=0) for p in (a, b))
+        gains[g] = regret(*many, xs, ys).max()
+    return x, y, count, gains
