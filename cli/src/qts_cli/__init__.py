@@ -1,0 +1,74 @@
+"""`qts` and its subcommands; each lives in the file of its name and is imported only when called."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from qts_core.errors import ConfigError, QtsError
+
+USAGE_EXIT = 2
+_COMMANDS = (
+    ("run", "qts_cli.run:run"),
+    ("status", "qts_cli.status:status"),
+    ("decisions", "qts_cli.decisions:decisions"),
+    ("messages", "qts_cli.messages:messages"),
+    ("replay", "qts_cli.replay:replay"),
+    ("plot", "qts_cli.plot:plot"),
+    ("plan", "qts_cli.plan:plan"),
+    ("config", "qts_cli.config:app"),
+    ("keys", "qts_cli.keys:app"),
+    ("generate", "qts_cli.generate:generate"),
+)
+
+
+def build() -> Any:
+    """Return the command line as an application that can be called with tokens."""
+    from cyclopts import App
+
+    app = App(
+        name="qts",
+        help="The Quantum Trading System: run it, look at it, plan it.",
+        version=_version,
+        help_format="plaintext",
+        result_action="return_value",
+        exit_on_error=False,
+        print_error=False,
+        suppress_keyboard_interrupt=False,
+    )
+    for name, target in _COMMANDS:
+        app.command(target, name=name)
+    return app
+
+
+def main(tokens: Sequence[str] | None = None) -> int:
+    """Run `qts`; return 0, 2 for bad usage or settings, 130 when interrupted, 1 for other failures."""
+    from cyclopts import CycloptsError
+
+    try:
+        result = build()(list(sys.argv[1:] if tokens is None else tokens))
+    except CycloptsError as error:
+        return _fail(f"{' '.join(str(error).split())}; see qts --help", USAGE_EXIT)
+    except ConfigError as error:
+        return _fail(str(error), USAGE_EXIT)
+    except QtsError as error:
+        return _fail(str(error), 1)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # the reader of a pipe has seen enough
+        sys.stderr.close()
+        return 1
+    return result if isinstance(result, int) else 0
+
+
+def _fail(text: str, code: int) -> int:
+    print(f"qts: {text}", file=sys.stderr)
+    return code
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("quantum-trading-system")

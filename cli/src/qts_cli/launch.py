@@ -1,0 +1,129 @@
+"""Which processes a local run consists of, and the environment each one gets."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+from qts_core import names
+from qts_core.errors import ConfigError
+from qts_core.probes import Probe, probes
+from qts_core.roster import BY_NAME, BY_WIRE, ROSTER, Workload
+from qts_core.spec import System
+
+from qts_cli import redis_server, sockets
+from qts_cli.redis_server import Redis
+from qts_cli.supervisor import Spec
+
+SYSTEM_NAME = "local"
+SIMULATED = "simulated"
+REDIS = "redis"
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """Everything the processes of one run share."""
+
+    system: System
+    name: str  # of the system: prefix of keys, resource attribute
+    run: Path
+    env: Mapping[str, str]  # what processes inherit
+    redis: Redis | None  # None: simulated, no server at all
+    ports: Mapping[str, int]  # workload or process → probe port
+
+
+def workloads(system: System) -> tuple[Workload, ...]:
+    """Return what runs, in roster order."""
+    return tuple(w for w in ROSTER if (system.enabled(w.wire) if w.agent else system.feed_runs()))
+
+
+def process_of(system: System, name: str) -> str:
+    """Return the process that holds workload `name`."""
+    return name if system.use_real_messaging else SIMULATED
+
+
+def probe_ports(system: System) -> dict[str, int]:
+    """Return a free port for each process of `system`."""
+    processes = list(dict.fromkeys(process_of(system, w.name) for w in workloads(system)))
+    return dict(zip(processes, sockets.free_ports(len(processes)), strict=True))
+
+
+def check(system: System) -> None:
+    """Refuse a system that cannot do anything, or whose ports are taken."""
+    if not workloads(system):
+        raise ConfigError("enable_pads: every agent and the feed are switched off; enable at least one")
+    if system.use_real_messaging:
+        ports = system.ports()
+        sockets.check_ports({w.wire: ports[w.wire] for w in workloads(system) if w.agent})
+
+
+def peers(system: System) -> dict[str, str]:
+    """Return the address of every agent that listens, by wire name."""
+    ports = system.ports()
+    return {w.wire: f"tcp://{sockets.LOOPBACK}:{ports[w.wire]}" for w in workloads(system) if w.agent}
+
+
+def specs(setting: Setting) -> list[Spec]:
+    """Return every process to start, the Redis first."""
+    system = setting.system
+    running = workloads(system)
+    found = [_redis(setting)] if setting.redis is not None and setting.redis.embedded else []
+    if not system.use_real_messaging:
+        return [*found, _agents(setting, SIMULATED, tuple(w.name for w in running))]
+    return [*found, *(_agents(setting, w.name, (w.name,)) for w in running)]
+
+
+def _agents(setting: Setting, process: str, names_: tuple[str, ...]) -> Spec:
+    port = setting.ports[process]
+    env = {
+        **setting.env,
+        names.ENV_CONFIG: str(setting.run / names.CONFIG_FILE),
+        names.ENV_SECRETS: str(setting.run / "keys"),
+        names.ENV_STATE: str(setting.run),
+        names.ENV_SYSTEM: setting.name,
+        names.ENV_PEERS: json.dumps(peers(setting.system)),
+        names.ENV_BIND: sockets.LOOPBACK,
+        names.ENV_HTTP_PORT: str(port),
+        names.ENV_METRICS_PORT: str(port),
+    }
+
+    async def ask(probe: Probe) -> bool:
+        status, _ = await sockets.http_get(port, probe.path, probe.timeout_s)
+        return status == 200
+
+    return Spec(
+        name=process,
+        argv=(sys.executable, "-m", "qts_agents", *names_),
+        env=env,
+        logs=setting.run / "logs",
+        probe=ask,
+        probes=probes(setting.system.health_check_interval),
+        restart=setting.system.auto_restart_failed,
+    )
+
+
+def _redis(setting: Setting) -> Spec:
+    redis = setting.redis
+    if redis is None:
+        raise LookupError("a simulated run has no Redis")
+
+    async def ask(probe: Probe) -> bool:
+        return redis_server.alive(redis_server.ping(sockets.LOOPBACK, redis.port, min(probe.timeout_s, 0.5)))
+
+    return Spec(
+        name=REDIS,
+        argv=(redis.binary, str(setting.run / "redis" / "valkey.conf")),
+        env=setting.env,
+        logs=setting.run / "logs",
+        probe=ask,
+        probes=probes(5.0),
+        restart=setting.system.auto_restart_failed,
+    )
+
+
+def title(name: str) -> str:
+    """Return the wire or process name of a workload as people read it."""
+    found = BY_WIRE.get(name) or BY_NAME.get(name)
+    return found.name if found else name

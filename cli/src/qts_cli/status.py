@@ -1,0 +1,73 @@
+"""`qts status`: what the processes of the latest local run say of themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from cyclopts import Parameter
+from qts_core import names
+from rich.console import Console
+from rich.table import Table
+
+from qts_cli import folder
+from qts_cli.sockets import http_get
+
+
+def status(
+    *, json_: Annotated[bool, Parameter(name="--json", negative=())] = False, run_dir: Path = folder.HOME
+) -> int:
+    """Ask every process of the latest run how it is; exit 1 when one does not answer.
+
+    Parameters
+    ----------
+    json_
+        Print the answers as one JSON object.
+    run_dir
+        Folder for runs, as for qts run.
+    """
+    run = folder.latest(run_dir)
+    described = folder.read_run(run)
+    answers = asyncio.run(_ask(described.get("http", {})))
+    if json_:
+        print(json.dumps({"run": str(run), "processes": answers}, indent=1))
+    else:
+        console = Console()
+        console.print(f"run {run.name}   redis {described.get('redis') or 'none'}", highlight=False)
+        console.print(_table(answers))
+    return 0 if answers and all(answers.values()) else 1
+
+
+async def _ask(ports: dict[str, int]) -> dict[str, dict[str, Any]]:
+    found = await asyncio.gather(
+        *(http_get(port, f"{names.PATH_STATUS}/{name}") for name, port in ports.items())
+    )
+    return {
+        name: msgspec.json.decode(body, type=dict[str, Any]) if code == 200 else {}
+        for name, (code, body) in zip(ports, found, strict=True)
+    }
+
+
+def _table(answers: dict[str, dict[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("process", "state", "bus", "computes on", "up", "sent", "delivered", "note"):
+        table.add_column(column, justify="right" if column in ("up", "sent", "delivered") else "left")
+    for name, answer in answers.items():
+        if not answer:
+            table.add_row(name, "[red]no answer[/]", *[""] * 6)
+            continue
+        messages = answer.get("messages", {})
+        table.add_row(
+            name,
+            str(answer.get("state")),
+            str(answer.get("bus_mode")),
+            f"{answer.get('backend')} {answer.get('device')}",
+            f"{answer.get('uptime_s', 0.0):.0f} s",
+            str(messages.get("sent", "")),
+            str(messages.get("delivered", "")),
+            "; ".join(answer.get("reasons", [])),
+        )
+    return table

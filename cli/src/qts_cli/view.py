@@ -1,0 +1,158 @@
+"""What a run looks like at a moment: events and status answers in, one state out (pure)."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, deque
+from typing import Any
+
+import msgspec
+
+from qts_cli.events import Event
+
+_NUMBERS = re.compile(r"[0-9]+(\.[0-9]+)?")
+_RECENT = 8
+_LATENCIES = 4096
+
+
+class Row(msgspec.Struct):
+    """One process on the screen."""
+
+    name: str
+    state: str = "starting"
+    restarts: int = 0
+    pid: int | None = None
+    cause: str = ""
+    status: dict[str, Any] = {}
+
+
+class View:
+    """The state behind screen, status lines and summary."""
+
+    def __init__(self, agents: tuple[str, ...], others: tuple[str, ...]) -> None:
+        self.agents = agents
+        self.rows = {name: Row(name) for name in (*agents, *others)}
+        self.actions: Counter[str] = Counter()
+        self.recent: deque[Event] = deque(maxlen=_RECENT)
+        self.decisions = 0
+        self.first_decision_s: float | None = None
+        self.redis = ""
+        self.rates: dict[str, float] = {}
+        self._latency_ms: deque[float] = deque(maxlen=_LATENCIES)
+        self._reasons: dict[str, dict[str, str]] = {}
+        self._counted: tuple[float, dict[str, int]] | None = None
+
+    def take(self, event: Event) -> None:
+        """Take one event of the supervisor or the journal."""
+        match event["kind"]:
+            case "agent":
+                self._process(event)
+            case "restart":
+                for row in self._of(event["agent"]):
+                    row.restarts, row.cause = event["restarts"], event["cause"]
+            case "redis":
+                self.redis = event["words"]
+            case "decision":
+                self._decision(event)
+
+    def statuses(self, answers: dict[str, dict[str, Any]], now_s: float) -> list[Event]:
+        """Take the answers of /statusz by workload; return what became or ceased to be degraded."""
+        events: list[Event] = []
+        for name, row in self.rows.items():
+            row.status = answers.get(name, {})
+            if row.status and row.status.get("state") not in ("starting", "draining"):
+                events.extend(self._degraded(name, row.status.get("reasons", [])))
+        self._rate(answers, now_s)
+        return events
+
+    def ready(self) -> int:
+        """Return how many agents are up: their process lives and says it is at work."""
+        return sum(
+            row.state not in ("down", "waiting", "refused", "stopped")
+            and row.status.get("state") in ("ready", "degraded", "ended")
+            for name, row in self.rows.items()
+            if name in self.agents
+        )
+
+    def trouble(self) -> list[str]:
+        """Return everything that is not as it should be, in plain words."""
+        down = [
+            f"{row.name} is {row.state}: {row.cause}" for row in self.rows.values() if row.state == "down"
+        ]
+        return [
+            *down,
+            *(f"{name}: {text}" for name, texts in self._reasons.items() for text in texts.values()),
+        ]
+
+    def latency_ms(self, quantile: float) -> float | None:
+        """Return a quantile of the rounds' durations, None before the first round."""
+        if not self._latency_ms:
+            return None
+        ordered = sorted(self._latency_ms)
+        return ordered[min(len(ordered) - 1, int(quantile * len(ordered)))]
+
+    def board(self) -> dict[str, Any]:
+        """Return what PADS says of itself."""
+        row = self.rows.get("pads")
+        return dict(row.status.get("board") or {}) if row else {}
+
+    def mode(self) -> str:
+        """Return the bus mode, the worst of all agents."""
+        modes = {str(row.status.get("bus_mode")) for row in self.rows.values() if row.status.get("bus_mode")}
+        order = ("disconnected", "degraded", "simulated", "connected")
+        return next((mode for mode in order if mode in modes), "starting")
+
+    def _of(self, process: str) -> list[Row]:
+        """Return the rows of a process; the simulated one holds them all."""
+        return [self.rows[process]] if process in self.rows else list(self.rows.values())
+
+    def _process(self, event: Event) -> None:
+        for row in self._of(event["agent"]):
+            row.state, row.pid = event["state"], event.get("pid")
+            if event.get("reason"):
+                row.cause = event["reason"]
+            if row.state != "ready":
+                row.status = {}
+
+    def _decision(self, event: Event) -> None:
+        self.decisions += 1
+        if self.first_decision_s is None:
+            self.first_decision_s = event.get("at_s")
+        self.actions.update(event["actions"])
+        self.recent.append(event)
+        if event.get("elapsed_ms") is not None:
+            self._latency_ms.append(float(event["elapsed_ms"]))
+
+    def _degraded(self, name: str, reasons: list[str]) -> list[Event]:
+        """Compare reasons without their numbers, so that a growing age is no news."""
+        before, after = self._reasons.get(name, {}), {_NUMBERS.sub("#", text): text for text in reasons}
+        self._reasons[name] = after
+        return [
+            *(
+                {"kind": "degraded", "agent": name, "reason": t, "on": True}
+                for k, t in after.items()
+                if k not in before
+            ),
+            *(
+                {"kind": "degraded", "agent": name, "reason": t, "on": False}
+                for k, t in before.items()
+                if k not in after
+            ),
+        ]
+
+    def _rate(self, answers: dict[str, dict[str, Any]], now_s: float) -> None:
+        counts = {
+            key: sum(_count(answer.get("messages", {}).get(key)) for answer in answers.values())
+            for key in ("sent", "delivered", "dropped", "expired")
+        }
+        if self._counted is not None and now_s > self._counted[0]:
+            passed_s, old = now_s - self._counted[0], self._counted[1]
+            self.rates = {key: max(0, counts[key] - old[key]) / passed_s for key in counts}
+        self._counted = (now_s, counts)
+
+
+def _count(value: Any) -> int:
+    """Return a counter, or the sum of counters by reason."""
+    if isinstance(value, dict):
+        return sum(_count(item) for item in value.values())
+    return int(value) if isinstance(value, (int, float)) else 0
