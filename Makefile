@@ -2,22 +2,57 @@
 UV_VERSION := 0.13.9
 UV := $(CURDIR)/.tools/uv/bin/uv
 RUN := $(UV) run --frozen --no-sync
+PYTHON ?= python3
+ARGS ?=
 export UV_PYTHON_DOWNLOADS := never
 export UV_SYSTEM_CERTS := 1
 export PATH := $(CURDIR)/.tools/uv/bin:$(PATH)
-PYTHON ?= python3
 
-.PHONY: help sync run check fix test test-cluster image generate bench
+.PHONY: help sync run check fix test test-cluster image generate bench bench-smoke
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | sed 's/:.*##/\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 $(UV):
 	@$(PYTHON) -m pip --version >/dev/null 2>&1 || { echo "make: $(PYTHON) has no pip; install the package python3-pip and try again" >&2; exit 2; }
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --target .tools/uv uv==$(UV_VERSION)
+	@echo "bringing uv $(UV_VERSION) from PyPI into .tools/uv"
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target .tools/uv uv==$(UV_VERSION)
 
 sync: $(UV) ## bring every dependency into .venv
-	@$(UV) sync --frozen --quiet
+	@$(UV) sync --frozen --quiet --python $(PYTHON)
 
-run: sync ## run the whole system on this machine; ARGS="--for 30s --json" passes arguments on
+run: sync ## run the whole system here; ARGS="--for 30s --json" passes arguments on
 	@$(RUN) qts run $(ARGS)
+
+check: sync ## ruff, import contracts, mypy strict, pyright, generated files, sizes
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) lint-imports
+	$(RUN) mypy
+	$(RUN) pyright
+	$(RUN) qts generate --check
+	$(RUN) python -m pytest -q -p no:randomly tests/unit/test_house.py
+
+fix: sync ## let ruff mend what it can
+	$(RUN) ruff check --fix .
+	$(RUN) ruff format .
+
+test: sync ## everything that needs no cluster and no root
+	$(RUN) python -m pytest -n 2 --dist worksteal -m "not processes and not cluster and not gpu" tests
+	$(RUN) python -m pytest -m "processes" tests
+	@echo "left out: tests marked cluster (they need root or \$$KUBECONFIG: make test-cluster) and gpu (they need an NVIDIA device)"
+
+test-cluster: sync ## images, charts and resource on $KUBECONFIG or the shared one-machine cluster
+	@bash .ci/cluster
+
+image: ## build the images with buildah, podman or docker
+	@bash .ci/images
+
+generate: sync ## rewrite CRD, RBAC, chart schemas, manifests
+	$(RUN) qts generate
+
+bench: sync ## every benchmark, one JSON object a line
+	@for name in messaging kernels; do $(RUN) python -m bench.$$name --json || exit 1; done
+
+bench-smoke: sync ## every benchmark, short: does it run, do the results agree
+	@for name in messaging kernels; do $(RUN) python -m bench.$$name --json --smoke || exit 1; done

@@ -1,0 +1,64 @@
+"""`python -m qts_agents NAME...`: run one workload, or several over in-process queues."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from qts_agents.context import Place
+from qts_core import config, names
+from qts_core.errors import ConfigError
+from qts_core.roster import AGENTS, BY_NAME
+
+
+def main(arguments: Sequence[str], env: Mapping[str, str]) -> int:
+    """Check the arguments and the environment, run until a signal; 2 for what a person must mend."""
+    try:
+        unknown = [name for name in arguments if name not in BY_NAME]
+        if unknown or not arguments:
+            what = f"unknown workload {unknown[0]!r}" if unknown else "no workload named"
+            raise ConfigError(f"{what}; give one or more of {', '.join(BY_NAME)}")
+        loaded = config.load()
+        place = place_of(env, loaded.system.ports())
+        from qts_agents.runtime import serve  # numba and numpy load only for arguments that are right
+
+        return asyncio.run(serve([BY_NAME[name] for name in arguments], loaded, place))
+    except ConfigError as error:
+        print(f"qts_agents: {error}", file=sys.stderr)  # noqa: T201 - the message for a person
+        return error.exit_code
+
+
+def place_of(env: Mapping[str, str], ports: Mapping[str, int]) -> Place:
+    """Read where this process stands; ConfigError names the variable."""
+    state = Path(env.get(names.ENV_STATE, "."))
+    try:
+        peers = json.loads(env.get(names.ENV_PEERS) or "{}")
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{names.ENV_PEERS}: not valid JSON: {error}") from None
+    if not peers:
+        peers = {agent.wire: f"tcp://127.0.0.1:{ports[agent.wire]}" for agent in AGENTS}
+    secrets = env.get(names.ENV_SECRETS)
+    return Place(
+        system_name=env.get(names.ENV_SYSTEM, "local"),
+        state=state,
+        secrets=Path(secrets) if secrets else None,
+        bind=env.get(names.ENV_BIND, "127.0.0.1"),
+        peers=dict(peers),
+        http_port=_port(env, names.ENV_HTTP_PORT, names.PORT_HTTP),
+        metrics_port=_port(env, names.ENV_METRICS_PORT, names.PORT_METRICS),
+    )
+
+
+def _port(env: Mapping[str, str], name: str, default: int) -> int:
+    text = env.get(name, str(default))
+    if not text.isdigit() or not 0 < int(text) < 65_536:
+        raise ConfigError(f"{name}: expected a port from 1 to 65535, found {text!r}")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ))

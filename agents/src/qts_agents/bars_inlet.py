@@ -1,0 +1,87 @@
+"""From MARKET_UPDATE messages to a gap-free ring of bars: joins late, fills gaps, notices a new epoch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from qts_agents.context import Context
+from qts_agents.market.bars import Ring
+from qts_core.errors import RemoteError
+from qts_messaging.messages import Envelope, MarketUpdate
+
+#: what a shell does with one bar that is in order: (update, trace or None when it is history)
+Take = Callable[[MarketUpdate, bytes | None], Awaitable[None]]
+
+
+class Inlet:
+    """Queues updates as they come and hands them on in order, history first."""
+
+    def __init__(self, context: Context, capacity: int, take: Take) -> None:
+        self.ring = Ring(capacity)
+        self._context = context
+        self._capacity = capacity
+        self._take = take
+        self._queue: asyncio.Queue[Envelope] = asyncio.Queue(1024)
+        self._moved = asyncio.Condition()
+        self.ended = False
+
+    async def receive(self, envelope: Envelope) -> None:
+        """Queue one update; the oldest makes room, the gap it leaves is filled from the snapshot."""
+        if self._queue.full():
+            self._queue.get_nowait()
+        self._queue.put_nowait(envelope)
+
+    async def backfill(self, patience_s: float = 1.0) -> int:
+        """Apply the bars of the snapshot stream that the ring lacks; return how many."""
+        try:
+            bars = await asyncio.wait_for(self._context.bus.recall(self._capacity), patience_s + 4.0)
+        except (RemoteError, TimeoutError) as error:
+            self._context.log.warning("snapshot_unavailable", error=str(error))
+            return 0
+        fresh = [bar for bar in bars if self._is_news(bar)]
+        for bar in fresh:
+            await self._apply(msgspec.structs.replace(bar, kind="snapshot"), None)
+        return len(fresh)
+
+    async def run(self) -> None:
+        """Hand on updates for ever."""
+        while True:
+            envelope = await self._queue.get()
+            update = envelope.body
+            if isinstance(update, MarketUpdate):
+                await self._step(update, envelope.trace)
+
+    async def reached(self, seq: int, patience_s: float) -> bool:
+        """Wait until the bar `seq` is in the ring, at most `patience_s`."""
+        if self.ring.seq >= seq:
+            return True
+        async with self._moved:
+            try:
+                await asyncio.wait_for(self._moved.wait_for(lambda: self.ring.seq >= seq), patience_s)
+            except TimeoutError:
+                return False
+        return True
+
+    def _is_news(self, update: MarketUpdate) -> bool:
+        return update.epoch > self.ring.epoch or update.seq > self.ring.seq
+
+    async def _step(self, update: MarketUpdate, trace: bytes | None) -> None:
+        self._context.metrics.bar_at.set(self._context.now_ns() / 1e9)
+        if not self._is_news(update):
+            self.ended = self.ended or update.ended
+            return
+        if update.epoch != self.ring.epoch or update.seq != self.ring.seq + 1:
+            filled = await self.backfill()
+            self._context.log.info("bars_backfilled", bars=filled, until_seq=self.ring.seq)
+        if self._is_news(update):
+            await self._apply(update, trace)
+
+    async def _apply(self, update: MarketUpdate, trace: bytes | None) -> None:
+        self.ring.push(update)
+        self.ended = update.ended
+        await self._take(update, trace)
+        async with self._moved:
+            self._moved.notify_all()

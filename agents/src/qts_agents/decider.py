@@ -1,0 +1,283 @@
+"""The shell of PADS: carries out its actions, keeps its journal, times its rounds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+import msgspec
+
+from qts_agents.bars_inlet import Inlet
+from qts_agents.columns import array
+from qts_agents.context import Context
+from qts_agents.pads.actions import Action, Answer, Ask, Publish, Record, Send
+from qts_agents.pads.agent import Pads
+from qts_agents.pads.journal import JournalWriter
+from qts_core.errors import LocalError
+from qts_core.probes import Status
+from qts_messaging.bus import Reply
+from qts_messaging.messages import (
+    ACTIONS,
+    AgentStatus,
+    Decision,
+    DecisionResponse,
+    Envelope,
+    MarketUpdate,
+    Message,
+    PhaseTransition,
+    RiskAlert,
+    SystemCommand,
+)
+
+PADS_BARS = 4096
+TICK_S = 0.5
+
+
+class Cause(msgspec.Struct, frozen=True):
+    """What a round descends from: the context of its spans and when its bar arrived (ns)."""
+
+    trace: bytes | None
+    start_ns: int
+
+
+class DeciderShell:
+    """Runs `Pads` on the compute thread and does what it says."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.pads = Pads(context.system)
+        self._inlet = Inlet(context, PADS_BARS, self._on_bar)
+        self._journal = JournalWriter(context.place.state / "journal")
+        self._rounds: set[asyncio.Task[None]] = set()
+        self._ready: set[str] = set()
+        self._told: frozenset[str] = frozenset()
+        self._last_trace: bytes | None = None
+
+    def warm_up(self) -> None:
+        """Compile every kernel the board decides with."""
+        self.pads.warm_up()
+
+    def subscribe(self) -> None:
+        """Register a handler for each type PADS reads."""
+        bus = self._context.bus
+        bus.subscribe(MarketUpdate, self._inlet.receive)
+        bus.subscribe(AgentStatus, self._on_status)
+        bus.subscribe(DecisionResponse, self._on_stray)
+        for kind in (PhaseTransition, RiskAlert, SystemCommand):
+            bus.subscribe(kind, self._on_message)
+
+    async def begin(self) -> None:
+        """Open the journal, write its header, learn what the snapshot stream holds."""
+        await self._do(self.pads.begin(self._context.place.system_name), Cause(None, 0))
+        await self._inlet.backfill()
+
+    def background(self) -> list[Coroutine[Any, Any, None]]:
+        """Return the bar worker and the timer."""
+        return [self._inlet.run(), self._tick()]
+
+    async def drain(self) -> None:
+        """Let the running round end or expire, then make the journal safe."""
+        if self._rounds:
+            await asyncio.wait(self._rounds, timeout=min(2.0, self._context.system.decision_timeout))
+        await asyncio.to_thread(self._journal.close)
+
+    def describe(self, status: Status) -> None:
+        """Add peers and the board to the status."""
+        status.peers = {
+            name: {"age_s": round(peer.age_s, 3), "state": peer.state}
+            for name, peer in self._context.bus.peers().items()
+        }
+        status.board = self.pads.snapshot()
+
+    async def _on_bar(self, update: MarketUpdate, trace: bytes | None) -> None:
+        start = self._context.now_ns()
+        window = self._inlet.ring.window()
+        process = self._context.tracing.child(trace, "process market")
+        self._last_trace = process
+        actions = await self._context.compute(self.pads.on_update, update, window, start)
+        facts = {"messaging.system": "redis", "messaging.destination.name": "market"}
+        self._context.tracing.emit(
+            "process market", trace, start, self._context.now_ns(), kind="consumer", attributes=facts
+        )
+        await self._do(actions, Cause(process, start))
+
+    async def _on_status(self, envelope: Envelope) -> None:
+        status = envelope.body
+        if isinstance(status, AgentStatus) and status.agent in self._context.system.voters():
+            serving = status.state in ("ready", "degraded")
+            (self._ready.add if serving else self._ready.discard)(status.agent)
+            await self._tell_peers()
+
+    async def _tell_peers(self) -> None:
+        health = self._context.bus.peers()
+        alive = frozenset(n for n in self._ready if n in health and health[n].state != "dead")
+        if alive != self._told:
+            self._told = alive
+            now = self._context.now_ns()
+            await self._do(
+                await self._context.compute(self.pads.on_peers, alive, now), Cause(self._last_trace, now)
+            )
+
+    async def _on_stray(self, envelope: Envelope) -> None:
+        """Count an answer that no request waits for any more."""
+        if isinstance(envelope.body, DecisionResponse) and envelope.body.opinion is not None:
+            self._context.metrics.votes.labels(envelope.sender, "late").inc()
+
+    async def _on_message(self, envelope: Envelope) -> None:
+        if envelope.body is None or envelope.sender == "pads":
+            return
+        now = self._context.now_ns()
+        actions = await self._context.compute(self.pads.on_message, envelope.body, envelope.sender, now)
+        await self._do(actions, Cause(envelope.trace, now))
+
+    async def _tick(self) -> None:
+        while True:
+            await self._context.clock.sleep(TICK_S)
+            if self._context.health.draining:
+                return
+            await self._tell_peers()
+            now = self._context.now_ns()
+            actions = await self._context.compute(self.pads.on_tick, now)
+            if actions:
+                await self._do(actions, Cause(self._context.tracing.root("round"), now))
+
+    async def _do(self, actions: Sequence[Action], cause: Cause) -> None:
+        for action in actions:
+            match action:
+                case Record(data=data):
+                    self._record(data)
+                case Publish(message=message):
+                    await self._publish(message, cause)
+                case Send(message=message, to=to):
+                    await self._send(message, to)
+                case Ask():
+                    self._open(action, cause)
+
+    def _record(self, data: bytes) -> None:
+        troubles = self._context.health.troubles
+        try:
+            self._journal.append(data)
+            if troubles.pop("journal", None):
+                self._context.log.info("journal_writable_again")
+        except LocalError as error:
+            if "journal" not in troubles:
+                self._context.log.error("journal_not_writable", error=str(error))
+            troubles["journal"] = f"journal cannot be written: {error}; decisions go on without a record"
+
+    async def _send(self, message: Message, to: str) -> None:
+        try:
+            await self._context.bus.send(message, to)
+        except LocalError as error:
+            self._context.log.warning("not_sent", to=to, error=str(error))
+
+    async def _publish(self, message: Message, cause: Cause) -> None:
+        if isinstance(message, DecisionResponse) and message.decision is not None:
+            self._measure(message.decision, cause)
+            trace = self._context.tracing.child(cause.trace, "publish decisions")
+            start = self._context.now_ns()
+            await self._context.bus.publish(message, trace=trace)
+            facts = {
+                "messaging.system": "redis",
+                "messaging.destination.name": "decisions",
+                "messaging.message.conversation_id": message.round_id,
+            }
+            self._context.tracing.emit(
+                "publish decisions",
+                cause.trace,
+                start,
+                self._context.now_ns(),
+                kind="producer",
+                attributes=facts,
+            )
+        else:
+            await self._context.bus.publish(message)
+
+    def _open(self, ask: Ask, cause: Cause) -> None:
+        if not self._context.health.draining:
+            task = asyncio.create_task(self._round(ask, cause))
+            self._rounds.add(task)
+            task.add_done_callback(self._rounds.discard)
+
+    async def _round(self, ask: Ask, cause: Cause) -> None:
+        tracing, start = self._context.tracing, self._context.now_ns()
+        round_trace = tracing.child(cause.trace, "round")
+        contexts = {
+            peer: trace
+            for peer in ask.requests
+            if (trace := tracing.child(round_trace, f"send requests {peer}")) is not None
+        }
+        requests: dict[str, Message] = dict(ask.requests)
+        replies = await self._context.bus.gather(requests, ask.timeout_s, trace=contexts)
+        asked = self._context.now_ns()
+        answers = tuple(self._answer(reply, start) for reply in replies)
+        actions = await self._context.compute(
+            self.pads.on_answers, ask.round_id, answers, self._context.now_ns()
+        )
+        decided = self._context.now_ns()
+        await self._do(actions, Cause(round_trace, cause.start_ns))
+        self._trace_round(ask, replies, cause, (start, asked, decided))
+
+    def _answer(self, reply: Reply, start_ns: int) -> Answer:
+        envelope = reply.envelope
+        body = envelope.body if envelope is not None else None
+        opinion = body.opinion if isinstance(body, DecisionResponse) else None
+        reason = reply.reason
+        if isinstance(body, DecisionResponse) and body.failure is not None:
+            reason = f"{body.failure.error}: {body.failure.text}"
+        result = "used" if opinion is not None else "invalid" if envelope is not None else "late"
+        self._context.metrics.votes.labels(reply.peer, result).inc()
+        if envelope is not None:
+            elapsed_s = (self._context.now_ns() - start_ns) / 1e9
+            self._context.metrics.vote_latency.labels(reply.peer).observe(max(0.0, elapsed_s))
+        return Answer(reply.peer, opinion, reason)
+
+    def _trace_round(
+        self, ask: Ask, replies: Sequence[Reply], cause: Cause, times: tuple[int, int, int]
+    ) -> None:
+        tracing, (start, asked, decided) = self._context.tracing, times
+        round_trace = tracing.child(cause.trace, "round")
+        end = self._context.now_ns()
+        facts = {"qts.round.id": ask.round_id}
+        tracing.emit("round", cause.trace, start, end, attributes=facts)
+        votes: list[bytes] = []
+        for reply in replies:
+            stage = f"send requests {reply.peer}"
+            wire = {
+                "messaging.system": "zeromq",
+                "messaging.destination.name": "requests",
+                "messaging.message.conversation_id": ask.round_id,
+            }
+            tracing.emit(
+                "send requests", round_trace, start, asked, stage=stage, kind="producer", attributes=wire
+            )
+            if reply.envelope is not None and reply.envelope.trace is not None:
+                votes.append(reply.envelope.trace)
+                wire = wire | {"messaging.destination.name": "votes"}
+                stage = f"process votes {reply.peer}"
+                tracing.emit(
+                    "process votes",
+                    reply.envelope.trace,
+                    asked,
+                    decided,
+                    stage=stage,
+                    kind="consumer",
+                    links=[reply.envelope.trace],
+                    attributes=wire,
+                )
+        tracing.emit("decide", round_trace, asked, decided, links=votes, attributes=facts)
+
+    def _measure(self, decision: Decision, cause: Cause) -> None:
+        metrics, now = self._context.metrics, self._context.now_ns()
+        metrics.decision_at.set(now / 1e9)
+        for index in array(decision.action):
+            metrics.decisions.labels(ACTIONS[int(index)]).inc()
+        quorum = array(decision.quorum)
+        outcome = "complete" if quorum.size and int(quorum.min()) >= 2 else "no_quorum"
+        metrics.rounds.labels(outcome).inc()
+        if cause.start_ns:
+            metrics.round_duration.labels(outcome).observe(max(0, now - cause.start_ns) / 1e9)
+        board = self.pads.snapshot().get("gauges", {})
+        for name, gauge in metrics.board.items():
+            if name in board:
+                gauge.set(board[name])

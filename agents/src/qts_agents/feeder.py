@@ -1,0 +1,54 @@
+"""The shell of the feed: opens the source, paces the bars, says when they have ended."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any
+
+from qts_agents.context import Context
+from qts_agents.market.feed import Feed
+from qts_core.probes import Status
+
+
+class FeedShell:
+    """Runs one `Feed`; each bar's trace begins here."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._feed = Feed(context.system, context.clock, context.bus, trace=self._trace)
+
+    def warm_up(self) -> None:
+        """Read and check the data before anything is published."""
+        self._feed.open()
+
+    def subscribe(self) -> None:
+        """Register the feed's handlers: decisions for the lockstep, statuses for the start."""
+        self._feed.subscribe()
+
+    async def begin(self) -> None:
+        """Nothing to catch up with."""
+
+    def background(self) -> list[Coroutine[Any, Any, None]]:
+        """Return the publishing loop."""
+        return [self._run()]
+
+    async def drain(self) -> None:
+        """Publish no more bars."""
+        self._feed.stop()
+
+    def describe(self, status: Status) -> None:
+        """Add the feed's counters."""
+        status.feed = self._feed.status()
+
+    async def _run(self) -> None:
+        await self._feed.run()
+        self._context.health.ended = True
+
+    def _trace(self) -> bytes | None:
+        tracing = self._context.tracing
+        if not tracing.enabled:
+            return None
+        trace, now = tracing.root("publish market"), self._context.now_ns()
+        facts = {"messaging.system": "redis", "messaging.destination.name": "market"}
+        tracing.emit("publish market", trace, now, now, kind="producer", root=True, attributes=facts)
+        return trace

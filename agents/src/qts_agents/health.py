@@ -1,0 +1,137 @@
+"""/livez /readyz /startupz /statusz /metrics of a process, from one record per workload."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from qts_core import names
+from qts_core.probes import Status
+
+STUCK_S = 10.0
+_REASONS = {200: "OK", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
+Answer = tuple[int, str, bytes]
+
+
+class Health(msgspec.Struct):
+    """What is known of one workload; the runtime writes it, the probes read it. Times are monotonic s."""
+
+    name: str
+    warm: bool = False
+    bound: bool = False
+    draining: bool = False
+    ended: bool = False
+    compute_moved_s: float = 0.0
+    loop_moved_s: float = 0.0
+    blockers: dict[str, str] = {}  # reason → plain words: why not ready
+    troubles: dict[str, str] = {}  # reason → plain words: degraded, but at work
+
+    def state(self) -> str:
+        """Return starting, ready, degraded, draining or ended."""
+        if self.draining:
+            return "draining"
+        if not (self.warm and self.bound):
+            return "starting"
+        if self.ended:
+            return "ended"
+        return "degraded" if self.blockers or self.troubles else "ready"
+
+    def started(self) -> str | None:
+        """Return None once warm and bound, else what is missing."""
+        if not self.warm:
+            return "kernels are not compiled yet"
+        return None if self.bound else "sockets are not bound yet"
+
+    def live(self, now_s: float) -> str | None:
+        """Return None while the event loop and the compute thread move, else what is stuck."""
+        for part, moved_s in (("event loop", self.loop_moved_s), ("compute thread", self.compute_moved_s)):
+            if now_s - moved_s > STUCK_S:
+                return f"{part} has not moved for {now_s - moved_s:.0f} s"
+        return None
+
+    def unready(self) -> str | None:
+        """Return None when ready, else every reason."""
+        missing = self.started()
+        if missing is not None:
+            return missing
+        if self.draining:
+            return "draining"
+        return "; ".join(self.blockers.values()) or None
+
+    def reasons(self) -> list[str]:
+        """Return everything that is not as it should be, in plain words."""
+        missing = self.started()
+        return [*([missing] if missing else []), *self.blockers.values(), *self.troubles.values()]
+
+
+class Workplace(msgspec.Struct, frozen=True):
+    """One workload as the HTTP server sees it."""
+
+    health: Health
+    status: Callable[[], Status]
+
+
+class HealthServer:
+    """A GET-only HTTP/1.0 server for probes; several workloads answer together, worst first."""
+
+    def __init__(
+        self, places: Sequence[Workplace], metrics: Callable[[], bytes], now_s: Callable[[], float]
+    ) -> None:
+        self._places = {place.health.name: place for place in places}
+        self._metrics = metrics
+        self._now_s = now_s
+        self._servers: list[asyncio.Server] = []
+
+    async def start(self, host: str, ports: Sequence[int]) -> None:
+        """Listen on each distinct port; OSError when one is taken."""
+        for port in dict.fromkeys(ports):
+            self._servers.append(await asyncio.start_server(self._serve, host, port, limit=8192))
+
+    async def close(self) -> None:
+        """Stop listening."""
+        for server in self._servers:
+            server.close()
+            await server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 2.0)
+            method, _, rest = head.decode("latin-1").partition(" ")
+            code, kind, body = self.answer(method, rest.split(" ", 1)[0])
+            start = f"HTTP/1.0 {code} {_REASONS[code]}\r\nContent-Type: {kind}\r\n"
+            writer.write(f"{start}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            await asyncio.wait_for(writer.drain(), 2.0)
+        except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            return  # a broken client gets no answer; there is nobody to tell
+        finally:
+            writer.close()
+
+    def answer(self, method: str, path: str) -> Answer:
+        """Return code, content type and body for a request."""
+        if method != "GET":
+            return 405, "text/plain", b"only GET\n"
+        path = path.split("?", 1)[0]
+        if path == names.PATH_METRICS:
+            return 200, "text/plain; version=0.0.4; charset=utf-8", self._metrics()
+        if path.startswith(names.PATH_STATUS):
+            return self._status(path[len(names.PATH_STATUS) :].strip("/"))
+        checks: dict[str, Callable[[Health], str | None]] = {
+            names.PATH_STARTUP: Health.started,
+            names.PATH_LIVE: lambda health: health.live(self._now_s()),
+            names.PATH_READY: Health.unready,
+        }
+        check = checks.get(path)
+        if check is None:
+            return 404, "text/plain", f"nothing at {path}; try {', '.join(checks)}\n".encode()
+        wrong = [f"{name}: {text}" for name, p in self._places.items() if (text := check(p.health))]
+        return (
+            (503, "text/plain", ("\n".join(wrong) + "\n").encode()) if wrong else (200, "text/plain", b"ok\n")
+        )
+
+    def _status(self, name: str) -> Answer:
+        place = self._places.get(name) if name else next(iter(self._places.values()))
+        if place is None:
+            return 404, "text/plain", f"no {name} here; there is {', '.join(self._places)}\n".encode()
+        return 200, "application/json", msgspec.json.encode(place.status()) + b"\n"

@@ -1,0 +1,123 @@
+"""The metric names and buckets of agents and feed (observability.md §1), in Prometheus text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from qts_core.probes import Status
+from qts_messaging.messages import ACTIONS
+
+#: 1-2-5 steps from 1 µs to 10 s
+BUCKETS = (*(m * 10.0**e for e in range(-6, 1) for m in (1, 2, 5)), 10.0)
+STATES = ("starting", "ready", "degraded", "draining", "ended")
+MODES = ("connected", "degraded", "disconnected", "simulated")
+
+
+class Metrics:
+    """One process's metrics; reading happens at the scrape, writing is a few integer additions."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.rounds = self._counter("qts_rounds_total", "Rounds by how they ended", ["outcome"])
+        self.round_duration = self._histogram(
+            "qts_round_duration_seconds", "Update received until decision sent", ["outcome"]
+        )
+        self.vote_latency = self._histogram("qts_vote_latency_seconds", "Request until vote", ["agent"])
+        self.votes = self._counter("qts_votes_total", "Votes by what became of them", ["agent", "result"])
+        self.decisions = self._counter("qts_decisions_total", "Decided symbols by action", ["decision"])
+        self.decision_at = self._gauge(
+            "qts_decision_last_timestamp_seconds", "Arrival of the newest decision"
+        )
+        self.bar_at = self._gauge("qts_bar_last_timestamp_seconds", "Arrival of the newest bar")
+        self.board = {
+            name: self._gauge(f"qts_board_{name}", "Board state, 0 to 1")
+            for name in (
+                "consensus_level",
+                "conviction_level",
+                "risk_appetite",
+                "opportunity_score",
+                "voting_quorum",
+                "dissent_level",
+            )
+        }
+        self.strategy = self._gauge("qts_board_strategy", "1 for the current style", ["style"])
+        self.process_duration = self._histogram(
+            "messaging_process_duration_seconds",
+            "Handling of one message",
+            ["messaging_destination_name"],
+        )
+        self.loop_lag = self._histogram("qts_event_loop_lag_seconds", "How late the event loop woke up", [])
+        for action in ACTIONS:
+            self.decisions.labels(action)
+
+    def _counter(self, name: str, text: str, labels: Iterable[str] = ()) -> Counter:
+        return Counter(name, text, tuple(labels), registry=self.registry)
+
+    def _gauge(self, name: str, text: str, labels: Iterable[str] = ()) -> Gauge:
+        return Gauge(name, text, tuple(labels), registry=self.registry)
+
+    def _histogram(self, name: str, text: str, labels: Iterable[str] = ()) -> Histogram:
+        return Histogram(name, text, tuple(labels), registry=self.registry, buckets=BUCKETS)
+
+    def watch(self, status: Callable[[], Status]) -> None:
+        """Add the gauges that are read from a workload's status at each scrape."""
+        self.registry.register(_StatusCollector(status))
+
+    def text(self) -> bytes:
+        """Return everything in Prometheus text format."""
+        return bytes(generate_latest(self.registry))
+
+
+class _StatusCollector(Collector):
+    """Renders state, bus mode, message accounts and peers from one `Status`."""
+
+    def __init__(self, status: Callable[[], Status]) -> None:
+        self._status = status
+
+    def describe(self) -> Iterable[Metric]:
+        """Declare nothing: two workloads of one process may share the names."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """Read the status once and render it."""
+        status = self._status()
+        yield _one_of("qts_agent_state", "state", STATES, status.state)
+        yield _one_of("qts_bus_mode", "mode", MODES, status.bus_mode)
+        generation = GaugeMetricFamily("qts_config_generation", "First 48 bits of the settings' digest")
+        generation.add_metric((), float(int(status.config_digest or "0", 16)))
+        yield generation
+        yield from _accounts(status.messages)
+        ages = GaugeMetricFamily("qts_peer_heartbeat_age_seconds", "Since the last word", labels=("peer",))
+        for peer, facts in status.peers.items():
+            ages.add_metric((peer,), float(facts["age_s"]))
+        yield ages
+        compiles = CounterMetricFamily("qts_kernel_compiles", "Kernels compiled since the start")
+        compiles.add_metric((), float(status.compiles))
+        yield compiles
+
+
+def _one_of(name: str, label: str, values: Iterable[str], current: str) -> Metric:
+    gauge = GaugeMetricFamily(name, f"1 for the current {label}", labels=(label,))
+    for value in values:
+        gauge.add_metric((value,), float(value == current))
+    return gauge
+
+
+def _accounts(messages: Mapping[str, object]) -> Iterable[Metric]:
+    for key in ("sent", "delivered", "expired", "dead_letter", "unaccounted"):
+        value = messages.get(key, 0)
+        family = CounterMetricFamily(f"qts_messages_{key}", f"Messages {key.replace('_', ' ')}")
+        family.add_metric((), float(value) if isinstance(value, int | float) else 0.0)
+        yield family
+    dropped = CounterMetricFamily("qts_messages_dropped", "Messages dropped by reason", labels=("reason",))
+    reasons = messages.get("dropped", {})
+    if isinstance(reasons, dict):
+        for reason, count in reasons.items():
+            dropped.add_metric((str(reason),), float(count))
+    yield dropped

@@ -1,0 +1,268 @@
+"""The shell of one process: bus, clock, probes, workloads, shutdown; all that happens, happens here."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from qts_messaging.fabric import BusOptions, open_bus
+
+from qts_agents.context import Compute, Context, Place, Shell
+from qts_agents.health import Health, HealthServer, Workplace
+from qts_agents.kernels import backend
+from qts_agents.metrics import Metrics
+from qts_core.clock import Clock, SystemClock
+from qts_core.config import Loaded
+from qts_core.errors import QtsError
+from qts_core.probes import Status
+from qts_core.roster import Workload
+from qts_core.telemetry import open_logs, open_tracing
+from qts_messaging.messages import AgentStatus
+
+HEARTBEAT_S = 5.0
+WATCH_S = 0.25
+REDIS_GRACE_S = 5.0
+INTERRUPTED = 130
+
+
+def shell_of(role: str) -> Callable[[Context], Shell]:
+    """Return the shell of a role; imported late, so the feed loads no kernels."""
+    match role:
+        case "decider":
+            from qts_agents.decider import DeciderShell
+
+            return DeciderShell
+        case "feed":
+            from qts_agents.feeder import FeedShell
+
+            return FeedShell
+        case _:
+            from qts_agents.voters import VoterShell
+
+            return VoterShell
+
+
+class Worker:
+    """One workload in this process."""
+
+    def __init__(self, workload: Workload, loaded: Loaded, place: Place, metrics: Metrics) -> None:
+        clock, health = SystemClock(), Health(workload.name)
+        system = loaded.system
+        self.started_ns = clock.monotonic_ns()
+        log = open_logs(workload.name, place.system_name, system.observability.log_level)
+        own = system.ports().get(workload.wire)
+        options = BusOptions(
+            name=workload.wire,
+            system_name=place.system_name,
+            peers={peer: address for peer, address in place.peers.items() if peer != workload.wire},
+            bind=f"tcp://{place.bind}:{own}" if own else None,
+            secrets=place.secrets,
+            state=place.state,
+            epoch_ns=clock.wall_ns(),
+            clock=clock,
+        )
+        self.context = Context(
+            workload,
+            system,
+            loaded.digest,
+            place,
+            open_bus(system, options),
+            clock,
+            open_tracing(
+                workload.name,
+                place.system_name,
+                system.observability.otlp_endpoint,
+                system.observability.sample_ratio,
+            ),
+            log,
+            health,
+            metrics,
+            Compute(workload.name, clock, health),
+        )
+        self.shell = shell_of(workload.role)(self.context)
+        self.tasks: list[asyncio.Task[None]] = []
+        self.failed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._told = ""
+        metrics.watch(self.status)
+
+    async def start(self) -> None:
+        """Compile, bind, catch up, beat; in that order, so that ready means ready."""
+        context = self.context
+        self._spawn(self._watch())
+        self.shell.subscribe()
+        await context.bus.start()
+        context.health.bound = True
+        await context.compute(self.shell.warm_up)
+        await self.shell.begin()
+        self.compiles_at_ready = backend.compiles()
+        context.health.warm = True
+        if context.system.hardware_optimization:
+            gc.collect()
+            gc.freeze()
+        for work in self.shell.background():
+            self._spawn(work)
+        self._spawn(self._heartbeat())
+        context.log.info("started", state=context.health.state(), after_s=round(self.uptime_s(), 3))
+
+    async def stop(self) -> None:
+        """Finish what is under way, say so, close the bus."""
+        context = self.context
+        context.health.draining = True
+        await self.shell.drain()
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        await self._beat()
+        await context.bus.close(2.0)
+        context.compute.close()
+        context.log.info("stopped", after_s=round(self.uptime_s(), 3))
+        await asyncio.to_thread(context.tracing.close)
+
+    def uptime_s(self) -> float:
+        """Return seconds since this worker was made."""
+        return (self.context.clock.monotonic_ns() - self.started_ns) / 1e9
+
+    def status(self) -> Status:
+        """Return what /statusz says."""
+        context, health = self.context, self.context.health
+        status = Status(
+            agent=context.workload.name,
+            state=health.state(),
+            ready=health.unready() is None,
+            reasons=health.reasons(),
+            bus_mode=context.bus.mode,
+            config_digest=context.digest,
+            uptime_s=round(self.uptime_s(), 3),
+            system=context.place.system_name,
+            messages=context.bus.accounts(),
+            redis_reached=context.bus.redis_reached,
+            compiles=backend.compiles(),
+        )
+        self.shell.describe(status)
+        return status
+
+    def _spawn(self, work: Any) -> None:
+        task: asyncio.Task[None] = asyncio.create_task(work)
+        task.add_done_callback(self._on_end)
+        self.tasks.append(task)
+
+    def _on_end(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None and not self.failed.done():
+            self.context.log.error("task_failed", exc_info=task.exception())
+            self.failed.set_result(1)
+
+    async def _watch(self) -> None:
+        """Move the health record: the loop by being here, the compute thread by an empty task."""
+        clock, health = self.context.clock, self.context.health
+        health.compute_moved_s = clock.monotonic_ns() / 1e9
+        beat: asyncio.Task[None] | None = None
+        redis_seen_s = clock.monotonic_ns() / 1e9
+        while True:
+            before = clock.monotonic_ns()
+            health.loop_moved_s = before / 1e9
+            if beat is None or beat.done():
+                beat = asyncio.create_task(self.context.compute.beat())
+            redis_seen_s = self._watch_bus(redis_seen_s)
+            if health.state() != self._told and health.warm:
+                await self._beat()
+            await clock.sleep(WATCH_S)
+            self.context.metrics.loop_lag.observe(max(0.0, (clock.monotonic_ns() - before) / 1e9 - WATCH_S))
+
+    def _watch_bus(self, redis_seen_s: float) -> float:
+        bus, health, now_s = self.context.bus, self.context.health, self.context.clock.monotonic_ns() / 1e9
+        if bus.mode == "simulated":
+            health.troubles["simulated"] = (
+                "messaging is simulated: all agents share one process, no wire is used"
+            )
+            return now_s
+        if bus.redis_reached:
+            redis_seen_s = now_s
+            health.blockers.pop("redis", None)
+            health.troubles.pop("redis", None)
+        elif now_s - redis_seen_s > REDIS_GRACE_S:
+            health.troubles.pop("redis", None)
+            health.blockers["redis"] = f"Redis has not answered for {now_s - redis_seen_s:.0f} s; ZeroMQ only"
+        else:
+            health.troubles["redis"] = "Redis does not answer; ZeroMQ carries everything"
+        if bus.deaf:
+            health.blockers["deaf"] = "the Redis subscription hears nothing"
+        else:
+            health.blockers.pop("deaf", None)
+        return redis_seen_s
+
+    async def _heartbeat(self) -> None:
+        while True:
+            if self.context.health.live(self.context.clock.monotonic_ns() / 1e9) is None:
+                await self._beat()
+            await self.context.clock.sleep(HEARTBEAT_S)
+
+    async def _beat(self) -> None:
+        context, health = self.context, self.context.health
+        self._told = health.state()
+        lanes, accounts = context.bus.status_fields()
+        status = AgentStatus(
+            agent=context.workload.wire,
+            state=self._told,
+            health="; ".join(health.reasons()) or "ok",
+            backend=self.status().backend,
+            bus_mode=context.bus.mode,
+            lanes=lanes,
+            accounts=accounts,
+            clock_ns=context.clock.wall_ns(),
+            config_digest=context.digest,
+        )
+        try:
+            await context.bus.publish(status)
+        except QtsError as error:
+            context.log.warning("heartbeat_not_sent", error=str(error))
+
+
+async def serve(workloads: Sequence[Workload], loaded: Loaded, place: Place) -> int:
+    """Run the workloads until a signal or a failure; return the exit code."""
+    system = loaded.system
+    backend.set_jit(system.numba_jit)
+    backend.threads(system.hardware_optimization)
+    stop = _signals()
+    metrics = Metrics()
+    workers = [Worker(workload, loaded, place, metrics) for workload in workloads]
+    clock: Clock = workers[0].context.clock
+    server = HealthServer(
+        [Workplace(worker.context.health, worker.status) for worker in workers],
+        metrics.text,
+        lambda: clock.monotonic_ns() / 1e9,
+    )
+    await server.start(place.bind, (place.http_port, place.metrics_port))
+    failures = [worker.failed for worker in workers]
+    begun = asyncio.gather(*(worker.start() for worker in workers))
+    await asyncio.wait({stop, begun, *failures}, return_when=asyncio.FIRST_COMPLETED)
+    if begun.done():
+        begun.result()
+        await asyncio.wait({stop, *failures}, return_when=asyncio.FIRST_COMPLETED)
+    else:
+        begun.cancel()
+    code = next((future.result() for future in failures if future.done()), 0)
+    for worker in sorted(workers, key=lambda w: ("feed", "decider", "voter").index(w.context.workload.role)):
+        await worker.stop()
+    await server.close()
+    return code
+
+
+def _signals() -> asyncio.Future[int]:
+    """Return a future that the first SIGTERM or SIGINT resolves; the second ends the process at once."""
+    loop = asyncio.get_running_loop()
+    stop: asyncio.Future[int] = loop.create_future()
+
+    def on_signal() -> None:
+        if stop.done():
+            sys.stdout.flush()
+            os._exit(INTERRUPTED)
+        stop.set_result(0)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    return stop

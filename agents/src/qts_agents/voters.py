@@ -1,0 +1,195 @@
+"""The shell of an agent that votes: bars in, requests answered, feedback learned."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from qts_agents.agent import MarketWindow, Outgoing, Voter
+from qts_agents.bars_inlet import Inlet
+from qts_agents.context import Context
+from qts_agents.windows import from_wire
+from qts_core.probes import Status
+from qts_messaging.messages import (
+    DecisionRequest,
+    DecisionResponse,
+    Envelope,
+    Failure,
+    MarketUpdate,
+    PerformanceFeedback,
+    PhaseTransition,
+    RiskAlert,
+    SystemCommand,
+)
+
+VOTER_BARS = 512
+
+
+class VoterShell:
+    """Runs one `Voter` on the compute thread and speaks for it."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        module, _, name = context.workload.entry.partition(":")
+        self.agent: Voter = getattr(importlib.import_module(module), name)(context.system)
+        self._inlet = Inlet(context, VOTER_BARS, self._on_bar)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._epoch = 0
+
+    def warm_up(self) -> None:
+        """Compile every kernel the agent serves with."""
+        self.agent.warm_up()
+
+    def subscribe(self) -> None:
+        """Register a handler for each type a voter reads."""
+        bus = self._context.bus
+        bus.subscribe(MarketUpdate, self._inlet.receive)
+        bus.subscribe(DecisionRequest, self._on_request)
+        bus.subscribe(DecisionResponse, self._on_decision)
+        bus.subscribe(PerformanceFeedback, self._on_feedback)
+        for kind in (PhaseTransition, RiskAlert, SystemCommand):
+            bus.subscribe(kind, self._on_message)
+
+    async def begin(self) -> None:
+        """Learn what the snapshot stream holds."""
+        await self._inlet.backfill()
+
+    def background(self) -> list[Coroutine[Any, Any, None]]:
+        """Return the bar worker."""
+        return [self._inlet.run()]
+
+    async def drain(self) -> None:
+        """Let the answers under way leave."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=1.0)
+
+    def describe(self, status: Status) -> None:
+        """Say with what the agent computes."""
+        status.backend = self.agent.backend
+
+    async def _on_bar(self, update: MarketUpdate, trace: bytes | None) -> None:
+        start = self._context.now_ns()
+        if update.epoch != self._epoch:
+            self._epoch = update.epoch
+            await self._tell(SystemCommand("reset", {"epoch": str(update.epoch)}))
+        out = await self._context.compute(
+            self.agent.on_bars, update, self._inlet.ring.window(), self._context.now_ns()
+        )
+        await self._send(out)
+        self._context.tracing.emit(
+            "process market", trace, start, self._context.now_ns(), kind="consumer", attributes=_BROADCAST
+        )
+
+    async def _on_request(self, envelope: Envelope) -> None:
+        task = asyncio.create_task(self._answer(envelope))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, envelope: Envelope) -> None:
+        request = envelope.body
+        if not isinstance(request, DecisionRequest) or self._context.health.draining:
+            return
+        context, start = self._context, self._context.now_ns()
+        patience_s = max(0.0, min(0.5, (envelope.deadline_ns - start) / 2e9)) if envelope.deadline_ns else 0.5
+        if request.window is None:
+            await self._inlet.reached(request.window_seq, patience_s)
+        begun = context.now_ns()
+        response = await context.compute(self._opinion, request)
+        done = context.now_ns()
+        process = context.tracing.child(envelope.trace, "process requests")
+        sent = context.tracing.child(process, "send votes")
+        await context.bus.reply(envelope, response, trace=sent)
+        self._trace_answer(envelope, request.round_id, (start, begun, done))
+
+    def _opinion(self, request: DecisionRequest) -> DecisionResponse:
+        clock = self._context.clock
+        start = clock.monotonic_ns()
+        try:
+            opinion = self.agent.on_request(request, self._window(request), clock.wall_ns())
+        except Exception as error:  # the boundary: a failed step is an abstention of the whole message
+            self._context.log.exception("agent_failed", round_id=request.round_id)
+            failure = Failure(type(error).__name__, str(error)[:500])
+            return DecisionResponse(request.round_id, failure=failure)
+        elapsed = clock.monotonic_ns() - start
+        return DecisionResponse(
+            request.round_id, opinion=msgspec.structs.replace(opinion, elapsed_ns=elapsed)
+        )
+
+    def _window(self, request: DecisionRequest) -> MarketWindow | None:
+        ring = self._inlet.ring
+        if ring.seq < request.window_seq:
+            return from_wire(request.window) if request.window is not None else None
+        return until(ring.window(), request.window_seq)
+
+    def _trace_answer(self, envelope: Envelope, round_id: str, times: tuple[int, int, int]) -> None:
+        tracing, (start, begun, done) = self._context.tracing, times
+        process = tracing.child(envelope.trace, "process requests")
+        facts = {
+            "messaging.system": "zeromq",
+            "messaging.destination.name": "requests",
+            "messaging.message.conversation_id": round_id,
+        }
+        name = self._context.workload.name
+        tracing.emit("process requests", envelope.trace, start, done, kind="consumer", attributes=facts)
+        tracing.emit(f"evaluate {name}", process, begun, done)
+        facts = facts | {"messaging.destination.name": "votes"}
+        tracing.emit("send votes", process, done, self._context.now_ns(), kind="producer", attributes=facts)
+
+    async def _on_decision(self, envelope: Envelope) -> None:
+        now = self._context.now_ns()
+        facts = {"messaging.system": "redis", "messaging.destination.name": "decisions"}
+        self._context.tracing.emit(
+            "process decisions", envelope.trace, now, now, kind="consumer", attributes=facts
+        )
+
+    async def _on_feedback(self, envelope: Envelope) -> None:
+        if isinstance(envelope.body, PerformanceFeedback):
+            now = self._context.now_ns()
+            await self._send(await self._context.compute(self.agent.on_feedback, envelope.body, now))
+
+    async def _on_message(self, envelope: Envelope) -> None:
+        if envelope.body is not None:
+            await self._tell(envelope.body)
+
+    async def _tell(self, message: Any) -> None:
+        now = self._context.now_ns()
+        await self._send(await self._context.compute(self.agent.on_message, message, now))
+
+    async def _send(self, messages: Sequence[Outgoing]) -> None:
+        for out in messages:
+            if out.to is None:
+                await self._context.bus.publish(out.message)
+            else:
+                await self._context.bus.send(out.message, out.to)
+
+
+_BROADCAST = {"messaging.system": "redis", "messaging.destination.name": "market"}
+
+
+def until(window: MarketWindow, seq: int) -> MarketWindow:
+    """Return the window as it was when bar `seq` closed; quotes of a later bar are masked."""
+    late = window.window_seq - seq
+    if late <= 0:
+        return window
+    if late >= window.close_ns.shape[0]:
+        late = window.close_ns.shape[0] - 1
+    unknown = np.full(len(window.symbols), np.nan)
+    cut = {
+        name: getattr(window, name)[:, :-late] for name in ("open", "high", "low", "close", "volume", "valid")
+    }
+    return msgspec.structs.replace(
+        window,
+        window_seq=seq,
+        close_ns=window.close_ns[:-late],
+        asof_ns=int(window.close_ns[-late - 1]),
+        market_ret=window.market_ret[:-late],
+        spread=unknown,
+        imbalance=unknown,
+        depth=unknown,
+        **{name: np.ascontiguousarray(values) for name, values in cut.items()},
+    )

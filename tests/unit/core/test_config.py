@@ -1,0 +1,98 @@
+"""Configuration: precedence, origins, and what wrong input is told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from qts_core import config
+from qts_core.errors import ConfigError
+from qts_core.roster import AGENTS
+from qts_core.spec import SYSTEM
+
+ROOT = Path(__file__).parents[3]
+WRONG = {
+    "unknown key near a known one": ('{"zmq_ports": {"pad": 1}}', '$.zmq_ports.pad: unknown key; did you mean "pads"?'),
+    "unknown key near nothing": ('{"zzz": 1}', "$.zzz: unknown key; allowed are "),
+    "wrong type": ('{"use_real_messaging": "yes"}', "$.use_real_messaging: expected `bool`, got `str`, found \"yes\""),
+    "negative interval": ('{"decision_interval": -1}', "$.decision_interval: expected `float` > 0.0, found -1"),
+    "wrong duration": ('{"message_ttl": "3x"}', '$.message_ttl: expected seconds or a text such as "3s"'),
+    "weights": ('{"board_members": {"qar": 0.5, "qstar": 0.6}}', "$.board_members: weights must sum to 1 ± 0.001, found 1.1"),
+    "unknown seat": ('{"board_members": {"qax": 0.5, "qar": 0.5}}', "$.board_members.qax: unknown seat; allowed are qar"),
+    "port clash": ('{"zmq_ports": {"pads": 9091}}', "$.zmq_ports.qbmia: 9091 is already the port of pads"),
+    "reserved port": ('{"zmq_ports": {"pads": 8080}}', "$.zmq_ports.pads: 8080 is reserved"),
+    "malformed": ('{"a"', "1:5: not valid JSON"),
+    "not an object": ("[]", "expected a JSON object with settings, found list"),
+    "doubled key": ('{"enable_pads": true, "enable_pads": false}', 'key "enable_pads" stands twice'),
+    "unbuilt source": ('{"market": {"source": "live"}}', "$.market.source: \"live\" is not built yet"),
+    "unknown source": ('{"market": {"source": "foo"}}', "allowed are simulated, replay, live, external, found \"foo\""),
+    "two data sets": ('{"market": {"source": "replay", "replay": {"dataset": "a", "path": "b"}}}', "exactly one of dataset and path, found both"),
+    "replay of nothing": ('{"market": {"source": "replay"}}', "replay: required when source is replay"),
+    "redis scheme": ('{"redis_url": "http://x"}', "$.redis_url: expected `str` matching regex"),
+    "infinite number": ('{"decision_timeout": 1e999}', "$.decision_timeout: expected `float` <= 86400.0"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "expected"), WRONG.values(), ids=WRONG)
+def test_wrong_input_is_refused_with_path_and_remedy(tmp_path: Path, text: str, expected: str) -> None:
+    """The message names where, what was found and what is allowed."""
+    path = tmp_path / "system.json"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        config.load(path, {})
+    assert expected in str(caught.value)
+    assert str(path) in str(caught.value) or "$." in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    """A path that does not exist is an error of the caller."""
+    with pytest.raises(ConfigError, match="no such file"):
+        config.load(tmp_path / "none.json", {})
+
+
+def test_later_sources_win_and_are_named(tmp_path: Path) -> None:
+    """Default < file < environment < flag, and each value tells where it came from."""
+    path = tmp_path / "system.json"
+    path.write_text('{"decision_timeout": 1, "decision_interval": 2, "message_ttl": "3s"}')
+    loaded = config.load(
+        path, {"QTS_DECISION_INTERVAL": "4", "QTS_ZMQ_PORTS__PADS": "9190"}, ["message_ttl=500ms"]
+    )
+    system = loaded.system
+    assert (system.decision_timeout, system.decision_interval, system.message_ttl) == (1.0, 4.0, 0.5)
+    assert system.port("pads") == 9190
+    assert loaded.origin["decision_timeout"] == str(path)
+    assert loaded.origin["decision_interval"] == "environment QTS_DECISION_INTERVAL"
+    assert loaded.origin["message_ttl"] == "--set message_ttl"
+    assert loaded.origin["numba_jit"] == "default"
+
+
+def test_the_shipped_file_is_the_default_but_for_the_market() -> None:
+    """The documented defaults are the built-in ones."""
+    shipped = config.load(ROOT / "quantum_system_config.json", {}).system
+    built_in = json.loads(config.dump(SYSTEM()))
+    differing = {k for k, v in json.loads(config.dump(shipped)).items() if built_in[k] != v}
+    assert differing == {"market"}
+
+
+def test_dump_and_load_agree(tmp_path: Path) -> None:
+    """The effective settings written for the processes are read back equal."""
+    system = config.load(None, {}, ["horizon_bars=7", "pads.reputation=hedge"]).system
+    path = tmp_path / "system.json"
+    path.write_bytes(config.dump(system))
+    assert config.load(path, {}).system == system
+
+
+def test_the_roster_brings_switch_and_port() -> None:
+    """An agent type added to the roster has its key at once."""
+    system = SYSTEM()
+    for agent in AGENTS:
+        assert system.enabled(agent.wire) is True
+        assert system.port(agent.wire) == agent.port
+
+
+def test_the_market_maker_may_be_added_to_full_weights() -> None:
+    """One convenience: an added market maker scales the others."""
+    board = {"qar": 0.3, "qstar": 0.25, "antifragility": 0.2, "consensus": 0.15, "adaptability": 0.1}
+    assert SYSTEM(board_members={**board, "market_maker": 0.05}).board_members["market_maker"] == 0.05

@@ -1,0 +1,80 @@
+"""The house keeps its own rules: sizes, names, folders, and no stray operator package."""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MEMBERS = ("core", "messaging", "agents", "operator", "cli")
+SOURCES = sorted(path for member in MEMBERS for path in (ROOT / member / "src").rglob("*.py"))
+FORBIDDEN = {"utils", "helpers", "common", "base", "manager", "types", "queue", "logging"}
+#: modules that read or write nothing; architecture.md §4
+PURE = [
+    *(f"messaging/src/qts_messaging/{name}.py" for name in ("messages", "codec", "correlation", "outbox")),
+    *(f"messaging/src/qts_messaging/{name}.py" for name in ("sequence", "accounts", "heartbeat")),
+    *(f"agents/src/qts_agents/pads/{name}.py" for name in ("rounds", "members", "board", "actions")),
+    "agents/src/qts_agents/market/bars.py",
+    *(f"operator/src/qts_operator/{name}.py" for name in ("workqueue", "steps", "checks", "gpu", "fields")),
+    *(f"operator/src/qts_operator/{name}.py" for name in ("plan", "status", "expectations", "snapshot")),
+]
+IMPURE = {"asyncio", "socket", "time", "random", "os", "zmq", "redis", "aiohttp", "kopf", "opentelemetry"}
+
+
+def imports_of(path: Path) -> set[str]:
+    """Return the top-level packages that a file imports."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_file_and_its_functions_stay_small(path: Path) -> None:
+    """No file above 400 lines, no function above 60."""
+    text = path.read_text()
+    assert text.count("\n") <= 400
+    functions = [
+        n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    long = [f.name for f in functions if (f.end_lineno or 0) - f.lineno >= 60]
+    assert long == []
+
+
+def test_no_module_has_the_name_of_a_drawer() -> None:
+    """Names say what is inside."""
+    assert [p for p in SOURCES if p.stem in FORBIDDEN] == []
+
+
+def test_no_top_level_folder_is_a_package() -> None:
+    """A package called operator would shadow the standard library's module."""
+    assert list(ROOT.glob("*/__init__.py")) == []
+    assert list((ROOT / "tests").rglob("__init__.py")) == []
+    assert not (ROOT / "tests" / "operator").exists()
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_a_pure_module_does_no_io(name: str) -> None:
+    """What decides reads no clock, no socket and no environment."""
+    assert imports_of(ROOT / name) & IMPURE == set()
+
+
+def test_the_environment_is_read_in_three_places_only() -> None:
+    """Settings enter once."""
+    allowed = {"config.py", "telemetry.py", "__main__.py"}
+    readers = [p for p in SOURCES if "os.environ" in p.read_text() or "getenv(" in p.read_text()]
+    assert {p.name for p in readers} - allowed == set()
+
+
+def test_members_are_pinned_to_each_other() -> None:
+    """Wheels of two releases cannot be mixed."""
+    for member in MEMBERS:
+        project = tomllib.loads((ROOT / member / "pyproject.toml").read_text())["project"]
+        ours = [d for d in project["dependencies"] if d.startswith(("qts-", "quantum-trading-system"))]
+        assert all("==" in dependency for dependency in ours)
