@@ -1,0 +1,73 @@
+"""Probes answer what the health record says, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+from qts_agents.health import Health, HealthServer, Workplace
+from qts_core.probes import Status
+
+
+def server(now_s: float = 0.0, **facts: object) -> tuple[HealthServer, Health]:
+    """Return a server over one workload."""
+    health = Health("pads", **facts)
+    place = Workplace(health, lambda: Status(agent="pads", state=health.state()))
+    return HealthServer([place], lambda: b"up 1\n", lambda: now_s), health
+
+
+def test_starting_until_warm_and_bound() -> None:
+    """A cold process is alive, not started, not ready."""
+    http, health = server()
+    assert [http.answer("GET", path)[0] for path in ("/startupz", "/livez", "/readyz")] == [503, 200, 503]
+    health.warm = health.bound = True
+    assert [http.answer("GET", path)[0] for path in ("/startupz", "/livez", "/readyz")] == [200, 200, 200]
+    assert health.state() == "ready"
+
+
+@pytest.mark.parametrize("part", ["event loop", "compute thread"])
+def test_a_stuck_part_is_named(part: str) -> None:
+    """Liveness turns red after 10 s without movement, and says of what."""
+    field = "loop_moved_s" if part == "event loop" else "compute_moved_s"
+    other = "compute_moved_s" if part == "event loop" else "loop_moved_s"
+    http, _ = server(now_s=30.5, **{field: 20.0, other: 30.0})
+    code, _, body = http.answer("GET", "/livez")
+    assert code == 503
+    assert f"pads: {part} has not moved for 10 s" in body.decode()
+
+
+def test_a_trouble_degrades_but_keeps_ready_and_a_blocker_does_not() -> None:
+    """Degraded is said; readiness is red only for blockers."""
+    http, health = server(warm=True, bound=True, troubles={"journal": "journal cannot be written"})
+    assert (health.state(), http.answer("GET", "/readyz")[0]) == ("degraded", 200)
+    health.blockers["redis"] = "Redis has not answered for 6 s"
+    code, _, body = http.answer("GET", "/readyz")
+    assert (code, body) == (503, b"pads: Redis has not answered for 6 s\n")
+
+
+def test_status_is_json_and_unknown_paths_are_told_what_exists() -> None:
+    """/statusz answers the struct; others 404 or 405."""
+    http, _ = server(warm=True, bound=True)
+    assert json.loads(http.answer("GET", "/statusz")[2])["state"] == "ready"
+    assert json.loads(http.answer("GET", "/statusz/pads")[2])["agent"] == "pads"
+    assert http.answer("GET", "/statusz/amos")[0] == 404
+    assert http.answer("GET", "/metrics")[2] == b"up 1\n"
+    assert http.answer("GET", "/")[0] == 404
+    assert http.answer("POST", "/livez")[0] == 405
+
+
+async def test_a_garbage_client_disturbs_nobody() -> None:
+    """Bytes that are no request end that connection only."""
+    http, _ = server(warm=True, bound=True)
+    await http.start("127.0.0.1", [0])
+    port = http._servers[0].sockets[0].getsockname()[1]
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"\x00" * 20_000)
+    assert await reader.read() == b""
+    writer.close()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (await reader.read()).startswith(b"HTTP/1.0 200 OK\r\n")
+    writer.close()
+    await http.close()
