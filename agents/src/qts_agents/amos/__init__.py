@@ -1,0 +1,1 @@
+"""Quantum AMOS: beliefs → desire → intention → a readout of seven actions (agents.md §6)."""

@@ -1,0 +1,242 @@
+"""Quantum AMOS, the agent: answers with the readout of its intention, learns from what came of it (pure).
+
+The circuit of `quantum_circuits: true` is a dense 3-qubit statevector on the CPU; it equals the closed form
+used otherwise. The society of variants (`quantum_amos.society`) is not built: one variant answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from qts_core.spec import System
+from qts_messaging.messages import (
+    DecisionRequest,
+    MarketUpdate,
+    Message,
+    Opinion,
+    PerformanceFeedback,
+    RiskAlert,
+    SystemCommand,
+)
+
+from qts_agents import pace
+from qts_agents.agent import TOO_FEW_COMPONENTS, MarketWindow, Outgoing
+from qts_agents.amos import beliefs as believing
+from qts_agents.amos.beliefs import NEEDED, Beliefs
+from qts_agents.amos.intention import intention, norm_of, risk_of
+from qts_agents.amos.learning import clip, nlms, surprise
+from qts_agents.amos.state import Remembered, State, restore
+from qts_agents.columns import array, column
+from qts_agents.kernels import philox, readout
+from qts_agents.kernels.factors import factors
+from qts_agents.kernels.indicators import indicators
+from qts_agents.opinions import HOLD, abstentions, align, opinion
+
+F8 = NDArray[np.float64]
+U1 = NDArray[np.uint8]
+U2 = NDArray[np.uint16]
+MODEL_VERSION = "amos-1"
+PURPOSE_SHOTS = 1
+ALERT_BARS = 30
+BREACH_LEVELS = (0.5, 0.8, 1.0)  # of the drawdown limit; each is reported once on the way down
+TIE = 1e-12
+
+
+class Amos:
+    """Quantum AMOS as a `Voter`."""
+
+    name = "quantum_amos"
+    contrib_names = ("belief", "prospect", "desire", "habit", "situation", "norm", "risk", "intention")
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self._settings = system.quantum_amos
+        self.backend = "simulated-quantum" if system.quantum_circuits else "classical"
+        self._state = State()
+        self._keys: dict[str, philox.Key] = {}
+
+    def warm_up(self) -> None:
+        """Compile the kernels; the factors and indicators warm themselves."""
+        from qts_agents.kernels import warm
+
+        warm.voters()
+        one = np.zeros(1)
+        readout.readout(one, one, one, self._settings.risk_coupling)
+
+    def on_bars(self, update: MarketUpdate, window: MarketWindow, now_ns: int) -> Sequence[Outgoing]:
+        """Let desire fade, make the last intention a habit, report a breach of the drawdown norm."""
+        state = self._state
+        state.last_bar_ns = now_ns
+        fade = 2.0 ** (-update.close_ns.shape[0] / self._settings.desire_half_life)
+        state.desire = {name: value * fade for name, value in state.desire.items() if abs(value) > 1e-9}
+        state.habit.update(state.intended)
+        state.intended = {}
+        held = set(window.symbols)
+        state.habit = {name: value for name, value in state.habit.items() if name in held}
+        return self._breach(update, now_ns)
+
+    def on_request(self, request: DecisionRequest, window: MarketWindow | None, now_ns: int) -> Opinion:
+        """Answer with the readout of each row's intention."""
+        stale = pace.stale_after_ns(self._system, window.bar_s) if window and self._state.last_bar_ns else 0
+        abstain = abstentions(
+            window, request, now_ns, last_bar_ns=self._state.last_bar_ns, stale_after_ns=stale
+        )
+        if window is None or window.close.shape[1] == 0 or not request.symbols or (abstain != 0).all():
+            nothing = np.full((len(request.symbols), 3), np.nan)
+            return self._opinion(request, nothing, nothing, np.full(len(nothing), HOLD), abstain, None)
+        view = align(window, request.symbols)
+        ind = indicators(view)
+        held = believing.form(view, ind, factors(view, ind), self._state.weights, request.horizon_bars)
+        abstain[held.present.sum(axis=1) < NEEDED] |= TOO_FEW_COMPONENTS
+        I, risk, contrib = self._intend(request, held)
+        x, action = self._read(view, I, risk, array(request.position.qty))
+        flat = array(request.flat_share)
+        x[abstain != 0] = np.nan
+        self._remember(request, held, x, I)
+        return self._opinion(
+            request, x, self._state.reliability.p(x, flat), action, abstain, contrib
+        )
+
+    def on_feedback(self, feedback: PerformanceFeedback, now_ns: int) -> Sequence[Outgoing]:
+        """Learn reliability, belief weights and desire from a resolved decision, once."""
+        remembered = self._state.pending.take(feedback.round_id)
+        if remembered is not None:
+            rows = {name: row for row, name in enumerate(remembered.symbols)}
+            outcome, ret = array(feedback.outcome), array(feedback.ret)
+            for i, name in enumerate(feedback.symbols):
+                if name in rows and outcome[i] <= 2:
+                    self._learn(remembered, rows[name], int(outcome[i]), float(ret[i]))
+        return ()
+
+    def on_message(self, message: Message, now_ns: int) -> Sequence[Outgoing]:
+        """Take a reset; phase and alert factor come with each request."""
+        if isinstance(message, SystemCommand) and message.command == "reset":
+            self._state = State()
+        return ()
+
+    def save(self) -> bytes:
+        """Return the state as versioned MessagePack."""
+        return self._state.save()
+
+    def load(self, state: bytes) -> None:
+        """Restore a saved state; ConfigError when its version is unknown."""
+        self._state = restore(state)
+
+    def _intend(self, request: DecisionRequest, held: Beliefs) -> tuple[F8, F8, F8]:
+        """Return intention [S], risk [S] and what they were made of [S,8]."""
+        position, state = request.position, self._state
+        state.drawdown = 1.0 - position.equity / position.peak_equity if position.peak_equity > 0.0 else 0.0
+        norm = norm_of(state.drawdown, self._settings.drawdown_limit)
+        desire = request.psi * np.array([state.desire.get(name, 0.0) for name in request.symbols])
+        habit = np.array([state.habit.get(name, 0.0) for name in request.symbols])
+        I = intention(
+            (held.B, held.prospect, desire, habit), self._settings, request.phase, held.situation, norm
+        )
+        risk = risk_of(held.hazard, request.psi)
+        parts = (held.B, held.prospect, desire, habit, held.situation, np.full_like(I, norm), risk, I)
+        return I, risk, np.stack(parts, axis=1)
+
+    def _read(self, window: MarketWindow, I: F8, risk: F8, qty: F8) -> tuple[F8, U1]:
+        """Return x [S,3] as seen from a flat position, and the likeliest action from the true one."""
+        d = np.sign(qty)
+        run = readout.circuit if self.backend == "simulated-quantum" else readout.readout
+        nu, flat = self._settings.risk_coupling, np.zeros_like(I)
+        seen = run(I, risk, flat, nu)
+        held = np.where((d == 0.0)[:, None], seen, run(I, risk, d, nu))
+        if self._settings.shots:
+            seen, held = self._sample(window, seen, I), self._sample(window, held, I)
+        return np.ascontiguousarray(seen[:, [0, 2, 1]]), likeliest(held)
+
+    def _sample(self, window: MarketWindow, p: F8, I: F8) -> F8:
+        """Return the frequencies of `shots` draws; a mirrored row draws mirrored."""
+        shots = self._settings.shots
+        swap = I < 0.0
+        p = np.where(swap[:, None], p[:, _SWAPPED], p)
+        for row, name in enumerate(window.symbols):
+            if np.isfinite(p[row]).all():
+                draws = philox.uniforms(self._key(name), shots, PURPOSE_SHOTS, window.window_seq)
+                p[row] = readout.sample(p[row : row + 1], draws[None, :])[0]
+        return np.where(swap[:, None], p[:, _SWAPPED], p)
+
+    def _key(self, symbol: str) -> philox.Key:
+        if symbol not in self._keys:
+            self._keys[symbol] = philox.key_of(self._system.system_seed, "amos", symbol)
+        return self._keys[symbol]
+
+    def _remember(self, request: DecisionRequest, held: Beliefs, x: F8, I: F8) -> None:
+        """Keep what feedback will need, and the intentions that become habits at the next bar."""
+        rows = zip(request.symbols, I.tolist(), np.isfinite(x).all(axis=1).tolist(), strict=True)
+        self._state.intended.update({name: value for name, value, known in rows if known})
+        kept = Remembered(
+            request.symbols,
+            column(x),
+            request.flat_share,
+            column(held.b),
+            column(held.B),
+            column(held.sigma_h),
+        )
+        self._state.pending.put(request.round_id, kept)
+
+    def _learn(self, kept: Remembered, row: int, y: int, ret: float) -> None:
+        x, settings, state = array(kept.x)[row], self._settings, self._state
+        if not np.isfinite(x).all():
+            return
+        state.reliability.learn(x, float(array(kept.flat)[row]), y)
+        if not np.isfinite(ret):
+            return
+        e = surprise(ret, float(array(kept.sigma_h)[row]), float(array(kept.B)[row]))
+        state.weights = nlms(state.weights, np.array(array(kept.b)[row]), e, settings.learning_rate)
+        name = kept.symbols[row]
+        wanted = state.desire.get(name, 0.0) + settings.desire_rate * e
+        state.desire[name] = clip(wanted, settings.desire_limit)
+
+    def _breach(self, update: MarketUpdate, now_ns: int) -> Sequence[Outgoing]:
+        """Return one alert for each level of the drawdown limit that is newly reached."""
+        severity = min(1.0, self._state.drawdown / self._settings.drawdown_limit)
+        level = max((step for step in BREACH_LEVELS if severity >= step), default=0.0)
+        known, self._state.breach = self._state.breach, level
+        if level <= known:
+            return ()
+        lasts = ALERT_BARS * pace.pace_ns(self._system, update.bar_s)
+        alert = RiskAlert(
+            alert_id=f"amos-norm_breach-{update.asof_ns}",
+            alert_type="norm_breach",
+            severity=severity,
+            scope=(),
+            raised_ns=now_ns,
+            expires_ns=now_ns + lasts,
+            sender=self.name,
+            evidence={"drawdown": self._state.drawdown, "limit": self._settings.drawdown_limit},
+        )
+        return (Outgoing(alert, "pads"),)
+
+    def _opinion(
+        self, request: DecisionRequest, x: F8, p: F8, action: U1, abstain: U2, contrib: F8 | None
+    ) -> Opinion:
+        return opinion(
+            request,
+            agent=self.name,
+            model_version=MODEL_VERSION,
+            x=x,
+            p=p,
+            action=action,
+            abstain=abstain,
+            backend=self.backend,
+            qubits=3 if self.backend == "simulated-quantum" else 0,
+            shots=self._settings.shots,
+            contrib=contrib,
+            contrib_names=self.contrib_names,
+        )
+
+
+_SWAPPED = [1, 0, 2, 3, 4, 5, 6]  # BUY ↔ SELL; the other actions are relative to the position
+
+
+def likeliest(p: F8) -> U1:
+    """Return the most likely action of each row [S,7]; a tie, to rounding, holds."""
+    best = np.nan_to_num(p, nan=-1.0).max(axis=1)
+    tied = (np.nan_to_num(p, nan=-1.0) >= best[:, None] - TIE).sum(axis=1)
+    chosen = np.argmax(np.nan_to_num(p, nan=-1.0), axis=1)
+    return np.where(tied > 1, HOLD, chosen).astype(np.uint8)

@@ -1,0 +1,227 @@
+"""Double Q-learning on a mirror-tied table (van Hasselt 2010): compiled, and in plain Python as reference.
+
+`Q` and `N` [2,rows,7] hold both tables and their visits. Columns are actions in the canonical frame of a
+row: for a mirrored state BUY and SELL are exchanged; a flat state that is its own mirror has one cell for
+both. Ties go to HOLD. One uniform number drives a step: its first bit is the coin, the rest exploration.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qts_agents.kernels import backend
+
+F8 = NDArray[np.float64]
+I8 = NDArray[np.int64]
+I1 = NDArray[np.int8]
+BUY, SELL, HOLD, INCREASE, DECREASE, HEDGE, EXIT = range(7)
+MAX_EXPOSURE = 2.0
+
+
+class Rule(NamedTuple):
+    """How a cell learns: α = max(floor, gain/(gain + visits − 1)) with visits counted from 1."""
+
+    gamma: float
+    floor: float
+    gain: float
+    sarsa: bool  # expected SARSA (van Seijen et al. 2009) in place of double Q-learning
+    fee: float  # of exposure traded, fraction of price
+    penalty: float  # of a deepening drawdown
+
+
+class Tape(NamedTuple):
+    """What is replayed, [S,T] in time order; `ret[t]` is the return from bar t to bar t+1."""
+
+    code: I8  # market code, −1 ends an episode
+    orient: I1
+    ret: F8
+    sigma: F8
+
+
+class Plan(NamedTuple):
+    """Episodes: where each begins, with which exposure sign, how greedy, and its uniform draws [E,L]."""
+
+    symbol: I8
+    start: I8
+    side: I8
+    epsilon: F8
+    draws: F8
+
+
+class Frame(NamedTuple):
+    """Row [states] and kind [states] (0 same, 1 mirrored, 2 its own mirror) of every state."""
+
+    row: I8
+    kind: I1
+
+
+@backend.kernel
+def _best(values: F8, flat: bool, own: bool) -> int:
+    """Return the greedy action among those allowed; HOLD unless another is better than all others."""
+    best = HOLD
+    low, high = (BUY, SELL + 1) if flat else (INCREASE, EXIT + 1)
+    for a in range(low, high):
+        if own and a == SELL:
+            continue
+        if values[a] > values[best]:
+            best = a
+    return best
+
+
+@backend.kernel
+def target(own: F8, other: F8, flat: bool, one_cell: bool, rule: Rule, epsilon: float) -> float:
+    """Return the value of the next state: the other table's at the own table's best, or the expectation."""
+    if not rule.sarsa:
+        return other[_best(own, flat, one_cell)]
+    mean = 0.5 * (own + other)
+    greedy = _best(mean, flat, one_cell)
+    low, high = (BUY, HOLD + 1) if flat else (HOLD, EXIT + 1)
+    total = 0.0
+    for a in range(low, high):
+        total += mean[BUY] if one_cell and a == SELL else mean[a]
+    return (1.0 - epsilon) * mean[greedy] + epsilon * total / (high - low)
+
+
+@backend.kernel
+def learn(Q: F8, N: F8, cell: tuple[int, int, int], value: float, rule: Rule) -> float:
+    """Move one cell (table, row, action) towards `value`; return how far it moved."""
+    table, row, a = cell
+    N[table, row, a] += 1.0
+    alpha = max(rule.floor, rule.gain / (rule.gain + N[table, row, a] - 1.0))
+    step = alpha * (value - Q[table, row, a])
+    Q[table, row, a] += step
+    return abs(step)
+
+
+@backend.kernel
+def _explore(mean: F8, flat: bool, one_cell: bool, epsilon: float, u: float) -> int:
+    """Return an action in the canonical frame: greedy, or one of the allowed by the remaining bits of `u`."""
+    v = 2.0 * u if u < 0.5 else 2.0 * u - 1.0
+    if v >= epsilon:
+        return _greedy(mean, flat, one_cell)
+    low, high = (BUY, HOLD + 1) if flat else (HOLD, EXIT + 1)
+    return min(low + int(v / epsilon * (high - low)), high - 1)
+
+
+@backend.kernel
+def _greedy(mean: F8, flat: bool, one_cell: bool) -> int:
+    """Return what serving would do: like `_best`, but equal best actions and a shared cell hold."""
+    best = _best(mean, flat, one_cell)
+    if best == HOLD or one_cell:
+        return HOLD
+    low, high = (BUY, SELL + 1) if flat else (INCREASE, EXIT + 1)
+    for a in range(low, high):
+        if a != best and mean[a] == mean[best]:
+            return HOLD
+    return best
+
+
+@backend.kernel
+def _exposure(x: float, a: int, side: float) -> float:
+    """Return the exposure after an action; `side` is what BUY means in this frame."""
+    if a == BUY:
+        return side
+    if a == SELL:
+        return -side
+    if a == INCREASE:
+        return max(-MAX_EXPOSURE, min(MAX_EXPOSURE, 1.5 * x))
+    if a == DECREASE or a == HEDGE:  # noqa: PLR1714 - compiled code has no sets
+        return 0.5 * x
+    if a == EXIT:
+        return 0.0
+    return x
+
+
+@backend.kernel
+def _sign(x: float) -> int:
+    return 1 if x > 0.0 else -1 if x < 0.0 else 0
+
+
+@backend.kernel
+def _train(Q: F8, N: F8, frame: Frame, tape: Tape, plan: Plan, rule: Rule) -> tuple[float, int]:
+    moved, count = 0.0, 0
+    length = tape.code.shape[1]
+    for e in range(plan.start.shape[0]):
+        i, epsilon = plan.symbol[e], plan.epsilon[e]
+        x = float(plan.side[e])
+        equity, peak = 1.0, 1.0
+        for step in range(plan.draws.shape[1]):
+            t = plan.start[e] + step
+            if t + 1 >= length or tape.code[i, t] < 0 or tape.code[i, t + 1] < 0:
+                break
+            if not np.isfinite(tape.ret[i, t]):
+                break
+            s = tape.code[i, t] * 3 + _sign(x) + 1
+            row, one_cell, flat = frame.row[s], frame.kind[s] == 2, x == 0.0
+            side = float(tape.orient[i, t]) if one_cell else 1.0 if frame.kind[s] == 0 else -1.0
+            u = plan.draws[e, step]
+            a = _explore(0.5 * (Q[0, row] + Q[1, row]), flat, one_cell, epsilon, u)
+            after = _exposure(x, a, side)
+            cost = rule.fee * abs(after - x)
+            gain = after * tape.ret[i, t] - cost
+            drawdown = 1.0 - equity / peak
+            equity += gain
+            peak = max(peak, equity)
+            deeper = max(0.0, 1.0 - equity / peak - drawdown)
+            sigma = tape.sigma[i, t]
+            reward = (gain - rule.penalty * deeper) / sigma if sigma > 0.0 else 0.0
+            then = tape.code[i, t + 1] * 3 + _sign(after) + 1
+            table = 0 if u < 0.5 else 1
+            ahead = frame.row[then]
+            value = reward + rule.gamma * target(
+                Q[table, ahead], Q[1 - table, ahead], after == 0.0, frame.kind[then] == 2, rule, epsilon
+            )
+            column = BUY if one_cell and a == SELL else a
+            moved += learn(Q, N, (table, row, column), value, rule)
+            count += 1
+            x = after
+    return moved, count
+
+
+def train(Q: F8, N: F8, frame: Frame, tape: Tape, plan: Plan, rule: Rule) -> tuple[float, int]:
+    """Run the episodes of `plan` over `tape`, learning in place; return Σ|ΔQ| and the number of updates."""
+    if not backend.jit_enabled():
+        from qts_agents.kernels import qtable_reference  # it imports the records of this module
+
+        return qtable_reference.train(Q, N, frame, tape, plan, rule)
+    return _train(Q, N, frame, tape, plan, rule)
+
+
+@backend.kernel
+def _serve(Q: F8, N: F8, frame: Frame, states: I8, values: F8, action: I1) -> None:
+    mean = np.empty(7)
+    for i in range(states.shape[0]):
+        s = states[i]
+        if s < 0:
+            continue
+        row, kind, flat = frame.row[s], frame.kind[s], s % 3 == 1
+        seen = 0.0
+        for a in range(7):
+            mean[a] = 0.5 * (Q[0, row, a] + Q[1, row, a])
+            seen += N[0, row, a] + N[1, row, a]
+        best = _greedy(mean, flat, kind == 2)
+        if kind == 2:
+            mean[SELL] = mean[BUY]
+        elif kind == 1:
+            mean[BUY], mean[SELL] = mean[SELL], mean[BUY]
+            if best == BUY or best == SELL:  # noqa: PLR1714
+                best = SELL if best == BUY else BUY
+        if seen > 0.0:
+            values[i] = mean
+            action[i] = best
+
+
+def serve(Q: F8, N: F8, frame: Frame, states: I8) -> tuple[F8, I1]:
+    """Return (A+B)/2 [S,7] as seen from each state, NaN where never visited or −1, and the greedy action [S]."""
+    values = np.full((states.shape[0], 7), np.nan)
+    action = np.full(states.shape[0], HOLD, dtype=np.int8)
+    if backend.jit_enabled():
+        _serve(Q, N, frame, states, values, action)
+    else:
+        from qts_agents.kernels import qtable_reference
+
+        qtable_reference.serve(Q, N, frame, states, values, action)
+    return values, action

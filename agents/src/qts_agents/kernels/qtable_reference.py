@@ -1,0 +1,135 @@
+"""The mirror-tied table in plain Python, written apart from the compiled one: what that must do, bit for bit."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from qts_agents.kernels.qtable import (
+    BUY,
+    DECREASE,
+    EXIT,
+    F8,
+    HEDGE,
+    HOLD,
+    I1,
+    I8,
+    INCREASE,
+    MAX_EXPOSURE,
+    SELL,
+    Frame,
+    Plan,
+    Rule,
+    Tape,
+)
+
+FLAT, OPEN = (BUY, SELL, HOLD), (HOLD, INCREASE, DECREASE, HEDGE, EXIT)
+
+
+class _Place:
+    """A state as the table sees it: its row, what BUY means there, which actions have a cell."""
+
+    def __init__(self, frame: Frame, code: int, x: float, orient: int) -> None:
+        d = (x > 0) - (x < 0)
+        index = int(code) * 3 + d + 1
+        kind = int(frame.kind[index])
+        self.row = int(frame.row[index])
+        self.shared = kind == 2
+        self.side = float(orient) if self.shared else (1.0, -1.0)[kind]
+        self.allowed = FLAT if d == 0 else OPEN
+        self.cells = (BUY, HOLD) if self.shared else self.allowed
+
+    def best(self, values: F8) -> int:
+        """Return the first best cell, HOLD if it is among the best."""
+        top = max(values[a] for a in self.cells)
+        return HOLD if values[HOLD] == top else next(a for a in self.cells if values[a] == top)
+
+    def greedy(self, values: F8) -> int:
+        """Return the single best action; HOLD when there are several."""
+        top = max(values[a] for a in self.cells)
+        winners = [a for a in self.cells if values[a] == top]
+        return HOLD if self.shared or len(winners) > 1 else winners[0]
+
+    def explore(self, values: F8, epsilon: float, u: float) -> int:
+        """Return the ε-greedy action that the uniform number `u` selects."""
+        rest = math.fmod(2.0 * u, 1.0)
+        if rest >= epsilon:
+            return self.greedy(values)
+        return sorted(self.allowed)[min(int(rest / epsilon * len(self.allowed)), len(self.allowed) - 1)]
+
+    def value(self, own: F8, other: F8, rule: Rule, epsilon: float) -> float:
+        """Return the value of being here."""
+        if not rule.sarsa:
+            return float(other[self.best(own)])
+        mean = 0.5 * (own + other)
+        total = 0.0
+        for a in sorted(self.allowed):
+            total += float(mean[BUY if self.shared and a == SELL else a])
+        top = float(mean[self.best(mean)])
+        return (1.0 - epsilon) * top + epsilon * total / len(self.allowed)
+
+
+def _exposure(x: float, a: int, side: float) -> float:
+    """Return the exposure after action `a`."""
+    after = {BUY: side, SELL: -side, DECREASE: 0.5 * x, HEDGE: 0.5 * x, EXIT: 0.0}
+    return min(max(1.5 * x, -MAX_EXPOSURE), MAX_EXPOSURE) if a == INCREASE else after.get(a, x)
+
+
+def _episode(Q: F8, N: F8, frame: Frame, tape: Tape, plan: Plan, rule: Rule, e: int) -> tuple[float, int]:
+    i, epsilon = int(plan.symbol[e]), float(plan.epsilon[e])
+    x, equity, peak, moved, count = float(plan.side[e]), 1.0, 1.0, 0.0, 0
+    for step in range(plan.draws.shape[1]):
+        t, u = int(plan.start[e]) + step, float(plan.draws[e, step])
+        if t + 1 >= tape.code.shape[1] or min(tape.code[i, t], tape.code[i, t + 1]) < 0:
+            break
+        ret, sigma = float(tape.ret[i, t]), float(tape.sigma[i, t])
+        if not math.isfinite(ret):
+            break
+        here = _Place(frame, tape.code[i, t], x, int(tape.orient[i, t]))
+        a = here.explore(0.5 * (Q[0, here.row] + Q[1, here.row]), epsilon, u)
+        after = _exposure(x, a, here.side)
+        gain = after * ret - rule.fee * abs(after - x)
+        before = 1.0 - equity / peak
+        equity += gain
+        peak = max(peak, equity)
+        deeper = max(0.0, 1.0 - equity / peak - before)
+        reward = (gain - rule.penalty * deeper) / sigma if sigma > 0.0 else 0.0
+        there = _Place(frame, tape.code[i, t + 1], after, 1)
+        table = int(u >= 0.5)
+        value = there.value(Q[table, there.row], Q[1 - table, there.row], rule, epsilon)
+        cell = (table, here.row, BUY if here.shared and a == SELL else a)
+        N[cell] += 1.0
+        alpha = max(rule.floor, rule.gain / (rule.gain + N[cell] - 1.0))
+        change = alpha * (reward + rule.gamma * value - Q[cell])
+        Q[cell] += change
+        moved, count, x = moved + abs(float(change)), count + 1, after
+    return moved, count
+
+
+def train(Q: F8, N: F8, frame: Frame, tape: Tape, plan: Plan, rule: Rule) -> tuple[float, int]:
+    """Run the episodes of `plan`; return Σ|ΔQ| and the number of updates."""
+    moved, count = 0.0, 0
+    for e in range(plan.start.shape[0]):
+        distance, updates = _episode(Q, N, frame, tape, plan, rule, e)
+        moved, count = moved + distance, count + updates
+    return moved, count
+
+
+def serve(Q: F8, N: F8, frame: Frame, states: I8, values: F8, action: I1) -> None:
+    """Fill `values` [S,7] with (A+B)/2 as seen from each state, and `action` [S] with the greedy one."""
+    for i, index in enumerate(states):
+        if index < 0:
+            continue
+        x = float(index % 3 - 1)
+        place = _Place(frame, index // 3, x, 1)
+        if not N[:, place.row].any():
+            continue
+        mean = 0.5 * (Q[0, place.row] + Q[1, place.row])
+        best = place.greedy(mean)
+        if place.shared:
+            mean[SELL] = mean[BUY]
+        elif place.side < 0.0:
+            mean[[BUY, SELL]] = mean[[SELL, BUY]]
+            best = {BUY: SELL, SELL: BUY}.get(best, best)
+        values[i], action[i] = mean, best
