@@ -1,0 +1,107 @@
+"""One decision round is one connected trace, across five processes and both transports."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import defaultdict
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from tests.processes.running import free_ports, qts_arguments
+
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(180)]
+EXPECTED = {
+    ("market", "publish market"),
+    ("pads", "process market"),
+    ("pads", "round"),
+    ("pads", "send requests"),
+    ("qbmia", "process requests"),
+    ("quasar", "process requests"),
+    ("amos", "process requests"),
+    ("qbmia", "send votes"),
+    ("quasar", "send votes"),
+    ("amos", "send votes"),
+    ("pads", "process votes"),
+    ("pads", "decide"),
+    ("pads", "publish decisions"),
+}
+
+
+class Receiver(ThreadingHTTPServer):
+    """An OTLP/HTTP endpoint that keeps every span it is sent."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.spans: list[tuple[str, Any]] = []
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.headers.get("Content-Encoding") == "gzip":
+            body = gzip.decompress(body)
+        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+            names = {a.key: a.value.string_value for a in resource.resource.attributes}
+            service = names["service.name"].removeprefix("qts-")
+            for scope in resource.scope_spans:
+                self.server.spans.extend((service, span) for span in scope.spans)  # type: ignore[attr-defined]
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_every_sampled_round_is_one_connected_trace(tmp_path: Path) -> None:
+    """A real receiver gets market → PADS → three agents → PADS → broadcast, with no orphan span."""
+    receiver = Receiver()
+    threading.Thread(target=receiver.serve_forever, daemon=True).start()
+    env = os.environ | {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{receiver.server_address[1]}",
+        "OTEL_TRACES_SAMPLER_ARG": "1",
+    }
+    arguments = qts_arguments(free_ports(5), "market_update_interval=0.5", "decision_interval=2")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "qts_cli", "run", "--for", "15s", "--json", *arguments],
+        cwd=tmp_path,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=150)
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            process.wait(20)
+        receiver.shutdown()
+        receiver.server_close()
+    assert process.returncode == 0, output[-3000:]
+    assert json.loads(output.splitlines()[-1])["kind"] == "summary"
+    traces: dict[bytes, list[tuple[str, Any]]] = defaultdict(list)
+    for service, span in receiver.spans:
+        traces[span.trace_id].append((service, span))
+    rounds = [spans for spans in traces.values() if any(s.name == "publish decisions" for _, s in spans)]
+    whole = [spans for spans in rounds if {(service, s.name) for service, s in spans} >= EXPECTED]
+    assert whole, sorted({(service, s.name) for spans in rounds for service, s in spans})
+    for spans in whole:
+        ids = {span.span_id for _, span in spans}
+        assert len(ids) == len(spans)
+        orphans = [s.name for _, s in spans if s.parent_span_id and s.parent_span_id not in ids]
+        assert orphans == []
+        assert [s.name for _, s in spans if not s.parent_span_id] == ["publish market"]
+        (decide,) = [s for _, s in spans if s.name == "decide"]
+        sent = {s.span_id for _, s in spans if s.name == "send votes"}
+        assert {link.span_id for link in decide.links} == sent
