@@ -32,7 +32,7 @@ class PoolResult(msgspec.Struct, frozen=True):
 def lmsr_pool(pi: Any, omega: Any, prior: Any, b: float, budget_factor: float = 2.0) -> PoolResult:
     """Pool opinions `pi` [S,N,3] of weight `omega` [S,N] on `prior` [S,3]; budget per seat is factor·b·ω."""
     opinions, weights = _floats(pi), _floats(omega)
-    start = np.ascontiguousarray(np.broadcast_to(_floats(prior), (opinions.shape[0], 3)))
+    start = _floats(np.broadcast_to(_floats(prior), (opinions.shape[0], 3)))
     compute = _lmsr_kernel if jit_enabled() else lmsr_reference
     return PoolResult(*compute(opinions, weights, start, float(b), float(budget_factor)))
 
@@ -147,7 +147,7 @@ def log_pool(p: Any, w: Any) -> F8:
     Rows of `p` with NaN are absent; a row with nobody present is NaN. Probabilities are floored at 0.001.
     """
     opinions = _floats(p)
-    weights = np.ascontiguousarray(np.broadcast_to(_floats(w), opinions.shape[:2]))
+    weights = _floats(np.broadcast_to(_floats(w), opinions.shape[:2]))
     compute = _log_pool_kernel if jit_enabled() else log_pool_reference
     return compute(opinions, weights)
 
@@ -200,7 +200,7 @@ def js(p: Any, q: Any) -> F8:
     """Return the Jensen-Shannon divergence in nats (Lin 1991) along the last axis."""
     a, b = _floats(p), _floats(q)
     parts = 0.5 * _x_log_x(a) + 0.5 * _x_log_x(b) - _x_log_x(0.5 * (a + b))
-    return np.maximum(parts.sum(axis=-1), 0.0)
+    return np.asarray(np.maximum(parts.sum(axis=-1), 0.0))
 
 
 def warm_up() -> None:
@@ -223,5 +223,5 @@ def _softmax(z: F8) -> F8:
 
 
 def _floats(x: Any) -> F8:
-    """Return `x` as C-ordered float64."""
-    return np.ascontiguousarray(x, dtype=np.float64)
+    """Return `x` as writable C-ordered float64: one layout is one compiled signature."""
+    return np.require(x, dtype=np.float64, requirements=["C", "W"])

@@ -1,0 +1,71 @@
+"""The shared indicators (agents.md §1.8) of every symbol at the last bar of a window: causal, on log prices."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from qts_agents.agent import MarketWindow
+from qts_agents.kernels.backend import jit_enabled
+from qts_agents.kernels.indicator_reference import reference_rows
+from qts_agents.kernels.indicator_rows import FIELDS, LOOKBACK, indicator_rows
+
+F8 = NDArray[np.float64]
+
+
+class Indicators(msgspec.Struct, frozen=True):
+    """One value per symbol [S]; ratios of a flat market are 0, ranks ½, RSI 50. Masked parts are 0."""
+
+    trend: F8  # tanh(½·√20·m20/σ20), odd
+    momentum: F8  # mean sign of 10 returns, odd
+    volatility: F8  # rank of σ20 among 250
+    rsi: F8  # Wilder, 14, on log prices
+    adx: F8  # from closes alone where highs and lows are missing
+    macd: F8  # in units of σ20, odd
+    whale: F8  # 0 without volume
+    whale_side: F8  # sign(close − open); 0 without open or volume
+    anomaly: F8
+    tail: F8
+    flash: F8
+    illiquidity: F8  # from the terms that are present; 0 without any, see liquidity_seen
+    ews: F8
+    crisis: F8
+    sigma20: F8  # sample deviations of log returns per bar
+    sigma50: F8
+    sigma100: F8
+    sigma100_lag5: F8  # taken five returns earlier
+    m20: F8  # mean log returns per bar
+    m100: F8
+    rho50: F8  # lag-1 autocorrelation
+    sma_gap: F8  # SMA5 − SMA20 of ln close
+    m5: F8
+    m10: F8
+    r: F8  # last log return; 0 where the bar before is missing
+    ema20_gap: F8  # ln close − EMA20 of ln close
+    volume_seen: F8  # 1 where whale and the volume terms are not masked
+    liquidity_seen: F8  # weight of illiquidity's terms that are present, 0 … 0.8
+
+
+def indicators(window: MarketWindow) -> Indicators:
+    """Return the indicators at the last bar; rows with too few or broken closes are NaN.
+
+    Only the last 320 bars matter, so any longer window gives the same bits.
+    """
+    columns = (window.open, window.high, window.low, window.close, window.volume)
+    out = np.full((len(window.symbols), len(FIELDS)), np.nan)
+    if window.close.shape[1] >= 2:
+        # copies: one memory layout, so one compiled signature, whatever the caller holds
+        o, h, lo, c, v = (np.array(x[:, -LOOKBACK:], dtype=np.float64, order="C") for x in columns)
+        valid = np.array(window.valid[:, -LOOKBACK:], dtype=np.uint8, order="C")
+        spread = np.array(window.spread, dtype=np.float64)
+        compute = indicator_rows if jit_enabled() else reference_rows
+        compute(o, h, lo, c, v, valid, spread, out)
+    return Indicators(*np.ascontiguousarray(out.T))
+
+
+def warm_up() -> None:
+    """Compile what serving calls."""
+    if jit_enabled():
+        bar, one = np.ones((1, 2)), np.ones((1, 2), dtype=np.uint8)
+        indicator_rows(bar, bar, bar, bar, bar, one, bar[0, :1], np.empty((1, len(FIELDS))))
