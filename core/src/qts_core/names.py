@@ -43,6 +43,7 @@ DIR_CONFIG = "/etc/qts"
 CONFIG_FILE = "system.json"
 DIR_STATE = "/var/lib/qts"
 DIR_CACHE = "/var/cache/qts"
+DIR_DATA = "/data"
 
 ENV_CONFIG = "QTS_CONFIG"
 ENV_SECRETS = "QTS_SECRETS"
