@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
+from qts_core.clock import Clock
 
-from qts_messaging.messages import Envelope, Message
+from qts_messaging.accounts import Record, Summary
+from qts_messaging.heartbeat import PeerHealth
+from qts_messaging.messages import Envelope, MarketUpdate, Message
 
 Handler = Callable[[Envelope], Awaitable[None]]
+Done = Callable[[str], None]  # told "ok", or why a durable message goes to the dead letters
+
+
+class BusOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What one process adds to the settings of the system."""
+
+    name: str  # wire name
+    system_name: str  # in keys and channels: run-<id> or <namespace>.<name>
+    state: Path  # spool and final accounts
+    peers: dict[str, str] = {}  # wire name → tcp://host:port of those with a ROUTER
+    bind: str | None = None  # tcp://host:port of the own ROUTER; None: this process only dials
+    secrets: Path | None = None
+    epoch_ns: int = 0  # start of this process; 0 = now
+    clock: Clock | None = None  # None = the machine's
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -63,3 +81,169 @@ class Bus(Protocol):
     ) -> Sequence[Reply]:
         """Ask all peers at once; return one Reply each, in the order of `messages`."""
         ...
+
+    async def remember(self, update: MarketUpdate, *more: MarketUpdate) -> bool:
+        """Append closed bars to the market snapshot (last 4,096 entries); False when it is out of reach."""
+        ...
+
+    async def recall(self, count: int) -> list[MarketUpdate]:
+        """Return the last `count` entries of the market snapshot, oldest first; [] when out of reach."""
+        ...
+
+    async def forget(self) -> None:
+        """Empty the market snapshot."""
+        ...
+
+    def accounts(self) -> Summary:
+        """Return this process's book in eight numbers."""
+        ...
+
+    def record(self) -> Record:
+        """Return this process's whole book."""
+        ...
+
+    def peers(self) -> dict[str, PeerHealth]:
+        """Return age and state of every peer."""
+        ...
+
+    def status_fields(self) -> StatusFields:
+        """Return what AGENT_STATUS says about messaging."""
+        ...
+
+    @property
+    def redis_reached(self) -> bool:
+        """Tell whether Redis answered within the last 5 s."""
+        ...
+
+    @property
+    def deaf(self) -> bool:
+        """Tell whether the own subscription does not hear its beacons."""
+        ...
+
+
+class StatusFields(msgspec.Struct, frozen=True):
+    """The part of AGENT_STATUS that the bus knows; use with msgspec.structs.asdict."""
+
+    bus_mode: str
+    lanes: dict[str, int]
+    accounts: dict[str, int]
+    clock_ns: int
+
+
+class Sink(Protocol):
+    """Where wires put what arrives."""
+
+    def arrived(self, frame: bytes, peer: str | None, done: Done | None = None) -> None:
+        """Take a frame; `peer` is its sender where the wire proves it, `done` ends a durable delivery."""
+        ...
+
+    def room(self) -> bool:
+        """Tell whether more is welcome now; a wire that can wait stops reading when not."""
+        ...
+
+
+class DirectWire(Protocol):
+    """Frames to one peer, at once or not at all."""
+
+    simulated: bool
+
+    async def start(self, sink: Sink) -> None:
+        """Open; ConfigError when the address is taken or a key is missing."""
+        ...
+
+    async def close(self) -> None:
+        """Close every socket."""
+        ...
+
+    @property
+    def up(self) -> bool:
+        """Tell whether the wire is open."""
+        ...
+
+    def reachable(self, peer: str) -> bool:
+        """Tell whether `peer` is connected now."""
+        ...
+
+    def send(self, peer: str, frame: bytes) -> bool:
+        """Hand a frame over without waiting; False when it cannot leave now."""
+        ...
+
+    def resume(self) -> None:
+        """Read again after the sink had no room."""
+        ...
+
+
+class TopicWire(Protocol):
+    """Frames to whoever listens on a channel."""
+
+    async def start(self, sink: Sink) -> None:
+        """Begin to subscribe and reconnect, in the background."""
+        ...
+
+    async def close(self) -> None:
+        """End."""
+        ...
+
+    @property
+    def up(self) -> bool:
+        """Tell whether publishing works now."""
+        ...
+
+    @property
+    def reached(self) -> bool:
+        """Tell whether the server answered within the last 5 s."""
+        ...
+
+    @property
+    def deaf(self) -> bool:
+        """Tell whether the own subscription hears nothing."""
+        ...
+
+    async def publish(self, batch: Sequence[tuple[str, bytes]]) -> list[int] | None:
+        """Publish (channel, frame) in order; return receivers of each, None when it is not known."""
+        ...
+
+
+class DurableWire(Protocol):
+    """Frames that are kept until every group has handled them, and the market snapshot."""
+
+    async def start(self, sink: Sink) -> None:
+        """Begin to read and reconnect, in the background."""
+        ...
+
+    async def close(self) -> None:
+        """Acknowledge what was handled and end."""
+        ...
+
+    @property
+    def up(self) -> bool:
+        """Tell whether storing works now."""
+        ...
+
+    def wiped(self) -> bool:
+        """Tell, once, that the server came back without what we had stored."""
+        ...
+
+    async def append(self, batch: Sequence[tuple[str, bytes]]) -> bool:
+        """Store (topic, frame) in order; False when that is not certain."""
+        ...
+
+    async def remember(self, bodies: Sequence[bytes]) -> bool:
+        """Append to the market snapshot."""
+        ...
+
+    async def recall(self, count: int) -> list[bytes]:
+        """Return the newest entries of the market snapshot, oldest first."""
+        ...
+
+    async def forget(self) -> None:
+        """Empty the market snapshot."""
+        ...
+
+
+class Wires(msgspec.Struct, frozen=True):
+    """The transports below one bus."""
+
+    direct: DirectWire
+    topics: TopicWire
+    durable: DurableWire

@@ -6,14 +6,28 @@ meaning is a new type. Numeric data travels as `Column` (little-endian, C order)
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import msgspec
+from qts_core.spec import System
 
 ACTIONS: tuple[str, ...] = ("BUY", "SELL", "HOLD", "INCREASE", "DECREASE", "HEDGE", "EXIT")
 PHASES: tuple[str, ...] = ("growth", "conservation", "release", "reorganization", "unknown")
 
 HIGH, NORMAL, LOW = 1, 2, 3
+
+
+# What a frame from outside may hold at most; the decoder refuses more before Python sees it.
+Text = Annotated[str, msgspec.Meta(max_length=4096)]
+Natural = Annotated[int, msgspec.Meta(ge=0)]
+Names = Annotated[tuple[Text, ...], msgspec.Meta(max_length=4096)]
+Scores = Annotated[tuple[float, ...], msgspec.Meta(max_length=4096)]
+Shape = Annotated[tuple[Natural, ...], msgspec.Meta(max_length=4)]
+Floats = Annotated[dict[Text, float], msgspec.Meta(max_length=4096)]
+Counts = Annotated[dict[Text, int], msgspec.Meta(max_length=4096)]
+Texts = Annotated[dict[Text, Text], msgspec.Meta(max_length=256)]
+Id = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
+Trace = Annotated[bytes, msgspec.Meta(min_length=25, max_length=25)]
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -35,15 +49,15 @@ class Body(msgspec.Struct, frozen=True, gc=False, array_like=True):
 class Column(Body, frozen=True, gc=False, array_like=True):
     """A numeric array: dtype (numpy name), shape, raw little-endian bytes in C order."""
 
-    dtype: str
-    shape: tuple[int, ...]
+    dtype: Text
+    shape: Shape
     data: bytes
 
 
 class Window(Body, frozen=True, gc=False, array_like=True):
     """A MarketWindow, whole: symbols and the columns of agents.md §1.1, for first contact."""
 
-    symbols: tuple[str, ...]
+    symbols: Names
     window_seq: int
     asof_ns: int
     bar_s: float
@@ -78,34 +92,34 @@ class Position(Body, frozen=True, gc=False, array_like=True):
 class Opinion(Body, frozen=True, gc=False, array_like=True):
     """One agent's answer for all symbols; a NaN row of `p` abstains, `abstain` says why."""
 
-    round_id: str
-    agent: str
-    model_version: str
+    round_id: Text
+    agent: Text
+    model_version: Text
     asof_ns: int
     horizon_bars: int
     p: Column  # [S,3] up, flat, down
-    actions: tuple[str, ...]
+    actions: Names
     action: Column  # [S] u8 index into `actions`
     confidence: Column  # [S]
     abstain: Column  # [S] u16 bit mask
     contrib: Column | None
-    backend: str  # classical | simulated-quantum
-    device: str  # cpu | cuda
+    backend: Text  # classical | simulated-quantum
+    device: Text  # cpu | cuda
     qubits: int
     shots: int
     elapsed_ns: int
-    contrib_names: tuple[str, ...] = ()
+    contrib_names: Names = ()
 
 
 class Decision(Body, frozen=True, gc=False, array_like=True):
     """What the board decided for all symbols, with every member's share in it."""
 
-    decision_id: str
-    round_id: str
+    decision_id: Text
+    round_id: Text
     asof_ns: int
-    phase: str
-    symbols: tuple[str, ...]
-    actions: tuple[str, ...]
+    phase: Text
+    symbols: Names
+    actions: Names
     action: Column  # [S] u8
     p: Column  # [S,3]
     signal: Column
@@ -113,14 +127,14 @@ class Decision(Body, frozen=True, gc=False, array_like=True):
     information: Column
     dissent: Column
     size: Column
-    reasons: tuple[str, ...]
+    reasons: Names
     reason: Column  # [S] u8
-    seats: tuple[str, ...]
+    seats: Names
     share: Column  # [S,n]
     position: Position
     stop: Column
     targets: Column  # [S,3]
-    styles: tuple[str, ...]
+    styles: Names
     style: Column  # [S] u8
     veto: Column  # [S] u32
     quorum: Column  # [S] u8
@@ -129,8 +143,8 @@ class Decision(Body, frozen=True, gc=False, array_like=True):
 class Failure(Body, frozen=True, gc=False, array_like=True):
     """An error instead of an answer: its class and text, never code."""
 
-    error: str
-    text: str
+    error: Text
+    text: Text
 
 
 class DecisionRequest(Body, frozen=True, gc=False, array_like=True, tag="decision_request"):
@@ -140,14 +154,14 @@ class DecisionRequest(Body, frozen=True, gc=False, array_like=True, tag="decisio
         "direct", None, "requests", "requests", HIGH, "decision_timeout", "refuse"
     )
 
-    round_id: str
+    round_id: Text
     window_seq: int
     asof_ns: int
-    symbols: tuple[str, ...]
+    symbols: Names
     position: Position
-    phase: str
-    phase_scores: tuple[float, ...]  # growth, conservation, release, reorganization
-    meso: tuple[float, ...]  # P, C, R, crisis, averaged over symbols
+    phase: Text
+    phase_scores: Scores  # growth, conservation, release, reorganization
+    meso: Scores  # P, C, R, crisis, averaged over symbols
     psi: float  # alert factor
     flat_share: Column  # [S] f of agents.md §1.3
     horizon_bars: int
@@ -160,7 +174,7 @@ class DecisionResponse(Body, frozen=True, gc=False, array_like=True, tag="decisi
 
     ROUTE: ClassVar[Route] = Route("direct", "durable", "votes", "decisions", HIGH, "decision_timeout", "refuse")
 
-    round_id: str
+    round_id: Text
     opinion: Opinion | None = None
     decision: Decision | None = None
     failure: Failure | None = None
@@ -172,15 +186,15 @@ class PhaseTransition(Body, frozen=True, gc=False, array_like=True, tag="phase_t
 
     ROUTE: ClassVar[Route] = Route("durable", "durable", "transitions", "transitions", HIGH, "60", "refuse")
 
-    transition_id: str
-    kind: str  # proposal | announcement | rejection
-    old_phase: str
-    new_phase: str
-    scores: tuple[float, ...]
-    indicators: dict[str, float]
+    transition_id: Text
+    kind: Text  # proposal | announcement | rejection
+    old_phase: Text
+    new_phase: Text
+    scores: Scores
+    indicators: Floats
     transition_time_ns: int
-    source: str
-    reason: str = ""
+    source: Text
+    reason: Text = ""
 
 
 class RiskAlert(Body, frozen=True, gc=False, array_like=True, tag="risk_alert"):
@@ -188,15 +202,15 @@ class RiskAlert(Body, frozen=True, gc=False, array_like=True, tag="risk_alert"):
 
     ROUTE: ClassVar[Route] = Route("direct", "durable", "alerts", "risks", HIGH, "expires", "never")
 
-    alert_id: str
-    alert_type: str
+    alert_id: Text
+    alert_type: Text
     severity: float
-    scope: tuple[str, ...]  # symbols; empty = the system
+    scope: Names  # symbols; empty = the system
     raised_ns: int
     expires_ns: int
     hop: int = 0
-    sender: str = ""
-    evidence: dict[str, float] = {}
+    sender: Text = ""
+    evidence: Floats = {}
 
 
 class PerformanceFeedback(Body, frozen=True, gc=False, array_like=True, tag="performance_feedback"):
@@ -204,15 +218,15 @@ class PerformanceFeedback(Body, frozen=True, gc=False, array_like=True, tag="per
 
     ROUTE: ClassVar[Route] = Route("durable", "durable", "feedback", "feedback", NORMAL, "none", "oldest")
 
-    decision_id: str
-    round_id: str
+    decision_id: Text
+    round_id: Text
     asof_ns: int
-    symbols: tuple[str, ...]
+    symbols: Names
     outcome: Column  # [S] u8: 0 up, 1 flat, 2 down, 255 unresolved
     ret: Column  # [S]
     cost: Column
     pnl: Column
-    seats: tuple[str, ...]
+    seats: Names
     log_score: Column  # [S,n]
     marginal: Column  # [S,n]
 
@@ -223,11 +237,11 @@ class MarketUpdate(Body, frozen=True, gc=False, array_like=True, tag="market_upd
     ROUTE: ClassVar[Route] = Route(None, "broadcast", "market", "market", LOW, "market", "newest_wins")
 
     seq: int  # of the last bar; +1 each bar
-    kind: str  # snapshot | delta
-    source: str
+    kind: Text  # snapshot | delta
+    source: Text
     asof_ns: int  # close time of the last bar
     bar_s: float
-    symbols: tuple[str, ...]
+    symbols: Names
     close_ns: Column  # [K]
     open: Column
     high: Column
@@ -250,16 +264,16 @@ class AgentStatus(Body, frozen=True, gc=False, array_like=True, tag="agent_statu
 
     ROUTE: ClassVar[Route] = Route(None, "broadcast", "status", "status", NORMAL, "15", "newest_wins")
 
-    agent: str
-    state: str  # starting | ready | degraded | draining | ended
-    health: str
-    backend: str
-    bus_mode: str
-    lanes: dict[str, int]  # lane → highest sequence sent
-    accounts: dict[str, int]  # "receiver/lane/type/outcome" → count, as this process sees them
+    agent: Text
+    state: Text  # starting | ready | degraded | draining | ended
+    health: Text
+    backend: Text
+    bus_mode: Text
+    lanes: Counts  # lane → highest sequence sent
+    accounts: Counts  # "receiver/lane/type/outcome" → count, as this process sees them
     clock_ns: int
-    config_digest: str
-    contrib_names: tuple[str, ...] = ()
+    config_digest: Text
+    contrib_names: Names = ()
     restarts: int = 0
 
 
@@ -268,8 +282,8 @@ class SystemCommand(Body, frozen=True, gc=False, array_like=True, tag="system_co
 
     ROUTE: ClassVar[Route] = Route("durable", "durable", "commands", "commands", HIGH, "60", "refuse")
 
-    command: str
-    arguments: dict[str, str] = {}
+    command: Text
+    arguments: Texts = {}
 
 
 Message = (
@@ -299,16 +313,36 @@ class Envelope(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=T
     """What surrounds every message; field order is the wire's (messaging.md §3)."""
 
     version: int = 1
-    id: bytes
-    sender: str
-    recipient: str | None = None
-    correlation_id: bytes | None = None  # in every reply: the request's id
-    sent_ns: int = 0
-    ttl_ms: int = 0  # 0 = none
-    deadline_ns: int = 0  # 0 = none
-    priority: int = NORMAL
+    id: Id
+    sender: Text
+    recipient: Text | None = None
+    correlation_id: Id | None = None  # in every reply: the request's id
+    sent_ns: Natural = 0
+    ttl_ms: Natural = 0  # 0 = none
+    deadline_ns: Natural = 0  # 0 = none
+    priority: Annotated[int, msgspec.Meta(ge=HIGH, le=LOW)] = NORMAL
     epoch: int = 0  # sender's start: sequence numbers restart with it
-    lane: str = ""
-    sequence: int = 0
-    trace: bytes | None = None
+    lane: Text = ""
+    sequence: Natural = 0
+    trace: Trace | None = None
     body: Message | None = None  # None = receipt for correlation_id
+
+
+#: message type → its name on the wire, also the type in accounts and metrics
+KIND: dict[type, str] = {kind: str(kind.__struct_config__.tag) for kind in MESSAGE_TYPES}
+#: streams and channels of a system
+DURABLE_TOPICS: tuple[str, ...] = ("decisions", "transitions", "risks", "feedback", "commands")
+BROADCAST_TOPICS: tuple[str, ...] = ("market", "status")
+
+
+def ttl_ms(message: Message, system: System, now_ns: int) -> int:
+    """Return how long `message` is worth anything from `now_ns` on, in ms; 0 = for ever."""
+    ttl = message.ROUTE.ttl
+    if ttl == "none" or (isinstance(message, DecisionResponse) and message.decision is not None):
+        return 0
+    if ttl == "market":
+        return round(5_000 * system.market_update_interval)
+    if ttl == "expires":
+        return max(1, (message.expires_ns - now_ns) // 1_000_000) if isinstance(message, RiskAlert) else 0
+    seconds = getattr(system, ttl, None)
+    return round(1_000 * float(ttl if seconds is None else seconds))

@@ -1,0 +1,314 @@
+"""The Bus over any set of wires: what callers use; outgoing, durable and incoming do the work."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Sequence
+
+from qts_core.clock import SystemClock
+from qts_core.errors import LocalError
+from qts_core.roster import BY_WIRE
+from qts_core.spec import System
+
+from qts_messaging import books, codec
+from qts_messaging.accounts import Book, Record, Summary, summary
+from qts_messaging.bus import BusOptions, Handler, Reply, StatusFields, Wires
+from qts_messaging.correlation import Correlation
+from qts_messaging.durable import Durables
+from qts_messaging.heartbeat import PeerHealth, Peers
+from qts_messaging.incoming import Desk, Incoming
+from qts_messaging.messages import KIND, Envelope, MarketUpdate, Message, ttl_ms
+from qts_messaging.outbox import Item
+from qts_messaging.outgoing import Outgoing
+from qts_messaging.spool import Spool
+
+_log = logging.getLogger(__name__)
+TICK_S = 0.1
+
+
+class Fabric:
+    """One process's bus; see the protocol `Bus` for what each method promises."""
+
+    def __init__(self, system: System, options: BusOptions, wires: Wires) -> None:
+        clock = options.clock or SystemClock()
+        self.name = options.name
+        self.wires = wires
+        self._system, self._options, self._clock = system, options, clock
+        self._epoch = options.epoch_ns or clock.wall_ns()
+        others = tuple(w for w in dict.fromkeys((*options.peers, *_expected(system))) if w != self.name)
+        self._desk = Desk(
+            name=self.name,
+            epoch=self._epoch,
+            known=frozenset((self.name, *others, *BY_WIRE)),
+            clock=clock,
+            book=Book(self.name, self._epoch, clock.wall_ns()),
+            health=Peers(others, clock.monotonic_ns()),
+            waiting=Correlation(),
+        )
+        self.outgoing = Outgoing(self._desk, wires, others, self._unsent)
+        self.incoming = Incoming(self._desk, self.outgoing.receipt, self.outgoing.confirmed)
+        self.incoming.resume.append(wires.direct.resume)
+        spool = Spool(options.state / "spool" / f"{self.name}.spool")
+        self.durables = Durables(self._desk, wires.durable, self.outgoing, spool)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._closed = False
+
+    # -- state --------------------------------------------------------------------------------------
+    @property
+    def mode(self) -> str:
+        """Return connected, degraded, disconnected or simulated."""
+        wires = self.wires
+        if wires.direct.simulated:
+            return "simulated"
+        up = (wires.direct.up, wires.topics.up and wires.durable.up)
+        return {2: "connected", 1: "degraded"}.get(sum(up), "disconnected")
+
+    @property
+    def redis_reached(self) -> bool:
+        """Tell whether Redis answered within the last 5 s."""
+        return self.wires.topics.reached
+
+    @property
+    def deaf(self) -> bool:
+        """Tell whether the own subscription does not hear its beacons."""
+        return self.wires.topics.deaf
+
+    @property
+    def spool_fill(self) -> float:
+        """Return the used share of the spool, 0 to 1."""
+        return self.durables.spool.fill
+
+    def record(self) -> Record:
+        """Return this process's whole book."""
+        return self._desk.book.record()
+
+    def accounts(self) -> Summary:
+        """Return this process's book in eight numbers."""
+        return summary(self.record())
+
+    def peers(self) -> dict[str, PeerHealth]:
+        """Return age and state of every peer."""
+        now = self._clock.monotonic_ns()
+        return {name: self._desk.health.health(name, now) for name in self._desk.health.names}
+
+    def status_fields(self) -> StatusFields:
+        """Return what AGENT_STATUS says about messaging."""
+        book = self._desk.book
+        return StatusFields(self.mode, book.high_water(), book.as_counts(), self._clock.wall_ns())
+
+    # -- life ---------------------------------------------------------------------------------------
+    def subscribe(self, kind: type, handler: Handler) -> None:
+        """Let `handler` see every arriving message of type `kind`."""
+        self.incoming.subscribe(kind, handler)
+
+    async def start(self) -> None:
+        """Bind, connect, begin to deliver; returns without waiting for peers."""
+        await self.wires.direct.start(self.incoming)
+        await self.wires.topics.start(self.incoming)
+        await self.wires.durable.start(self.incoming)
+        runs = (self.incoming.run(), self.outgoing.run(), self.durables.run(), self._ticks())
+        self._tasks = [asyncio.create_task(run) for run in runs]
+        for task in self._tasks:
+            task.add_done_callback(_report)
+
+    async def _ticks(self) -> None:
+        """Let deadlines, holes, alerts and dead peers have their consequences."""
+        while True:
+            await self._clock.sleep(TICK_S)
+            now = self._clock.monotonic_ns()
+            for waiter in self._desk.waiting.expire(now):
+                _settle(waiter, "timeout")
+            lost = self.incoming.sweep()
+            if lost:
+                _log.warning("%d messages never came", lost)
+            self.outgoing.tick()
+            for name, health in self.peers().items():
+                if health.state == "dead":
+                    for waiter in self._desk.waiting.fail_peer(name):
+                        _settle(waiter, "dead")
+
+    async def close(self, drain_s: float = 2.0) -> None:
+        """Send and handle what is queued for at most `drain_s`, close every socket, write the book."""
+        if self._closed:
+            return
+        self._closed = True
+        deadline = self._clock.monotonic_ns() + int(drain_s * 1e9)
+        while not self._drained() and self._clock.monotonic_ns() < deadline:
+            await asyncio.sleep(0.01)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.durables.settle()
+        self.outgoing.settle()
+        self.incoming.settle()
+        await self.wires.durable.close()
+        await self.wires.topics.close()
+        await self.wires.direct.close()
+        self._desk.book.closed_ns = self._clock.wall_ns()
+        for waiter in self._desk.waiting.expire(2**63):
+            _settle(waiter, "timeout")
+        books.write(self._options.state, self.record())
+
+    def _drained(self) -> bool:
+        """Tell whether nothing waits to be sent, stored or handled."""
+        return not self.outgoing.queued and self.durables.idle and self.incoming.idle
+
+    # -- speaking -----------------------------------------------------------------------------------
+    async def send(self, message: Message, to: str, *, trace: bytes | None = None, deadline_ns: int = 0) -> bytes:
+        """Queue `message` for `to`; return its id."""
+        item = self._item(message, to, trace, deadline_ns)
+        if message.ROUTE.addressed == "durable":
+            await self.durables.store(item)
+        elif item.drop == "never":
+            await self.outgoing.submit_alert(item)
+        else:
+            self.outgoing.submit(item)
+        return item.id
+
+    async def publish(self, message: Message, *, trace: bytes | None = None) -> bytes:
+        """Queue `message` for all; durable types return after they are stored or spooled."""
+        item = self._item(message, None, trace, 0)
+        if message.ROUTE.unaddressed == "durable":
+            await self.durables.store(item)
+        else:
+            self.outgoing.submit(item)
+        return item.id
+
+    async def reply(self, request: Envelope, message: Message, *, trace: bytes | None = None) -> bytes:
+        """Answer `request` within its deadline, by its id."""
+        offset = self._desk.health.offset_ns(request.sender)
+        deadline = request.deadline_ns + offset if request.deadline_ns else 0
+        item = self._item(message, request.sender, trace or request.trace, deadline)
+        item.correlation_id = request.id
+        self.outgoing.submit(item)
+        return item.id
+
+    async def ask(self, message: Message, to: str, timeout_s: float, *, trace: bytes | None = None) -> Reply:
+        """Send a request and wait for its one answer, at most `timeout_s`."""
+        future = self._request(message, to, timeout_s, trace)
+        if isinstance(future, str):
+            return Reply(to, None, future)
+        answer = await future
+        return Reply(to, None, answer) if isinstance(answer, str) else Reply(to, answer)
+
+    async def gather(
+        self, messages: dict[str, Message], timeout_s: float, *, trace: dict[str, bytes] | bytes | None = None
+    ) -> Sequence[Reply]:
+        """Ask all peers at once; wait for all or the deadline; one Reply each, in order."""
+
+        def context(peer: str) -> bytes | None:
+            return trace.get(peer) if isinstance(trace, dict) else trace
+
+        asked = {p: self._request(m, p, timeout_s, context(p)) for p, m in messages.items()}
+        out: list[Reply] = []
+        for peer, future in asked.items():
+            answer = future if isinstance(future, str) else await future
+            out.append(Reply(peer, None, answer) if isinstance(answer, str) else Reply(peer, answer))
+        return out
+
+    def _request(
+        self, message: Message, to: str, timeout_s: float, trace: bytes | None
+    ) -> asyncio.Future[Envelope | str] | str:
+        """Send a request; return the future of its answer, or why there will be none."""
+        if message.ROUTE.addressed != "direct":
+            raise LocalError(f"{type(message).__name__} cannot be asked: it is not sent directly")
+        now = self._clock.monotonic_ns()
+        if self._desk.health.health(to, now).state == "dead":
+            return "dead"
+        item = self._item(message, to, trace, self._clock.wall_ns() + int(timeout_s * 1e9))
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Envelope | str] = loop.create_future()
+        if not self._desk.waiting.register(item.id, to, future, now, int(timeout_s * 1e9)):
+            return "full"
+        timer = loop.call_later(timeout_s, self._unsent, item.id, "timeout")
+        future.add_done_callback(lambda _: timer.cancel())
+        try:
+            self.outgoing.submit(item)
+        except LocalError:
+            pass  # the future says "full" by now
+        return future
+
+    def _unsent(self, message_id: bytes, reason: str) -> None:
+        """Tell who waits for an answer to this message that none will come."""
+        waiter = self._desk.waiting.fail(message_id)
+        if waiter is not None:
+            _settle(waiter, reason)
+
+    def _item(self, message: Message, to: str | None, trace: bytes | None, deadline_ns: int) -> Item:
+        """Encode a message for its route; LocalError when the route does not exist or it is too large."""
+        route = message.ROUTE
+        way = route.addressed if to is not None else route.unaddressed
+        if way is None:
+            whom = "one peer" if to is not None else "all"
+            raise LocalError(f"{type(message).__name__} is not sent to {whom}")
+        if self._closed:
+            raise LocalError("closed: the bus takes no more messages")
+        if to is not None and to not in self._desk.known:
+            raise LocalError(f"no_route: {to!r} is not a peer of {self.name}")
+        body = codec.encode_body(message)
+        if len(body) + codec.OVERHEAD > codec.LIMIT:
+            raise LocalError(f"too_large: {len(body)} bytes, at most {codec.LIMIT} fit into a frame")
+        now = self._clock.wall_ns()
+        if route.ttl == "expires" and not deadline_ns:
+            deadline_ns = max(1, getattr(message, "expires_ns", 0))
+        topic = route.topic if to is not None else route.open_topic
+        return Item(
+            id=_new_id(now),
+            kind=KIND[type(message)],
+            lane=_lane(way, topic, to),
+            body=body,
+            priority=route.priority,
+            recipient=to,
+            ttl_ms=ttl_ms(message, self._system, now),
+            deadline_ns=deadline_ns,
+            accepted_ns=now,
+            trace=trace,
+            drop=route.drop,
+        )
+
+    # -- market snapshot ----------------------------------------------------------------------------
+    async def remember(self, update: MarketUpdate, *more: MarketUpdate) -> bool:
+        """Append closed bars to the market snapshot; False when it is out of reach."""
+        return await self.wires.durable.remember([codec.encode_body(u) for u in (update, *more)])
+
+    async def recall(self, count: int) -> list[MarketUpdate]:
+        """Return the last `count` entries of the market snapshot, oldest first."""
+        found = [codec.decode_body(data) for data in await self.wires.durable.recall(count)]
+        return [update for update in found if isinstance(update, MarketUpdate)]
+
+    async def forget(self) -> None:
+        """Empty the market snapshot."""
+        await self.wires.durable.forget()
+
+
+def _expected(system: System) -> tuple[str, ...]:
+    """Return the wire names of the processes that run under these settings."""
+    return tuple(w for w, load in BY_WIRE.items() if (system.enabled(w) if load.agent else system.feed_runs()))
+
+
+def _lane(way: str, topic: str, to: str | None) -> str:
+    """Return the lane: numbers are counted per lane, and a lane has one kind of promise."""
+    if to is None:
+        return topic
+    return f"{topic}.to.{to}" if way == "durable" else f"to.{to}"
+
+
+def _new_id(now_ns: int) -> bytes:
+    """Return 16 bytes: 48 bit of milliseconds, then randomness."""
+    return (now_ns // 1_000_000).to_bytes(6, "big") + os.urandom(10)
+
+
+def _settle(waiter: asyncio.Future[Envelope | str], reason: str) -> None:
+    """End a wait without an answer."""
+    if not waiter.done():
+        waiter.set_result(reason)
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    """Say loudly when a loop of the bus ended by an error: it must not happen."""
+    if not task.cancelled() and task.exception() is not None:
+        _log.critical("the message bus lost a loop", exc_info=task.exception())
+
+

@@ -1,0 +1,107 @@
+"""Who is alive, how far their clocks are off, and whether the own subscription still hears (pure)."""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+
+import msgspec
+
+PERIOD_S = 5.0
+SUSPECT_AFTER, DEAD_AFTER = 3, 6  # missed heartbeats
+MAGIC = b"qtsbeacn"
+_BEACON = struct.Struct("<8sqq")
+BEACON_BYTES = _BEACON.size
+SKEW_NS = 2_000_000_000
+SAME_MACHINE_NS = 5_000_000  # smaller offsets are delays, not clocks
+
+
+class PeerHealth(msgspec.Struct, frozen=True):
+    """What is known of a peer: seconds since it was last heard, and what that means."""
+
+    age_s: float
+    state: str  # alive | suspect | dead
+
+
+class Peers:
+    """Heartbeats by peer; any message counts as one."""
+
+    def __init__(self, names: tuple[str, ...], now_ns: int, period_s: float = PERIOD_S) -> None:
+        self._period_ns = int(period_s * 1e9)
+        self._heard: dict[str, int] = {}
+        self._first_ns = now_ns
+        self._names = names
+        self._offsets: dict[str, deque[int]] = {}
+        self.skewed: dict[str, int] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return all peers that are expected or were heard."""
+        return (*self._names, *(n for n in self._heard if n not in self._names))
+
+    def heard(self, peer: str, now_ns: int) -> None:
+        """Take any sign of life."""
+        self._heard[peer] = now_ns
+
+    def health(self, peer: str, now_ns: int) -> PeerHealth:
+        """Return age and state; a peer never heard is suspect at first, dead when its time is over."""
+        heard = self._heard.get(peer)
+        age = now_ns - (self._first_ns if heard is None else heard)
+        if age >= DEAD_AFTER * self._period_ns:
+            state = "dead"
+        elif heard is None or age >= SUSPECT_AFTER * self._period_ns:
+            state = "suspect"
+        else:
+            state = "alive"
+        return PeerHealth(age / 1e9, state)
+
+    def sample(self, peer: str, sent_ns: int, received_ns: int) -> None:
+        """Take a clock sample of a heartbeat."""
+        self._offsets.setdefault(peer, deque(maxlen=60)).append(received_ns - sent_ns)
+
+    def offset_ns(self, peer: str) -> int:
+        """Return how much later our clock shows than the peer's, at least; 0 on one machine."""
+        samples = self._offsets.get(peer)
+        least = min(samples) if samples else 0
+        return least if abs(least) >= SAME_MACHINE_NS else 0
+
+    def age_ns(self, peer: str, sent_ns: int, now_ns: int) -> int:
+        """Return a message's age by our clock; one from the future has age 0 and counts as skewed."""
+        age = now_ns - sent_ns - self.offset_ns(peer)
+        if age < -SKEW_NS:
+            self.skewed[peer] = self.skewed.get(peer, 0) + 1
+        return max(0, age)
+
+
+class Beacon:
+    """Says on every subscribed channel that it was heard there, or that the subscription is deaf."""
+
+    def __init__(self, epoch: int, channels: tuple[str, ...]) -> None:
+        self.epoch = epoch
+        self._sent = 0
+        self._back = dict.fromkeys(channels, 0)
+
+    def restart(self) -> None:
+        """Forget what is missing: a new subscription begins."""
+        self._back = dict.fromkeys(self._back, self._sent)
+
+    def next(self) -> bytes:
+        """Return the next beacon to publish on all channels."""
+        self._sent += 1
+        return _BEACON.pack(MAGIC, self.epoch, self._sent)
+
+    def heard(self, channel: str, data: bytes) -> None:
+        """Take a beacon off a channel; those of others are ignored."""
+        _, epoch, counter = _BEACON.unpack(data)
+        if epoch == self.epoch and channel in self._back:
+            self._back[channel] = max(self._back[channel], counter)
+
+    @property
+    def deaf(self) -> bool:
+        """Tell whether two beacons are missing on any channel; ask before sending the next one."""
+        return any(self._sent - back >= 2 for back in self._back.values())
+
+
+def is_beacon(data: bytes) -> bool:
+    """Tell a beacon from a message."""
+    return len(data) == BEACON_BYTES and data.startswith(MAGIC)

@@ -1,0 +1,270 @@
+"""From a frame to a handler: prove the sender, apply each id once, check its age, keep the account."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import Any
+
+import msgspec
+from qts_core.clock import Clock
+
+from qts_messaging import codec
+from qts_messaging.accounts import Book
+from qts_messaging.bus import Done, Handler
+from qts_messaging.correlation import Correlation
+from qts_messaging.heartbeat import Peers
+from qts_messaging.messages import (
+    BROADCAST_TOPICS,
+    DURABLE_TOPICS,
+    HIGH,
+    KIND,
+    LOW,
+    NORMAL,
+    AgentStatus,
+    Envelope,
+    RiskAlert,
+)
+from qts_messaging.sequence import Seen
+
+_log = logging.getLogger(__name__)
+INBOX = 4096
+GRACE_NS = 2_000_000_000  # a hole this old is a loss
+DURABLE_GRACE_NS = 60_000_000_000  # the stream or a spool may still bring it
+SLOW_NS = 50_000_000
+DURABLE_LANES = DURABLE_TOPICS
+
+
+class Desk(msgspec.Struct, frozen=True):
+    """What outgoing and incoming share: who we are, the clock, the book, the peers."""
+
+    name: str
+    epoch: int
+    known: frozenset[str]  # names that may speak
+    clock: Clock
+    book: Book
+    health: Peers
+    waiting: Correlation[asyncio.Future[Envelope | str]]
+
+
+class _Arrival(msgspec.Struct, gc=False):
+    envelope: Envelope
+    key: tuple[str, int, str]
+    done: Done | None
+
+
+class Incoming:
+    """The inbox of a process and the checks before it."""
+
+    def __init__(self, desk: Desk, receipt: Any, confirmed: Any) -> None:
+        self._desk = desk
+        self._receipt = receipt  # send a receipt for this envelope
+        self._confirmed = confirmed  # a receipt for this id came
+        self._seen = Seen()
+        self._queues: dict[int, deque[_Arrival]] = {HIGH: deque(), NORMAL: deque(), LOW: deque()}
+        self._ready = asyncio.Event()
+        self._handlers: dict[type, Handler] = {}
+        self._busy = False
+        self._lanes = self._own_lanes()
+        self.slow: dict[str, int] = {}  # type → handler calls over 50 ms
+        self.errors: dict[str, int] = {}  # type → handler exceptions
+        self.resume: list[Any] = []  # wires that stopped reading
+
+    def _own_lanes(self) -> frozenset[str]:
+        """Return the lanes that can lead here; others are refused, so a peer cannot grow our tables."""
+        me = self._desk.name
+        return frozenset(
+            (*BROADCAST_TOPICS, *DURABLE_TOPICS, f"to.{me}", *(f"{t}.to.{me}" for t in DURABLE_TOPICS))
+        )
+
+    def subscribe(self, kind: type, handler: Handler) -> None:
+        """Set the handler of a type."""
+        if kind not in KIND:
+            raise TypeError(f"{kind.__name__} is not a message type")
+        self._handlers[kind] = handler
+
+    def room(self) -> bool:
+        """Tell whether a wire may go on reading."""
+        return len(self) < INBOX
+
+    def __len__(self) -> int:
+        return sum(len(queue) for queue in self._queues.values())
+
+    @property
+    def idle(self) -> bool:
+        """Tell whether nothing waits and no handler runs."""
+        return not self._busy and not len(self)
+
+    # -- arrival ------------------------------------------------------------------------------------
+    def arrived(self, frame: bytes, peer: str | None, done: Done | None = None) -> None:
+        """Check one frame and queue it; every way out ends its account."""
+        envelope = codec.decode(frame)
+        if isinstance(envelope, codec.Rejected):
+            self._reject(envelope, peer, done)
+        elif not self._proven(envelope.sender, peer):
+            self._refuse("sender_mismatch", f"{envelope.sender!r} sent by {peer!r}", done)
+        elif envelope.sender == self._desk.name and envelope.epoch == self._desk.epoch:
+            _finish(done)  # our own words, heard on a channel
+        elif envelope.recipient not in (None, self._desk.name):
+            _finish(done)  # for somebody else: streams are read by all
+        elif envelope.body is None:
+            self._control(envelope)
+            _finish(done)
+        elif envelope.lane not in self._lanes:
+            self._refuse("decode", f"lane {envelope.lane!r} does not lead here", done)
+        else:
+            self._admit(envelope, done)
+
+    def _proven(self, sender: str, peer: str | None) -> bool:
+        """Tell whether `sender` is who it says, as far as the wire can prove."""
+        return sender in self._desk.known and peer in (None, sender)
+
+    def _refuse(self, reason: str, text: str, done: Done | None) -> None:
+        """Throw away a frame that proves no sender."""
+        self._desk.book.refuse(reason)
+        _log.warning("frame refused: %s: %.200s", reason, text)
+        _finish(done)
+
+    def _reject(self, rejected: codec.Rejected, peer: str | None, done: Done | None) -> None:
+        """Count an unreadable frame, against its lane where the header could be read."""
+        header = rejected.header
+        known = header is not None and header.lane in self._lanes and self._proven(header.sender, peer)
+        if header is None or not known or header.recipient not in (None, self._desk.name) or header.sequence < 1:
+            self._refuse(rejected.reason, rejected.text, done)
+            return
+        key = (header.sender, header.epoch, header.lane)
+        _log.warning("message of %s dropped: %s: %.200s", header.sender, rejected.reason, rejected.text)
+        if self._desk.book.arrived(key, header.sequence, self._desk.clock.monotonic_ns()):
+            self._desk.book.finished(key, "unknown", rejected.reason)
+        _finish(done)
+
+    def _control(self, envelope: Envelope) -> None:
+        """Take a receipt; it is outside the accounts."""
+        self._desk.health.heard(envelope.sender, self._desk.clock.monotonic_ns())
+        if envelope.correlation_id is not None:
+            self._confirmed(envelope.correlation_id, envelope.sender)
+
+    def _admit(self, envelope: Envelope, done: Done | None) -> None:
+        """Sort an honest message: second copy, too old, answer, or work for a handler."""
+        desk, now = self._desk, self._desk.clock.monotonic_ns()
+        desk.health.heard(envelope.sender, now)
+        key = (envelope.sender, envelope.epoch, envelope.lane)
+        kind = KIND[type(envelope.body)]
+        if isinstance(envelope.body, RiskAlert) and envelope.recipient is not None:
+            self._receipt(envelope)
+        if envelope.id in self._seen:
+            desk.book.duplicate(key)
+            _finish(done)
+            return
+        if not desk.book.arrived(key, envelope.sequence, now):
+            _finish(done)
+            return
+        self._seen.add(envelope.id)
+        if self._too_old(envelope):
+            desk.book.finished(key, kind, "expired")
+            _finish(done)
+            return
+        if isinstance(envelope.body, AgentStatus):
+            self._heartbeat(envelope, envelope.body, now)
+        if envelope.correlation_id is not None:
+            self._answer(envelope, key, kind)
+            _finish(done)
+        elif not self.room() and done is None:
+            desk.book.finished(key, kind, "full")
+        else:
+            self._queues[envelope.priority].append(_Arrival(envelope, key, done))
+            self._ready.set()
+
+    def _too_old(self, envelope: Envelope) -> bool:
+        """Tell whether TTL or deadline is over, by our clock corrected for the sender's."""
+        desk, wall = self._desk, self._desk.clock.wall_ns()
+        if envelope.ttl_ms:
+            age = desk.health.age_ns(envelope.sender, envelope.sent_ns, wall)
+            if age >= envelope.ttl_ms * 1_000_000:
+                return True
+        return bool(envelope.deadline_ns) and (
+            wall - desk.health.offset_ns(envelope.sender) >= envelope.deadline_ns
+        )
+
+    def _answer(self, envelope: Envelope, key: tuple[str, int, str], kind: str) -> None:
+        """Give an answer to whoever waits for it; late and foreign ones are counted, not applied."""
+        assert envelope.correlation_id is not None  # noqa: S101 - the caller looked
+        verdict, waiter = self._desk.waiting.resolve(envelope.correlation_id, envelope.sender)
+        if waiter is not None and not waiter.done():
+            waiter.set_result(envelope)
+            self._desk.book.finished(key, kind, "delivered")
+        else:
+            self._desk.book.finished(key, kind, "late" if verdict != "unknown" else "unknown_request")
+
+    def _heartbeat(self, envelope: Envelope, status: AgentStatus, now: int) -> None:
+        """Learn clock and high-water marks from AGENT_STATUS."""
+        desk = self._desk
+        desk.health.sample(envelope.sender, envelope.sent_ns, desk.clock.wall_ns())
+        for lane, high in status.lanes.items():
+            if lane in self._lanes and high > 0:
+                desk.book.heard_high((envelope.sender, envelope.epoch, lane), high, now)
+
+    def sweep(self) -> int:
+        """Give up old holes; return how many sequence numbers are lost by that."""
+        now = self._desk.clock.monotonic_ns()
+        lost = 0
+        for (_, _, name), lane in self._desk.book.lanes.items():
+            durable = name.split(".", 1)[0] in DURABLE_LANES
+            lost += lane.sweep(now, DURABLE_GRACE_NS if durable else GRACE_NS)
+        return lost
+
+    # -- dispatch -----------------------------------------------------------------------------------
+    async def run(self) -> None:
+        """Hand messages to handlers, one at a time, urgent ones first; ends when cancelled."""
+        while True:
+            queue = next((q for q in self._queues.values() if q), None)
+            if queue is None:
+                self._ready.clear()
+                await self._ready.wait()
+                continue
+            arrival = queue.popleft()
+            self._busy = True
+            try:
+                await self._handle(arrival)
+            finally:
+                self._busy = False
+            if len(self) < INBOX // 2:
+                for resume in self.resume:
+                    resume()
+
+    async def _handle(self, arrival: _Arrival) -> None:
+        """Let the handler see one message; an exception in it is counted, never fatal."""
+        body = arrival.envelope.body
+        kind, book = KIND[type(body)], self._desk.book
+        handler = self._handlers.get(type(body))
+        began = self._desk.clock.monotonic_ns()
+        try:
+            if handler is not None:
+                await handler(arrival.envelope)
+        except asyncio.CancelledError:
+            book.finished(arrival.key, kind, "shutdown")
+            raise
+        except Exception as error:
+            self.errors[kind] = self.errors.get(kind, 0) + 1
+            _log.exception("handler of %s failed", kind)
+            book.finished(arrival.key, kind, "dead_letter" if arrival.done else "handler_error")
+            _finish(arrival.done, f"{type(error).__name__}: {error}")
+            return
+        if self._desk.clock.monotonic_ns() - began > SLOW_NS:
+            self.slow[kind] = self.slow.get(kind, 0) + 1
+        book.finished(arrival.key, kind, "delivered")
+        _finish(arrival.done)
+
+    def settle(self) -> None:
+        """Close the accounts of what was not handled; durable messages stay unacknowledged."""
+        for queue in self._queues.values():
+            while queue:
+                arrival = queue.popleft()
+                self._desk.book.finished(arrival.key, KIND[type(arrival.envelope.body)], "shutdown")
+
+
+def _finish(done: Done | None, outcome: str = "ok") -> None:
+    """End a durable delivery."""
+    if done is not None:
+        done(outcome)

@@ -1,0 +1,177 @@
+"""The simulated bus: the same fabric over queues of one process. It says `simulated`, never connected."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from weakref import WeakValueDictionary
+
+from qts_core.spec import System
+
+from qts_messaging.bus import BusOptions, Sink, Wires
+from qts_messaging.fabric import Fabric
+from qts_messaging.messages import BROADCAST_TOPICS, DURABLE_TOPICS
+
+SNAPSHOT = 4096
+
+
+class Hub:
+    """What connects the buses of one process; `testing` puts faults here."""
+
+    def __init__(self) -> None:
+        self.sinks: dict[str, Sink] = {}
+        self.streams: dict[str, list[bytes]] = {topic: [] for topic in DURABLE_TOPICS}
+        self.read: dict[tuple[str, str], int] = {}  # (reader, topic) → entries handed over
+        self.market: deque[bytes] = deque(maxlen=SNAPSHOT)
+        self.dead: list[tuple[bytes, str]] = []
+
+    def direct(self, sender: str, peer: str, frame: bytes) -> bool:
+        """Deliver to one peer, in the loop's next turn; False when it is not here."""
+        if peer not in self.sinks:
+            return False
+        self.later(peer, frame, sender)
+        return True
+
+    def later(self, peer: str, frame: bytes, sender: str | None) -> None:
+        """Deliver in the loop's next turn, as a socket would."""
+        asyncio.get_running_loop().call_soon(self._now, peer, frame, sender)
+
+    def _now(self, peer: str, frame: bytes, sender: str | None) -> None:
+        sink = self.sinks.get(peer)
+        if sink is not None:
+            sink.arrived(frame, sender)
+
+    def flow(self, reader: str) -> None:
+        """Hand a reader all stored entries it has not had."""
+        sink = self.sinks.get(reader)
+        if sink is None:
+            return
+        for topic, entries in self.streams.items():
+            at = self.read.get((reader, topic), 0)
+            self.read[(reader, topic)] = len(entries)
+            for frame in entries[at:]:
+                sink.arrived(frame, None, lambda outcome, f=frame: self._ended(f, outcome))
+
+    def _ended(self, frame: bytes, outcome: str) -> None:
+        """Keep what a handler could not take."""
+        if outcome != "ok":
+            self.dead.append((frame, outcome))
+
+
+class MemoryDirect:
+    """Direct frames through a hub."""
+
+    simulated = True
+
+    def __init__(self, hub: Hub, name: str) -> None:
+        self._hub, self._name = hub, name
+
+    async def start(self, sink: Sink) -> None:
+        """Join the hub."""
+        self._hub.sinks[self._name] = sink
+
+    async def close(self) -> None:
+        """Leave the hub."""
+        self._hub.sinks.pop(self._name, None)
+
+    @property
+    def up(self) -> bool:
+        """Tell whether this bus has joined."""
+        return self._name in self._hub.sinks
+
+    def reachable(self, peer: str) -> bool:
+        """Tell whether the peer has joined."""
+        return peer in self._hub.sinks
+
+    def send(self, peer: str, frame: bytes) -> bool:
+        """Hand a frame over."""
+        return self._hub.direct(self._name, peer, frame)
+
+    def resume(self) -> None:
+        """Nothing waits here."""
+
+
+class MemoryTopics:
+    """Channels through a hub: everybody but the sender hears `market` and `status`."""
+
+    def __init__(self, hub: Hub, name: str) -> None:
+        self._hub, self._name = hub, name
+        self.up = True
+        self.reached = True
+        self.deaf = False
+
+    async def start(self, sink: Sink) -> None:
+        """Nothing to open: the direct wire joined the hub."""
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+    async def publish(self, batch: Sequence[tuple[str, bytes]]) -> list[int] | None:
+        """Deliver to all who listen."""
+        receivers: list[int] = []
+        for channel, frame in batch:
+            if channel in BROADCAST_TOPICS:
+                names = [n for n in self._hub.sinks if n != self._name]
+            else:
+                names = [n for n in self._hub.sinks if channel == f"to.{n}"]
+            receivers.append(sum(self._hub.direct(self._name, n, frame) for n in names))
+        return receivers
+
+
+class MemoryStreams:
+    """Streams as lists of a hub: kept for late readers, not for a restart."""
+
+    def __init__(self, hub: Hub, name: str) -> None:
+        self._hub, self._name = hub, name
+        self.up = True
+
+    async def start(self, sink: Sink) -> None:
+        """Read what was stored before this bus joined."""
+        asyncio.get_running_loop().call_soon(self._hub.flow, self._name)
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+    def wiped(self) -> bool:
+        """Lists are not lost while the process lives."""
+        return False
+
+    async def append(self, batch: Sequence[tuple[str, bytes]]) -> bool:
+        """Store and hand over to every reader."""
+        for topic, frame in batch:
+            self._hub.streams[topic].append(frame)
+        for reader in list(self._hub.sinks):
+            asyncio.get_running_loop().call_soon(self._hub.flow, reader)
+        return True
+
+    async def remember(self, bodies: Sequence[bytes]) -> bool:
+        """Append to the market snapshot."""
+        self._hub.market.extend(bodies)
+        return True
+
+    async def recall(self, count: int) -> list[bytes]:
+        """Return the newest entries of the market snapshot."""
+        return list(self._hub.market)[-count:] if count > 0 else []
+
+    async def forget(self) -> None:
+        """Empty the market snapshot."""
+        self._hub.market.clear()
+
+
+_hubs: WeakValueDictionary[str, Hub] = WeakValueDictionary()
+
+
+def shared_hub(system_name: str) -> Hub:
+    """Return the hub of a system in this process; all its buses share it."""
+    hub = _hubs.get(system_name)
+    if hub is None:
+        hub = _hubs[system_name] = Hub()
+    return hub
+
+
+def memory_bus(system: System, options: BusOptions, hub: Hub | None = None) -> Fabric:
+    """Return a simulated bus; buses of the same `system_name` in this process hear each other."""
+    hub = hub or shared_hub(options.system_name)
+    name = options.name
+    return Fabric(system, options, Wires(MemoryDirect(hub, name), MemoryTopics(hub, name), MemoryStreams(hub, name)))
