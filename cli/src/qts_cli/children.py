@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 
 import msgspec
+
 from qts_core.probes import BackOff, Probe, ProbeMachine, Probes, RestartBudget, Verdict
 
 STARTUP, LIVENESS, READINESS = "startup", "liveness", "readiness"

@@ -8,13 +8,13 @@ from typing import Annotated, Any
 
 import msgspec
 from cyclopts import App, Parameter
-from qts_core import config
 from rich.console import Console
 from rich.table import Table
 
 from qts_cli.__main__ import environment
 from qts_cli.credentials import without_secret
 from qts_cli.run import settings_file
+from qts_core import config
 
 app = App(name="config", help="Check a settings file, or show the settings in effect.")
 

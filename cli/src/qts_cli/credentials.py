@@ -6,19 +6,19 @@ import secrets
 from pathlib import Path
 
 import msgspec
-from qts_core import names
-from qts_core.acl import users_acl
-from qts_core.errors import QtsError
-from qts_core.roster import ROSTER
-from qts_core.spec import System
 
 from qts_cli import redis_server
 from qts_cli.launch import Setting
 from qts_cli.redis_server import Redis
+from qts_core import names
+from qts_core.errors import QtsError
+from qts_core.roster import ROSTER
+from qts_core.spec import System
 
 
 def write(run: Path, system: str, redis: Redis | None) -> None:
     """Write CURVE pairs, and what is needed to log in to the Redis, under `keys/` (0700, files 0600)."""
+    from qts_core.acl import users_acl
     from qts_messaging import keys
 
     wires = tuple(w.wire for w in ROSTER)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cyclopts import App
+
 from qts_core.errors import ConfigError
 from qts_core.roster import ROSTER
 

@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
+
+from qts_cli import redis_server, sockets
+from qts_cli.redis_server import Redis
+from qts_cli.supervisor import Spec
 from qts_core import names
 from qts_core.errors import ConfigError
 from qts_core.probes import Probe, probes
 from qts_core.roster import BY_NAME, BY_WIRE, ROSTER, Workload
 from qts_core.spec import System
-
-from qts_cli import redis_server, sockets
-from qts_cli.redis_server import Redis
-from qts_cli.supervisor import Spec
 
 SYSTEM_NAME = "local"
 SIMULATED = "simulated"

@@ -8,10 +8,10 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import msgspec
-from qts_core import names
-from qts_core.errors import ConfigError
 
 from qts_cli import sockets
+from qts_core import names
+from qts_core.errors import ConfigError
 
 _LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 _PROGRAMS = ("valkey-server", "redis-server")

@@ -12,10 +12,6 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from qts_core import config, names
-from qts_core.clock import SystemClock
-from qts_core.errors import ConfigError
-from qts_core.spec import System
 
 from qts_cli import credentials, folder, launch, redis_server
 from qts_cli.__main__ import child_environment, environment
@@ -23,6 +19,10 @@ from qts_cli.events import Event, JsonLines
 from qts_cli.launch import Setting
 from qts_cli.screen import Screen
 from qts_cli.session import Session
+from qts_core import config, names
+from qts_core.clock import SystemClock
+from qts_core.errors import ConfigError
+from qts_core.spec import System
 
 _SHIPPED = Path("quantum_system_config.json")
 _DURATION = re.compile(r"([0-9]*\.?[0-9]+)(ms|s|m|h|)")

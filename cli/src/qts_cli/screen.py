@@ -92,7 +92,8 @@ def _head(view: View, passed_s: float) -> RenderableType:
     )
     line.append(f"   bus {view.mode()}   ")
     line.append(
-        f"{view.decisions} decisions   round p50 {_ms(view.latency_ms(0.5))}  p99 {_ms(view.latency_ms(0.99))}"
+        f"{view.decisions} decisions   "
+        f"round p50 {_ms(view.latency_ms(0.5))}  p99 {_ms(view.latency_ms(0.99))}"
     )
     second = Text("phase  ")
     for scale in ("micro", "meso", "macro"):

@@ -8,9 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from qts_core import names
-from qts_core.clock import Clock
-from qts_core.roster import BY_NAME
 
 from qts_cli import launch, summary
 from qts_cli.books import account
@@ -21,6 +18,9 @@ from qts_cli.sockets import http_get
 from qts_cli.supervisor import Supervisor
 from qts_cli.tail import Tail
 from qts_cli.view import View
+from qts_core import names
+from qts_core.clock import Clock
+from qts_core.roster import BY_NAME
 
 _LOOK_S, _TAIL_S, _DRAW_S = 0.5, 0.1, 0.25
 _FEED_GRACE_S, _ROUND_GRACE_S, _AGENT_GRACE_S, _REDIS_GRACE_S = 1.0, 0.8, 2.2, 0.5

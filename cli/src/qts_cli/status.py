@@ -9,12 +9,12 @@ from typing import Annotated, Any
 
 import msgspec
 from cyclopts import Parameter
-from qts_core import names
 from rich.console import Console
 from rich.table import Table
 
 from qts_cli import folder
 from qts_cli.sockets import http_get
+from qts_core import names
 
 
 def status(

@@ -18,11 +18,11 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 
 import msgspec
-from qts_core.clock import Clock
-from qts_core.probes import Probe, Probes
 
 from qts_cli.children import Became, Child, Kill, Start
 from qts_cli.events import Event, Sink
+from qts_core.clock import Clock
+from qts_core.probes import Probe, Probes
 
 _TICK_S = 0.05
 _PR_SET_PDEATHSIG = 1
@@ -165,7 +165,7 @@ class Supervisor:
                     stdout=out,
                     stderr=err,
                     start_new_session=True,
-                    preexec_fn=_die_with_parent if _LIBC is not None else None,  # noqa: PLW1509 - one thread
+                    preexec_fn=_die_with_parent if _LIBC is not None else None,
                 )
             except OSError as error:
                 running.reason = f"cannot be started: {error}"

@@ -1,0 +1,160 @@
+"""The state machine of a supervised process: probes, restarts, budget."""
+
+from __future__ import annotations
+
+import pytest
+
+from qts_cli.children import LIVENESS, READINESS, STARTUP, Became, Child, Kill, Start, exit_words
+from qts_core.probes import probes
+
+
+def up(child: Child, now_s: float = 0.0) -> None:
+    child.started(now_s)
+    child.probed(STARTUP, True, now_s)
+    child.probed(READINESS, True, now_s)
+
+
+def starts(actions: list[object]) -> list[Start]:
+    return [action for action in actions if isinstance(action, Start)]
+
+
+def test_ready_after_startup_and_readiness() -> None:
+    """A process is ready when start-up and readiness probes passed, not before."""
+    child = Child("pads", probes(30.0))
+    child.started(0.0)
+    assert [STARTUP] == [which for which, _ in child.due(0.0)]
+    child.probed(STARTUP, False, 0.0)
+    assert [] == child.due(1.9)
+    assert [STARTUP] == [which for which, _ in child.due(2.0)]
+    child.probed(STARTUP, True, 2.0)
+    assert "starting" == child.state
+    assert [Became("ready", "")] == child.probed(READINESS, True, 2.0)
+
+
+def test_startup_that_never_passes_kills_at_180_s() -> None:
+    """The start-up probe kills after 90 failures, which are 180 s."""
+    child = Child("pads", probes(30.0))
+    child.started(0.0)
+    kills = [n for n in range(90) if any(isinstance(a, Kill) for a in child.probed(STARTUP, False, 2.0 * n))]
+    assert [89] == kills
+
+
+def test_liveness_kills_at_the_third_failure_and_is_named_as_cause() -> None:
+    """Three failed liveness probes kill, and the restart's cause is the probe, not the signal."""
+    child = Child("pads", probes(30.0))
+    up(child)
+    assert [] == child.probed(LIVENESS, False, 30.0)
+    assert [] == child.probed(LIVENESS, False, 60.0)
+    assert [Kill("liveness probe failed 3 times")] == child.probed(LIVENESS, False, 90.0)
+    (start,) = starts(child.exited(-9, 90.1, 0.5))
+    assert "liveness probe failed 3 times" == start.cause
+
+
+def test_liveness_failures_must_be_in_a_row() -> None:
+    """One good liveness probe clears the failures before it."""
+    child = Child("pads", probes(30.0))
+    up(child)
+    answers = [False, False, True, False, False]
+    assert [] == [a for n, ok in enumerate(answers) for a in child.probed(LIVENESS, ok, 30.0 * n)]
+
+
+def test_liveness_waits_for_its_period() -> None:
+    """The first liveness probe comes one period after start-up; readiness at once."""
+    child = Child("pads", probes(30.0))
+    child.started(0.0)
+    child.probed(STARTUP, True, 4.0)
+    assert [READINESS] == [which for which, _ in child.due(4.0)]
+    assert {READINESS, LIVENESS} == {which for which, _ in child.due(34.0)}
+
+
+def test_unready_does_not_kill() -> None:
+    """Readiness failures show as unready and never restart."""
+    child = Child("pads", probes(30.0))
+    up(child)
+    found = [a for n in range(9) for a in child.probed(READINESS, False, 2.0 * n)]
+    assert [Became("unready", "readiness probe failed 3 times")] == found
+    assert [Became("ready", "")] == child.probed(READINESS, True, 20.0)
+
+
+def test_first_restart_at_once_then_back_off_with_jitter() -> None:
+    """Delays are 0, then jitter times 0.5, 1, 2 s."""
+    child = Child("pads", probes(30.0))
+    child.started(0.0)
+    delays = []
+    for n in range(4):
+        (start,) = starts(child.exited(1, float(n), 0.5))
+        delays.append(start.delay_s)
+        child.started(float(n))
+    assert [0.0, 0.25, 0.5, 1.0] == delays
+    assert 4 == child.restarts
+
+
+def test_back_off_resets_after_a_minute_of_health() -> None:
+    """A process that was ready for 60 s restarts at once again."""
+    child = Child("pads", probes(30.0))
+    up(child)
+    child.exited(1, 1.0, 0.5)
+    up(child, 1.0)
+    assert 0.25 == starts(child.exited(1, 2.0, 0.5))[0].delay_s
+    up(child, 2.0)
+    assert 0.0 == starts(child.exited(1, 62.0, 0.5))[0].delay_s
+
+
+def test_budget_of_five_in_ten_minutes() -> None:
+    """The sixth restart within ten minutes is refused in plain words; after a pause it is allowed."""
+    child = Child("pads", probes(30.0))
+    child.started(0.0)
+    for n in range(5):
+        assert starts(child.exited(1, float(n), 0.1))
+        child.started(float(n))
+    actions = child.exited(1, 6.0, 0.1)
+    assert [] == starts(actions)
+    assert "down" == child.state
+    assert "5 restarts in 10 min are used up" in actions[0].reason  # type: ignore[union-attr]
+    fresh = Child("pads", probes(30.0))
+    fresh.started(0.0)
+    for n in range(7):
+        assert starts(fresh.exited(1, 200.0 * n, 0.1))
+        fresh.started(200.0 * n)
+
+
+def test_no_restart_when_switched_off() -> None:
+    """With auto_restart_failed false a dead process stays down, and the reason says why."""
+    child = Child("pads", probes(30.0), restart=False)
+    up(child)
+    assert [Became("down", "signal SIGKILL; auto_restart_failed is false, it stays down")] == child.exited(
+        -9, 5.0, 0.5
+    )
+
+
+def test_wanted_exit_is_no_restart() -> None:
+    """After stop() an exit is the end, and probes are no longer asked."""
+    child = Child("pads", probes(30.0))
+    up(child)
+    child.stop()
+    assert [] == child.due(100.0)
+    assert [Became("stopped", "exit code 0")] == child.exited(0, 5.0, 0.5)
+
+
+def test_refused_settings_are_not_tried_again() -> None:
+    """Exit code 2 before the process ever was up means wrong settings: its own words are kept."""
+    child = Child("market", probes(30.0))
+    child.started(0.0)
+    assert [Became("refused", "rows.csv: no column close")] == child.exited(
+        2, 1.0, 0.5, "rows.csv: no column close"
+    )
+
+
+def test_exit_code_2_after_health_is_a_crash() -> None:
+    """Exit code 2 of a process that was up restarts it like any other."""
+    child = Child("market", probes(30.0))
+    up(child)
+    assert 1 == len(starts(child.exited(2, 9.0, 0.5)))
+
+
+@pytest.mark.parametrize(
+    ("code", "words"), [(0, "exit code 0"), (3, "exit code 3"), (-9, "signal SIGKILL"), (-11, "signal SIGSEGV")]
+)
+def test_exit_words(code: int, words: str) -> None:
+    """An exit status is told as code or signal name."""
+    assert words == exit_words(code)

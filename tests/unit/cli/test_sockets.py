@@ -1,0 +1,70 @@
+"""Ports and the small HTTP client, on real loopback sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+
+import pytest
+
+from qts_cli import sockets
+from qts_core.errors import ConfigError
+
+
+def test_free_ports_are_different_and_free() -> None:
+    """As many ports as asked for, each once, each bindable."""
+    ports = sockets.free_ports(6)
+    assert 6 == len(set(ports))
+    assert [False] * 6 == [sockets.taken(port) for port in ports]
+
+
+def test_taken_port_is_named_with_key_and_owner() -> None:
+    """A port in use is refused with its key, its number, the owner's pid and the flag that helps."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        port = sock.getsockname()[1]
+        with pytest.raises(ConfigError) as caught:
+            sockets.check_ports({"qbmia": port})
+    text = str(caught.value)
+    assert text.startswith(f"zmq_ports.qbmia: port {port} is in use")
+    assert f"pid {os.getpid()}" in text
+    assert "--set zmq_ports.qbmia=PORT" in text
+
+
+@pytest.mark.parametrize("length", [True, False])
+async def test_http_get_reads_status_and_body(length: bool) -> None:
+    """Status and body come back, whether or not the server says the length."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = await reader.readuntil(b"\r\n\r\n")
+        assert asked.startswith(b"GET /readyz HTTP/1.1\r\n")
+        head = b"Content-Length: 5\r\n" if length else b""
+        writer.write(b"HTTP/1.0 503 Service Unavailable\r\n" + head + b"\r\ncold\n")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        assert (503, b"cold\n") == await sockets.http_get(server.sockets[0].getsockname()[1], "/readyz")
+
+
+async def test_http_get_from_nobody() -> None:
+    """Nobody there, or somebody who speaks no HTTP, is status 0."""
+    (port,) = sockets.free_ports(1)
+    assert (0, b"") == await sockets.http_get(port, "/livez")
+
+    async def garbage(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"-ERR unknown command\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(garbage, "127.0.0.1", 0)
+    async with server:
+        assert (0, b"") == await sockets.http_get(server.sockets[0].getsockname()[1], "/livez")
+
+
+async def test_http_get_gives_up() -> None:
+    """A server that accepts and says nothing costs the time-out and no more."""
+    server = await asyncio.start_server(lambda r, w: asyncio.sleep(3600), "127.0.0.1", 0)
+    async with server:
+        assert (0, b"") == await sockets.http_get(server.sockets[0].getsockname()[1], "/livez", 0.1)
