@@ -1,0 +1,114 @@
+"""The last seen state of the cluster, as digests by system; late and repeated events change nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Generic, Protocol, TypeVar
+
+from qts_operator.expectations import not_older
+
+Name = tuple[str, str]  # namespace, name
+
+
+class Item(Protocol):
+    """What the cache needs to know of an entry."""
+
+    @property
+    def namespace(self) -> str: ...  # noqa: D102
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def uid(self) -> str: ...  # noqa: D102
+    @property
+    def version(self) -> str: ...  # noqa: D102
+    @property
+    def system(self) -> str: ...  # noqa: D102
+
+
+T = TypeVar("T", bound=Item)
+
+
+class Store(Generic[T]):
+    """Entries of one kind."""
+
+    def __init__(self) -> None:
+        self.synced = False
+        self._items: dict[Name, T] = {}
+        self._by_system: dict[Name, set[Name]] = {}
+        self._tombstones: dict[Name, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def get(self, namespace: str, name: str) -> T | None:
+        """Return one entry."""
+        return self._items.get((namespace, name))
+
+    def of(self, namespace: str, system: str) -> list[T]:
+        """Return the entries of one system, by name."""
+        found = self._by_system.get((namespace, system), ())
+        return [self._items[key] for key in sorted(found)]
+
+    def all(self) -> list[T]:
+        """Return every entry."""
+        return list(self._items.values())
+
+    def put(self, item: T) -> bool:
+        """Take an added or changed object; False when it is older than what is known."""
+        key = (item.namespace, item.name)
+        known = self._items.get(key)
+        if known is not None and known.uid == item.uid and not_older(known.version, item.version):
+            return False
+        grave = self._tombstones.get(key)
+        if grave is not None and not_older(grave, item.version):
+            return False
+        self._tombstones.pop(key, None)
+        if known is not None:
+            self._unlink(key, known)
+        self._items[key] = item
+        self._by_system.setdefault((item.namespace, item.system), set()).add(key)
+        return True
+
+    def remove(self, item: T) -> bool:
+        """Take a deletion; a late event of an earlier object of the same name changes nothing."""
+        key = (item.namespace, item.name)
+        known = self._items.get(key)
+        self._tombstones[key] = item.version
+        if len(self._tombstones) > 4096:
+            del self._tombstones[next(iter(self._tombstones))]
+        if known is None or (known.uid != item.uid):
+            return False
+        self._unlink(key, known)
+        del self._items[key]
+        return True
+
+    def replace(self, items: Iterable[T]) -> list[T]:
+        """Take a full list; return every entry that the watch had missed: new, changed or vanished."""
+        fresh = {(item.namespace, item.name): item for item in items}
+        changed: list[T] = []
+        for key, known in list(self._items.items()):
+            if key not in fresh:
+                changed.append(known)
+                self._unlink(key, known)
+                del self._items[key]
+        for key, item in fresh.items():
+            known_now = self._items.get(key)
+            if known_now is None or known_now.uid != item.uid or known_now.version != item.version:
+                self._tombstones.pop(key, None)
+                if known_now is None or known_now.uid != item.uid:
+                    if known_now is not None:
+                        self._unlink(key, known_now)
+                        del self._items[key]
+                    self.put(item)
+                    changed.append(item)
+                elif self.put(item):
+                    changed.append(item)
+        self.synced = True
+        return changed
+
+    def _unlink(self, key: Name, item: T) -> None:
+        group = self._by_system.get((item.namespace, item.system))
+        if group is not None:
+            group.discard(key)
+            if not group:
+                del self._by_system[(item.namespace, item.system)]

@@ -1,0 +1,122 @@
+"""What every builder is given: one resource, read and resolved, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import msgspec
+
+from qts_core import names
+from qts_core.resource import Spec
+from qts_core.roster import AGENTS, ROSTER, Workload
+from qts_core.spec import System
+
+Manifest = dict[str, Any]
+
+
+class Defaults(msgspec.Struct, frozen=True, kw_only=True):
+    """The operator's own settings that reach objects: default images, and where the operator runs."""
+
+    agent: str = "localhost/qts-agent:dev"
+    agent_gpu: str = "localhost/qts-agent-gpu:dev"
+    redis: str = "localhost/valkey:9"
+    namespace: str = "qts-system"
+
+
+class Frame(msgspec.Struct, frozen=True, kw_only=True):
+    """One resource resolved: settings, images, where each agent runs, and who is held at zero."""
+
+    namespace: str
+    name: str
+    uid: str
+    spec: Spec
+    system: System
+    images: Defaults
+    config: str  # text of system.json
+    placements: dict[str, str] = {}  # agent → GPU | CPU, for agents that asked for a device
+    stopped: frozenset[str] = frozenset()  # agents held at 0 after an exit, by auto_restart_failed
+
+    def workloads(self) -> tuple[Workload, ...]:
+        """Return the workloads that exist, in roster order."""
+        return tuple(w for w in ROSTER if self.runs(w))
+
+    def runs(self, workload: Workload) -> bool:
+        """Tell whether the workload exists: an enabled agent, or a feed of ours."""
+        if workload.agent:
+            return self.spec.agent(workload.name).enabled
+        return self.spec.market.source != "External"
+
+    def wanted(self, workload: Workload) -> int:
+        """Return the replicas that the resource asks for, 0 while suspended or stopped."""
+        if self.spec.suspend or workload.name in self.stopped:
+            return 0
+        return self.spec.agent(workload.name).replicas if workload.agent else 1
+
+    def on_gpu(self, workload: Workload) -> bool:
+        """Tell whether the workload's pods ask for a device."""
+        return self.placements.get(workload.name) == "GPU"
+
+    def image(self, workload: Workload) -> str:
+        """Return the image of the workload's pods."""
+        own = self.spec.pods(workload.name).image
+        return own or (self.images.agent_gpu if self.on_gpu(workload) else self.images.agent)
+
+    def part(self, name: str) -> str:
+        """Return the name of the object `name` of this system."""
+        return names.part(self.name, name)
+
+    def peers(self) -> dict[str, str]:
+        """Return every agent's address by wire name; disabled ones too, so enabling rolls nobody."""
+        return {
+            w.wire: f"tcp://{self.part(w.name)}.{self.namespace}.svc:{self.spec.agent(w.name).port}"
+            for w in AGENTS
+        }
+
+    def metadata(self, name: str, component: str, **labels: str) -> dict[str, Any]:
+        """Return an owned object's metadata: name, labels, owner."""
+        own = {
+            names.LABEL_NAME: names.APP_NAME,
+            names.LABEL_INSTANCE: self.name,
+            names.LABEL_COMPONENT: component,
+            names.LABEL_PART_OF: names.APP_NAME,
+            names.LABEL_MANAGED_BY: names.MANAGED_BY,
+            names.LABEL_SYSTEM: self.name,
+        }
+        return {
+            "name": name,
+            "namespace": self.namespace,
+            "labels": own | labels,
+            "ownerReferences": [
+                {
+                    "apiVersion": names.API_VERSION,
+                    "kind": names.KIND,
+                    "name": self.name,
+                    "uid": self.uid,
+                    "controller": True,
+                    "blockOwnerDeletion": False,
+                }
+            ],
+        }
+
+    def selector(self, component: str | None = None) -> dict[str, str]:
+        """Return the labels that select this system's pods, or those of one component."""
+        labels = {names.LABEL_MANAGED_BY: names.MANAGED_BY, names.LABEL_SYSTEM: self.name}
+        return labels | ({names.LABEL_COMPONENT: component} if component else {})
+
+
+def version_of(image: str) -> str:
+    """Return an image's tag as a label value."""
+    tag = image.rsplit("@", 1)[0].rsplit("/", 1)[-1].partition(":")[2]
+    return tag[:63] or "latest"
+
+
+def template_hash(pod: dict[str, Any]) -> str:
+    """Return the hash of a rendered pod template."""
+    return short_hash(json.dumps(pod, sort_keys=True))
+
+
+def short_hash(text: str) -> str:
+    """Return 16 hex digits of a text."""
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

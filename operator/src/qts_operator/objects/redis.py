@@ -1,0 +1,138 @@
+"""Redis of a system: one replica, users from the Secret, an append-only file on a claim or an emptyDir."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qts_core import names
+from qts_operator.objects.frame import Frame, Manifest, template_hash
+from qts_operator.objects.pods import LATEST_REVISION, container_security, pod_security, resources
+from qts_operator.objects.quantities import canonical
+
+_ACL_DIR = "/etc/redis"
+_DATA_DIR = "/data"
+
+
+def build(frame: Frame) -> list[Manifest]:
+    """Return the Service and the StatefulSet, or nothing when Redis is somebody else's."""
+    if frame.spec.redis.mode != "Managed":
+        return []
+    return [_service(frame), _stateful_set(frame)]
+
+
+def _service(frame: Frame) -> Manifest:
+    port = names.PORT_REDIS
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": frame.metadata(frame.part(names.REDIS_PART), names.REDIS_PART),
+        "spec": {
+            "selector": frame.selector(names.REDIS_PART),
+            "ports": [{"name": "redis", "port": port, "targetPort": port, "protocol": "TCP"}],
+        },
+    }
+
+
+def _stateful_set(frame: Frame) -> Manifest:
+    template = _template(frame)
+    metadata = frame.metadata(frame.part(names.REDIS_PART), names.REDIS_PART)
+    metadata["annotations"] = {
+        names.ANNOTATION_TEMPLATE_REVISION: str(LATEST_REVISION),
+        names.ANNOTATION_TEMPLATE_HASH: template_hash(template),
+    }
+    spec: dict[str, Any] = {
+        "replicas": 1,
+        "revisionHistoryLimit": 2,
+        "serviceName": frame.part(names.REDIS_PART),
+        "selector": {"matchLabels": frame.selector(names.REDIS_PART)},
+        "template": template,
+    }
+    storage = frame.spec.redis.storage
+    if storage is not None:
+        spec["volumeClaimTemplates"] = [_claim(frame)]
+        spec["persistentVolumeClaimRetentionPolicy"] = {
+            "whenDeleted": storage.when_deleted,
+            "whenScaled": "Retain",
+        }
+    return {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": metadata, "spec": spec}
+
+
+def _template(frame: Frame) -> dict[str, Any]:
+    volumes: list[dict[str, Any]] = [
+        {
+            "name": "acl",
+            "secret": {
+                "secretName": frame.part(names.REDIS_SECRET),
+                "defaultMode": 0o440,
+                "items": [{"key": "users.acl", "path": "users.acl"}],
+            },
+        }
+    ]
+    if frame.spec.redis.storage is None:
+        volumes.append({"name": "data", "emptyDir": {}})
+    spec: dict[str, Any] = {
+        "serviceAccountName": frame.part(names.AGENTS_SERVICE_ACCOUNT),
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": 30,
+        "securityContext": pod_security(),
+        "containers": [_container(frame)],
+        "volumes": volumes,
+    }
+    if frame.spec.images.pull_secrets:
+        spec["imagePullSecrets"] = [{"name": s.name} for s in frame.spec.images.pull_secrets]
+    labels = frame.selector(names.REDIS_PART) | {
+        names.LABEL_NAME: names.APP_NAME,
+        names.LABEL_INSTANCE: frame.name,
+    }
+    return {"metadata": {"labels": labels}, "spec": spec}
+
+
+def _container(frame: Frame) -> dict[str, Any]:
+    port = names.PORT_REDIS
+    asks = {"tcpSocket": {"port": port}, "timeoutSeconds": 2, "failureThreshold": 3}
+    container = {
+        "name": names.REDIS_PART,
+        "image": frame.images.redis,
+        "imagePullPolicy": frame.spec.images.pull_policy,
+        "command": ["redis-server"],
+        "args": [
+            *("--port", str(port)),
+            *("--aclfile", f"{_ACL_DIR}/users.acl"),
+            *("--dir", _DATA_DIR),
+            *("--appendonly", "yes"),
+            *("--protected-mode", "no"),
+            *("--maxmemory-policy", "noeviction"),
+        ],
+        "ports": [{"name": "redis", "containerPort": port, "protocol": "TCP"}],
+        "securityContext": container_security(),
+        "livenessProbe": asks | {"periodSeconds": 10},
+        "readinessProbe": asks | {"periodSeconds": 2},
+        "volumeMounts": [
+            {"name": "acl", "mountPath": _ACL_DIR, "readOnly": True},
+            {"name": "data", "mountPath": _DATA_DIR},
+        ],
+    }
+    asked = resources(frame.spec.redis.resources)
+    return container | ({"resources": asked} if asked else {})
+
+
+def _claim(frame: Frame) -> dict[str, Any]:
+    """Return the claim with the server's defaults spelled out: the list is compared as one value."""
+    storage = frame.spec.redis.storage
+    if storage is None:
+        raise LookupError("no storage asked for")
+    spec: dict[str, Any] = {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": canonical(storage.size)}},
+        "volumeMode": "Filesystem",
+    }
+    if storage.storage_class_name:
+        spec["storageClassName"] = storage.storage_class_name
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "data", "labels": frame.selector(names.REDIS_PART)},
+        "spec": spec,
+        "status": {"phase": "Pending"},
+    }

@@ -1,0 +1,108 @@
+"""What a pass may look at, frozen: digests of the live objects, and nothing that can change under it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from qts_core.probes import Status
+
+
+class Child(msgspec.Struct, frozen=True, kw_only=True):
+    """One owned object, reduced to what plan and status need."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+    version: str  # resourceVersion
+    system: str = ""
+    owner_uid: str = ""
+    owner_kind: str = ""
+    digest: str = ""
+    deleting: bool = False
+    generation: int = 0
+    observed: int = 0
+    replicas: int = 0  # wanted by its spec
+    current: int = 0
+    ready: int = 0
+    updated: int = 0
+    available: int = 0
+    revision: int = 0
+    template_hash: str = ""
+    stuck: bool = False
+    failure: str = ""  # message of ReplicaFailure
+
+    @property
+    def settled(self) -> bool:
+        """Tell whether its controller has done all that the spec asks for."""
+        done = self.updated == self.replicas == self.ready == self.current
+        return self.observed >= self.generation and done
+
+
+class Pod(msgspec.Struct, frozen=True, kw_only=True):
+    """One pod of ours."""
+
+    namespace: str
+    name: str
+    uid: str
+    version: str
+    system: str = ""
+    agent: str = ""  # component label: agent, market, redis
+    phase: str = ""
+    ready: bool = False
+    deleting: bool = False
+    node: str = ""
+    ip: str = ""
+    unschedulable: str = ""  # the scheduler's message while the pod has no node
+    waiting: str = ""  # reason of a waiting container, such as ImagePullBackOff
+    waiting_message: str = ""
+    reason: str = ""  # why it failed: Evicted, UnexpectedAdmissionError
+    created: str = ""
+    started: float = 0.0  # creation, seconds since the epoch
+    restarts: int = 0
+    exited: bool = False  # a container has ended at least once
+    limits: dict[str, int] = {}
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True):
+    """One node: what it offers and whom it lets in."""
+
+    name: str
+    labels: dict[str, str] = {}
+    taints: tuple[tuple[str, str, str], ...] = ()  # key, value, effect
+    allocatable: dict[str, int] = {}  # extended resources only
+    ready: bool = True
+    unschedulable: bool = False
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """A named fact; reason and message go unchanged to condition, Event, log and label."""
+
+    reason: str
+    message: str
+    condition: str = "Degraded"
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that one pass knows."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    now: float  # seconds since the epoch
+    spec: dict[str, Any]
+    status: dict[str, Any] = {}  # as the server has it
+    children: dict[tuple[str, str], Child] = {}  # (kind, name)
+    pods: tuple[Pod, ...] = ()
+    nodes: tuple[Node, ...] | None = None  # None: not visible
+    used: dict[str, dict[str, int]] = {}  # node → resource → asked for by all pods there
+    statusz: Status | None = None  # answer of PADS, None when it could not be asked
+    blocked: tuple[Finding, ...] = ()  # from outside the pass: rights, definition
+    kept: dict[str, tuple[str, str]] = {}  # uid → (version, desired digest) that the server altered
+
+    def pods_of(self, agent: str) -> tuple[Pod, ...]:
+        """Return the pods of one workload."""
+        return tuple(p for p in self.pods if p.agent == agent)

@@ -1,0 +1,87 @@
+"""Keys that need a pass: each once, oldest first, one worker a key, back-off for each key of its own."""
+
+from __future__ import annotations
+
+import heapq
+
+FIRST_S, LAST_S = 1.0, 300.0
+
+
+class WorkQueue:
+    """Deduplicating queue with delays; the caller tells the time and does the waiting."""
+
+    def __init__(self) -> None:
+        self._ready: dict[str, float] = {}  # key → since; insertion order is age
+        self._later: list[tuple[float, str]] = []
+        self._due: dict[str, float] = {}
+        self._active: set[str] = set()
+        self._again: dict[str, float] = {}
+        self._tries: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._ready) + len(self._due)
+
+    def add(self, key: str, now: float) -> None:
+        """Ask for a pass; while one runs, for another after it."""
+        if key in self._active:
+            self._again.setdefault(key, now)
+        else:
+            self._ready.setdefault(key, now)
+            self._due.pop(key, None)
+
+    def add_after(self, key: str, delay_s: float, now: float) -> None:
+        """Ask for a pass in `delay_s`, unless one is due earlier."""
+        at = now + delay_s
+        if key in self._ready or self._due.get(key, at + 1) <= at:
+            return
+        self._due[key] = at
+        heapq.heappush(self._later, (at, key))
+
+    def take(self, now: float) -> str | None:
+        """Return the oldest due key and lock it, None when there is none."""
+        while self._later and self._later[0][0] <= now:
+            at, key = heapq.heappop(self._later)
+            if self._due.get(key) == at:
+                del self._due[key]
+                self.add(key, at)
+        for key in self._ready:
+            if key not in self._active:
+                del self._ready[key]
+                self._active.add(key)
+                return key
+        return None
+
+    def done(self, key: str, now: float) -> None:
+        """Unlock a key; asked for meanwhile, it is ready again."""
+        self._active.discard(key)
+        if key in self._again:
+            del self._again[key]
+            self.add(key, now)
+
+    def fail(self, key: str, now: float) -> float:
+        """Plan the next try after a failure; return the delay in seconds."""
+        tries = self._tries.get(key, 0)
+        self._tries[key] = tries + 1
+        delay = min(LAST_S, FIRST_S * float(2 ** min(tries, 16)))
+        self.add_after(key, delay, now)
+        return delay
+
+    def succeed(self, key: str) -> None:
+        """Forget earlier failures of a key."""
+        self._tries.pop(key, None)
+
+    def tries(self, key: str) -> int:
+        """Return how often a key failed in a row."""
+        return self._tries.get(key, 0)
+
+    def next_s(self, now: float) -> float | None:
+        """Return seconds until something may be due, None when nothing is planned."""
+        if any(key not in self._active for key in self._ready):
+            return 0.0
+        while self._later and self._due.get(self._later[0][1]) != self._later[0][0]:
+            heapq.heappop(self._later)
+        return max(0.0, self._later[0][0] - now) if self._later else None
+
+    def oldest_s(self, now: float) -> float:
+        """Return the age of the oldest waiting key."""
+        return max((now - since for since in self._ready.values()), default=0.0)
