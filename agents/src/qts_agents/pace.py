@@ -18,7 +18,7 @@ def pace_ns(system: System, bar_s: float) -> int:
 
 
 def stale_after_ns(system: System, bar_s: float) -> int:
-    """Return how long no bar may arrive before rows abstain: 5 intervals; live and external at least 2 bars."""
+    """Return how long no bar may arrive before rows abstain: 5 intervals; live at least 2 bars."""
     interval = int(system.market_update_interval * 1e9)
     if system.market.source in ("live", "external"):
         return max(STALE_BARS * interval, int(LIVE_BARS * bar_s * 1e9))

@@ -14,18 +14,32 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Parent of all configuration sections: frozen, unknown keys refused."""
 
 
-class PadsSettings(Section, frozen=True, kw_only=True):
+class PadsSettings(Section):
     """Board, Panarchy and risk constants of PADS (agents.md §2, §3)."""
 
     reputation: Literal["score", "hedge"] = "score"
     connectedness: Literal["rank", "raw"] = "rank"
     prospect_gate: Literal["report", "veto"] = "report"
+    profile: Literal["standard", "prospect"] = "standard"  # which stop × and size × of the phase table
     liquidity_b: Positive = 50.0
     reputation_rate: Fraction = 0.05
+    signal_scale: Positive = 0.05  # p_up − p_down that counts as a full signal
     base_size: Fraction = 0.02
     symbol_cap: Fraction = 0.05
     net_cap: Fraction = 0.10
     hedge_symbol: Annotated[str, msgspec.Meta(max_length=32)] | None = None
+    alert_threshold: Fraction = 0.8
+    alert_factor: Fraction = 0.8  # ψ ← max(alert_floor, alert_factor·ψ) at each accepted alert
+    alert_floor: Fraction = 0.5
+    alert_half_life: Positive = 30.0  # bars
+    appetite_half_life: Positive = 5.0  # bars
+    phase_enter: Fraction = 0.35  # least score of a new phase
+    phase_lead: Fraction = 0.10  # least lead over the held phase
+    phase_confirm: Annotated[int, msgspec.Meta(ge=1, le=100)] = 3  # meso bars
+    phase_dwell: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 10  # meso bars
+    phase_detour: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 30  # meso bars
+    circuit_timeouts: Annotated[int, msgspec.Meta(ge=1, le=100)] = 3
+    circuit_s: Positive = 30.0
 
 
 class QbmiaSettings(Section, frozen=True, kw_only=True):
@@ -46,7 +60,7 @@ class QuasarSettings(Section):
     exploration_decay: Fraction = 0.995
     exploration_floor: Fraction = 0.05
     episode_bars: Annotated[int, msgspec.Meta(ge=8, le=400)] = 128
-    episodes_per_bar: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 12  # until converged
+    episodes_per_bar: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 20  # until converged
     replay_batch: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 64  # per bar, once converged
     convergence: Positive = 0.01
     drawdown_penalty: Annotated[float, msgspec.Meta(ge=0.0)] = 0.1

@@ -10,18 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from qts_core.spec import System
-from qts_messaging.messages import (
-    DecisionRequest,
-    MarketUpdate,
-    Message,
-    Opinion,
-    PerformanceFeedback,
-    RiskAlert,
-    SystemCommand,
-)
 
-from qts_agents import pace
+from qts_agents import pace, rehearsal
 from qts_agents.agent import TOO_FEW_COMPONENTS, MarketWindow, Outgoing
 from qts_agents.amos import beliefs as believing
 from qts_agents.amos.beliefs import NEEDED, Beliefs
@@ -33,6 +23,16 @@ from qts_agents.kernels import philox, readout
 from qts_agents.kernels.factors import factors
 from qts_agents.kernels.indicators import indicators
 from qts_agents.opinions import HOLD, abstentions, align, opinion
+from qts_core.spec import System
+from qts_messaging.messages import (
+    DecisionRequest,
+    MarketUpdate,
+    Message,
+    Opinion,
+    PerformanceFeedback,
+    RiskAlert,
+    SystemCommand,
+)
 
 F8 = NDArray[np.float64]
 U1 = NDArray[np.uint8]
@@ -48,7 +48,16 @@ class Amos:
     """Quantum AMOS as a `Voter`."""
 
     name = "quantum_amos"
-    contrib_names = ("belief", "prospect", "desire", "habit", "situation", "norm", "risk", "intention")
+    contrib_names: tuple[str, ...] = (
+        "belief",
+        "prospect",
+        "desire",
+        "habit",
+        "situation",
+        "norm",
+        "risk",
+        "intention",
+    )
 
     def __init__(self, system: System) -> None:
         self._system = system
@@ -58,12 +67,8 @@ class Amos:
         self._keys: dict[str, philox.Key] = {}
 
     def warm_up(self) -> None:
-        """Compile the kernels; the factors and indicators warm themselves."""
-        from qts_agents.kernels import warm
-
-        warm.voters()
-        one = np.zeros(1)
-        readout.readout(one, one, one, self._settings.risk_coupling)
+        """Compile what serving calls, by serving made-up bars with a second agent."""
+        rehearsal.rehearse(Amos(self._system), learn_bars=1)
 
     def on_bars(self, update: MarketUpdate, window: MarketWindow, now_ns: int) -> Sequence[Outgoing]:
         """Let desire fade, make the last intention a habit, report a breach of the drawdown norm."""
@@ -83,23 +88,21 @@ class Amos:
         abstain = abstentions(
             window, request, now_ns, last_bar_ns=self._state.last_bar_ns, stale_after_ns=stale
         )
-        if window is None or window.close.shape[1] == 0 or not request.symbols or (abstain != 0).all():
+        if window is None or window.close.shape[1] == 0 or not request.symbols or abstain.all():
             nothing = np.full((len(request.symbols), 3), np.nan)
             return self._opinion(request, nothing, nothing, np.full(len(nothing), HOLD), abstain, None)
         view = align(window, request.symbols)
         ind = indicators(view)
         held = believing.form(view, ind, factors(view, ind), self._state.weights, request.horizon_bars)
         abstain[held.present.sum(axis=1) < NEEDED] |= TOO_FEW_COMPONENTS
-        I, risk, contrib = self._intend(request, held)
-        x, action = self._read(view, I, risk, array(request.position.qty))
+        intent, risk, contrib = self._intend(request, held)
+        x, action = self._read(view, intent, risk, array(request.position.qty))
         flat = array(request.flat_share)
         x[abstain != 0] = np.nan
-        self._remember(request, held, x, I)
-        return self._opinion(
-            request, x, self._state.reliability.p(x, flat), action, abstain, contrib
-        )
+        self._remember(request, held, x, intent)
+        return self._opinion(request, x, self._state.reliability.p(x, flat), action, abstain, contrib)
 
-    def on_feedback(self, feedback: PerformanceFeedback, now_ns: int) -> Sequence[Outgoing]:
+    def on_feedback(self, feedback: PerformanceFeedback, now_ns: int) -> Sequence[Outgoing]:  # noqa: ARG002
         """Learn reliability, belief weights and desire from a resolved decision, once."""
         remembered = self._state.pending.take(feedback.round_id)
         if remembered is not None:
@@ -110,7 +113,7 @@ class Amos:
                     self._learn(remembered, rows[name], int(outcome[i]), float(ret[i]))
         return ()
 
-    def on_message(self, message: Message, now_ns: int) -> Sequence[Outgoing]:
+    def on_message(self, message: Message, now_ns: int) -> Sequence[Outgoing]:  # noqa: ARG002
         """Take a reset; phase and alert factor come with each request."""
         if isinstance(message, SystemCommand) and message.command == "reset":
             self._state = State()
@@ -131,28 +134,37 @@ class Amos:
         norm = norm_of(state.drawdown, self._settings.drawdown_limit)
         desire = request.psi * np.array([state.desire.get(name, 0.0) for name in request.symbols])
         habit = np.array([state.habit.get(name, 0.0) for name in request.symbols])
-        I = intention(
+        intent = intention(
             (held.B, held.prospect, desire, habit), self._settings, request.phase, held.situation, norm
         )
         risk = risk_of(held.hazard, request.psi)
-        parts = (held.B, held.prospect, desire, habit, held.situation, np.full_like(I, norm), risk, I)
-        return I, risk, np.stack(parts, axis=1)
+        parts = (
+            held.B,
+            held.prospect,
+            desire,
+            habit,
+            held.situation,
+            np.full_like(intent, norm),
+            risk,
+            intent,
+        )
+        return intent, risk, np.stack(parts, axis=1)
 
-    def _read(self, window: MarketWindow, I: F8, risk: F8, qty: F8) -> tuple[F8, U1]:
+    def _read(self, window: MarketWindow, intent: F8, risk: F8, qty: F8) -> tuple[F8, U1]:
         """Return x [S,3] as seen from a flat position, and the likeliest action from the true one."""
         d = np.sign(qty)
         run = readout.circuit if self.backend == "simulated-quantum" else readout.readout
-        nu, flat = self._settings.risk_coupling, np.zeros_like(I)
-        seen = run(I, risk, flat, nu)
-        held = np.where((d == 0.0)[:, None], seen, run(I, risk, d, nu))
+        nu, flat = self._settings.risk_coupling, np.zeros_like(intent)
+        seen = run(intent, risk, flat, nu)
+        held = np.where((d == 0.0)[:, None], seen, run(intent, risk, d, nu))
         if self._settings.shots:
-            seen, held = self._sample(window, seen, I), self._sample(window, held, I)
+            seen, held = self._sample(window, seen, intent), self._sample(window, held, intent)
         return np.ascontiguousarray(seen[:, [0, 2, 1]]), likeliest(held)
 
-    def _sample(self, window: MarketWindow, p: F8, I: F8) -> F8:
+    def _sample(self, window: MarketWindow, p: F8, intent: F8) -> F8:
         """Return the frequencies of `shots` draws; a mirrored row draws mirrored."""
         shots = self._settings.shots
-        swap = I < 0.0
+        swap = intent < 0.0
         p = np.where(swap[:, None], p[:, _SWAPPED], p)
         for row, name in enumerate(window.symbols):
             if np.isfinite(p[row]).all():
@@ -165,10 +177,11 @@ class Amos:
             self._keys[symbol] = philox.key_of(self._system.system_seed, "amos", symbol)
         return self._keys[symbol]
 
-    def _remember(self, request: DecisionRequest, held: Beliefs, x: F8, I: F8) -> None:
+    def _remember(self, request: DecisionRequest, held: Beliefs, x: F8, intent: F8) -> None:
         """Keep what feedback will need, and the intentions that become habits at the next bar."""
-        rows = zip(request.symbols, I.tolist(), np.isfinite(x).all(axis=1).tolist(), strict=True)
-        self._state.intended.update({name: value for name, value, known in rows if known})
+        for row, name in enumerate(request.symbols):
+            if np.isfinite(x[row]).all():
+                self._state.intended[name] = float(intent[row])
         kept = Remembered(
             request.symbols,
             column(x),

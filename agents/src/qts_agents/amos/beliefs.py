@@ -37,7 +37,7 @@ class Beliefs(msgspec.Struct, frozen=True):
 def base_weights() -> F8:
     """Return the odd factors' prior weights, scaled to sum 1."""
     odd = np.asarray(BASE_WEIGHTS, dtype=np.float64)[list(ODD)]
-    return odd / odd.sum()
+    return np.asarray(odd / odd.sum())
 
 
 def belief(b: F8, present: NDArray[np.bool_], w: F8) -> F8:
@@ -59,7 +59,7 @@ def win_probability(m100: F8, sigma100: F8, h: int) -> F8:
 
 
 def hazard(tail: F8, volatility: F8, illiquidity: F8) -> F8:
-    """Return clip(0.5·tail + 0.3·volatility + 0.2·illiquidity, 0, 1); missing parts give their weight away."""
+    """Return clip(0.5·tail + 0.3·volatility + 0.2·illiquidity, 0, 1); missing parts give weight away."""
     total = np.zeros_like(tail)
     held = np.zeros_like(tail)
     for part, weight in zip((tail, volatility, illiquidity), RISK_WEIGHTS, strict=True):
@@ -83,7 +83,7 @@ def form(window: MarketWindow, ind: Indicators, factors: Factors, w: F8, h: int)
         present=present,
         B=belief(b, present, w),
         prospect=prospect_term(win_probability(ind.m100, ind.sigma100, h)),
-        hazard=hazard(ind.tail, ind.volatility, ind.illiquidity),
+        hazard=hazard(ind.tail, ind.volatility, np.where(ind.liquidity_seen > 0.0, ind.illiquidity, np.nan)),
         situation=1.0 - np.minimum(1.0, cost),
         sigma_h=sigma_h,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+
 from qts_core.sections import AmosSettings
 
 F8 = NDArray[np.float64]

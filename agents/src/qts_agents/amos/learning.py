@@ -16,7 +16,7 @@ def simplex(v: F8) -> F8:
     falling = np.sort(v)[::-1]
     excess = np.cumsum(falling) - 1.0
     support = int(np.nonzero(falling * np.arange(1, v.shape[0] + 1) > excess)[0][-1])
-    return np.maximum(v - excess[support] / (support + 1), 0.0)
+    return np.asarray(np.maximum(v - excess[support] / (support + 1), 0.0))
 
 
 def surprise(ret: float, sigma_h: float, B: float) -> float:

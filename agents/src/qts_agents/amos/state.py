@@ -5,12 +5,12 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from qts_core.errors import ConfigError
-from qts_messaging.messages import Column
 
 from qts_agents.amos.beliefs import base_weights
 from qts_agents.columns import array, column
 from qts_agents.opinions import Pending, Reliability
+from qts_core.errors import ConfigError
+from qts_messaging.messages import Column
 
 F8 = NDArray[np.float64]
 VERSION = 1
@@ -83,7 +83,9 @@ def restore(raw: bytes) -> State:
     try:
         version = msgspec.msgpack.decode(raw, type=_Head).version
         if version != VERSION:
-            raise ConfigError(f"quantum_amos state has version {version}; this build reads {VERSION}; delete it")
+            raise ConfigError(
+                f"quantum_amos state has version {version}; this build reads {VERSION}; delete it"
+            )
         saved = msgspec.msgpack.decode(raw, type=_Saved)
     except msgspec.DecodeError as error:
         raise ConfigError(f"quantum_amos state is damaged ({error}); delete it") from error

@@ -75,14 +75,16 @@ def _best(values: F8, flat: bool, own: bool) -> int:
 def target(own: F8, other: F8, flat: bool, one_cell: bool, rule: Rule, epsilon: float) -> float:
     """Return the value of the next state: the other table's at the own table's best, or the expectation."""
     if not rule.sarsa:
-        return other[_best(own, flat, one_cell)]
+        ahead: float = other[_best(own, flat, one_cell)]
+        return ahead
     mean = 0.5 * (own + other)
     greedy = _best(mean, flat, one_cell)
     low, high = (BUY, HOLD + 1) if flat else (HOLD, EXIT + 1)
     total = 0.0
     for a in range(low, high):
         total += mean[BUY] if one_cell and a == SELL else mean[a]
-    return (1.0 - epsilon) * mean[greedy] + epsilon * total / (high - low)
+    expected: float = (1.0 - epsilon) * mean[greedy] + epsilon * total / (high - low)
+    return expected
 
 
 @backend.kernel
@@ -91,7 +93,7 @@ def learn(Q: F8, N: F8, cell: tuple[int, int, int], value: float, rule: Rule) ->
     table, row, a = cell
     N[table, row, a] += 1.0
     alpha = max(rule.floor, rule.gain / (rule.gain + N[table, row, a] - 1.0))
-    step = alpha * (value - Q[table, row, a])
+    step: float = alpha * (value - Q[table, row, a])
     Q[table, row, a] += step
     return abs(step)
 
@@ -128,7 +130,7 @@ def _exposure(x: float, a: int, side: float) -> float:
         return -side
     if a == INCREASE:
         return max(-MAX_EXPOSURE, min(MAX_EXPOSURE, 1.5 * x))
-    if a == DECREASE or a == HEDGE:  # noqa: PLR1714 - compiled code has no sets
+    if a in (DECREASE, HEDGE):
         return 0.5 * x
     if a == EXIT:
         return 0.0
@@ -207,7 +209,7 @@ def _serve(Q: F8, N: F8, frame: Frame, states: I8, values: F8, action: I1) -> No
             mean[SELL] = mean[BUY]
         elif kind == 1:
             mean[BUY], mean[SELL] = mean[SELL], mean[BUY]
-            if best == BUY or best == SELL:  # noqa: PLR1714
+            if best in (BUY, SELL):
                 best = SELL if best == BUY else BUY
         if seen > 0.0:
             values[i] = mean
@@ -215,7 +217,7 @@ def _serve(Q: F8, N: F8, frame: Frame, states: I8, values: F8, action: I1) -> No
 
 
 def serve(Q: F8, N: F8, frame: Frame, states: I8) -> tuple[F8, I1]:
-    """Return (A+B)/2 [S,7] as seen from each state, NaN where never visited or −1, and the greedy action [S]."""
+    """Return (A+B)/2 [S,7] as seen from each state, NaN where never visited, and the greedy action [S]."""
     values = np.full((states.shape[0], 7), np.nan)
     action = np.full(states.shape[0], HOLD, dtype=np.int8)
     if backend.jit_enabled():

@@ -1,10 +1,8 @@
-"""The mirror-tied table in plain Python, written apart from the compiled one: what that must do, bit for bit."""
+"""The mirror-tied table in plain Python, written apart from the compiled one, which must equal it."""
 
 from __future__ import annotations
 
 import math
-
-import numpy as np
 
 from qts_agents.kernels.qtable import (
     BUY,

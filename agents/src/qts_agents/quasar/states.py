@@ -35,7 +35,7 @@ def codes(trend: F8, momentum: F8, strength: F8, volatility: F8) -> I8:
 
 
 def orientation(trend: F8, strength: F8, ret: F8) -> NDArray[np.int8]:
-    """Return +1 or −1 [S] that changes sign with the market: which side a state equal to its mirror explores."""
+    """Return +1 or −1 [S] that changes sign with the market: the side of states that are their own mirror."""
     first = np.where(trend != 0.0, trend, np.where(strength != 0.0, strength, ret))
     return np.where(first < 0.0, -1, 1).astype(np.int8)
 

@@ -1,0 +1,199 @@
+"""Double Q-learning from closed bars: episodes until the table has converged, then online replay (pure).
+
+The market does not depend on what is done in it, so a recorded bar pays every position and every action.
+Until convergence each bar is followed by episodes over the recorded bars, the last 64 held out, with
+α = g/(g + visits − 1), g = 1/(1−γ), which decays to 0 as convergence needs. Afterwards each bar is replayed
+as it comes, together with a uniform sample of recorded ones, with α = max(floor, 1/visits), which tracks.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from qts_agents.columns import array, column
+from qts_agents.kernels import philox
+from qts_agents.kernels.qtable import HEDGE, Frame, Plan, Rule, serve, train
+from qts_agents.quasar import tape as tapes
+from qts_agents.quasar.states import ACTIONS, KIND, POSITIONS, ROW, STATES
+from qts_agents.quasar.tape import BARS, History
+from qts_core.sections import QuasarSettings
+from qts_messaging.messages import Column
+
+F8 = NDArray[np.float64]
+I1 = NDArray[np.int8]
+HOLD_OUT = 64
+SLACK = 64  # starts to choose from before the first episode
+CHECK_EPISODES = 100
+AGREEMENT = 0.99
+DRIFT_FLOOR, DRIFT_UPDATES = 0.1, 100
+PURPOSE_TRAIN = 1
+FRAME = Frame(ROW, KIND)
+ALL_STATES = np.arange(STATES, dtype=np.int64)
+
+
+class Saved(msgspec.Struct, frozen=True, array_like=True):
+    """A learner on disk; only the cells ever visited are kept."""
+
+    cells: Column
+    values: Column
+    visits: Column
+    history: tapes.Saved
+    episodes: int
+    bars: int
+    moved: float
+    updates: int
+    greedy: Column
+    converged: bool
+    change: float
+    agreement: float
+    alert: int
+
+
+class Learner:
+    """One table for all symbols, its record of bars and its schedule."""
+
+    def __init__(self, settings: QuasarSettings, key: philox.Key) -> None:
+        self._settings = settings
+        self._key = key
+        self.Q: F8 = np.zeros((2, STATES, ACTIONS))
+        self.N: F8 = np.zeros((2, STATES, ACTIONS))
+        self.history = History()
+        self.episodes = 0
+        self.bars = 0
+        self.converged = False
+        self.change = np.inf  # mean |ΔQ| of the last full check
+        self.agreement = 0.0  # share of visited hold-out states with the same greedy exposure
+        self._moved, self._updates = 0.0, 0
+        self._greedy: I1 = np.full(STATES, -1, dtype=np.int8)
+        self._alert = 0  # updates left with the raised floor
+
+    def on_bar(
+        self,
+        symbols: tuple[str, ...],
+        bar: tuple[NDArray[np.int64], I1, F8, F8],
+        fee: float,
+    ) -> None:
+        """Record a bar (code, side, return to it, σ₂₀; [S] each) and learn from what is recorded."""
+        if symbols != self.history.symbols:
+            self.history = History(symbols)
+        self.history.push(*bar)
+        self.bars += 1
+        settings = self._settings
+        if self.converged:
+            self._replay(fee)
+        elif self.history.count >= settings.episode_bars + HOLD_OUT + SLACK and settings.episodes_per_bar:
+            self._episodes(fee)
+
+    def on_drift(self) -> None:
+        """Raise the floor of α for the next 100 updates of the schedule: old values count less."""
+        self._alert = DRIFT_UPDATES
+
+    def serve(self, states: NDArray[np.int64]) -> tuple[F8, I1]:
+        """Return (A+B)/2 [S,7], NaN where never visited, and the greedy actions [S]."""
+        return serve(self.Q, self.N, FRAME, states)
+
+    def visited(self) -> float:
+        """Return the share of table rows with a visit."""
+        rows = np.unique(ROW)
+        return float((self.N[:, rows].sum(axis=(0, 2)) > 0.0).mean())
+
+    def _episodes(self, fee: float) -> None:
+        settings, history = self._settings, self.history
+        count, length = settings.episodes_per_bar, settings.episode_bars
+        first = BARS - history.count
+        starts = BARS - HOLD_OUT - length - first
+        draws = self._draws(count * (2 + length)).reshape(count, 2 + length)
+        powers = self.episodes + np.arange(count, dtype=np.float64)
+        plan = Plan(
+            symbol=(np.arange(count, dtype=np.int64) + self.episodes) % len(history.symbols),
+            start=first + (draws[:, 0] * starts).astype(np.int64),
+            side=np.zeros(count, dtype=np.int64),
+            epsilon=np.maximum(settings.exploration_floor, settings.exploration_decay**powers),
+            draws=np.ascontiguousarray(draws[:, 2:]),
+        )
+        gain = 1.0 / (1.0 - settings.discount)
+        moved, updates = train(self.Q, self.N, FRAME, history.tape(), plan, self._rule(fee, 0.0, gain))
+        self._moved, self._updates = self._moved + moved, self._updates + updates
+        before, self.episodes = self.episodes, self.episodes + count
+        if self.episodes // CHECK_EPISODES > before // CHECK_EPISODES:
+            self._check()
+
+    def _replay(self, fee: float) -> None:
+        """Replay the newest transition from each side, then a uniform sample of the record."""
+        settings, history = self._settings, self.history
+        symbols, sample = len(history.symbols), settings.replay_batch
+        draws = self._draws(sample * 4 + symbols * POSITIONS)
+        picked, fresh = draws[: sample * 3].reshape(3, sample), draws[sample * 3 :]
+        first = BARS - history.count
+        sides = np.tile(np.array([-1, 0, 1], dtype=np.int64), symbols)
+        total = sides.shape[0] + sample
+        plan = Plan(
+            symbol=np.concatenate(
+                [np.repeat(np.arange(symbols), POSITIONS), (picked[0] * symbols).astype(int)]
+            ),
+            start=np.concatenate(
+                [np.full(sides.shape[0], BARS - 2), first + (picked[1] * (history.count - 1)).astype(int)]
+            ),
+            side=np.concatenate([sides, (picked[2] * POSITIONS).astype(int) - 1]),
+            epsilon=np.full(total, settings.exploration_floor),
+            draws=np.ascontiguousarray(fresh[:total, None]),
+        )
+        floor = settings.learning_floor
+        if self._alert > 0:
+            self._alert -= 1
+            floor = max(floor, DRIFT_FLOOR)
+        train(self.Q, self.N, FRAME, history.tape(), plan, self._rule(fee, floor, 1.0))
+
+    def _check(self) -> None:
+        """Measure the last 100 episodes against the two criteria of convergence."""
+        self.change = self._moved / self._updates if self._updates else np.inf
+        self._moved, self._updates = 0.0, 0
+        _, greedy = self.serve(ALL_STATES)
+        exposure = np.where(greedy == HEDGE, HEDGE - 1, greedy)  # DECREASE and HEDGE halve alike
+        codes = np.unique(self.history.code[:, -HOLD_OUT:])
+        states = (codes[codes >= 0, None] * POSITIONS + np.arange(POSITIONS)).ravel()
+        states = states[self.N[:, ROW[states]].sum(axis=(0, 2)) > 0.0]
+        same = exposure[states] == self._greedy[states]
+        self.agreement = float(same.mean()) if states.size else 0.0
+        self._greedy = exposure.astype(np.int8)
+        self.converged = self.change < self._settings.convergence and self.agreement >= AGREEMENT
+
+    def _rule(self, fee: float, floor: float, gain: float) -> Rule:
+        sarsa = self._settings.update == "expected_sarsa"
+        return Rule(self._settings.discount, floor, gain, sarsa, fee, self._settings.drawdown_penalty)
+
+    def _draws(self, count: int) -> F8:
+        return philox.uniforms(self._key, count, PURPOSE_TRAIN, self.bars)
+
+    def save(self) -> Saved:
+        """Return everything as columns."""
+        cells = np.flatnonzero(self.N)
+        return Saved(
+            cells=column(cells, "i8"),
+            values=column(self.Q.ravel()[cells]),
+            visits=column(self.N.ravel()[cells]),
+            history=self.history.save(),
+            episodes=self.episodes,
+            bars=self.bars,
+            moved=self._moved,
+            updates=self._updates,
+            greedy=column(self._greedy, "f4"),
+            converged=self.converged,
+            change=self.change,
+            agreement=self.agreement,
+            alert=self._alert,
+        )
+
+    def load(self, saved: Saved) -> None:
+        """Continue from what was saved."""
+        cells = array(saved.cells)
+        self.Q, self.N = np.zeros_like(self.Q), np.zeros_like(self.N)
+        self.Q.ravel()[cells], self.N.ravel()[cells] = array(saved.values), array(saved.visits)
+        self.history = tapes.restore(saved.history)
+        self.episodes, self.bars = saved.episodes, saved.bars
+        self._moved, self._updates = saved.moved, saved.updates
+        self._greedy = array(saved.greedy).astype(np.int8)
+        self.converged, self.change, self.agreement = saved.converged, saved.change, saved.agreement
+        self._alert = saved.alert

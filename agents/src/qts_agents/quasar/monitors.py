@@ -1,0 +1,171 @@
+"""Drift and anomaly by River: ADWIN (Bifet & Gavaldà 2007) and Half-Space Trees (Tan, Ting & Liu 2011).
+
+Up to 16 symbols have a stream each; more share the equal-weight aggregate, so that a bar costs a bounded
+time. Both detectors can be rebuilt from a bounded list of their inputs, which is what is saved.
+
+On rank-scaled features the raw score of the trees is above 0.9 for most bars (uniform margins leave every
+leaf thin), so a fixed level of it would flag all of them. Strength is therefore how far the score lies in
+the last 2 % of its own last 250: only the highest of 250 passes 0.75.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from river import anomaly, drift
+
+from qts_agents.columns import array, column
+from qts_agents.kernels.indicators import Indicators
+from qts_messaging.messages import Column
+
+F8 = NDArray[np.float64]
+MAX_STREAMS = 16
+TREES, HEIGHT, WINDOW = 50, 8, 50
+RANK_BARS = 250
+LEAST_SCORES = 100  # before that no strength is stated
+TAIL = 0.02
+ALARM_DELTA, SOFT_DELTA = 0.002, 0.05
+SOFT_BARS = 30  # how long a soft flag stands
+KEPT, RESTART = 2048, 8192  # inputs an ADWIN is rebuilt from when it has held RESTART
+CEILING = 25.0  # of the squared statistic: one crash is no change of mean
+
+
+class Saved(msgspec.Struct, frozen=True, array_like=True):
+    """A stream on disk."""
+
+    tree_inputs: Column
+    ranked: Column
+    scores: Column
+    drift_inputs: Column
+    strength: float
+    soft_left: int
+
+
+class Signs(msgspec.Struct, frozen=True):
+    """What a stream says after a bar."""
+
+    strength: float  # of the anomaly, 0…1
+    alarm: bool  # drift at δ = 0.002
+    shift: float  # how far the mean of the drifting statistic has moved
+
+
+def rank(values: F8) -> float:
+    """Return the mid-rank of the last value among all, in (0,1]."""
+    last = values[-1]
+    return float(((values < last).sum() + 0.5 * (values == last).sum()) / values.shape[0])
+
+
+def _adwin(delta: float) -> Any:
+    """Return a detector; River carries no types for its methods."""
+    make: Any = drift.ADWIN
+    return make(delta=delta)
+
+
+class Drift:
+    """Two ADWINs, alarm and soft, over one statistic."""
+
+    def __init__(self) -> None:
+        self.inputs: list[float] = []
+        self._alarm, self._soft = _adwin(ALARM_DELTA), _adwin(SOFT_DELTA)
+
+    def update(self, value: float) -> tuple[bool, bool, float]:
+        """Take a value; return whether alarm and soft flag rose, and the shift of the mean at an alarm."""
+        if len(self.inputs) >= RESTART:
+            self.rebuild(self.inputs[-KEPT:])
+        before = float(self._alarm.estimation)
+        self.inputs.append(value)
+        self._alarm.update(value)
+        self._soft.update(value)
+        alarm = bool(self._alarm.drift_detected)
+        return alarm, alarm or bool(self._soft.drift_detected), float(self._alarm.estimation) - before
+
+    def rebuild(self, inputs: list[float]) -> None:
+        """Start again from `inputs`."""
+        self._alarm, self._soft = _adwin(ALARM_DELTA), _adwin(SOFT_DELTA)
+        self.inputs = list(inputs)
+        for value in inputs:
+            self._alarm.update(value)
+            self._soft.update(value)
+
+
+class Stream:
+    """The detectors of one symbol, or of the aggregate."""
+
+    def __init__(self, seed: int) -> None:
+        # River carries no types for its methods
+        self._trees: Any = anomaly.HalfSpaceTrees(n_trees=TREES, height=HEIGHT, window_size=WINDOW, seed=seed)
+        self._tree_inputs: list[list[float]] = []  # since the last but one window of the trees began
+        self._ranked: list[list[float]] = []
+        self._scores: list[float] = []
+        self._drifts = (Drift(), Drift())
+        self.strength = 0.0
+        self.soft_left = 0
+
+    def update(self, even: F8, ratio: float) -> Signs:
+        """Take a bar's even features [5] (the first is a rank already) and r/σ₂₀; score before learning."""
+        self._ranked = [*self._ranked[1 - RANK_BARS :], even.tolist()]
+        past = np.array(self._ranked)
+        scaled = [float(even[0]), *(rank(past[:, i]) for i in range(1, past.shape[1]))]
+        self._scores = [*self._scores[1 - RANK_BARS :], self._score(scaled)]
+        known = len(self._scores) >= LEAST_SCORES
+        top = rank(np.array(self._scores)) if known else 0.0
+        self.strength = min(max(1.0 - (1.0 - top) / TAIL, 0.0), 1.0)
+        signs = [d.update(v) for d, v in zip(self._drifts, (ratio, min(ratio**2, CEILING)), strict=True)]
+        self.soft_left = SOFT_BARS if any(soft for _, soft, _ in signs) else max(0, self.soft_left - 1)
+        alarm = any(alarm for alarm, _, _ in signs)
+        shift = max((abs(moved) for hard, _, moved in signs if hard), default=0.0)
+        return Signs(self.strength, alarm, shift)
+
+    def _score(self, scaled: list[float]) -> float:
+        x = dict(enumerate(scaled))
+        score = float(self._trees.score_one(x))
+        self._trees.learn_one(x)
+        self._tree_inputs.append(scaled)
+        if len(self._tree_inputs) == 2 * WINDOW:
+            self._tree_inputs = self._tree_inputs[WINDOW:]
+        return score
+
+    def save(self) -> Saved:
+        """Return what the stream can be rebuilt from."""
+        return Saved(
+            column(np.array(self._tree_inputs).reshape(len(self._tree_inputs), -1)),
+            column(np.array(self._ranked).reshape(len(self._ranked), -1)),
+            column(self._scores),
+            column(np.array([d.inputs for d in self._drifts])),
+            self.strength,
+            self.soft_left,
+        )
+
+    def load(self, saved: Saved) -> None:
+        """Rebuild a fresh stream: the trees know no more than their last two windows."""
+        for scaled in array(saved.tree_inputs).tolist():
+            self._score(scaled)
+        self._ranked, self._scores = array(saved.ranked).tolist(), array(saved.scores).tolist()
+        for detector, inputs in zip(self._drifts, array(saved.drift_inputs).tolist(), strict=True):
+            detector.rebuild(inputs)
+        self.strength, self.soft_left = saved.strength, saved.soft_left
+
+
+def even_features(ind: Indicators) -> F8:
+    """Return [S,5]: volatility (a rank), ADX, abs(r)/σ₂₀, anomaly, tail."""
+    return np.stack((ind.volatility, ind.adx, np.abs(ratios(ind)), ind.anomaly, ind.tail), axis=1)
+
+
+def ratios(ind: Indicators) -> F8:
+    """Return r/σ₂₀ [S], 0 without variance."""
+    return np.divide(ind.r, ind.sigma20, out=np.zeros_like(ind.r), where=ind.sigma20 > 0.0)
+
+
+def aggregate(ind: Indicators, market_ret: F8) -> tuple[F8, F8]:
+    """Return the even features [1,5] and r/σ₂₀ [1] of the equal-weight mean of all symbols."""
+    even = even_features(ind)
+    known = even[np.isfinite(even).all(axis=1)]
+    recent = market_ret[-20:]
+    sigma = float(np.std(recent, ddof=1)) if recent.shape[0] > 1 else 0.0
+    ratio = float(market_ret[-1]) / sigma if sigma > 0.0 else 0.0
+    mean = known.mean(axis=0) if known.shape[0] else np.full(5, math.nan)
+    return mean[None, :], np.array([ratio])

@@ -1,0 +1,76 @@
+"""The last 512 bars as the learner sees them: market code, side, return and σ of every symbol."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from qts_agents.columns import array, column
+from qts_agents.kernels.qtable import Tape
+from qts_agents.quasar.states import NONE
+from qts_messaging.messages import Column
+
+F8 = NDArray[np.float64]
+I8 = NDArray[np.int64]
+BARS = 512
+
+
+class Saved(msgspec.Struct, frozen=True, array_like=True):
+    """A tape on disk."""
+
+    symbols: tuple[str, ...]
+    count: int
+    code: Column
+    orient: Column
+    ret: Column
+    sigma: Column
+
+
+class History:
+    """A ring kept in time order (the newest bar is the last column); bounded by 512 × S."""
+
+    def __init__(self, symbols: tuple[str, ...] = ()) -> None:
+        shape = (len(symbols), BARS)
+        self.symbols = symbols
+        self.count = 0  # bars held
+        self.code: I8 = np.full(shape, NONE, dtype=np.int64)
+        self.orient: NDArray[np.int8] = np.ones(shape, dtype=np.int8)
+        self.ret: F8 = np.full(shape, np.nan)  # of the bar after
+        self.sigma: F8 = np.zeros(shape)
+
+    def push(self, code: I8, orient: NDArray[np.int8], ret: F8, sigma: F8) -> None:
+        """Append a bar [S]: its code, side and σ₂₀, and the return that led to it (NaN across a gap)."""
+        self.ret[:, -1] = ret
+        for column_, value in ((self.code, code), (self.orient, orient), (self.sigma, sigma)):
+            column_[:, :-1] = column_[:, 1:]
+            column_[:, -1] = value
+        self.ret[:, :-1] = self.ret[:, 1:]
+        self.ret[:, -1] = np.nan
+        self.count = min(self.count + 1, BARS)
+
+    def tape(self) -> Tape:
+        """Return the arrays for the kernel."""
+        return Tape(self.code, self.orient, self.ret, self.sigma)
+
+    def save(self) -> Saved:
+        """Return the ring as columns."""
+        return Saved(
+            self.symbols,
+            self.count,
+            column(self.code, "i8"),
+            column(self.orient, "f4"),
+            column(self.ret),
+            column(self.sigma),
+        )
+
+
+def restore(saved: Saved) -> History:
+    """Return the ring that was saved."""
+    history = History(saved.symbols)
+    history.count = saved.count
+    history.code = np.array(array(saved.code))
+    history.orient = np.array(array(saved.orient)).astype(np.int8)
+    history.ret = np.array(array(saved.ret))
+    history.sigma = np.array(array(saved.sigma))
+    return history
