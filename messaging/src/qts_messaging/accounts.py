@@ -214,7 +214,9 @@ def summary(record: Record) -> Summary:
         total.expired += out.expired
         total.queued += out.queued
         _add(dropped, out.dropped)
-        total.unaccounted += abs(out.accepted - out.left - out.expired - out.queued - sum(out.dropped.values()))
+        total.unaccounted += abs(
+            out.accepted - out.left - out.expired - out.queued - sum(out.dropped.values())
+        )
     for into in record.into.values():
         total.delivered += into.delivered
         total.expired += into.expired

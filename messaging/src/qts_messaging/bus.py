@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Protocol
 
 import msgspec
-from qts_core.clock import Clock
 
+from qts_core.clock import Clock
 from qts_messaging.accounts import Record, Summary
 from qts_messaging.heartbeat import PeerHealth
 from qts_messaging.messages import Envelope, MarketUpdate, Message
@@ -60,7 +60,9 @@ class Bus(Protocol):
         """Send what is queued for at most `drain_s`, close every socket, settle the accounts."""
         ...
 
-    async def send(self, message: Message, to: str, *, trace: bytes | None = None, deadline_ns: int = 0) -> bytes:
+    async def send(
+        self, message: Message, to: str, *, trace: bytes | None = None, deadline_ns: int = 0
+    ) -> bytes:
         """Queue `message` for `to`; return its id. Raise LocalError(full, too_large) at once."""
         ...
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 
 from qts_core.errors import LocalError
-
 from qts_messaging import codec
 from qts_messaging.bus import DurableWire
 from qts_messaging.incoming import Desk
@@ -62,10 +62,8 @@ class Durables:
         while True:
             if not self._queue:
                 timeout = RETRY_S if len(self.spool) else 1.0
-                try:
+                with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._work.wait(), timeout)
-                except TimeoutError:
-                    pass
                 self._work.clear()
             self._busy = True
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Sequence
@@ -11,7 +12,6 @@ from qts_core.clock import SystemClock
 from qts_core.errors import LocalError
 from qts_core.roster import BY_WIRE
 from qts_core.spec import System
-
 from qts_messaging import books, codec
 from qts_messaging.accounts import Book, Record, Summary, summary
 from qts_messaging.bus import BusOptions, Handler, Reply, StatusFields, Wires
@@ -156,7 +156,9 @@ class Fabric:
         return not self.outgoing.queued and self.durables.idle and self.incoming.idle
 
     # -- speaking -----------------------------------------------------------------------------------
-    async def send(self, message: Message, to: str, *, trace: bytes | None = None, deadline_ns: int = 0) -> bytes:
+    async def send(
+        self, message: Message, to: str, *, trace: bytes | None = None, deadline_ns: int = 0
+    ) -> bytes:
         """Queue `message` for `to`; return its id."""
         item = self._item(message, to, trace, deadline_ns)
         if message.ROUTE.addressed == "durable":
@@ -224,10 +226,8 @@ class Fabric:
             return "full"
         timer = loop.call_later(timeout_s, self._unsent, item.id, "timeout")
         future.add_done_callback(lambda _: timer.cancel())
-        try:
+        with contextlib.suppress(LocalError):  # the future says "full" by now
             self.outgoing.submit(item)
-        except LocalError:
-            pass  # the future says "full" by now
         return future
 
     def _unsent(self, message_id: bytes, reason: str) -> None:
@@ -285,7 +285,9 @@ class Fabric:
 
 def _expected(system: System) -> tuple[str, ...]:
     """Return the wire names of the processes that run under these settings."""
-    return tuple(w for w, load in BY_WIRE.items() if (system.enabled(w) if load.agent else system.feed_runs()))
+    return tuple(
+        w for w, load in BY_WIRE.items() if (system.enabled(w) if load.agent else system.feed_runs())
+    )
 
 
 def _lane(way: str, topic: str, to: str | None) -> str:
@@ -310,5 +312,3 @@ def _report(task: asyncio.Task[None]) -> None:
     """Say loudly when a loop of the bus ended by an error: it must not happen."""
     if not task.cancelled() and task.exception() is not None:
         _log.critical("the message bus lost a loop", exc_info=task.exception())
-
-

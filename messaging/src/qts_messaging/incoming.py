@@ -8,8 +8,8 @@ from collections import deque
 from typing import Any
 
 import msgspec
-from qts_core.clock import Clock
 
+from qts_core.clock import Clock
 from qts_messaging import codec
 from qts_messaging.accounts import Book
 from qts_messaging.bus import Done, Handler
@@ -130,7 +130,12 @@ class Incoming:
         """Count an unreadable frame, against its lane where the header could be read."""
         header = rejected.header
         known = header is not None and header.lane in self._lanes and self._proven(header.sender, peer)
-        if header is None or not known or header.recipient not in (None, self._desk.name) or header.sequence < 1:
+        if (
+            header is None
+            or not known
+            or header.recipient not in (None, self._desk.name)
+            or header.sequence < 1
+        ):
             self._refuse(rejected.reason, rejected.text, done)
             return
         key = (header.sender, header.epoch, header.lane)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import deque
 from collections.abc import Sequence
 from weakref import WeakValueDictionary
 
 from qts_core.spec import System
-
 from qts_messaging.bus import BusOptions, Sink, Wires
 from qts_messaging.fabric import Fabric
 from qts_messaging.messages import BROADCAST_TOPICS, DURABLE_TOPICS
@@ -51,7 +51,7 @@ class Hub:
             at = self.read.get((reader, topic), 0)
             self.read[(reader, topic)] = len(entries)
             for frame in entries[at:]:
-                sink.arrived(frame, None, lambda outcome, f=frame: self._ended(f, outcome))
+                sink.arrived(frame, None, functools.partial(self._ended, frame))
 
     def _ended(self, frame: bytes, outcome: str) -> None:
         """Keep what a handler could not take."""
@@ -126,7 +126,7 @@ class MemoryStreams:
         self._hub, self._name = hub, name
         self.up = True
 
-    async def start(self, sink: Sink) -> None:
+    async def start(self, sink: Sink) -> None:  # noqa: ARG002 - the hub knows it
         """Read what was stored before this bus joined."""
         asyncio.get_running_loop().call_soon(self._hub.flow, self._name)
 
@@ -174,4 +174,6 @@ def memory_bus(system: System, options: BusOptions, hub: Hub | None = None) -> F
     """Return a simulated bus; buses of the same `system_name` in this process hear each other."""
     hub = hub or shared_hub(options.system_name)
     name = options.name
-    return Fabric(system, options, Wires(MemoryDirect(hub, name), MemoryTopics(hub, name), MemoryStreams(hub, name)))
+    return Fabric(
+        system, options, Wires(MemoryDirect(hub, name), MemoryTopics(hub, name), MemoryStreams(hub, name))
+    )

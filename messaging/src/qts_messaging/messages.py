@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 import msgspec
+
 from qts_core.spec import System
 
 ACTIONS: tuple[str, ...] = ("BUY", "SELL", "HOLD", "INCREASE", "DECREASE", "HEDGE", "EXIT")
@@ -150,9 +151,7 @@ class Failure(Body, frozen=True, gc=False, array_like=True):
 class DecisionRequest(Body, frozen=True, gc=False, array_like=True, tag="decision_request"):
     """PADS asks an agent about the window `window_seq`."""
 
-    ROUTE: ClassVar[Route] = Route(
-        "direct", None, "requests", "requests", HIGH, "decision_timeout", "refuse"
-    )
+    ROUTE: ClassVar[Route] = Route("direct", None, "requests", "requests", HIGH, "decision_timeout", "refuse")
 
     round_id: Text
     window_seq: int
@@ -172,7 +171,9 @@ class DecisionRequest(Body, frozen=True, gc=False, array_like=True, tag="decisio
 class DecisionResponse(Body, frozen=True, gc=False, array_like=True, tag="decision_response"):
     """An agent's opinion, addressed; or the board's final decision, to all."""
 
-    ROUTE: ClassVar[Route] = Route("direct", "durable", "votes", "decisions", HIGH, "decision_timeout", "refuse")
+    ROUTE: ClassVar[Route] = Route(
+        "direct", "durable", "votes", "decisions", HIGH, "decision_timeout", "refuse"
+    )
 
     round_id: Text
     opinion: Opinion | None = None

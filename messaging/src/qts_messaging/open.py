@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from qts_core.spec import System
-
 from qts_messaging.bus import BusOptions
 from qts_messaging.fabric import Fabric
 from qts_messaging.memory import memory_bus

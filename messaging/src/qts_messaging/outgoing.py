@@ -7,8 +7,8 @@ import logging
 from collections.abc import Callable
 
 import msgspec
-from qts_core.errors import LocalError
 
+from qts_core.errors import LocalError
 from qts_messaging import codec
 from qts_messaging.bus import Wires
 from qts_messaging.incoming import Desk

@@ -1,4 +1,4 @@
-"""The 25 bytes of trace context: 16 trace id, 8 span id, 1 flags. No span object is needed to pass them on."""
+"""The 25 bytes of trace context: 16 trace id, 8 span id, 1 flags. Passing them on needs no span."""
 
 from __future__ import annotations
 

@@ -1,0 +1,96 @@
+"""CURVE key pairs and Redis passwords as files: create, load, refuse what others can read."""
+
+from __future__ import annotations
+
+import os
+import secrets as randomness
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+import zmq
+
+from qts_core.errors import ConfigError
+
+Z85_LENGTH = 40
+CURVE_DIR, REDIS_DIR = "curve", "redis"
+
+
+class CurveKeys(msgspec.Struct, frozen=True):
+    """The own pair, and the public keys of every peer (newest first: two are valid during a rotation)."""
+
+    public: bytes
+    secret: bytes
+    peers: dict[str, tuple[bytes, ...]]
+
+    def allowed(self) -> dict[bytes, str]:
+        """Return public key → agent name: who may speak to us."""
+        return {key: name for name, keys in self.peers.items() for key in keys}
+
+
+def create_curve(folder: Path, names: Iterable[str]) -> None:
+    """Write curve/<name>.key (secret, 0600) and curve/<name>.pub below `folder` (0700) for each name."""
+    curve = _private(folder / CURVE_DIR)
+    for name in names:
+        public, secret = zmq.curve_keypair()
+        _write(curve / f"{name}.key", secret.decode())
+        _write(curve / f"{name}.pub", public.decode())
+
+
+def create_passwords(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """Write redis/<name>.password (0600) below `folder`; return name → password."""
+    redis = _private(folder / REDIS_DIR)
+    passwords = {name: randomness.token_urlsafe(32) for name in names}
+    for name, password in passwords.items():
+        _write(redis / f"{name}.password", password)
+    return passwords
+
+
+def load_curve(folder: Path, name: str) -> CurveKeys:
+    """Read the own pair and the allow-list below `folder`; ConfigError names file and remedy."""
+    curve = folder / CURVE_DIR
+    secret = _key(read_secret(curve / f"{name}.key"), curve / f"{name}.key")[0]
+    peers = {path.stem: _key(path.read_text(), path) for path in sorted(curve.glob("*.pub"))}
+    return CurveKeys(zmq.curve_public(secret), secret, peers)
+
+
+def load_password(folder: Path | None, name: str) -> str | None:
+    """Read redis/<name>.password; None when there is none."""
+    path = None if folder is None else folder / REDIS_DIR / f"{name}.password"
+    return read_secret(path).strip() if path is not None and path.exists() else None
+
+
+def read_secret(path: Path) -> str:
+    """Read a file that only its owner and group may read; ConfigError with the chmod that mends it."""
+    try:
+        mode = path.stat().st_mode
+        text = path.read_text()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; create keys with `qts keys new`") from error
+    if mode & 0o007:
+        raise ConfigError(f"{path}: mode {mode & 0o777:04o} lets others use it; run: chmod o-rwx {path}")
+    return text
+
+
+def _key(text: str, path: Path) -> tuple[bytes, ...]:
+    """Read Z85 keys, one a line."""
+    keys = tuple(line.strip().encode() for line in text.splitlines() if line.strip())
+    if not keys or any(len(key) != Z85_LENGTH for key in keys):
+        raise ConfigError(f"{path}: expected {Z85_LENGTH} characters of Z85 on each line")
+    return keys
+
+
+def _private(folder: Path) -> Path:
+    """Make a folder that only its owner may enter."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.parent.chmod(0o700)
+    folder.chmod(0o700)
+    return folder
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file that only its owner may read, from its first byte on."""
+    path.unlink(missing_ok=True)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w") as file:
+        file.write(text + "\n")

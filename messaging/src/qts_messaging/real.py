@@ -1,0 +1,46 @@
+"""The real bus: ZeroMQ, Redis channels and Redis Streams, with this process's keys and password."""
+
+from __future__ import annotations
+
+import msgspec
+
+from qts_core.clock import SystemClock
+from qts_core.errors import ConfigError
+from qts_core.names import redis_prefix
+from qts_core.spec import System
+from qts_messaging.bus import BusOptions, Wires
+from qts_messaging.fabric import Fabric
+from qts_messaging.keys import CurveKeys, load_curve
+from qts_messaging.redis_connection import connector
+from qts_messaging.redis_pubsub import RedisTopics
+from qts_messaging.redis_streams import RedisStreams
+from qts_messaging.zeromq import ZeroMQ
+
+TRIMMER = "pads"
+
+
+def real_bus(system: System, options: BusOptions) -> Fabric:
+    """Return a bus over the real wires, not yet started."""
+    clock = options.clock or SystemClock()
+    epoch = options.epoch_ns or clock.wall_ns()
+    options = msgspec.structs.replace(options, epoch_ns=epoch, clock=clock)
+    connect = connector(system.redis_url, options.secrets, options.name)
+    prefix, name = redis_prefix(options.system_name), options.name
+    wires = Wires(
+        ZeroMQ(name, options.bind, options.peers, _curve(system, options)),
+        RedisTopics(connect, prefix, name, epoch),
+        RedisStreams(connect, prefix, name, trims=name == TRIMMER),
+    )
+    return Fabric(system, options, wires)
+
+
+def _curve(system: System, options: BusOptions) -> CurveKeys | None:
+    """Read the CURVE keys; None only where the configuration says so."""
+    if system.messaging.encryption == "none":
+        return None
+    if options.secrets is None:
+        raise ConfigError(
+            "messaging.encryption is curve, but there is no secrets folder: set QTS_SECRETS, "
+            "or messaging.encryption to none"
+        )
+    return load_curve(options.secrets, options.name)

@@ -1,0 +1,164 @@
+"""Broadcasts over Redis channels: publish, subscribe, notice deafness, begin again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from qts_messaging.bus import Sink
+from qts_messaging.heartbeat import Beacon, is_beacon
+from qts_messaging.messages import BROADCAST_TOPICS
+from qts_messaging.reconnect import Backoff
+from qts_messaging.redis_connection import AWAY, SOCKET_TIMEOUT_S
+
+_log = logging.getLogger(__name__)
+BEACON_S = 1.0
+REACHED_S = 5.0
+
+
+class RedisTopics:
+    """The broadcast wire of one process: one connection to speak, one to listen."""
+
+    def __init__(self, connect: Callable[[float], Any], prefix: str, name: str, epoch: int) -> None:
+        self._connect, self._prefix = connect, prefix
+        self._channels = tuple(prefix + topic for topic in (*BROADCAST_TOPICS, f"to.{name}"))
+        self._beacon = Beacon(epoch, self._channels)
+        self._commands: Any = None
+        self._ear: Any = None  # the subscribed connection
+        self._tasks: list[asyncio.Task[None]] = []
+        self._answered_s = float("-inf")
+        self.up = False
+        self.deaf = False
+        self.resubscribed = 0  # subscriptions thrown away for deafness
+        self._said_away = False
+
+    @property
+    def reached(self) -> bool:
+        """Tell whether the server answered within the last 5 s."""
+        return time.monotonic() - self._answered_s < REACHED_S
+
+    async def start(self, sink: Sink) -> None:
+        """Begin to speak, listen and reconnect, in the background."""
+        self._tasks = [asyncio.create_task(self._speak()), asyncio.create_task(self._listen(sink))]
+
+    async def close(self) -> None:
+        """End both connections."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.up = False
+        await _close(self._commands)
+        self._commands = None
+
+    async def publish(self, batch: Sequence[tuple[str, bytes]]) -> list[int] | None:
+        """Publish (channel, frame) in order; None when it is not known what arrived."""
+        client = self._commands
+        if client is None:
+            return None
+        try:
+            pipe = client.pipeline(transaction=False)
+            for channel, frame in batch:
+                pipe.publish(self._prefix + channel, frame)
+            counts = await pipe.execute()
+        except AWAY as error:
+            self._lost(error)
+            return None
+        self._answered_s = time.monotonic()
+        return [int(n) for n in counts]
+
+    # -- speaking -----------------------------------------------------------------------------------
+    def _lost(self, error: BaseException) -> None:
+        """Note that the server is away; one line per change of state."""
+        self.up = False
+        if not self._said_away:
+            self._said_away = True
+            _log.warning("redis is away: %.200s", error)
+
+    async def _speak(self) -> None:
+        """Keep the command connection, beat once a second on every own channel."""
+        backoff = Backoff()
+        while True:
+            try:
+                await self._beat()
+                backoff.reset()
+                await asyncio.sleep(BEACON_S)
+            except AWAY as error:
+                self._lost(error)
+                await _close(self._commands)
+                self._commands = None
+                await asyncio.sleep(backoff.next(random.random()))
+
+    async def _beat(self) -> None:
+        """Publish one beacon on every channel of ours; look whether the last ones came back."""
+        if self._commands is None:
+            self._commands = self._connect(SOCKET_TIMEOUT_S)
+        pipe = self._commands.pipeline(transaction=False)
+        listening = self._ear is not None
+        if listening and self._beacon.deaf:
+            await self._deafened()
+            listening = False
+        beacon = self._beacon.next() if listening else b""
+        for channel in self._channels if listening else ():
+            pipe.publish(channel, beacon)
+        pipe.ping()
+        await pipe.execute()
+        self._answered_s = time.monotonic()
+        if not self.up:
+            self.up = True
+            if self._said_away:
+                _log.info("redis is back")
+            self._said_away = False
+
+    async def _deafened(self) -> None:
+        """Throw the deaf subscription away; the listener makes a new one."""
+        self.deaf = True
+        self.resubscribed += 1
+        _log.error("deaf: own beacons did not come back; subscribing again")
+        ear, self._ear = self._ear, None
+        await _close(ear)
+
+    # -- listening ----------------------------------------------------------------------------------
+    async def _listen(self, sink: Sink) -> None:
+        """Keep the subscription."""
+        backoff = Backoff()
+        while True:
+            client = self._connect(SOCKET_TIMEOUT_S)
+            ear = client.pubsub()
+            try:
+                await ear.subscribe(*self._channels)
+                self._beacon.restart()
+                self._ear = ear
+                backoff.reset()
+                await self._hear(ear, sink)
+            except (*AWAY, AttributeError, RuntimeError) as error:  # the last two: closed while reading
+                _log.debug("subscription ended: %s", error)
+            finally:
+                self._ear = None
+                await _close(ear)
+                await _close(client)
+            await asyncio.sleep(backoff.next(random.random()))
+
+    async def _hear(self, ear: Any, sink: Sink) -> None:
+        """Hand on what comes until the connection ends or is found deaf."""
+        while self._ear is ear:
+            message = await ear.get_message(ignore_subscribe_messages=True, timeout=BEACON_S)
+            if message is None or message["type"] != "message":
+                continue
+            data = message["data"]
+            if is_beacon(data):
+                self._beacon.heard(message["channel"].decode(), data)
+                self.deaf = False
+            else:
+                sink.arrived(data, None)
+
+
+async def _close(client: Any) -> None:
+    """Close a client whatever state its connection is in."""
+    if client is not None:
+        with contextlib.suppress(*AWAY, AttributeError, RuntimeError):
+            await client.aclose()

@@ -1,0 +1,320 @@
+"""Durable messages over Redis Streams: one group an agent, handled then acknowledged; the market snapshot."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from qts_messaging.bus import Sink
+from qts_messaging.messages import DURABLE_TOPICS
+from qts_messaging.reconnect import Backoff
+from qts_messaging.redis_connection import AWAY, SOCKET_TIMEOUT_S
+from qts_messaging.trimming import cut
+
+_log = logging.getLogger(__name__)
+COUNT, BLOCK_MS = 64, 1000
+CLAIM_IDLE_MS = 5_000
+CLAIM_S, TRIM_S = 2.5, 10.0
+DELIVERIES = 5
+FIELD = b"m"
+SNAPSHOT_ENTRIES, SNAPSHOT_BYTES = 4096, 64 << 20
+RECALL_BYTES = 8 << 20  # of one answer
+
+
+class RedisStreams:
+    """The durable wire of one process."""
+
+    def __init__(self, connect: Callable[[float], Any], prefix: str, name: str, trims: bool) -> None:
+        self._connect, self._prefix, self._name, self._trims = connect, prefix, name, trims
+        self._keys = {prefix + topic: topic for topic in DURABLE_TOPICS}
+        self._market = prefix + "market.last"
+        self._dead = prefix + "dead"
+        self._commands: Any = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._acks: list[tuple[str, bytes, str]] = []  # key, entry, outcome
+        self._acking = asyncio.Event()
+        self._open: set[tuple[str, bytes]] = set()  # handed over, not yet ended
+        self._last: dict[str, bytes] = {}  # key → the last entry we stored
+        self._run_id = b""
+        self._wiped = False
+        self.up = False
+        self.claimed = 0
+        self.dead_letters = 0
+
+    # -- life ---------------------------------------------------------------------------------------
+    async def start(self, sink: Sink) -> None:
+        """Begin to read, acknowledge, claim and reconnect, in the background."""
+        runs = [self._read(sink), self._acknowledge(), self._keep(sink)]
+        self._tasks = [asyncio.create_task(run) for run in runs]
+
+    async def close(self) -> None:
+        """Acknowledge what was handled and end."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.up:
+            await self._flush()
+        self.up = False
+        if self._commands is not None:
+            await self._commands.aclose()
+
+    def wiped(self) -> bool:
+        """Tell, once, that the server came back without what we had stored."""
+        wiped, self._wiped = self._wiped, False
+        return wiped
+
+    async def _client(self) -> Any:
+        """Return the command client; make groups anew and look for a loss after each reconnect."""
+        if self._commands is None:
+            self._commands = self._connect(SOCKET_TIMEOUT_S)
+        return self._commands
+
+    async def _keep(self, sink: Sink) -> None:
+        """Hold the connection, claim what others left, trim if that is our duty."""
+        backoff, trimmed_at, claimed_at = Backoff(), 0.0, 0.0
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                client = await self._client()
+                if not self.up:
+                    await self._greet(client)
+                    self.up = True
+                    backoff.reset()
+                else:
+                    await client.ping()
+                if loop.time() - claimed_at >= CLAIM_S and sink.room():
+                    claimed_at = loop.time()
+                    await self._claim(client, sink)
+                if self._trims and loop.time() - trimmed_at >= TRIM_S:
+                    trimmed_at = loop.time()
+                    await self._trim(client)
+                await asyncio.sleep(0.5)
+            except AWAY as error:
+                self._lost(error)
+                await asyncio.sleep(backoff.next(random.random()))
+
+    def _lost(self, error: BaseException) -> None:
+        """Note that the server is away or refuses."""
+        if self.up:
+            _log.warning("streams are away: %.200s", error)
+        self.up = False
+
+    async def _greet(self, client: Any) -> None:
+        """Make the groups; find out whether the server forgot what we stored."""
+        info = await client.info("server")
+        run_id = str(info.get("run_id", "")).encode()
+        if self._run_id and run_id != self._run_id:
+            for key, entry in self._last.items():
+                if not await client.xrange(key, entry, entry):
+                    self._wiped = True
+        self._run_id = run_id
+        await self._groups(client)
+
+    async def _groups(self, client: Any) -> None:
+        """Make our group on every stream, from its first entry on: nothing stored before us is missed."""
+        for key in self._keys:
+            try:
+                await client.xgroup_create(key, self._name, id="0", mkstream=True)
+            except ResponseError as error:
+                if not str(error).startswith("BUSYGROUP"):
+                    raise
+
+    # -- writing ------------------------------------------------------------------------------------
+    async def append(self, batch: Sequence[tuple[str, bytes]]) -> bool:
+        """Store (topic, frame) in order; False when that is not certain (the ids make a second try safe)."""
+        try:
+            client = await self._client()
+            pipe = client.pipeline(transaction=False)
+            for topic, frame in batch:
+                pipe.xadd(self._prefix + topic, {FIELD: frame})
+            entries = await pipe.execute()
+        except AWAY as error:
+            self._lost(error)
+            return False
+        for (topic, _), entry in zip(batch, entries, strict=True):
+            self._last[self._prefix + topic] = entry
+        return True
+
+    # -- reading ------------------------------------------------------------------------------------
+    async def _read(self, sink: Sink) -> None:
+        """Read for ever: first what this name was given and never acknowledged, then what is new."""
+        backoff = Backoff()
+        while True:
+            client = self._connect(BLOCK_MS / 1000 + SOCKET_TIMEOUT_S)
+            try:
+                await self._groups(client)
+                await self._pending(client, sink)
+                backoff.reset()
+                while True:
+                    await self._next(client, sink)
+            except ResponseError as error:
+                _log.warning("groups are made again: %.200s", error)
+                self._wiped = self._wiped or (str(error).startswith("NOGROUP") and bool(self._last))
+            except AWAY as error:
+                _log.debug("stream reader: %s", error)
+            finally:
+                await _close(client)
+            await asyncio.sleep(backoff.next(random.random()))
+
+    async def _next(self, client: Any, sink: Sink) -> None:
+        """Read one batch of new entries; wait while the inbox is full."""
+        while not sink.room():
+            await asyncio.sleep(0.01)
+        streams = dict.fromkeys(self._keys, ">")
+        answer = await client.xreadgroup(self._name, self._name, streams, count=COUNT, block=BLOCK_MS)
+        for key, entries in _pairs(answer):
+            self._hand_over(key, entries, sink)
+
+    async def _pending(self, client: Any, sink: Sink) -> None:
+        """Take up what an earlier process of this name was given; what failed five times goes to `dead`."""
+        for key in self._keys:
+            for waiting in await client.xpending_range(key, self._name, "-", "+", 1000, self._name):
+                entry = waiting["message_id"]
+                found = await client.xclaim(key, self._name, self._name, 0, [entry])
+                self._judge(key, found, {entry: int(waiting["times_delivered"])}, sink)
+
+    async def _claim(self, client: Any, sink: Sink) -> None:
+        """Take over entries another consumer of our group has left for 5 s."""
+        for key in self._keys:
+            idle = await client.xpending_range(key, self._name, "-", "+", COUNT, idle=CLAIM_IDLE_MS)
+            times = {w["message_id"]: int(w["times_delivered"]) for w in idle}
+            wanted = [entry for entry in times if (key, entry) not in self._open]
+            if wanted:
+                found = await client.xclaim(key, self._name, self._name, CLAIM_IDLE_MS, wanted)
+                self.claimed += len(found)
+                self._judge(key, found, times, sink)
+
+    def _judge(self, key: str, found: Any, times: dict[bytes, int], sink: Sink) -> None:
+        """Hand claimed entries over again, or to the dead letters after five deliveries."""
+        for entry, fields in found:
+            if times.get(entry, 0) >= DELIVERIES:
+                self._end(key, entry, f"delivered {times[entry]} times, never handled")
+            else:
+                self._hand_over(key, [(entry, fields)], sink)
+
+    def _hand_over(self, key: str, entries: Any, sink: Sink) -> None:
+        """Give entries to the sink; each is acknowledged when it has ended."""
+        for entry, fields in entries:
+            if (key, entry) in self._open:
+                continue
+            self._open.add((key, entry))
+            frame = (fields or {}).get(FIELD, b"")
+            sink.arrived(frame, None, self._ender(key, entry))
+
+    def _ender(self, key: str, entry: bytes) -> Callable[[str], None]:
+        """Return what ends the delivery of one entry."""
+        return lambda outcome: self._end(key, entry, outcome)
+
+    def _end(self, key: str, entry: bytes, outcome: str) -> None:
+        """Queue an acknowledgement."""
+        self._acks.append((key, entry, outcome))
+        self._acking.set()
+
+    async def _acknowledge(self) -> None:
+        """Acknowledge in batches what was handled."""
+        while True:
+            await self._acking.wait()
+            self._acking.clear()
+            if not await self._flush():
+                await asyncio.sleep(0.2)
+                self._acking.set()
+
+    async def _flush(self) -> bool:
+        """Send queued acknowledgements; failed handlings go to `dead` with their reason first."""
+        acks = self._acks[:1024]
+        if not acks:
+            return True
+        try:
+            client = await self._client()
+            for key, entry, outcome in acks:
+                if outcome != "ok":
+                    await self._bury(client, key, entry, outcome)
+            pipe = client.pipeline(transaction=False)
+            for key, entry, _ in acks:
+                pipe.xack(key, self._name, entry)
+            await pipe.execute()
+        except ResponseError as error:
+            if not str(error).startswith("NOGROUP"):
+                _log.error("acknowledging failed: %.200s", error)
+        except AWAY as error:
+            self._lost(error)
+            return False
+        self._open.difference_update((key, entry) for key, entry, _ in acks)
+        del self._acks[: len(acks)]
+        if self._acks:
+            self._acking.set()
+        return True
+
+    async def _bury(self, client: Any, key: str, entry: bytes, reason: str) -> None:
+        """Copy one entry to the dead letters."""
+        found = await client.xrange(key, entry, entry)
+        frame = found[0][1].get(FIELD, b"") if found else b""
+        fields = {FIELD: frame, "reason": reason[:1000], "group": self._name, "topic": self._keys[key]}
+        await client.xadd(self._dead, fields)
+        self.dead_letters += 1
+
+    async def _trim(self, client: Any) -> None:
+        """Cut what is old or too much, never past what a group has still to handle."""
+        for key in self._keys:
+            at = await cut(client, key)
+            if at is not None:
+                await client.xtrim(key, minid=at, approximate=False)
+
+    # -- market snapshot ----------------------------------------------------------------------------
+    async def remember(self, bodies: Sequence[bytes]) -> bool:
+        """Append to the market snapshot, of 4,096 entries or 64 MiB."""
+        try:
+            client = await self._client()
+            for start in range(0, len(bodies), 256):
+                pipe = client.pipeline(transaction=False)
+                for body in bodies[start : start + 256]:
+                    most = max(64, min(SNAPSHOT_ENTRIES, SNAPSHOT_BYTES // max(1, len(body))))
+                    pipe.xadd(self._market, {FIELD: body}, maxlen=most, approximate=False)
+                await pipe.execute()
+        except AWAY as error:
+            self._lost(error)
+            return False
+        return True
+
+    async def recall(self, count: int) -> list[bytes]:
+        """Return the newest entries of the market snapshot, oldest first; [] when out of reach."""
+        found: list[bytes] = []
+        upto, step = "+", 16
+        try:
+            client = await self._client()
+            while len(found) < count:
+                entries = await client.xrevrange(self._market, upto, "-", min(step, count - len(found)))
+                found.extend(fields[FIELD] for _, fields in entries)
+                if len(entries) < min(step, count):
+                    break
+                upto = f"({entries[-1][0].decode()}"
+                step = max(16, min(1024, RECALL_BYTES // max(1, len(found[-1]))))
+        except AWAY as error:
+            self._lost(error)
+        return found[::-1]
+
+    async def forget(self) -> None:
+        """Empty the market snapshot."""
+        try:
+            await (await self._client()).delete(self._market)
+        except AWAY as error:
+            self._lost(error)
+
+
+def _pairs(answer: Any) -> list[tuple[str, Any]]:
+    """Return (key, entries) of an XREADGROUP answer of either protocol version."""
+    pairs = answer.items() if isinstance(answer, dict) else (answer or [])
+    return [(key.decode() if isinstance(key, bytes) else key, entries) for key, entries in pairs]
+
+
+async def _close(client: Any) -> None:
+    """Close a client whatever state its connection is in."""
+    try:
+        await client.aclose()
+    except AWAY as error:
+        _log.debug("closing: %s", error)
