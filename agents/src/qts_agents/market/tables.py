@@ -1,0 +1,219 @@
+"""CSV and Parquet files with OHLCV columns → Bars; what is wrong is named by file, line and column.
+
+Long format: one row per symbol and bar. Columns: `symbol` (without it the file's name is the symbol),
+one of `ts`, `timestamp`, `time`, `date`, then `open, high, low, close, volume` and, optional,
+`bid, ask, bid_size, ask_size`. Other columns are ignored.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import re
+import zlib
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from qts_agents.market.bars import Bars
+from qts_agents.market.rows import Costs, Rows, check_rows, series_of
+from qts_agents.market.windows import F8, PRICES
+from qts_core.errors import ConfigError
+
+TIME_NAMES = ("ts", "timestamp", "time", "date")
+QUOTE_NAMES = ("bid", "ask", "bid_size", "ask_size")
+SUFFIXES = (".csv", ".csv.gz", ".parquet")
+UNITS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
+#: what an int64 of nanoseconds can say, less a margin for a bar's length
+LATEST_NS = 9_000_000_000_000_000_000
+
+
+def load_table(path: str, stamp: str = "close", ts_unit: str = "iso", costs: Costs | None = None) -> Bars:
+    """Read and check a file; ConfigError names file, line, column, what was found and the remedy."""
+    data = _read(path)
+    source = f"file:{Path(path).name} sha256:{hashlib.sha256(data).hexdigest()}"
+    rows = parse(path, data, ts_unit)
+    check_rows(rows)
+    return series_of(rows, stamp, costs or Costs(), source)
+
+
+def parse(path: str, data: bytes, ts_unit: str = "iso") -> Rows:
+    """Return the columns of a file's bytes, not yet checked against each other."""
+    if path.endswith(".parquet"):
+        frame, unit, first = _parquet(path, data), "row", 1
+    else:
+        frame, unit, first = read_csv(path, data), "line", 2
+    lines = np.asarray(frame.index, dtype=np.int64) + first
+    names = {str(name).strip().lower(): name for name in frame.columns}
+    ts_name = next((name for name in TIME_NAMES if name in names), None)
+    if ts_name is None:
+        raise ConfigError(_missing(path, " or ".join(TIME_NAMES), names))
+    for name in PRICES:
+        if name not in names:
+            raise ConfigError(_missing(path, name, names))
+    if "symbol" in names:
+        symbol = _symbols(path, unit, lines, frame[names["symbol"]])
+    else:
+        symbol = np.full(len(frame), Path(path).name.split(".")[0], dtype=object)
+    place = f"{path}: {unit}"
+    return Rows(
+        file=path,
+        unit=unit,
+        lines=lines,
+        symbol=symbol,
+        ts_ns=_times(place, ts_name, lines, frame[names[ts_name]], ts_unit),
+        ts_name=ts_name,
+        values={name: _numbers(place, name, lines, frame[names[name]], False) for name in PRICES},
+        quotes={
+            name: _numbers(place, name, lines, frame[names[name]], True)
+            for name in QUOTE_NAMES
+            if name in names
+        },
+    )
+
+
+def _read(path: str) -> bytes:
+    """Return the bytes of the file."""
+    if not path.endswith(SUFFIXES):
+        known = ", ".join(SUFFIXES)
+        raise ConfigError(f"{path}: found extension {Path(path).suffix or 'none'!r}; use a file of {known}")
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; check market.replay.path") from None
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be read ({error.strerror}); check the path and its mode"
+        ) from error
+    if not data:
+        raise ConfigError(f"{path}: found an empty file; give a header line and at least 2 bars")
+    return data
+
+
+def read_csv(path: str, data: bytes) -> pd.DataFrame:
+    """Return a CSV's cells as text; the index counts lines after the header, blank lines are left out."""
+    if path.endswith(".gz"):
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as error:
+            raise ConfigError(f"{path}: not a whole gzip file ({error}); compress it again") from error
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        found = f"byte 0x{data[error.start]:02x} that is not UTF-8"
+        raise ConfigError(f"{path}: line {line}: found {found}; save the file as UTF-8") from None
+    if not text.strip():
+        raise ConfigError(f"{path}: found an empty file; give a header line and at least 2 bars")
+    try:
+        frame = pd.read_csv(
+            io.StringIO(text),
+            dtype=str,
+            keep_default_na=False,
+            na_filter=False,
+            skip_blank_lines=False,
+            index_col=False,
+        )
+    except pd.errors.ParserError as error:
+        match = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
+        if match is None:
+            raise ConfigError(f"{path}: malformed CSV ({error}); check quotes and commas") from None
+        fields, line_no, saw = match.groups()
+        raise ConfigError(
+            f"{path}: line {line_no}: found {saw} fields, the header has {fields}; check quotes and commas"
+        ) from None
+    frame = frame[~(frame.fillna("") == "").all(axis=1)]
+    if frame.empty:
+        raise ConfigError(f"{path}: found a header without bars; give at least 2 bars")
+    return frame
+
+
+def _parquet(path: str, data: bytes) -> pd.DataFrame:
+    """Return a Parquet file's columns."""
+    try:
+        frame = cast(pd.DataFrame, pq.read_table(io.BytesIO(data)).to_pandas())
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ConfigError(f"{path}: not a Parquet file ({error}); write it again") from error
+    if frame.empty:
+        raise ConfigError(f"{path}: found no rows; give at least 2 bars")
+    return frame.reset_index(drop=not frame.index.name)
+
+
+def _missing(path: str, wanted: str, names: dict[str, Any]) -> str:
+    """Return what to say about a table without the column `wanted`."""
+    found = ", ".join(names)
+    remedy = "name the columns ts, open, high, low, close, volume"
+    return f"{path}: line 1: column {wanted} is missing, found {found}; {remedy}"
+
+
+def _symbols(path: str, unit: str, lines: NDArray[np.int64], cells: pd.Series[Any]) -> NDArray[Any]:
+    """Return every row's symbol."""
+    symbol = np.asarray(cells.astype(str).str.strip(), dtype=object)
+    bad = np.flatnonzero((symbol == "") | (symbol == "nan") | (symbol == "None"))
+    if bad.size:
+        raise ConfigError(
+            f"{path}: {unit} {lines[bad[0]]}, column symbol: found no name; name every row's symbol"
+        )
+    return symbol
+
+
+def _numbers(place: str, name: str, lines: NDArray[np.int64], cells: pd.Series[Any], optional: bool) -> F8:
+    """Return a column as float64; empty cells are NaN where `optional`, everything else must be a number."""
+    values = np.asarray(pd.to_numeric(cells, errors="coerce"), dtype=np.float64)
+    blank = np.asarray(cells.isna() | (cells.astype(str).str.strip() == ""))
+    bad = np.isnan(values) & ~blank if optional else np.isnan(values)
+    at = np.flatnonzero(bad)
+    if at.size:
+        row = int(at[0])
+        cell = "an empty cell" if blank[row] else repr(str(cells.iloc[row]))
+        remedy = "give a finite number in every row, or leave the whole row out (it then counts as missing)"
+        more = f" ({at.size - 1} more like it)" if at.size > 1 else ""
+        raise ConfigError(f"{place} {lines[row]}, column {name}: found {cell}{more}; {remedy}")
+    return values
+
+
+def _times(
+    place: str, name: str, lines: NDArray[np.int64], cells: pd.Series[Any], unit: str
+) -> NDArray[np.int64]:
+    """Return times as UTC nanoseconds; ISO text without a zone is read as UTC."""
+    if pd.api.types.is_datetime64_any_dtype(cells):
+        stamps_ns, bad = _stamps_ns(pd.to_datetime(cells, utc=True))
+        remedy = "give a time in every row"
+    elif unit == "iso":
+        found = pd.to_datetime(cells.astype(str), utc=True, format="ISO8601", errors="coerce")
+        stamps_ns, bad = _stamps_ns(found)
+        remedy = "write ISO 8601 times such as 2017-01-01T22:00:00Z, or set market.replay.ts_unit"
+    else:
+        stamps_ns, bad = _counted_ns(cells, unit)
+        remedy = f"write a number of {unit} since 1970, or set market.replay.ts_unit to what it is"
+    at = np.flatnonzero(bad)
+    if at.size:
+        row = int(at[0])
+        raise ConfigError(f"{place} {lines[row]}, column {name}: found {str(cells.iloc[row])!r}; {remedy}")
+    return stamps_ns
+
+
+def _stamps_ns(stamps: pd.Series[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return time stamps in ns and which are none."""
+    bad = np.asarray(stamps.isna(), dtype=bool)
+    naive = stamps.dt.tz_localize(None).to_numpy(dtype="datetime64[us]")
+    inside = (naive > np.datetime64(0, "us")) & (naive < np.datetime64(LATEST_NS // 1000, "us"))
+    ns = stamps.where(inside).dt.tz_localize(None).to_numpy(dtype="datetime64[ns]")
+    return ns.astype(np.int64), bad | ~inside
+
+
+def _counted_ns(cells: pd.Series[Any], unit: str) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return numbers of `unit` since 1970 in ns and which are none; integers stay exact."""
+    numbers = pd.to_numeric(cells, errors="coerce").to_numpy()
+    with np.errstate(invalid="ignore", over="ignore"):
+        rough = numbers.astype(np.float64) * UNITS[unit]
+    bad = ~((rough > 0) & (rough < LATEST_NS))
+    if numbers.dtype.kind == "i":
+        return np.where(bad, 0, numbers) * UNITS[unit], bad
+    return np.where(bad, 0.0, np.round(rough)).astype(np.int64), bad
