@@ -268,7 +268,9 @@ def moves_of(angles: F8) -> F8:
 def ewl(angles: F8, gamma: float, a: F8, b: F8) -> tuple[F8, F8]:
     """Return payoffs [K,2] and outcome probabilities [K,4^q] at angles [K,2,2q] of one game a, b [2^q,2^q]."""
     if backend.jit_enabled():
-        out, probs = _payoffs(moves_of(np.asarray(angles, np.float64)), float(gamma), np.array(a), np.array(b))
+        out, probs = _payoffs(
+            moves_of(np.asarray(angles, np.float64)), float(gamma), np.array(a), np.array(b)
+        )
         return out, probs.reshape(len(probs), -1)
     probs = np.array([ewl_reference(row, gamma) for row in angles])
     return np.stack([probs @ a.ravel(), probs @ b.ravel()], axis=1), probs

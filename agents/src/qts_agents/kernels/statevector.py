@@ -51,7 +51,11 @@ def _matrix(kind: int, angle: float, out: C16) -> None:
 def _run(table: I8, scales: F8, params: F8, qubits: int) -> F8:
     """Run K circuits from |0…0⟩; table [L,4] = kind, target, control, parameter → probabilities [K,2^n]."""
     size = 1 << qubits
-    out, state, gate = np.empty((params.shape[0], size)), np.empty(size, np.complex128), np.empty((2, 2), np.complex128)
+    out, state, gate = (
+        np.empty((params.shape[0], size)),
+        np.empty(size, np.complex128),
+        np.empty((2, 2), np.complex128),
+    )
     for k in range(params.shape[0]):
         for i in range(size):
             state[i] = 0.0

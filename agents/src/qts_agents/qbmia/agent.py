@@ -1,0 +1,209 @@
+"""QBMIA, the agent: plays the market as a game, watches liquidity and orders, remembers episodes (pure).
+
+With `quantum_circuits` the EWL game is simulated beside the classical equilibria; it costs about 1 ms a symbol,
+so above 16 symbols it is played only when voted (`nash_mode: ewl`) or asked for (`explain`), and an answer
+without it says `classical`. Order events have no message yet: until `observe` is given some, machiavellian is
+masked and its weight goes to the other components.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qts_agents import pace
+from qts_agents.agent import TOO_FEW_COMPONENTS, MarketWindow, Outgoing
+from qts_agents.columns import array, column
+from qts_agents.kernels import philox
+from qts_agents.kernels.indicators import indicators
+from qts_agents.opinions import HOLD, abstentions, align, opinion, position_map
+from qts_agents.qbmia import machiavellian, rehearsal, reports
+from qts_agents.qbmia.machiavellian import Evidence
+from qts_agents.qbmia.memory import features
+from qts_agents.qbmia.quantum_nash import QUBITS
+from qts_agents.qbmia.state import Remembered, Seen, State, restore
+from qts_agents.qbmia.thought import REPORTED, Scene, Thought, columns, fuse, lean, think
+from qts_core.spec import System
+from qts_messaging.messages import (
+    DecisionRequest,
+    MarketUpdate,
+    Message,
+    Opinion,
+    PerformanceFeedback,
+    PhaseTransition,
+    SystemCommand,
+)
+
+F8 = NDArray[np.float64]
+U1 = NDArray[np.uint8]
+U2 = NDArray[np.uint16]
+MODEL_VERSION = "qbmia-1"
+FEW = 16  # symbols for which the EWL game is always played
+FULL_LEAN = 0.8  # x_up − x_down that counts as a full signal
+
+
+class Qbmia:
+    """QBMIA as a `Voter`."""
+
+    name = "qbmia"
+    contrib_names = REPORTED
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self._settings = system.qbmia
+        self.backend = "simulated-quantum" if system.quantum_circuits else "classical"
+        self._state = State()
+        self._keys: dict[str, philox.Key] = {}
+
+    def warm_up(self) -> None:
+        """Compile every kernel by answering an invented request with a fresh agent."""
+        rehearsal.rehearse(Qbmia(self._system))
+
+    def on_bars(self, update: MarketUpdate, window: MarketWindow, now_ns: int) -> Sequence[Outgoing]:
+        """Keep the quotes; judge what the newest request showed, at most one bar later."""
+        state = self._state
+        state.last_bar_ns = now_ns
+        state.quotes.push(update.symbols, update.seq, array(update.spread), array(update.imbalance))
+        if update.kind == "snapshot" or state.seen is None:
+            return ()
+        expires_ns = now_ns + reports.ALERT_BARS * pace.pace_ns(self._system, update.bar_s)
+        return [
+            *reports.illiquidity(state, update.seq, now_ns, expires_ns),
+            *reports.manipulation(state, update.seq, now_ns, expires_ns, update.bar_s),
+            *reports.transition(state, update.seq),
+        ]
+
+    def on_request(self, request: DecisionRequest, window: MarketWindow | None, now_ns: int) -> Opinion:
+        """Answer with the pool of the components' distributions and memory."""
+        state, size = self._state, len(request.symbols)
+        stale = pace.stale_after_ns(self._system, window.bar_s) if window and state.last_bar_ns else 0
+        abstain = abstentions(window, request, now_ns, last_bar_ns=state.last_bar_ns, stale_after_ns=stale)
+        x, report = np.full((size, 3), np.nan), np.full((size, len(REPORTED)), np.nan)
+        action, vectors = np.full(size, HOLD, np.uint8), np.zeros((size, 16), np.float32)
+        rows, entangle = np.flatnonzero(abstain == 0), False
+        if window is not None and len(rows):
+            entangle = self._entangle(request, len(rows))
+            scene = self._scene(request, window, rows, entangle)
+            x[rows], report[rows], vectors[rows], enough = self._answer(request, scene)
+            abstain[rows[~enough]] |= TOO_FEW_COMPONENTS
+            signal = np.clip(lean(x) / FULL_LEAN, -1.0, 1.0)
+            action = position_map(signal, array(request.position.qty))
+        x[abstain != 0] = np.nan
+        flat = array(request.flat_share)
+        kept = Remembered(
+            request.symbols, request.window_seq, column(x), request.flat_share, column(vectors, "f4")
+        )
+        state.pending.put(request.round_id, kept)
+        return opinion(
+            request,
+            agent=self.name,
+            model_version=MODEL_VERSION,
+            x=x,
+            p=state.reliability.p(x, flat),
+            action=action,
+            abstain=abstain,
+            backend="simulated-quantum" if entangle else "classical",
+            qubits=QUBITS if entangle else 0,
+            contrib=report,
+            contrib_names=self.contrib_names,
+        )
+
+    def on_feedback(self, feedback: PerformanceFeedback, now_ns: int) -> Sequence[Outgoing]:
+        """Learn how far to be believed, and store what the situations led to; once a round."""
+        kept = self._state.pending.take(feedback.round_id)
+        if kept is None:
+            return ()
+        where = {name: row for row, name in enumerate(kept.symbols)}
+        x, flat, vectors = array(kept.x), array(kept.flat), array(kept.vector)
+        for name, outcome in zip(feedback.symbols, array(feedback.outcome).tolist(), strict=True):
+            row = where.get(name, -1)
+            if row >= 0 and outcome <= 2 and np.isfinite(x[row]).all():
+                self._state.reliability.learn(x[row], float(flat[row]), outcome)
+                self._state.memory.store(vectors[row], kept.bar, outcome)
+        return ()
+
+    def on_message(self, message: Message, now_ns: int) -> Sequence[Outgoing]:
+        """Take PADS' answers to proposals, and a reset."""
+        if isinstance(message, SystemCommand) and message.command == "reset":
+            self._state = State()
+        elif isinstance(message, PhaseTransition) and message.kind == "announcement":
+            self._state.monitor.answered("")
+        elif isinstance(message, PhaseTransition) and message.kind == "rejection":
+            self._state.monitor.answered(message.transition_id)
+        return ()
+
+    def observe(self, symbol: str, evidence: Evidence) -> machiavellian.Finding:
+        """Examine a window of order events; the score counts from the next request on."""
+        finding = machiavellian.examine(evidence)
+        before, _ = self._state.findings.get(symbol, ([], 0.0))
+        self._state.findings[symbol] = ([*before[-2:], finding.combined], finding.score)
+        return finding
+
+    def save(self) -> bytes:
+        """Return the state as versioned MessagePack."""
+        return self._state.save()
+
+    def load(self, state: bytes) -> None:
+        """Restore a saved state; ConfigError when its version is unknown."""
+        self._state = restore(state)
+
+    def _entangle(self, request: DecisionRequest, rows: int) -> bool:
+        """Tell whether the EWL game is played for this request."""
+        wanted = rows <= FEW or request.explain or self._settings.nash_mode == "ewl"
+        return self._system.quantum_circuits and wanted
+
+    def _scene(
+        self, request: DecisionRequest, window: MarketWindow, rows: NDArray[np.int64], entangle: bool
+    ) -> Scene:
+        """Gather what the voting rows show."""
+        symbols = tuple(request.symbols[row] for row in rows)
+        view = align(window, symbols)
+        unknown = ([], float("nan"))
+        score = [self._state.findings.get(name, unknown)[1] for name in symbols]
+        return Scene(
+            window=view,
+            indicators=indicators(view),
+            side=np.sign(array(request.position.qty)[rows]),
+            manipulation=np.array(score, np.float64),
+            keys=[self._key(name) for name in symbols],
+            horizon=request.horizon_bars,
+            entangle=entangle,
+        )
+
+    def _answer(
+        self, request: DecisionRequest, scene: Scene
+    ) -> tuple[F8, F8, NDArray[np.float32], NDArray[np.bool_]]:
+        """Return x, report, memory vectors and whether enough components spoke, for the voting rows."""
+        thought, ind = think(scene, self._state.quotes, self._settings), scene.indicators
+        vectors = features(ind, request.phase, scene.manipulation, thought.report["illiquidity"])
+        recalled, found = self._state.memory.recall(vectors, request.window_seq)
+        x, enough = fuse(thought.x, recalled)
+        self._note(request, scene, thought, x)
+        more = {"recalled": found.astype(np.float64)}
+        if request.explain:
+            more["novelty"] = self._state.memory.novelty(vectors)
+        return x, columns(thought, more), vectors, enough
+
+    def _note(self, request: DecisionRequest, scene: Scene, thought: Thought, x: F8) -> None:
+        """Keep what the next bar's evaluation needs."""
+        bar, illiquidity = request.window_seq, np.nan_to_num(thought.report["illiquidity"])
+        self._state.note(bar, float(lean(x).mean()), tuple(thought.strategy.mean(axis=0).tolist()))
+        self._state.seen = Seen(
+            bar=bar,
+            asof_ns=request.asof_ns,
+            phase=request.phase,
+            scores=request.phase_scores,
+            meso=request.meso,
+            psi=request.psi,
+            symbols=reports.thin(scene.window.symbols, illiquidity),
+            illiquidity=float(illiquidity.mean()),
+            worst=float(illiquidity.max()),
+            manipulation=float(np.nan_to_num(scene.manipulation).max()),
+        )
+
+    def _key(self, symbol: str) -> philox.Key:
+        if symbol not in self._keys:
+            self._keys[symbol] = philox.key_of(self._system.system_seed, self.name, symbol)
+        return self._keys[symbol]

@@ -1,0 +1,126 @@
+"""The trader against the market maker: payoffs in basis points from what the window shows (agents.md §4).
+
+Rows are buy, sell, hold, wait; columns tight, wide, skew_up, skew_down. The game's mirror (prices inverted,
+position negated) swaps buy with sell and skew_up with skew_down.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from qts_agents.agent import MarketWindow
+
+F8 = NDArray[np.float64]
+BUY, SELL, KEEP, WAIT = range(4)
+TIGHT, WIDE, SKEW_UP, SKEW_DOWN = range(4)
+WIDTH: F8 = np.array([0.5, 1.5, 1.0, 1.0])  # k
+SKEW: F8 = np.array([0.0, 0.0, 1.0, -1.0])  # z
+TRADE: F8 = np.array([1.0, -1.0, 0.0, 0.0])  # a of buy and sell; the maker sees none in hold and wait
+BP = 1e4
+SKEW_SHARE, INFORMED, RETAIL, RETAIL_DECAY, PATIENCE = (
+    0.5,
+    0.3,
+    1.0,
+    2.0,
+    0.95,
+)  # η, θ, φ, χ, value of waiting
+BARS = 100  # of every estimate
+ORDER_SHARE = 0.01  # of the mean bar volume
+
+
+class Estimates(msgspec.Struct, frozen=True):
+    """What the payoffs are built from, [S] each, in basis points of price but for `side` and `retail`."""
+
+    drift: F8  # M, shrunk mean return over the horizon
+    error: F8  # standard error of M before shrinking
+    half_spread: F8  # ς
+    impact: F8  # Λ
+    risk: F8  # Γ
+    fee: F8  # F
+    side: F8  # d
+    retail: F8  # β̂ in [−1,1]
+
+
+def _ratio(top: Any, bottom: Any) -> F8:
+    """Divide; a zero denominator gives 0."""
+    top, bottom = np.broadcast_arrays(np.asarray(top, np.float64), np.asarray(bottom, np.float64))
+    return np.divide(top, bottom, out=np.zeros(top.shape), where=bottom != 0)
+
+
+def returns(window: MarketWindow, count: int) -> F8:
+    """Return the last `count` log returns [S,count]; NaN across an invalid bar."""
+    close = np.where(window.valid[:, -count - 1 :] != 0, window.close[:, -count - 1 :], np.nan)
+    return np.asarray(np.diff(np.log(close), axis=1))
+
+
+def shrunk_drift(mean: F8, sigma: F8, horizon: int) -> F8:
+    """Return the mean return over `horizon` bars shrunk by t²/(t²+1), t = √100·mean/σ; a fraction of price."""
+    t = _ratio(np.sqrt(float(BARS)) * mean, sigma)
+    return np.asarray(mean * horizon * t * t / (t * t + 1.0))
+
+
+def impact(window: MarketWindow, half_spread: F8) -> F8:
+    """Return Kyle's (1985) price impact in bp of an order of 1 % of the mean bar volume.
+
+    Slope of r on sign(close−open)·√volume over 100 bars times the order's root; half of `half_spread` where
+    volume is missing or the slope is not positive.
+    """
+    r = returns(window, BARS)
+    opened, closed = window.open[:, -BARS:], window.close[:, -BARS:]
+    volume = window.volume[:, -BARS:]
+    direction = np.where(np.isfinite(opened), np.sign(closed - opened), np.sign(r))
+    x = direction * np.sqrt(np.maximum(volume, 0.0))
+    known = np.isfinite(x) & np.isfinite(r)
+    n = np.maximum(known.sum(axis=1), 1)
+    x, y, v = (np.where(known, values, 0.0) for values in (x, r, volume))
+    dx = np.where(known, x - (x.sum(axis=1) / n)[:, None], 0.0)
+    slope = _ratio((dx * y).sum(axis=1), (dx * dx).sum(axis=1))
+    cost = BP * slope * np.sqrt(ORDER_SHARE * v.sum(axis=1) / n)
+    usable = (known.sum(axis=1) >= BARS // 2) & (slope > 0.0)
+    return np.where(usable, cost, 0.5 * half_spread)
+
+
+def estimates(
+    window: MarketWindow, moments: tuple[F8, F8], side: F8, retail: F8, horizon: int, aversion: float
+) -> Estimates:
+    """Return what the game is built from; `moments` = (m₁₀₀, σ₁₀₀)."""
+    mean, sigma = moments
+    spread = np.where(np.isfinite(window.spread), window.spread, window.spread_assumed)
+    half = BP * spread / 2.0
+    return Estimates(
+        drift=BP * shrunk_drift(mean, sigma, horizon),
+        error=BP * sigma * horizon / np.sqrt(float(BARS)),
+        half_spread=half,
+        impact=impact(window, half),
+        risk=BP * 0.5 * aversion * sigma * sigma * horizon,
+        fee=np.full(len(mean), BP * window.fee),
+        side=side,
+        retail=retail,
+    )
+
+
+def payoffs(known: Estimates, drift: F8) -> tuple[F8, F8]:
+    """Return u and w [S,K,4,4] of trader and maker for K values of the drift [S,K]."""
+    half, size = known.half_spread[:, None, None, None], np.abs(TRADE)[:, None]
+    move, side = drift[:, :, None, None], known.side[:, None, None, None]
+    cost = half * (WIDTH * size + SKEW_SHARE * SKEW * TRADE[:, None])  # [S,1,4,4]
+    paid = (known.impact + known.fee)[:, None, None, None] * size
+    risk = known.risk[:, None, None, None]
+    u = TRADE[:, None] * move - paid - cost - risk * size
+    held = side * move - risk * side * side
+    u[:, :, KEEP, :] = held[:, :, 0]
+    best = np.maximum(u[:, :, BUY, TIGHT], u[:, :, SELL, TIGHT])
+    u[:, :, WAIT, :] = PATIENCE * np.maximum(0.0, best)[:, :, None]
+    flow = WIDTH * np.exp(-RETAIL_DECAY * (WIDTH - 1.0))
+    retail = RETAIL * half * (flow + SKEW_SHARE * SKEW * known.retail[:, None, None, None])
+    w = cost - INFORMED * TRADE[:, None] * move + retail
+    return u, np.ascontiguousarray(np.broadcast_to(w, u.shape))
+
+
+def action_distribution(rows: F8) -> F8:
+    """Return x [...,3] = (buy, hold + wait, sell) of a strategy over the four rows [...,4]."""
+    return np.stack([rows[..., BUY], rows[..., KEEP] + rows[..., WAIT], rows[..., SELL]], axis=-1)

@@ -1,0 +1,112 @@
+"""Episodic memory: what a situation looked like, what came of it, and what similar ones led to."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from qts_agents.columns import array, column
+from qts_agents.kernels import recall as recalling
+from qts_agents.kernels.indicators import Indicators
+from qts_messaging.messages import PHASES, Column
+
+F8 = NDArray[np.float64]
+F4 = NDArray[np.float32]
+I8 = NDArray[np.int64]
+WIDTH, CAPACITY, PROTOTYPES = 16, 10_000, 64
+RATE, NOVEL = 0.1, recalling.LEAST
+CLIP = 3.0  # features are in standard deviations or of size 1
+
+
+def features(ind: Indicators, phase: str, manipulation: F8, illiquidity: F8) -> F4:
+    """Return the situation of each symbol as a unit vector [S,16]; NaN rows for broken symbols.
+
+    Ten features of the market (agents.md §5), four phase flags, manipulation, illiquidity; masked ones are 0.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scaled = [
+            np.where(ind.sigma20 > 0.0, value / ind.sigma20, 0.0 * ind.sigma20)
+            for value in (ind.r, ind.m5 * math.sqrt(5.0), ind.m10 * math.sqrt(10.0), ind.sma_gap)
+        ]
+    odd = [*scaled, ind.trend, ind.momentum, ind.rsi / 50.0 - 1.0, ind.macd]
+    even = [2.0 * ind.volatility - 1.0, ind.adx / 50.0 - 1.0]
+    flags = [np.full(len(ind.r), float(phase == name)) for name in PHASES[:4]]
+    hazards = [np.nan_to_num(manipulation), np.nan_to_num(illiquidity)]
+    vector = np.clip(np.stack([*odd, *even, *flags, *hazards], axis=1), -CLIP, CLIP)
+    length = np.sqrt((vector * vector).sum(axis=1, keepdims=True))
+    return np.asarray(vector / np.where(length > 0.0, length, 1.0), dtype=np.float32)
+
+
+class Saved(msgspec.Struct, frozen=True, array_like=True):
+    """A memory on disk."""
+
+    stored: int
+    vectors: Column
+    bars: Column
+    outcomes: Column
+    prototypes: Column
+
+
+class Memory:
+    """The newest 10 000 episodes with outcome, and 64 prototypes of what has been seen."""
+
+    def __init__(self) -> None:
+        self.stored = 0
+        self.vectors: F4 = np.zeros((CAPACITY, WIDTH), np.float32)
+        self.bars: I8 = np.zeros(CAPACITY, np.int64)
+        self.outcomes: NDArray[np.uint8] = np.zeros(CAPACITY, np.uint8)
+        self.prototypes: F4 = np.zeros((0, WIDTH), np.float32)
+
+    def __len__(self) -> int:
+        return min(self.stored, CAPACITY)
+
+    def store(self, vector: F4, bar: int, outcome: int) -> None:
+        """Keep an episode whose outcome (0 up, 1 flat, 2 down) is known; the oldest beyond 10 000 goes."""
+        slot = self.stored % CAPACITY
+        self.vectors[slot], self.bars[slot], self.outcomes[slot] = vector, bar, outcome
+        self.stored += 1
+        self._cluster(vector)
+
+    def _cluster(self, vector: F4) -> None:
+        """Move the nearest prototype (MacQueen 1967); a vector unlike all of them founds a new one."""
+        near = self.prototypes @ vector
+        best = int(np.argmax(near)) if len(near) else -1
+        if best < 0 or (near[best] < NOVEL and len(near) < PROTOTYPES):
+            self.prototypes = np.concatenate([self.prototypes, vector[None]])
+            return
+        moved = (1.0 - RATE) * self.prototypes[best] + RATE * vector
+        self.prototypes[best] = moved / max(float(np.sqrt((moved * moved).sum())), 1e-12)
+
+    def recall(self, vectors: F4, bar: int) -> tuple[F8, NDArray[np.int64]]:
+        """Return x_mem [S,3] from the five most similar episodes, NaN where fewer, and how many were found."""
+        n = len(self)
+        return recalling.recall(vectors, self.vectors[:n], self.bars[:n], self.outcomes[:n], bar)
+
+    def novelty(self, vectors: F4) -> F8:
+        """Return 1 − the cosine to the nearest prototype [S]; 1 while there is none."""
+        if not len(self.prototypes):
+            return np.ones(len(vectors))
+        near = (vectors[:, None, :] * self.prototypes[None]).sum(axis=2).max(axis=1)
+        return np.asarray(1.0 - near, dtype=np.float64)
+
+    def save(self) -> Saved:
+        """Return what is held, as columns."""
+        n = len(self)
+        held: tuple[Any, ...] = (
+            column(self.vectors[:n], "f4"),
+            column(self.bars[:n], "i8"),
+            column(self.outcomes[:n], "u1"),
+            column(self.prototypes, "f4"),
+        )
+        return Saved(self.stored, *held)
+
+    def load(self, saved: Saved) -> None:
+        """Take what was saved."""
+        vectors = array(saved.vectors)
+        n, self.stored = len(vectors), saved.stored
+        self.vectors[:n], self.bars[:n], self.outcomes[:n] = vectors, array(saved.bars), array(saved.outcomes)
+        self.prototypes = np.array(array(saved.prototypes))

@@ -1,0 +1,176 @@
+"""Tests for manipulation on order events: p-values of five patterns, and their Cauchy combination.
+
+Detection only (agents.md §9). Each test compares recent events with a baseline of one day and returns the
+probability of seeing as much by chance, or NaN where the events cannot tell.
+"""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+F8 = NDArray[np.float64]
+I8 = NDArray[np.int64]
+NEW, CANCEL, FILL = range(3)
+NAMES = ("spoofing", "layering", "wash", "pump_dump", "front_running")
+WEIGHTS: F8 = np.array([0.30, 0.25, 0.20, 0.15, 0.10])
+SIGNIFICANT = 0.05
+SECOND = 1_000_000_000
+LARGE, LEVELS, EVEN_SIZES, JOINT_S = 0.9, 3, 0.1, 60
+AHEAD_S, AHEAD_SIZE, ROUND_TRIP_S = 5, 3.0, 1
+PUMP_BARS = 20
+LEAST_EVENTS = 20
+
+
+class OrderEvents(msgspec.Struct, frozen=True):
+    """Order events of one symbol, ascending in time."""
+
+    time_ns: I8
+    side: I8  # +1 buy, −1 sell
+    price: F8
+    size: F8
+    order: I8  # id
+    event: I8  # NEW, CANCEL, FILL
+
+    def where(self, mask: NDArray[np.bool_]) -> OrderEvents:
+        """Return the events that `mask` selects."""
+        return OrderEvents(*(getattr(self, name)[mask] for name in self.__struct_fields__))
+
+
+def binomial_tail(k: int, n: int, p: float) -> float:
+    """Return P(X ≥ k) of a binomial(n, p)."""
+    if k <= 0:
+        return 1.0
+    if not 0.0 < p < 1.0:
+        return 0.0 if p <= 0.0 else 1.0
+    logs = [
+        math.lgamma(n + 1)
+        - math.lgamma(i + 1)
+        - math.lgamma(n - i + 1)
+        + i * math.log(p)
+        + (n - i) * math.log1p(-p)
+        for i in range(k, n + 1)
+    ]
+    return min(1.0, math.fsum(math.exp(value) for value in logs))
+
+
+def poisson_tail(k: int, mean: float) -> float:
+    """Return P(X ≥ k) of a Poisson variable."""
+    below = (
+        math.fsum(math.exp(i * math.log(mean) - mean - math.lgamma(i + 1)) for i in range(k))
+        if mean > 0
+        else 1.0
+    )
+    return 1.0 if k <= 0 else max(0.0, 1.0 - below)
+
+
+def _cancelled(events: OrderEvents, least: float) -> tuple[int, int]:
+    """Return how many new orders of at least `least` there are, and how many of them were cancelled."""
+    large = events.order[(events.event == NEW) & (events.size >= least)]
+    return len(large), int(np.isin(large, events.order[events.event == CANCEL]).sum())
+
+
+def spoofing(recent: OrderEvents, baseline: OrderEvents) -> float:
+    """Test whether large orders are cancelled more often than in the baseline (binomial)."""
+    sizes = baseline.size[baseline.event == NEW]
+    if len(sizes) < LEAST_EVENTS:
+        return math.nan
+    least = float(np.quantile(sizes, LARGE))
+    usual_orders, usual = _cancelled(baseline, least)
+    orders, cancelled = _cancelled(recent, least)
+    if orders == 0:
+        return math.nan
+    return binomial_tail(cancelled, orders, (usual + 1.0) / (usual_orders + 2.0))
+
+
+def layers(events: OrderEvents) -> int:
+    """Count joint cancels: one side, ≥ 3 price levels of nearly equal size within 60 s."""
+    gone, count = events.where(events.event == CANCEL), 0
+    for side in (1, -1):
+        part = gone.where(gone.side == side)
+        start = 0
+        while start < len(part.time_ns):
+            stop = int(np.searchsorted(part.time_ns, part.time_ns[start] + JOINT_S * SECOND, "right"))
+            sizes = part.size[start:stop]
+            spread = float(sizes.var() / sizes.mean() ** 2) if sizes.mean() > 0 else math.inf
+            count += len(np.unique(part.price[start:stop])) >= LEVELS and spread < EVEN_SIZES
+            start = stop
+    return count
+
+
+def layering(recent: OrderEvents, baseline: OrderEvents) -> float:
+    """Test whether joint cancels come more often than in the baseline (Poisson)."""
+    if len(baseline.time_ns) < LEAST_EVENTS or len(recent.time_ns) == 0:
+        return math.nan
+    day = max(1, int(baseline.time_ns[-1] - baseline.time_ns[0]))
+    span = int(recent.time_ns[-1] - recent.time_ns[0])
+    return poisson_tail(layers(recent), (layers(baseline) + 0.5) * span / day)
+
+
+def _round_trips(side: I8, time_ns: I8, size: F8) -> float:
+    """Return the volume share of fills followed within 1 s by the opposite fill of equal size."""
+    pair = (side[1:] == -side[:-1]) & (size[1:] == size[:-1]) & (np.diff(time_ns) <= ROUND_TRIP_S * SECOND)
+    return float((size[1:] * pair).sum() / size.sum())
+
+
+def wash(recent: OrderEvents, draws: F8) -> float:
+    """Test the round-trip share of the fills against random orders of their sizes (permutation).
+
+    draws [P,≥fills] uniform; each row gives one permutation.
+    """
+    fills = recent.where(recent.event == FILL)
+    n = len(fills.size)
+    if n < LEAST_EVENTS or draws.shape[1] < n:
+        return math.nan
+    seen = _round_trips(fills.side, fills.time_ns, fills.size)
+    orders = np.argsort(draws[:, :n], axis=1, kind="stable")
+    chance = sum(_round_trips(fills.side[o], fills.time_ns, fills.size[o]) >= seen for o in orders)
+    return (chance + 1.0) / (len(orders) + 1.0)
+
+
+def pump_dump(returns: F8) -> float:
+    """Test for a turn of the drift: two-sided CUSUM of the returns [T] of completed 20-bar windows (Kolmogorov)."""
+    n = len(returns) - len(returns) % PUMP_BARS
+    if n < PUMP_BARS or not np.isfinite(returns[-n:]).all():
+        return math.nan
+    steps = returns[-n:] - returns[-n:].mean()
+    sigma = float(steps.std())
+    if sigma == 0.0:
+        return 1.0
+    x = float(np.abs(np.cumsum(steps)).max()) / (sigma * math.sqrt(n))
+    if x < 0.2:
+        return 1.0
+    return min(1.0, 2.0 * sum((-1) ** (k - 1) * math.exp(-2.0 * k * k * x * x) for k in range(1, 40)))
+
+
+def front_running(recent: OrderEvents, moves_ns: I8, draws: F8) -> float:
+    """Test whether orders above 3× the mean size come within 5 s before the large moves at `moves_ns`.
+
+    Permutation by shifting the orders around the clock; draws [P] uniform.
+    """
+    orders = recent.where(recent.event == NEW)
+    if len(orders.size) < LEAST_EVENTS or len(moves_ns) == 0:
+        return math.nan
+    first, span = int(orders.time_ns[0]), max(1, int(orders.time_ns[-1] - orders.time_ns[0]))
+    times = orders.time_ns[orders.size > AHEAD_SIZE * orders.size.mean()] - first
+
+    def ahead(shifted: I8) -> int:
+        gap = (moves_ns - first)[None, :] - shifted[:, None]
+        return int(((gap > 0) & (gap <= AHEAD_S * SECOND)).any(axis=1).sum())
+
+    seen = ahead(times)
+    chance = sum(ahead((times + int(u * span)) % span) >= seen for u in draws)
+    return (chance + 1.0) / (len(draws) + 1.0)
+
+
+def cauchy(p: F8, weights: F8) -> float:
+    """Combine p-values of any dependence (Liu & Xie 2020); NaN p-values are left out; NaN without any."""
+    known = np.isfinite(p)
+    if not known.any():
+        return math.nan
+    share = weights[known] / weights[known].sum()
+    inside = np.clip(p[known], 1e-15, 1.0 - 1e-15)
+    return float(0.5 - math.atan(float((share * np.tan((0.5 - inside) * math.pi)).sum())) / math.pi)
