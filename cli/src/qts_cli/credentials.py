@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
 
 import msgspec
@@ -11,6 +10,7 @@ from qts_cli import redis_server
 from qts_cli.launch import Setting
 from qts_cli.redis_server import Redis
 from qts_core import names
+from qts_core.acl import users_acl
 from qts_core.errors import QtsError
 from qts_core.roster import ROSTER
 from qts_core.spec import System
@@ -18,23 +18,19 @@ from qts_core.spec import System
 
 def write(run: Path, system: str, redis: Redis | None) -> None:
     """Write CURVE pairs, and what is needed to log in to the Redis, under `keys/` (0700, files 0600)."""
-    from qts_core.acl import users_acl
     from qts_messaging import keys
 
     wires = tuple(w.wire for w in ROSTER)
-    keys.create(run / "keys" / "curve", wires)
-    if redis is None:
-        return
-    folder = run / "keys" / "redis"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if not redis.embedded:
-        if redis.secret_url is not None:
-            _secret(folder / "url", redis.secret_url)
-        return
-    passwords = {wire: secrets.token_hex(32) for wire in wires}
-    for wire, password in passwords.items():
-        _secret(folder / f"{wire}.password", password)
-    redis_server.write_config(run, redis.port, users_acl(system, passwords))
+    keys.create_curve(run / "keys", wires)
+    if redis is not None and redis.embedded:
+        passwords = keys.create_passwords(run / "keys", wires)
+        redis_server.write_config(run, redis.port, users_acl(system, passwords))
+    elif redis is not None and redis.secret_url is not None:
+        folder = run / "keys" / keys.REDIS_DIR
+        folder.mkdir(mode=0o700)
+        path = folder / "url"
+        path.touch(mode=0o600)
+        path.write_text(redis.secret_url, encoding="utf-8")
 
 
 def without_secret(system: System) -> System:
@@ -55,8 +51,3 @@ def forget(setting: Setting) -> None:
                 server.unlink(key)
     except client.RedisError as error:
         raise QtsError(f"keys {names.redis_prefix(setting.name)}* stay in {redis.url}: {error}") from None
-
-
-def _secret(path: Path, text: str) -> None:
-    path.touch(mode=0o600)
-    path.write_text(text, encoding="utf-8")

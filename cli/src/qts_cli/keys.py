@@ -23,12 +23,12 @@ def new(directory: Path) -> int:
     """
     from qts_messaging import keys
 
-    held = sorted(directory.glob("*.key")) if directory.is_dir() else []
+    held = sorted(directory.glob("curve/*.key")) if directory.is_dir() else []
     if held:
         raise ConfigError(f"{held[0]}: exists already; keys are never overwritten, name an empty folder")
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        keys.create(directory, tuple(w.wire for w in ROSTER))
+        keys.create_curve(directory, (w.wire for w in ROSTER))
     except OSError as error:
         raise ConfigError(f"{directory}: cannot be written: {error.strerror}") from None
     print(f"{directory}: {len(ROSTER)} key pairs written; give each process its own .key and every .pub")

@@ -135,9 +135,9 @@ def _decisions(view: View) -> RenderableType:
             table.add_row(
                 event["asof"],
                 symbol + (f" +{event['count'] - 1}" if event["count"] > 1 else ""),
-                Text(row["action"], _ACTION_STYLE.get(row["action"], "")),
+                action_text(row["action"]),
                 _number(row.get("confidence")),
-                Text(event["phase"], _PHASE_STYLE.get(event["phase"], "")),
+                phase_text(event["phase"]),
                 votes(event, symbol),
                 f"{event['elapsed_ms']:.0f}" if event.get("elapsed_ms") is not None else "-",
             )
@@ -158,6 +158,16 @@ def votes(event: Event, symbol: str) -> Text:
             line.append(f"{row['action']} ", _ACTION_STYLE.get(row["action"], ""))
             line.append(f"{_number(row.get('confidence'))}  ", "dim")
     return line
+
+
+def action_text(action: str) -> Text:
+    """Return an action in its colour."""
+    return Text(action, _ACTION_STYLE.get(action, ""))
+
+
+def phase_text(phase: str) -> Text:
+    """Return a phase in its colour."""
+    return Text(phase, _PHASE_STYLE.get(phase, "dim"))
 
 
 def summary_table(event: Event) -> RenderableType:

@@ -193,6 +193,7 @@ class Session:
             decisions=dict(view.actions.most_common()),
             decided=view.decisions,
             bars=self._tail.bars,
+            backfilled=self._tail.backfilled,
             rounds=self._tail.rounds,
             restarts=self._supervisor.restarts(),
             messages=account(setting.run),

@@ -23,7 +23,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     decides: bool  # PADS and a feed were part of the run
     decisions: dict[str, int]  # by action
     decided: int  # rounds that ended in a decision
-    bars: int
+    bars: int  # live ones
+    backfilled: int
     rounds: int
     restarts: dict[str, int]
     messages: dict[str, Any]  # sent, delivered, lost by reason, unaccounted
@@ -59,6 +60,7 @@ def summarise(facts: Facts) -> Event:
         "decisions": facts.decisions,
         "messages": facts.messages,
         "bars": facts.bars,
+        "backfilled": facts.backfilled,
         "rounds": facts.rounds,
         "restarts": facts.restarts,
         "first_decision_s": facts.first_decision_s,

@@ -1,0 +1,120 @@
+"""`qts decisions`: a journal as a table or as JSON lines."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from qts_cli import folder
+from qts_cli.events import Event, line
+from qts_cli.tail import Tail
+from qts_core.errors import ConfigError
+
+
+def decisions(
+    journal: Path | None = None,
+    *,
+    json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    symbol: str | None = None,
+    last: int | None = None,
+    run_dir: Path = folder.HOME,
+) -> int:
+    """Print every decision of a journal, with each agent's vote.
+
+    Parameters
+    ----------
+    journal
+        A run folder, journal folder or .qtsj file; without it the latest run.
+    json_
+        Print one JSON object a line, with every symbol's probabilities, shares and votes.
+    symbol
+        Only this symbol.
+    last
+        Only the last so many rounds.
+    run_dir
+        Folder for runs, as for qts run.
+    """
+    if last is not None and last < 1:
+        raise ConfigError(f"--last: expected a number above 0, found {last}")
+    found: Iterator[Event] = events(journal_of(journal, run_dir))
+    chosen = deque((event for event in found if _has(event, symbol)), maxlen=last)
+    if not chosen:
+        raise ConfigError(f"no decision{f' on {symbol}' if symbol else ''} in {journal or 'the latest run'}")
+    if json_:
+        for event in chosen:
+            print(line(_only(event, symbol)))
+        return 0
+    Console().print(_table(chosen, symbol))
+    return 0
+
+
+def journal_of(given: Path | None, run_dir: Path) -> Path:
+    """Return the folder or file that holds the journal; ConfigError when there is none."""
+    path = given if given is not None else folder.latest(run_dir)
+    if path.is_file():
+        return path
+    inner = path / "journal"
+    path = inner if inner.is_dir() else path
+    if not any(path.glob("*.qtsj")):
+        raise ConfigError(f"{path}: no journal there; expected a .qtsj file or a folder that holds some")
+    return path
+
+
+def events(journal: Path) -> Iterator[Event]:
+    """Yield every round of a journal folder or file as a decision event, all symbols spelled out."""
+    yield from Tail(journal, shown=None).read(0.0)
+
+
+def _has(event: Event, symbol: str | None) -> bool:
+    return symbol is None or symbol in event["symbols"]
+
+
+def _only(event: Event, symbol: str | None) -> Event:
+    if symbol is None:
+        return event
+    votes = {
+        agent: {**vote, "symbols": {symbol: vote["symbols"][symbol]}} if "symbols" in vote else vote
+        for agent, vote in event["votes"].items()
+    }
+    return {**event, "symbols": {symbol: event["symbols"][symbol]}, "votes": votes}
+
+
+def _table(chosen: deque[Event], symbol: str | None) -> Table:
+    from qts_cli.screen import action_text, phase_text, votes
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in (
+        "bar",
+        "symbol",
+        "decision",
+        "conf.",
+        "signal",
+        "size",
+        "reason",
+        "phase",
+        "votes by seat",
+    ):
+        table.add_column(column, justify="right" if column in ("conf.", "signal", "size") else "left")
+    for event in chosen:
+        for name, row in event["symbols"].items():
+            if symbol is not None and name != symbol:
+                continue
+            table.add_row(
+                Text(event["asof"], no_wrap=True),
+                name,
+                action_text(row["action"]),
+                f"{row['confidence']:.2f}",
+                f"{row['signal']:+.3f}",
+                f"{row['size']:.4f}",
+                row["reason"],
+                phase_text(event["phase"]),
+                votes(event, name),
+            )
+    return table

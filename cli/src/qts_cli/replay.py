@@ -1,0 +1,45 @@
+"""`qts replay`: recompute every decision of a journal from its inputs and compare bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from qts_cli import folder
+from qts_cli.decisions import journal_of
+from qts_cli.events import line
+
+
+def replay(
+    journal: Path | None = None,
+    *,
+    json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    run_dir: Path = folder.HOME,
+) -> int:
+    """Recompute every decision from the journal's inputs; exit 1 when one byte differs.
+
+    Parameters
+    ----------
+    journal
+        A run folder, journal folder or .qtsj file; without it the latest run.
+    json_
+        Print the report as one JSON object.
+    run_dir
+        Folder for runs, as for qts run.
+    """
+    path = journal_of(journal, run_dir)
+    from qts_agents.pads.replay import replay as again  # brings numba
+
+    report = again(path)
+    identical = report.rounds > 0 and report.equal == report.rounds
+    if json_:
+        told = {"kind": "replay", "rounds": report.rounds, "equal": report.equal, "identical": identical}
+        print(line({**told, "first_difference": report.first_difference}))
+    elif identical:
+        print(f"{report.rounds} rounds compared: identical, byte for byte")
+    else:
+        first = report.first_difference or "the journal holds no round"
+        print(f"{report.rounds} rounds compared, {report.equal} identical; first difference: {first}")
+    return 0 if identical else 1

@@ -1,0 +1,115 @@
+"""A journal's round as an event for people and programs (pure)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from qts_agents.agent import ACTION_NEEDS_POSITION
+from qts_agents.columns import array
+from qts_agents.pads.records import Answers, RoundBody
+from qts_cli.events import Event
+from qts_core.roster import BY_WIRE
+from qts_messaging.messages import Decision, Opinion
+
+SHOWN = 4  # symbols spelled out in one line
+_ABSTENTIONS = (
+    "no data",
+    "stale window",
+    "gap",
+    "NaN",
+    "short window",
+    "not warm",
+    "untrained",
+    "deadline",
+    "internal error",
+    "too few components",
+)
+
+
+def decision_event(kept: RoundBody, answers: Answers | None, shown: int | None = SHOWN) -> Event:
+    """Return one round as an event: counts over all symbols, details and votes of the first `shown`."""
+    decision = msgspec.msgpack.decode(kept.decision, type=Decision)
+    picked = [decision.actions[int(index)] for index in array(decision.action)]
+    symbols = decision.symbols if shown is None else decision.symbols[:shown]
+    return {
+        "kind": "decision",
+        "number": kept.number,
+        "decision_id": kept.decision_id,
+        "round_id": kept.round_id,
+        "asof": stamp(kept.asof_ns),
+        "outcome": kept.outcome,
+        "phase": decision.phase,
+        "phases": kept.panarchy.get("phases", {}),
+        "count": len(decision.symbols),
+        "actions": dict(Counter(picked).most_common()),
+        "symbols": {symbol: _row(decision, row, picked[row]) for row, symbol in enumerate(symbols)},
+        "votes": votes(answers, symbols),
+        "equity": decision.position.equity,
+        "elapsed_ms": round((kept.decided_ns - kept.opened_ns) / 1e6, 3),
+    }
+
+
+def votes(answers: Answers | None, symbols: tuple[str, ...]) -> dict[str, Any]:
+    """Return each asked agent's vote on the first symbols, or why it has none."""
+    found: dict[str, Any] = {}
+    for answer in answers.answers if answers is not None else ():
+        workload = BY_WIRE.get(answer.peer)
+        name, seat = (workload.name, workload.seat) if workload else (answer.peer, None)
+        if answer.opinion is None or answer.late:
+            found[name] = {"seat": seat, "missing": answer.reason or "late"}
+        else:
+            found[name] = {"seat": seat, "symbols": _opinion(answer.opinion, symbols)}
+    return found
+
+
+def stamp(at_ns: int) -> str:
+    """Return a UTC time as `2017-03-01 14:00` (seconds only when there are any)."""
+    at = datetime.fromtimestamp(at_ns / 1e9, UTC)
+    return at.strftime("%Y-%m-%d %H:%M:%S" if at.second else "%Y-%m-%d %H:%M")
+
+
+def abstention(bits: int) -> str:
+    """Return why a row abstains in plain words, nothing when it does not."""
+    bits &= ~ACTION_NEEDS_POSITION
+    return ", ".join(words for bit, words in enumerate(_ABSTENTIONS) if bits >> bit & 1)
+
+
+def _row(decision: Decision, row: int, action: str) -> dict[str, Any]:
+    return {
+        "action": action,
+        "reason": decision.reasons[int(array(decision.reason)[row])],
+        "confidence": _rounded(array(decision.confidence)[row]),
+        "signal": _rounded(array(decision.signal)[row]),
+        "p": [_rounded(x) for x in array(decision.p)[row]],
+        "size": _rounded(array(decision.size)[row]),
+        "shares": {
+            seat: _rounded(share)
+            for seat, share in zip(decision.seats, array(decision.share)[row], strict=True)
+        },
+    }
+
+
+def _opinion(opinion: Opinion, symbols: tuple[str, ...]) -> dict[str, Any]:
+    actions, bits = array(opinion.action), array(opinion.abstain)
+    confidence, p = array(opinion.confidence), array(opinion.p)
+    found: dict[str, Any] = {}
+    for row, symbol in enumerate(symbols):
+        why = abstention(int(bits[row]))
+        found[symbol] = (
+            {"abstains": why}
+            if why
+            else {
+                "action": opinion.actions[int(actions[row])],
+                "confidence": _rounded(confidence[row]),
+                "p": [_rounded(x) for x in p[row]],
+            }
+        )
+    return found
+
+
+def _rounded(value: Any) -> float:
+    return round(float(value), 6)

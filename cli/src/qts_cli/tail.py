@@ -1,0 +1,89 @@
+"""Follows a journal while PADS writes it, so that no decision is missed."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from qts_agents.pads.records import FRAME, Answers, Entry, RoundBody, body, decode
+from qts_cli.events import Event
+from qts_cli.rounds import SHOWN, decision_event
+from qts_messaging.messages import MarketUpdate
+
+_SUFFIX = ".qtsj"
+_CHUNK = 1 << 20
+_HELD_ANSWERS = 64
+
+
+class Tail:
+    """Reads what is new in a journal, a folder of files or one file; what is not yet whole waits."""
+
+    def __init__(self, folder: Path, shown: int | None = SHOWN) -> None:
+        self.bars = 0  # closed bars that arrived live
+        self.backfilled = 0  # closed bars of the past, taken at the start
+        self.rounds = 0
+        self.changed_s = 0.0
+        self._folder, self._shown = folder, shown
+        self._file: Path | None = None
+        self._offset = 0
+        self._answers: dict[str, Answers] = {}
+
+    def read(self, now_s: float) -> Iterator[Event]:
+        """Yield a decision event for every round written since the last call."""
+        for entry in self._entries():
+            self.changed_s = now_s
+            if entry.kind == "bars":
+                self._count(body(entry, MarketUpdate))
+            elif entry.kind == "answers":
+                answers = body(entry, Answers)
+                self._answers[answers.round_id] = answers
+                if len(self._answers) > _HELD_ANSWERS:  # of rounds that never ended
+                    del self._answers[next(iter(self._answers))]
+            elif entry.kind == "round":
+                kept = body(entry, RoundBody)
+                self.rounds += 1
+                yield decision_event(kept, self._answers.pop(kept.round_id, None), self._shown)
+
+    def _count(self, update: MarketUpdate) -> None:
+        if update.kind == "snapshot":
+            self.backfilled += update.close_ns.shape[0]
+        else:
+            self.bars += update.close_ns.shape[0]
+
+    def _entries(self) -> Iterator[Entry]:
+        while True:
+            following = self._following()
+            yield from self._whole_frames()
+            if following is None:
+                return
+            self._file, self._offset = following, 0
+
+    def _following(self) -> Path | None:
+        """Return the file after the present one; it exists only when the present one is complete."""
+        found = [self._folder] if self._folder.is_file() else sorted(self._folder.glob(f"*{_SUFFIX}"))
+        return next((path for path in found if self._file is None or path.name > self._file.name), None)
+
+    def _whole_frames(self) -> Iterator[Entry]:
+        if self._file is None:
+            return
+        with self._file.open("rb") as stream:
+            stream.seek(self._offset)
+            held = b""
+            while chunk := stream.read(_CHUNK):
+                held += chunk
+                at = 0
+                while (payload := _frame(held, at)) is not None:
+                    at += FRAME.size + len(payload)
+                    self._offset += FRAME.size + len(payload)
+                    yield decode(payload)
+                held = held[at:]
+
+
+def _frame(data: bytes, at: int) -> bytes | None:
+    """Return the payload of the frame at `at`, None when it is not whole."""
+    if len(data) - at < FRAME.size:
+        return None
+    length, checksum = FRAME.unpack_from(data, at)
+    payload = data[at + FRAME.size : at + FRAME.size + length]
+    return payload if len(payload) == length and zlib.crc32(payload) == checksum else None
