@@ -1,7 +1,8 @@
 """Learning in games: experience-weighted attraction and regret matching.
 
-Camerer & Ho (1999): N ← φN+1, Aⱼ ← (φN·Aⱼ + [δ+(1−δ)·1(j = own)]·u(j, seen))/N. Hart & Mas-Colell (2000): leave
-the present action in proportion to the regret for it; empirical play reaches the correlated equilibria.
+Camerer & Ho (1999): N ← φN+1, Aⱼ ← (φN·Aⱼ + [δ+(1−δ)·1(j = own)]·u(j, seen))/N.
+Hart & Mas-Colell (2000): leave the present action in proportion to the regret for it; empirical play
+reaches the correlated equilibria.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def _populations(u: F8, own: I8, seen: I8, delays: I8, memories: I8) -> F8:
 
 
 def ewa(u: F8, own: I8, seen: I8) -> F8:
-    """Return the mean strategy [S,m] of three populations that react 3, 5, 7 bars late and remember 50, 100, 149.
+    """Return the mean strategy [S,m] of three populations: late by 3, 5, 7 bars, memory 50, 100, 149.
 
     u [S,m,n] payoffs, own and seen [S,H] observed actions, oldest first (−1 = unknown).
     """

@@ -3,9 +3,10 @@
 Each player holds q qubits and moves with U(ϑ,φ) on each; J = exp(iγ/2·D^{⊗2q}) entangles all of them. It is a
 different game from the classical one (van Enk & Pike 2002), simulated on classical hardware.
 
-A move is the unit vector (cos ϑ/2 cos φ, cos ϑ/2 sin φ, sin ϑ/2); payoffs are quadratic forms in it, so one qubit's
-best response is the top eigenvector of a 3×3 matrix: the limit that gradient ascent on (ϑ,φ) would reach.
-J|0…0⟩ has two terms and U acts on each qubit alone, so a state is a sum of two products of the players' vectors.
+A move is the unit vector (cos ϑ/2 cos φ, cos ϑ/2 sin φ, sin ϑ/2); payoffs are quadratic forms in it, so one
+qubit's best response is the top eigenvector of a 3×3 matrix, the limit that gradient ascent would reach.
+J|0…0⟩ has two terms and U acts on each qubit alone, so a state is a sum of two products of the players'
+vectors.
 """
 
 from __future__ import annotations
@@ -266,7 +267,7 @@ def moves_of(angles: F8) -> F8:
 
 
 def ewl(angles: F8, gamma: float, a: F8, b: F8) -> tuple[F8, F8]:
-    """Return payoffs [K,2] and outcome probabilities [K,4^q] at angles [K,2,2q] of one game a, b [2^q,2^q]."""
+    """Return payoffs [K,2] and probabilities [K,4^q] at angles [K,2,2q] of one game a, b [2^q,2^q]."""
     if backend.jit_enabled():
         out, probs = _payoffs(
             moves_of(np.asarray(angles, np.float64)), float(gamma), np.array(a), np.array(b)

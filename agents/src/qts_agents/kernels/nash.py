@@ -281,7 +281,7 @@ def enumerate_reference(a: F8, b: F8) -> list[tuple[F8, F8]]:
     return found
 
 
-def _all_reference(a: F8, b: F8, pairs: I8, most: int) -> tuple[F8, F8, I8, F8]:
+def _all_reference(a: F8, b: F8, _pairs: I8, most: int) -> tuple[F8, F8, I8, F8]:
     """Numpy form of `_all`."""
     games, m, n = a.shape
     x, y = np.full((games, most + 1, m), np.nan), np.full((games, most + 1, n), np.nan)
@@ -293,7 +293,7 @@ def _all_reference(a: F8, b: F8, pairs: I8, most: int) -> tuple[F8, F8, I8, F8]:
     return x, y, count, gains
 
 
-def _choose_reference(a: F8, b: F8, pairs: I8, most: int) -> tuple[F8, F8, I8, F8]:
+def _choose_reference(a: F8, b: F8, _pairs: I8, most: int) -> tuple[F8, F8, I8, F8]:
     """Numpy form of `_choose`."""
     games, m, n = a.shape
     x, y = np.empty((games, m)), np.empty((games, n))
@@ -305,6 +305,6 @@ def _choose_reference(a: F8, b: F8, pairs: I8, most: int) -> tuple[F8, F8, I8, F
         entropy = -np.sum(mixes * np.log(np.where(mixes > 0, mixes, 1.0)), axis=1)
         best = entropy >= entropy.max() - TIE
         x[g], y[g], count[g] = xs[best].mean(axis=0), ys[best].mean(axis=0), len(found)
-        many = (np.repeat(p[g : g + 1], len(found), axis=0) for p in (a, b))
-        gains[g] = regret(*many, xs, ys).max()
+        many_a, many_b = (np.repeat(p[g : g + 1], len(found), axis=0) for p in (a, b))
+        gains[g] = regret(many_a, many_b, xs, ys).max()
     return x, y, count, gains

@@ -1,4 +1,4 @@
-"""Recall of similar episodes: the five of largest cosine, weighted by cosine and a half-life of 5 000 bars."""
+"""Recall of similar episodes: the five of largest cosine, weighted by it and a half-life of 5 000 bars."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def _recall(now: F4, held: F4, bars: I8, outcomes: U1, bar: int) -> tuple[F8, I8
 
 
 def recall(now: Any, held: Any, bars: Any, outcomes: Any, bar: int) -> tuple[F8, I8]:
-    """Return the outcome shares [S,3] of the 5 nearest episodes with cosine ≥ 0.7, and how many were found.
+    """Return the outcome shares [S,3] of the 5 nearest episodes of cosine ≥ 0.7, and how many there are.
 
-    now [S,w] and held [N,w] unit vectors (f32), bars [N] when each was, outcomes [N] (0, 1, 2); NaN below five.
+    now [S,w] and held [N,w] unit vectors (f32), bars [N] when each was, outcomes [N] (0, 1, 2); NaN below 5.
     """
     arrays = (np.array(now, np.float32), np.array(held, np.float32), np.array(bars, np.int64))
     run = _recall if backend.jit_enabled() else recall_reference

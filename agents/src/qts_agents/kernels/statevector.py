@@ -1,4 +1,4 @@
-"""Exact simulation of small circuits on classical hardware: rotations, Hadamard, NOT, each with an optional control.
+"""Exact simulation of small circuits on classical hardware: rotations, Hadamard, NOT, optionally controlled.
 
 Qubit 0 is the highest bit of a basis state's index.
 """
@@ -76,7 +76,7 @@ def _run(table: I8, scales: F8, params: F8, qubits: int) -> F8:
 
 
 def probabilities(gates: tuple[Gate, ...], params: F8, qubits: int) -> F8:
-    """Return the outcome probabilities [K,2^n] of a circuit for parameters [K,P]; ValueError above 12 qubits."""
+    """Return outcome probabilities [K,2^n] of a circuit for parameters [K,P]; ValueError above 12 qubits."""
     if not 1 <= qubits <= MOST_QUBITS:
         raise ValueError(f"qubits: 1 to {MOST_QUBITS}, found {qubits}")
     if not backend.jit_enabled():
@@ -91,7 +91,7 @@ def probabilities_reference(gates: tuple[Gate, ...], params: F8, qubits: int) ->
     small = np.empty((2, 2), np.complex128)
     fill = getattr(_matrix, "py_func", _matrix)
     for k, row in enumerate(params):
-        state = np.zeros(1 << qubits, np.complex128)
+        state: C16 = np.zeros(1 << qubits, np.complex128)
         state[0] = 1.0
         for gate in gates:
             fill(gate.kind, gate.scale if gate.parameter < 0 else gate.scale * row[gate.parameter], small)
@@ -100,9 +100,9 @@ def probabilities_reference(gates: tuple[Gate, ...], params: F8, qubits: int) ->
             if gate.control >= 0:
                 parts[gate.target] = small - np.eye(2)
                 parts[gate.control] = np.diag([0.0, 1.0]).astype(np.complex128)
-            full = np.ones((1, 1), np.complex128)
+            full: C16 = np.ones((1, 1), np.complex128)
             for part in parts:
-                full = np.kron(full, part)
+                full = np.asarray(np.kron(full, part), np.complex128)
             state = full @ state + (state if gate.control >= 0 else 0.0)
         out[k] = np.abs(state) ** 2
     return out
