@@ -1,0 +1,1 @@
+"""PADS: asks, pools, decides; holds phase and risk authority; keeps the journal."""

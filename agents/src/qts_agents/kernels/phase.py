@@ -1,0 +1,82 @@
+"""Potential, connectedness, resilience and the four phase scores of the adaptive cycle (agents.md §3).
+
+Causal, per row: row i never sees row j, so a batch equals a loop over singles bit for bit.
+Shapes: S rows, n values up to and including the last closed bar. Everything is dimensionless.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+F8 = NDArray[np.float64]
+#: continuous phase value of growth, conservation, release, reorganization
+CONTINUOUS = np.array([0.35, 0.65, 0.90, 0.10])
+
+
+def potential(close: F8) -> F8:
+    """Return P [S]: where the last of `close` [S,n] lies in its range, ½ without a range."""
+    low, high = close.min(axis=1), close.max(axis=1)
+    span = high - low
+    return np.asarray(np.divide(close[:, -1] - low, span, out=np.full(len(close), 0.5), where=span > 0.0))
+
+
+def deviation(returns: F8) -> F8:
+    """Return the sample standard deviation [S] (divisor n−1) of `returns` [S,n]."""
+    centred = returns - returns.mean(axis=1, keepdims=True)
+    return np.asarray(np.sqrt((centred * centred).sum(axis=1) / (returns.shape[1] - 1)))
+
+
+def lag1(returns: F8) -> F8:
+    """Return ρ₁ [S], the Box–Jenkins lag-1 autocorrelation of `returns` [S,n]; 0 without variance."""
+    centred = returns - returns.mean(axis=1, keepdims=True)
+    spread = (centred * centred).sum(axis=1)
+    product = (centred[:, 1:] * centred[:, :-1]).sum(axis=1)
+    return np.asarray(np.divide(product, spread, out=np.zeros(len(returns)), where=spread > 0.0))
+
+
+def last_rank(history: F8) -> F8:
+    """Return the mid-rank [S] in (0,1] of the last of `history` [S,n] among all n; NaN if any is."""
+    last = history[:, -1:]
+    below = (history < last).sum(axis=1) + 0.5 * (history == last).sum(axis=1)
+    return np.where(np.isfinite(history).all(axis=1), below / history.shape[1], np.nan)
+
+
+def scores(p: F8, c: F8, r: F8) -> F8:
+    """Return the normalised scores [...,4] of growth, conservation, release, reorganization."""
+    raw = np.stack(
+        (p * (1.1 - c) * r, p * c * (1.1 - r), (1.1 - p) * c * (1.1 - r), (1.1 - p) * (1.1 - c) * r), axis=-1
+    )
+    return np.asarray(raw / raw.sum(axis=-1, keepdims=True))
+
+
+def continuous(score: F8) -> F8:
+    """Return the continuous phase value [...] of scores [...,4]."""
+    return np.asarray((score * CONTINUOUS).sum(axis=-1))
+
+
+def capacity(p: F8, c: F8, r: F8) -> F8:
+    """Return the adaptive capacity 0.4·R + 0.3·P + 0.3·(1−C)."""
+    return np.asarray(0.4 * r + 0.3 * p + 0.3 * (1.0 - c))
+
+
+def pcr_phase(
+    close: F8, closes: int = 51, returns: int = 50, rank: int = 250, mode: Literal["rank", "raw"] = "rank"
+) -> tuple[F8, F8]:
+    """Return PCR [S,3] and scores [S,4] of the last bar of `close` [S,T]; NaN before it is warm.
+
+    Reference form that recomputes the whole history; `pads.panarchy.Scale` keeps it incrementally.
+    """
+    S, T = close.shape
+    if closes > T or returns + rank > T:
+        return np.full((S, 3), np.nan), np.full((S, 4), np.nan)
+    r = np.diff(np.log(close), axis=1)
+    ends = range(r.shape[1] - rank + 1, r.shape[1] + 1)
+    rho = np.stack([lag1(r[:, end - returns : end]) for end in ends], axis=1)
+    sigma = np.stack([deviation(r[:, end - returns : end]) for end in ends], axis=1)
+    p = potential(close[:, T - closes :])
+    c = last_rank(rho) if mode == "rank" else (1.0 + rho[:, -1]) / 2.0
+    resilience = 1.0 - last_rank(sigma)
+    return np.stack((p, c, resilience), axis=1), scores(p, c, resilience)

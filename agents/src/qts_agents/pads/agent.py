@@ -1,0 +1,396 @@
+"""PADS: bars and messages in; questions, decisions, feedback, journal records out. Pure; see `actions`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from qts_agents.agent import MarketWindow
+from qts_agents.columns import array, column
+from qts_agents.pads import records, report
+from qts_agents.pads.actions import Action, Answer, Ask, Publish, Record, Send
+from qts_agents.pads.authority import Evidence, reply
+from qts_agents.pads.board import Situation, Verdict
+from qts_agents.pads.cycle import Candidate
+from qts_agents.pads.desk import Desk, Turn
+from qts_agents.pads.hearing import hear
+from qts_agents.pads.members import Ballot
+from qts_agents.pads.panarchy import Revolt
+from qts_agents.pads.rehearsal import rehearse
+from qts_agents.pads.rounds import Open, Rounds
+from qts_agents.pads.sizing import FACTORS
+from qts_agents.pads.styles import OVERRIDES
+from qts_agents.pads.tables import STYLES, UNKNOWN
+from qts_agents.windows import to_wire
+from qts_core.spec import System
+from qts_messaging.messages import (
+    PHASES,
+    DecisionRequest,
+    DecisionResponse,
+    MarketUpdate,
+    Message,
+    PhaseTransition,
+    RiskAlert,
+    SystemCommand,
+)
+
+CODE = "pads-1"
+INLINE_BARS, INLINE_CELLS = 512, 16_384
+EXPLAIN_EVERY = 100  # rounds
+ALERT_BARS = 30
+
+
+class Pads:
+    """Orchestrator and board. Every event that changes state leaves a record that `replay` can repeat."""
+
+    name = "pads"
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self._rounds = Rounds(system)
+        self._desk: Desk | None = None
+        self._epoch = 0
+        self._ready: frozenset[str] = frozenset()
+        self._met: set[str] = set()  # voters that answered since they were last away
+        self._window: MarketWindow | None = None
+        self._ended = self._draining = self._live = False
+        self._outcomes: Counter[str] = Counter()
+        self._newest: dict[str, Any] | None = None
+        self._gauges: dict[str, float] = {}
+        self._style = ""
+
+    def warm_up(self) -> None:
+        """Compile what serving calls by a rehearsal of one round on made-up bars."""
+        rehearse(Pads(self._system), self._system)
+
+    def begin(self, system_name: str = "", now_ns: int = 0) -> list[Action]:
+        """Return the header record of the journal."""
+        header = records.Header(
+            version=records.VERSION,
+            system=system_name,
+            config=msgspec.to_builtins(self._system),
+            seed=self._system.system_seed,
+            versions={"code": CODE, "numpy": np.__version__},
+        )
+        return [Record(records.encode("header", now_ns, header))]
+
+    # ---- events ----------------------------------------------------------------------------------
+
+    def on_update(self, update: MarketUpdate, window: MarketWindow | None, now_ns: int) -> list[Action]:
+        """Take closed bars; `window` (None in a replay) only feeds first contacts."""
+        symbols = update.symbols
+        known = self._desk is not None and self._desk.symbols == symbols and update.epoch == self._epoch
+        if known and self._desk is not None and update.seq <= self._desk.seq:
+            self._ended = self._ended or update.ended
+            return []
+        actions: list[Action] = [Record(records.encode("bars", now_ns, update))]
+        if not known:
+            actions += self._begin_epoch(update)
+        desk = self._desk
+        assert desk is not None  # noqa: S101
+        self._window = window
+        for k in range(array(update.close_ns).shape[0]):
+            actions += self._turned(desk, desk.on_bar(update, k), update, now_ns)
+        self._ended = update.ended
+        if update.kind == "delta":
+            actions += self._live_bar(desk, update, now_ns)
+        return actions
+
+    def on_peers(self, ready: frozenset[str], now_ns: int) -> list[Action]:
+        """Learn which voters are ready; the first round need not wait for the next bar."""
+        if ready == self._ready:
+            return []
+        self._met &= ready
+        self._ready = ready
+        actions: list[Action] = [Record(records.encode("peers", now_ns, sorted(ready)))]
+        desk = self._desk
+        if desk is None or self._rounds.lockstep or self._rounds.last_open_ns is not None:
+            return actions
+        if self._may_open() and self._rounds.due(desk.seq, ready, desk.warm, now_ns):
+            actions += self._open(desk, now_ns)
+        return actions
+
+    def on_tick(self, now_ns: int) -> list[Action]:
+        """Open a round that is overdue, give up one that nobody brought back."""
+        desk = self._desk
+        if desk is None:
+            return []
+        current = self._rounds.current
+        if current is not None and self._rounds.overdue(now_ns):
+            lost = tuple(Answer(peer, None, "timeout") for peer in current.asked)
+            return self.on_answers(current.round_id, lost, now_ns)
+        if self._may_open() and self._rounds.due_by_timer(desk.seq, desk.bar_s, now_ns):
+            return [Record(records.encode("tick", now_ns, None)), *self._open(desk, now_ns)]
+        return []
+
+    def on_answers(self, round_id: str, answers: tuple[Answer, ...], now_ns: int) -> list[Action]:
+        """Decide the open round with what came; answers to another round are only written down."""
+        heard = records.Answers(round_id, answers)
+        actions: list[Action] = [Record(records.encode("answers", now_ns, heard))]
+        current, desk = self._rounds.current, self._desk
+        if current is None or desk is None or current.round_id != round_id:
+            self._outcomes["late"] += 1
+            return actions
+        self._rounds.close(answers, now_ns)
+        self._met |= {a.peer for a in answers if a.opinion is not None}
+        d = np.sign(desk.account.exposure())
+        ballot, _ = hear(round_id, answers, len(desk.symbols), d)
+        return actions + self._decide(desk, current, ballot, now_ns)
+
+    def on_message(self, message: Message, sender: str, now_ns: int) -> list[Action]:
+        """Take proposals, alerts and commands; everything else is no business of the board."""
+        desk = self._desk
+        noted: list[Action] = [Record(records.encode("message", now_ns, records.Heard(sender, message)))]
+        if isinstance(message, SystemCommand):
+            return noted + self._command(message)
+        if desk is None:
+            return []
+        if isinstance(message, RiskAlert) and message.hop == 0:
+            return noted + self._alert(desk, message, sender, now_ns)
+        if isinstance(message, PhaseTransition) and message.kind == "proposal":
+            return noted + self._judge(desk, message, sender, now_ns)
+        return []
+
+    # ---- steps -----------------------------------------------------------------------------------
+
+    def _begin_epoch(self, update: MarketUpdate) -> list[Action]:
+        """Start on new symbols, or on data that start again: nothing learned from the future is used."""
+        first = self._desk is None
+        self._epoch = update.epoch
+        self._desk = Desk(update.symbols, self._system)
+        self._rounds = Rounds(self._system)
+        self._ended = self._live = False
+        if first:
+            return []
+        return [Publish(SystemCommand("reset", {"epoch": str(update.epoch)}))]
+
+    def _turned(self, desk: Desk, turn: Turn, update: MarketUpdate, now_ns: int) -> list[Action]:
+        """Return what a bar leads to: phase change, revolt, feedback."""
+        actions: list[Action] = []
+        if turn.step.candidate is not None:
+            actions += self._own_transition(desk, turn.step.candidate, now_ns, update.kind == "delta")
+        if turn.step.revolt is not None and update.kind == "delta":
+            actions += self._revolted(desk, turn.step.revolt, now_ns)
+        for one in turn.resolved:
+            seats = desk.reputation.seats
+            message = report.feedback(one, seats, desk.symbols, self._system.pads.liquidity_b)
+            kept = records.OutcomeBody(
+                message, report.score_columns(one), desk.reputation.by_seat(), desk.account.equity
+            )
+            actions += [Record(records.encode("outcome", now_ns, kept)), Publish(message)]
+        return actions
+
+    def _live_bar(self, desk: Desk, update: MarketUpdate, now_ns: int) -> list[Action]:
+        actions: list[Action] = []
+        self._rounds.on_live_bar(update.seq, now_ns)
+        if not self._live:
+            self._live = True
+            actions += self._introduce(desk, now_ns)
+        if self._may_open() and self._rounds.due(update.seq, self._ready, desk.warm, now_ns):
+            actions += self._open(desk, now_ns)
+        return actions
+
+    def _may_open(self) -> bool:
+        return not (self._draining or self._ended)
+
+    def _introduce(self, desk: Desk, now_ns: int) -> list[Action]:
+        """Announce the phase that the backfill led to; its way there concerns nobody."""
+        if desk.panarchy.held == UNKNOWN:
+            return []
+        message = PhaseTransition(
+            transition_id=f"pads-{self._epoch}-{desk.seq}-start",
+            kind="announcement",
+            old_phase=PHASES[UNKNOWN],
+            new_phase=PHASES[desk.panarchy.held],
+            scores=tuple(float(x) for x in desk.panarchy.scores["meso"]),
+            indicators={},
+            transition_time_ns=desk.asof_ns,
+            source="pads",
+            reason="held since the backfill",
+        )
+        return [
+            Record(records.encode("transition", now_ns, records.TransitionBody(message, 0))),
+            Publish(message),
+        ]
+
+    def _own_transition(self, desk: Desk, candidate: Candidate, now_ns: int, live: bool) -> list[Action]:
+        """Put our own detector's candidate to the rules that hold for everybody."""
+        p, c, r = (float(x) for x in desk.panarchy.meso_pcr)
+        proposal = PhaseTransition(
+            transition_id=f"pads-{self._epoch}-{desk.seq}-{PHASES[candidate.new]}",
+            kind="proposal",
+            old_phase=PHASES[desk.panarchy.held],
+            new_phase=PHASES[candidate.new],
+            scores=tuple(float(x) for x in desk.panarchy.scores["meso"]),
+            indicators={"potential": p, "connectedness": c, "resilience": r},
+            transition_time_ns=desk.asof_ns,
+            source="pads",
+            reason="crisis" if candidate.crisis else "detector",
+        )
+        done = self._judge(desk, proposal, "pads", now_ns, candidate.leader)
+        return done if live else [a for a in done if isinstance(a, Record)]
+
+    def _judge(
+        self, desk: Desk, proposal: PhaseTransition, sender: str, now_ns: int, leader: int | None = None
+    ) -> list[Action]:
+        panarchy = desk.panarchy
+        known = Evidence(
+            held=panarchy.held,
+            scores=panarchy.scores["meso"],
+            crisis=panarchy.crisis["meso"],
+            dwell=panarchy.cycles["meso"].dwell,
+            asof_ns=desk.asof_ns,
+            bar_s=desk.bar_s,
+            leader=leader,
+        )
+        rule = desk.authority.judge(proposal, known)
+        message = reply(proposal, rule, known)
+        if rule == 0:
+            panarchy.cycles["meso"].commit(PHASES.index(proposal.new_phase))
+        record = Record(records.encode("transition", now_ns, records.TransitionBody(message, rule)))
+        if rule == 0:
+            return [record, Publish(message)]
+        return [record] if sender == self.name else [record, Send(message, sender)]
+
+    def _revolted(self, desk: Desk, revolt: Revolt, now_ns: int) -> list[Action]:
+        life = int(ALERT_BARS * self._system.market_update_interval * 1e9)
+        alert = RiskAlert(
+            alert_id=f"pads-revolt-{self._epoch}-{desk.seq}",
+            alert_type="revolt_cascade",
+            severity=revolt.severity,
+            scope=(),
+            raised_ns=now_ns,
+            expires_ns=now_ns + life,
+            sender=self.name,
+            evidence={"share": revolt.share},
+        )
+        return self._alert(desk, alert, self.name, now_ns, revolt.advice)
+
+    def _alert(
+        self, desk: Desk, alert: RiskAlert, sender: str, now_ns: int, advice: str = ""
+    ) -> list[Action]:
+        verdict = desk.risk.on_alert(alert, sender, desk.is_open(), now_ns)
+        kept = records.AlertBody(alert, verdict.accepted, verdict.why, desk.risk.psi, advice)
+        actions: list[Action] = [Record(records.encode("alert", now_ns, kept))]
+        return [*actions, Publish(verdict.broadcast)] if verdict.broadcast is not None else actions
+
+    def _command(self, command: SystemCommand) -> list[Action]:
+        if command.command in ("drain", "resume"):
+            self._draining = command.command == "drain"
+        if command.command == "reset" and self._desk is not None:
+            self._desk.forget()
+        return []
+
+    # ---- rounds ----------------------------------------------------------------------------------
+
+    def _open(self, desk: Desk, now_ns: int) -> list[Action]:
+        """Open a round; with fewer than two voters it is decided at once, as HOLD with the reason."""
+        current = self._rounds.open(desk.seq, self._epoch, desk.asof_ns, self._ready, now_ns)
+        if not current.asked:
+            self._rounds.close((), now_ns)
+            return self._decide(desk, current, None, now_ns)
+        requests = {peer: self._request(desk, current, peer) for peer in current.asked}
+        return [Ask(current.round_id, requests, self._system.decision_timeout)]
+
+    def _request(self, desk: Desk, current: Open, peer: str) -> DecisionRequest:
+        panarchy = desk.panarchy
+        return DecisionRequest(
+            round_id=current.round_id,
+            window_seq=desk.seq,
+            asof_ns=current.asof_ns,
+            symbols=desk.symbols,
+            position=desk.account.position(),
+            phase=PHASES[panarchy.held],
+            phase_scores=tuple(float(x) for x in panarchy.scores["meso"]),
+            meso=(*(float(x) for x in panarchy.meso_pcr), panarchy.crisis["meso"]),
+            psi=desk.risk.psi,
+            flat_share=column(desk.frequencies.flat_share()),
+            horizon_bars=self._system.horizon_bars,
+            explain=current.number % EXPLAIN_EVERY == 0,
+            window=None if peer in self._met else self._inline(desk),
+        )
+
+    def _inline(self, desk: Desk) -> Any:
+        """Return the newest bars for a first contact, None where they are too many for one frame."""
+        window = self._window
+        if window is None or len(desk.symbols) * INLINE_BARS > INLINE_CELLS:
+            return None
+        columns = {
+            name: getattr(window, name)[..., -INLINE_BARS:]
+            for name in ("close_ns", "open", "high", "low", "close", "volume", "valid", "market_ret")
+        }
+        return to_wire(msgspec.structs.replace(window, **columns))
+
+    def _decide(self, desk: Desk, current: Open, ballot: Ballot | None, now_ns: int) -> list[Action]:
+        now = desk.situation(now_ns)
+        position = desk.account.position()
+        verdict = desk.decide(ballot, now, (current.decision_id, current.round_id))
+        ids = (current.decision_id, current.round_id, current.asof_ns)
+        decision = report.to_decision(verdict, now.phase, desk.symbols, position, ids)
+        outcome = self._outcome(current, ballot, verdict)
+        self._outcomes[outcome] += 1
+        self._newest = report.in_short(verdict, decision)
+        self._gauges = report.gauges(verdict, now.appetite)
+        self._style = STYLES[int(np.bincount(verdict.style).argmax())]
+        kept = self._round_body(desk, current, now, verdict, outcome, now_ns)
+        kept = msgspec.structs.replace(kept, decision=msgspec.msgpack.encode(decision))
+        response = DecisionResponse(current.round_id, decision=decision)
+        return [Record(records.encode("round", now_ns, kept)), Publish(response)]
+
+    @staticmethod
+    def _outcome(current: Open, ballot: Ballot | None, verdict: Verdict) -> str:
+        if ballot is None or int(verdict.quorum.max()) < 2:
+            return "no_quorum"
+        spoke = int(ballot.voted.any(axis=0).sum())
+        return "complete" if spoke == len(current.asked) else "expired"
+
+    def _round_body(
+        self, desk: Desk, current: Open, now: Situation, verdict: Verdict, outcome: str, now_ns: int
+    ) -> records.RoundBody:
+        return records.RoundBody(
+            round_id=current.round_id,
+            decision_id=current.decision_id,
+            number=current.number,
+            asof_ns=current.asof_ns,
+            opened_ns=current.opened_ns,
+            decided_ns=now_ns,
+            window_seq=desk.seq,
+            window_sha256=desk.digest(),
+            seed=self._system.system_seed,
+            outcome=outcome,
+            reputation=now.reputation,
+            weights=now.weights,
+            psi=desk.risk.psi,
+            threshold=verdict.threshold,
+            safe=verdict.safe,
+            regime=now.regime,
+            panarchy=desk.panarchy.describe(),
+            columns=report.journal_columns(verdict, now, desk.panarchy.scales["micro"].close()),
+            factor_names=FACTORS,
+            overrides=OVERRIDES,
+            decision=b"",
+        )
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the board in short for /statusz."""
+        desk = self._desk
+        total = sum(n for name, n in self._outcomes.items() if name != "late")
+        board: dict[str, Any] = {
+            "phases": desk.panarchy.names() if desk else {},
+            "held_phase": PHASES[desk.panarchy.held] if desk else PHASES[UNKNOWN],
+            "decision": self._newest,
+            "rounds": {"total": total, **self._outcomes},
+            "psi": desk.risk.psi if desk else 1.0,
+            "appetite": float(desk.risk.appetite.mean()) if desk else 0.0,
+            "equity": desk.account.equity if desk else 1.0,
+            "gauges": dict(self._gauges),
+            "strategy": self._style,
+            "reputation": desk.reputation.by_seat() if desk else {},
+            "circuits": self._rounds.circuits(),
+            "bars": desk.bars if desk else 0,
+            "live_alerts": len(desk.risk.live) if desk else 0,
+        }
+        return board

@@ -1,0 +1,230 @@
+"""All that PADS knows about one set of symbols in one epoch, one step a bar (pure)."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from qts_agents.agent import F8
+from qts_agents.columns import array
+from qts_agents.kernels.convexity import antifragility, convexity_t
+from qts_agents.kernels.indicators import Indicators
+from qts_agents.pads import styles, veto
+from qts_agents.pads.account import Account, Bar
+from qts_agents.pads.authority import Authority
+from qts_agents.pads.board import Situation, Verdict, decide, entries
+from qts_agents.pads.members import Ballot, Table, empty_ballot, maker_view
+from qts_agents.pads.outcomes import Frequencies, Outcomes, Resolved, Waiting
+from qts_agents.pads.panarchy import Panarchy, Step
+from qts_agents.pads.reputation import Reputation, leave_one_out_score, pick
+from qts_agents.pads.risk import Risk
+from qts_agents.pads.scale import Ring
+from qts_agents.pads.tables import HOLD, base_weights
+from qts_core.spec import System
+from qts_messaging.messages import MarketUpdate
+
+WARM_BARS = 320
+CONVEXITY_BARS = 250
+NEVER = -(2**40)
+
+
+class Quotes(msgspec.Struct, frozen=True):
+    """Newest quotes and costs; [S], NaN without quotes."""
+
+    spread: F8
+    imbalance: F8
+    depth: F8
+    cost: F8  # round trip, fraction of price
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """What one bar brought."""
+
+    step: Step
+    resolved: list[Resolved]
+
+
+class Desk:
+    """Panarchy, account, risk, records of S symbols."""
+
+    def __init__(self, symbols: tuple[str, ...], system: System) -> None:
+        S = len(symbols)
+        self.symbols, self._system = symbols, system
+        self.panarchy = Panarchy(S, system.pads)
+        self.authority = Authority()
+        self.bar_s = 1.0
+        self.asof_ns = 0
+        self.seq = -1
+        self.bars = 0
+        self.ind: Indicators | None = None
+        self._quotes: Quotes | None = None
+        hedge = system.pads.hedge_symbol
+        self._hedge = symbols.index(hedge) if hedge in symbols else -1
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew with everything learned or held; the market's history stays."""
+        S = len(self.symbols)
+        self.account = Account(S)
+        self.risk = Risk(self.symbols, self._system.pads)
+        self.frequencies = Frequencies(S)
+        self.outcomes = Outcomes(self._system.horizon_bars)
+        self.weights = base_weights(self._system.board_members)
+        pads = self._system.pads
+        self.reputation = Reputation(tuple(self.weights), pads.reputation_rate, pads.reputation)
+        self.af = np.full(S, np.nan)
+        self._pool_side = np.full(S, np.nan)
+        self._pnl, self._sigma = Ring(S, CONVEXITY_BARS + 1), Ring(S, CONVEXITY_BARS + 1)
+        self._entered = np.full(S, NEVER, dtype=np.int64)
+
+    @property
+    def warm(self) -> bool:
+        """Tell whether the windows of all agents are full."""
+        return self.bars >= WARM_BARS
+
+    @property
+    def quotes(self) -> Quotes:
+        """Return the newest quotes."""
+        if self._quotes is None:
+            nan = np.full(len(self.symbols), np.nan)
+            return Quotes(nan, nan, nan, np.zeros(len(self.symbols)))
+        return self._quotes
+
+    def on_bar(self, update: MarketUpdate, k: int) -> Turn:
+        """Take column `k` of an update: fill orders, move the cycles, resolve what is due."""
+        bar = self._read(update, k)
+        self.bars += 1
+        self.seq = update.seq - (array(update.close_ns).shape[0] - 1 - k)
+        self.asof_ns, self.bar_s = bar.close_ns, update.bar_s
+        self.account.on_bar(bar)
+        done = self.panarchy.push(bar, self.seq)
+        micro = self.panarchy.scales["micro"]
+        self._pnl.push(self._pool_side * micro.returns(1)[:, 0])
+        self._sigma.push(micro.sigma20)
+        q = self.quotes
+        wires = (q.spread, q.imbalance, q.depth)
+        self.ind = self.panarchy.micro(wires, self.bar_s)
+        step = self.panarchy.step(done, self.ind, self.af, wires, self.bar_s)
+        self.risk.step(self._appetite())
+        resolved = self.outcomes.on_bar(bar, self.bars)
+        for one in resolved:
+            self._learn(one)
+        return Turn(step, resolved)
+
+    def _read(self, update: MarketUpdate, k: int) -> Bar:
+        spread = array(update.spread)
+        paid = np.where(np.isfinite(spread), spread, update.spread_assumed)
+        self._quotes = Quotes(spread, array(update.imbalance), array(update.depth), 2.0 * update.fee + paid)
+        columns = (
+            array(c)[:, k] for c in (update.open, update.high, update.low, update.close, update.volume)
+        )
+        opened, high, low, close, volume = (np.array(c, dtype=np.float64) for c in columns)
+        return Bar(
+            close_ns=int(array(update.close_ns)[k]),
+            open=opened,
+            high=high,
+            low=low,
+            close=close,
+            volume=volume,
+            valid=(array(update.valid)[:, k] != 0) & np.isfinite(close) & (close > 0.0),
+            fee=update.fee,
+            half_spread=0.5 * paid,
+        )
+
+    def _table(self, ind: Indicators) -> Table:
+        return Table(
+            d=np.sign(self.account.exposure()),
+            frequencies=self.frequencies.in_phase(self.panarchy.held),
+            imbalance=self.quotes.imbalance,
+            spread=self.quotes.spread,
+            gap=ind.ema20_gap,
+            sigma20=ind.sigma20,
+            scale=self._system.pads.signal_scale,
+        )
+
+    def _appetite(self) -> F8:
+        """Return the target appetite A* [S] of the style that fits this bar."""
+        assert self.ind is not None  # noqa: S101
+        return styles.select(self.ind, self.af, *maker_view(self._table(self.ind)), self.panarchy.held)[1]
+
+    def _learn(self, one: Resolved) -> None:
+        w = one.waiting
+        self.frequencies.learn(one.outcome, w.phase)
+        used = np.where(w.share > 0.0, 1.0, np.nan)
+        g = leave_one_out_score(w.pi, w.without, one.outcome) * used
+        self.reputation.learn(g, np.log(pick(w.pi, one.outcome)) * used)
+
+    def situation(self, now_ns: int) -> Situation:
+        """Return what the board looks at now; it takes the alerts' proposals, so call it once a round."""
+        assert self.ind is not None  # noqa: S101
+        self.af = antifragility(
+            convexity_t(self._pnl.last(CONVEXITY_BARS + 1)[:, 1:], self._sigma.last(CONVEXITY_BARS + 1))
+        )
+        micro, account = self.panarchy.scales["micro"], self.account
+        return Situation(
+            phase=self.panarchy.held,
+            regime=self.panarchy.regime_name(self.ind),
+            bar_s=self.bar_s,
+            ind=self.ind,
+            returns=micro.returns(veto.RETURNS),
+            volume=micro.volumes(veto.VOLUMES),
+            imbalance=self.quotes.imbalance,
+            spread=self.quotes.spread,
+            cost=self.quotes.cost,
+            af=self.af,
+            frequencies=self.frequencies.in_phase(self.panarchy.held),
+            flat_share=self.frequencies.flat_share(),
+            reputation=self.reputation.by_seat(),
+            weights=self.weights,
+            appetite=self.risk.appetite,
+            exposure=account.exposure(),
+            stopped=np.isfinite(account.stop),
+            liquidation_risk=np.full(len(self.symbols), np.nan),
+            bars_since_entry=self.bars - self._entered,
+            horizon=self._system.horizon_bars,
+            reduce=self.risk.proposals(),
+            manipulated=self.risk.manipulated(now_ns),
+            drawdown=account.drawdown,
+            hedge=self._hedge,
+        )
+
+    def decide(self, ballot: Ballot | None, now: Situation, ids: tuple[str, str]) -> Verdict:
+        """Decide, order what was decided, and wait for its outcome; `ids` are decision and round."""
+        verdict = decide(ballot or empty_ballot(len(self.symbols)), now, self._system.pads)
+        entry = entries(verdict.action) & (verdict.size != 0.0)
+        hedging = (verdict.action == HOLD) & (verdict.size != 0.0)
+        self.account.order(verdict.size, entry | hedging, verdict.stop, verdict.targets)
+        self._entered = np.where(entry | hedging, self.bars, self._entered)
+        self._pool_side = np.sign(verdict.signal)
+        self.outcomes.add(
+            Waiting(
+                decision_id=ids[0],
+                round_id=ids[1],
+                asof_ns=self.asof_ns,
+                phase=now.phase,
+                made=self.bars,
+                pi=verdict.pi,
+                p=verdict.pool.p,
+                without=verdict.pool.leave_one_out,
+                share=verdict.pool.share,
+                cost=now.cost,
+                sigma100=now.ind.sigma100,
+                exposure=now.exposure + verdict.size,
+                size=verdict.size,
+            )
+        )
+        return verdict
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the bars the decision rests on."""
+        hasher = hashlib.sha256()
+        for column in self.panarchy.scales["micro"].table():
+            hasher.update(column.tobytes())
+        return hasher.hexdigest()
+
+    def is_open(self) -> NDArray[np.bool_]:
+        """Tell which symbols hold a position."""
+        return np.asarray(self.account.qty != 0.0)

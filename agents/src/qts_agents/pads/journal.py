@@ -1,0 +1,159 @@
+"""The decision log on disk: reader and writer (IO; the bytes of a record are `records`).
+
+Files NNNN.qtsj are rows of frames; a frame cut short by a crash ends its file.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from qts_agents.pads.records import FRAME, Entry, body, decode, frame
+from qts_core.errors import ConfigError, LocalError
+from qts_messaging.messages import MarketUpdate
+
+SUFFIX = ".qtsj"
+MAX_FILE = 256 * 1024 * 1024
+MAX_RECORD = 256 * 1024 * 1024
+FSYNC_S = 0.2
+
+
+def files(path: Path) -> list[Path]:
+    """Return the journal files of a run folder or its journal folder, or the file itself, in order."""
+    if path.is_file():
+        return [path]
+    folder = path / "journal" if (path / "journal").is_dir() else path
+    found = sorted(folder.glob(f"*{SUFFIX}"))
+    if not found:
+        raise ConfigError(f"{path}: no journal there; expected a {SUFFIX} file or a folder that holds some")
+    return found
+
+
+def entries(path: Path) -> Iterator[Entry]:
+    """Yield every whole record of a journal; a torn end of a file is passed over."""
+    for file in files(path):
+        with file.open("rb") as stream:
+            while (payload := _read_frame(stream.read)) is not None:
+                yield decode(payload)
+
+
+def _read_frame(read: Callable[[int], bytes]) -> bytes | None:
+    """Return the next payload, None at the end or where it is torn."""
+    head = read(FRAME.size)
+    if len(head) < FRAME.size:
+        return None
+    length, checksum = FRAME.unpack(head)
+    if length > MAX_RECORD:
+        return None
+    payload = read(length)
+    return payload if len(payload) == length and zlib.crc32(payload) == checksum else None
+
+
+def bars(path: Path) -> Iterator[MarketUpdate]:
+    """Yield every MARKET_UPDATE of a journal in the order of arrival."""
+    for entry in entries(path):
+        if entry.kind == "bars":
+            yield body(entry, MarketUpdate)
+
+
+class JournalWriter:
+    """Appends records, makes them safe at most 0.2 s later on a thread, starts a new file at 256 MiB."""
+
+    def __init__(self, folder: Path, max_file: int = MAX_FILE) -> None:
+        self._folder = folder
+        self._max_file = max_file
+        self._stream: Any = None
+        self._size = 0
+        self._lock = threading.Lock()
+        self._dirty = threading.Event()
+        self._stop = threading.Event()
+        self._trouble: OSError | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def path(self) -> Path | None:
+        """Return the file being written."""
+        return Path(self._stream.name) if self._stream is not None else None
+
+    def append(self, data: bytes) -> None:
+        """Write one record before its effects are published; LocalError when the disk refuses."""
+        framed = frame(data)
+        with self._lock:
+            try:
+                if self._stream is None or self._size + len(framed) > self._max_file > len(framed):
+                    self._next_file()
+                self._write(framed)
+            except OSError as error:
+                raise LocalError(f"{self._folder}: {error.strerror or error}") from error
+            trouble, self._trouble = self._trouble, None
+        self._dirty.set()
+        if trouble is not None:
+            raise LocalError(f"{self._folder}: {trouble.strerror or trouble}")
+
+    def _write(self, framed: bytes) -> None:
+        """Write all or nothing: what a full disk left of a record is cut off again."""
+        view = memoryview(framed)
+        try:
+            while view:
+                view = view[self._stream.write(view) :]
+        except OSError:
+            self._cut()
+            raise
+        self._size += len(framed)
+
+    def _cut(self) -> None:
+        try:
+            self._stream.truncate(self._size)
+            self._stream.seek(self._size)
+        except OSError:  # not a regular file, or the disk is gone: the next record starts a new file
+            self._stream.close()
+            self._stream = None
+
+    def _next_file(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+        self._folder.mkdir(parents=True, exist_ok=True)
+        numbers = [int(f.stem) for f in self._folder.glob(f"*{SUFFIX}") if f.stem.isdigit()]
+        name = f"{max(numbers, default=0) + 1:04d}{SUFFIX}"
+        self._stream = (self._folder / name).open("xb", buffering=0)
+        self._size = 0
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._sync_loop, name="journal-fsync", daemon=True)
+            self._thread.start()
+
+    def _sync_loop(self) -> None:
+        while not self._stop.is_set():
+            self._dirty.wait()
+            self._stop.wait(FSYNC_S / 2)
+            self._dirty.clear()
+            self._sync()
+
+    def _sync(self) -> None:
+        """Flush to the disk; trouble is told at the next append."""
+        with self._lock:
+            descriptor = os.dup(self._stream.fileno()) if self._stream is not None else -1
+        if descriptor < 0:
+            return
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            self._trouble = error
+        finally:
+            os.close(descriptor)
+
+    def close(self) -> None:
+        """Make everything safe and end the thread."""
+        self._stop.set()
+        self._dirty.set()
+        if self._thread is not None:
+            self._thread.join(5.0)
+        self._sync()
+        with self._lock:
+            if self._stream is not None:
+                self._stream.close()
+                self._stream = None

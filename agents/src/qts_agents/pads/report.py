@@ -1,0 +1,153 @@
+"""A verdict as it is sent, journalled and shown (pure)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from qts_agents.columns import column
+from qts_agents.pads.board import Situation, Verdict
+from qts_agents.pads.outcomes import Resolved
+from qts_agents.pads.reputation import leave_one_out_score, marginal_value, pick
+from qts_agents.pads.tables import REASONS, STYLES
+from qts_messaging.messages import ACTIONS, PHASES, Column, Decision, PerformanceFeedback, Position
+
+
+def to_decision(
+    verdict: Verdict, phase: int, symbols: tuple[str, ...], position: Position, ids: tuple[str, str, int]
+) -> Decision:
+    """Return the DECISION columns; `ids` are decision, round and the bar's time."""
+    return Decision(
+        decision_id=ids[0],
+        round_id=ids[1],
+        asof_ns=ids[2],
+        phase=PHASES[phase],
+        symbols=symbols,
+        actions=ACTIONS,
+        action=column(verdict.action, "u1"),
+        p=column(verdict.pool.p),
+        signal=column(verdict.signal),
+        confidence=column(verdict.confidence),
+        information=column(verdict.information),
+        dissent=column(verdict.pool.dissent),
+        size=column(verdict.size),
+        reasons=REASONS,
+        reason=column(verdict.reason, "u1"),
+        seats=verdict.seats,
+        share=column(verdict.pool.share),
+        position=position,
+        stop=column(verdict.stop),
+        targets=column(verdict.targets),
+        styles=STYLES,
+        style=column(verdict.style, "u1"),
+        veto=column(verdict.veto, "u4"),
+        quorum=column(verdict.quorum, "u1"),
+    )
+
+
+def journal_columns(verdict: Verdict, now: Situation, close: Any) -> dict[str, Column]:
+    """Return what a `round` record holds beside the decision."""
+    floats = {
+        "pi": verdict.pi,
+        "votes": verdict.votes,
+        "omega": verdict.omega,
+        "prior": verdict.prior,
+        "q": verdict.pool.q,
+        "leave_one_out": verdict.pool.leave_one_out,
+        "mean_vote": verdict.mean_vote,
+        "agreement": verdict.agreement,
+        "appetite": now.appetite,
+        "af": now.af,
+        "factors": verdict.factors,
+        "prospect": verdict.prospect,
+        "expected": verdict.expected,
+        "opportunity": verdict.opportunity,
+        "exposure": now.exposure,
+        "close": close,
+    }
+    columns = {name: column(values) for name, values in floats.items()}
+    columns["fired"] = column(verdict.fired.astype(np.uint8), "u1")
+    columns["override"] = column(verdict.override, "u1")
+    # people overweigh small chances: where V and the expected value differ in sign, that is the bias
+    biased = (verdict.prospect > 0.0) != (verdict.expected > 0.0)
+    columns["biased"] = column(biased.astype(np.uint8), "u1")
+    return columns
+
+
+def feedback(
+    one: Resolved, seats: tuple[str, ...], symbols: tuple[str, ...], b: float
+) -> PerformanceFeedback:
+    """Return the message that tells what became of a decision."""
+    w = one.waiting
+    used = np.where(w.share > 0.0, 1.0, np.nan)
+    return PerformanceFeedback(
+        decision_id=w.decision_id,
+        round_id=w.round_id,
+        asof_ns=w.asof_ns,
+        symbols=symbols,
+        outcome=column(one.outcome, "u1"),
+        ret=column(one.ret),
+        cost=column(w.cost),
+        pnl=column(one.pnl),
+        seats=seats,
+        log_score=column(np.log(pick(w.pi, one.outcome)) * used),
+        marginal=column(marginal_value(w.p, w.without, one.outcome, b) * used),
+    )
+
+
+def score_columns(one: Resolved) -> dict[str, Column]:
+    """Return what an `outcome` record holds beside the feedback."""
+    w = one.waiting
+    used = np.where(w.share > 0.0, 1.0, np.nan)
+    return {"g": column(leave_one_out_score(w.pi, w.without, one.outcome) * used)}
+
+
+def gauges(verdict: Verdict, appetite: Any) -> dict[str, float]:
+    """Return the board metrics, means over symbols."""
+    values = {
+        "consensus_level": verdict.agreement,
+        "conviction_level": verdict.information,
+        "risk_appetite": appetite,
+        "opportunity_score": verdict.opportunity,
+        "voting_quorum": verdict.quorum,
+        "dissent_level": verdict.pool.dissent,
+    }
+    return {name: _mean(np.asarray(x, dtype=np.float64)) for name, x in values.items()}
+
+
+def _mean(values: Any) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if known.size else 0.0
+
+
+def in_short(verdict: Verdict, decision: Decision) -> dict[str, Any]:
+    """Return the newest decision as /statusz shows it."""
+    counts = np.bincount(verdict.action, minlength=len(ACTIONS))
+    first = range(min(4, len(decision.symbols)))
+    return {
+        "id": decision.decision_id,
+        "asof_ns": decision.asof_ns,
+        "phase": decision.phase,
+        "reason": REASONS[int(np.bincount(verdict.reason).argmax())],
+        "actions": {ACTIONS[a]: int(n) for a, n in enumerate(counts) if n},
+        "symbols": {
+            decision.symbols[s]: {
+                "action": ACTIONS[int(verdict.action[s])],
+                "reason": REASONS[int(verdict.reason[s])],
+                "confidence": float(verdict.confidence[s]),
+                "size": float(verdict.size[s]),
+                "votes": _votes(verdict, s),
+            }
+            for s in first
+        },
+    }
+
+
+def _votes(verdict: Verdict, s: int) -> dict[str, list[float] | None]:
+    """Return seat → its p in symbol `s`, None where it was silent."""
+    rows = verdict.pi[s]
+    return {
+        seat: [float(x) for x in rows[i]] if np.isfinite(rows[i]).all() else None
+        for i, seat in enumerate(verdict.seats)
+    }

@@ -1,0 +1,175 @@
+"""One scale of the panarchy: bars resampled by count, rings, and P, C, R kept incrementally (pure)."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from qts_agents.agent import F8, MarketWindow
+from qts_agents.kernels.indicators import Indicators, indicators
+from qts_agents.kernels.phase import deviation, lag1, last_rank, potential, scores
+from qts_agents.pads.account import Bar
+
+CLOSES, RETURNS = 51, 50
+KEPT = 330  # bars a scale holds: indicators look at 320
+OPEN, HIGH, LOW, CLOSE, VOLUME = range(5)
+
+
+class Ring:
+    """The last `size` columns of a [rows, columns] table as a contiguous-in-time view."""
+
+    def __init__(self, rows: int, size: int) -> None:
+        self._data = np.full((rows, 2 * size), np.nan)
+        self._size = size
+        self._end = 0
+
+    def __len__(self) -> int:
+        return min(self._end, self._size)
+
+    def push(self, values: F8) -> None:
+        """Append one column [rows]."""
+        if self._end == self._data.shape[1]:
+            self._data[:, : self._size] = self._data[:, self._size :]
+            self._end = self._size
+        self._data[:, self._end] = values
+        self._end += 1
+
+    def last(self, n: int) -> F8:
+        """Return a copy [rows, min(n, len)] of the newest columns, oldest first."""
+        start = max(self._end - min(n, self._size), 0)
+        return np.ascontiguousarray(self._data[:, start : self._end])
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """What one completed bar of a scale says; [S] or [S,4], NaN before it is warm."""
+
+    p: F8
+    c: F8
+    r: F8
+    scores: F8
+
+
+class Scale:
+    """Bars of `factor` base bars each, aligned to the sequence number so that a restart agrees."""
+
+    def __init__(self, S: int, factor: int, rank: int, connectedness: str) -> None:
+        self.factor, self.rank, self.connectedness = factor, rank, connectedness
+        self.bars = 0
+        self.S = S
+        self._open: Bar | None = None  # the bar under way
+        self._aligned = factor == 1
+        self._columns = [Ring(S, KEPT) for _ in range(5)]
+        self._valid = Ring(S, KEPT)
+        self._times = Ring(1, KEPT)
+        self._returns = Ring(S, KEPT)
+        self._rho, self._sigma = Ring(S, rank), Ring(S, rank)
+        self.sigma20 = np.full(S, np.nan)
+
+    def push(self, bar: Bar, seq: int) -> bool:
+        """Add a base bar; tell whether a bar of this scale is complete."""
+        whole = (seq + 1) % self.factor == 0
+        if self._aligned:
+            self._open = bar if self._open is None else _merge(self._open, bar)
+        if not whole:
+            return False
+        done, self._open = self._open, None
+        if not self._aligned or done is None:  # the first bar may have begun before we joined
+            self._aligned = True
+            return False
+        self._complete(done)
+        return True
+
+    def _complete(self, bar: Bar) -> None:
+        good = bar.valid & np.isfinite(bar.close)
+        close = np.where(good, bar.close, np.nan)
+        before = self._columns[CLOSE].last(1)
+        for ring, values in zip(self._columns, (bar.open, bar.high, bar.low, close, bar.volume), strict=True):
+            ring.push(values)
+        self._valid.push(good.astype(np.float64))
+        self._times.push(np.array([float(bar.close_ns)]))
+        self.bars += 1
+        if before.shape[1]:
+            self._returns.push(np.log(close / before[:, 0]))
+        if len(self._returns) >= RETURNS:
+            recent = self._returns.last(RETURNS)
+            self._rho.push(lag1(recent))
+            self._sigma.push(deviation(recent))
+            self.sigma20 = deviation(recent[:, -20:])
+
+    def warm(self) -> bool:
+        """Tell whether the rank window is full."""
+        return len(self._sigma) >= self.rank
+
+    def reading(self, resilience: float = 1.0, lift: float = 0.0) -> Reading:
+        """Return P, C, R and scores of the newest bar; `resilience` scales R, `lift` is added to P."""
+        if not self.warm():
+            nan = np.full(self.S, np.nan)
+            return Reading(nan, nan, nan, np.full((self.S, 4), np.nan))
+        p = np.minimum(1.0, potential(self._columns[CLOSE].last(CLOSES)) + lift)
+        raw = self.connectedness == "raw"
+        c = (1.0 + self._rho.last(1)[:, 0]) / 2.0 if raw else last_rank(self._rho.last(self.rank))
+        r = resilience * (1.0 - last_rank(self._sigma.last(self.rank)))
+        return Reading(p, c, r, scores(p, c, r))
+
+    def returns(self, n: int) -> F8:
+        """Return the last `n` log returns [S,n], 0 before the first and across a gap."""
+        return self._padded(self._returns, n)
+
+    def volumes(self, n: int) -> F8:
+        """Return the last `n` volumes [S,n], 0 where unknown."""
+        return self._padded(self._columns[VOLUME], n)
+
+    def _padded(self, ring: Ring, n: int) -> F8:
+        values = np.nan_to_num(ring.last(n))
+        return np.concatenate((np.zeros((self.S, n - values.shape[1])), values), axis=1)
+
+    def table(self) -> list[F8]:
+        """Return open, high, low, close and volume [S,T] of the bars that are kept."""
+        return [ring.last(KEPT) for ring in self._columns]
+
+    def close(self) -> F8:
+        """Return the newest close [S], NaN where invalid or before the first bar."""
+        return self._columns[CLOSE].last(1)[:, 0] if self.bars else np.full(self.S, np.nan)
+
+    def indicators(self, quotes: tuple[F8, F8, F8], bar_s: float) -> Indicators:
+        """Return the shared indicators on this scale's bars; `quotes` are spread, imbalance, depth [S]."""
+        o, h, lo, c, v = self.table()
+        T = c.shape[1]
+        nan = np.full(T, np.nan)
+        window = MarketWindow(
+            symbols=tuple(str(s) for s in range(self.S)),
+            window_seq=0,
+            asof_ns=0,
+            bar_s=bar_s * self.factor,
+            close_ns=self._times.last(KEPT)[0].astype(np.int64),
+            open=o,
+            high=h,
+            low=lo,
+            close=c,
+            volume=v,
+            valid=self._valid.last(KEPT).astype(np.uint8),
+            spread=quotes[0],
+            imbalance=quotes[1],
+            depth=quotes[2],
+            fee=0.0,
+            spread_assumed=0.0,
+            market_ret=nan,
+        )
+        return indicators(window)
+
+
+def _merge(first: Bar, last: Bar) -> Bar:
+    """Return one bar of two: first open, extreme high and low, last close, summed volume."""
+    valid: NDArray[np.bool_] = first.valid & last.valid
+    return Bar(
+        close_ns=last.close_ns,
+        open=first.open,
+        high=np.fmax(first.high, last.high),
+        low=np.fmin(first.low, last.low),
+        close=last.close,
+        volume=first.volume + last.volume,
+        valid=valid,
+        fee=last.fee,
+        half_spread=last.half_spread,
+    )

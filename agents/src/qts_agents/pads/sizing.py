@@ -1,0 +1,100 @@
+"""How much, where to stop and take profit, what all positions may hold (agents.md §2.6; pure)."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+F8 = NDArray[np.float64]
+DAY_S = 86_400.0
+CALM_DAY = 0.02  # daily σ above which entries shrink
+LADDER = np.array([0.5, 0.3, 0.2])  # share of the position closed at each target
+FACTORS: tuple[str, ...] = ("base", "phase", "appetite", "confidence", "dissent", "drawdown", "volatility")
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """Caps as fractions of equity."""
+
+    symbol: float
+    net: float
+    gross: float  # 1 − safe
+
+
+def day_sigma(sigma20: F8, bar_s: float) -> F8:
+    """Return σ_day [S] from the per-bar σ₂₀."""
+    return np.asarray(sigma20 * np.sqrt(DAY_S / bar_s))
+
+
+def chain(
+    base: float, phase_size: float, appetite: F8, confidence: F8, dissent: F8, risk: tuple[float, F8]
+) -> F8:
+    """Return the size factors [S,7] in the order of FACTORS; their product is the size of an entry.
+
+    `appetite` is A/A₀; `risk` is (drawdown, σ_day). An unknown σ_day does not scale.
+    """
+    drawdown, sigma = risk
+    calm = np.minimum(1.0, np.divide(CALM_DAY, sigma, out=np.ones_like(sigma), where=sigma > 0.0))
+    S = len(confidence)
+    columns = (
+        np.full(S, base),
+        np.full(S, phase_size),
+        appetite,
+        0.5 + 0.8 * confidence,
+        1.0 - 0.4 * dissent,
+        np.full(S, max(0.3, 1.0 - 2.0 * drawdown)),
+        calm,
+    )
+    return np.stack(columns, axis=1)
+
+
+def product(factors: F8) -> F8:
+    """Return the product of the factors in their order, which fixes the rounding."""
+    size = factors[:, 0].copy()
+    for k in range(1, factors.shape[1]):
+        size = size * factors[:, k]
+    return size
+
+
+def safe_share(af: F8, sigma: F8, anomaly: F8, tail: F8, drawdown: float) -> float:
+    """Return the share of equity kept out of the market (Taleb 2012), averaged over symbols."""
+    convex = np.where(np.isfinite(af), af, 0.5)
+    day = np.nan_to_num(sigma)
+    v = np.select([day < 0.01, day < 0.02, day < 0.03], [-0.05, 0.0, 0.05], 0.10)
+    n = 0.2 * np.nan_to_num(anomaly) + np.where(tail > 0.5, 0.1, 0.0)
+    g = float(np.select([drawdown < x for x in (0.05, 0.10, 0.15, 0.20)], [0.0, 0.05, 0.10, 0.15], 0.20))
+    raw = 0.85 + 0.06 * (0.5 - convex) + 0.2 * v + 0.2 * n + 0.3 * g
+    return float(np.clip(raw, 0.75, 0.95).mean())
+
+
+def cap(change: F8, exposure: F8, entry: NDArray[np.bool_], limits: Limits) -> F8:
+    """Return the signed changes [S] after the caps; only rows of `entry` shrink, pro rata.
+
+    Closing rows count with what they leave. Positions already open are never forced down.
+    """
+    wanted = np.where(entry, np.clip(exposure + change, -limits.symbol, limits.symbol) - exposure, change)
+    wanted = np.where(entry & (np.sign(wanted) != np.sign(change)), 0.0, wanted)
+    kept = np.where(entry, exposure, exposure + change)
+    added = np.where(entry, wanted, 0.0)
+    scale = 1.0
+    gross, more = float(np.abs(kept).sum()), float(np.abs(added).sum())
+    if more > 0.0:
+        scale = min(scale, max(0.0, limits.gross - gross) / more)
+    net, tilt = float(kept.sum()), float(added.sum())
+    if abs(net + tilt * scale) > limits.net and tilt != 0.0:
+        room = limits.net - net * np.sign(tilt)
+        scale = min(scale, max(0.0, float(room) / abs(tilt)))
+    return np.where(entry, wanted * scale, wanted)
+
+
+def stops(sigma: F8, factor: float, af: F8, dissent: F8, volatility: F8) -> F8:
+    """Return the stop distance [S] as a fraction of price; a masked AF drops its factor."""
+    convex = np.where(np.isfinite(af), 0.8 + 0.4 * np.nan_to_num(af), 1.0)
+    raw = 2.5 * np.nan_to_num(sigma) * factor * convex * (1.0 - 0.3 * dissent)
+    stop = np.clip(raw, 0.002, 0.25)
+    return np.where(volatility > 0.7, stop * np.maximum(0.6, 1.5 - np.nan_to_num(volatility)), stop)
+
+
+def targets(sigma: F8, factors: tuple[float, float, float]) -> F8:
+    """Return the take-profit distances [S,3] as fractions of price."""
+    return np.asarray(5.0 * np.nan_to_num(sigma)[:, None] * np.asarray(factors))
