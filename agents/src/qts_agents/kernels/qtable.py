@@ -72,19 +72,29 @@ def _best(values: F8, flat: bool, own: bool) -> int:
 
 
 @backend.kernel
+def expectation(values: F8, policy: F8) -> float:
+    """Return the mean of `values` [7] under `policy` [7]."""
+    total = 0.0
+    for a in range(values.shape[0]):
+        total += policy[a] * values[a]
+    return total
+
+
+@backend.kernel
 def target(own: F8, other: F8, flat: bool, one_cell: bool, rule: Rule, epsilon: float) -> float:
     """Return the value of the next state: the other table's at the own table's best, or the expectation."""
     if not rule.sarsa:
         ahead: float = other[_best(own, flat, one_cell)]
         return ahead
     mean = 0.5 * (own + other)
-    greedy = _best(mean, flat, one_cell)
     low, high = (BUY, HOLD + 1) if flat else (HOLD, EXIT + 1)
-    total = 0.0
-    for a in range(low, high):
-        total += mean[BUY] if one_cell and a == SELL else mean[a]
-    expected: float = (1.0 - epsilon) * mean[greedy] + epsilon * total / (high - low)
-    return expected
+    policy = np.zeros(7)
+    policy[low:high] = epsilon / (high - low)
+    policy[_best(mean, flat, one_cell)] += 1.0 - epsilon
+    if one_cell:
+        policy[BUY] += policy[SELL]
+        policy[SELL] = 0.0
+    return expectation(mean, policy)
 
 
 @backend.kernel

@@ -61,11 +61,16 @@ class _Place:
         if not rule.sarsa:
             return float(other[self.best(own)])
         mean = 0.5 * (own + other)
+        policy = [0.0] * 7
+        for a in self.allowed:
+            policy[a] = epsilon / len(self.allowed)
+        policy[self.best(mean)] += 1.0 - epsilon
+        if self.shared:
+            policy[BUY], policy[SELL] = policy[BUY] + policy[SELL], 0.0
         total = 0.0
-        for a in sorted(self.allowed):
-            total += float(mean[BUY if self.shared and a == SELL else a])
-        top = float(mean[self.best(mean)])
-        return (1.0 - epsilon) * top + epsilon * total / len(self.allowed)
+        for chance, value in zip(policy, mean.tolist(), strict=True):
+            total += chance * value
+        return total
 
 
 def _exposure(x: float, a: int, side: float) -> float:

@@ -98,7 +98,7 @@ class Quasar:
             return self._opinion(request, nothing, nothing, np.full(len(nothing), HOLD), abstain, None)
         d = np.sign(array(request.position.qty))
         view = self._look(align(window, request.symbols), d, request.phase)
-        masked = np.isnan(view.parts).any(axis=2).all(axis=1)
+        masked = np.asarray(np.isnan(view.parts).any(axis=2)).all(axis=1)
         abstain[masked & ~abstain.astype(bool)] |= UNTRAINED
         view.x[abstain.astype(bool)] = np.nan
         self._remember(request, view)

@@ -1,0 +1,186 @@
+"""The mirror-tied double table: vectors, parity with plain Python, value iteration, masks and ties."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from qts_agents.kernels import backend, qtable, qtable_reference
+from qts_agents.kernels.qtable import Plan, Rule, Tape
+from qts_agents.quasar import states
+from qts_agents.quasar.learner import FRAME
+from qts_agents.quasar.states import CODES, KIND, ROW, STATES
+
+BUY, SELL, HOLD = 0, 1, 2
+RULE = Rule(gamma=0.97, floor=0.05, gain=1.0, sarsa=False, fee=0.0, penalty=0.0)
+A_NEXT = np.array([0.2, 0.5, 0.15, 0, 0, 0, 0])
+B_NEXT = np.array([0.3, 0.1, 0.4, 0, 0, 0, 0])
+
+
+def _moved(start, value):
+    Q, N = np.zeros((2, 1, 7)), np.full((2, 1, 7), 1000.0)
+    Q[0, 0, 0] = start
+    qtable.learn(Q, N, (0, 0, 0), value, RULE)
+    return Q[0, 0, 0]
+
+
+def test_double_q_vectors():
+    """Either coin: one table chooses, the other values, as in the specification."""
+    coin_a = 1.0 + RULE.gamma * qtable.target(A_NEXT, B_NEXT, True, False, RULE, 0.0)
+    coin_b = 1.0 + RULE.gamma * qtable.target(B_NEXT, A_NEXT, True, False, RULE, 0.0)
+    assert pytest.approx(coin_a, abs=1e-12) == 1.097
+    assert pytest.approx(coin_b, abs=1e-12) == 1.1455
+    assert pytest.approx(_moved(0.25, coin_a), abs=1e-12) == 0.29235
+    assert pytest.approx(_moved(0.35, coin_b), abs=1e-12) == 0.389775
+
+
+def test_expected_sarsa_vector():
+    """The expectation of (A+B)/2 under a policy, as in the specification."""
+    policy = np.array([0.7, 0.2, 0.1, 0, 0, 0, 0])
+    got = 1.0 + RULE.gamma * qtable.expectation(0.5 * (A_NEXT + B_NEXT), policy)
+    assert pytest.approx(got, abs=1e-12) == 1.254625
+
+
+def test_expected_sarsa_follows_the_exploring_policy():
+    """With ε = 0.3 of 3 actions, the policy (.1,.8,.1) weighs (A+B)/2 = (.25,.3,.275), best SELL."""
+    rule = RULE._replace(sarsa=True)
+    got = qtable.target(A_NEXT, B_NEXT, True, False, rule, 0.3)
+    assert pytest.approx(got, abs=1e-12) == 0.1 * 0.25 + 0.8 * 0.3 + 0.1 * 0.275
+
+
+def _problem(seed, symbols=3, bars=200, episodes=30):
+    draws = np.random.default_rng(seed)
+    code = draws.integers(0, CODES, (symbols, bars))
+    code[:, ::3] = CODES // 2  # a market equal to its own mirror
+    code[1, 100] = -1
+    ret = draws.normal(size=(symbols, bars)) * 0.001
+    ret[2, 50] = np.nan
+    orient = draws.choice([-1, 1], (symbols, bars)).astype(np.int8)
+    sigma = np.full((symbols, bars), 0.001)
+    sigma[0, 7] = 0.0
+    plan = Plan(
+        draws.integers(0, symbols, episodes),
+        draws.integers(0, bars, episodes),
+        draws.integers(-1, 2, episodes),
+        np.linspace(1, 0.05, episodes),
+        draws.random((episodes, 64)),
+    )
+    return Tape(code, orient, ret, sigma), plan
+
+
+@pytest.mark.parametrize("sarsa", [False, True])
+def test_compiled_equals_plain_python(sarsa):
+    """Training and serving give the same bits, cell for cell, with gaps, zero σ and self-mirrored states."""
+    tape, plan = _problem(3)
+    rule = Rule(0.97, 0.02, 10.0, sarsa, 0.00005, 0.1)
+    tables = [(np.zeros((2, STATES, 7)), np.zeros((2, STATES, 7))) for _ in range(2)]
+    fast = qtable.train(*tables[0], FRAME, tape, plan, rule)
+    slow = qtable_reference.train(*tables[1], FRAME, tape, plan, rule)
+    assert slow[1] == fast[1] > 500
+    assert slow[0] == pytest.approx(fast[0], rel=1e-12)
+    np.testing.assert_array_equal(tables[0][0], tables[1][0])
+    np.testing.assert_array_equal(tables[0][1], tables[1][1])
+    asked = np.arange(-1, STATES)
+    served = qtable.serve(*tables[0], FRAME, asked)
+    backend.set_jit(False)
+    try:
+        plain = qtable.serve(*tables[1], FRAME, asked)
+    finally:
+        backend.set_jit(True)
+    np.testing.assert_array_equal(served[0], plain[0])
+    np.testing.assert_array_equal(served[1], plain[1])
+
+
+def test_mirrored_tape_gives_the_same_table():
+    """The mirrored market teaches the same cells the same values; BUY and SELL change places when served."""
+    tape, plan = _problem(4)
+    image = Tape(
+        np.array([[states.mirror_code(c) if c >= 0 else -1 for c in row] for row in tape.code.tolist()]),
+        -tape.orient,
+        -tape.ret,
+        tape.sigma,
+    )
+    tables = []
+    for seen, side in ((tape, 1), (image, -1)):
+        Q, N = np.zeros((2, STATES, 7)), np.zeros((2, STATES, 7))
+        qtable.train(Q, N, FRAME, seen, plan._replace(side=side * plan.side), RULE._replace(fee=1e-5))
+        tables.append((Q, N))
+    np.testing.assert_array_equal(tables[0][0], tables[1][0])
+    codes = np.arange(CODES)
+    mirrored = np.array([states.mirror_code(c) for c in codes])
+    there, act = qtable.serve(*tables[0], FRAME, codes * 3 + 1)
+    back, tca = qtable.serve(*tables[1], FRAME, mirrored * 3 + 1)
+    np.testing.assert_array_equal(there[:, [BUY, SELL, HOLD]], back[:, [SELL, BUY, HOLD]])
+    np.testing.assert_array_equal(np.array([SELL, BUY, HOLD])[act], tca)
+    assert {BUY, SELL, HOLD} == set(act.tolist())
+
+
+def test_value_iteration_on_twelve_states():
+    """Double Q-learning with α ∝ 1/visits finds the values of a random 12-state process to 0.02."""
+    draws = np.random.default_rng(5)
+    gamma, count = 0.8, 12
+    follow = draws.dirichlet(np.full(count, 0.3), (count, 3))
+    reward = draws.uniform(-1, 1, (count, 3))
+    exact = np.zeros((count, 3))
+    for _ in range(400):
+        exact = reward + gamma * follow @ exact.max(axis=1)
+    Q, N = np.zeros((2, count, 7)), np.zeros((2, count, 7))
+    rule = RULE._replace(gamma=gamma, floor=0.0, gain=1.0 / (1.0 - gamma))
+    steps = 400_000
+    coins, actions = draws.random(steps) < 0.5, draws.integers(0, 3, steps)
+    cumulated = follow.cumsum(axis=2)
+    jumps = draws.random(steps)
+    s = 0
+    for t in range(steps):
+        a, table = int(actions[t]), int(coins[t])
+        then = min(int(np.searchsorted(cumulated[s, a], jumps[t])), count - 1)
+        value = reward[s, a] + gamma * qtable.target(
+            Q[table, then], Q[1 - table, then], True, False, rule, 0.0
+        )
+        qtable.learn(Q, N, (table, s, a), value, rule)
+        s = then
+    assert abs(Q.mean(axis=0)[:, :3] - exact).max() <= 0.02
+
+
+def test_states_tie_in_mirror_pairs():
+    """1,875 states use 940 rows; a pair shares one, and only flat centre states mirror themselves."""
+    assert (STATES, states.ROWS_USED) == (1875, 940)
+    own = np.flatnonzero(KIND == states.OWN_MIRROR)
+    assert [((2 * 5 + 2) * 5 + 2) * 5 + v for v in range(5)] == (own // 3).tolist()
+    assert {1} == set((own % 3).tolist())
+    for s in range(0, STATES, 7):
+        image = states.mirror_code(s // 3) * 3 - (s % 3 - 1) + 1
+        assert ROW[s] == ROW[image]
+
+
+def test_bins_are_odd_and_even():
+    """Reversing trend, momentum and RSI gives the mirror code; volatility stays; NaN has no code."""
+    draws = np.random.default_rng(6)
+    odd = draws.uniform(-1, 1, (3, 500))
+    level = draws.uniform(0, 1, 500)
+    there = states.codes(*odd, level)
+    back = states.codes(*-odd, level)
+    assert [states.mirror_code(c) for c in there.tolist()] == back.tolist()
+    assert states.codes(np.array([np.nan]), *odd[1:, :1], level[:1])[0] == states.NONE
+
+
+def test_unvisited_states_say_nothing():
+    """A state never visited is NaN and holds."""
+    values, action = qtable.serve(
+        np.zeros((2, STATES, 7)), np.zeros((2, STATES, 7)), FRAME, np.array([5, -1])
+    )
+    assert np.isnan(values).all()
+    assert action.tolist() == [HOLD, HOLD]
+
+
+@pytest.mark.parametrize("d", [-1, 0, 1])
+def test_masks_allow_only_actions_of_the_position(d):
+    """Training never touches a cell that the position does not allow."""
+    tape, plan = _problem(8)
+    Q, N = np.zeros((2, STATES, 7)), np.zeros((2, STATES, 7))
+    qtable.train(Q, N, FRAME, tape, plan, RULE)
+    rows = ROW[np.arange(CODES) * 3 + d + 1]
+    visits = N[:, rows].sum(axis=(0, 1))
+    forbidden = [3, 4, 5, 6] if d == 0 else [0, 1]
+    assert visits[forbidden].sum() == 0.0
+    assert visits.sum() > 0.0
