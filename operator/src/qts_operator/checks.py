@@ -1,0 +1,42 @@
+"""CHECKS: what needs a person, as named facts in order; the first is the condition Degraded. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from qts_operator.objects.frame import Frame
+from qts_operator.snapshot import Finding, Snapshot
+from qts_operator.steps import State
+
+Check = Callable[[Snapshot, Frame | None, State], Finding | None]
+
+
+def blocked(snapshot: Snapshot, _: Frame | None, __: State) -> Finding | None:
+    """Report what stands in the way of every pass: rights, an old definition, a wrong field."""
+    return snapshot.blocked[0] if snapshot.blocked else None
+
+
+def refused(_: Snapshot, __: Frame | None, state: State) -> Finding | None:
+    """Report the first object that the server or its owner did not let us write."""
+    return next((f for f in state.findings if f.condition == "Degraded"), None)
+
+
+def stopped(_: Snapshot, frame: Frame | None, __: State) -> Finding | None:
+    """Report agents that stay down because `config.autoRestartFailed` is false."""
+    if frame is None or not frame.stopped:
+        return None
+    listed = ", ".join(sorted(frame.stopped))
+    text = f"{listed} ended and config.autoRestartFailed is false; change the spec to start again"
+    return Finding(reason="RestartDisabled", message=text)
+
+
+CHECKS: tuple[Check, ...] = (blocked, refused, stopped)
+
+
+def degraded(snapshot: Snapshot, frame: Frame | None, state: State) -> Finding | None:
+    """Return the first hit."""
+    for check in CHECKS:
+        found = check(snapshot, frame, state)
+        if found is not None:
+            return found
+    return None

@@ -1,0 +1,222 @@
+"""GPU placement from nodes and pods: why an agent has its device, or has not, and what is done about it.
+
+The checks run in the order of GATES; the first that leaves no node is the reason, with the nearest miss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+
+from qts_core.parts import Agent, Toleration
+from qts_operator.snapshot import Node, Pod
+
+Answer = Literal["True", "False", "Unknown"]
+#: cases that waiting cannot mend: a Preferred agent falls back at once
+AT_ONCE = frozenset(
+    {"NoGPUNodes", "CountTooLarge", "NoMatchingMIGProfile", "NoMatchingNode", "UntoleratedTaint"}
+)
+#: cases that may pass: it falls back after `fallbackAfter`
+IN_TIME = frozenset({"GPUsBusy", "NodesUnavailable", "Unschedulable"})
+_SYSTEM_TAINT = "node.kubernetes.io/"
+
+
+class Demand(msgspec.Struct, frozen=True, kw_only=True):
+    """What one agent asks for, and what is known of its pods."""
+
+    agent: str
+    asked: Agent
+    replicas: int
+    pods: tuple[Pod, ...] = ()
+
+    @property
+    def resource(self) -> str:
+        """Return the extended resource's name."""
+        return self.asked.gpu.resource_name
+
+    @property
+    def count(self) -> int:
+        """Return the devices that one pod needs."""
+        return self.asked.gpu.count
+
+    @property
+    def needs(self) -> str:
+        """Return the beginning of most sentences."""
+        return f"{self.agent} needs {self.count} {self.resource}"
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the agent's pods are rendered to run, and what GPUAvailable says of it."""
+
+    device: Literal["GPU", "CPU"] | None
+    status: Answer
+    reason: str
+    message: str
+    recheck_s: float | None = None
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """What is visible of the cluster; `nodes` is None where the operator may not look."""
+
+    nodes: tuple[Node, ...] | None
+    used: dict[str, dict[str, int]] = {}
+
+
+def place(demand: Demand, view: View, *, on_cpu: bool, now: float) -> Verdict:
+    """Decide for one agent; `on_cpu`: it fell back earlier and has not rolled since."""
+    if demand.asked.gpu.mode == "None":
+        return Verdict(device=None, status="True", reason="NotRequested", message="no agent asks for a GPU")
+    if demand.replicas == 0:
+        return Verdict(
+            device="CPU" if on_cpu else "GPU",
+            status="True",
+            reason="NotRequested",
+            message=f"{demand.agent} is at 0 replicas",
+        )
+    if not on_cpu and _placed(demand):
+        nodes = ", ".join(sorted({p.node for p in _holders(demand)}))
+        text = f"{demand.agent}: {demand.count} {demand.resource} on {nodes}"
+        return Verdict(device="GPU", status="True", reason="Allocated", message=text)
+    reason, message = _why(demand, view)
+    if demand.asked.gpu.mode == "Preferred":
+        return _preferred(demand, reason, message, on_cpu, now)
+    status: Answer = "Unknown" if reason in ("Scheduling", "NodesNotVisible") else "False"
+    return Verdict(device="GPU", status=status, reason=reason, message=message)
+
+
+def seconds(text: str) -> float:
+    """Return a duration such as 2m or 120s in seconds."""
+    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+    total, number = 0.0, ""
+    index = 0
+    while index < len(text):
+        if text[index].isdigit():
+            number += text[index]
+            index += 1
+            continue
+        unit = "ms" if text.startswith("ms", index) else text[index]
+        total += int(number) * units[unit]
+        number, index = "", index + len(unit)
+    return total
+
+
+def _preferred(demand: Demand, reason: str, message: str, on_cpu: bool, now: float) -> Verdict:
+    waits = [p.started for p in demand.pods if not p.node and not p.deleting]
+    left = seconds(demand.asked.gpu.fallback_after) - (now - min(waits, default=now))
+    if on_cpu and reason == "Scheduling":
+        message = "a device is free again and will be used with the next roll"
+    if on_cpu or reason in AT_ONCE or (reason in IN_TIME and left <= 0):
+        text = f"{demand.agent} runs on CPU: {message}"
+        return Verdict(device="CPU", status="False", reason="FallbackToCPU", message=text)
+    status: Answer = "Unknown" if reason in ("Scheduling", "NodesNotVisible") else "False"
+    return Verdict(device="GPU", status=status, reason=reason, message=message, recheck_s=max(left, 0.1))
+
+
+def _holders(demand: Demand) -> list[Pod]:
+    return [p for p in demand.pods if p.node and not p.deleting and p.limits.get(demand.resource)]
+
+
+def _placed(demand: Demand) -> bool:
+    waiting = [p for p in demand.pods if not p.node and not p.deleting]
+    return len(_holders(demand)) >= demand.replicas and not waiting
+
+
+def _why(demand: Demand, view: View) -> tuple[str, str]:
+    """Return reason and message of the first check that leaves no node."""
+    if view.nodes is None:
+        refused = next((p.unschedulable for p in demand.pods if p.unschedulable), "")
+        if refused:
+            return "Unschedulable", f"{demand.agent}: {refused.partition('.')[0]}"
+        return "NodesNotVisible", f"{demand.needs}; nodes are not visible in namespaced mode"
+    left = list(view.nodes)
+    for gate in GATES:
+        passed, reason, message = gate(demand, left, view)
+        if not passed:
+            return reason, message
+        left = passed
+    return "Scheduling", f"{demand.needs}; {left[0].name} has room and the scheduler has not placed it yet"
+
+
+Gate = Callable[[Demand, list[Node], View], tuple[list[Node], str, str]]
+
+
+def _offered(demand: Demand, nodes: list[Node], _: View) -> tuple[list[Node], str, str]:
+    passed = [n for n in nodes if n.allocatable.get(demand.resource, 0) > 0]
+    if not passed and "/mig-" in demand.resource:
+        for node in sorted(nodes, key=lambda n: n.name):
+            other = sorted(k for k, v in node.allocatable.items() if "/mig-" in k and v > 0)
+            if other:
+                text = f"{demand.needs}; nearest: {node.name} offers {other[0]}"
+                return passed, "NoMatchingMIGProfile", text
+    return passed, "NoGPUNodes", f"{demand.needs}; none of {len(nodes)} nodes offers it"
+
+
+def _large_enough(demand: Demand, nodes: list[Node], _: View) -> tuple[list[Node], str, str]:
+    passed = [n for n in nodes if n.allocatable[demand.resource] >= demand.count]
+    largest = max(nodes, key=lambda n: (n.allocatable[demand.resource], n.name))
+    has = largest.allocatable[demand.resource]
+    return (
+        passed,
+        "CountTooLarge",
+        f"{demand.needs} on one node; the largest, {largest.name}, has {has}",
+    )
+
+
+def _selected(demand: Demand, nodes: list[Node], _: View) -> tuple[list[Node], str, str]:
+    wanted = demand.asked.node_selector
+    passed = [n for n in nodes if all(n.labels.get(k) == v for k, v in wanted.items())]
+    if passed or not wanted:
+        return passed, "NoMatchingNode", ""
+    misses = {n.name: [k for k in sorted(wanted) if n.labels.get(k) != wanted[k]] for n in nodes}
+    nearest = min(nodes, key=lambda n: (len(misses[n.name]), n.name))
+    key = misses[nearest.name][0]
+    has = nearest.labels.get(key, "no such label")
+    text = f"{demand.agent} selects {key}={wanted[key]}; nearest: {nearest.name} has {has}"
+    return passed, "NoMatchingNode", text
+
+
+def _tolerated(demand: Demand, nodes: list[Node], _: View) -> tuple[list[Node], str, str]:
+    refused = {n.name: _refusing(n, demand.asked.tolerations) for n in nodes}
+    passed = [n for n in nodes if refused[n.name] is None]
+    first = min(nodes, key=lambda n: n.name)
+    text = f"{first.name} fits but has taint {refused[first.name]}, which {demand.agent} does not tolerate"
+    return passed, "UntoleratedTaint", text
+
+
+def _refusing(node: Node, tolerations: tuple[Toleration, ...]) -> str | None:
+    for key, value, effect in node.taints:
+        if effect == "PreferNoSchedule" or key.startswith(_SYSTEM_TAINT):
+            continue
+        if not any(_tolerates(t, key, value, effect) for t in tolerations):
+            return f"{key}={value}:{effect}" if value else f"{key}:{effect}"
+    return None
+
+
+def _tolerates(toleration: Toleration, key: str, value: str, effect: str) -> bool:
+    if toleration.effect not in (None, effect):
+        return False
+    if toleration.operator == "Exists":
+        return toleration.key in (None, key)
+    return toleration.key == key and (toleration.value or "") == value
+
+
+def _open(_: Demand, nodes: list[Node], __: View) -> tuple[list[Node], str, str]:
+    passed = [n for n in nodes if n.ready and not n.unschedulable]
+    states = [f"{n.name} is {'unschedulable' if n.unschedulable else 'not ready'}" for n in nodes]
+    text = f"the only matching nodes cannot take pods: {', '.join(sorted(states)[:5])}"
+    return passed, "NodesUnavailable", text
+
+
+def _free(demand: Demand, nodes: list[Node], view: View) -> tuple[list[Node], str, str]:
+    taken = {n.name: view.used.get(n.name, {}).get(demand.resource, 0) for n in nodes}
+    passed = [n for n in nodes if n.allocatable[demand.resource] - taken[n.name] >= demand.count]
+    total = sum(n.allocatable[demand.resource] for n in nodes)
+    plural = "node" if len(nodes) == 1 else "nodes"
+    text = f"{demand.needs}; {sum(taken.values())} of {total} on {len(nodes)} matching {plural} are in use"
+    return passed, "GPUsBusy", text
+
+
+#: capacity last: it is counted only where a pod could go at all
+GATES: tuple[Gate, ...] = (_offered, _large_enough, _selected, _tolerated, _open, _free)

@@ -1,0 +1,341 @@
+"""The status of a resource from what was observed, never from what was intended. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from qts_core import names
+from qts_core.roster import AGENTS, BY_NAME, VOTERS, Workload
+from qts_operator import gpu
+from qts_operator.checks import degraded
+from qts_operator.objects.frame import Frame
+from qts_operator.resolve import Verdicts, history
+from qts_operator.snapshot import Child, Finding, Pod, Snapshot
+from qts_operator.steps import State
+
+FRESH_S = 15.0
+
+
+class Condition(msgspec.Struct, frozen=True):
+    """One condition before it is dated."""
+
+    type: str
+    status: str
+    reason: str
+    message: str = ""
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the status is written from."""
+
+    snapshot: Snapshot
+    frame: Frame | None  # None: the spec cannot be read
+    verdicts: Verdicts
+    state: State
+    plan: tuple[str, ...] = ()  # while paused
+    restarts: dict[str, dict[str, Any]] = {}  # agent → restarts and lastRestart, newly due
+    exhausted: str = ""
+
+    def child(self, kind: str, name: str) -> Child | None:
+        """Return an owned object, None when it is missing or another resource's."""
+        frame = self.frame
+        found = self.snapshot.children.get((kind, names.part(self.snapshot.name, name)))
+        owner = frame.uid if frame is not None else self.snapshot.uid
+        return found if found is not None and found.owner_uid == owner else None
+
+
+def build(facts: Facts) -> dict[str, Any]:
+    """Return the whole status; only transitions carry a time."""
+    snapshot, frame = facts.snapshot, facts.frame
+    former = snapshot.status
+    status: dict[str, Any] = {}
+    applied = facts.state.complete and frame is not None and not snapshot.blocked and not facts.plan
+    observed = snapshot.generation if applied else former.get("observedGeneration")
+    if observed is not None:
+        status["observedGeneration"] = observed
+    if frame is not None:
+        status |= _counters(facts, frame)
+    elif former:
+        status |= {k: former[k] for k in ("agents", "gpus", "images", "agentStatuses") if k in former}
+    if facts.plan:
+        status["plan"] = list(facts.plan[:20])
+    told = conditions(facts, current=observed == snapshot.generation)
+    status["conditions"] = [_dated(c, former, snapshot) for c in told]
+    return status
+
+
+def conditions(facts: Facts, *, current: bool) -> list[Condition]:
+    """Return the eight conditions in their fixed order."""
+    fault = degraded(facts.snapshot, facts.frame, facts.state)
+    if fault is None and facts.exhausted:
+        fault = Finding(reason="RestartBudgetExhausted", message=facts.exhausted)
+    if facts.frame is None:
+        found = fault or Finding(reason="SpecNotApplied", message="the spec cannot be read")
+        lost = [Condition(t, "Unknown", found.reason, found.message) for t in _OBSERVED]
+        return [
+            Condition("Ready", "False", found.reason, found.message),
+            Condition("Progressing", "False", found.reason, found.message),
+            Condition("Degraded", "True", found.reason, found.message),
+            *lost,
+        ]
+    frame = facts.frame
+    device, redis = _gpu(facts), _redis(facts, frame)
+    messaging = _messaging(facts, frame)
+    return [
+        _ready(facts, frame, fault, (redis, messaging), current),
+        _progressing(facts, frame, current),
+        Condition("Degraded", "True", fault.reason, fault.message)
+        if fault
+        else Condition("Degraded", "False", "Healthy", ""),
+        _scheduled(facts, frame),
+        device,
+        redis,
+        messaging,
+        _suspended(facts, frame),
+    ]
+
+
+_OBSERVED = ("Scheduled", "GPUAvailable", "RedisReady", "MessagingReady", "Suspended")
+
+
+def differs(new: dict[str, Any], former: dict[str, Any]) -> str:
+    """Return "" for equal, "counters" when only numbers moved, else "conditions"."""
+    if new == former:
+        return ""
+    told = [(c["type"], c["status"], c["reason"]) for c in new.get("conditions", ())]
+    before = [(c["type"], c["status"], c["reason"]) for c in former.get("conditions", ())]
+    moved = new.get("observedGeneration") != former.get("observedGeneration")
+    return "conditions" if told != before or moved else "counters"
+
+
+def stamp(now: float) -> str:
+    """Return seconds since the epoch as Kubernetes writes times."""
+    return datetime.fromtimestamp(int(now), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def seconds_of(text: str) -> float | None:
+    """Return seconds since the epoch of a Kubernetes time, None for anything else."""
+    try:
+        return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+    except (ValueError, AttributeError):
+        return None
+
+
+def _dated(told: Condition, former: dict[str, Any], snapshot: Snapshot) -> dict[str, Any]:
+    since = stamp(snapshot.now)
+    for old in former.get("conditions") or ():
+        if old.get("type") == told.type and old.get("status") == told.status:
+            since = old.get("lastTransitionTime") or since
+    dated = {"type": told.type, "status": told.status, "reason": told.reason, "message": told.message}
+    return dated | {"lastTransitionTime": since, "observedGeneration": snapshot.generation}
+
+
+def _counters(facts: Facts, frame: Frame) -> dict[str, Any]:
+    agents = [w for w in AGENTS if frame.runs(w)]
+    ready = sum(1 for w in agents if _live(facts, frame, w))
+    asked = allocated = 0
+    for workload in agents:
+        spec = frame.spec.agent(workload.name).gpu
+        if workload.gpu and spec.mode != "None":
+            asked += spec.count * frame.wanted(workload)
+            pods = facts.snapshot.pods_of(workload.name)
+            allocated += sum(p.limits.get(spec.resource_name, 0) for p in pods if p.node and not p.deleting)
+    counters: dict[str, Any] = {
+        "agents": f"{ready}/{len(agents)}",
+        "gpus": f"{allocated}/{asked}",
+        "images": {
+            "agent": frame.images.agent,
+            "agentGPU": frame.images.agent_gpu,
+            "redis": frame.images.redis,
+        },
+        "agentStatuses": [_agent(facts, frame, w) for w in frame.workloads()],
+    }
+    revisions = [c.revision for c in facts.snapshot.children.values() if c.revision]
+    if revisions:
+        counters["templateRevision"] = min(revisions)
+    return counters
+
+
+def _agent(facts: Facts, frame: Frame, workload: Workload) -> dict[str, Any]:
+    child = facts.child("Deployment", workload.name)
+    former = history(facts.snapshot, workload.name)
+    entry: dict[str, Any] = {
+        "name": workload.name,
+        "desired": frame.wanted(workload),
+        "ready": child.ready if child else 0,
+    }
+    placement = frame.placements.get(workload.name)
+    if placement:
+        entry["placement"] = placement
+    if child is not None and child.revision:
+        entry["templateRevision"] = child.revision
+    told = facts.restarts.get(workload.name) or former
+    entry["restarts"] = int(told.get("restarts", 0))
+    if told.get("lastRestart"):
+        entry["lastRestart"] = told["lastRestart"]
+    if workload.name in frame.stopped:
+        entry["stopped"] = True
+    return entry
+
+
+def _live(facts: Facts, frame: Frame, workload: Workload) -> bool:
+    """Tell whether the workload runs what was last written, with every replica available."""
+    child, wanted = facts.child("Deployment", workload.name), frame.wanted(workload)
+    if child is None or wanted == 0 or child.observed < child.generation or child.replicas != wanted:
+        return False
+    return child.available >= wanted and child.updated >= wanted
+
+
+def _ready(
+    facts: Facts,
+    frame: Frame,
+    fault: Finding | None,
+    needs: Sequence[Condition],
+    current: bool,
+) -> Condition:
+    if frame.spec.suspend:
+        return Condition("Ready", "False", "Suspended", "the system is suspended")
+    if fault is not None:
+        return Condition("Ready", "False", fault.reason, fault.message)
+    if not current:
+        text = facts.state.unwell or "the spec is not applied yet"
+        return Condition("Ready", "False", "SpecNotApplied", text)
+    missing = [w for w in frame.workloads() if not _live(facts, frame, w)]
+    if missing:
+        text = "; ".join(f"{w.name}: {_reason(facts, w)}" for w in missing)
+        return Condition("Ready", "False", "AgentsNotReady", text[:1000])
+    redis, messaging = needs
+    if redis.status != "True":
+        return Condition("Ready", "False", "RedisNotReady", redis.message)
+    if messaging.status == "False":
+        return Condition("Ready", "False", "MessagingDown", messaging.message)
+    agents = sum(1 for w in frame.workloads() if w.agent)
+    feed = " and the feed" if frame.runs(BY_NAME["market"]) else ""
+    return Condition("Ready", "True", "AllReady", f"{agents}/{agents} agents{feed} are ready")
+
+
+def _reason(facts: Facts, workload: Workload) -> str:
+    """Return why a workload is not ready, nearest cause first."""
+    verdict = facts.verdicts.get(workload.name)
+    if verdict is not None and verdict.status == "False" and verdict.device == "GPU":
+        return f"{verdict.reason}: {verdict.message}"
+    child = facts.child("Deployment", workload.name)
+    if child is not None and child.failure:
+        return child.failure[:300]
+    for pod in facts.snapshot.pods_of(workload.name):
+        if pod.unschedulable:
+            return f"Unschedulable: {_sentence(pod)}"
+        if pod.waiting and pod.waiting not in ("ContainerCreating", "PodInitializing"):
+            return f"{pod.waiting}: {pod.waiting_message}"[:300]
+    return "starting"
+
+
+def _sentence(pod: Pod) -> str:
+    """Return the scheduler's message up to its first full stop; what follows changes from try to try."""
+    return pod.unschedulable.partition(". ")[0].rstrip(".")
+
+
+def _progressing(facts: Facts, frame: Frame, current: bool) -> Condition:
+    if frame.spec.paused:
+        return Condition("Progressing", "False", "Paused", f"{len(facts.plan)} changes are planned")
+    children = [facts.child("Deployment", w.name) for w in frame.workloads()]
+    if frame.spec.redis.mode == "Managed":
+        children.append(facts.child("StatefulSet", names.REDIS_PART))
+    stuck = sorted(c.name for c in children if c is not None and c.stuck)
+    if stuck:
+        text = f"no progress for 10 minutes: {', '.join(stuck)}"
+        return Condition("Progressing", "False", "RolloutStuck", text)
+    open_ = [c for c in children if c is None or not c.settled]
+    if not open_ and current:
+        return Condition("Progressing", "False", "Complete", "")
+    if facts.snapshot.status.get("observedGeneration") is None or any(c is None for c in open_):
+        return Condition("Progressing", "True", "Creating", "objects are being created")
+    was = [c for c in facts.snapshot.status.get("conditions") or () if c.get("type") == "Suspended"]
+    resuming = not frame.spec.suspend and any(c.get("status") == "True" for c in was)
+    return Condition("Progressing", "True", "Resuming" if resuming else "RollingOut", "roll-out under way")
+
+
+def _scheduled(facts: Facts, frame: Frame) -> Condition:
+    quota = next((f for f in facts.state.findings if f.condition == "Scheduled"), None)
+    if quota is not None:
+        return Condition("Scheduled", "False", quota.reason, quota.message[:1000])
+    for workload in frame.workloads():
+        child = facts.child("Deployment", workload.name)
+        if child is not None and "exceeded quota" in child.failure:
+            return Condition(
+                "Scheduled", "False", "QuotaExceeded", f"{workload.name}: {child.failure}"[:1000]
+            )
+    for pod in sorted(facts.snapshot.pods, key=lambda p: p.name):
+        if pod.unschedulable and not pod.deleting:
+            return Condition("Scheduled", "False", "Unschedulable", f"{pod.agent}: {_sentence(pod)}")
+    wanted = sum(frame.wanted(w) for w in frame.workloads()) + (frame.spec.redis.mode == "Managed")
+    placed = sum(1 for p in facts.snapshot.pods if p.node and not p.deleting)
+    if placed < wanted:
+        return Condition("Scheduled", "False", "Creating", "some pods do not exist yet")
+    return Condition("Scheduled", "True", "Scheduled", "every pod has a node")
+
+
+def _gpu(facts: Facts) -> Condition:
+    asked = {n: v for n, v in facts.verdicts.items() if v.reason != "NotRequested"}
+    if not asked:
+        return Condition("GPUAvailable", "True", "NotRequested", "no agent asks for a GPU")
+    order = {"False": 0, "Unknown": 1, "True": 2}
+
+    def rank(verdict: gpu.Verdict) -> tuple[int, int]:
+        return order[verdict.status], 1 if verdict.reason == "FallbackToCPU" else 0
+
+    worst = min(asked.values(), key=rank)
+    same = [v.message for v in asked.values() if rank(v) == rank(worst)]
+    return Condition("GPUAvailable", worst.status, worst.reason, "; ".join(same))
+
+
+def _redis(facts: Facts, frame: Frame) -> Condition:
+    if frame.spec.redis.mode == "Managed":
+        child = facts.child("StatefulSet", names.REDIS_PART)
+        if child is not None and child.ready >= 1 and child.observed >= child.generation:
+            return Condition("RedisReady", "True", "Ready", "Redis is ready")
+        return Condition("RedisReady", "False", "StartingUp", "Redis is starting up")
+    told = facts.snapshot.statusz
+    if told is None:
+        return Condition("RedisReady", "Unknown", "StatusUnreachable", "PADS cannot be asked")
+    if told.redis_reached:
+        return Condition("RedisReady", "True", "Reached", "PADS reaches Redis")
+    return Condition("RedisReady", "False", "NotReachable", "PADS does not reach Redis")
+
+
+def _messaging(facts: Facts, frame: Frame) -> Condition:
+    if frame.spec.suspend:
+        return Condition("MessagingReady", "Unknown", "Suspended", "no agent runs")
+    told = facts.snapshot.statusz
+    if told is None:
+        if not any(p.ready for p in facts.snapshot.pods_of("pads")):
+            return Condition("MessagingReady", "Unknown", "StartingUp", "PADS is not ready yet")
+        return Condition("MessagingReady", "Unknown", "StatusUnreachable", "PADS cannot be asked")
+    if told.bus_mode == "simulated":
+        text = "config.useRealMessaging is false: the pods do not hear each other"
+        return Condition("MessagingReady", "False", "Simulated", text)
+    silent = [w.name for w in VOTERS if frame.runs(w) and not _heard(told.peers.get(w.wire))]
+    if silent:
+        text = f"PADS does not hear {', '.join(silent)}"
+        return Condition("MessagingReady", "False", "PeersSilent", text)
+    return Condition("MessagingReady", "True", "AllHeard", "PADS hears every enabled agent")
+
+
+def _heard(peer: Any) -> bool:
+    if not isinstance(peer, dict):
+        return False
+    age = peer.get("age_s")
+    return peer.get("state") == "alive" and age is not None and float(age) < FRESH_S
+
+
+def _suspended(facts: Facts, frame: Frame) -> Condition:
+    if not frame.spec.suspend:
+        return Condition("Suspended", "False", "NotSuspended", "")
+    children = [facts.child("Deployment", w.name) for w in frame.workloads()]
+    if all(c is not None and c.replicas == 0 and c.current == 0 for c in children):
+        return Condition("Suspended", "True", "Suspended", "all replicas are 0; Redis and its data stay")
+    return Condition("Suspended", "False", "Suspending", "agents are being stopped")
