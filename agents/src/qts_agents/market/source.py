@@ -1,0 +1,153 @@
+"""Which bars the feed publishes: a packaged data set, a file, or the simulation."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+import numpy as np
+
+from qts_agents.market.bars import Bars, market_return
+from qts_agents.market.datasets import load_dataset
+from qts_agents.market.regimes import BAR_S
+from qts_agents.market.rows import Costs
+from qts_agents.market.simulate import Simulation
+from qts_agents.market.tables import load_table
+from qts_core.errors import ConfigError
+from qts_core.spec import Market, Replay, System
+
+BACKFILL = 4096
+SIMULATED_SYMBOLS = ("BTC/USDT",)
+#: opening of simulated bar 0: 2024-01-01T00:00:00Z
+SIMULATED_START_NS = 1_704_067_200_000_000_000
+#: a simulation is taken up again after a restart only up to this many bars of symbols (some 10 s of work)
+RESUMABLE_CELLS = 20_000_000
+
+
+class Source(Protocol):
+    """A series of closed bars from index 0 on."""
+
+    symbols: tuple[str, ...]
+    name: str  # with the file's SHA-256, or the seed
+    bar_s: float
+    length: int | None  # bars; None = endless
+    backfill: int  # bars that are history before the first live one
+
+    def read(self, start: int, stop: int) -> Bars:
+        """Return the bars [start, stop)."""
+        ...
+
+    def index_of(self, close_ns: int) -> int | None:
+        """Return the index of the bar that closes at `close_ns`; None when there is none to go on from."""
+        ...
+
+
+class Recorded:
+    """Bars of a file, whole in memory."""
+
+    def __init__(self, bars: Bars) -> None:
+        self._bars = bars
+        self.symbols, self.name, self.bar_s = bars.symbols, bars.source, bars.bar_s
+        self.length: int | None = int(bars.close_ns.size)
+        self.backfill = min(BACKFILL, self.length // 3)
+
+    def read(self, start: int, stop: int) -> Bars:
+        """Return the bars [start, stop)."""
+        return self._bars.part(start, stop)
+
+    def index_of(self, close_ns: int) -> int | None:
+        """Return the index of the bar that closes at `close_ns`."""
+        at = int(np.searchsorted(self._bars.close_ns, close_ns))
+        return at if at < self._bars.close_ns.size and self._bars.close_ns[at] == close_ns else None
+
+
+class Simulated:
+    """Bars of the seeded simulation, computed as they are read; going back starts it anew."""
+
+    length: int | None = None
+
+    def __init__(self, system: System) -> None:
+        market = system.market
+        self._settings = (
+            system.system_seed,
+            market.symbols or SIMULATED_SYMBOLS,
+            market.predictability,
+        )
+        self.symbols = self._settings[1]
+        self.name = f"simulated seed:{system.system_seed} predictability:{market.predictability}"
+        self.bar_s = BAR_S
+        self.backfill = BACKFILL
+        self._costs = _costs(market, Costs())
+        self._restart()
+
+    def _restart(self) -> None:
+        self._simulation = Simulation(*self._settings)
+        self._before = np.full(len(self.symbols), np.nan)
+
+    def read(self, start: int, stop: int) -> Bars:
+        """Return the bars [start, stop)."""
+        if start < self._simulation.bar:
+            self._restart()
+        while self._simulation.bar < start:
+            self._before = self._simulation.advance(min(BACKFILL, start - self._simulation.bar)).close[:, -1]
+        stretch = self._simulation.advance(stop - start)
+        valid = np.ones(stretch.close.shape, dtype=np.uint8)
+        market_ret = market_return(stretch.close, valid, self._before)
+        self._before = stretch.close[:, -1]
+        return Bars(
+            symbols=self.symbols,
+            close_ns=SIMULATED_START_NS + round(BAR_S * 1e9) * np.arange(start + 1, stop + 1, dtype=np.int64),
+            open=stretch.open,
+            high=stretch.high,
+            low=stretch.low,
+            close=stretch.close,
+            volume=stretch.volume,
+            valid=valid,
+            spread=stretch.spread,
+            imbalance=stretch.imbalance,
+            depth=np.full(valid.shape, np.nan),
+            market_ret=market_ret,
+            bar_s=BAR_S,
+            fee=self._costs.fee,
+            spread_assumed=self._costs.spread,
+            source=self.name,
+        )
+
+    def index_of(self, close_ns: int) -> int | None:
+        """Return the index of the bar that closes at `close_ns`, unless it is too far to compute again."""
+        index, rest = divmod(close_ns - SIMULATED_START_NS, round(BAR_S * 1e9))
+        near = 0 < index * len(self.symbols) <= RESUMABLE_CELLS
+        return index - 1 if near and rest == 0 else None
+
+
+def open_source(system: System) -> Source:
+    """Return what `market` asks for; ConfigError when the data or the choice of symbols is wrong."""
+    market = system.market
+    if market.source == "simulated":
+        return Simulated(system)
+    if market.source != "replay" or market.replay is None:
+        raise ConfigError(f'market.source: a feed of ours does not run for "{market.source}"')
+    bars = _load(market.replay)
+    if market.symbols is not None:
+        bars = bars.choose(_known(market.symbols, bars.symbols))
+    costs = _costs(market, Costs(bars.fee, bars.spread_assumed))
+    return Recorded(msgspec.structs.replace(bars, fee=costs.fee, spread_assumed=costs.spread))
+
+
+def _load(replay: Replay) -> Bars:
+    if replay.dataset is not None:
+        return load_dataset(replay.dataset)
+    return load_table(replay.path or "", replay.stamp, replay.ts_unit)
+
+
+def _known(wanted: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
+    for symbol in wanted:
+        if symbol not in known:
+            shown = ", ".join(known[:20]) + (", …" if len(known) > 20 else "")
+            raise ConfigError(f'market.symbols: found "{symbol}", the data hold {shown}')
+    return wanted
+
+
+def _costs(market: Market, default: Costs) -> Costs:
+    fee = default.fee if market.fee is None else market.fee
+    return Costs(fee, default.spread if market.spread is None else market.spread)
