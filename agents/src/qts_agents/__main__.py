@@ -61,4 +61,7 @@ def _port(env: Mapping[str, str], name: str, default: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], os.environ))
+    code = main(sys.argv[1:], os.environ)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # a kernel that is still compiling cannot be told to stop; nothing is left to lose here

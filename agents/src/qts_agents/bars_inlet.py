@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
+from qts_agents.agent import MarketWindow
 from qts_agents.context import Context
 from qts_agents.market.bars import Ring
-from qts_core.errors import RemoteError
+from qts_core.errors import LocalError, RemoteError
 from qts_messaging.messages import Envelope, MarketUpdate
 
 #: what a shell does with one bar that is in order: (update, trace or None when it is history)
@@ -45,6 +46,13 @@ class Inlet:
         for bar in fresh:
             await self._apply(msgspec.structs.replace(bar, kind="snapshot"), None)
         return len(fresh)
+
+    def window(self) -> MarketWindow:
+        """Return what the ring holds; LocalError before the first bar."""
+        window = self.ring.window()
+        if window is None:
+            raise LocalError("no bar has arrived yet")
+        return window
 
     async def run(self) -> None:
         """Hand on updates for ever."""

@@ -99,6 +99,10 @@ class Shell(Protocol):
         """Finish what is under way; nothing new is begun."""
         ...
 
+    async def finish(self) -> None:
+        """Make safe what was written; no message comes any more."""
+        ...
+
     def describe(self, status: Status) -> None:
         """Add this workload's facts to its status."""
         ...

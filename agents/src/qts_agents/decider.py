@@ -77,9 +77,12 @@ class DeciderShell:
         return [self._inlet.run(), self._tick()]
 
     async def drain(self) -> None:
-        """Let the running round end or expire, then make the journal safe."""
+        """Let the running round end or expire."""
         if self._rounds:
             await asyncio.wait(self._rounds, timeout=min(2.0, self._context.system.decision_timeout))
+
+    async def finish(self) -> None:
+        """Make the journal safe."""
         await asyncio.to_thread(self._journal.close)
 
     def describe(self, status: Status) -> None:
@@ -92,7 +95,7 @@ class DeciderShell:
 
     async def _on_bar(self, update: MarketUpdate, trace: bytes | None) -> None:
         start = self._context.now_ns()
-        window = self._inlet.ring.window()
+        window = self._inlet.window()
         process = self._context.tracing.child(trace, "process market")
         self._last_trace = process
         actions = await self._context.compute(self.pads.on_update, update, window, start)

@@ -36,6 +36,9 @@ class FeedShell:
         """Publish no more bars."""
         self._feed.stop()
 
+    async def finish(self) -> None:
+        """Nothing is kept outside the process."""
+
     def describe(self, status: Status) -> None:
         """Add the feed's counters."""
         status.feed = self._feed.status()

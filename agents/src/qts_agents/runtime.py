@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from qts_messaging.fabric import BusOptions, open_bus
+import msgspec
 
 from qts_agents.context import Compute, Context, Place, Shell
 from qts_agents.health import Health, HealthServer, Workplace
@@ -23,6 +23,7 @@ from qts_core.probes import Status
 from qts_core.roster import Workload
 from qts_core.telemetry import open_logs, open_tracing
 from qts_messaging.messages import AgentStatus
+from qts_messaging.open import BusOptions, open_bus
 
 HEARTBEAT_S = 5.0
 WATCH_S = 0.25
@@ -119,6 +120,7 @@ class Worker:
         await asyncio.gather(*self.tasks, return_exceptions=True)
         await self._beat()
         await context.bus.close(2.0)
+        await self.shell.finish()
         context.compute.close()
         context.log.info("stopped", after_s=round(self.uptime_s(), 3))
         await asyncio.to_thread(context.tracing.close)
@@ -139,7 +141,7 @@ class Worker:
             config_digest=context.digest,
             uptime_s=round(self.uptime_s(), 3),
             system=context.place.system_name,
-            messages=context.bus.accounts(),
+            messages=msgspec.structs.asdict(context.bus.accounts()),
             redis_reached=context.bus.redis_reached,
             compiles=backend.compiles(),
         )
@@ -204,16 +206,12 @@ class Worker:
     async def _beat(self) -> None:
         context, health = self.context, self.context.health
         self._told = health.state()
-        lanes, accounts = context.bus.status_fields()
         status = AgentStatus(
             agent=context.workload.wire,
             state=self._told,
             health="; ".join(health.reasons()) or "ok",
             backend=self.status().backend,
-            bus_mode=context.bus.mode,
-            lanes=lanes,
-            accounts=accounts,
-            clock_ns=context.clock.wall_ns(),
+            **msgspec.structs.asdict(context.bus.status_fields()),
             config_digest=context.digest,
         )
         try:
@@ -238,13 +236,15 @@ async def serve(workloads: Sequence[Workload], loaded: Loaded, place: Place) -> 
     )
     await server.start(place.bind, (place.http_port, place.metrics_port))
     failures = [worker.failed for worker in workers]
-    begun = asyncio.gather(*(worker.start() for worker in workers))
-    await asyncio.wait({stop, begun, *failures}, return_when=asyncio.FIRST_COMPLETED)
+    begun: asyncio.Future[Any] = asyncio.gather(*(worker.start() for worker in workers))
+    first: set[asyncio.Future[Any]] = {stop, begun, *failures}
+    await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
     if begun.done():
         begun.result()
         await asyncio.wait({stop, *failures}, return_when=asyncio.FIRST_COMPLETED)
     else:
         begun.cancel()
+        await asyncio.gather(begun, return_exceptions=True)
     code = next((future.result() for future in failures if future.done()), 0)
     for worker in sorted(workers, key=lambda w: ("feed", "decider", "voter").index(w.context.workload.role)):
         await worker.stop()

@@ -39,7 +39,7 @@ class VoterShell:
         self.agent: Voter = getattr(importlib.import_module(module), name)(context.system)
         self._inlet = Inlet(context, VOTER_BARS, self._on_bar)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._epoch = 0
+        self._epoch: int | None = None
 
     def warm_up(self) -> None:
         """Compile every kernel the agent serves with."""
@@ -68,17 +68,20 @@ class VoterShell:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=1.0)
 
+    async def finish(self) -> None:
+        """Nothing is kept outside the process."""
+
     def describe(self, status: Status) -> None:
         """Say with what the agent computes."""
         status.backend = self.agent.backend
 
     async def _on_bar(self, update: MarketUpdate, trace: bytes | None) -> None:
         start = self._context.now_ns()
-        if update.epoch != self._epoch:
-            self._epoch = update.epoch
+        if self._epoch not in (None, update.epoch):
             await self._tell(SystemCommand("reset", {"epoch": str(update.epoch)}))
+        self._epoch = update.epoch
         out = await self._context.compute(
-            self.agent.on_bars, update, self._inlet.ring.window(), self._context.now_ns()
+            self.agent.on_bars, update, self._inlet.window(), self._context.now_ns()
         )
         await self._send(out)
         self._context.tracing.emit(
@@ -124,7 +127,7 @@ class VoterShell:
         ring = self._inlet.ring
         if ring.seq < request.window_seq:
             return from_wire(request.window) if request.window is not None else None
-        return until(ring.window(), request.window_seq)
+        return until(self._inlet.window(), request.window_seq)
 
     def _trace_answer(self, envelope: Envelope, round_id: str, times: tuple[int, int, int]) -> None:
         tracing, (start, begun, done) = self._context.tracing, times

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from qts_agents.agent import MarketWindow
 from qts_agents.columns import array, column
 from qts_messaging.messages import Window
@@ -27,7 +29,7 @@ def to_wire(window: MarketWindow) -> Window:
 
 def from_wire(window: Window) -> MarketWindow:
     """Return read-only views of the columns' bytes."""
-    columns = {name: array(getattr(window, name)) for name in _COLUMNS}
+    columns: dict[str, Any] = {name: array(getattr(window, name)) for name in _COLUMNS}
     return MarketWindow(
         symbols=window.symbols,
         window_seq=window.window_seq,
