@@ -1,0 +1,109 @@
+"""`python -m qts_operator`: arguments and environment to Options, then the engine with kopf beside it."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+
+from qts_core.errors import ConfigError
+from qts_core.telemetry import open_logs
+from qts_operator.main import Engine, Options
+from qts_operator.objects.frame import Defaults
+from qts_operator.session import Access, from_kubeconfig, in_cluster
+
+ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the arguments; every one has an environment variable beside it."""
+    env, defaults = os.environ, Defaults()
+    out = argparse.ArgumentParser(prog="qts-operator", description="Operator of QuantumTradingSystem")
+    add = out.add_argument
+    add("--kubeconfig", default=env.get("KUBECONFIG"), help="default: the pod's ServiceAccount")
+    add("--server", default=env.get("QTS_API_SERVER"), help="URL of the API server, with --token-file")
+    add("--token-file", default=env.get("QTS_TOKEN_FILE"))
+    add("--ca-file", default=env.get("QTS_CA_FILE"))
+    add("--namespace", default=env.get("QTS_NAMESPACE", defaults.namespace), help="namespace of the Lease")
+    add("--watch", default=env.get("QTS_WATCH_NAMESPACES", ""), help="namespaces, comma-separated; all")
+    add("--agent-image", default=env.get("QTS_AGENT_IMAGE", defaults.agent))
+    add("--agent-gpu-image", default=env.get("QTS_AGENT_GPU_IMAGE", defaults.agent_gpu))
+    add("--redis-image", default=env.get("QTS_REDIS_IMAGE", defaults.redis))
+    add("--identity", default=env.get("POD_NAME") or f"{socket.gethostname()}-{os.getpid()}")
+    add("--http-port", type=int, default=int(env.get("QTS_HTTP_PORT", "8080")), help="0: none")
+    add("--metrics-port", type=int, default=int(env.get("QTS_METRICS_PORT", "9464")), help="0: none")
+    add("--host", default=env.get("QTS_BIND", "0.0.0.0"))  # noqa: S104 - probes come from the kubelet
+    add("--log-level", default=env.get("QTS_LOG_LEVEL", "info"))
+    add("--no-kopf", action="store_true", help="the engine alone, for tests")
+    return out
+
+
+def options_of(given: argparse.Namespace) -> Options:
+    """Return the options; ConfigError when there is no way to the API server."""
+    return Options(
+        access=_access(given),
+        identity=given.identity,
+        namespace=given.namespace,
+        watched=tuple(n.strip() for n in given.watch.split(",") if n.strip()),
+        defaults=Defaults(
+            agent=given.agent_image,
+            agent_gpu=given.agent_gpu_image,
+            redis=given.redis_image,
+            namespace=given.namespace,
+        ),
+        host=given.host,
+        http_port=given.http_port,
+        metrics_port=given.metrics_port,
+    )
+
+
+def _access(given: argparse.Namespace) -> Access:
+    if given.server:
+        return Access(server=given.server.rstrip("/"), token_file=given.token_file, ca_file=given.ca_file)
+    if given.kubeconfig:
+        return from_kubeconfig(given.kubeconfig)
+    env = os.environ
+    return in_cluster(
+        ACCOUNT, env.get("KUBERNETES_SERVICE_HOST", ""), env.get("KUBERNETES_SERVICE_PORT", "443")
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT."""
+    given = parser().parse_args(arguments)
+    try:
+        options = options_of(given)
+    except ConfigError as error:
+        print(f"qts-operator: {error}", file=sys.stderr)  # noqa: T201 - before logs exist
+        return error.exit_code
+    log = open_logs("operator", "operator", given.log_level)
+    logging.getLogger("kopf").setLevel(logging.WARNING)
+    done = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: done.set())
+    engine = Engine(options)
+    engine.start()
+    kopf = None
+    if not given.no_kopf:
+        from qts_operator.shell import KopfThread
+
+        kopf = KopfThread(engine)
+        kopf.start()
+    log.info("operator started", identity=options.identity, watched=list(options.watched) or "all")
+    while not done.wait(1.0):
+        if not engine.alive():
+            log.error("the engine ended")
+            return 1
+    engine.stop()
+    if kopf is not None:
+        kopf.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""Carry out one action on the API server, and put the answer where the next look will see it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from qts_core import names
+from qts_operator import credentials
+from qts_operator.cache import Store
+from qts_operator.cluster import Api
+from qts_operator.digests import child
+from qts_operator.fields import applied, digest
+from qts_operator.metrics import Metrics
+from qts_operator.objects import BY_KIND
+from qts_operator.plan import Action, Apply, Create, Delete
+from qts_operator.session import ApiError
+from qts_operator.snapshot import Child
+from qts_operator.steps import Done, Failed, Response, Taken
+
+_log = structlog.get_logger("qts_operator.apply")
+Kept = dict[str, tuple[str, str]]
+
+
+class Hand:
+    """Performs actions; `children` are the stores that a pass reads."""
+
+    def __init__(
+        self,
+        api: Api,
+        children: dict[str, Store[Child]],
+        metrics: Metrics,
+        entropy: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self._api, self._children, self._metrics, self._entropy = api, children, metrics, entropy
+        self.kept: Kept = {}
+
+    async def perform(self, action: Action) -> Response:
+        """Do it; every refusal comes back as a value."""
+        try:
+            match action:
+                case Apply(manifest=manifest, uid=uid):
+                    return await self._apply(manifest, uid)
+                case Create(manifest=manifest):
+                    return await self._create(manifest)
+                case Delete():
+                    return await self._delete(action)
+                case _:
+                    raise TypeError(f"{type(action).__name__} is no write")
+        except ApiError as error:
+            return Failed(code=error.code, reason=error.reason, message=error.message, field=error.field)
+
+    async def learn(self, kind: str, namespace: str, name: str) -> Child | None:
+        """Read an object that the watch does not show, and remember it."""
+        live = await self._api.get(BY_KIND[kind], namespace, name, metadata=kind == "Secret")
+        if live is None:
+            known = self._children[kind].get(namespace, name)
+            if known is not None:
+                self._children[kind].remove(known)
+            return None
+        found = child(live, kind)
+        self._children[kind].put(found)
+        return found
+
+    async def _apply(self, manifest: dict[str, Any], uid: str | None) -> Response:
+        kind, metadata = manifest["kind"], manifest["metadata"]
+        if uid is None:
+            found = await self._api.get(BY_KIND[kind], metadata["namespace"], metadata["name"])
+            if found is not None:
+                return self._claimed(child(found, kind), manifest)
+        live = await self._api.apply(manifest, uid=uid)
+        answer = child(live, kind)
+        self._metrics.writes.labels(kind, "apply" if uid else "create").inc()
+        self._children[kind].put(answer)
+        wanted = digest(applied(manifest))
+        if answer.digest != wanted:
+            # the server altered what it was sent; sending it again would not change that
+            self._metrics.not_kept.labels(kind).inc()
+            self.kept[answer.uid] = (answer.version, wanted)
+            _log.warning("fields not kept", kind=kind, name=answer.name, namespace=answer.namespace)
+        return Done()
+
+    def _claimed(self, found: Child, manifest: dict[str, Any]) -> Response:
+        """Answer for an object that is there although the watch did not show it."""
+        owners = manifest["metadata"]["ownerReferences"]
+        if found.owner_uid == owners[0]["uid"]:
+            self._children[found.kind].put(found)
+            return Failed(code=409, reason="AlreadyExists")
+        if found.owner_kind == names.KIND or found.deleting:
+            return Failed(code=409, reason="AlreadyExists", message="an earlier owner's object is going")
+        return Taken()
+
+    async def _create(self, manifest: dict[str, Any]) -> Response:
+        kind, metadata = BY_KIND[manifest["kind"]], manifest["metadata"]
+        full = credentials.filled(manifest, self._entropy(credentials.NEEDED))
+        try:
+            live = await self._api.create(kind, full)
+        except ApiError as error:
+            if error.code != 409 or error.reason != "AlreadyExists":
+                raise
+            found = await self.learn(kind.name, metadata["namespace"], metadata["name"])
+            if found is None:
+                raise
+            ours = found.owner_uid == metadata["ownerReferences"][0]["uid"]
+            former = found.owner_kind == names.KIND
+            return Done() if ours else error_of(error) if former else Taken()
+        self._metrics.writes.labels(kind.name, "create").inc()
+        self._children[kind.name].put(child(live, kind.name))
+        return Done()
+
+    async def _delete(self, action: Delete) -> Response:
+        await self._api.delete(BY_KIND[action.kind], action.namespace, action.name, action.uid)
+        self._metrics.writes.labels(action.kind, "delete").inc()
+        return Done()
+
+
+def error_of(error: ApiError) -> Failed:
+    """Return a refusal as a value."""
+    return Failed(code=error.code, reason=error.reason, message=error.message, field=error.field)

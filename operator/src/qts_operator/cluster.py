@@ -1,0 +1,175 @@
+"""The only file that talks to the API server: what is asked of it, in the operator's words."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Protocol
+
+import msgspec
+import orjson
+
+from qts_core import names
+from qts_operator.objects import BY_KIND, Kind
+from qts_operator.session import ApiError, Session
+
+Manifest = dict[str, Any]
+PAGE = "500"
+READ_S = 70.0
+_APPLY = {"Content-Type": "application/apply-patch+yaml"}
+_METADATA = {"Accept": "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"}
+SYSTEMS = Kind(names.KIND, names.GROUP, names.VERSION, names.PLURAL)
+PODS = Kind("Pod", "", "v1", "pods")
+NODES = Kind("Node", "", "v1", "nodes")
+LEASES = Kind("Lease", "coordination.k8s.io", "v1", "leases")
+EVENTS = Kind("Event", "events.k8s.io", "v1", "events")
+DEFINITIONS = Kind("CustomResourceDefinition", "apiextensions.k8s.io", "v1", "customresourcedefinitions")
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """All objects of a kind at one version."""
+
+    items: list[Manifest]
+    version: str
+
+
+class Api(Protocol):
+    """What the operator asks; `testing.FakeCluster` answers it too. Refusals are ApiError."""
+
+    async def list(self, kind: Kind, namespace: str | None, params: dict[str, str]) -> Listing:
+        """Return every object of a kind."""
+        ...
+
+    def watch(
+        self, kind: Kind, namespace: str | None, params: dict[str, str]
+    ) -> AbstractAsyncContextManager[AsyncIterator[Manifest]]:
+        """Open a stream of watch events."""
+        ...
+
+    async def get(self, kind: Kind, namespace: str, name: str, *, metadata: bool = False) -> Manifest | None:
+        """Return one object, or only its metadata; None when it is not there."""
+        ...
+
+    async def apply(self, manifest: Manifest, *, uid: str | None) -> Manifest:
+        """Apply on the server; with `uid` only to that object, without it never over a stranger's field."""
+        ...
+
+    async def create(self, kind: Kind, manifest: Manifest) -> Manifest:
+        """Create an object."""
+        ...
+
+    async def update(self, kind: Kind, manifest: Manifest) -> Manifest:
+        """Replace an object at the version it was read with."""
+        ...
+
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
+        """Delete exactly this object."""
+        ...
+
+    async def put_status(self, namespace: str, name: str, uid: str, status: Manifest) -> Manifest:
+        """Apply the status of a system."""
+        ...
+
+
+class Cluster:
+    """The real API server behind `Api`."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    async def list(self, kind: Kind, namespace: str | None, params: dict[str, str]) -> Listing:
+        """Return every object of a kind, read in pages."""
+        items: list[Manifest] = []
+        asked = params | {"limit": PAGE}
+        while True:
+            page = await self.session.call("GET", path_of(kind, namespace), kind=kind.name, params=asked)
+            items += page.get("items") or []
+            metadata = page.get("metadata") or {}
+            if not metadata.get("continue"):
+                return Listing(items, str(metadata.get("resourceVersion", "")))
+            asked = asked | {"continue": metadata["continue"]}
+
+    @asynccontextmanager
+    async def watch(
+        self, kind: Kind, namespace: str | None, params: dict[str, str]
+    ) -> AsyncIterator[AsyncIterator[Manifest]]:
+        """Open a stream of watch events."""
+        asked = params | {"watch": "true", "allowWatchBookmarks": "true"}
+        async with self.session.stream(path_of(kind, namespace), asked, READ_S) as lines:
+            yield _events(lines)
+
+    async def get(self, kind: Kind, namespace: str, name: str, *, metadata: bool = False) -> Manifest | None:
+        """Return one object, or only its metadata; None when it is not there."""
+        headers = _METADATA if metadata else None
+        try:
+            found = await self.session.call(
+                "GET", path_of(kind, namespace, name), kind=kind.name, headers=headers
+            )
+        except ApiError as error:
+            if error.code == 404:
+                return None
+            raise
+        return dict(found)
+
+    async def apply(self, manifest: Manifest, *, uid: str | None) -> Manifest:
+        """Apply on the server; with `uid` only to that object, without it never over a stranger's field."""
+        kind, metadata = BY_KIND[manifest["kind"]], manifest["metadata"]
+        params = {"fieldManager": names.FIELD_MANAGER}
+        body = manifest
+        if uid is not None:
+            params["force"] = "true"
+            body = manifest | {"metadata": metadata | {"uid": uid}}
+        path = path_of(kind, metadata["namespace"], metadata["name"])
+        told = await self.session.call(
+            "PATCH", path, kind=kind.name, params=params, body=body, headers=_APPLY
+        )
+        return dict(told)
+
+    async def create(self, kind: Kind, manifest: Manifest) -> Manifest:
+        """Create an object."""
+        path = path_of(kind, manifest["metadata"]["namespace"])
+        params = {"fieldManager": names.FIELD_MANAGER}
+        return dict(await self.session.call("POST", path, kind=kind.name, params=params, body=manifest))
+
+    async def update(self, kind: Kind, manifest: Manifest) -> Manifest:
+        """Replace an object at the version it was read with."""
+        metadata = manifest["metadata"]
+        path = path_of(kind, metadata["namespace"], metadata["name"])
+        return dict(await self.session.call("PUT", path, kind=kind.name, body=manifest))
+
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
+        """Delete exactly this object; what hangs on it goes in the background."""
+        body = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "preconditions": {"uid": uid},
+            "propagationPolicy": "Background",
+        }
+        await self.session.call("DELETE", path_of(kind, namespace, name), kind=kind.name, body=body)
+
+    async def put_status(self, namespace: str, name: str, uid: str, status: Manifest) -> Manifest:
+        """Apply the status of a system."""
+        body = {
+            "apiVersion": names.API_VERSION,
+            "kind": names.KIND,
+            "metadata": {"name": name, "namespace": namespace, "uid": uid},
+            "status": status,
+        }
+        params = {"fieldManager": names.STATUS_MANAGER, "force": "true"}
+        path = path_of(SYSTEMS, namespace, name) + "/status"
+        told = await self.session.call(
+            "PATCH", path, kind=names.KIND, params=params, body=body, headers=_APPLY
+        )
+        return dict(told)
+
+
+def path_of(kind: Kind, namespace: str | None, name: str | None = None) -> str:
+    """Return the URL path of a collection or an object."""
+    root = f"/apis/{kind.group}/{kind.version}" if kind.group else f"/api/{kind.version}"
+    scope = f"/namespaces/{namespace}" if namespace else ""
+    return f"{root}{scope}/{kind.plural}" + (f"/{name}" if name else "")
+
+
+async def _events(lines: AsyncIterator[bytes]) -> AsyncIterator[Manifest]:
+    async for line in lines:
+        yield orjson.loads(line)

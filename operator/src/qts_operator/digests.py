@@ -1,0 +1,160 @@
+"""Live objects to the small structs that the cache keeps. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import orjson
+
+from qts_core import names
+from qts_operator.fields import digest, owned
+from qts_operator.objects.quantities import value_of
+from qts_operator.snapshot import Child, Node, Pod
+
+Live = dict[str, Any]
+
+
+class Resource(msgspec.Struct, frozen=True, kw_only=True):
+    """A resource as raw bytes, decoded when it is looked at."""
+
+    namespace: str
+    name: str
+    uid: str
+    version: str
+    system: str
+    generation: int
+    deleting: bool
+    gpu: bool
+    raw: bytes  # spec and status
+
+    def decoded(self) -> tuple[Live, Live]:
+        """Return spec and status."""
+        tree = orjson.loads(self.raw)
+        return tree["spec"], tree["status"]
+
+
+def resource(live: Live) -> Resource:
+    """Digest a QuantumTradingSystem."""
+    metadata = live["metadata"]
+    spec = live.get("spec") or {}
+    agents = (spec.get("agents") or {}).values()
+    return Resource(
+        namespace=metadata.get("namespace", ""),
+        name=metadata["name"],
+        uid=metadata["uid"],
+        version=str(metadata.get("resourceVersion", "")),
+        system=metadata["name"],
+        generation=int(metadata.get("generation") or 0),
+        deleting="deletionTimestamp" in metadata,
+        gpu=any(((a or {}).get("gpu") or {}).get("mode", "None") != "None" for a in agents),
+        raw=orjson.dumps({"spec": spec, "status": live.get("status") or {}}),
+    )
+
+
+def child(live: Live, kind: str) -> Child:
+    """Digest an owned object."""
+    metadata = live["metadata"]
+    spec, status = live.get("spec") or {}, live.get("status") or {}
+    owner: Live = next((o for o in metadata.get("ownerReferences") or () if o.get("controller")), {})
+    notes = metadata.get("annotations") or {}
+    told = {c.get("type"): c for c in status.get("conditions") or ()}
+    progress, failure = told.get("Progressing") or {}, told.get("ReplicaFailure") or {}
+    revision = str(notes.get(names.ANNOTATION_TEMPLATE_REVISION, ""))
+    return Child(
+        kind=kind,
+        namespace=metadata.get("namespace", ""),
+        name=metadata["name"],
+        uid=metadata["uid"],
+        version=str(metadata.get("resourceVersion", "")),
+        system=(metadata.get("labels") or {}).get(names.LABEL_SYSTEM, ""),
+        owner_uid=owner.get("uid", ""),
+        owner_kind=owner.get("kind", ""),
+        digest=digest(owned(live)),
+        deleting="deletionTimestamp" in metadata,
+        generation=int(metadata.get("generation") or 0),
+        observed=int(status.get("observedGeneration") or 0),
+        replicas=int(spec.get("replicas") or 0),
+        current=int(status.get("replicas") or 0),
+        ready=int(status.get("readyReplicas") or 0),
+        updated=int(status.get("updatedReplicas") or 0),
+        available=int(status.get("availableReplicas") or 0),
+        revision=int(revision) if revision.isdigit() else 0,
+        template_hash=notes.get(names.ANNOTATION_TEMPLATE_HASH, ""),
+        stuck=progress.get("reason") == "ProgressDeadlineExceeded",
+        failure=failure.get("message", "") if failure.get("status") == "True" else "",
+    )
+
+
+def pod(live: Live) -> Pod:
+    """Digest a pod."""
+    metadata, spec = live["metadata"], live.get("spec") or {}
+    status = live.get("status") or {}
+    labels = metadata.get("labels") or {}
+    told = {c.get("type"): c for c in status.get("conditions") or ()}
+    scheduled, containers = told.get("PodScheduled") or {}, status.get("containerStatuses") or []
+    waiting: Live = next((w for c in containers if (w := (c.get("state") or {}).get("waiting"))), {})
+    created = metadata.get("creationTimestamp") or ""
+    return Pod(
+        namespace=metadata.get("namespace", ""),
+        name=metadata["name"],
+        uid=metadata["uid"],
+        version=str(metadata.get("resourceVersion", "")),
+        system=labels.get(names.LABEL_SYSTEM, ""),
+        agent=labels.get(names.LABEL_COMPONENT, ""),
+        phase=status.get("phase", ""),
+        ready=(told.get("Ready") or {}).get("status") == "True",
+        deleting="deletionTimestamp" in metadata,
+        node=spec.get("nodeName") or "",
+        ip=status.get("podIP") or "",
+        unschedulable=scheduled.get("message", "") if scheduled.get("status") == "False" else "",
+        waiting=waiting.get("reason", ""),
+        waiting_message=waiting.get("message", ""),
+        reason=status.get("reason", ""),
+        created=created,
+        started=_seconds(created),
+        restarts=sum(int(c.get("restartCount") or 0) for c in containers),
+        exited=any(_ended(c) for c in containers) or status.get("phase") == "Failed",
+        limits=requested(spec),
+    )
+
+
+def node(live: Live) -> Node:
+    """Digest a node."""
+    metadata, spec, status = live["metadata"], live.get("spec") or {}, live.get("status") or {}
+    ready: Live = next((c for c in status.get("conditions") or () if c.get("type") == "Ready"), {})
+    return Node(
+        name=metadata["name"],
+        labels=metadata.get("labels") or {},
+        taints=tuple(
+            (t.get("key", ""), t.get("value", ""), t.get("effect", "")) for t in spec.get("taints") or ()
+        ),
+        allocatable=_extended(status.get("allocatable") or {}),
+        ready=ready.get("status", "True") == "True",
+        unschedulable=bool(spec.get("unschedulable")),
+    )
+
+
+def requested(spec: Live) -> dict[str, int]:
+    """Return the extended resources that a pod's containers ask for, added up."""
+    total: dict[str, int] = {}
+    for container in spec.get("containers") or ():
+        limits = (container.get("resources") or {}).get("limits") or {}
+        for name, count in _extended(limits).items():
+            total[name] = total.get(name, 0) + count
+    return total
+
+
+def _extended(quantities: Live) -> dict[str, int]:
+    return {k: int(value_of(str(v))) for k, v in quantities.items() if "/" in k}
+
+
+def _ended(container: Live) -> bool:
+    """Tell whether a container has ended at least once."""
+    states = (container.get("state") or {}), (container.get("lastState") or {})
+    return int(container.get("restartCount") or 0) > 0 or any(s.get("terminated") for s in states)
+
+
+def _seconds(text: str) -> float:
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() if text else 0.0

@@ -1,0 +1,294 @@
+"""Engine: reflectors, queue, workers, lease and the HTTP side, on an asyncio loop of its own thread."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Coroutine
+from random import Random
+from typing import Any
+
+import aiohttp
+import msgspec
+import structlog
+from aiohttp import web
+
+from qts_core import names
+from qts_core.clock import SystemClock
+from qts_core.crd import ANNOTATION_SCHEMA, crd
+from qts_operator.apply import Hand
+from qts_operator.cluster import DEFINITIONS, NODES, PODS, SYSTEMS, Api, Cluster
+from qts_operator.leader import Leader
+from qts_operator.lease import Election
+from qts_operator.metrics import Metrics
+from qts_operator.objects import KINDS, Kind
+from qts_operator.objects.frame import Defaults
+from qts_operator.objects.pods import LATEST_REVISION
+from qts_operator.reconcile import Context, Reconciler
+from qts_operator.session import Access, ApiError, Session
+from qts_operator.snapshot import Finding
+from qts_operator.statusz import Answers
+from qts_operator.view import View, key_of
+from qts_operator.watch import STALE_S, Reflector, Sink, Tools
+from qts_operator.workqueue import WorkQueue
+
+_log = structlog.get_logger("qts_operator.main")
+VERSION = "0.1.0"
+CHECK_S = 60.0
+LAG_S = 10.0
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """How one operator process runs."""
+
+    access: Access
+    identity: str
+    namespace: str = "qts-system"  # of the Lease
+    watched: tuple[str, ...] = ()  # empty: the whole cluster
+    defaults: Defaults = Defaults()
+    host: str = "0.0.0.0"  # noqa: S104 - probes come from the kubelet
+    http_port: int = names.PORT_HTTP
+    metrics_port: int = names.PORT_METRICS
+    workers: int = 16
+
+
+class Engine:
+    """The operator without its process: start it, ask it, stop it."""
+
+    def __init__(self, options: Options, api: Api | None = None) -> None:
+        self.options = options
+        self.metrics = Metrics()
+        self.metrics.build_info.labels(VERSION, str(LATEST_REVISION)).set(1)
+        self.queue = WorkQueue()
+        self.reflectors: list[Reflector] = []
+        self.view = View(self.poke)
+        self._api, self._given = api, api is not None
+        self._clock, self._random = SystemClock(), Random()
+        self._wake = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._turned_s = time.monotonic()
+        self._outdated: tuple[Finding, ...] = ()
+        self._leader: Leader | None = None
+
+    def start(self) -> None:
+        """Run in a thread of its own."""
+        self._thread = threading.Thread(target=lambda: asyncio.run(self.run()), name="engine", daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """Release the Lease, close everything, and wait for the thread."""
+        if self._loop is not None and self._loop.is_running():
+            self._loop.call_soon_threadsafe(self._stop.set)
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+
+    def alive(self) -> bool:
+        """Tell whether the thread runs."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def poke(self, key: str) -> None:
+        """Ask for a pass; from any thread."""
+        if self._loop is None:
+            return
+        try:
+            inside = asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            inside = False
+        if inside:
+            self._add(key)
+        else:
+            self._loop.call_soon_threadsafe(self._add, key)
+
+    def healthy(self) -> str:
+        """Return "" while the loop turns, else what is wrong."""
+        lag = time.monotonic() - self._turned_s
+        return "" if lag < LAG_S else f"the event loop has not turned for {lag:.0f} s"
+
+    def ready(self) -> str:
+        """Return "" when every kind is synced and heard, else what is missing. A standby is ready."""
+        if not self.reflectors:
+            return "not started"
+        for reflector in self.reflectors:
+            if reflector.denied:
+                return f"{reflector.kind.name}: {reflector.denied}"
+            if not reflector.synced.is_set():
+                return f"{reflector.kind.name}: not synced"
+            if reflector.age_s() > STALE_S:
+                return f"{reflector.kind.name}: nothing heard for {reflector.age_s():.0f} s"
+        return ""
+
+    async def run(self) -> None:
+        """Serve until stopped."""
+        self._loop = asyncio.get_running_loop()
+        async with contextlib.AsyncExitStack() as stack:
+            http = await stack.enter_async_context(aiohttp.ClientSession())
+            if self._api is None:
+                agent = f"qts-operator/{VERSION} ({self.options.identity})"
+                session = Session(self.options.access, self.metrics, agent)
+                await session.open()
+                stack.push_async_callback(session.close)
+                self._api = Cluster(session)
+            tasks = [asyncio.create_task(job) for job in self._jobs(self._api, http)]
+            stack.push_async_callback(_cancel, tasks)
+            for port, routes in self._routes():
+                await _serve(stack, self.options.host, port, routes)
+            await self._stop.wait()
+            if self._leader is not None:
+                await self._leader.release()
+
+    def _jobs(self, api: Api, http: aiohttp.ClientSession) -> list[Coroutine[Any, Any, None]]:
+        """Return everything that runs side by side."""
+        election = Election(self.options.identity)
+        tools = (self._clock, self._random, self.metrics)
+        self._leader = Leader(api, election, self.options.namespace, tools)
+        context = Context(
+            api=api,
+            view=self.view,
+            hand=Hand(api, self.view.children, self.metrics),
+            queue=self.queue,
+            answers=Answers(http),
+            metrics=self.metrics,
+            clock=self._clock,
+            random=self._random,
+            defaults=self.options.defaults,
+            nodes_visible=not self.options.watched,
+            leads=self._leader.leads,
+            blocked=self._blocked,
+        )
+        reconciler = Reconciler(context)
+        self.reflectors = self._reflect(api)
+        jobs: list[Coroutine[Any, Any, None]] = [reflector.run() for reflector in self.reflectors]
+        jobs += [self._work(reconciler) for _ in range(self.options.workers)]
+        return [*jobs, self._leader.run(self._all), self._beat(), self._check_definition(api)]
+
+    def _reflect(self, api: Api) -> list[Reflector]:
+        tools = Tools(self._clock, self._random, self.metrics)
+        mine = {"labelSelector": f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"}
+        kinds: list[tuple[Kind, Sink, dict[str, str]]] = [
+            (SYSTEMS, self.view.sink_systems(), {}),
+            (PODS, self.view.sink_pods(), mine),
+            *((k, self.view.sink_children(k.name), mine) for k in KINDS if k.watched),
+        ]
+        found = [
+            Reflector(api, kind, sink, scope=(namespace, params), tools=tools)
+            for kind, sink, params in kinds
+            for namespace in self.options.watched or (None,)
+        ]
+        if not self.options.watched:
+            nodes = self.view.sink_nodes()
+            found.append(Reflector(api, NODES, nodes, scope=(None, {}), tools=tools))
+        return found
+
+    async def _work(self, reconciler: Reconciler) -> None:
+        """Take keys one after the other, once everything is known."""
+        for reflector in self.reflectors:
+            await reflector.synced.wait()
+        while True:
+            key = self.queue.take(self._now_s())
+            if key is None:
+                await self._rest()
+                continue
+            await reconciler.run(key)
+            self.queue.done(key, self._now_s())
+            self._wake.set()
+
+    async def _rest(self) -> None:
+        """Wait for a new key or the next planned one."""
+        self._wake.clear()
+        wait = self.queue.next_s(self._now_s())
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), None if wait is None else max(wait, 0.001))
+
+    async def _beat(self) -> None:
+        """Show that the loop turns, and how late it is."""
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(0.5)
+            self._turned_s = time.monotonic()
+            self.metrics.loop_lag.set(max(0.0, self._turned_s - before - 0.5))
+            self.metrics.queue_depth.set(len(self.queue))
+            self.metrics.queue_age.set(self.queue.oldest_s(self._now_s()))
+            for reflector in self.reflectors:
+                self.metrics.event_age.labels(reflector.kind.name).set(reflector.age_s())
+
+    async def _check_definition(self, api: Api) -> None:
+        """Compare the served schema with ours: an older one would drop fields in silence."""
+        wanted = crd()["metadata"]["annotations"][ANNOTATION_SCHEMA]
+        while True:
+            try:
+                served = await api.get(DEFINITIONS, "", names.CRD_NAME)
+                notes = ((served or {}).get("metadata") or {}).get("annotations") or {}
+                self._judge(served is None or notes.get(ANNOTATION_SCHEMA) == wanted)
+            except ApiError as error:
+                # in namespaced mode the definition may not be read
+                if error.code != 403:
+                    _log.warning("definition not read", code=error.code)
+            await self._clock.sleep(CHECK_S)
+
+    def _judge(self, same: bool) -> None:
+        self.metrics.crd_outdated.set(int(not same))
+        text = f"the served {names.CRD_NAME} is not the one of this operator; apply its definition"
+        fresh = () if same else (Finding(reason="CRDOutdated", message=text),)
+        if fresh != self._outdated:
+            self._outdated = fresh
+            self._all()
+
+    def _blocked(self) -> tuple[Finding, ...]:
+        denied = [r for r in self.reflectors if r.denied]
+        found = tuple(Finding(reason="AccessDenied", message=r.denied) for r in denied[:1])
+        return (*self._outdated, *found)
+
+    def _all(self) -> None:
+        for resource in self.view.systems.all():
+            self._add(key_of(resource.namespace, resource.name))
+
+    def _add(self, key: str) -> None:
+        self.queue.add(key, self._now_s())
+        self._wake.set()
+
+    def _now_s(self) -> float:
+        return self._clock.monotonic_ns() / 1e9
+
+    def _routes(self) -> list[tuple[int, list[web.RouteDef]]]:
+        async def healthz(_: web.Request) -> web.Response:
+            return _answer(self.healthy())
+
+        async def readyz(_: web.Request) -> web.Response:
+            return _answer(self.ready())
+
+        async def exposition(_: web.Request) -> web.Response:
+            return web.Response(body=self.metrics.text(), content_type="text/plain", charset="utf-8")
+
+        probes = [web.get("/healthz", healthz), web.get("/readyz", readyz)]
+        return [
+            (self.options.http_port, probes),
+            (self.options.metrics_port, [web.get(names.PATH_METRICS, exposition)]),
+        ]
+
+
+def _answer(problem: str) -> web.Response:
+    return web.Response(text=problem or "ok", status=503 if problem else 200)
+
+
+async def _serve(stack: contextlib.AsyncExitStack, host: str, port: int, routes: list[web.RouteDef]) -> None:
+    """Serve `routes`; port 0 serves nothing."""
+    if not port:
+        return
+    application = web.Application()
+    application.add_routes(routes)
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    await web.TCPSite(runner, host, port).start()
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(outcome, Exception):
+            _log.error("task failed", error=repr(outcome))

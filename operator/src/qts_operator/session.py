@@ -1,0 +1,234 @@
+"""One HTTP session to the API server: credentials that age, a limit on requests in flight, metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+import orjson
+
+from qts_core.errors import ConfigError, RemoteError
+from qts_operator.metrics import Metrics
+
+IN_FLIGHT = 64
+TIMEOUT_S = 10.0
+WRITE_TIMEOUT_S = 3.0
+_TOKEN_AGE_S = 60.0
+
+
+class Access(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the API server is and who we are to it."""
+
+    server: str
+    ca_file: str | None = None
+    token: str | None = None
+    token_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    verify: bool = True
+
+
+class ApiError(RemoteError):
+    """The API server's refusal, or its silence (code 0)."""
+
+    def __init__(self, code: int, reason: str = "", message: str = "", **more: Any) -> None:
+        super().__init__(message or f"{code} {reason}")
+        self.code, self.reason, self.message = code, reason, message
+        self.field: str = more.get("field", "")
+        self.retry_after: float | None = more.get("retry_after")
+
+
+class Session:
+    """Requests with fresh credentials; every refusal is an ApiError."""
+
+    def __init__(self, access: Access, metrics: Metrics, agent: str) -> None:
+        self.access, self.metrics = access, metrics
+        self._agent = agent
+        self._http: aiohttp.ClientSession | None = None
+        self._slots = asyncio.Semaphore(IN_FLIGHT)
+        self._token, self._token_at, self._token_mtime = access.token, float("-inf"), 0.0
+
+    async def open(self) -> None:
+        """Open the connection pool."""
+        connector = aiohttp.TCPConnector(limit=0, ssl=self._ssl())
+        self._http = aiohttp.ClientSession(
+            connector=connector, headers={"User-Agent": self._agent}, json_serialize=_json
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._http is not None:
+            await self._http.close()
+            self._http = None
+
+    async def call(
+        self,
+        verb: str,
+        path: str,
+        *,
+        kind: str,
+        params: dict[str, str] | None = None,
+        body: Any = None,
+        headers: dict[str, str] | None = None,
+    ) -> Any:
+        """Send one request and return the decoded answer; one more try after 401 with a fresh token."""
+        try:
+            return await self._once(verb, path, kind, params, body, headers)
+        except ApiError as error:
+            if error.code != 401:
+                raise
+            self._token_at = float("-inf")
+            self._token_mtime = 0.0
+        return await self._once(verb, path, kind, params, body, headers)
+
+    async def _once(
+        self,
+        verb: str,
+        path: str,
+        kind: str,
+        params: dict[str, str] | None,
+        body: Any,
+        headers: dict[str, str] | None,
+    ) -> Any:
+        limit = TIMEOUT_S if verb == "GET" else WRITE_TIMEOUT_S
+        started, code = time.perf_counter(), 0
+        try:
+            async with (
+                self._slots,
+                self._client().request(
+                    verb,
+                    self.access.server + path,
+                    params=params,
+                    data=None if body is None else orjson.dumps(body),
+                    headers=self._headers(headers),
+                    timeout=aiohttp.ClientTimeout(total=limit),
+                ) as response,
+            ):
+                code = response.status
+                raw = await response.read()
+                if code >= 400:
+                    raise _refusal(code, raw, response.headers.get("Retry-After"))
+                return orjson.loads(raw) if raw else None
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ApiError(0, "NoAnswer", f"{verb} {path}: {type(error).__name__} {error}") from error
+        finally:
+            self.metrics.requests.labels(verb, kind, str(code)).inc()
+            self.metrics.request_seconds.labels(verb, kind).observe(time.perf_counter() - started)
+
+    @asynccontextmanager
+    async def stream(
+        self, path: str, params: dict[str, str], read_s: float
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Open a watch; yield its lines; a silence of `read_s` ends it (half-open connection)."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT_S, sock_read=read_s)
+        async with self._client().get(
+            self.access.server + path, params=params, headers=self._headers(None), timeout=timeout
+        ) as response:
+            if response.status >= 400:
+                raise _refusal(response.status, await response.read(), response.headers.get("Retry-After"))
+            yield _lines(response)
+
+    def _client(self) -> aiohttp.ClientSession:
+        if self._http is None:
+            raise ApiError(0, "Closed", "the session is closed")
+        return self._http
+
+    def _headers(self, more: dict[str, str] | None) -> dict[str, str]:
+        headers = {"Accept": "application/json", "Content-Type": "application/json"} | (more or {})
+        token = self._fresh_token()
+        return headers | ({"Authorization": f"Bearer {token}"} if token else {})
+
+    def _fresh_token(self) -> str | None:
+        """Re-read the token file when it changed or 60 s have passed: bound tokens live an hour."""
+        if self.access.token_file is None:
+            return self._token
+        now = time.monotonic()
+        if now - self._token_at >= _TOKEN_AGE_S:
+            self._token = Path(self.access.token_file).read_text(encoding="utf-8").strip()
+            self._token_at = now
+        return self._token
+
+    def _ssl(self) -> ssl.SSLContext | bool:
+        if self.access.server.startswith("http://"):
+            return False
+        context = ssl.create_default_context(cafile=self.access.ca_file)
+        if not self.access.verify:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        if self.access.cert_file:
+            context.load_cert_chain(self.access.cert_file, self.access.key_file)
+        return context
+
+
+async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """Yield lines of any length."""
+    rest = b""
+    async for chunk in response.content.iter_any():
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            if line:
+                yield line
+    if rest:
+        yield rest
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _refusal(code: int, raw: bytes, retry_after: str | None) -> ApiError:
+    """Return the error of a Status answer, or of whatever a proxy said."""
+    try:
+        told = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        told = {"message": raw[:300].decode(errors="replace")}
+    if not isinstance(told, dict):
+        told = {}
+    causes = (told.get("details") or {}).get("causes") or [{}]
+    wait = float(retry_after) if retry_after and retry_after.isdigit() else None
+    return ApiError(
+        code,
+        str(told.get("reason", "")),
+        str(told.get("message", "")),
+        field=str(causes[0].get("field", "")),
+        retry_after=wait,
+    )
+
+
+def in_cluster(folder: Path, host: str, port: str) -> Access:
+    """Return the access of a pod's ServiceAccount; ConfigError when there is none."""
+    if not host or not (folder / "token").is_file():
+        raise ConfigError("not in a cluster and no --kubeconfig given; give one, or run in a pod")
+    where = f"[{host}]" if ":" in host else host
+    return Access(
+        server=f"https://{where}:{port}",
+        ca_file=str(folder / "ca.crt"),
+        token_file=str(folder / "token"),
+    )
+
+
+def from_kubeconfig(path: str | None) -> Access:
+    """Return the access that a kubeconfig describes, exec plugins included, or raise ConfigError."""
+    from kubernetes import client, config  # a second of imports that a pod never pays
+
+    try:
+        settings = client.Configuration()
+        load: Any = config.load_kube_config
+        load(config_file=path, client_configuration=settings)
+    except config.ConfigException as error:
+        raise ConfigError(f"kubeconfig: {error}") from None
+    bearer = (settings.api_key or {}).get("authorization", "")
+    return Access(
+        server=settings.host.rstrip("/"),
+        ca_file=settings.ssl_ca_cert,
+        cert_file=settings.cert_file,
+        key_file=settings.key_file,
+        token=bearer.removeprefix("Bearer ").strip() or None,
+        verify=settings.verify_ssl,
+    )

@@ -1,0 +1,135 @@
+"""kopf's part of the operator: login, startup, cleanup, probes, and an event handler that only pokes.
+
+`kopf run -A -m qts_operator.shell` starts the engine from here; `python -m qts_operator` starts the engine
+itself and runs kopf beside it in a supervised thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+import threading
+from typing import Any
+
+import aiohttp
+import kopf
+import structlog
+
+from qts_core import names
+from qts_operator.main import Engine
+from qts_operator.session import Access
+
+_log = structlog.get_logger("qts_operator.shell")
+FIRST_S, LAST_S = 1.0, 60.0
+
+
+def configure(settings: kopf.OperatorSettings, *, namespaced: bool) -> None:
+    """Switch off what kopf would write or lose; the reasons are in the design, section 1."""
+    settings.posting.enabled = False
+    settings.peering.standalone = True
+    settings.scanning.disabled = namespaced
+    settings.networking.error_backoffs = (0.25, 1, 3)
+    settings.networking.request_timeout = 15
+    settings.networking.enforce_retry_after = True
+    server_s = random.uniform(240, 300)
+    settings.watching.server_timeout = server_s
+    settings.watching.client_timeout = server_s + 30
+    settings.watching.chunk_size = 500
+    settings.watching.initial_streaming = False
+    settings.queueing.worker_limit = 64
+    settings.queueing.idle_timeout = 1
+    settings.execution.default_backoff = 5
+    settings.process.ultimate_exiting_timeout = 25
+
+
+def registry_of(engine: Engine, *, owns: bool) -> kopf.OperatorRegistry:
+    """Return the handlers around `engine`; `owns`: kopf starts and stops it."""
+    registry = kopf.OperatorRegistry()
+    namespaced = bool(engine.options.watched)
+
+    @kopf.on.startup(registry=registry)
+    async def _startup(settings: kopf.OperatorSettings, **_: Any) -> None:
+        configure(settings, namespaced=namespaced)
+        if owns:
+            engine.start()
+
+    @kopf.on.cleanup(registry=registry)
+    async def _cleanup(**_: Any) -> None:
+        if owns:
+            await asyncio.to_thread(engine.stop)
+
+    @kopf.on.login(registry=registry)
+    async def _login(**_: Any) -> kopf.AiohttpSession:
+        return _session(engine.options.access)
+
+    @kopf.on.probe(registry=registry, id="engine")
+    async def _probe(**_: Any) -> str:
+        problem = engine.healthy()
+        if problem:
+            raise kopf.PermanentError(problem)
+        return "ok"
+
+    @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
+    async def _event(namespace: str | None, name: str | None, **_: Any) -> None:
+        if namespace and name:
+            engine.poke(f"{namespace}/{name}")
+
+    return registry
+
+
+class KopfThread:
+    """kopf in a thread that is started again with back-off whenever it ends."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._supervise, name="kopf", daemon=True)
+
+    def start(self) -> None:
+        """Start supervising."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """End kopf and wait for it."""
+        self._stop.set()
+        self._thread.join(timeout_s)
+
+    def _supervise(self) -> None:
+        delay = FIRST_S
+        while not self._stop.is_set():
+            try:
+                asyncio.run(self._run())
+            except Exception:
+                # kopf may die of a refused list; the engine does not need it to live
+                _log.exception("kopf ended")
+            if self._stop.wait(delay):
+                return
+            delay = min(LAST_S, delay * 2)
+
+    async def _run(self) -> None:
+        watched = self._engine.options.watched
+        await kopf.operator(
+            registry=registry_of(self._engine, owns=False),
+            clusterwide=not watched,
+            namespaces=watched,
+            standalone=True,
+            stop_flag=self._stop,
+        )
+
+
+def _session(access: Access) -> kopf.AiohttpSession:
+    """Return a session with the engine's credentials; the token file is read anew at each login."""
+    headers = {}
+    token = access.token
+    if access.token_file:
+        with open(access.token_file, encoding="utf-8") as file:
+            token = file.read().strip()
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    context = ssl.create_default_context(cafile=access.ca_file)
+    if access.cert_file:
+        context.load_cert_chain(access.cert_file, access.key_file)
+    connector = aiohttp.TCPConnector(limit=0, ssl=context)
+    session = aiohttp.ClientSession(connector=connector, headers=headers)
+    return kopf.AiohttpSession(aiohttp_session=session, server=access.server)

@@ -1,0 +1,111 @@
+"""The stores that reflectors fill, and which pass each change asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from qts_operator import digests
+from qts_operator.cache import Item, Store
+from qts_operator.digests import Resource
+from qts_operator.objects import KINDS
+from qts_operator.snapshot import Child, Node, Pod
+
+Live = dict[str, Any]
+T = TypeVar("T", bound=Item)
+Poke = Callable[[str], None]
+
+
+class Digesting(Generic[T]):
+    """A sink that digests objects into a store and asks for a pass where something moved."""
+
+    def __init__(self, store: Store[T], digest: Callable[[Live], T], moved: Callable[[T], None]) -> None:
+        self.store, self._digest, self._moved = store, digest, moved
+
+    def replace(self, items: list[Live]) -> int:
+        """Take a full list; return how many differences the watch had missed."""
+        changed = self.store.replace([self._digest(live) for live in items])
+        for item in changed:
+            self._moved(item)
+        return len(changed)
+
+    def put(self, live: Live) -> None:
+        """Take an added or changed object; one that differs in its version alone moves nothing."""
+        item = self._digest(live)
+        known = self.store.get(item.namespace, item.name)
+        if self.store.put(item) and (known is None or not _same(known, item)):
+            self._moved(item)
+
+    def remove(self, live: Live) -> None:
+        """Take a deletion."""
+        item = self._digest(live)
+        if self.store.remove(item):
+            self._moved(item)
+
+
+class NodeEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A node as the cache keeps it."""
+
+    namespace: str
+    name: str
+    uid: str
+    version: str
+    system: str
+    node: Node
+
+
+class View:
+    """Everything that is seen of the cluster."""
+
+    def __init__(self, poke: Poke) -> None:
+        self.systems: Store[Resource] = Store()
+        self.children: dict[str, Store[Child]] = {kind.name: Store() for kind in KINDS}
+        self.pods: Store[Pod] = Store()
+        self.nodes: Store[NodeEntry] = Store()
+        self._poke = poke
+
+    def sink_systems(self) -> Digesting[Resource]:
+        """Return where resources go."""
+        return Digesting(self.systems, digests.resource, lambda r: self._poke(key_of(r.namespace, r.name)))
+
+    def sink_children(self, kind: str) -> Digesting[Child]:
+        """Return where owned objects of one kind go."""
+        return Digesting(
+            self.children[kind], lambda live: digests.child(live, kind), lambda c: self._owned(c)
+        )
+
+    def sink_pods(self) -> Digesting[Pod]:
+        """Return where pods go."""
+        return Digesting(self.pods, digests.pod, lambda p: self._owned(p))
+
+    def sink_nodes(self) -> Digesting[NodeEntry]:
+        """Return where nodes go; they matter only to systems that ask for a device."""
+        return Digesting(self.nodes, _node, lambda _: self._gpu_systems())
+
+    def _owned(self, item: Child | Pod) -> None:
+        if item.system:
+            self._poke(key_of(item.namespace, item.system))
+
+    def _gpu_systems(self) -> None:
+        for resource in self.systems.all():
+            if resource.gpu:
+                self._poke(key_of(resource.namespace, resource.name))
+
+
+def key_of(namespace: str, name: str) -> str:
+    """Return the queue's key of a system."""
+    return f"{namespace}/{name}"
+
+
+def _node(live: Live) -> NodeEntry:
+    node = digests.node(live)
+    metadata = live["metadata"]
+    version = str(metadata.get("resourceVersion", ""))
+    uid = metadata.get("uid", "")
+    return NodeEntry(namespace="", name=node.name, uid=uid, version=version, system="", node=node)
+
+
+def _same(known: Any, item: Any) -> bool:
+    return bool(msgspec.structs.replace(known, version="") == msgspec.structs.replace(item, version=""))

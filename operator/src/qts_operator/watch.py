@@ -1,0 +1,182 @@
+"""Reflector: list, then watch, for ever; whatever fails, the store ends up equal to the server.
+
+The rules are those of the design: full lists replace and report what vanished, uids are compared, every
+failure takes the same back-off, 410 lists again, no error ends the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from random import Random
+from typing import Any, Protocol
+
+import aiohttp
+import orjson
+import structlog
+
+from qts_core.clock import Clock
+from qts_operator.cluster import Api
+from qts_operator.metrics import Metrics
+from qts_operator.objects import Kind
+from qts_operator.session import ApiError
+
+_log = structlog.get_logger("qts_operator.watch")
+FIRST_S, LAST_S, DENIED_S = 0.1, 30.0, 60.0
+STEADY_S = 60.0
+RELIST_S = 600.0
+STALE_S = 140.0
+Live = dict[str, Any]
+
+
+class Sink(Protocol):
+    """Where a reflector puts what it sees."""
+
+    def replace(self, items: list[Live]) -> int:
+        """Take a full list; return how many differences the watch had missed."""
+        ...
+
+    def put(self, live: Live) -> None:
+        """Take an added or changed object."""
+        ...
+
+    def remove(self, live: Live) -> None:
+        """Take a deletion."""
+        ...
+
+
+class Gone(Exception):  # noqa: N818 - an instruction to list again
+    """The version is too old to watch from."""
+
+
+class Reflector:
+    """Keep one sink equal to one collection."""
+
+    def __init__(
+        self, api: Api, kind: Kind, sink: Sink, *, scope: tuple[str | None, dict[str, str]], tools: Tools
+    ) -> None:
+        self.kind, self.sink = kind, sink
+        self._api, (self._namespace, self._params) = api, scope
+        self._tools = tools
+        self.synced = asyncio.Event()
+        self.denied = ""
+        self.heard_s = 0.0
+        self._tries = 0
+        self._version = ""
+        self._listed_s = 0.0
+
+    def age_s(self) -> float:
+        """Return seconds since the server was last heard."""
+        return self._tools.now_s() - self.heard_s
+
+    async def run(self) -> None:
+        """List and watch until cancelled."""
+        reason = "start"
+        while True:
+            try:
+                await self._list(reason)
+                reason = await self._follow()
+            except ApiError as error:
+                reason = "error"
+                await self._pause(error)
+
+    async def _list(self, reason: str) -> None:
+        listing = await self._api.list(self.kind, self._namespace, self._params)
+        missed = self.sink.replace(listing.items)
+        if self.synced.is_set() and missed and reason == "periodic":
+            self._tools.metrics.missed.labels(self.kind.name).inc(missed)
+        self._tools.metrics.relists.labels(self.kind.name, reason).inc()
+        self._tools.metrics.objects.labels(self.kind.name).set(len(listing.items))
+        self._version, self.denied = listing.version, ""
+        self._listed_s = self.heard_s = self._tools.now_s()
+        self.synced.set()
+
+    async def _follow(self) -> str:
+        """Watch from the last version until a full list is due; return why."""
+        while True:
+            due = RELIST_S * self._tools.random.uniform(0.9, 1.1)
+            if self._tools.now_s() - self._listed_s >= due:
+                return "periodic"
+            started, heard = self._tools.now_s(), False
+            try:
+                heard = await self._watch()
+            except Gone:
+                return "gone"
+            except (aiohttp.ClientError, TimeoutError, OSError, orjson.JSONDecodeError) as error:
+                await self._pause(ApiError(0, "NoAnswer", f"{type(error).__name__} {error}"))
+                continue
+            except ApiError as error:
+                if error.code == 410:
+                    return "gone"
+                await self._pause(error)
+                continue
+            # an orderly end without an event is a failure too, or the loop would spin
+            if heard or self._tools.now_s() - started >= STEADY_S:
+                self._tries = 0
+            else:
+                await self._pause(ApiError(200, "Closed", "the watch ended without an event"))
+
+    async def _watch(self) -> bool:
+        seconds = int(self._tools.random.uniform(240, 300))
+        params = self._params | {"resourceVersion": self._version, "timeoutSeconds": str(seconds)}
+        heard = False
+        async with self._api.watch(self.kind, self._namespace, params) as events:
+            async for event in events:
+                self._take(event)
+                if event.get("type") != "BOOKMARK":
+                    heard = True
+                self._tries = 0
+                self.heard_s = self._tools.now_s()
+        return heard
+
+    def _take(self, event: Live) -> None:
+        kind, live = event.get("type"), event.get("object") or {}
+        if kind == "ERROR":
+            code = int(live.get("code") or 0)
+            if code == 410:
+                raise Gone
+            raise ApiError(code, str(live.get("reason", "")), str(live.get("message", "")))
+        version = str((live.get("metadata") or {}).get("resourceVersion", ""))
+        if kind in ("ADDED", "MODIFIED"):
+            self.sink.put(live)
+        elif kind == "DELETED":
+            self.sink.remove(live)
+        self._version = version or self._version
+
+    async def _pause(self, error: ApiError) -> None:
+        """Wait with full jitter; longer where the server says so or rights are missing."""
+        top = min(LAST_S, FIRST_S * float(2**self._tries))
+        self._tries = min(self._tries + 1, 16)
+        delay = self._tools.random.uniform(0.05, top) if top > 0.05 else top
+        if error.code == 403:
+            self.denied = error.message or f"cannot list {self.kind.plural}"
+            self._tools.metrics.denied.labels(self.kind.name).inc()
+            delay = DENIED_S
+        if error.retry_after is not None:
+            delay = max(delay, error.retry_after)
+        _log.warning("watch paused", kind=self.kind.name, code=error.code, delay_s=round(delay, 2))
+        await self._tools.clock.sleep(delay)
+
+
+class Tools:
+    """What every reflector shares: clock, dice, metrics."""
+
+    def __init__(self, clock: Clock, random: Random, metrics: Metrics) -> None:
+        self.clock, self.random, self.metrics = clock, random, metrics
+
+    def now_s(self) -> float:
+        """Return monotonic seconds."""
+        return self.clock.monotonic_ns() / 1e9
+
+
+async def until(stop: Callable[[], Awaitable[None]], tasks: list[asyncio.Task[None]]) -> None:
+    """Run until `stop` returns, then cancel the tasks and wait for them."""
+    try:
+        await stop()
+    finally:
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with suppress(asyncio.CancelledError):
+                await task
