@@ -12,6 +12,8 @@ import ctypes
 import importlib
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +25,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 KERNELS: dict[str, Any] = {}
 #: threading layers that allow concurrent calls, in order of preference; workqueue aborts on them
 LAYERS: tuple[tuple[str, str], ...] = (("tbb", "tbbpool"), ("omp", "omppool"))
+MIN_PARALLEL_ROWS = 64  # below, handing over costs more than it saves
 _TBB = Path(sys.prefix) / "lib" / "libtbb.so.12"
 
 
@@ -31,6 +34,7 @@ class _State:
 
     jit: bool = True
     threads: int = 1
+    pool: ThreadPoolExecutor | None = None
 
 
 def kernel(function: F) -> F:
@@ -89,6 +93,25 @@ def threads(hardware_optimization: bool) -> int:
 def thread_count() -> int:
     """Return what `threads` chose; 1 before it was called."""
     return _State.threads
+
+
+def each_part(compute: Callable[..., None], *columns: Any) -> None:
+    """Call `compute` on consecutive parts of the rows of `columns`, one per thread from 64 rows on.
+
+    For kernels whose rows are independent and that write to one of the columns; the result does not
+    depend on the number of threads. Compiled kernels run side by side as they release the lock.
+    """
+    rows = len(columns[0])
+    parts = _State.threads if _State.jit and rows >= MIN_PARALLEL_ROWS else 1
+    if parts < 2:
+        compute(*columns)
+        return
+    if _State.pool is None:
+        _State.pool = ThreadPoolExecutor(max_workers=parts, thread_name_prefix="kernel")
+    edges = [rows * i // parts for i in range(parts + 1)]
+    calls = [_State.pool.submit(compute, *(c[a:b] for c in columns)) for a, b in pairwise(edges)]
+    for call in calls:
+        call.result()
 
 
 def _available(module: str) -> bool:

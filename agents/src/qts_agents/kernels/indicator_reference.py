@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from qts_agents.kernels.indicator_rows import (
     FIELDS,
     MIN_CLOSES,
+    MIN_RETURNS,
     RANK,
     RECURSION,
     TAIL_LAG,
@@ -38,7 +39,7 @@ def _row(
     base = c[at[-1]]
     y, volume = np.log(c[at] / base), v[at]
     r = np.diff(y)[np.diff(at) == 1]
-    if r.size < MIN_CLOSES // 2:
+    if r.size < MIN_RETURNS:
         return None
     high, low = np.log(h[at] / base), np.log(lo[at] / base)
     ranges = bool(np.isfinite(high).all() and np.isfinite(low).all())

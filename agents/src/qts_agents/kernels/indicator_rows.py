@@ -1,8 +1,9 @@
-"""The shared indicators of one symbol at its last bar, compiled (definitions: agents.md §1.8).
+"""The shared indicators of each symbol at its last bar, compiled (definitions: agents.md §1.8).
 
 Returns are only taken between two valid bars; windows count existing returns and closes, so a short gap
 shortens nothing but the reach of the rank windows. Log prices are relative to the newest close, which
-makes every number independent of the price's unit.
+makes every number independent of the price's unit. Four kernels, each a loop over rows with explicit
+index ranges: compiled apart they cost half the start-up time of one that holds them all.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from qts_agents.kernels.backend import kernel
 from qts_agents.kernels.rolling import SIGMA_FLOOR, TIE
 
 F8 = NDArray[np.float64]
+I8 = NDArray[np.int64]
 U1 = NDArray[np.uint8]
 LOOKBACK = 320  # bars that any indicator may depend on
 MIN_CLOSES = 288  # valid ones among them; fewer make the row NaN
+MIN_RETURNS = 144
 RANK, RECURSION, WILDER = 250, 250, 14
 TAIL_RETURNS, TAIL_LAG = 25, 5
 FIELDS = (
@@ -24,45 +27,107 @@ FIELDS = (
     "flash", "illiquidity", "ews", "crisis", "sigma20", "sigma50", "sigma100", "sigma100_lag5", "m20",
     "m100", "rho50", "sma_gap", "m5", "m10", "r", "ema20_gap", "volume_seen", "liquidity_seen",
 )  # fmt: skip
+Y, HIGH, LOW, VOLUME, R = range(5)  # columns of `bars`
+
+
+def indicator_rows(o: F8, h: F8, lo: F8, c: F8, v: F8, valid: U1, spread: F8, out: F8) -> None:
+    """Write the indicators of every row [S,T] to `out` [S,28]; NaN where there are too few closes."""
+    S, T = c.shape
+    bars, counts = np.empty((S, 5, T)), np.zeros((S, 4), dtype=np.int64)
+    collect_rows(h, lo, c, v, valid, bars, counts)
+    return_rows(bars, counts, valid, out)
+    oscillator_rows(bars, counts, out)
+    volume_rows(bars, counts, o, c, spread, out)
 
 
 @kernel
-def shell_sort(a: F8) -> None:
-    """Sort ascending in place (Shell 1959, gaps of Ciura 2001)."""
-    for gap in (132, 57, 23, 10, 4, 1):
-        for i in range(gap, a.size):
-            held, j = a[i], i
-            while j >= gap and a[j - gap] > held:
-                a[j] = a[j - gap]
-                j -= gap
-            a[j] = held
+def collect_rows(h: F8, lo: F8, c: F8, v: F8, valid: U1, bars: F8, counts: I8) -> None:
+    """Write log price, high, low, volume of the valid bars and the returns to `bars` [S,5,T].
+
+    `counts` [S,4]: closes (0 when the row cannot be answered), returns, 1 if all bars have high and low,
+    1 if all have a volume.
+    """
+    for s in range(c.shape[0]):
+        last = c.shape[1] - 1
+        while last > 0 and valid[s, last] == 0:
+            last -= 1
+        closes, returns, ranges, volumes, before = 0, 0, 1, 1, -2
+        for t in range(last + 1):
+            if valid[s, t] == 0:
+                continue
+            if not (np.isfinite(c[s, t]) and c[s, t] > 0.0):
+                closes = 0
+                break
+            bars[s, Y, closes] = np.log(c[s, t] / c[s, last])
+            bars[s, HIGH, closes] = np.log(h[s, t] / c[s, last])
+            bars[s, LOW, closes] = np.log(lo[s, t] / c[s, last])
+            bars[s, VOLUME, closes] = v[s, t]
+            if not (np.isfinite(bars[s, HIGH, closes]) and np.isfinite(bars[s, LOW, closes])):
+                ranges = 0
+            if not (np.isfinite(v[s, t]) and v[s, t] >= 0.0):
+                volumes = 0
+            if before == t - 1:
+                bars[s, R, returns] = bars[s, Y, closes] - bars[s, Y, closes - 1]
+                returns += 1
+            closes, before = closes + 1, t
+        enough = closes >= MIN_CLOSES and returns >= MIN_RETURNS
+        counts[s, 0], counts[s, 1] = closes if enough else 0, returns
+        counts[s, 2], counts[s, 3] = ranges, volumes
 
 
 @kernel
-def median(a: F8) -> float:
-    """Return the median of `a` without changing it."""
-    ordered = a.copy()
-    shell_sort(ordered)
-    half = a.size // 2
-    return ordered[half] if a.size % 2 else 0.5 * (ordered[half - 1] + ordered[half])
+def select_part(a: F8, n: int, k: int) -> float:
+    """Return the k-th smallest of the first `n` values; smaller ones end before, larger ones behind it.
+
+    Hoare's FIND (1961): three times as fast as a sort at these lengths.
+    """
+    low, high = 0, n - 1
+    while low < high:
+        pivot, i, j = a[k], low, high
+        while i <= j:
+            while a[i] < pivot:
+                i += 1
+            while a[j] > pivot:
+                j -= 1
+            if i <= j:
+                a[i], a[j] = a[j], a[i]
+                i, j = i + 1, j - 1
+        if j < k:
+            low = i
+        if k < i:
+            high = j
+    return float(a[k])
 
 
 @kernel
-def robust_z(a: F8) -> float:
-    """Return the last value's distance from the median in units of 1.4826·MAD; 0 when that is rounding."""
-    centre = median(a)
-    spread = 1.4826 * median(np.abs(a - centre))
-    return 0.0 if spread <= SIGMA_FLOOR else (a[a.size - 1] - centre) / spread
+def mean_of(x: F8, a: int, b: int) -> float:
+    """Return the mean of x[a:b]."""
+    total = 0.0
+    for i in range(a, b):
+        total += x[i]
+    return total / (b - a)
 
 
 @kernel
-def windows_moments(r: F8, n: int, m: int, std: F8, rho: F8) -> None:
-    """Write deviation and lag-1 autocorrelation of the last `m` windows of `n` returns.
+def std_of(x: F8, a: int, b: int) -> float:
+    """Return the sample deviation of x[a:b]; 0 when it is rounding."""
+    m, square = mean_of(x, a, b), 0.0
+    for i in range(a, b):
+        square += (x[i] - m) ** 2
+    sigma = np.sqrt(square / (b - a - 1))
+    return sigma if sigma > SIGMA_FLOOR else 0.0
+
+
+@kernel
+def windows_moments(r: F8, end: int, n: int, m: int, std: F8, rho: F8, mean: F8, square: F8) -> None:
+    """Write deviation and lag-1 autocorrelation of the last `m` windows of `n` values before `end`.
 
     The inner loops run over windows, which the compiler vectorises; each sum stays in index order.
+    `mean` and `square` are scratch.
     """
-    first = r.size - n - m + 1
-    mean, square, lagged = np.zeros(m), np.zeros(m), np.zeros(m)
+    first = end - n - m + 1
+    for w in range(m):
+        mean[w], square[w], rho[w] = 0.0, 0.0, 0.0
     for j in range(n):
         for w in range(m):
             mean[w] += r[first + w + j]
@@ -73,29 +138,22 @@ def windows_moments(r: F8, n: int, m: int, std: F8, rho: F8) -> None:
             d = r[first + w + j] - mean[w]
             square[w] += d * d
             if j > 0:
-                lagged[w] += d * (r[first + w + j - 1] - mean[w])
+                rho[w] += d * (r[first + w + j - 1] - mean[w])
     for w in range(m):
         sigma = np.sqrt(square[w] / (n - 1))
-        std[w] = 0.0 if sigma <= SIGMA_FLOOR else sigma
-        rho[w] = 0.0 if sigma <= SIGMA_FLOOR else lagged[w] / square[w]
+        std[w] = sigma if sigma > SIGMA_FLOOR else 0.0
+        rho[w] = rho[w] / square[w] if sigma > SIGMA_FLOOR else 0.0
 
 
 @kernel
 def last_rank(x: F8, m: int, tie: float, tie_absolute: float) -> float:
     """Return the mid-rank of the last of the first `m` values among them; near values are ties."""
-    newest = x[m - 1]
-    margin = max(tie * abs(newest), tie_absolute)
+    margin = max(tie * abs(x[m - 1]), tie_absolute)
     less, more = 0, 0
     for i in range(m):
-        less += x[i] < newest - margin
-        more += x[i] > newest + margin
+        less += x[i] < x[m - 1] - margin
+        more += x[i] > x[m - 1] + margin
     return (less + 0.5 * (m - less - more)) / m
-
-
-@kernel
-def ratio(a: float, b: float) -> float:
-    """Return a/b, and 0 where `b` is 0."""
-    return a / b if b > 0.0 else 0.0
 
 
 @kernel
@@ -105,198 +163,174 @@ def clip01(x: float) -> float:
 
 
 @kernel
-def mean_last(x: F8, n: int) -> float:
-    """Return the mean of the last `n` values."""
-    total = 0.0
-    for i in range(x.size - n, x.size):
-        total += x[i]
-    return total / n
-
-
-@kernel
-def std_last(x: F8, n: int) -> float:
-    """Return the sample deviation of the last `n` values; 0 when it is rounding."""
-    m, square = mean_last(x, n), 0.0
-    for i in range(x.size - n, x.size):
-        square += (x[i] - m) ** 2
-    sigma = np.sqrt(square / (n - 1))
-    return 0.0 if sigma <= SIGMA_FLOOR else sigma
-
-
-@kernel
-def wilder_rsi(y: F8) -> float:
-    """Return the relative strength index of log prices `y`, recursion from the first."""
-    up, down = 0.0, 0.0
-    for i in range(1, y.size):
-        rise, fall = max(y[i] - y[i - 1], 0.0), max(y[i - 1] - y[i], 0.0)
-        if i <= WILDER:
-            up, down = up + rise / WILDER, down + fall / WILDER
-        else:
-            up, down = up + (rise - up) / WILDER, down + (fall - down) / WILDER
-    return 100.0 * up / (up + down) if up + down > 0.0 else 50.0
-
-
-@kernel
-def wilder_adx(y: F8, hi: F8, lo: F8) -> float:
-    """Return the average directional index of log prices, recursion from the first."""
-    true, plus, minus, adx = 0.0, 0.0, 0.0, 0.0
-    for i in range(1, y.size):
-        rise, fall = hi[i] - hi[i - 1], lo[i - 1] - lo[i]
-        reach = max(hi[i] - lo[i], abs(hi[i] - y[i - 1]), abs(lo[i] - y[i - 1]))
-        # equal moves of high and low have no direction, however they are rounded
-        gain = rise if rise > 0.0 and rise > fall + 1e-12 else 0.0
-        loss = fall if fall > 0.0 and fall > rise + 1e-12 else 0.0
-        if i <= WILDER:
-            true, plus, minus = true + reach / WILDER, plus + gain / WILDER, minus + loss / WILDER
-        else:
-            true, plus = true + (reach - true) / WILDER, plus + (gain - plus) / WILDER
-            minus += (loss - minus) / WILDER
-        if i >= WILDER:
-            # the ranges' common divisor cancels in the index, so only their sum must not be 0
-            dx = 100.0 * ratio(abs(plus - minus), plus + minus)
-            adx += dx / WILDER if i < 2 * WILDER else (dx - adx) / WILDER
-    return adx if true > 0.0 else 0.0
-
-
-@kernel
-def ema_gaps(y: F8) -> tuple[float, float]:
-    """Return (EMA12−EMA26) less its EMA9, and y less its EMA20, at the last of `y`."""
-    fast, slow, mid, signal = y[0], y[0], y[0], 0.0
-    for i in range(1, y.size):
-        fast += (y[i] - fast) * 2.0 / 13.0
-        slow += (y[i] - slow) * 2.0 / 27.0
-        mid += (y[i] - mid) * 2.0 / 21.0
-        signal += (fast - slow - signal) * 2.0 / 10.0
-    return fast - slow - signal, y[y.size - 1] - mid
-
-
-@kernel
-def hill(r: F8) -> float:
-    """Return the Hill (1975) tail index of the 25 largest of the last 250 |r|; infinite when undefined."""
-    n = min(RANK, r.size)
-    sizes = np.abs(r[r.size - n :])
-    shell_sort(sizes)
-    threshold = sizes[n - TAIL_RETURNS - 1]
+def hill(r: F8, end: int, n: int, sizes: F8) -> float:
+    """Return the Hill (1975) tail index of the 25 largest of the last `n` |r|; infinite when undefined."""
+    for i in range(n):
+        sizes[i] = abs(r[end - n + i])
+    threshold, total = select_part(sizes, n, n - TAIL_RETURNS - 1), 0.0
     if threshold <= SIGMA_FLOOR:
         return np.inf
-    total = 0.0
     for i in range(n - TAIL_RETURNS, n):
         total += np.log(sizes[i] / threshold)
     return TAIL_RETURNS / total if total > SIGMA_FLOOR else np.inf
 
 
 @kernel
-def log_volume(v: F8) -> F8:
-    """Return ln max(V, 10⁻³·median₂₅₀ V); a median of 0 is replaced by that of the positive volumes."""
-    recent = v[max(v.size - RANK, 0) :]
-    typical = median(recent)
-    if typical <= 0.0:
-        traded = recent[recent > 0.0]
-        typical = median(traded) if traded.size > 0 else 1.0
-    return np.log(np.maximum(v, 1e-3 * typical))
-
-
-@kernel
-def illiquidity_of(spread: float, v: F8, seen: bool) -> tuple[float, float]:
-    """Return the illiquidity from the terms that are present, and the weight of these terms.
-
-    The depth term needs a history of depth, which a window does not hold; it is always missing here.
-    """
-    total, weight = 0.0, 0.0
-    if np.isfinite(spread):
-        total, weight = total + 0.5 * clip01(spread / 0.01), weight + 0.5
-    if seen and mean_last(v, 50) > 0.0:
-        total += 0.3 * (1.0 - min(1.0, mean_last(v, 5) / mean_last(v, 50)))
-        weight += 0.3
-    return ratio(total, weight), weight
-
-
-@kernel
-def collect(h: F8, lo: F8, c: F8, v: F8, valid: U1, bars: F8) -> tuple[int, int, bool, bool]:
-    """Write log price, high, low, volume of valid bars and the returns to `bars` [5,T].
-
-    Returns the number of closes (−1: a valid bar has no price) and returns, and whether all valid bars
-    have high and low, and volume.
-    """
-    last = c.size - 1
-    while last >= 0 and valid[last] == 0:
-        last -= 1
-    closes, returns, ranges, volumes, before = 0, 0, True, True, -2
-    for t in range(last + 1):
-        if valid[t] == 0:
-            continue
-        if not (np.isfinite(c[t]) and c[t] > 0.0):
-            return -1, 0, False, False
-        bars[0, closes] = np.log(c[t] / c[last])
-        bars[1, closes], bars[2, closes] = np.log(h[t] / c[last]), np.log(lo[t] / c[last])
-        bars[3, closes] = v[t]
-        ranges = ranges and np.isfinite(bars[1, closes]) and np.isfinite(bars[2, closes])
-        volumes = volumes and np.isfinite(v[t]) and v[t] >= 0.0
-        if before == t - 1:
-            bars[4, returns] = bars[0, closes] - bars[0, closes - 1]
-            returns += 1
-        closes, before = closes + 1, t
-    return closes, returns, ranges, volumes
-
-
-@kernel
-def indicator_row(bars: F8, closes: int, returns: int, ranges: bool, volumes: bool, side: float,
-                  fresh: bool, spread: float, out: F8) -> None:  # fmt: skip
-    """Write all fields of one symbol to `out`, in the order of FIELDS."""
-    y, r, v = bars[0, :closes], bars[4, :returns], bars[3, :closes]
-    m20, m50 = min(RANK, returns - 19), min(RANK, returns - 49)
-    std20, std50, rho50, unused = np.empty(m20), np.empty(m50), np.empty(m50), np.empty(m20)
-    windows_moments(r, 20, m20, std20, unused)
-    windows_moments(r, 50, m50, std50, rho50)
-    s20, s100, s_lag = std20[m20 - 1], std_last(r, 100), std_last(r[: returns - TAIL_LAG], 100)
-    mean20 = mean_last(r, 20)
-    signs, largest = 0.0, 0.0
-    for i in range(returns - 10, returns):
-        signs += np.sign(r[i])
-    for i in range(returns - 5, returns):
-        largest = max(largest, abs(r[i]))
-    tail_y = y[max(closes - RECURSION, 0) :]
-    hi = bars[1, max(closes - RECURSION, 0) : closes] if ranges else tail_y
-    low = bars[2, max(closes - RECURSION, 0) : closes] if ranges else tail_y
-    macd, ema20_gap = ema_gaps(tail_y)
-    odd_one, whale = robust_z(np.abs(r[returns - 100 :])), 0.0
-    if ranges:
-        odd_one = max(odd_one, robust_z(hi[hi.size - 100 :] - low[low.size - 100 :]))
-    if volumes:
-        lv = log_volume(v)
-        odd_one = max(odd_one, robust_z(lv[closes - 100 :]))
-        score = ratio(lv[closes - 1] - mean_last(lv, 50), std_last(lv, 50))
-        whale = 1.0 / (1.0 + np.exp(-2.0 * (score - 2.5)))
-    tail = 0.4 * clip01((4.0 - hill(r)) / 2.5) + 0.3 * clip01(ratio(largest, 4.0 * s_lag))
-    tail += 0.3 * clip01(ratio(abs(20.0 * mean20), 4.0 * s_lag * np.sqrt(20.0)))
-    flash = 0.0
-    if s_lag > 0.0:
-        flash = clip01((abs(5.0 * mean_last(r, 5)) / (s_lag * np.sqrt(5.0)) - 4.0) / 4.0)
-    volatility = last_rank(std20, m20, TIE, 0.0)
-    out[0], out[1] = np.tanh(0.5 * np.sqrt(20.0) * ratio(mean20, s20)), signs / 10.0
-    out[2], out[3], out[4] = volatility, wilder_rsi(tail_y), wilder_adx(tail_y, hi, low)
-    out[5], out[6], out[7] = ratio(macd, s20), whale, side if volumes else 0.0
-    out[8], out[9], out[10] = 1.0 / (1.0 + np.exp(-(odd_one - 4.0))), tail, flash
-    out[11], out[27] = illiquidity_of(spread, v, volumes)
-    out[12] = 0.6 * last_rank(std50, m50, TIE, 0.0) + 0.4 * last_rank(rho50, m50, 0.0, TIE)
-    out[13] = 0.5 * tail + 0.3 * max(0.0, 2.0 * volatility - 1.0) + 0.2 * flash
-    out[14], out[15], out[16], out[17] = s20, std50[m50 - 1], s100, s_lag
-    out[18], out[19], out[20] = mean20, mean_last(r, 100), rho50[m50 - 1]
-    out[21], out[22], out[23] = mean_last(y, 5) - mean_last(y, 20), mean_last(r, 5), mean_last(r, 10)
-    out[24], out[25], out[26] = r[returns - 1] if fresh else 0.0, ema20_gap, 1.0 if volumes else 0.0
-
-
-@kernel
-def indicator_rows(o: F8, h: F8, lo: F8, c: F8, v: F8, valid: U1, spread: F8, out: F8) -> None:
-    """Write the indicators of every row to `out` [S,28]; NaN where there are too few closes."""
-    T = c.shape[1]
-    bars = np.empty((5, T))
-    for s in range(c.shape[0]):
-        closes, returns, ranges, volumes = collect(h[s], lo[s], c[s], v[s], valid[s], bars)
+def return_rows(bars: F8, counts: I8, valid: U1, out: F8) -> None:
+    """Write to `out` what follows from the returns alone."""
+    work = np.empty((4, RANK))
+    std, rho, mean, square = work[0], work[1], work[2], work[3]
+    for s in range(counts.shape[0]):
         out[s, :] = np.nan
-        if closes < MIN_CLOSES or returns < MIN_CLOSES // 2:
+        if counts[s, 0] == 0:
             continue
-        fresh = valid[s, T - 1] != 0 and valid[s, T - 2] != 0
-        move = c[s, T - 1] - o[s, T - 1]
-        side = np.sign(move) if np.isfinite(move) else 0.0
-        indicator_row(bars, closes, returns, ranges, volumes, side, fresh, spread[s], out[s])
+        r, n = bars[s, R], counts[s, 1]
+        tail_index = hill(r, n, min(RANK, n), square)
+        for width in (20, 50):
+            m = min(RANK, n - width + 1)
+            windows_moments(r, n, width, m, std, rho, mean, square)
+            rank = last_rank(std, m, TIE, 0.0)
+            if width == 20:
+                out[s, 2], out[s, 14] = rank, std[m - 1]
+            else:
+                out[s, 12] = 0.6 * rank + 0.4 * last_rank(rho, m, 0.0, TIE)
+                out[s, 15], out[s, 20] = std[m - 1], rho[m - 1]
+        m20, m5, lagged = (
+            mean_of(r, n - 20, n),
+            mean_of(r, n - 5, n),
+            std_of(r, n - 100 - TAIL_LAG, n - TAIL_LAG),
+        )
+        signs, largest = 0.0, 0.0
+        for i in range(n - 10, n):
+            signs += np.sign(r[i])
+        for i in range(n - 5, n):
+            largest = max(largest, abs(r[i]))
+        tail, flash = 0.4 * clip01((4.0 - tail_index) / 2.5), 0.0
+        if lagged > 0.0:  # every ratio with zero variance is 0
+            tail += 0.3 * clip01(largest / (4.0 * lagged))
+            tail += 0.3 * clip01(abs(20.0 * m20) / (4.0 * lagged * np.sqrt(20.0)))
+            flash = clip01((abs(5.0 * m5) / (lagged * np.sqrt(5.0)) - 4.0) / 4.0)
+        trend = 0.5 * np.sqrt(20.0) * m20 / out[s, 14] if out[s, 14] > 0.0 else 0.0
+        out[s, 0], out[s, 1], out[s, 9], out[s, 10] = np.tanh(trend), signs / 10.0, tail, flash
+        out[s, 13] = 0.5 * tail + 0.3 * max(0.0, 2.0 * out[s, 2] - 1.0) + 0.2 * flash
+        out[s, 16], out[s, 17], out[s, 18] = std_of(r, n - 100, n), lagged, m20
+        out[s, 19], out[s, 22], out[s, 23] = mean_of(r, n - 100, n), m5, mean_of(r, n - 10, n)
+        fresh = valid[s, valid.shape[1] - 1] != 0 and valid[s, valid.shape[1] - 2] != 0
+        out[s, 24] = r[n - 1] if fresh else 0.0
+
+
+@kernel
+def oscillator_rows(bars: F8, counts: I8, out: F8) -> None:
+    """Write RSI, ADX (Wilder 1978), MACD and moving-average gaps; recursions over the last 250 closes."""
+    for s in range(counts.shape[0]):
+        n = counts[s, 0]
+        if n == 0:
+            continue
+        y, hi, lo = bars[s, Y], bars[s, HIGH], bars[s, LOW]
+        if counts[s, 2] == 0:
+            hi, lo = y, y
+        begin = max(n - RECURSION, 0)
+        up, down, plus, minus, adx = 0.0, 0.0, 0.0, 0.0, 0.0
+        fast, slow, mid, signal = y[begin], y[begin], y[begin], 0.0
+        for i in range(begin + 1, n):
+            k = i - begin
+            # the first 14 are averaged: each adds a fourteenth and nothing is forgotten
+            keep = 1.0 if k <= WILDER else 1.0 - 1.0 / WILDER
+            move, rise, fall = y[i] - y[i - 1], hi[i] - hi[i - 1], lo[i - 1] - lo[i]
+            up, down = keep * up + max(move, 0.0) / WILDER, keep * down + max(-move, 0.0) / WILDER
+            # equal moves of high and low have no direction, however they are rounded
+            gain = rise if rise > 0.0 and rise > fall + 1e-12 else 0.0
+            loss = fall if fall > 0.0 and fall > rise + 1e-12 else 0.0
+            plus, minus = keep * plus + gain / WILDER, keep * minus + loss / WILDER
+            if k >= WILDER:
+                # the true range divides both directional indices and cancels in DX
+                dx = 100.0 * abs(plus - minus) / (plus + minus) if plus + minus > 0.0 else 0.0
+                adx = (adx if k < 2 * WILDER else adx * (1.0 - 1.0 / WILDER)) + dx / WILDER
+            fast, slow = fast + (y[i] - fast) * 2.0 / 13.0, slow + (y[i] - slow) * 2.0 / 27.0
+            mid, signal = mid + (y[i] - mid) * 2.0 / 21.0, signal + (fast - slow - signal) * 2.0 / 10.0
+        out[s, 3] = 100.0 * up / (up + down) if up + down > 0.0 else 50.0
+        out[s, 4] = adx
+        out[s, 5] = (fast - slow - signal) / out[s, 14] if out[s, 14] > 0.0 else 0.0
+        out[s, 21] = mean_of(y, n - 5, n) - mean_of(y, n - 20, n)
+        out[s, 25] = y[n - 1] - mid
+
+
+@kernel
+def median_part(a: F8, n: int) -> float:
+    """Return the median of the first `n` values; reorders them."""
+    upper = select_part(a, n, n // 2)
+    if n % 2:
+        return upper
+    lower = a[0]
+    for i in range(n // 2):
+        lower = max(lower, a[i])
+    return 0.5 * (lower + upper)
+
+
+@kernel
+def robust_z(a: F8, n: int, work: F8) -> float:
+    """Return how far the last of `n` values is from the median in 1.4826·MAD; 0 when that is rounding."""
+    for i in range(n):
+        work[i] = a[i]
+    centre = median_part(work, n)
+    for i in range(n):
+        work[i] = abs(a[i] - centre)
+    spread = 1.4826 * median_part(work, n)
+    return float((a[n - 1] - centre) / spread) if spread > SIGMA_FLOOR else 0.0
+
+
+@kernel
+def typical_volume(v: F8, end: int, n: int, work: F8) -> float:
+    """Return the median of the last `n` volumes; if it is 0 that of the positive ones; 1 without any."""
+    for positive in range(2):
+        kept = n - n  # not a literal: one compiled signature of the median
+        for i in range(end - n, end):
+            if positive == 0 or v[i] > 0.0:
+                work[kept] = v[i]
+                kept += 1
+        centre = median_part(work, kept) if kept > 0 else 1.0
+        if centre > 0.0:
+            break
+    return float(centre)
+
+
+@kernel
+def volume_rows(bars: F8, counts: I8, o: F8, c: F8, spread: F8, out: F8) -> None:
+    """Write whale, anomaly and illiquidity from the columns that are present.
+
+    The depth term needs a history of depth, which a window does not hold; it is always missing.
+    """
+    series, work = np.empty(100), np.empty(RANK)
+    length = series.size  # not a literal: one compiled signature of the parts
+    for s in range(counts.shape[0]):
+        n, returns = counts[s, 0], counts[s, 1]
+        if n == 0:
+            continue
+        v, highest, whale, side, total, weight = bars[s, VOLUME], 0.0, 0.0, 0.0, 0.0, 0.0
+        for source in range(3):  # |r|, ln(high/low), ln volume
+            if (source == 1 and counts[s, 2] == 0) or (source == 2 and counts[s, 3] == 0):
+                continue
+            floor = 1e-3 * typical_volume(v, n, min(RANK, n), work) if source == 2 else 0.0
+            for i in range(100):
+                if source == 0:
+                    series[i] = abs(bars[s, R, returns - 100 + i])
+                elif source == 1:
+                    series[i] = bars[s, HIGH, n - 100 + i] - bars[s, LOW, n - 100 + i]
+                else:
+                    series[i] = np.log(max(v[n - 100 + i], floor))
+            score = robust_z(series, length, work)
+            highest = score if source == 0 else max(highest, score)
+        if np.isfinite(spread[s]):
+            total, weight = 0.5 * clip01(spread[s] / 0.01), 0.5
+        if counts[s, 3] == 1:
+            sigma = std_of(series, length - 50, length)
+            score = (series[99] - mean_of(series, length - 50, length)) / sigma if sigma > 0.0 else 0.0
+            whale = 1.0 / (1.0 + np.exp(-2.0 * (score - 2.5)))
+            move = c[s, c.shape[1] - 1] - o[s, o.shape[1] - 1]
+            side = np.sign(move) if np.isfinite(move) else 0.0
+            usual = mean_of(v, n - 50, n)
+            if usual > 0.0:
+                total += 0.3 * (1.0 - min(1.0, mean_of(v, n - 5, n) / usual))
+                weight += 0.3
+        out[s, 6], out[s, 7], out[s, 8] = whale, side, 1.0 / (1.0 + np.exp(-(highest - 4.0)))
+        out[s, 11], out[s, 26], out[s, 27] = total / weight if weight > 0.0 else 0.0, counts[s, 3], weight

@@ -1,4 +1,4 @@
-"""The shared indicators (agents.md §1.8) of every symbol at the last bar of a window: causal, on log prices."""
+"""The shared indicators (agents.md §1.8) of every symbol at a window's last bar: causal, on log prices."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qts_agents.agent import MarketWindow
-from qts_agents.kernels.backend import jit_enabled
+from qts_agents.kernels.backend import each_part, jit_enabled
 from qts_agents.kernels.indicator_reference import reference_rows
 from qts_agents.kernels.indicator_rows import FIELDS, LOOKBACK, indicator_rows
 
@@ -59,8 +59,7 @@ def indicators(window: MarketWindow) -> Indicators:
         o, h, lo, c, v = (np.array(x[:, -LOOKBACK:], dtype=np.float64, order="C") for x in columns)
         valid = np.array(window.valid[:, -LOOKBACK:], dtype=np.uint8, order="C")
         spread = np.array(window.spread, dtype=np.float64)
-        compute = indicator_rows if jit_enabled() else reference_rows
-        compute(o, h, lo, c, v, valid, spread, out)
+        each_part(indicator_rows if jit_enabled() else reference_rows, o, h, lo, c, v, valid, spread, out)
     return Indicators(*np.ascontiguousarray(out.T))
 
 
