@@ -264,7 +264,7 @@ def median_part(a: F8, n: int) -> float:
     lower = a[0]
     for i in range(n // 2):
         lower = max(lower, a[i])
-    return 0.5 * (lower + upper)
+    return float(0.5 * (lower + upper))
 
 
 @kernel
