@@ -22,12 +22,12 @@ def test_ready_after_startup_and_readiness() -> None:
     """A process is ready when start-up and readiness probes passed, not before."""
     child = Child("pads", probes(30.0))
     child.started(0.0)
-    assert [STARTUP] == [which for which, _ in child.due(0.0)]
+    assert [which for which, _ in child.due(0.0)] == [STARTUP]
     child.probed(STARTUP, False, 0.0)
-    assert [] == child.due(1.9)
-    assert [STARTUP] == [which for which, _ in child.due(2.0)]
+    assert child.due(1.9) == []
+    assert [which for which, _ in child.due(2.0)] == [STARTUP]
     child.probed(STARTUP, True, 2.0)
-    assert "starting" == child.state
+    assert child.state == "starting"
     assert [Became("ready", "")] == child.probed(READINESS, True, 2.0)
 
 
@@ -36,18 +36,18 @@ def test_startup_that_never_passes_kills_at_180_s() -> None:
     child = Child("pads", probes(30.0))
     child.started(0.0)
     kills = [n for n in range(90) if any(isinstance(a, Kill) for a in child.probed(STARTUP, False, 2.0 * n))]
-    assert [89] == kills
+    assert kills == [89]
 
 
 def test_liveness_kills_at_the_third_failure_and_is_named_as_cause() -> None:
     """Three failed liveness probes kill, and the restart's cause is the probe, not the signal."""
     child = Child("pads", probes(30.0))
     up(child)
-    assert [] == child.probed(LIVENESS, False, 30.0)
-    assert [] == child.probed(LIVENESS, False, 60.0)
+    assert child.probed(LIVENESS, False, 30.0) == []
+    assert child.probed(LIVENESS, False, 60.0) == []
     assert [Kill("liveness probe failed 3 times")] == child.probed(LIVENESS, False, 90.0)
     (start,) = starts(child.exited(-9, 90.1, 0.5))
-    assert "liveness probe failed 3 times" == start.cause
+    assert start.cause == "liveness probe failed 3 times"
 
 
 def test_liveness_failures_must_be_in_a_row() -> None:
@@ -55,7 +55,7 @@ def test_liveness_failures_must_be_in_a_row() -> None:
     child = Child("pads", probes(30.0))
     up(child)
     answers = [False, False, True, False, False]
-    assert [] == [a for n, ok in enumerate(answers) for a in child.probed(LIVENESS, ok, 30.0 * n)]
+    assert [a for n, ok in enumerate(answers) for a in child.probed(LIVENESS, ok, 30.0 * n)] == []
 
 
 def test_liveness_waits_for_its_period() -> None:
@@ -63,7 +63,7 @@ def test_liveness_waits_for_its_period() -> None:
     child = Child("pads", probes(30.0))
     child.started(0.0)
     child.probed(STARTUP, True, 4.0)
-    assert [READINESS] == [which for which, _ in child.due(4.0)]
+    assert [which for which, _ in child.due(4.0)] == [READINESS]
     assert {READINESS, LIVENESS} == {which for which, _ in child.due(34.0)}
 
 
@@ -85,8 +85,8 @@ def test_first_restart_at_once_then_back_off_with_jitter() -> None:
         (start,) = starts(child.exited(1, float(n), 0.5))
         delays.append(start.delay_s)
         child.started(float(n))
-    assert [0.0, 0.25, 0.5, 1.0] == delays
-    assert 4 == child.restarts
+    assert delays == [0.0, 0.25, 0.5, 1.0]
+    assert child.restarts == 4
 
 
 def test_back_off_resets_after_a_minute_of_health() -> None:
@@ -95,9 +95,9 @@ def test_back_off_resets_after_a_minute_of_health() -> None:
     up(child)
     child.exited(1, 1.0, 0.5)
     up(child, 1.0)
-    assert 0.25 == starts(child.exited(1, 2.0, 0.5))[0].delay_s
+    assert starts(child.exited(1, 2.0, 0.5))[0].delay_s == 0.25
     up(child, 2.0)
-    assert 0.0 == starts(child.exited(1, 62.0, 0.5))[0].delay_s
+    assert starts(child.exited(1, 62.0, 0.5))[0].delay_s == 0.0
 
 
 def test_budget_of_five_in_ten_minutes() -> None:
@@ -108,8 +108,8 @@ def test_budget_of_five_in_ten_minutes() -> None:
         assert starts(child.exited(1, float(n), 0.1))
         child.started(float(n))
     actions = child.exited(1, 6.0, 0.1)
-    assert [] == starts(actions)
-    assert "down" == child.state
+    assert starts(actions) == []
+    assert child.state == "down"
     assert "5 restarts in 10 min are used up" in actions[0].reason  # type: ignore[union-attr]
     fresh = Child("pads", probes(30.0))
     fresh.started(0.0)
@@ -132,7 +132,7 @@ def test_wanted_exit_is_no_restart() -> None:
     child = Child("pads", probes(30.0))
     up(child)
     child.stop()
-    assert [] == child.due(100.0)
+    assert child.due(100.0) == []
     assert [Became("stopped", "exit code 0")] == child.exited(0, 5.0, 0.5)
 
 
@@ -149,11 +149,12 @@ def test_exit_code_2_after_health_is_a_crash() -> None:
     """Exit code 2 of a process that was up restarts it like any other."""
     child = Child("market", probes(30.0))
     up(child)
-    assert 1 == len(starts(child.exited(2, 9.0, 0.5)))
+    assert len(starts(child.exited(2, 9.0, 0.5))) == 1
 
 
 @pytest.mark.parametrize(
-    ("code", "words"), [(0, "exit code 0"), (3, "exit code 3"), (-9, "signal SIGKILL"), (-11, "signal SIGSEGV")]
+    ("code", "words"),
+    [(0, "exit code 0"), (3, "exit code 3"), (-9, "signal SIGKILL"), (-11, "signal SIGSEGV")],
 )
 def test_exit_words(code: int, words: str) -> None:
     """An exit status is told as code or signal name."""

@@ -24,7 +24,7 @@ def test_second_lock_names_the_first_ones_pid(tmp_path: Path) -> None:
         [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as other:
         assert other.stdout is not None
-        assert b"held\n" == other.stdout.readline()
+        assert other.stdout.readline() == b"held\n"
         with pytest.raises(ConfigError, match=rf"pid {other.pid}\).*--run-dir"):
             folder.Lock(tmp_path).take()
         other.kill()
@@ -49,7 +49,7 @@ def test_run_folder_is_private_and_latest_points_at_it(tmp_path: Path) -> None:
     home = folder.make_home(tmp_path / ".qts")
     first, second = folder.make_run(home), folder.make_run(home)
     assert first != second
-    assert 0o700 == stat.S_IMODE(second.stat().st_mode)
+    assert stat.S_IMODE(second.stat().st_mode) == 0o700
     assert set(folder.PARTS) == {part.name for part in second.iterdir()}
     assert second == folder.latest(home)
 
@@ -68,9 +68,9 @@ def test_clean_run_keeps_journal_and_logs_only(tmp_path: Path) -> None:
 def test_json_file_is_private(tmp_path: Path) -> None:
     """Files of a run are written at once and for the owner only."""
     folder.write_json(tmp_path / "run.json", {"pids": {"pads": 7}})
-    assert 0o600 == stat.S_IMODE((tmp_path / "run.json").stat().st_mode)
-    assert {"pids": {"pads": 7}} == folder.read_run(tmp_path)
-    assert ["run.json"] == [path.name for path in tmp_path.iterdir()]
+    assert stat.S_IMODE((tmp_path / "run.json").stat().st_mode) == 0o600
+    assert folder.read_run(tmp_path) == {"pids": {"pads": 7}}
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 
 def test_no_run_yet(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from qts_core.errors import ConfigError
 def test_free_ports_are_different_and_free() -> None:
     """As many ports as asked for, each once, each bindable."""
     ports = sockets.free_ports(6)
-    assert 6 == len(set(ports))
-    assert [False] * 6 == [sockets.taken(port) for port in ports]
+    assert len(set(ports)) == 6
+    assert [sockets.taken(port) for port in ports] == [False] * 6
 
 
 def test_taken_port_is_named_with_key_and_owner() -> None:
@@ -46,13 +46,13 @@ async def test_http_get_reads_status_and_body(length: bool) -> None:
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     async with server:
-        assert (503, b"cold\n") == await sockets.http_get(server.sockets[0].getsockname()[1], "/readyz")
+        assert await sockets.http_get(server.sockets[0].getsockname()[1], "/readyz") == (503, b"cold\n")
 
 
 async def test_http_get_from_nobody() -> None:
     """Nobody there, or somebody who speaks no HTTP, is status 0."""
     (port,) = sockets.free_ports(1)
-    assert (0, b"") == await sockets.http_get(port, "/livez")
+    assert await sockets.http_get(port, "/livez") == (0, b"")
 
     async def garbage(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"-ERR unknown command\r\n\r\n")
@@ -60,11 +60,11 @@ async def test_http_get_from_nobody() -> None:
 
     server = await asyncio.start_server(garbage, "127.0.0.1", 0)
     async with server:
-        assert (0, b"") == await sockets.http_get(server.sockets[0].getsockname()[1], "/livez")
+        assert await sockets.http_get(server.sockets[0].getsockname()[1], "/livez") == (0, b"")
 
 
 async def test_http_get_gives_up() -> None:
     """A server that accepts and says nothing costs the time-out and no more."""
     server = await asyncio.start_server(lambda r, w: asyncio.sleep(3600), "127.0.0.1", 0)
     async with server:
-        assert (0, b"") == await sockets.http_get(server.sockets[0].getsockname()[1], "/livez", 0.1)
+        assert await sockets.http_get(server.sockets[0].getsockname()[1], "/livez", 0.1) == (0, b"")

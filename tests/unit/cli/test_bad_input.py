@@ -1,0 +1,145 @@
+"""What bad input gets on the command line: exit code 2 and one clear line."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qts_cli import main
+from qts_cli.run import duration
+from qts_core.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("tree", "words"),
+    [
+        ({"zmq_ports": {"pad": 9090}}, ["$.zmq_ports.pad", 'did you mean "pads"?']),
+        ({"decision_timeout": "soon"}, ["decision_timeout", "soon"]),
+        ({"numba_jit": "yes"}, ["$.numba_jit", '"yes"']),
+        ({"decision_interval": -1.0}, ["$.decision_interval", "-1"]),
+        ({"board_members": {"qar": 0.5, "qstar": 0.4}}, ["board_members", "0.9"]),
+        ({"board_members": {"qar": 0.5, "oracle": 0.5}}, ["board_members.oracle", "allowed are"]),
+        ({"zmq_ports": {"pads": 9091}}, ["zmq_ports.qbmia", "9091", "pads"]),
+        ({"market": {"source": "live"}}, ["market", "live", "not built"]),
+        ({"redis_url": "http://localhost"}, ["redis_url"]),
+    ],
+)
+def test_wrong_settings_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tree: dict[str, Any], words: list[str]
+) -> None:
+    """A wrong value is refused with its path and what was found."""
+    file = tmp_path / "settings.json"
+    file.write_text(json.dumps(tree))
+    assert main(["config", "check", str(file)]) == 2
+    captured = capsys.readouterr()
+    assert [word for word in words if word not in captured.err] == []
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+
+
+def test_run_refuses_before_it_starts_anything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`qts run` with a wrong setting leaves no folder behind."""
+    assert main(["run", "--set", "decision_interval=-1", "--run-dir", str(tmp_path / "runs")]) == 2
+    assert "decision_interval" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_malformed_json_says_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Malformed JSON is refused with file, line and column."""
+    file = tmp_path / "settings.json"
+    file.write_text('{\n "numba_jit": tru\n}')
+    assert main(["config", "check", str(file)]) == 2
+    assert f"{file}:2:15: not valid JSON" in capsys.readouterr().err
+
+
+def test_missing_file(capsys: pytest.CaptureFixture[str]) -> None:
+    """A settings file that is not there is named, with the flag that gives another."""
+    assert main(["run", "--config", "none.json"]) == 2
+    assert "none.json: no such file; give an existing one with --config" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("tokens", "words"),
+    [
+        (["fly"], "fly"),
+        (["run", "--fro", "30s"], "--fro"),
+        (["run", "--for", "later"], "--for"),
+        (["run", "--for", "-3s"], "--for"),
+        (["run", "--set", "decision_interval"], "key=value"),
+        (["decisions", "--last", "many"], "last"),
+        (["decisions", "--last", "0"], "--last"),
+        (["decisions"], "no run found"),
+        (["status"], "no run found"),
+        (["messages"], "no run found"),
+        (["replay", "nowhere"], "nowhere"),
+        (["plot", "nowhere"], "nowhere"),
+        (["generate", "--check"], "project's folder"),
+    ],
+)
+def test_wrong_usage(capsys: pytest.CaptureFixture[str], tokens: list[str], words: str) -> None:
+    """Wrong usage is exit code 2 and one line that names what is wrong."""
+    assert main(tokens) == 2
+    captured = capsys.readouterr()
+    assert words in captured.err
+    assert captured.err.count("\n") == 1
+    assert "Traceback" not in captured.err
+
+
+def test_zmq_port_in_use_is_named_with_its_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A taken agent port ends the run with key and number, and leaves no run folder."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        port = sock.getsockname()[1]
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            redis = free.getsockname()[1]
+        home = tmp_path / "runs"
+        sets = [f"zmq_ports.quasar={port}", f"redis_url=redis://127.0.0.1:{redis}"]
+        tokens = ["run", "--run-dir", str(home), *(part for text in sets for part in ("--set", text))]
+        assert main(tokens) == 2
+    assert f"zmq_ports.quasar: port {port} is in use" in capsys.readouterr().err
+    assert list((home / "run").iterdir()) == []
+    assert not (home / "lock").exists()
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("30s", 30.0), ("500ms", 0.5), ("2m", 120.0), ("1.5", 1.5)])
+def test_duration(text: str, seconds: float) -> None:
+    """Times are numbers with a unit; without one they are seconds."""
+    assert seconds == duration(text)
+
+
+@pytest.mark.parametrize("text", ["", "s", "0s", "1 year", "nan", "-1s"])
+def test_no_duration(text: str) -> None:
+    """Anything else is refused."""
+    with pytest.raises(ConfigError, match="--for"):
+        duration(text)
+
+
+def test_secrets_are_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """`qts config show` leaves user and password out of the Redis address."""
+    assert main(["config", "show", "--set", "redis_url=redis://me:canary@db:6379/1"]) == 0
+    out = capsys.readouterr().out
+    assert "canary" not in out
+    assert json.loads(out)["redis_url"] == "redis://db:6379/1"
+
+
+def test_origin_is_shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """`qts config show --origin` names default, file, environment and flag."""
+    Path("quantum_system_config.json").write_text('{"decision_interval": 4.0, "numba_jit": false}')
+    monkeypatch.setenv("QTS_SYSTEM_SEED", "7")
+    assert main(["config", "show", "--origin", "--json", "--set", "decision_interval=2"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert rows["decision_interval"] == {"value": 2, "origin": "--set decision_interval"}
+    assert rows["numba_jit"] == {"value": False, "origin": "quantum_system_config.json"}
+    assert rows["system_seed"] == {"value": 7, "origin": "environment QTS_SYSTEM_SEED"}
+    assert rows["quantum_circuits"]["origin"] == "default"

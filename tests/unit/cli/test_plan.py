@@ -1,0 +1,86 @@
+"""`qts plan`: the operator's own plan for a file, and refusals that name the field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from qts_cli import main
+from qts_core.roster import ROSTER
+
+
+def write(path: Path, spec: dict[str, Any], **extra: Any) -> Path:
+    cr = {
+        "apiVersion": "quantumtrading.io/v1alpha1",
+        "kind": "QuantumTradingSystem",
+        "metadata": {"name": "desk"},
+        "spec": spec,
+    }
+    path.write_text(yaml.safe_dump(cr | extra))
+    return path
+
+
+def test_plan_prints_every_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A valid resource gives YAML with one Deployment per workload in the namespace asked for."""
+    file = write(tmp_path / "cr.yaml", {})
+    assert main(["plan", "-f", str(file), "-n", "trading"]) == 0
+    objects = list(yaml.safe_load_all(capsys.readouterr().out))
+    deployments = {each["metadata"]["name"] for each in objects if each["kind"] == "Deployment"}
+    assert {f"desk-{w.name}" for w in ROSTER} == deployments
+    assert {"trading"} == {each["metadata"]["namespace"] for each in objects}
+
+
+def test_plan_follows_the_resource(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A disabled agent has no Deployment in the summary."""
+    file = write(tmp_path / "cr.yaml", {"agents": {"quasar": {"enabled": False}}})
+    assert main(["plan", "-f", str(file), "--summary"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert "Create Deployment/desk-qbmia" in out
+    assert "Create Deployment/desk-quasar" not in out
+
+
+@pytest.mark.parametrize(
+    ("spec", "path"),
+    [
+        ({"agents": {"qbmai": {}}}, "spec.agents.qbmai"),
+        ({"config": {"decisionTimeout": -1}}, "spec.config.decisionTimeout"),
+        ({"market": {"source": "Telepathy"}}, "spec.market.source"),
+        ({"config": {"boardMembers": {"qar": 0.9, "qstar": 0.9}}}, "board_members"),
+        ({"agents": {"pads": {"replicas": 3}}}, "spec.agents.pads.replicas"),
+    ],
+)
+def test_refused_field_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], spec: dict[str, Any], path: str
+) -> None:
+    """A refused field gives exit code 2 and one line with its path."""
+    assert main(["plan", "-f", str(write(tmp_path / "cr.yaml", spec))]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert path in captured.err
+    assert captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("kind: Pod\n", "no resource of kind QuantumTradingSystem"),
+        ("a: [", "not valid YAML"),
+        ("kind: QuantumTradingSystem\napiVersion: v0\n", "apiVersion"),
+        ("kind: QuantumTradingSystem\napiVersion: quantumtrading.io/v1alpha1\n", "metadata.name"),
+    ],
+)
+def test_wrong_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, words: str) -> None:
+    """A file that is no resource is refused in words."""
+    file = tmp_path / "cr.yaml"
+    file.write_text(text)
+    assert main(["plan", "-f", str(file)]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_missing_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that is not there is named."""
+    assert main(["plan", "-f", str(tmp_path / "none.yaml")]) == 2
+    assert "none.yaml" in capsys.readouterr().err
