@@ -94,7 +94,8 @@ class Amos:
         view = align(window, request.symbols)
         ind = indicators(view)
         held = believing.form(view, ind, factors(view, ind), self._state.weights, request.horizon_bars)
-        abstain[held.present.sum(axis=1) < NEEDED] |= TOO_FEW_COMPONENTS
+        few = (held.present.sum(axis=1) < NEEDED) & ~abstain.astype(bool)
+        abstain[few] |= TOO_FEW_COMPONENTS
         intent, risk, contrib = self._intend(request, held)
         x, action = self._read(view, intent, risk, array(request.position.qty))
         flat = array(request.flat_share)

@@ -1,0 +1,232 @@
+"""Quantum AMOS beyond the common properties: intention, readout backends, learning, desire, its alert."""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from tests.property import agent_properties as check
+
+from qts_agents.agent import STALE_WINDOW, TOO_FEW_COMPONENTS
+from qts_agents.amos import beliefs, intention, learning
+from qts_agents.amos.agent import Amos
+from qts_agents.amos.beliefs import ODD
+from qts_agents.columns import array, column
+from qts_agents.kernels.factors import factors
+from qts_agents.kernels.indicators import indicators
+from qts_core.sections import AmosSettings
+from qts_core.spec import SYSTEM
+from qts_messaging.messages import RiskAlert, SystemCommand
+
+TAPE = check.synthetic(11)
+T = 600
+HOLD = 2
+
+
+def _taught():
+    """Return an agent that has lived 60 bars, asked six times and learned from three outcomes."""
+    agent = Amos(SYSTEM())
+    check.train(agent, TAPE, T - 60, T)
+    return agent
+
+
+@pytest.mark.parametrize("d", [-1.0, 0.0, 1.0])
+def test_mirror_after_learning(d):
+    """The inverted market, lived through, inverts belief weights' use, desire and habit alike."""
+    check.check_mirror(lambda: Amos(SYSTEM()), TAPE, T, trained_from=T - 60, d=d)
+    assert _taught()._state.desire
+    assert _taught()._state.habit
+
+
+def test_silence_of_the_feed_abstains():
+    """No bar for five intervals makes the window stale; four do not."""
+    agent, view = _taught(), check.window(TAPE, T - 1)
+    asked = check.request(TAPE.symbols, T - 1)
+    bits = [array(agent.on_request(asked, view, check.now(T - 1 + n)).abstain)[0] for n in (4, 6)]
+    assert bits == [0, STALE_WINDOW]
+
+
+def test_asking_twice_gives_the_same_answer():
+    """Answering changes nothing that the next answer about the same bar depends on."""
+    agent = _taught()
+    first, second = (check.ask(agent, TAPE, T, 1.0, round_id=r) for r in ("a", "b"))
+    assert first.p == second.p
+    assert first.action == second.action
+
+
+def test_intention_becomes_habit_at_the_next_bar():
+    """What was intended last enters the next bar's intention by 0.15, and not the same bar's."""
+    agent = Amos(SYSTEM())
+    names = agent.contrib_names
+    before = array(check.ask(agent, TAPE, T).contrib)
+    agent.on_bars(check.update(TAPE, T), check.window(TAPE, T), check.now(T))
+    after = array(check.ask(agent, TAPE, T).contrib)
+    habit, intent = names.index("habit"), names.index("intention")
+    assert before[:, habit].tolist() == [0.0, 0.0, 0.0]
+    np.testing.assert_allclose(after[:, habit], before[:, intent], rtol=1e-6)
+    assert (np.sign(after[:, intent] - before[:, intent]) == np.sign(before[:, intent])).all()
+
+
+def test_reset_forgets():
+    """A reset leaves a fresh agent."""
+    agent = _taught()
+    agent.on_message(SystemCommand("reset"), 0)
+    assert agent.save() == Amos(SYSTEM()).save()
+
+
+@pytest.mark.parametrize("d", [-1.0, 0.0, 1.0])
+def test_circuit_switch_changes_only_the_backend(d):
+    """quantum_circuits false answers by the closed form, equal to 1e-12, and says classical."""
+    on, off = (check.ask(Amos(SYSTEM(quantum_circuits=q)), TAPE, T, d) for q in (True, False))
+    np.testing.assert_allclose(array(on.p), array(off.p), atol=1e-12)
+    assert on.action == off.action
+    assert [(o.backend, o.qubits) for o in (on, off)] == [("simulated-quantum", 3), ("classical", 0)]
+
+
+def test_shots_follow_the_seed():
+    """Sampled readouts repeat with the seed, differ with another, mirror, and say how many shots."""
+    sampled = AmosSettings(shots=1024)
+    one, two, other = (Amos(SYSTEM(quantum_amos=sampled, system_seed=s)) for s in (1, 1, 2))
+    opinion = check.ask(one, TAPE, T)
+    p = array(opinion.p)
+    np.testing.assert_array_equal(p, array(check.ask(two, TAPE, T).p))
+    assert (p != array(check.ask(other, TAPE, T).p)).any()
+    np.testing.assert_allclose(p, array(check.ask(two, check.mirrored(TAPE), T).p)[:, ::-1], atol=1e-12)
+    assert opinion.shots == 1024
+
+
+def test_intention_vector():
+    """The specification's intention: belief .3, win probability .6, desire .05, habit .2."""
+    term = beliefs.prospect_term(np.array([0.6]))
+    assert term[0] == pytest.approx(0.1194807730, abs=5e-11)
+    one = (np.array([0.3]), term, np.array([0.05]), np.array([0.2]))
+    got = intention.intention(one, AmosSettings(), "growth", np.array([0.8]), 1.0)
+    assert got[0] == pytest.approx(0.3811871057, abs=5e-11)
+
+
+def test_win_probability_is_odd_about_a_half():
+    """Φ of the shrunk mean: ½ without mean or variance, mirrored means add to 1, a known value."""
+    m, s = np.array([0.0, 1e-4, -1e-4, 1e-4]), np.array([0.001, 0.001, 0.001, 0.0])
+    p = beliefs.win_probability(m, s, 30)
+    z = 0.1 * 0.5 * math.sqrt(30)  # t = 1 halves the mean
+    assert [p[0], p[3]] == [0.5, 0.5]
+    assert p[1] == pytest.approx(0.5 * math.erfc(-z / math.sqrt(2)))
+    assert p[1] + p[2] == pytest.approx(1.0)
+
+
+def test_belief_shares_the_weight_of_the_absent():
+    """Only present factors count, and their weights are renormalised."""
+    b = np.array([[0.5, -0.2, 0.9, 0.0, 0.0]])
+    present = np.array([[True, True, False, False, False]])
+    w = np.array([0.3, 0.1, 0.2, 0.2, 0.2])
+    assert beliefs.belief(b, present, w)[0] == pytest.approx((0.3 * 0.5 - 0.1 * 0.2) / 0.4)
+
+
+def test_too_few_factors_abstain(monkeypatch):
+    """A row with fewer than three odd factors abstains with its reason; three are enough."""
+
+    def sparse(window, ind):
+        found = factors(window, ind)
+        present = found.present.copy()
+        present[0, list(ODD[2:])] = False
+        present[1, list(ODD[3:])] = False
+        return msgspec.structs.replace(found, present=present)
+
+    monkeypatch.setattr("qts_agents.amos.agent.factors", sparse)
+    opinion = check.ask(Amos(SYSTEM()), TAPE, T)
+    assert array(opinion.abstain).tolist() == [TOO_FEW_COMPONENTS, 0, 0]
+    assert np.isnan(array(opinion.p)).any(axis=1).tolist() == [True, False, False]
+
+
+def test_hazard_renormalises():
+    """A missing illiquidity gives its weight to tail and volatility."""
+    tail, volatility = np.array([0.4]), np.array([0.6])
+    assert beliefs.hazard(tail, volatility, np.array([np.nan]))[0] == pytest.approx((0.2 + 0.18) / 0.8)
+    assert beliefs.hazard(tail, volatility, np.array([1.0]))[0] == pytest.approx(0.2 + 0.18 + 0.2)
+
+
+def test_costs_still_the_intention():
+    """Situation is 1 − (spread/2 + fee)/(σ₁₀₀√h), at least 0."""
+    view = check.window(check.synthetic(11, quotes=False), T)
+    ind = indicators(view)
+    for fee, spread in ((2e-5, 6e-5), (0.001, 0.0005), (0.05, 0.05)):
+        dear = msgspec.structs.replace(view, fee=fee, spread_assumed=spread)
+        held = beliefs.form(dear, ind, factors(dear, ind), beliefs.base_weights(), 30)
+        expected = np.maximum(0.0, 1.0 - (spread / 2 + fee) / (ind.sigma100 * math.sqrt(30)))
+        np.testing.assert_allclose(held.situation, expected, rtol=1e-12)
+    assert held.situation.tolist() == [0.0, 0.0, 0.0]
+
+
+@settings(max_examples=200, deadline=None)
+@given(arrays(np.float64, 5, elements=st.floats(-3, 3)), arrays(np.float64, 5, elements=st.floats(0, 1)))
+def test_simplex_projection_is_nearest(v, other):
+    """The projection lies on the simplex, and no other point of it is nearer."""
+    w = learning.simplex(v)
+    assert w.sum() == pytest.approx(1.0, abs=1e-12)
+    assert (w >= 0.0).all()
+    rival = other / other.sum() if other.sum() > 1e-9 else np.full(5, 0.2)
+    assert np.linalg.norm(v - w) <= np.linalg.norm(v - rival) + 1e-12
+
+
+def test_weights_find_the_factor_that_pays():
+    """Normalised LMS moves the weight to the one factor that outcomes follow."""
+    draws = np.random.default_rng(3)
+    w = beliefs.base_weights()
+    for _ in range(3000):
+        b = draws.uniform(-1, 1, 5)
+        w = learning.nlms(w, b, b[4] - float(w @ b), 0.02)
+    assert w[4] > 0.9
+
+
+def test_nlms_step_by_hand():
+    """One step before projection: w + 0.02·e·b/(0.1 + ‖b‖²)."""
+    b, w = np.array([0.4, -0.2, 0.0, 0.0, 0.2]), np.full(5, 0.2)
+    step = 0.02 * 0.5 * b / (0.1 + 0.24)
+    expected = w + step - step.sum() / 5  # inside the simplex the projection removes the mean excess
+    np.testing.assert_allclose(learning.nlms(w, b, 0.5, 0.02), expected, atol=1e-15)
+
+
+def test_desire_fades_by_half_in_fifty_bars():
+    """Desire halves in 50 bars."""
+    agent = Amos(SYSTEM())
+    agent._state.desire = {"S0": 0.16}
+    for t in range(T, T + 50):
+        agent.on_bars(check.update(TAPE, t), check.window(TAPE, t), check.now(t))
+    assert agent._state.desire["S0"] == pytest.approx(0.08)
+
+
+def test_desire_follows_surprise_within_its_limit():
+    """Outcomes far better than believed raise desire by 0.01·e each, never above 0.2."""
+    agent = Amos(SYSTEM())
+    for n in range(60):
+        check.ask(agent, TAPE, T, round_id=f"round-{n}")
+        told = check.feedback(TAPE, T)
+        agent.on_feedback(msgspec.structs.replace(told, round_id=f"round-{n}", ret=column([1.0] * 3)), 0)
+        if n == 0:
+            first = dict(agent._state.desire)
+    belief = array(check.ask(Amos(SYSTEM()), TAPE, T).contrib)[:, 0]
+    np.testing.assert_allclose([first[s] for s in TAPE.symbols], 0.01 * (1.0 - belief), rtol=1e-5)
+    assert all(0.1 < value <= 0.2 for value in agent._state.desire.values())
+
+
+def test_drawdown_raises_the_norm_alert_once_a_level():
+    """At 10, 16 and 20 % drawdown one alert each; severity is drawdown/0.20; at 20 % no side is taken."""
+    agent, view = Amos(SYSTEM()), check.window(TAPE, T)
+    severities = []
+    for equity in (0.95, 0.88, 0.87, 0.83, 0.79, 0.75, 0.99, 0.80):
+        asked = check.request(TAPE.symbols, T)
+        position = msgspec.structs.replace(asked.position, equity=equity, peak_equity=1.0)
+        opinion = agent.on_request(msgspec.structs.replace(asked, position=position), view, check.now(T))
+        for out in agent.on_bars(check.update(TAPE, T), view, check.now(T)):
+            assert isinstance(out.message, RiskAlert)
+            assert (out.message.alert_type, out.message.hop, out.to) == ("norm_breach", 0, "pads")
+            severities.append(out.message.severity)
+        if equity < 0.8:
+            assert (array(opinion.action) == HOLD).all()
+            np.testing.assert_allclose(array(opinion.p)[:, 0], array(opinion.p)[:, 2], atol=1e-12)
+    assert severities == pytest.approx([0.6, 0.85, 1.0, 1.0])

@@ -1,0 +1,413 @@
+"""QUASAR beyond the common properties: it learns what is there, converges, replays, watches, blends."""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import msgspec
+import numpy as np
+import pytest
+from river import anomaly
+from tests.property import agent_properties as check
+
+from qts_agents.agent import UNTRAINED
+from qts_agents.columns import array
+from qts_agents.kernels.indicators import indicators
+from qts_agents.quasar import bars, blend
+from qts_agents.quasar.agent import Quasar
+from qts_agents.quasar.features import NAMES, ODD, features
+from qts_agents.quasar.learner import HOLD_OUT, Learner
+from qts_agents.quasar.model import LEAST_ROWS, Logistic
+from qts_agents.quasar.monitoring import ALL, Monitors
+from qts_agents.quasar.monitors import MAX_STREAMS, Drift, Stream
+from qts_agents.quasar.qar import FactorPool, prior_weights
+from qts_agents.quasar.states import codes, orientation
+from qts_agents.quasar.tape import BARS
+from qts_core.sections import QuasarSettings
+from qts_core.spec import SYSTEM
+from qts_messaging.messages import RiskAlert, SystemCommand
+
+BUY, SELL, HOLD, INCREASE, DECREASE, HEDGE, EXIT = range(7)
+EAGER = QuasarSettings(convergence=10.0)  # converged as soon as the policy stands still
+
+
+def _live(agent, tape, first, last):
+    """Give the agent the bars first … last−1; return what it sent."""
+    sent = []
+    for t in range(first, last):
+        sent += agent.on_bars(check.update(tape, t), check.window(tape, t), check.now(t))
+    return sent
+
+
+@functools.cache
+def _converged():
+    """Return the saved state of an agent whose table votes, and its market, at bar 1,100."""
+    tape = check.eurusd(800, 1300)
+    agent = Quasar(SYSTEM(quasar=EAGER))
+    _live(agent, tape, 320, 1101)
+    assert agent.converged
+    return agent.save(), tape
+
+
+def _restored():
+    state, tape = _converged()
+    agent = Quasar(SYSTEM(quasar=EAGER))
+    agent.load(state)
+    return agent, tape
+
+
+def _walk(seed, count):
+    """Return a market without memory: odd and even state inputs, and the return that follows each."""
+    draws = np.random.default_rng(seed)
+    sigma = 0.001
+    return (
+        draws.uniform(-1, 1, (3, count)),
+        draws.uniform(0, 1, count),
+        sigma * draws.normal(size=count),
+        sigma,
+    )
+
+
+def _learn(oracle, settings, seed=5, count=1600):
+    """Let a learner see `count` bars; with `oracle` the third state input is the next return."""
+    odd, even, ret, sigma = _walk(seed, count + 1)
+    if oracle:
+        odd[2, :-1] = np.tanh(ret[1:] / sigma)
+    learner = Learner(settings, (seed, 0))
+    for t in range(count):
+        code = codes(*odd[:, t : t + 1], even[t : t + 1])
+        side = orientation(odd[0, t : t + 1], odd[2, t : t + 1], ret[t : t + 1])
+        learner.on_bar(("X",), (code, side, ret[t : t + 1], np.array([sigma])), 5e-5)
+    return learner
+
+
+def _earned(learner, fee=5e-5):
+    """Return the mean profit a bar, after costs, of the greedy policy on the held-out bars."""
+    x, total, count = 0.0, 0.0, 0
+    for t in range(BARS - HOLD_OUT, BARS - 1):
+        _, action = learner.serve(learner.history.code[:, t] * 3 + int(np.sign(x)) + 1)
+        a = int(action[0])
+        after = {BUY: 1.0, SELL: -1.0, INCREASE: max(-2.0, min(2.0, 1.5 * x)), EXIT: 0.0}.get(a, x)
+        after = 0.5 * x if a in (DECREASE, HEDGE) else after
+        total += after * learner.history.ret[0, t] - fee * abs(after - x)
+        x, count = after, count + 1
+    return total / count
+
+
+def test_oracle_earns():
+    """With the next return in the state the policy earns after costs on bars it was not trained on."""
+    learner = _learn(True, QuasarSettings(convergence=1e-12))
+    assert learner.episodes > 1000
+    assert _earned(learner) > 0.3 * 0.001
+
+
+def test_without_information_the_held_out_bars_pay_nothing():
+    """On a walk without memory the held-out profit of several runs is not above zero at the 5 % level."""
+    gains = np.array([_earned(_learn(False, QuasarSettings(), seed, 700)) for seed in range(8)])
+    assert gains.std(ddof=1) > 0.0
+    assert gains.mean() / (gains.std(ddof=1) / math.sqrt(len(gains))) < 1.895
+
+
+def test_convergence_is_measured_not_assumed():
+    """Before the criteria hold qstar is masked; where they cannot hold it stays so; episodes stop after."""
+    never = _learn(False, QuasarSettings(convergence=1e-12), count=700)
+    assert not never.converged
+    eager = _learn(False, QuasarSettings(convergence=10.0), count=1600)
+    assert eager.converged
+    assert eager.change < 10.0
+    assert eager.agreement >= 0.99
+    assert eager.episodes < never._settings.episodes_per_bar * (1600 - 256)
+
+
+def test_real_backfill_converges():
+    """On the 2,075 bars that EUR/USD backfills, the default criteria are met before the first decision."""
+    tape = check.eurusd(0, 2075)
+    learner = Learner(QuasarSettings(), (0, 0))
+    for t in range(319, 2075):
+        view = check.window(tape, t, length=321)
+        learner.on_bar(tape.symbols, bars.record(view, indicators(view)), 5e-5)
+    assert learner.converged
+    assert learner.change < 0.01
+    assert 0.1 < learner.visited() < 0.5
+
+
+def test_held_out_bars_are_not_trained_on():
+    """A return that only the last 64 transitions hold changes no value while the table is trained."""
+    odd, even, ret, sigma = _walk(4, 256)
+    tables = []
+    for scale in (1.0, 50.0):
+        seen = ret.copy()
+        seen[-HOLD_OUT + 2 :] *= scale
+        learner = Learner(QuasarSettings(), (4, 0))
+        for t in range(256):
+            code = codes(*odd[:, t : t + 1], even[t : t + 1])
+            learner.on_bar(("X",), (code, np.ones(1, np.int8), seen[t : t + 1], np.array([sigma])), 5e-5)
+        tables.append(learner.Q)
+    assert abs(tables[0]).max() > 0.0
+    np.testing.assert_array_equal(tables[0], tables[1])
+
+
+def test_no_exploration_when_serving():
+    """The same state gets the same action however often it is asked, and asking changes no value."""
+    agent, tape = _restored()
+    before = agent._state.learner.Q.copy()
+    answers = {check.ask(agent, tape, 1100, 1.0, round_id=str(n)).action.data for n in range(20)}
+    assert len(answers) == 1
+    np.testing.assert_array_equal(before, agent._state.learner.Q)
+
+
+@pytest.mark.parametrize("d", [-1.0, 0.0, 1.0])
+def test_mirror_with_a_table_that_votes(d):
+    """After 780 bars on the inverted market, qstar included, the answer is the inverted one."""
+    _, tape = _converged()
+    agent, image = _restored()[0], Quasar(SYSTEM(quasar=EAGER))
+    flipped = check.mirrored(tape)
+    _live(image, flipped, 320, 1101)
+    assert image.converged
+    for t in (1098, 1099, 1100):
+        a, b = check.ask(agent, tape, t, d), check.ask(image, flipped, t, -d)
+        np.testing.assert_allclose(array(a.p), array(b.p)[:, ::-1], atol=1e-9)
+        swap = {BUY: SELL, SELL: BUY}
+        assert array(a.action).tolist() == [swap.get(x, x) for x in array(b.action).tolist()]
+    signals = array(a.contrib)[0, :2], array(b.contrib)[0, :2]
+    assert np.isfinite(signals[0]).all()
+    np.testing.assert_allclose(signals[0], -signals[1], atol=1e-6)
+
+
+def test_batch_is_loop_with_a_table_that_votes():
+    """Rows served in one call equal rows served alone, to the bit, with the table voting."""
+    agent, _ = _restored()
+    tape = check.synthetic(9, symbols=5)
+    known, d = check.whole_market(tape), np.array([1.0, 0.0, -1.0, 0.0, 1.0])
+    moment = {"market_ret": known}
+    batch = check.ask(agent, tape, 600, d, **moment)
+    for row in range(5):
+        single = check.ask(agent, tape.pick([row]), 600, d[[row]], **moment)
+        assert array(single.p)[0].tobytes() == array(batch.p)[row].tobytes()
+        assert array(single.action)[0] == array(batch.action)[row]
+
+
+def test_state_survives_with_monitors_and_replay():
+    """A restored agent goes on exactly like the saved one: table, trees, detectors, draws."""
+    one, tape = _restored()
+    two = Quasar(SYSTEM(quasar=EAGER))
+    two.load(one.save())
+    for agent in (one, two):
+        _live(agent, tape, 1101, 1180)
+    assert one.save() == two.save()
+    assert check.same(check.ask(one, tape, 1180), check.ask(two, tape, 1180))
+
+
+def test_a_snapshot_of_many_bars_equals_bars_one_by_one():
+    """Joining late with K bars at once teaches what the bars themselves would have taught."""
+    tape = check.synthetic(14, symbols=2, quotes=False)
+    slow, fast = Quasar(SYSTEM()), Quasar(SYSTEM())
+    for t in range(420, 510):
+        slow.on_bars(check.update(tape, t), check.window(tape, t), check.now(509))
+    whole = msgspec.structs.replace(
+        check.update(tape, 509), kind="snapshot", close_ns=check.column(np.zeros(90), "i8")
+    )
+    fast.on_bars(whole, check.window(tape, 509), check.now(509))
+    assert slow.save() == fast.save()
+
+
+def test_bars_seen_before_teach_nothing():
+    """The same update again, or an older one, changes nothing but the time of the last bar."""
+    tape, agent = check.synthetic(15), Quasar(SYSTEM())
+    _live(agent, tape, 400, 420)
+    before = agent.save()
+    for t in (419, 410):
+        agent.on_bars(check.update(tape, t), check.window(tape, t), check.now(419))
+    assert before == agent.save()
+
+
+def test_reset_and_a_new_epoch_forget():
+    """A reset, or bars of a new epoch, start from nothing; nothing learned from the future is used."""
+    tape = check.synthetic(16)
+    agent = Quasar(SYSTEM())
+    _live(agent, tape, 400, 440)
+    agent.on_message(SystemCommand("reset", {"epoch": "0"}), 0)
+    assert agent.save() == Quasar(SYSTEM()).save()
+    _live(agent, tape, 400, 440)
+    view = msgspec.structs.replace(check.window(tape, 340), epoch=1)
+    agent.on_bars(msgspec.structs.replace(check.update(tape, 340), epoch=1), view, 0)
+    assert agent._state.learner.history.count == 1
+
+
+def test_features_are_odd_even_and_causal():
+    """Eight features change sign in the inverted market, two stay; later bars change none."""
+    tape = check.synthetic(17)
+    there = features(indicators(check.window(tape, 600)))
+    back = features(indicators(check.window(check.mirrored(tape), 600)))
+    sign = np.where(np.arange(len(NAMES)) < len(ODD), -1.0, 1.0)
+    np.testing.assert_allclose(there, back * sign, atol=1e-9)
+    changed = tape._replace(close=np.where(np.arange(700) > 600, 9.0, tape.close))
+    np.testing.assert_array_equal(there, features(indicators(check.window(changed, 600))))
+
+
+def test_model_learns_and_mirrors():
+    """Logistic regression finds an odd rule, stays mirror-symmetric, and speaks only after 50 rows."""
+    draws = np.random.default_rng(2)
+    model = Logistic(0.02)
+    for n in range(3000):
+        x = draws.normal(size=10)
+        model.learn(x, 0 if x[3] > 0.4 else 2 if x[3] < -0.4 else 1)
+        assert model.ready == (n + 1 >= LEAST_ROWS)
+    x = draws.normal(size=(200, 10))
+    p = model.predict(x)
+    image = model.predict(x * np.where(np.arange(10) < 8, -1.0, 1.0))
+    np.testing.assert_allclose(p, image[:, ::-1], atol=1e-15)
+    strong = abs(x[:, 3]) > 1.0
+    assert (np.argmax(p[strong], axis=1) == np.where(x[strong, 3] > 0, 0, 2)).mean() > 0.95
+
+
+def test_factor_pool_learns_the_expert_that_is_right():
+    """Hedge moves weight to the odd expert that names the outcome; absent experts keep theirs."""
+    pool = FactorPool(QuasarSettings())
+    draws = np.random.default_rng(3)
+    for _ in range(300):
+        b = np.concatenate((draws.uniform(-1, 1, 7), [np.nan]))
+        b[[1, 4]] = abs(b[[1, 4]])
+        pool.learn(b, 0 if b[0] > 0.3 else 2 if b[0] < -0.3 else 1)
+    assert int(np.argmax(pool.weights)) == 0
+    assert pool.weights[0] > 0.5
+    assert pool.weights.sum() == pytest.approx(1.0)
+    assert pool.weights[7] > 0.5 * prior_weights()[7]
+
+
+def test_phase_shifts_the_pool_and_leaves_the_weights():
+    """A phase multiplies the experts' weights while it lasts."""
+    pool = FactorPool(QuasarSettings())
+    b = np.array([[0.9, 0.1, 0.2, -0.1, 0.1, -0.1, -0.8, 0.0]])
+    growth, release = pool.pool(b, "growth")[0], pool.pool(b, "release")[0]
+    assert growth[0] - growth[2] > release[0] - release[2]
+    np.testing.assert_array_equal(pool.weights, prior_weights())
+    assert np.isnan(pool.pool(np.full((1, 8), np.nan), "growth")).all()
+
+
+def test_blend_weights():
+    """Base 0.4, 0.4, 0.2; anomaly, drift and phases shift them; none falls under 0.05 before scaling."""
+    off, on = np.array([False]), np.array([True])
+    np.testing.assert_allclose(blend.weights("unknown", off, off), [[0.4, 0.4, 0.2]])
+    np.testing.assert_allclose(blend.weights("growth", off, off), [[0.35, 0.35, 0.3]])
+    np.testing.assert_allclose(blend.weights("reorganization", off, off), [[1 / 3] * 3])
+    np.testing.assert_allclose(blend.weights("unknown", on, off), [[0.3, 0.6, 0.1]])
+    np.testing.assert_allclose(blend.weights("unknown", off, on), [[0.6, 0.3, 0.1]])
+    both = np.array([0.5, 0.5, 0.05])
+    np.testing.assert_allclose(blend.weights("unknown", on, on), [both / both.sum()])
+
+
+def test_entries_need_the_direction_of_the_blend():
+    """BUY, SELL and INCREASE under the threshold, or against the blend, hold; reducing is free."""
+    x = np.array([[0.42, 0.3, 0.28], [0.38, 0.34, 0.28], [0.2, 0.3, 0.5], [0.2, 0.3, 0.5], [0.2, 0.3, 0.5]])
+    greedy = np.array([BUY, BUY, BUY, EXIT, INCREASE], dtype=np.int8)
+    d = np.array([0.0, 0.0, 0.0, 1.0, -1.0])
+    known = np.ones(5, dtype=bool)
+    assert blend.propose(x, greedy, known, d, 0.6).tolist() == [BUY, HOLD, HOLD, EXIT, INCREASE]
+    assert blend.propose(x, greedy, ~known, d, 0.6).tolist() == [BUY, HOLD, SELL, EXIT, INCREASE]
+    assert blend.threshold_of(0.6, 1.0) == 0.6
+    assert blend.threshold_of(0.6, 0.5) == 0.9
+
+
+def test_nothing_to_say_is_untrained(monkeypatch):
+    """With table, factors and model masked the row abstains as UNTRAINED."""
+    monkeypatch.setattr(
+        "qts_agents.quasar.qar.FactorPool.pool", lambda self, b, phase: np.full((len(b), 3), np.nan)
+    )
+    opinion = check.ask(Quasar(SYSTEM()), check.synthetic(18), 600)
+    assert array(opinion.abstain).tolist() == [UNTRAINED] * 3
+
+
+def test_backend_is_classical_whatever_the_switch():
+    """No circuit model exists yet, and none is claimed."""
+    for switch in (True, False):
+        opinion = check.ask(Quasar(SYSTEM(quantum_circuits=switch)), check.synthetic(18), 600)
+        assert (opinion.backend, opinion.qubits) == ("classical", 0)
+
+
+def test_adwin_finds_a_change_of_variance():
+    """A quiet stream raises no alarm in 500 bars; a tripled standard deviation does within 200."""
+    draws = np.random.default_rng(4)
+    drift = Drift()
+    assert not any(drift.update(float(v))[0] for v in draws.normal(size=500) ** 2)
+    found = [drift.update(float(v)) for v in (3.0 * draws.normal(size=200)) ** 2]
+    alarms = [shift for alarm, soft, shift in found if alarm and soft]
+    assert alarms
+    assert alarms[0] > 1.0
+
+
+def test_trees_are_those_of_river():
+    """Scores equal River's own object given the same inputs, and strength flags a break of pattern."""
+    stream, river = Stream(7), anomaly.HalfSpaceTrees(n_trees=50, height=8, window_size=50, seed=7)
+    draws = np.random.default_rng(5)
+    for _ in range(220):
+        scaled = np.clip(0.5 + 0.02 * draws.normal(size=5), 0, 1).tolist()
+        x = dict(enumerate(scaled))
+        expected = river.score_one(x)
+        river.learn_one(x)
+        assert stream._score(scaled) == expected
+    assert expected > 0.0
+
+
+def test_anomaly_reaches_pads_once_and_calms_the_forecast():
+    """A crash after quiet bars sends one RISK_ALERT of its severity; p is flattened while it lasts."""
+    tape = check.synthetic(19, symbols=1, quotes=False)
+    agent = Quasar(SYSTEM())
+    _live(agent, tape, 400, 640)
+    agent._state.monitors.streams["S0"]._scores = [0.5] * 250
+    sent = _live(agent, tape, 640, 641)
+    alerts = [out.message for out in sent if out.message.alert_type == "anomaly"]
+    assert len(alerts) == 1
+    assert isinstance(alerts[0], RiskAlert)
+    assert (alerts[0].scope, alerts[0].hop, sent[0].to) == (("S0",), 0, "pads")
+    assert 0.75 < alerts[0].severity <= 1.0
+    assert alerts[0].expires_ns - alerts[0].raised_ns == 30 * 10**9
+    loud = array(check.ask(agent, tape, 640).p)[0]
+    agent._state.monitors.streams["S0"].strength = 0.0
+    calm = array(check.ask(agent, tape, 640).p)[0]
+    assert loud.max() - loud.min() < calm.max() - calm.min()
+
+
+def test_backfill_raises_no_alerts():
+    """What lies in the past is learned from, not reported."""
+    tape = check.synthetic(19, symbols=1, quotes=False)
+    agent = Quasar(SYSTEM())
+    _live(agent, tape, 400, 640)
+    agent._state.monitors.streams["S0"]._scores = [0.5] * 250
+    past = msgspec.structs.replace(check.update(tape, 640), kind="snapshot")
+    assert list(agent.on_bars(past, check.window(tape, 640), check.now(640))) == []
+    assert agent._state.monitors.streams["S0"].strength > 0.75
+
+
+def test_drift_raises_the_learning_floor():
+    """An alarm of ADWIN lets the table forget faster for 100 updates."""
+    learner = _learn(False, QuasarSettings(convergence=10.0), count=1600)
+    learner.on_drift()
+    for _ in range(3):
+        learner.on_bar(
+            ("X",), (np.array([312]), np.ones(1, np.int8), np.array([0.0]), np.array([0.001])), 5e-5
+        )
+    assert learner._alert == 97
+
+
+def test_many_symbols_share_one_stream():
+    """Above 16 symbols the monitors run on the equal-weight aggregate, and flag everybody."""
+    tape = check.synthetic(20, symbols=MAX_STREAMS + 1, bars=340, quotes=False)
+    monitors = Monitors(0, 0.75)
+    view = check.window(tape, 330)
+    monitors.on_bar(view, indicators(view), np.ones(MAX_STREAMS + 1, dtype=bool))
+    assert list(monitors.streams) == [ALL]
+    monitors.streams[ALL].strength = 1.0
+    assert monitors.flags(tape.symbols)[0].all()
+
+
+def test_one_table_for_all_symbols():
+    """Two symbols fill one table; a gap in one leaves the other's transitions alone."""
+    tape = check.synthetic(21, symbols=2, bars=900)
+    agent = Quasar(SYSTEM())
+    _live(agent, tape, 330, 700)
+    learner = agent._state.learner
+    assert learner.history.symbols == tape.symbols
+    assert learner.episodes > 0
+    assert np.isfinite(learner.Q).all()
