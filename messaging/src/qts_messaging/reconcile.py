@@ -1,0 +1,167 @@
+"""The books of all processes added up: what was sent, what became of it, what nobody can explain (pure).
+
+A message counts once for each receiver. Sender and receiver are compared by lane: the sender says how
+many numbers it gave, the receiver which of them it saw from when on. What lies between is
+  gap             never came (broadcast and direct lanes only, where that may happen)
+  shutdown        sent when one of the two was already closing
+  peer_restarted  fell to a process that was killed, whose book died with it
+  spooled         durable, still in the sender's file because Redis did not come back
+and, on a durable lane, unaccounted when none of these explains it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from qts_messaging.accounts import InCount, OutCount, Record
+from qts_messaging.messages import BROADCAST_TOPICS, DURABLE_TOPICS
+
+GRACE_NS = 500_000_000  # on the way while a process closes
+JOIN_NS = 5_000_000_000  # until a new process certainly listens
+
+
+class Totals(msgspec.Struct, kw_only=True):
+    """sent = delivered + the sum of lost + in_flight + unaccounted; duplicates came on top of sent."""
+
+    sent: int = 0
+    delivered: int = 0
+    lost: dict[str, int] = {}
+    in_flight: int = 0
+    unaccounted: int = 0
+    duplicates: int = 0
+    refused: dict[str, int] = {}  # frames that proved no sender
+
+
+def reconcile(records: Sequence[Record]) -> Totals:
+    """Add up the final books of a run."""
+    total = Totals()
+    for record in records:
+        _add(total.refused, record.refused)
+        for lane, out in record.out.items():
+            _sender(total, out)
+            _lane(total, record, lane, out, records)
+    known = {(r.name, r.epoch) for r in records}
+    for receiver in records:
+        for (sender, epoch, lane), count in _entries(receiver).items():
+            if (sender, epoch) not in known:  # killed: only its receivers can tell
+                _received(total, count, lane, OutCount(), orphan=True)
+    return total
+
+
+def _sender(total: Totals, out: OutCount) -> None:
+    """Count what never left, and what the sender's own equation leaves over."""
+    stayed = out.expired + sum(out.dropped.values())
+    total.sent += stayed + out.queued
+    total.in_flight += out.queued
+    _add(total.lost, {"expired": out.expired} | out.dropped)
+    total.unaccounted += abs(out.accepted - out.left - stayed - out.queued)
+
+
+def _lane(total: Totals, sender: Record, lane: str, out: OutCount, records: Sequence[Record]) -> None:
+    """Compare one lane of `sender` with every process it leads to."""
+    key = (sender.name, sender.epoch, lane)
+    only = lane.rpartition("to.")[2] if _addressed(lane) else None
+    names = {only} if only else {r.name for r in records if r.name != sender.name}
+    for name in sorted(names):
+        books = sorted((r for r in records if r.name == name), key=lambda r: r.epoch)
+        found = [(r, _entries(r)[key]) for r in books if key in _entries(r)]
+        for _, count in found:
+            _received(total, count, lane, out, orphan=False)
+        if _counts_from_start(lane):
+            _before(total, [count for _, count in found], books, out)
+        if books:
+            last = books[-1]
+            high = found[-1][1].high if found and found[-1][0] is last else None
+            _tail(total, sender, last, lane, out, high)
+
+
+def _received(total: Totals, count: InCount, lane: str, out: OutCount, *, orphan: bool) -> None:
+    """Count one receiver's interval of a lane: what ended there, and what is missing inside it."""
+    ended = {"expired": count.expired, "dead_letter": count.dead_letter} | count.dropped
+    missing = count.high - count.base - count.delivered - sum(ended.values())
+    total.sent += count.high - count.base
+    total.delivered += count.delivered
+    total.duplicates += count.duplicates
+    _add(total.lost, ended)
+    if missing < 0 or not _durable(lane):
+        _add(total.lost, {"gap": max(0, missing)})
+        total.unaccounted += max(0, -missing)
+        return
+    spooled = min(missing, out.unstored)
+    _add(total.lost, {"spooled": spooled})
+    if orphan:
+        _add(total.lost, {"peer_restarted": missing - spooled})
+    else:
+        total.unaccounted += missing - spooled
+
+
+def _before(total: Totals, found: list[InCount], books: list[Record], out: OutCount) -> None:
+    """Count what a receiver's surviving books do not cover: it fell to one that was killed."""
+    covered, uncovered = 0, 0
+    for count in sorted(found, key=lambda c: c.base):
+        uncovered += max(0, count.base - covered)
+        covered = max(covered, count.high)
+    if not found and not books:
+        uncovered = out.left
+    total.sent += uncovered
+    _add(total.lost, {"peer_restarted": uncovered})
+
+
+def _tail(
+    total: Totals, sender: Record, receiver: Record, lane: str, out: OutCount, high: int | None
+) -> None:
+    """Count what left after the last number the receiver knows of."""
+    times = out.tail_ns
+    if high is not None:
+        missing = max(0, out.left - high)
+    elif _counts_from_start(lane) and not _durable(lane):
+        missing = out.left
+    else:  # it never saw this lane: only what was sent while it certainly listened
+        missing = sum(t >= receiver.opened_ns + JOIN_NS for t in times)
+    if not missing:
+        return
+    total.sent += missing
+    last = times[-missing:]
+    if not receiver.closed_ns:
+        total.in_flight += missing
+        return
+    ends = min(receiver.closed_ns, sender.closed_ns or receiver.closed_ns) - GRACE_NS
+    late = sum(t >= ends for t in last)
+    early = sum(t < receiver.opened_ns for t in last) if high is None else 0
+    spooled = min(missing - late - early, out.unstored) if _durable(lane) else 0
+    _add(total.lost, {"shutdown": late, "peer_restarted": early, "spooled": spooled})
+    rest = missing - late - early - spooled
+    if _durable(lane):
+        total.unaccounted += rest
+    else:
+        _add(total.lost, {"gap": rest})
+
+
+def _entries(record: Record) -> dict[tuple[str, int, str], InCount]:
+    """Return a book's received lanes by (sender, epoch, lane)."""
+    split = {key: key.split("|", 2) for key in record.into}
+    return {(s, int(e), lane): record.into[key] for key, (s, e, lane) in split.items()}
+
+
+def _addressed(lane: str) -> bool:
+    """Tell a lane to one process from a topic."""
+    return lane.startswith("to.") or ".to." in lane
+
+
+def _durable(lane: str) -> bool:
+    """Tell whether nothing of this lane may be lost."""
+    return lane.partition(".")[0] in DURABLE_TOPICS
+
+
+def _counts_from_start(lane: str) -> bool:
+    """Tell whether a lane's first number was meant for the receiver, whenever that began to listen."""
+    return lane not in BROADCAST_TOPICS
+
+
+def _add(total: dict[str, int], more: dict[str, int] | Iterable[tuple[str, int]]) -> None:
+    """Add counters by reason, leaving zeros out."""
+    for reason, n in dict(more).items():
+        if n:
+            total[reason] = total.get(reason, 0) + n
