@@ -10,6 +10,7 @@ import asyncio
 import random
 import ssl
 import threading
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -24,15 +25,15 @@ _log = structlog.get_logger("qts_operator.shell")
 FIRST_S, LAST_S = 1.0, 60.0
 
 
-def configure(settings: kopf.OperatorSettings, *, namespaced: bool) -> None:
+def configure(settings: kopf.OperatorSettings) -> None:
     """Switch off what kopf would write or lose; the reasons are in the design, section 1."""
     settings.posting.enabled = False
     settings.peering.standalone = True
-    settings.scanning.disabled = namespaced
+    settings.scanning.disabled = True
     settings.networking.error_backoffs = (0.25, 1, 3)
     settings.networking.request_timeout = 15
     settings.networking.enforce_retry_after = True
-    server_s = random.uniform(240, 300)
+    server_s = random.randint(240, 300)
     settings.watching.server_timeout = server_s
     settings.watching.client_timeout = server_s + 30
     settings.watching.chunk_size = 500
@@ -46,11 +47,10 @@ def configure(settings: kopf.OperatorSettings, *, namespaced: bool) -> None:
 def registry_of(engine: Engine, *, owns: bool) -> kopf.OperatorRegistry:
     """Return the handlers around `engine`; `owns`: kopf starts and stops it."""
     registry = kopf.OperatorRegistry()
-    namespaced = bool(engine.options.watched)
 
     @kopf.on.startup(registry=registry)
     async def _startup(settings: kopf.OperatorSettings, **_: Any) -> None:
-        configure(settings, namespaced=namespaced)
+        configure(settings)
         if owns:
             engine.start()
 
@@ -123,8 +123,7 @@ def _session(access: Access) -> kopf.AiohttpSession:
     headers = {}
     token = access.token
     if access.token_file:
-        with open(access.token_file, encoding="utf-8") as file:
-            token = file.read().strip()
+        token = Path(access.token_file).read_text(encoding="utf-8").strip()
     if token:
         headers["Authorization"] = f"Bearer {token}"
     context = ssl.create_default_context(cafile=access.ca_file)

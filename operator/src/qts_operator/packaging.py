@@ -1,0 +1,248 @@
+"""The operator's own objects and the samples, as plain dicts: what the charts render by default."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qts_core import names
+from qts_core.crd import chart_schema, crd, spec_schema
+from qts_operator import rights
+from qts_operator.main import VERSION
+from qts_operator.objects.frame import Defaults
+from qts_operator.objects.pods import container_security, pod_security
+
+Manifest = dict[str, Any]
+NAME = "quantum-trading-operator"
+REGISTRY = "localhost"
+NAMESPACE = "qts-system"
+
+
+def values() -> Manifest:
+    """Return the default values of the operator's chart."""
+    return {
+        "replicas": 2,
+        "image": {
+            "registry": REGISTRY,
+            "repository": "qts-operator",
+            "tag": VERSION,
+            "pullPolicy": "IfNotPresent",
+        },
+        "images": {
+            "agent": f"{REGISTRY}/qts-agent:{VERSION}",
+            "agentGPU": f"{REGISTRY}/qts-agent-gpu:{VERSION}",
+            "redis": Defaults().redis,
+        },
+        "imagePullSecrets": [],
+        "crds": {"enabled": True, "keep": True},
+        "watch": {"namespaces": []},
+        "logLevel": "info",
+        "resources": {
+            "requests": {"cpu": "50m", "memory": "128Mi"},
+            "limits": {"memory": "512Mi"},
+        },
+        "nodeSelector": {},
+        "tolerations": [],
+        "networkPolicy": {"enabled": False},
+    }
+
+
+def values_schema() -> Manifest:
+    """Return the schema of the operator's values; unknown keys are refused."""
+    text: Manifest = {"type": "string", "maxLength": 512}
+    flag: Manifest = {"type": "boolean"}
+    quantities: Manifest = {"type": "object", "additionalProperties": {"type": ["string", "integer"]}}
+    image = {
+        "registry": text,
+        "repository": text,
+        "tag": text,
+        "pullPolicy": _one_of("Always", "IfNotPresent", "Never"),
+    }
+    secret = _closed({"name": text}, ["name"])
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **_closed(
+            {
+                "replicas": {"type": "integer", "minimum": 0, "maximum": 5},
+                "image": _closed(image),
+                "images": _closed({"agent": text, "agentGPU": text, "redis": text}),
+                "imagePullSecrets": {"type": "array", "items": secret},
+                "crds": _closed({"enabled": flag, "keep": flag}),
+                "watch": _closed({"namespaces": {"type": "array", "items": text, "uniqueItems": True}}),
+                "logLevel": _one_of("debug", "info", "warning", "error"),
+                "resources": _closed({"requests": quantities, "limits": quantities}),
+                "nodeSelector": {"type": "object", "additionalProperties": text},
+                "tolerations": {"type": "array", "items": {"type": "object"}},
+                "networkPolicy": _closed({"enabled": flag}),
+                "global": {"type": "object"},
+            }
+        ),
+    }
+
+
+def system_schema() -> Manifest:
+    """Return the schema of the system chart's values: a name and the resource's `spec`."""
+    text: Manifest = {"type": "string", "maxLength": 40}
+    spec = chart_schema(spec_schema()) | {"type": ["object", "null"]}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **_closed({"name": text, "spec": _optional(spec), "global": {"type": "object"}}),
+    }
+
+
+def _optional(schema: Manifest) -> Manifest:
+    """Let every object of a values file also be null: that is how a default of the chart is removed."""
+    if "properties" in schema:
+        inner = {key: _optional(value) for key, value in schema["properties"].items()}
+        return schema | {"properties": inner, "type": ["object", "null"]}
+    return schema
+
+
+def install() -> list[Manifest]:
+    """Return what `helm template` of the operator's chart gives with its defaults, and the namespace."""
+    labels = _labels()
+    binding = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "subjects": [{"kind": "ServiceAccount", "name": NAME, "namespace": NAMESPACE}],
+    }
+    role = {"apiVersion": "rbac.authorization.k8s.io/v1"}
+    local = {"name": NAME, "namespace": NAMESPACE, "labels": labels}
+    wide = {"name": NAME, "labels": labels}
+    group = "rbac.authorization.k8s.io"
+    return [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
+        definition(),
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": local},
+        role | {"kind": "ClusterRole", "metadata": wide, "rules": rights.rules() + rights.cluster_rules()},
+        binding
+        | {
+            "kind": "ClusterRoleBinding",
+            "metadata": wide,
+            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": NAME},
+        },
+        role | {"kind": "Role", "metadata": local, "rules": rights.lease_rules()},
+        binding
+        | {
+            "kind": "RoleBinding",
+            "metadata": local,
+            "roleRef": {"apiGroup": group, "kind": "Role", "name": NAME},
+        },
+        deployment(),
+        {
+            "apiVersion": "policy/v1",
+            "kind": "PodDisruptionBudget",
+            "metadata": local,
+            "spec": {"maxUnavailable": 1, "selector": {"matchLabels": _selector()}},
+        },
+    ]
+
+
+def definition() -> Manifest:
+    """Return the definition as the chart installs it: it stays when the release goes."""
+    built = crd()
+    built["metadata"]["annotations"]["helm.sh/resource-policy"] = "keep"
+    return built
+
+
+def deployment() -> Manifest:
+    """Return the operator's Deployment."""
+    given = values()
+    image = given["image"]
+    pod = {
+        "serviceAccountName": NAME,
+        "terminationGracePeriodSeconds": 30,
+        "securityContext": pod_security(),
+        "affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [_apart()]}},
+        "containers": [
+            {
+                "name": "operator",
+                "image": f"{image['registry']}/{image['repository']}:{image['tag']}",
+                "imagePullPolicy": image["pullPolicy"],
+                "command": ["python", "-m", "qts_operator"],
+                "env": _env(given),
+                "ports": [
+                    {"name": "http", "containerPort": names.PORT_HTTP},
+                    {"name": "metrics", "containerPort": names.PORT_METRICS},
+                ],
+                "startupProbe": _probe("/healthz", 2, 30),
+                "livenessProbe": _probe("/healthz", 10, 3),
+                "readinessProbe": _probe("/readyz", 5, 3),
+                "resources": given["resources"],
+                "securityContext": container_security(),
+                "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - inside the pod
+            }
+        ],
+        "volumes": [{"name": "tmp", "emptyDir": {}}],
+    }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": NAME, "namespace": NAMESPACE, "labels": _labels()},
+        "spec": {
+            "replicas": given["replicas"],
+            "selector": {"matchLabels": _selector()},
+            "template": {"metadata": {"labels": _selector()}, "spec": pod},
+        },
+    }
+
+
+def system(name: str, spec: Manifest, namespace: str | None = None) -> Manifest:
+    """Return a resource as the system chart renders it."""
+    metadata = {"name": name} | ({"namespace": namespace} if namespace else {})
+    return {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": metadata, "spec": spec}
+
+
+_REPLAY: Manifest = {"source": "Replay", "replay": {"dataset": "eurusd_1h", "repeat": True}}
+#: the default values of the system chart
+SYSTEM_VALUES: Manifest = {"name": "", "spec": {"market": _REPLAY}}
+SAMPLES: dict[str, Manifest] = {
+    "minimal": {"market": _REPLAY},
+    "simulated": {"market": {"source": "Simulated", "symbols": ["BTC/USDT", "ETH/USDT"]}},
+    "gpu-required": {"market": _REPLAY, "agents": {"quasar": {"gpu": {"mode": "Required"}}}},
+    "gpu-preferred": {
+        "market": _REPLAY,
+        "agents": {"quasar": {"gpu": {"mode": "Preferred", "fallbackAfter": "60s"}}},
+    },
+    "external-redis": {
+        "market": _REPLAY,
+        "redis": {"mode": "External", "urlSecretRef": {"name": "desk-redis", "key": "url"}},
+    },
+}
+
+
+def _labels() -> dict[str, str]:
+    return _selector() | {names.LABEL_VERSION: VERSION}
+
+
+def _selector() -> dict[str, str]:
+    return {names.LABEL_NAME: NAME}
+
+
+def _apart() -> Manifest:
+    term = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": _selector()}}
+    return {"weight": 100, "podAffinityTerm": term}
+
+
+def _env(given: Manifest) -> list[Manifest]:
+    return [
+        {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+        {"name": "QTS_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
+        {"name": "QTS_AGENT_IMAGE", "value": given["images"]["agent"]},
+        {"name": "QTS_AGENT_GPU_IMAGE", "value": given["images"]["agentGPU"]},
+        {"name": "QTS_REDIS_IMAGE", "value": given["images"]["redis"]},
+        {"name": "QTS_WATCH_NAMESPACES", "value": ",".join(given["watch"]["namespaces"])},
+        {"name": "QTS_LOG_LEVEL", "value": given["logLevel"]},
+    ]
+
+
+def _probe(path: str, period: int, failures: int) -> Manifest:
+    asks = {"path": path, "port": "http"}
+    return {"httpGet": asks, "periodSeconds": period, "failureThreshold": failures, "timeoutSeconds": 3}
+
+
+def _closed(properties: Manifest, required: list[str] | None = None) -> Manifest:
+    schema: Manifest = {"type": "object", "additionalProperties": False, "properties": properties}
+    return schema | ({"required": required} if required else {})
+
+
+def _one_of(*choices: str) -> Manifest:
+    return {"type": "string", "enum": list(choices)}
