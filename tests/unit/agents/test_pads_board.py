@@ -1,0 +1,443 @@
+"""decide: the worked pool, styles, overrides, gates, every action, caps."""
+
+import msgspec
+import numpy as np
+import pytest
+
+from qts_agents.kernels.indicators import Indicators
+from qts_agents.pads import sizing, styles, veto
+from qts_agents.pads.board import Situation, decide
+from qts_agents.pads.members import Ballot, empty_ballot
+from qts_agents.pads.tables import (
+    BUY,
+    CALCULATED,
+    CONSENSUS,
+    CONTRARIAN,
+    DECREASE,
+    DEFENSIVE,
+    EXIT,
+    GROWTH,
+    HEDGE,
+    HOLD,
+    MOMENTUM,
+    OPPORTUNISTIC,
+    REASONS,
+    REORGANIZATION,
+    ROWS,
+    SELL,
+    UNKNOWN,
+)
+from qts_core.sections import PadsSettings
+from qts_messaging.messages import ACTIONS
+
+FIELDS = Indicators.__struct_fields__
+CALM = {"volatility": 0.5, "rsi": 50.0, "adx": 20.0, "sigma20": 0.001, "sigma100": 0.001, "ews": 0.5}
+WEIGHTS = {"qar": 0.30, "qstar": 0.25, "antifragility": 0.20, "consensus": 0.15, "adaptability": 0.10}
+
+
+def calm(S=1, **changes):
+    values = dict.fromkeys(FIELDS, 0.0) | CALM | changes
+    return Indicators(**{k: np.broadcast_to(np.float64(v), (S,)).copy() for k, v in values.items()})
+
+
+def situation(S=1, ind=None, **changes):
+    quiet = np.tile([0.001, -0.001], (S, 60)) * np.tile([1, 1, -1, 1, -1, 1], (S, 20))
+    row = {
+        "phase": UNKNOWN,
+        "regime": "normal",
+        "bar_s": 60.0,
+        "ind": ind if ind is not None else calm(S),
+        "returns": quiet,
+        "volume": np.ones((S, 10)),
+        "imbalance": np.full(S, np.nan),
+        "spread": np.full(S, np.nan),
+        "cost": np.full(S, 0.001),
+        "af": np.full(S, np.nan),
+        "frequencies": np.full((S, 3), 1 / 3),
+        "flat_share": np.full(S, 1 / 3),
+        "reputation": dict.fromkeys(WEIGHTS, 0.5),
+        "weights": WEIGHTS,
+        "appetite": np.full(S, 0.5),
+        "exposure": np.zeros(S),
+        "stopped": np.ones(S, dtype=bool),
+        "liquidation_risk": np.full(S, np.nan),
+        "bars_since_entry": np.zeros(S, dtype=np.int64),
+        "horizon": 30,
+        "reduce": np.zeros(S, dtype=bool),
+        "manipulated": np.zeros(S, dtype=bool),
+        "drawdown": 0.0,
+    }
+    return Situation(**(row | changes))
+
+
+def ballot(rows, actions=None, S=1):
+    made = empty_ballot(S)
+    p = np.full((S, 3, 3), np.nan)
+    for a, row in enumerate(rows):
+        p[:, a] = row
+    voted = np.isfinite(p).all(axis=2)
+    action = made.action if actions is None else np.tile(np.array(actions, dtype=np.uint8), (S, 1))
+    return Ballot(p=p, action=action, confidence=made.confidence, voted=voted)
+
+
+def said(up, n=3):
+    return [[up, 0.34, 0.66 - up]] * n
+
+
+def verdict(b, now, **settings):
+    return decide(b, now, PadsSettings(**settings))
+
+
+def act(b, now, **settings):
+    made = verdict(b, now, **settings)
+    return ACTIONS[made.action[0]], REASONS[made.reason[0]]
+
+
+def test_the_worked_pool_through_the_board():
+    """Three opinions at weights .30, .25, .20 with the other seats masked give the p, s*, D, q of §10."""
+    weights = {"qar": 0.30, "qstar": 0.25, "antifragility": 0.20, "market_maker": 0.25}
+    now = situation(weights=weights, reputation=dict.fromkeys(weights, 0.7))
+    made = verdict(ballot([[0.5, 0.3, 0.2], [0.4, 0.35, 0.25], [0.2, 0.5, 0.3]]), now)
+    expected = [0.3664170062, 0.3651833868, 0.2683996070]
+    assert np.allclose(expected, made.pool.p[0], rtol=0, atol=5e-11)
+    assert made.signal[0] == pytest.approx(0.0980173992, abs=5e-11)
+    assert made.information[0] == pytest.approx(0.0089622440, abs=5e-11)
+    assert made.pool.dissent[0] == pytest.approx(0.0126172285, abs=5e-11)
+    q = [-51.6778745895, -51.8464940351, -67.2426298521]
+    assert np.allclose(q, made.pool.q[0], rtol=0, atol=1e-9)
+    assert pytest.approx(made.pool.share[0].tolist()) == [0.30, 0.25, 0.20, 0.0]
+
+
+def test_an_absent_agent_leaves_its_share_to_the_prior():
+    """Ω falls by what the silent seat would have had."""
+    both = verdict(ballot(said(0.4)), situation()).omega.sum()
+    one_less = verdict(ballot([*said(0.4, 2), [np.nan] * 3]), situation()).omega.sum()
+    assert pytest.approx(both) == 1.0
+    assert pytest.approx(one_less) == 0.8
+
+
+def test_under_two_agents_a_row_holds_with_no_quorum():
+    """Quorum counts agents by row; derived seats do not count, and nothing overrides it."""
+    rows = ballot([[0.6, 0.3, 0.1], [0.6, 0.3, 0.1], [np.nan] * 3], S=2)
+    rows.p[1, 1] = np.nan
+    rows.voted[1, 1] = False
+    ended = np.full(2, 99)
+    made = verdict(rows, situation(2, exposure=np.full(2, 0.01), bars_since_entry=ended))
+    assert [ACTIONS[a] for a in made.action] == ["EXIT", "HOLD"]
+    assert [REASONS[r] for r in made.reason] == ["HORIZON_ENDED", "NO_QUORUM"]
+    assert made.quorum.tolist() == [2, 1]
+    assert made.size[1] == 0.0
+
+
+LONG = {"exposure": np.array([0.02])}
+NERVOUS = LONG | {"ind": calm(tail=0.6)}
+
+
+@pytest.mark.parametrize(
+    ("action", "b", "changes"),
+    [
+        ("BUY", ballot(said(0.45)), {}),
+        ("SELL", ballot(said(0.21)), {}),
+        ("HOLD", ballot(said(0.33)), {}),
+        ("INCREASE", ballot(said(0.45)), LONG),
+        ("DECREASE", ballot(said(0.319)), LONG),
+        ("EXIT", ballot(said(0.21)), LONG),
+        ("HEDGE", ballot(said(0.34)), NERVOUS),
+    ],
+)
+def test_every_action_is_reached(action, b, changes):
+    """Scripted voters lead the board to each of the seven actions, with the right side of the size."""
+    made = verdict(b, situation(**changes))
+    assert action == ACTIONS[made.action[0]]
+    assert {"BUY": 1, "INCREASE": 1, "HOLD": 0}.get(action, -1) == np.sign(made.size[0])
+    if action == "EXIT":
+        assert made.size[0] == -0.02
+    if action in ("DECREASE", "HEDGE"):
+        assert made.size[0] == -0.01
+
+
+@pytest.mark.parametrize(
+    ("style", "appetite", "ind", "af"),
+    [
+        (DEFENSIVE, 0.1, {"tail": 0.51, "trend": 0.9}, np.nan),
+        (MOMENTUM, 0.8, {"trend": -0.71, "volatility": 0.59, "anomaly": 0.9}, np.nan),
+        (DEFENSIVE, 0.6, {"volatility": 0.71, "whale": 0.9}, np.nan),
+        (OPPORTUNISTIC, 0.9, {"whale": 0.71, "anomaly": 0.9}, np.nan),
+        (DEFENSIVE, 0.5, {"anomaly": 0.71}, 0.9),
+        (CALCULATED, 0.8, {}, 0.71),
+        (CALCULATED, 0.7, {"tail": 0.5, "trend": 0.7, "whale": 0.7, "anomaly": 0.7}, 0.7),
+        (CALCULATED, 0.7, {"tail": np.nan, "volatility": np.nan, "whale": np.nan}, np.nan),
+    ],
+)
+def test_style_table(style, appetite, ind, af):
+    """Each row of the table in growth, in order; at the limit or masked a condition is not met."""
+    nan = np.array([np.nan])
+    chosen, target = styles.select(calm(**ind), np.array([af]), nan, nan, GROWTH)
+    assert (style, pytest.approx(appetite)) == (chosen[0], target[0])
+
+
+def test_the_market_maker_makes_an_opportunity():
+    """abs(s) > 0.6 and c > 0.7 choose the opportunistic style without a whale."""
+    chosen, _ = styles.select(calm(), np.array([np.nan]), np.array([-0.8]), np.array([0.75]), UNKNOWN)
+    assert chosen[0] == OPPORTUNISTIC
+
+
+def test_each_phase_has_its_own_style():
+    """Rows of the phase table: style, set point, threshold."""
+    rows = [(r.style, r.appetite, r.threshold) for r in ROWS]
+    expected = [
+        (CALCULATED, 0.7, 0.55),
+        (CONSENSUS, 0.5, 0.65),
+        (DEFENSIVE, 0.3, 0.75),
+        (CONTRARIAN, 0.6, 0.60),
+        (CONSENSUS, 0.5, 0.60),
+    ]
+    assert expected == rows
+
+
+def view(d=0.0, af=np.nan, phase=UNKNOWN, stopped=True, ind=None, **numbers):
+    values = {"maker_s": np.nan, "maker_c": np.nan, "signal": 0.0, "dissent": 0.0} | {
+        "mean_vote": 0.0,
+        "agreement": 0.0,
+    }
+    cells = {k: np.array([v]) for k, v in (values | numbers).items()}
+    scaled = np.clip(cells["signal"] / 0.05, -1, 1)
+    return styles.View(
+        ind=calm(**(ind or {})),
+        af=np.array([af]),
+        phase=phase,
+        d=np.array([d]),
+        stopped=np.array([stopped]),
+        scaled=scaled,
+        **cells,
+    )
+
+
+@pytest.mark.parametrize(
+    ("function", "seen", "action", "score"),
+    [
+        (styles.consensus, view(mean_vote=0.6, agreement=0.8), BUY, 0.8),
+        (styles.consensus, view(mean_vote=0.4, agreement=0.9), HOLD, 0.72),
+        (styles.opportunistic, view(ind={"whale": 0.8, "whale_side": -1.0}), SELL, 0.8),
+        (styles.opportunistic, view(maker_s=0.7, maker_c=0.75), BUY, 0.75),
+        (styles.defensive, view(1.0, ind={"tail": 0.7}), EXIT, 0.7),
+        (styles.defensive, view(1.0, ind={"tail": 0.65}, signal=0.01), HEDGE, 0.65),
+        (styles.defensive, view(1.0, ind={"tail": 0.65}, signal=-0.01), EXIT, 0.65),
+        (styles.defensive, view(-1.0, ind={"anomaly": 0.8}), DECREASE, 0.8),
+        (styles.defensive, view(1.0, ind={"volatility": 0.85}, stopped=False), DECREASE, 0.85),
+        (
+            styles.calculated_risk,
+            view(af=0.8, ind={"trend": 0.9, "momentum": 0.8, "volatility": 0.2}),
+            BUY,
+            0.8 * (0.27 + 0.24 + 0.36),
+        ),
+        (styles.contrarian, view(phase=REORGANIZATION, ind={"ews": 0.8, "rsi": 24.0}), BUY, 0.7),
+        (styles.contrarian, view(phase=REORGANIZATION, ind={"ews": 0.8, "rsi": 95.0}), SELL, 1.0),
+        (
+            styles.momentum_following,
+            view(ind={"trend": -0.8, "momentum": -0.6, "adx": 30.0}),
+            SELL,
+            0.32 + 0.18 + 0.09,
+        ),
+    ],
+)
+def test_styles_fire(function, seen, action, score):
+    """Each style fires on its condition with its action and score."""
+    stance = function(seen)
+    assert (True, action) == (bool(stance.fires[0]), stance.action[0])
+    assert stance.confidence[0] == pytest.approx(score)
+
+
+@pytest.mark.parametrize(
+    ("function", "seen"),
+    [
+        (styles.consensus, view(mean_vote=0.6, agreement=0.69)),
+        (styles.consensus, view(mean_vote=0.29, agreement=0.9)),
+        (styles.opportunistic, view(ind={"whale": 0.8, "whale_side": 0.0})),
+        (styles.defensive, view(0.0, ind={"tail": 0.9, "anomaly": 0.9})),
+        (styles.defensive, view(1.0, ind={"volatility": 0.85})),
+        (styles.calculated_risk, view(af=0.6, ind={"trend": 0.9, "momentum": 0.8, "volatility": 0.2})),
+        (styles.contrarian, view(phase=GROWTH, ind={"ews": 0.8, "rsi": 24.0})),
+        (styles.contrarian, view(1.0, phase=REORGANIZATION, ind={"ews": 0.8, "rsi": 24.0})),
+        (styles.momentum_following, view(ind={"trend": 0.8, "momentum": -0.6, "adx": 30.0})),
+    ],
+)
+def test_styles_stay_silent(function, seen):
+    """A style does not fire beside its condition."""
+    assert not function(seen).fires[0]
+
+
+def test_defensive_only_reduces():
+    """Under the defensive style the pool may not open, but it may close."""
+    tail = calm(tail=0.6)
+    assert act(ballot(said(0.45)), situation(ind=tail)) == ("HOLD", "NO_SIGNAL")
+    nervous = calm(volatility=0.75)
+    assert act(ballot(said(0.21)), situation(ind=nervous, **LONG))[0] == "EXIT"
+
+
+OVERRIDES = [
+    ("EXIT", "HORIZON_ENDED", {}, LONG | {"bars_since_entry": np.array([30])}),
+    ("EXIT", "OVERRIDE", {"tail": 0.81}, LONG),
+    ("DECREASE", "OVERRIDE", {}, LONG | {"liquidation_risk": np.array([0.71])}),
+    ("DECREASE", "OVERRIDE", {}, LONG | {"reduce": np.array([True])}),
+    ("BUY", "OVERRIDE", {"whale": 0.95, "whale_side": 1.0, "momentum": 0.8}, {}),
+    ("SELL", "OVERRIDE", {"flash": 0.9, "m5": 0.01}, {"af": np.array([0.9])}),
+]
+
+
+@pytest.mark.parametrize(("action", "reason", "ind", "changes"), OVERRIDES)
+def test_overrides(action, reason, ind, changes):
+    """Each override acts against an indifferent pool."""
+    assert (action, reason) == act(ballot(said(0.33)), situation(ind=calm(**ind), **changes))
+
+
+def test_reducing_overrides_pass_the_veto_and_entering_ones_do_not():
+    """With a veto bit set the horizon still ends, the whale is not followed."""
+    trouble = {"manipulated": np.array([True])}
+    ended = LONG | {"bars_since_entry": np.array([30])}
+    assert act(ballot(said(0.33)), situation(**(ended | trouble))) == ("EXIT", "HORIZON_ENDED")
+    whale = calm(whale=0.95, whale_side=1.0, momentum=0.8)
+    assert act(ballot(said(0.33)), situation(ind=whale, **trouble)) == ("HOLD", "VETO")
+
+
+def test_a_weak_entry_is_below_the_threshold():
+    """A whale that is barely sure enough for the override is too weak for the phase."""
+    whale = calm(whale=0.8, whale_side=1.0, momentum=0.65)
+    assert act(ballot(said(0.33)), situation(ind=whale)) == ("HOLD", "BELOW_THRESHOLD")
+
+
+def test_an_entry_against_the_pool_is_held():
+    """A trend against a clear pool does not enter."""
+    trend = calm(trend=0.9, momentum=0.9, adx=60.0)
+    assert act(ballot(said(0.21)), situation(ind=trend, phase=GROWTH)) == ("HOLD", "POOL_CONTRADICTS")
+
+
+def test_regimes_touch_confidence():
+    """critical_top buys nothing, black_swan weakens an entry below the threshold."""
+    b = ballot(said(0.36))
+    assert act(b, situation()) == ("BUY", "DECIDED")
+    assert act(b, situation(regime="critical_top")) == ("HOLD", "VETO")
+    sure = verdict(b, situation()).confidence[0]
+    assert verdict(b, situation(regime="black_swan")).confidence[0] == pytest.approx(0.7 * sure)
+
+
+def test_the_prospect_gate_is_an_option():
+    """V is only reported by default; `veto` blocks an entry whose V is not positive."""
+    now = situation(cost=np.array([0.02]))
+    assert act(ballot(said(0.36)), now)[0] == "BUY"
+    made = verdict(ballot(said(0.36)), now, prospect_gate="veto")
+    assert (made.action[0], bool(made.veto[0] & veto.PROSPECT)) == (HOLD, True)
+
+
+def caution(returns=None, volume=None, **changes):
+    quiet = np.tile([0.001, -0.001, -0.001, 0.001], (1, 30))
+    names = ("whale", "whale_side", "tail", "volatility", "ews", "illiquidity", "af")
+    cells = {name: np.array([np.nan]) for name in names} | {"manipulated": np.array([False])}
+    cells |= {k: np.array([v]) for k, v in changes.items()}
+    volume = np.ones((1, 10)) if volume is None else volume
+    return veto.Caution(returns=quiet if returns is None else returns, volume=volume, **cells)
+
+
+def bent(**parts):
+    r = np.tile([0.001, -0.001, -0.001, 0.001], (1, 30))
+    for place, values in parts.items():
+        a, b = (int(x) for x in place[1:].split("_"))
+        r[0, len(r[0]) - a : len(r[0]) - b] = values
+    return r
+
+
+SMALL_TREND = np.array([0.0004, 0.0003] * 10)
+LARGE_SMOOTH = np.repeat([0.004, -0.004], 10)
+
+
+@pytest.mark.parametrize(
+    ("bit", "c"),
+    [
+        (veto.VOLUME_DRY, caution(volume=np.array([[1.0] * 5 + [0.49] * 5]))),
+        (veto.SHOCK, caution(bent(x3_2=0.005))),
+        (veto.VOLATILITY_BREAK, caution(bent(x40_20=[0.001, -0.001] * 10, x20_0=LARGE_SMOOTH))),
+        (veto.VOLATILITY_DOUBLED, caution(bent(x10_0=[0.002, -0.002] * 5, x20_10=[0.0009, -0.0009] * 5))),
+        (veto.WHIPSAW, caution(bent(x20_10=0.004, x10_0=-0.004))),
+        (veto.TAIL, caution(tail=0.71)),
+        (veto.FRAGILE, caution(af=0.1, volatility=0.9)),
+        (veto.EARLY_WARNING, caution(ews=0.91)),
+        (veto.MANIPULATION, caution(manipulated=True)),
+        (veto.ILLIQUID, caution(illiquidity=0.81)),
+    ],
+)
+def test_veto_bits(bit, c):
+    """Each reason sets its bit, and a quiet market sets none."""
+    assert veto.market_bits(c)[0] & bit
+    assert veto.market_bits(caution())[0] == 0
+
+
+def test_veto_bits_have_the_numbers_of_the_design():
+    """Bits 1 to 1024 in the order of the text."""
+    bits = [
+        veto.VOLUME_DRY,
+        veto.SHOCK,
+        veto.WHALE_AGAINST,
+        veto.VOLATILITY_BREAK,
+        veto.VOLATILITY_DOUBLED,
+        veto.WHIPSAW,
+        veto.TAIL,
+        veto.FRAGILE,
+        veto.EARLY_WARNING,
+        veto.MANIPULATION,
+        veto.ILLIQUID,
+    ]
+    assert [2**i for i in range(11)] == bits
+
+
+def test_a_whale_on_the_other_side_vetoes():
+    """Only against the side of the entry."""
+    c = caution(whale=0.8, whale_side=-1.0)
+    sides = [veto.against_whale(c, np.array([s]))[0] for s in (1.0, -1.0, 0.0)]
+    assert sides == [veto.WHALE_AGAINST, 0, 0]
+
+
+def test_caps_scale_entries_pro_rata_and_leave_positions_alone():
+    """Symbol cap, net cap and gross cap bind entries only."""
+    entry = np.array([True, True, False])
+    limits = sizing.Limits(symbol=0.05, net=0.10, gross=0.15)
+    held = np.array([0.04, 0.0, 0.08])
+    change = sizing.cap(np.array([0.02, 0.02, 0.0]), held, entry, limits)
+    assert change.tolist() == [0.0, 0.0, 0.0]
+    change = sizing.cap(np.array([0.02, -0.02, -0.08]), held, entry, limits)
+    assert pytest.approx(change.tolist()) == [0.01, -0.02, -0.08]
+    tight = msgspec.structs.replace(limits, gross=0.055)
+    change = sizing.cap(np.array([0.02, -0.02, -0.08]), held, entry, tight)
+    assert pytest.approx(change.tolist()) == [0.005, -0.01, -0.08]
+
+
+def test_stops_and_the_safe_share():
+    """Worked by hand: σ_day 1 %, AF masked; a large drawdown keeps more out of the market."""
+    one = np.array([0.01])
+    stop = sizing.stops(one, 1.0, np.array([np.nan]), np.array([0.1]), np.array([0.5]))
+    assert pytest.approx(stop[0]) == 0.025 * 0.97
+    wild = sizing.stops(one, 1.0, np.array([0.5]), np.array([0.0]), np.array([0.9]))
+    assert pytest.approx(wild[0]) == 0.025 * 0.6
+    calm_share = sizing.safe_share(np.array([np.nan]), np.array([0.005]), np.zeros(1), np.zeros(1), 0.0)
+    assert pytest.approx(calm_share) == 0.84
+    assert pytest.approx(sizing.safe_share(np.array([np.nan]), one, np.zeros(1), np.zeros(1), 0.25)) == 0.91
+
+
+def test_a_batch_equals_single_rows():
+    """Each row of a batch has the bits of the same row alone, apart from the common caps."""
+    rng = np.random.default_rng(7)
+    S = 5
+    p = rng.dirichlet([2, 2, 2], size=(S, 3))
+    actions = rng.integers(0, 3, size=(S, 3)).astype(np.uint8)
+    ind = Indicators(**{k: rng.uniform(0.05, 0.65, S) for k in FIELDS})
+    returns = rng.normal(0, 0.001, (S, 120))
+    b = Ballot(p=p, action=actions, confidence=np.zeros((S, 3)), voted=np.ones((S, 3), dtype=bool))
+    whole = verdict(b, situation(S, ind, returns=returns), net_cap=1.0)
+    for s in range(S):
+        row = Indicators(**{k: getattr(ind, k)[s : s + 1] for k in FIELDS})
+        alone = Ballot(
+            p=p[s : s + 1], action=actions[s : s + 1], confidence=np.zeros((1, 3)), voted=b.voted[s : s + 1]
+        )
+        made = verdict(alone, situation(1, row, returns=returns[s : s + 1]), net_cap=1.0)
+        for name in ("action", "confidence", "reason", "veto", "signal", "stop", "targets", "prospect"):
+            assert getattr(whole, name)[s].tobytes() == getattr(made, name)[0].tobytes(), name
+        assert whole.pool.p[s].tobytes() == made.pool.p[0].tobytes()

@@ -1,0 +1,191 @@
+"""Hysteresis, edges, revolt, transition rules, alert cascade."""
+
+import msgspec
+import numpy as np
+import pytest
+
+from qts_agents.pads.authority import Authority, Evidence, reply
+from qts_agents.pads.cycle import Candidate, Cycle, edge_allowed
+from qts_agents.pads.regime import Regime, turbulence
+from qts_agents.pads.risk import Risk
+from qts_agents.pads.tables import CONSERVATION, GROWTH, RELEASE, REORGANIZATION, UNKNOWN
+from qts_core.sections import PadsSettings
+from qts_messaging.messages import PHASES, PhaseTransition, RiskAlert
+
+LEADS = {k: np.array([0.6 if i == k else 0.4 / 3 for i in range(4)]) for k in range(4)}
+
+
+def held(phase, dwell=20):
+    cycle = Cycle(PadsSettings())
+    cycle.commit(phase)
+    cycle.dwell = dwell
+    return cycle
+
+
+def test_a_leader_must_lead_three_bars():
+    """The third bar in a row proposes the change, a break starts the count again."""
+    cycle = held(GROWTH)
+    steps = [cycle.step(LEADS[k], 0.0) for k in (1, 1, 0, 1, 1, 1)]
+    assert [None] * 5 + [Candidate(CONSERVATION, CONSERVATION)] == steps
+
+
+def test_ten_bars_of_dwell_come_first():
+    """A young phase is not left however clear its successor."""
+    cycle = held(GROWTH, dwell=0)
+    steps = [cycle.step(LEADS[1], 0.0) for _ in range(10)]
+    assert steps[:9] == [None] * 9
+    assert Candidate(CONSERVATION, CONSERVATION) == steps[9]
+
+
+@pytest.mark.parametrize("score", [np.array([0.30, 0.39, 0.21, 0.10]), np.array([0.29, 0.34, 0.27, 0.10])])
+def test_a_narrow_or_weak_lead_changes_nothing(score):
+    """Below a lead of 0.10 or a score of 0.35 the phase stays."""
+    cycle = held(GROWTH)
+    assert [cycle.step(score, 0.0) for _ in range(20)] == [None] * 20
+
+
+def test_a_crisis_opens_release_at_once():
+    """Crisis above 0.7 goes to release from anywhere without dwell; at 0.7 it does not."""
+    for phase in (GROWTH, CONSERVATION, REORGANIZATION):
+        assert Candidate(RELEASE, RELEASE, crisis=True) == held(phase, 0).step(LEADS[phase], 0.71)
+        assert held(phase, 0).step(LEADS[phase], 0.7) is None
+
+
+def test_a_leader_across_the_cycle_moves_one_edge_after_thirty_bars():
+    """Reorganization leading over growth for 30 bars steps to conservation first."""
+    cycle = held(GROWTH)
+    steps = [cycle.step(LEADS[REORGANIZATION], 0.0) for _ in range(30)]
+    assert [None] * 29 + [Candidate(CONSERVATION, REORGANIZATION)] == steps
+
+
+def test_edges_of_the_cycle():
+    """Exactly the four edges of the cycle, release in a crisis, and anything from unknown."""
+    calm = {(a, b) for a in range(4) for b in range(4) if edge_allowed(a, b, 0.0)}
+    assert {(0, 1), (1, 2), (2, 3), (3, 0)} == calm
+    assert {(0, 2), (3, 2)} == {(a, b) for a in range(4) for b in range(4) if edge_allowed(a, b, 0.8)} - calm
+    assert all(edge_allowed(UNKNOWN, new, 0.0) for new in range(4))
+    assert not edge_allowed(GROWTH, UNKNOWN, 0.9)
+
+
+def proposal(**changes):
+    made = PhaseTransition("t1", "proposal", "growth", "conservation", (), {}, 10**12, "qbmia")
+    return msgspec.structs.replace(made, **changes)
+
+
+KNOWN = Evidence(GROWTH, LEADS[CONSERVATION], 0.1, 10, 10**12, 60.0)
+WEAK = np.array([0.5, 0.2, 0.2, 0.1])
+
+
+@pytest.mark.parametrize(
+    ("rule", "change", "known"),
+    [
+        (0, {}, {}),
+        (1, {"old_phase": "release"}, {}),
+        (2, {"new_phase": "release"}, {}),
+        (2, {"new_phase": "paradise"}, {}),
+        (3, {}, {"scores": WEAK}),
+        (4, {}, {"dwell": 9}),
+        (5, {"transition_time_ns": 10**12 - 121 * 10**9}, {}),
+        (0, {"transition_time_ns": 10**12 - 120 * 10**9}, {}),
+        (0, {"new_phase": "release"}, {"crisis": 0.71, "dwell": 0, "scores": WEAK}),
+        (0, {}, {"scores": WEAK, "leader": GROWTH}),
+    ],
+)
+def test_transition_rules(rule, change, known):
+    """Each rule refuses what it is about and nothing else; its number is in the answer."""
+    evidence = msgspec.structs.replace(KNOWN, **known)
+    asked = proposal(**change)
+    found = Authority().judge(asked, evidence)
+    answer = reply(asked, found, evidence)
+    assert rule == found
+    assert ("rejection" if rule else "announcement") == answer.kind
+    assert (f"rule {rule}" in answer.reason) == bool(rule)
+
+
+def test_a_transition_id_counts_once():
+    """Rule 6: the same id again is refused."""
+    authority = Authority()
+    assert [authority.judge(proposal(), KNOWN) for _ in range(2)] == [0, 6]
+
+
+def alert(number, severity=0.9, **changes):
+    made = RiskAlert(f"a{number}", "anomaly", severity, (), 0, 1000)
+    return msgspec.structs.replace(made, **changes)
+
+
+def test_alert_cascade():
+    """Above 0.8 an alert is accepted and goes out with hop 1; mild, repeated and passed-on ones do not."""
+    risk = Risk(("A", "B"), PadsSettings())
+    nothing = np.zeros(2, dtype=bool)
+    first = risk.on_alert(alert(1), "quasar", nothing, 0)
+    assert (first.broadcast.hop, first.broadcast.sender) == (1, "quasar")
+    assert risk.on_alert(alert(1), "quasar", nothing, 0).why == "seen"
+    assert risk.on_alert(alert(2, hop=1), "quasar", nothing, 0).why == "rebroadcast"
+    assert risk.on_alert(alert(3, 0.8), "quasar", nothing, 0).why == "mild"
+    assert risk.on_alert(alert(4), "quasar", nothing, 1000).why == "expired"
+    assert risk.on_alert(alert(5), "quasar", nothing, 0).why == "too_often"
+    assert risk.on_alert(alert(6), "qbmia", nothing, 0).why == "accepted"
+    assert risk.psi == pytest.approx(0.64)
+    for _ in range(5):
+        risk.step(np.full(2, 0.5))
+    assert risk.on_alert(alert(7), "quasar", nothing, 0).why == "accepted"
+
+
+def test_alerts_never_push_the_factor_below_its_floor():
+    """A storm from many senders stops at 0.5."""
+    risk = Risk(("A",), PadsSettings())
+    for i in range(20):
+        risk.on_alert(alert(i), f"s{i}", np.array([False]), 0)
+    assert risk.psi == 0.5
+
+
+def test_a_severe_alert_asks_once_to_reduce_what_is_open_in_its_scope():
+    """Only open positions in scope are proposed, one time."""
+    risk = Risk(("A", "B", "C"), PadsSettings())
+    risk.on_alert(alert(1, 0.95, scope=("A", "B")), "quasar", np.array([True, False, True]), 0)
+    assert risk.proposals().tolist() == [True, False, False]
+    assert risk.proposals().tolist() == [False, False, False]
+
+
+def test_a_manipulation_alert_lifts_when_it_expires():
+    """Its veto holds for its scope until its time is over."""
+    risk = Risk(("A", "B"), PadsSettings())
+    made = alert(1, 0.5, alert_type="manipulation_suspected", scope=("B",))
+    risk.on_alert(made, "qbmia", np.zeros(2, dtype=bool), 0)
+    assert risk.manipulated(999).tolist() == [False, True]
+    assert risk.manipulated(1000).tolist() == [False, False]
+
+
+def test_appetite_moves_half_way_in_five_bars():
+    """A approaches clip(A*·ψ) with half-life 5."""
+    risk = Risk(("A",), PadsSettings())
+    risk.appetite = np.array([0.1])
+    for _ in range(5):
+        risk.step(np.array([0.9]))
+    assert risk.appetite[0] == pytest.approx(0.5)
+
+
+def test_regime_names_and_masked_terms():
+    """The first matching name wins; masked terms of the score are renormalised."""
+    names = [
+        Regime.name(GROWTH, GROWTH, GROWTH, 0.5, 0.1),
+        Regime.name(GROWTH, CONSERVATION, GROWTH, 0.7, 0.1),
+        Regime.name(GROWTH, CONSERVATION, CONSERVATION, 0.81, 0.1),
+        Regime.name(RELEASE, RELEASE, UNKNOWN, 0.5, 0.6),
+        Regime.name(RELEASE, RELEASE, UNKNOWN, 0.5, 0.5),
+        Regime.name(GROWTH, GROWTH, REORGANIZATION, 0.5, 0.1),
+        Regime.name(UNKNOWN, UNKNOWN, UNKNOWN, 0.5, 0.1),
+    ]
+    expected = [
+        "normal_bull",
+        "extended_bull",
+        "critical_top",
+        "black_swan",
+        "correction",
+        "accumulation",
+        "normal",
+    ]
+    assert expected == names
+    assert turbulence(RELEASE, float("nan"), float("nan"), float("nan"), float("nan")) == pytest.approx(90.0)
+    assert turbulence(GROWTH, 0.5, 0.5, 0.5, 20.0) == pytest.approx(7.5 + 12.5 + 12.5 + 5.0 + 3.0)
+    assert PHASES[UNKNOWN] == "unknown"
