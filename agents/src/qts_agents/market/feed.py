@@ -170,13 +170,16 @@ class Feed:
         self._lockstep.begin()
         count = source.backfill
         history: list[MarketUpdate] = []
+        keep_from = 0
         for start in range(0, count, BLOCK):
             block = await asyncio.to_thread(source.read, start, min(count, start + BLOCK))
-            for offset in range(block.close_ns.size):
-                self._seq += 1
-                history.append(update_of(block.part(offset, offset + 1), self._seq, "snapshot", self._epoch))
-            fit = min(ENTRIES, max(1, BYTES // entry_bytes(history[-1])))
-            del history[:-fit]
+            if start == 0:
+                size = entry_bytes(update_of(block.part(0, 1), 0))
+                keep_from = max(0, count - min(ENTRIES, max(1, BYTES // size)))
+            for offset in range(max(0, keep_from - start), block.close_ns.size):
+                seq = self._seq + 1 + start + offset
+                history.append(update_of(block.part(offset, offset + 1), seq, "snapshot", self._epoch))
+        self._seq += count
         await self._snapshot.begin(history)
         return count
 
