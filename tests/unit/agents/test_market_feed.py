@@ -14,8 +14,11 @@ from qts_agents.columns import array, column
 from qts_agents.market import feed as feed_module
 from qts_agents.market.feed import Feed
 from qts_agents.market.lockstep import Lockstep
+from qts_core.clock import SystemClock
 from qts_core.errors import ConfigError, LocalError, RemoteError
 from qts_core.spec import SYSTEM, Market, Replay, System
+from qts_messaging.bus import BusOptions
+from qts_messaging.memory import memory_bus
 from qts_messaging.messages import (
     ACTIONS,
     AgentStatus,
@@ -398,3 +401,36 @@ async def test_history_of_many_symbols_fits_the_snapshot(tmp_path: Path) -> None
     assert bus.sent[0].seq == 4096
     assert 512 < len(bus.stream) < 1100
     assert list(range(4097 - len(bus.stream), 4097)) == [u.seq for u in bus.stream]
+
+
+async def test_a_board_on_the_simulated_bus_decides_in_step(tmp_path: Path) -> None:
+    """Over the real bus's queues: bars arrive in order, each due one is decided, history can be recalled."""
+    system = system_of(tmp_path, speed=0.0)
+    board, market = (
+        memory_bus(system, BusOptions(name=name, system_name="feed-test", state=tmp_path / name))
+        for name in ("pads", "market")
+    )
+    seen: list[int] = []
+
+    async def on_bar(envelope: Envelope) -> None:
+        update = envelope.body
+        assert isinstance(update, MarketUpdate)
+        seen.extend(closes([update]))
+        if seen[-1] == 11 or seen[-1] % 5 == 0:
+            await board.publish(decided(update.asof_ns))
+
+    board.subscribe(MarketUpdate, on_bar)
+    feed = Feed(system, SystemClock(), market)
+    feed.subscribe()
+    await board.start()
+    await market.start()
+    run = asyncio.create_task(feed.run())
+    for agent in ALL:
+        status = AgentStatus(agent, "ready", "ok", "classical", "simulated", {}, {}, 0, "")
+        await board.publish(status)
+    await run
+    assert len(await board.recall(4096)) == 30
+    await market.close()
+    await board.close()
+    assert list(range(11, 31)) == seen
+    assert feed.unanswered == 0
