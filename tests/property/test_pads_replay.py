@@ -1,0 +1,133 @@
+"""Whatever happens to PADS, its journal gives the same decisions again, byte for byte."""
+
+import msgspec
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.unit.agents.pads_script import SECOND, opinion, system, update, walk
+
+from qts_agents.columns import array
+from qts_agents.pads.actions import Answer, Ask, Publish, Record
+from qts_agents.pads.agent import Pads
+from qts_agents.pads.journal import JournalWriter
+from qts_agents.pads.replay import replay
+from qts_core.spec import Market
+from qts_messaging.messages import (
+    PHASES,
+    Decision,
+    DecisionResponse,
+    PhaseTransition,
+    RiskAlert,
+    SystemCommand,
+)
+
+BACKFILL = 325
+TIMED = system(market=Market(source="simulated"), board_members={"qar": 0.5, "consensus": 0.3, "qstar": 0.2})
+KINDS = ("bar", "bar", "bar", "bar", "tick", "peers", "alert", "transition", "reset", "answer", "epoch")
+events = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 2**16)), min_size=5, max_size=60)
+
+
+class World:
+    """Turns drawn events into calls and keeps what PADS says."""
+
+    def __init__(self, config, S):
+        self.pads, self.S, self.now, self.seq, self.epoch = Pads(config), S, 0, 0, 0
+        self.closes = walk(BACKFILL + 80, S, seed=S)
+        self.records, self.decisions, self.open = [], [], []
+        self.keep(self.pads.begin("x"))
+        while self.seq < BACKFILL:
+            self.bar("snapshot")
+
+    def keep(self, actions):
+        for action in actions:
+            if isinstance(action, Record):
+                self.records.append(action.data)
+            elif isinstance(action, Ask):
+                self.open.append(action)
+            elif isinstance(action, Publish) and isinstance(action.message, DecisionResponse):
+                self.decisions.append(msgspec.msgpack.encode(action.message.decision))
+
+    def bar(self, kind="delta"):
+        made = update(self.closes, self.seq % len(self.closes), kind)
+        made = msgspec.structs.replace(made, seq=self.seq, epoch=self.epoch)
+        self.keep(self.pads.on_update(made, None, self.now))
+        self.seq += 1
+
+    def answer(self, number):
+        if not self.open:
+            return
+        ask = self.open.pop(0)
+        rng = np.random.default_rng(number)
+        said = []
+        for peer in ask.requests:
+            p = rng.dirichlet([1.0, 1.0, 1.0], self.S)
+            silent = rng.random() < 0.2
+            made = opinion(ask.round_id, peer, p, int(rng.integers(0, 7)))
+            said.append(Answer(peer, None if silent else made, "timeout" if silent else ""))
+        self.keep(self.pads.on_answers(ask.round_id, tuple(said), self.now))
+
+    def happen(self, kind, number):
+        self.now += (number % 7) * SECOND
+        if kind == "bar":
+            self.bar()
+            if number % 3:
+                self.answer(number)
+        elif kind == "tick":
+            self.keep(self.pads.on_tick(self.now))
+        elif kind == "peers":
+            voters = ("qbmia", "quasar", "quantum_amos")
+            ready = frozenset(v for i, v in enumerate(voters) if number >> i & 1)
+            self.keep(self.pads.on_peers(ready, self.now))
+        elif kind == "answer":
+            self.answer(number)
+        elif kind == "epoch":
+            if number % 4 == 0:
+                self.epoch += 1
+                self.seq = 0
+                self.bar("snapshot")
+        else:
+            self.keep(self.pads.on_message(self.message(kind, number), "quasar", self.now))
+
+    def message(self, kind, number):
+        if kind == "alert":
+            severity = (number % 100) / 100
+            return RiskAlert(f"a{number % 50}", "manipulation_suspected", severity, (), 0, self.now + SECOND)
+        if kind == "transition":
+            old, new = PHASES[number % 5], PHASES[number // 5 % 4]
+            return PhaseTransition(f"t{number}", "proposal", old, new, (), {}, 10**18, "quasar")
+        return SystemCommand(("reset", "drain", "resume")[number % 3])
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(events, st.booleans(), st.integers(1, 2))
+def test_any_event_log_replays_byte_for_byte(tmp_path_factory, log, lockstep, S):
+    """Bars, answers, silence, alerts, proposals, commands, timers and new epochs in any order."""
+    world = World(system() if lockstep else TIMED, S)
+    world.happen("peers", 7)
+    for kind, number in log:
+        world.happen(kind, number)
+    folder = tmp_path_factory.mktemp("journal")
+    writer = JournalWriter(folder)
+    for payload in world.records:
+        writer.append(payload)
+    writer.close()
+    found = replay(folder)
+    assert found.first_difference is None
+    assert (found.rounds, found.equal) == (len(world.decisions), len(world.decisions))
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(events, st.integers(0, 30))
+def test_decisions_are_sane_whatever_happens(log, extra):
+    """Probabilities sum to 1, shares to at most 1, changes of exposure stay in the symbol's cap."""
+    world = World(TIMED, 2)
+    world.happen("peers", 7)
+    for kind, number in log + [("bar", n) for n in range(extra)]:
+        world.happen(kind, number)
+    for data in world.decisions:
+        decision = msgspec.msgpack.decode(data, type=Decision)
+        p, share = array(decision.p), array(decision.share)
+        assert np.allclose(p.sum(axis=1), 1.0, atol=1e-12)
+        assert (share >= 0).all()
+        assert (share.sum(axis=1) <= 1 + 1e-12).all()
+        assert (np.abs(array(decision.size)) <= 0.051).all()

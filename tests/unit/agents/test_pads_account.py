@@ -1,0 +1,95 @@
+"""The paper account: fills, costs, stops, targets, equity."""
+
+import numpy as np
+import pytest
+
+from qts_agents.columns import array
+from qts_agents.pads.account import Account, Bar
+
+NAN = float("nan")
+
+
+def bar(opened, high, low, close, valid=True, fee=0.0, half=0.0, at=1):
+    cells = (np.array([float(x)]) for x in (opened, high, low, close))
+    o, h, lo, c = cells
+    return Bar(at, o, h, lo, c, np.ones(1), np.array([valid]), fee, np.array([half]))
+
+
+def ordered(change, entry=True, stop=0.5, targets=(0.6, 0.7, 0.8), first=100.0):
+    account = Account(1)
+    account.on_bar(bar(first, first, first, first))
+    account.order(np.array([change]), np.array([entry]), np.array([stop]), np.array([targets]))
+    return account
+
+
+def test_an_order_is_filled_whole_at_the_next_open():
+    """10 % of equity at open 102 less fee and half the spread, valued at the close."""
+    account = ordered(0.1)
+    account.on_bar(bar(102, 105, 101, 104, fee=0.001, half=0.002))
+    qty = 0.1 / 102
+    assert account.qty[0] == pytest.approx(qty)
+    assert account.equity == pytest.approx(1 - 0.1 * 0.003 + qty * 2)
+    assert account.entry[0] == 102.0
+    assert account.peak == max(1.0, account.equity)
+
+
+def test_a_set_without_opens_fills_at_the_next_close():
+    """The bar's range does not touch a position that begins at its close."""
+    account = ordered(0.1, stop=0.01)
+    account.on_bar(bar(NAN, 120, 80, 104))
+    assert account.qty[0] == pytest.approx(0.1 / 104)
+
+
+def test_an_invalid_bar_fills_nothing_and_the_order_waits():
+    """The order is filled at the next valid open, equity keeps the last price."""
+    account = ordered(0.1)
+    account.on_bar(bar(NAN, NAN, NAN, NAN, valid=False))
+    assert (account.qty[0], account.equity) == (0.0, 1.0)
+    account.on_bar(bar(103, 103, 103, 103))
+    assert account.qty[0] == pytest.approx(0.1 / 103)
+
+
+def test_an_exit_leaves_nothing_whatever_the_open():
+    """The position is closed in base units although its exposure moved over night."""
+    account = ordered(-0.1)
+    account.on_bar(bar(100, 101, 99, 100))
+    account.order(-account.exposure(), np.array([False]), np.array([0.5]), np.ones((1, 3)))
+    account.on_bar(bar(110, 110, 110, 110))
+    assert account.qty[0] == 0.0
+    assert np.isnan(account.stop[0])
+    assert account.equity == pytest.approx(0.99)
+
+
+def test_a_stop_goes_before_a_target_in_one_bar():
+    """A bar that touches both closes at the stop; longs and shorts mirror each other."""
+    for side, price in ((1.0, 98.0), (-1.0, 102.0)):
+        account = ordered(side * 0.1, stop=0.02, targets=(0.01, 0.02, 0.03))
+        account.on_bar(bar(100, 104, 96, 100))
+        assert account.qty[0] == 0.0
+        assert account.equity == pytest.approx(1 + side * 0.1 * (price / 100 - 1))
+
+
+def test_targets_close_half_then_thirty_then_the_rest():
+    """The ladder closes 50, 30 and 20 % at its prices, each once."""
+    account = ordered(0.1, targets=(0.01, 0.02, 0.03))
+    account.on_bar(bar(100, 101.5, 99.5, 100))
+    assert account.qty[0] == pytest.approx(0.0005)
+    account.on_bar(bar(100, 102.5, 99.5, 100))
+    assert account.qty[0] == pytest.approx(0.0002)
+    account.on_bar(bar(100, 103.5, 99.5, 100))
+    assert account.qty[0] == 0.0
+    assert account.equity == pytest.approx(1 + 0.1 * (0.5 * 0.01 + 0.3 * 0.02 + 0.2 * 0.03))
+
+
+def test_drawdown_and_the_position_that_travels():
+    """DD is measured from the highest equity; unrealised is a fraction of equity."""
+    account = ordered(0.5)
+    account.on_bar(bar(100, 100, 100, 100))
+    account.on_bar(bar(120, 120, 120, 120))
+    account.on_bar(bar(90, 90, 90, 90))
+    assert account.peak == pytest.approx(1.1)
+    assert account.drawdown == pytest.approx(1 - 0.95 / 1.1)
+    sent = account.position()
+    assert array(sent.unrealised)[0] == pytest.approx(-0.05 / 0.95)
+    assert np.isnan(array(sent.liquidation_risk)[0])
+    assert array(sent.opened_ns)[0] == 1

@@ -1,0 +1,183 @@
+"""The journal on disk: frames, torn ends, rotation, a full disk; replay and reader."""
+
+import os
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from tests.unit.agents.pads_script import Script, system, walk
+
+from qts_agents.pads import journal, records
+from qts_agents.pads.agent import Pads
+from qts_agents.pads.journal import JournalWriter
+from qts_agents.pads.replay import outcomes, replay, rounds
+from qts_core.errors import ConfigError, LocalError
+
+UP = [0.45, 0.34, 0.21]
+
+
+def written(folder: Path, payloads, max_file=journal.MAX_FILE):
+    writer = JournalWriter(folder, max_file)
+    for payload in payloads:
+        writer.append(payload)
+    writer.close()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run():
+    """A short run with every kind of record but alerts."""
+    says = lambda request, peer: None if peer == "quantum_amos" else [UP]  # noqa: E731
+    return Script(system(), says).bars(walk(385), 330)
+
+
+def test_records_come_back_in_order(tmp_path):
+    """What was appended is read, in order and whole."""
+    payloads = [records.encode("peers", i, [str(i)] * i) for i in range(50)]
+    found = list(journal.entries(written(tmp_path / "j", payloads)))
+    assert [(e.kind, e.now_ns) for e in found] == [("peers", i) for i in range(50)]
+
+
+def test_a_torn_tail_is_passed_over_at_every_length(tmp_path):
+    """Cut anywhere in the last record, the journal holds all before it."""
+    payloads = [records.encode("peers", i, ["x"]) for i in range(3)]
+    whole = b"".join(records.frame(p) for p in payloads)
+    start = len(whole) - len(records.frame(payloads[-1]))
+    file = tmp_path / "0001.qtsj"
+    for cut in range(start, len(whole)):
+        file.write_bytes(whole[:cut])
+        assert len(list(journal.entries(file))) == 2
+    file.write_bytes(whole[:-1] + b"\x00")
+    assert len(list(journal.entries(file))) == 2
+
+
+def test_a_new_run_writes_a_new_file_and_all_are_read(tmp_path):
+    """Nothing of an older run is overwritten."""
+    for i in range(3):
+        written(tmp_path, [records.encode("peers", i, [])])
+    assert [f.name for f in journal.files(tmp_path)] == ["0001.qtsj", "0002.qtsj", "0003.qtsj"]
+    assert [e.now_ns for e in journal.entries(tmp_path)] == [0, 1, 2]
+
+
+def test_a_full_file_is_followed_by_the_next(tmp_path):
+    """No file grows above its limit."""
+    payloads = [records.encode("peers", i, ["y" * 50]) for i in range(20)]
+    written(tmp_path, payloads, max_file=200)
+    sizes = [f.stat().st_size for f in journal.files(tmp_path)]
+    assert len(sizes) > 5
+    assert max(sizes) <= 200
+    assert len(list(journal.entries(tmp_path))) == 20
+
+
+class Full:
+    """A stream on a disk that is full after `room` bytes."""
+
+    def __init__(self, stream, room):
+        self._stream, self.room, self.name = stream, room, stream.name
+
+    def write(self, data):
+        part = bytes(data[: self.room])
+        self.room -= len(part)
+        if not part:
+            raise OSError(28, os.strerror(28))
+        return self._stream.write(part)
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+
+def test_a_full_disk_is_told_and_leaves_no_torn_record_inside(tmp_path):
+    """The record is refused whole; when there is room again the journal goes on behind the last good one."""
+    writer = JournalWriter(tmp_path)
+    first, second = (records.encode("peers", i, ["z" * 40]) for i in (1, 2))
+    writer.append(first)
+    writer._stream = Full(writer._stream, 20)
+    with pytest.raises(LocalError, match="No space left on device"):
+        writer.append(second)
+    writer._stream.room = 10_000
+    writer.append(second)
+    writer.close()
+    assert [e.now_ns for e in journal.entries(tmp_path)] == [1, 2]
+
+
+def test_a_device_without_space_is_a_local_error(tmp_path):
+    """The same against the kernel's own full device."""
+    writer = JournalWriter(tmp_path)
+    writer.append(records.encode("peers", 1, []))
+    good = writer._stream
+    writer._stream = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115
+    with pytest.raises(LocalError, match="No space left on device"):
+        writer.append(records.encode("peers", 2, []))
+    good.close()
+    writer.append(records.encode("peers", 3, []))
+    writer.close()
+    assert [e.now_ns for e in journal.entries(tmp_path)] == [1, 3]
+
+
+def test_a_folder_that_cannot_be_made_is_a_local_error(tmp_path):
+    """A file where the folder should be is reported, not raised as it is."""
+    (tmp_path / "journal").write_text("in the way")
+    with pytest.raises(LocalError):
+        JournalWriter(tmp_path / "journal").append(b"x")
+
+
+def test_no_journal_is_a_config_error(tmp_path):
+    """The text names the place and what was expected."""
+    with pytest.raises(ConfigError, match="no journal"):
+        list(journal.entries(tmp_path))
+
+
+def test_replay_gives_the_same_bytes(tmp_path, run):
+    """A fresh PADS over the journal's inputs makes every decision again."""
+    found = replay(written(tmp_path / "journal", run.records).parent)
+    assert (found.rounds, found.equal, found.first_difference) == (6, 6, None)
+
+
+def test_replay_names_what_differs(tmp_path, run):
+    """One changed close in the journal is found, with round and fields."""
+    changed = list(run.records)
+    for i, payload in enumerate(changed):
+        entry = records.decode(payload)
+        if entry.kind == "answers":
+            heard = records.body(entry, records.Answers)
+            fewer = msgspec.structs.replace(heard, answers=heard.answers[1:])
+            changed[i] = records.encode("answers", entry.now_ns, fewer)
+            break
+    found = replay(written(tmp_path, changed))
+    assert found.equal < found.rounds == 6
+    assert found.first_difference.startswith("round 1 ")
+    assert "share" in found.first_difference
+
+
+def test_a_journal_without_its_head_is_refused(tmp_path, run):
+    """A file from the middle cannot be replayed."""
+    with pytest.raises(ConfigError, match="header"):
+        replay(written(tmp_path, run.records[1:]))
+
+
+def test_rounds_are_readable(tmp_path, run):
+    """Names, votes by seat, silence, prices and phases come out of the journal alone."""
+    folder = written(tmp_path, run.records)
+    found = list(rounds(folder))
+    assert [r.decision_id for r in found] == [d.decision_id for d in run.decisions]
+    first = found[0]
+    assert first.votes == {"qar": ("HOLD",), "qstar": ("HOLD",)}
+    assert first.silent == {"quantum_amos": "timeout"}
+    assert np.allclose(first.seat_p["qar"], [UP])
+    assert np.isnan(first.seat_p["antifragility"]).all()
+    assert first.close[0] == pytest.approx(walk(385)[330, 0])
+    assert first.outcome == "expired"
+    assert len(list(journal.bars(folder))) == 385
+    assert len(list(outcomes(folder))) == 3
+
+
+def test_a_record_stands_before_what_it_explains():
+    """The round is in the journal before its decision is published."""
+    order = []
+    script = Script(system(), lambda request, peer: [UP])
+    take, script.take = script.take, lambda actions: (order.extend(actions), take(actions))
+    script.bars(walk(331), 330)
+    kinds = [type(a).__name__ for a in order[-3:]]
+    assert kinds == ["Record", "Record", "Publish"]
+    assert isinstance(script.pads, Pads)
