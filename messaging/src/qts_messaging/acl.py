@@ -1,4 +1,6 @@
-"""Side container of Redis: `python -m qts_messaging.acl FILE URL PASSWORD_FILE` sends ACL LOAD when FILE changes.
+"""Side container of Redis: sends ACL LOAD when the access list changes.
+
+`python -m qts_messaging.acl FILE URL PASSWORD_FILE`
 
 A mounted Secret changes by a swap of links, so the content is compared, not its time.
 """

@@ -23,18 +23,18 @@ _json_decoder = msgspec.json.Decoder(Envelope)
 class Header(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=True):
     """The envelope of a frame whose body cannot be read: enough to close its account."""
 
-    version: int = 0
-    id: bytes = b""
-    sender: str = ""
-    recipient: str | None = None
-    correlation_id: bytes | None = None
-    sent_ns: int = 0
-    ttl_ms: int = 0
-    deadline_ns: int = 0
-    priority: int = 0
-    epoch: int = 0
-    lane: str = ""
-    sequence: int = 0
+    version: int
+    id: bytes
+    sender: str
+    recipient: str | None
+    correlation_id: bytes | None
+    sent_ns: int
+    ttl_ms: int
+    deadline_ns: int
+    priority: int
+    epoch: int
+    lane: str
+    sequence: int
 
 
 class Rejected(msgspec.Struct, frozen=True):

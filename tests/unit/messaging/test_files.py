@@ -1,0 +1,122 @@
+"""Keys, passwords, spool and books as files."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from qts_core.errors import ConfigError
+from qts_messaging import books, keys
+from qts_messaging.accounts import Book
+from qts_messaging.redis_connection import address
+from qts_messaging.spool import Spool
+
+
+def test_keys_are_private_and_complete(tmp_path: Path) -> None:
+    """Every agent gets a pair only its owner can read, and sees everybody's public key."""
+    keys.create_curve(tmp_path, ["pads", "quasar"])
+    own = keys.load_curve(tmp_path, "pads")
+    other = keys.load_curve(tmp_path, "quasar")
+    assert own.allowed()[other.public] == "quasar"
+    assert own.peers["pads"] == (own.public,)
+    modes = {stat.S_IMODE(p.stat().st_mode) for p in (tmp_path / "curve").iterdir()}
+    assert modes == {0o600}
+    assert stat.S_IMODE((tmp_path / "curve").stat().st_mode) == 0o700
+
+
+def test_a_key_that_others_can_read_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    """The error says which chmod mends it; a group may read (mounted secrets)."""
+    keys.create_curve(tmp_path, ["pads"])
+    path = tmp_path / "curve" / "pads.key"
+    path.chmod(0o640)
+    keys.load_curve(tmp_path, "pads")
+    path.chmod(0o604)
+    with pytest.raises(ConfigError, match=f"chmod o-rwx {path}"):
+        keys.load_curve(tmp_path, "pads")
+
+
+@pytest.mark.parametrize("text", ["", "tooshort\n", "x" * 41])
+def test_a_damaged_key_is_refused(tmp_path: Path, text: str) -> None:
+    """A public key that is none names its file."""
+    keys.create_curve(tmp_path, ["pads"])
+    (tmp_path / "curve" / "quasar.pub").write_text(text)
+    with pytest.raises(ConfigError, match=r"quasar\.pub"):
+        keys.load_curve(tmp_path, "pads")
+
+
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
+    """Without a key file the error names it."""
+    with pytest.raises(ConfigError, match=r"pads\.key"):
+        keys.load_curve(tmp_path, "pads")
+
+
+def test_the_address_gets_the_agents_user_or_the_given_url(tmp_path: Path) -> None:
+    """A password file logs in as the agent; redis/url of an external server wins."""
+    url = "redis://localhost:6379/0"
+    assert address(url, None, "pads") == url
+    password = keys.create_passwords(tmp_path, ["pads"])["pads"]
+    assert address(url, tmp_path, "pads") == f"redis://pads:{password}@localhost:6379/0"
+    assert address(url, tmp_path, "quasar") == url
+    given = tmp_path / "redis" / "url"
+    given.write_text("rediss://me:secret@far:6380\n")
+    given.chmod(0o600)
+    assert address(url, tmp_path, "pads") == "rediss://me:secret@far:6380"
+
+
+def test_the_spool_gives_back_in_order_and_frees_its_space(tmp_path: Path) -> None:
+    """What is replayed leaves; an empty spool is an empty file, removed at the end."""
+    path = tmp_path / "a.spool"
+    spool = Spool(path)
+    for n in range(5):
+        spool.append("decisions", b"%d" % n)
+    head = spool.head(3)
+    assert head == [("decisions", b"%d" % n) for n in range(3)]
+    spool.advance(head)
+    spool.append("risks", b"5")
+    rest = spool.head(10)
+    assert [frame for _, frame in rest] == [b"3", b"4", b"5"]
+    spool.advance(rest)
+    assert (len(spool), path.stat().st_size) == (0, 0)
+    spool.close()
+    assert not path.exists()
+
+
+def test_the_spool_survives_a_kill(tmp_path: Path) -> None:
+    """A next process finds what was written whole, and drops the record that was cut off."""
+    path = tmp_path / "a.spool"
+    spool = Spool(path)
+    spool.append("decisions", b"first")
+    spool.append("decisions", b"second")
+    path.write_bytes(path.read_bytes()[:-3])
+    again = Spool(path)
+    assert again.head(10) == [("decisions", b"first")]
+    again.append("decisions", b"third")
+    assert [frame for _, frame in again.head(10)] == [b"first", b"third"]
+
+
+def test_the_spool_keeps_its_rest_when_closed(tmp_path: Path) -> None:
+    """An orderly end forgets only what was replayed."""
+    path = tmp_path / "a.spool"
+    spool = Spool(path)
+    spool.append("decisions", b"1")
+    spool.append("decisions", b"2")
+    spool.advance(spool.head(1))
+    spool.close()
+    assert Spool(path).head(10) == [("decisions", b"2")]
+
+
+def test_a_full_spool_says_so(tmp_path: Path) -> None:
+    """The limit is kept before writing."""
+    spool = Spool(tmp_path / "a.spool", limit=1000)
+    assert spool.room(900)
+    assert not spool.room(1000)
+
+
+def test_books_are_read_back_and_a_torn_one_is_left_out(tmp_path: Path) -> None:
+    """Each process and start has a file of its own below any of the folders."""
+    record = Book("pads", 5, 1).record()
+    books.write(tmp_path / "state", record)
+    (tmp_path / "state" / "accounts-quasar-6.json").write_bytes(b'{"name": "qua')
+    assert books.load([tmp_path, tmp_path / "state"]) == [record]

@@ -1,0 +1,245 @@
+"""The pure machines of the bus: correlation, outbox, sequence, heartbeat, reconnect, trace, trimming."""
+
+from __future__ import annotations
+
+import pytest
+
+from qts_core.spec import SYSTEM
+from qts_messaging import examples, tracing
+from qts_messaging.correlation import Correlation
+from qts_messaging.heartbeat import BEACON_BYTES, Beacon, Peers, is_beacon
+from qts_messaging.messages import HIGH, KIND, LOW, NORMAL, DecisionResponse, ttl_ms
+from qts_messaging.outbox import Item, Outbox
+from qts_messaging.reconnect import Backoff, Failover
+from qts_messaging.sequence import WINDOW, Lane, Seen
+from qts_messaging.trimming import entry_id, limit
+
+S = 1_000_000_000
+
+
+def item(number: int, priority: int = NORMAL, **fields: object) -> Item:
+    """Return a queued message whose body is its number."""
+    return Item(id=bytes(16), kind="k", lane="to.x", body=b"%d" % number, priority=priority, **fields)  # type: ignore[arg-type]
+
+
+# -- correlation ----------------------------------------------------------------------------------------
+def test_an_answer_finds_its_request_once() -> None:
+    """The first answer is the answer; a second one with the same id is unknown."""
+    table: Correlation[str] = Correlation()
+    table.register(b"a", "quasar", "token", 0, S)
+    assert table.resolve(b"a", "quasar") == ("answer", "token")
+    assert table.resolve(b"a", "quasar") == ("unknown", None)
+
+
+def test_nobody_answers_for_another() -> None:
+    """An answer of a peer that was not asked leaves the request open."""
+    table: Correlation[str] = Correlation()
+    table.register(b"a", "quasar", "token", 0, S)
+    assert table.resolve(b"a", "qbmia") == ("unknown", None)
+    assert len(table) == 1
+
+
+def test_an_answer_after_the_deadline_is_late_then_forgotten() -> None:
+    """The tombstone lives for twice the time-out."""
+    table: Correlation[str] = Correlation()
+    table.register(b"a", "quasar", "token", 0, S)
+    assert table.expire(S - 1) == []
+    assert table.expire(S) == ["token"]
+    assert table.resolve(b"a", "quasar") == ("late", None)
+    table.expire(3 * S)
+    assert table.resolve(b"a", "quasar") == ("unknown", None)
+
+
+def test_the_table_is_bounded_and_a_dead_peer_fails_at_once() -> None:
+    """One more than the bound is refused; requests to a dead peer are given up together."""
+    table: Correlation[int] = Correlation(bound=3)
+    assert [table.register(b"%d" % i, "a" if i < 2 else "b", i, 0, S) for i in range(4)] == [True] * 3 + [
+        False
+    ]
+    assert table.fail_peer("a") == [0, 1]
+    assert len(table) == 1
+
+
+# -- outbox ---------------------------------------------------------------------------------------------
+def test_urgent_leaves_first_and_low_does_not_starve() -> None:
+    """Order is high, normal, low, with one low message within every 32."""
+    box = Outbox()
+    for n in range(40):
+        box.put(item(n, HIGH))
+    box.put(item(100, LOW))
+    order = [taken.body for _ in range(41) if (taken := box.take(0)[0]) is not None]
+    assert order.index(b"100") == 31
+    assert [b for b in order if b != b"100"] == [b"%d" % n for n in range(40)]
+
+
+def test_high_refuses_when_full_and_low_drops_the_oldest() -> None:
+    """A full queue of urgent messages tells the caller; bars make room for newer ones."""
+    box = Outbox({HIGH: 2, NORMAL: 2, LOW: 2})
+    assert [box.put(item(n, HIGH))[0] for n in range(3)] == [True, True, False]
+    dropped = [box.put(item(n, LOW, drop="newest_wins"))[1] for n in range(3)]
+    assert [d.body for d in dropped if d] == [b"0"]
+
+
+def test_normal_drops_heartbeats_before_others() -> None:
+    """A full normal queue gives up its oldest AGENT_STATUS first."""
+    box = Outbox({HIGH: 2, NORMAL: 2, LOW: 2})
+    box.put(item(1))
+    box.put(item(2, drop="newest_wins"))
+    _, victim = box.put(item(3))
+    assert victim is not None
+    assert victim.body == b"2"
+
+
+@pytest.mark.parametrize(("fields", "alive_until"), [({"ttl_ms": 5}, 5_000_000), ({"deadline_ns": 7}, 7)])
+def test_what_is_too_old_does_not_leave(fields: dict[str, int], alive_until: int) -> None:
+    """TTL and deadline are checked at the moment of leaving."""
+    box = Outbox()
+    box.put(item(1, **fields))
+    taken, late = box.take(alive_until)
+    assert (taken, len(late)) == (None, 1)
+    box.put(item(1, **fields))
+    assert box.take(alive_until - 1)[0] is not None
+
+
+# -- sequence -------------------------------------------------------------------------------------------
+def test_a_hole_is_a_loss_after_its_grace_and_may_still_be_found() -> None:
+    """A number that comes late takes its loss back."""
+    lane = Lane(0)
+    assert [lane.observe(n, 0) for n in (1, 2, 5, 5, 2)] == [True, True, True, False, False]
+    assert lane.sweep(9, 10) == 0
+    assert lane.sweep(10, 10) == 2
+    assert lane.gap == 2
+    assert lane.observe(3, 11) is True
+    assert (lane.gap, lane.observe(3, 12)) == (1, False)
+
+
+def test_a_heartbeat_shows_a_loss_at_the_tail() -> None:
+    """The high-water mark opens holes for what never came."""
+    lane = Lane(0)
+    lane.observe(1, 0)
+    lane.note_high(4, 0)
+    assert sorted(lane.holes) == [2, 3, 4]
+
+
+def test_an_older_number_extends_the_lane_downwards() -> None:
+    """A replay of earlier messages after a live copy is news, not duplicates."""
+    lane = Lane(9)
+    lane.observe(10, 0)
+    assert [lane.observe(n, 0) for n in (7, 8, 9)] == [True, True, True]
+    assert (lane.base, lane.high, lane.holes) == (6, 10, {})
+
+
+def test_a_long_absence_is_bounded() -> None:
+    """No more than the window of holes is kept; the rest is counted."""
+    lane = Lane(0)
+    lane.observe(1, 0)
+    lane.observe(1_000_000, 0)
+    assert len(lane.holes) == WINDOW
+    assert lane.gap + len(lane.holes) == 1_000_000 - 2
+
+
+def test_ids_are_remembered_within_the_bound() -> None:
+    """The window forgets the oldest id only."""
+    seen = Seen(bound=2)
+    assert [seen.add(i) for i in (b"a", b"b", b"a", b"c", b"a")] == [True, True, False, True, True]
+
+
+# -- heartbeat ------------------------------------------------------------------------------------------
+def test_three_missed_heartbeats_are_suspect_six_are_dead() -> None:
+    """The states change at 15 s and 30 s; any sign of life brings a peer back."""
+    peers = Peers(("quasar",), 0)
+    assert peers.health("quasar", 0).state == "suspect"
+    peers.heard("quasar", 0)
+    states = [peers.health("quasar", t * S).state for t in (14, 15, 29, 30)]
+    assert states == ["alive", "suspect", "suspect", "dead"]
+    peers.heard("quasar", 40 * S)
+    assert peers.health("quasar", 41 * S).state == "alive"
+
+
+def test_a_clock_that_is_off_is_corrected() -> None:
+    """Ages are taken by the smallest offset; one from the future counts as skew."""
+    peers = Peers(("b",), 0)
+    for delay in (3, 1, 2):
+        peers.sample("b", 0, 10 * S + delay)
+    assert peers.offset_ns("b") == 10 * S + 1
+    assert peers.age_ns("b", 0, 11 * S + 1) == S
+    assert peers.age_ns("b", 20 * S, 0) == 0
+    assert peers.skewed == {"b": 1}
+
+
+def test_a_subscription_that_hears_no_beacon_is_deaf() -> None:
+    """Two missing beacons on one channel are enough; those of others do not count."""
+    mine, other = Beacon(1, ("m", "s")), Beacon(2, ("m", "s"))
+    for _ in range(2):
+        sent = mine.next()
+        mine.heard("m", sent)
+        mine.heard("s", other.next())
+    assert mine.deaf
+    mine.heard("s", sent)
+    assert not mine.deaf
+    assert (len(sent), is_beacon(sent), is_beacon(b"x" * BEACON_BYTES)) == (24, True, False)
+
+
+# -- reconnect ------------------------------------------------------------------------------------------
+def test_backoff_doubles_to_its_cap() -> None:
+    """The ceiling grows 0.05, 0.1, 0.2 … 1 s and the draw scales it."""
+    backoff = Backoff()
+    assert [round(backoff.next(1.0), 3) for _ in range(7)] == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+    assert backoff.next(0.0) == 0.0
+
+
+def test_failover_goes_at_once_and_returns_after_five_seconds_of_health() -> None:
+    """A flapping first choice does not draw traffic back."""
+    route = Failover()
+    assert route.choose((True, True), 0) == 0
+    assert route.choose((False, True), 1) == 1
+    assert route.choose((True, True), S) == 1
+    assert route.choose((False, True), 2 * S) == 1
+    assert route.choose((True, True), 3 * S) == 1
+    assert route.choose((True, True), 8 * S) == 0
+    assert route.choose((False, False), 9 * S) is None
+    assert route.switches == 2
+
+
+# -- trace, ttl, trimming -------------------------------------------------------------------------------
+def test_trace_context_is_25_bytes_and_its_bit_is_tested_alone() -> None:
+    """Other bits in the flags do not hide the sampled one."""
+    context = tracing.pack(2**127, 2**63, 0x03)
+    assert (len(context), tracing.unpack(context)) == (25, (2**127, 2**63, 3))
+    assert tracing.sampled(context)
+    assert not tracing.sampled(tracing.pack(1, 1, 0x02))
+    assert not tracing.sampled(None)
+    with pytest.raises(ValueError, match="25 bytes"):
+        tracing.unpack(b"short")
+
+
+def test_span_ids_are_the_same_everywhere() -> None:
+    """Every process computes the same id for a stage, another one for another stage."""
+    context = tracing.child(tracing.pack(5, 1, 1), "pads", "round")
+    assert tracing.unpack(context) == (5, tracing.span_id(5, "pads", "round"), 1)
+    assert tracing.span_id(5, "pads", "round") != tracing.span_id(5, "pads", "vote")
+
+
+def test_ttl_follows_the_type_and_the_settings() -> None:
+    """Each type's time to live comes from its route."""
+    system = SYSTEM(decision_timeout=2.0, market_update_interval=0.5)
+    found = {KIND[type(m)]: ttl_ms(m, system, 0) for m in examples.messages()}
+    assert found == {
+        "decision_request": 2000,
+        "decision_response": 2000,
+        "phase_transition": 60_000,
+        "risk_alert": 2 * examples.HOUR_NS // 1_000_000,
+        "performance_feedback": 0,
+        "market_update": 2500,
+        "agent_status": 15_000,
+        "system_command": 60_000,
+    }
+    assert ttl_ms(DecisionResponse("r", decision=object()), system, 0) == 0  # type: ignore[arg-type]
+
+
+def test_a_stream_is_never_cut_past_a_group() -> None:
+    """The younger of age and excess is cut, but not what a group still needs."""
+    assert entry_id(b"12-3") == (12, 3)
+    assert limit((10, 0), None, []) == "10-0"
+    assert limit((10, 0), (20, 5), [(30, 0)]) == "20-5"
+    assert limit((10, 0), (20, 5), [(30, 0), (15, 2)]) == "15-2"
