@@ -1,0 +1,232 @@
+"""The whole system on a real cluster: charts in, decisions out, faults healed, nothing left behind.
+
+The tests of this file are steps of one story on one cluster; they run in the order they stand in.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(420)]
+ROOT = Path(__file__).parents[2]
+SHARED = ROOT.parent / "shared" / "cluster" / "cluster"
+NAMESPACE, NAME, OPERATOR = "trading", "desk-1", "qts-system"
+IDLE_S = int(os.environ.get("QTS_TEST_IDLE_S", "60"))
+
+
+def run(*command: str, check: bool = True, stdin: str | None = None) -> str:
+    """Run a command and return what it printed."""
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=180)
+    if check and done.returncode != 0:
+        raise AssertionError(f"{' '.join(command)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def kubectl(*arguments: str, check: bool = True, stdin: str | None = None) -> str:
+    """Run kubectl in the system's namespace."""
+    return run("kubectl", "-n", NAMESPACE, *arguments, check=check, stdin=stdin)
+
+
+def system() -> dict[str, Any]:
+    """Return the resource."""
+    found: dict[str, Any] = json.loads(kubectl("get", "qts", NAME, "-o", "json"))
+    return found
+
+
+def condition(kind: str) -> dict[str, Any]:
+    """Return one condition of the resource, or an empty one."""
+    conditions = system().get("status", {}).get("conditions", [])
+    return next((c for c in conditions if c["type"] == kind), {"status": "", "reason": "", "message": ""})
+
+
+def settled() -> bool:
+    """Tell whether the status of this generation says 4/4 and Ready."""
+    now = system()
+    status = now.get("status", {})
+    return (
+        status.get("agents") == "4/4"
+        and status.get("observedGeneration") == now["metadata"]["generation"]
+        and condition("Ready")["status"] == "True"
+        and condition("Progressing")["status"] == "False"
+    )
+
+
+def eventually(fact: Callable[[], Any], within_s: float, what: str) -> None:
+    """Wait until `fact` holds; the failure shows the resource and its pods."""
+    end = time.monotonic() + within_s
+    while time.monotonic() < end:
+        if fact():
+            return
+        time.sleep(1.0)
+    shown = kubectl("get", "qts,pods", "-o", "wide", check=False)
+    status = json.dumps(system().get("status", {}), indent=1)
+    logs = kubectl("logs", f"deploy/{NAME}-pads", "--tail=15", check=False)
+    operator = run(
+        "kubectl", "-n", OPERATOR, "logs", "-l", "app.kubernetes.io/name", "--tail=30", check=False
+    )
+    raise AssertionError(
+        f"{what} did not hold within {within_s:.0f} s\n{shown}\n{status}\n{logs}\n{operator}"
+    )
+
+
+def statusz(agent: str) -> dict[str, Any]:
+    """Ask an agent's /statusz from inside its pod."""
+    code = (
+        "import urllib.request;"
+        "print(urllib.request.urlopen('http://127.0.0.1:8080/statusz', timeout=5).read().decode())"
+    )
+    text = kubectl("exec", f"deploy/{NAME}-{agent}", "--", "python", "-c", code, check=False)
+    return dict(json.loads(text)) if text.strip().startswith("{") else {}
+
+
+def patch(spec: dict[str, Any]) -> None:
+    """Merge `spec` into the resource."""
+    kubectl("patch", "qts", NAME, "--type=merge", "-p", json.dumps({"spec": spec}))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def installed() -> Iterator[None]:
+    """Install both charts once, remove them at the end."""
+    for tool in ("kubectl", "helm"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not on PATH")
+    if "node" not in run("kubectl", "get", "nodes", "-o", "name", check=False):
+        pytest.skip("the cluster has no node: `cluster up` without --control-plane")
+    tag = os.environ.get("TAG", "dev")
+    run(
+        "helm", "upgrade", "--install", "operator", str(ROOT / "charts/quantum-trading-operator"),
+        "-n", OPERATOR, "--create-namespace",
+        "--set", f"image.tag={tag},images.agent=localhost/qts-agent:{tag}",
+        "--set", f"images.agentGPU=localhost/qts-agent:{tag},replicas=1",
+    )  # fmt: skip
+    run(
+        "helm", "upgrade", "--install", NAME, str(ROOT / "charts/quantum-trading-system"),
+        "-n", NAMESPACE, "--create-namespace", "--set", f"name={NAME}",
+        "--set", "spec.config.decisionInterval=2,spec.config.marketUpdateInterval=0.5",
+    )  # fmt: skip
+    yield
+    run("helm", "uninstall", NAME, "-n", NAMESPACE, check=False)
+    run("helm", "uninstall", "operator", "-n", OPERATOR, check=False)
+    run("kubectl", "delete", "namespace", NAMESPACE, OPERATOR, "--wait=false", check=False)
+
+
+def test_01_both_charts_bring_up_four_of_four() -> None:
+    """`kubectl get qts` shows 4/4 and True."""
+    eventually(settled, 300, "4/4 and Ready")
+    row = kubectl("get", "qts", NAME, "--no-headers").split()
+    assert row[:3] == [NAME, "True", "4/4"]
+
+
+def test_02_decisions_are_made_on_the_real_data() -> None:
+    """PADS in the cluster publishes decisions about EUR/USD."""
+
+    def decided() -> bool:
+        return bool(statusz("pads").get("board", {}).get("decision"))
+
+    eventually(decided, 60, "a decision")
+    assert "EUR/USD" in json.dumps(statusz("pads")["board"]["decision"])
+    assert statusz("pads")["bus_mode"] == "connected"
+    assert statusz("market")["feed"]["source"].startswith("eurusd_1h")
+
+
+def test_03_a_deleted_pod_comes_back() -> None:
+    """The Deployment replaces it, and the status says so."""
+    before = kubectl("get", "pods", "-l", "quantumtrading.io/agent=qbmia", "-o", "name").split()
+    kubectl("delete", *before, "--wait=false")
+
+    def replaced() -> bool:
+        pods = kubectl("get", "pods", "-l", "quantumtrading.io/agent=qbmia", "-o", "name").split()
+        return bool(pods) and not set(pods) & set(before) and settled()
+
+    eventually(replaced, 150, "a new qbmia pod and 4/4")
+
+
+def test_04_a_killed_process_is_restarted_in_its_pod() -> None:
+    """The kubelet restarts the container; 4/4 again."""
+
+    def restarts() -> int:
+        pods = json.loads(kubectl("get", "pods", "-l", "quantumtrading.io/agent=quasar", "-o", "json"))
+        return sum(s["restartCount"] for p in pods["items"] for s in p["status"].get("containerStatuses", []))
+
+    before = restarts()
+    kill = "import os, signal; os.kill(1, signal.SIGTERM)"
+    kubectl("exec", f"deploy/{NAME}-quasar", "--", "python", "-c", kill, check=False)
+    eventually(lambda: restarts() > before and settled(), 150, "a restart and 4/4")
+
+
+def test_05_a_changed_board_weight_reaches_the_agents() -> None:
+    """`kubectl apply` of other weights is what PADS decides with."""
+    board = {"qar": 0.2, "qstar": 0.35, "antifragility": 0.2, "consensus": 0.15, "adaptability": 0.1}
+    before = statusz("pads")["config_digest"]
+    patch({"config": {"boardMembers": board}})
+
+    def reached() -> bool:
+        text = kubectl("exec", f"deploy/{NAME}-pads", "--", "cat", "/etc/qts/system.json", check=False)
+        new = statusz("pads").get("config_digest", before)
+        return bool(text) and json.loads(text)["board_members"] == board and new != before and settled()
+
+    eventually(reached, 180, "the new weights in PADS")
+
+
+def test_06_gpu_required_without_a_gpu_stays_pending_and_says_why() -> None:
+    """The status names the agent, what it needs and what there is."""
+    patch({"agents": {"quasar": {"gpu": {"mode": "Required", "count": 1}}}})
+    eventually(lambda: condition("GPUAvailable")["reason"] == "NoGPUNodes", 60, "NoGPUNodes")
+    message = condition("GPUAvailable")["message"]
+    assert message == "quasar needs 1 nvidia.com/gpu; none of 1 nodes offers it"
+    assert condition("Ready")["status"] == "False"
+    phases = "{.items[*].status.phase}"
+    pods = ("get", "pods", "-l", "quantumtrading.io/agent=quasar", "-o", f"jsonpath={phases}")
+    eventually(lambda: "Pending" in kubectl(*pods), 60, "a Pending quasar pod")
+
+
+def test_07_with_gpus_it_runs() -> None:
+    """Two devices on the node: the pod starts and the status says where."""
+    if not SHARED.exists():
+        pytest.skip("only the shared cluster can make a node report GPUs")
+    run(str(SHARED), "gpus", "2")
+    eventually(lambda: condition("GPUAvailable")["reason"] == "Allocated" and settled(), 180, "Allocated")
+    assert system()["status"]["gpus"] == "1/1"
+    run(str(SHARED), "gpus", "0")
+
+
+def test_08_preferred_falls_back_to_the_cpu() -> None:
+    """Without a device the agent runs on the CPU, is Ready, and the status says why."""
+    patch({"agents": {"quasar": {"gpu": {"mode": "Preferred", "count": 1, "fallbackAfter": "10s"}}}})
+    eventually(lambda: condition("GPUAvailable")["reason"] == "FallbackToCPU" and settled(), 180, "fallback")
+    patch({"agents": {"quasar": {"gpu": None}}})
+    eventually(settled, 180, "4/4 on the CPU")
+
+
+def test_09_at_rest_nothing_is_written() -> None:
+    """The audit log counts no write of the operator while nothing changes."""
+    if not SHARED.exists():
+        pytest.skip("only the shared cluster keeps an audit log")
+    time.sleep(15)
+    start = time.monotonic()
+    time.sleep(IDLE_S)
+    since = int(time.monotonic() - start)
+    counted = run(str(SHARED), "writes", "--since", str(since), "--user", "qts-operator")
+    written = [line for line in counted.splitlines() if "qts-operator" in line and "leases" not in line]
+    assert written == [], counted
+
+
+def test_10_deleting_the_resource_leaves_nothing() -> None:
+    """Owner references remove every object of the system."""
+    kubectl("delete", "qts", NAME, "--wait=true")
+    kinds = "deploy,sts,svc,cm,secret,sa,netpol,pdb,pods"
+    label = f"quantumtrading.io/system={NAME}"
+    eventually_gone = lambda: kubectl("get", kinds, "-l", label, "-o", "name").strip() == ""  # noqa: E731
+    end = time.monotonic() + 120
+    while time.monotonic() < end and not eventually_gone():
+        time.sleep(1.0)
+    assert kubectl("get", kinds, "-l", label, "-o", "name").strip() == ""
