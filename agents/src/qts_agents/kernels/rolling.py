@@ -71,22 +71,26 @@ def rolling_rank(x: Any, n: int, tie: float = TIE, tie_absolute: float = 0.0) ->
 def _moments_kernel(x: F8, n: int, floor: float) -> tuple[F8, F8, F8]:
     S, T = x.shape
     mean, std, rho = np.full((S, T), np.nan), np.full((S, T), np.nan), np.full((S, T), np.nan)
+    # the inner loops run over windows, which the compiler vectorises; each sum stays in index order
     for s in range(S):
+        row, m, square, lagged = x[s], mean[s], std[s], rho[s]
         for t in range(n - 1, T):
-            total = 0.0
-            for i in range(t - n + 1, t + 1):
-                total += x[s, i]
-            m = total / n
-            mean[s, t] = m
-            square, lagged = 0.0, 0.0
-            for i in range(t - n + 1, t + 1):
-                d = x[s, i] - m
-                square += d * d
-                if i > t - n + 1:
-                    lagged += d * (x[s, i - 1] - m)
-            sigma = np.sqrt(square / (n - 1))
-            std[s, t] = 0.0 if sigma <= floor else sigma
-            rho[s, t] = 0.0 if sigma <= floor else lagged / square
+            m[t], square[t], lagged[t] = 0.0, 0.0, 0.0
+        for j in range(n):
+            for t in range(n - 1, T):
+                m[t] += row[t - n + 1 + j]
+        for t in range(n - 1, T):
+            m[t] /= n
+        for j in range(n):
+            for t in range(n - 1, T):
+                d = row[t - n + 1 + j] - m[t]
+                square[t] += d * d
+                if j > 0:
+                    lagged[t] += d * (row[t - n + j] - m[t])
+        for t in range(n - 1, T):
+            sigma = np.sqrt(square[t] / (n - 1))
+            lagged[t] = 0.0 if sigma <= floor else lagged[t] / square[t]
+            square[t] = 0.0 if sigma <= floor else sigma
     return mean, std, rho
 
 

@@ -1,0 +1,76 @@
+"""Timing and printing shared by all benchmarks: one JSON object a line, medians, results compared first."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured figure; `ratio` above 1: we are faster than the peer; `goal` bounds `value`."""
+
+    figure: str
+    value: float
+    unit: str
+    peer: str = ""
+    peer_value: float | None = None
+    goal: float | None = None
+    agrees: bool = True  # our result equals the peer's within the kernel's tolerance
+    lower_is_better: bool = True
+
+    def line(self) -> dict[str, object]:
+        """Return what is printed: the row, the ratio to the peer, and whether goal and agreement hold."""
+        out: dict[str, object] = asdict(self)
+        ratio = None
+        if self.peer_value is not None and self.value > 0.0 and self.peer_value > 0.0:
+            ratio = self.peer_value / self.value
+            ratio = ratio if self.lower_is_better else 1.0 / ratio
+        met = (
+            self.goal is None or (self.value <= self.goal) == self.lower_is_better or self.value == self.goal
+        )
+        return out | {"ratio": ratio, "ok": self.agrees and met}
+
+
+def median_time(call: Callable[[], object], repeats: int) -> float:
+    """Return the median seconds of `repeats` calls after one that is not counted."""
+    call()
+    taken = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken)
+
+
+def run(rows: Iterable[Callable[[bool], Row]], title: str, argv: list[str] | None = None) -> int:
+    """Run every row function with `smoke`, print it, and return 1 if a result disagrees with its peer.
+
+    A missed goal is printed as such and does not fail the run: it depends on the machine.
+    """
+    parser = argparse.ArgumentParser(description=title)
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--smoke", action="store_true", help="short: does it run, do the results agree")
+    options = parser.parse_args(argv)
+    agreed = True
+    for function in rows:
+        row = function(options.smoke)
+        agreed &= row.agrees
+        line = row.line()
+        print(json.dumps(line) if options.json else _text(line), flush=True)
+    return 0 if agreed else 1
+
+
+def _text(line: dict[str, object]) -> str:
+    """Return a row for people."""
+    mark = "ok  " if line["ok"] else "MISS" if line["agrees"] else "DIFF"
+    text = f"{mark} {line['figure']}: {line['value']:.4g} {line['unit']}"
+    if line["goal"] is not None:
+        text += f" (goal {line['goal']:.4g})"
+    if line["ratio"] is not None:
+        text += f"; {line['peer']} {line['peer_value']:.4g}, ratio {line['ratio']:.3g}"
+    return text

@@ -1,0 +1,135 @@
+"""Kernels against their peers, same inputs, results compared before times: python -m bench.kernels --json."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from bench.harness import Row, median_time, run
+
+from qts_agents.agent import MarketWindow
+from qts_agents.kernels import backend, philox, pool, rolling
+from qts_agents.kernels.factors import factors
+from qts_agents.kernels.indicators import indicators
+
+
+def window(symbols: int, bars: int = 512) -> MarketWindow:
+    """Return a window of heavy-tailed random walks."""
+    draws = np.random.default_rng(1)
+    close = 100.0 * np.exp(np.cumsum(0.002 * draws.standard_t(4, (symbols, bars)), axis=1))
+    opened = np.concatenate((close[:, :1], close[:, :-1]), axis=1)
+    wick = np.exp(0.001 * np.abs(draws.normal(size=(symbols, bars))))
+    return MarketWindow(
+        symbols=tuple(map(str, range(symbols))), window_seq=bars, asof_ns=bars, bar_s=60.0,
+        close_ns=np.arange(bars), open=opened, high=np.maximum(opened, close) * wick,
+        low=np.minimum(opened, close) / wick, close=close,
+        volume=np.exp(draws.normal(size=(symbols, bars))), valid=np.ones((symbols, bars), np.uint8),
+        spread=np.full(symbols, np.nan), imbalance=np.full(symbols, np.nan), depth=np.full(symbols, np.nan),
+        fee=0.0, spread_assumed=0.0, market_ret=np.diff(np.log(close), axis=1, prepend=np.nan).mean(axis=0),
+    )  # fmt: skip
+
+
+def board(rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return six opinions a row, their weights, and the prior."""
+    draws = np.random.default_rng(2)
+    weights = np.tile([0.25, 0.25, 0.20, 0.15, 0.10, 0.05], (rows, 1))
+    return draws.dirichlet([4.0, 4.0, 4.0], (rows, 6)), weights, np.full((rows, 3), 1.0 / 3.0)
+
+
+def lmsr(smoke: bool) -> Row:
+    """Six-seat pool with leave-one-out, 1 000 symbols, against the numpy reference."""
+    inputs = board(1_000)
+    ours, reference = pool.lmsr_pool(*inputs, 50.0), pool.lmsr_reference(*inputs, 50.0, 2.0)
+    agrees = bool(np.allclose(ours.leave_one_out, reference[3], rtol=1e-12, atol=1e-12))
+    count = 3 if smoke else 200
+    value = median_time(lambda: pool.lmsr_pool(*inputs, 50.0), count) * 1e3
+    peer = median_time(lambda: pool.lmsr_reference(*inputs, 50.0, 2.0), count) * 1e3
+    return Row("lmsr_pool, 6 seats with leave-one-out", value, "us/symbol", "numpy", peer, 1.0, agrees)
+
+
+def indicators_one(smoke: bool) -> Row:
+    """All shared indicators of one symbol at its last bar, against the numpy reference."""
+    return _indicators(window(1), 5 if smoke else 2_000, 0.5, smoke)
+
+
+def indicators_many(smoke: bool) -> Row:
+    """All shared indicators of many symbols on all threads, against the numpy reference."""
+    return _indicators(window(64 if smoke else 1_000), 3 if smoke else 30, None if smoke else 60.0, smoke)
+
+
+def _indicators(data: MarketWindow, count: int, goal: float | None, smoke: bool) -> Row:
+    """Return a row of compiled against reference indicators."""
+    ours, value = indicators(data), median_time(lambda: indicators(data), count) * 1e3
+    backend.set_jit(False)
+    reference = indicators(data)
+    peer = median_time(lambda: indicators(data), 1 if smoke or len(data.symbols) > 1 else 20) * 1e3
+    backend.set_jit(True)
+    agrees = all(
+        np.allclose(getattr(ours, name), getattr(reference, name), rtol=1e-9, atol=1e-9)
+        for name in ours.__struct_fields__
+    )
+    figure = f"indicators, {len(data.symbols)} x {data.close.shape[1]}"
+    return Row(figure, value, "ms", "numpy", peer, goal, agrees)
+
+
+def indicators_history(smoke: bool) -> Row:
+    """Rolling deviation of 250 over a long history, against pandas."""
+    data = np.random.default_rng(3).normal(0.0, 0.01, (4, 1_000) if smoke else (100, 10_000))
+    frame = pd.DataFrame(data.T)
+    expected = frame.rolling(250).std().to_numpy().T
+    agrees = bool(np.allclose(rolling.rolling_std(data, 250), expected, rtol=1e-9, equal_nan=True))
+    count = 1 if smoke else 3
+    value = median_time(lambda: rolling.rolling_std(data, 250), count)
+    peer = median_time(lambda: frame.rolling(250).std(), count)
+    return Row(
+        f"rolling_std 250, {data.shape[0]} x {data.shape[1]}", value, "s", "pandas", peer, None, agrees
+    )
+
+
+def rank_history(smoke: bool) -> Row:
+    """Rolling mid-rank of 250 over a long history, against pandas."""
+    data = np.random.default_rng(4).normal(0.0, 0.01, (4, 1_000) if smoke else (100, 10_000))
+    frame = pd.DataFrame(data.T)
+    expected = (frame.rolling(250).rank().to_numpy().T - 0.5) / 250
+    agrees = bool(np.allclose(rolling.rolling_rank(data, 250), expected, atol=1e-12, equal_nan=True))
+    count = 1 if smoke else 3
+    value = median_time(lambda: rolling.rolling_rank(data, 250), count)
+    peer = median_time(lambda: frame.rolling(250).rank(), count)
+    return Row(
+        f"rolling_rank 250, {data.shape[0]} x {data.shape[1]}", value, "s", "pandas", peer, None, agrees
+    )
+
+
+def factor_pool(smoke: bool) -> Row:
+    """The eight factors of many symbols, indicators given; no peer."""
+    data = window(64 if smoke else 1_000)
+    ind = indicators(data)
+    return Row(f"factors, {len(data.symbols)} x 512", median_time(lambda: factors(data, ind), 5) * 1e3, "ms")
+
+
+def random_numbers(smoke: bool) -> Row:
+    """Philox uniforms in one run, against numpy's own Philox (which orders its words otherwise)."""
+    count = 1_000 if smoke else 100_000
+    generator = np.random.Generator(np.random.Philox(1))
+    value = median_time(lambda: philox.uniforms((1, 2), count, 0, 0), 5) / count * 1e9
+    peer = median_time(lambda: generator.random(count), 5) / count * 1e9
+    agrees = philox.philox4x32((1, 0, 0, 0), (0, 0))[0] == 0xF8E4CCA4
+    return Row("philox uniform", value, "ns/draw", "numpy", peer, None, agrees)
+
+
+#: one function per row; each takes `smoke`
+ROWS: tuple[Callable[[bool], Row], ...] = (
+    lmsr,
+    indicators_one,
+    indicators_many,
+    indicators_history,
+    rank_history,
+    factor_pool,
+    random_numbers,
+)
+
+if __name__ == "__main__":
+    backend.threads(True)
+    sys.exit(run(ROWS, __doc__ or ""))

@@ -1,0 +1,121 @@
+"""The pool: order invariance, bounded loss, external Bayes, mirror, batch, and compiled = reference."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from qts_agents.kernels import backend, pool
+
+F8 = NDArray[np.float64]
+some = settings(max_examples=60, deadline=None)
+
+
+def board(seed: int, rows: int, seats: int) -> tuple[F8, F8, F8]:
+    """Return opinions, some missing or extreme, weights that sum to at most 1, and a prior."""
+    draws = np.random.default_rng(seed)
+    pi = draws.dirichlet([0.3, 0.3, 0.3], (rows, seats))
+    pi[draws.random((rows, seats)) < 0.15] = np.nan
+    omega = draws.dirichlet(np.ones(seats + 1), rows)[:, :seats]
+    omega[draws.random((rows, seats)) < 0.1] = 0.0
+    return pi, omega, draws.dirichlet([5.0, 5.0, 5.0], rows)
+
+
+@some
+@given(st.integers(0, 2**32 - 1), st.integers(1, 7), st.randoms(use_true_random=False))
+def test_order_of_trades_does_not_matter(seed: int, seats: int, rng: object) -> None:
+    """Permuting seats changes prices by rounding only, and shares move with their seats."""
+    pi, omega, prior = board(seed, 20, seats)
+    order = np.random.default_rng(seed + 1).permutation(seats)
+    one, two = (
+        pool.lmsr_pool(pi, omega, prior, 50.0),
+        pool.lmsr_pool(pi[:, order], omega[:, order], prior, 50.0),
+    )
+    np.testing.assert_allclose(one.p, two.p, atol=1e-12)
+    np.testing.assert_allclose(one.share[:, order], two.share, atol=0)
+    np.testing.assert_allclose(one.leave_one_out[:, order], two.leave_one_out, atol=1e-12)
+
+
+@some
+@given(st.integers(0, 2**32 - 1))
+def test_the_market_maker_loses_at_most_the_bound(seed: int) -> None:
+    """b·ln(p/p⁰) is at most b·ln(1/min p⁰); prices sum to 1; dissent is a share."""
+    pi, omega, prior = board(seed, 2_000, 6)
+    result = pool.lmsr_pool(pi, omega, prior, 50.0)
+    loss = 50.0 * np.log(result.p / prior)
+    assert (loss <= 50.0 * np.log(1.0 / prior.min(axis=1, keepdims=True)) + 1e-9).all()
+    np.testing.assert_allclose(result.p.sum(axis=1), 1.0, atol=1e-12)
+    assert ((result.dissent >= 0.0) & (result.dissent <= 1.0)).all()
+    assert (result.share <= omega).all()
+
+
+@some
+@given(st.integers(0, 2**32 - 1))
+def test_each_traders_loss_alone_is_within_its_budget(seed: int) -> None:
+    """At any outcome a trader alone at the prior loses at most 2·b·ω."""
+    pi, omega, prior = board(seed, 200, 1)
+    result = pool.lmsr_pool(pi, omega, prior, 50.0)
+    worst = (50.0 * np.log(prior / result.p)).max(axis=1)
+    # the trader's weighted trade before the normalising constant is what the budget limits
+    ratio = 50.0 * np.log(prior) - result.q
+    assert (ratio.max(axis=1) <= 100.0 * omega[:, 0] + 1e-9).all()
+    assert (worst <= 100.0 * np.maximum(omega[:, 0], 0.0) + 1e-9).all()
+
+
+@some
+@given(st.integers(0, 2**32 - 1))
+def test_mirror(seed: int) -> None:
+    """Exchanging up and down everywhere exchanges them in the pool."""
+    pi, omega, prior = board(seed, 50, 5)
+    one = pool.lmsr_pool(pi, omega, prior, 50.0)
+    two = pool.lmsr_pool(pi[:, :, ::-1], omega, prior[:, ::-1], 50.0)
+    np.testing.assert_allclose(one.p[:, ::-1], two.p, atol=1e-14)
+    np.testing.assert_allclose(
+        pool.log_pool(pi, omega)[:, ::-1], pool.log_pool(pi[:, :, ::-1], omega), atol=1e-14
+    )
+
+
+@some
+@given(st.integers(0, 2**32 - 1))
+def test_batch_equals_loop(seed: int) -> None:
+    """Rows do not know each other, compiled or not."""
+    pi, omega, prior = board(seed, 5, 6)
+    for jit in (True, False):
+        backend.set_jit(jit)
+        all_rows, pooled = pool.lmsr_pool(pi, omega, prior, 50.0), pool.log_pool(pi, omega)
+        for i in range(5):
+            row = pool.lmsr_pool(pi[i : i + 1], omega[i : i + 1], prior[i : i + 1], 50.0)
+            for name in row.__struct_fields__:
+                assert getattr(row, name)[0].tobytes() == getattr(all_rows, name)[i].tobytes(), name
+            assert pool.log_pool(pi[i : i + 1], omega[i : i + 1])[0].tobytes() == pooled[i].tobytes()
+    backend.set_jit(True)
+
+
+@some
+@given(st.integers(0, 2**32 - 1), st.integers(1, 7))
+def test_compiled_equals_reference(seed: int, seats: int) -> None:
+    """Both implementations agree to 1e-12."""
+    pi, omega, prior = board(seed, 50, seats)
+    results = []
+    for jit in (True, False):
+        backend.set_jit(jit)
+        results.append((pool.lmsr_pool(pi, omega, prior, 50.0), pool.log_pool(pi, omega)))
+    backend.set_jit(True)
+    for name in results[0][0].__struct_fields__:
+        a, b = (getattr(r[0], name) for r in results)
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12, err_msg=name)
+    np.testing.assert_allclose(results[0][1], results[1][1], atol=1e-12)
+
+
+@some
+@given(st.integers(0, 2**32 - 1))
+def test_belief_map_is_a_distribution(seed: int) -> None:
+    """Rows sum to 1, the side shows, and turning the side exchanges up and down."""
+    draws = np.random.default_rng(seed)
+    s, c = draws.uniform(-1.0, 1.0, 30), draws.random(30)
+    p = pool.belief_map(s, c)
+    np.testing.assert_allclose(p.sum(axis=1), 1.0, atol=1e-15)
+    np.testing.assert_allclose(p[:, 0] - p[:, 2], s * c, atol=1e-15)
+    np.testing.assert_allclose(pool.belief_map(-s, c), p[:, ::-1], atol=0)
