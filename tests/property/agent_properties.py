@@ -18,7 +18,14 @@ from qts_agents.columns import array, column
 from qts_agents.kernels import outcomes
 from qts_core.errors import ConfigError
 from qts_core.spec import SYSTEM
-from qts_messaging.messages import ACTIONS, DecisionRequest, MarketUpdate, Opinion, PerformanceFeedback, Position
+from qts_messaging.messages import (
+    ACTIONS,
+    DecisionRequest,
+    MarketUpdate,
+    Opinion,
+    PerformanceFeedback,
+    Position,
+)
 
 #: wire name, factory, settings under which the seed must matter
 VOTERS_UNDER_TEST: tuple[tuple[str, str, dict[str, Any]], ...] = (
@@ -69,10 +76,14 @@ def synthetic(seed: int, symbols: int = 3, bars: int = 700, quotes: bool = True)
     rng = np.random.default_rng(seed)
     shape = (symbols, bars)
     sigma = 1e-3 * np.exp(np.cumsum(rng.normal(0, 0.05, shape), axis=1) * 0.3)
-    r = sigma * rng.standard_normal(shape) + 2e-4 * np.sin(np.arange(bars) / 90.0 + rng.uniform(0, 6, (symbols, 1)))
+    r = sigma * rng.standard_normal(shape) + 2e-4 * np.sin(
+        np.arange(bars) / 90.0 + rng.uniform(0, 6, (symbols, 1))
+    )
     r += (rng.random(shape) < 0.004) * rng.normal(0, 0.01, shape)
     close = 50.0 * np.exp(np.cumsum(r, axis=1)) * rng.uniform(0.1, 10, (symbols, 1))
-    opened = np.concatenate([close[:, :1], close[:, :-1]], axis=1) * np.exp(0.1 * sigma * rng.standard_normal(shape))
+    opened = np.concatenate([close[:, :1], close[:, :-1]], axis=1) * np.exp(
+        0.1 * sigma * rng.standard_normal(shape)
+    )
     top, bottom = np.maximum(opened, close), np.minimum(opened, close)
     spread = 2e-4 * np.exp(0.2 * rng.standard_normal(shape)) if quotes else np.full(shape, np.nan)
     lean = np.clip(0.3 * rng.standard_normal(shape), -1, 1) if quotes else np.full(shape, np.nan)
@@ -92,7 +103,9 @@ def synthetic(seed: int, symbols: int = 3, bars: int = 700, quotes: bool = True)
 def eurusd(start: int, bars: int = 700) -> Tape:
     """Return a slice of the packaged EUR/USD hours."""
     frame = pd.read_csv(DATA).iloc[start : start + bars]
-    prices = [frame[name].to_numpy(np.float64)[None].copy() for name in ("open", "high", "low", "close", "volume")]
+    prices = [
+        frame[name].to_numpy(np.float64)[None].copy() for name in ("open", "high", "low", "close", "volume")
+    ]
     unknown = np.full(prices[0].shape, np.nan)
     return Tape(("EURUSD",), *prices, unknown, unknown.copy(), np.ones(prices[0].shape, np.uint8))
 
@@ -100,7 +113,11 @@ def eurusd(start: int, bars: int = 700) -> Tape:
 def mirrored(tape: Tape) -> Tape:
     """Return the market seen from the other currency: prices inverted, order flow negated."""
     return tape._replace(
-        open=1 / tape.open, high=1 / tape.low, low=1 / tape.high, close=1 / tape.close, imbalance=-tape.imbalance
+        open=1 / tape.open,
+        high=1 / tape.low,
+        low=1 / tape.high,
+        close=1 / tape.close,
+        imbalance=-tape.imbalance,
     )
 
 
@@ -113,7 +130,9 @@ def constant(bars: int = 600) -> Tape:
 def window(tape: Tape, t: int, length: int = LENGTH, market_ret: np.ndarray | None = None) -> MarketWindow:
     """Return the window as it is when bar `t` has closed."""
     part = slice(max(0, t + 1 - length), t + 1)
-    cut = {n: np.ascontiguousarray(getattr(tape, n)[:, part]) for n in ("open", "high", "low", "close", "volume")}
+    cut = {
+        n: np.ascontiguousarray(getattr(tape, n)[:, part]) for n in ("open", "high", "low", "close", "volume")
+    }
     for values in cut.values():
         values.setflags(write=False)
     return MarketWindow(
@@ -226,7 +245,9 @@ def feedback(tape: Tape, t: int, outcome: np.ndarray | None = None) -> Performan
     )
 
 
-def train(agent: Voter, tape: Tape, first: int, last: int, shuffle: np.random.Generator | None = None) -> list[Any]:
+def train(
+    agent: Voter, tape: Tape, first: int, last: int, shuffle: np.random.Generator | None = None
+) -> list[Any]:
     """Let the agent live through bars first…last: bars, a question every 10th, outcomes; return (p, y) pairs."""
     seen = []
     answers: dict[int, Opinion] = {}
@@ -353,7 +374,9 @@ def _negative(tape: Tape, t: int) -> None:
 
 def check_short_gap(make: Make, tape: Tape, t: int) -> None:
     """6: two missing bars in the past are no reason to abstain, and leave no NaN behind."""
-    holed = tape._replace(valid=tape.valid.copy(), **{n: getattr(tape, n).copy() for n in ("open", "close", "volume")})
+    holed = tape._replace(
+        valid=tape.valid.copy(), **{n: getattr(tape, n).copy() for n in ("open", "close", "volume")}
+    )
     holed.valid[0, t - 40 : t - 38] = 0
     for name in ("open", "close", "volume"):
         getattr(holed, name)[0, t - 40 : t - 38] = np.nan

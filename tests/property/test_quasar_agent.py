@@ -307,7 +307,7 @@ def test_entries_need_the_direction_of_the_blend():
     assert blend.propose(x, greedy, known, d, 0.6).tolist() == [BUY, HOLD, HOLD, EXIT, INCREASE]
     assert blend.propose(x, greedy, ~known, d, 0.6).tolist() == [BUY, HOLD, SELL, EXIT, INCREASE]
     assert blend.threshold_of(0.6, 1.0) == 0.6
-    assert blend.threshold_of(0.6, 0.5) == 0.9
+    assert blend.threshold_of(0.6, 0.25) == 0.9
 
 
 def test_nothing_to_say_is_untrained(monkeypatch):
@@ -355,7 +355,7 @@ def test_anomaly_reaches_pads_once_and_calms_the_forecast():
     tape = check.synthetic(19, symbols=1, quotes=False)
     agent = Quasar(SYSTEM())
     _live(agent, tape, 400, 640)
-    agent._state.monitors.streams["S0"]._scores = [0.5] * 250
+    agent._state.monitors.streams["S0"]._scores = np.full(250, 0.5)
     sent = _live(agent, tape, 640, 641)
     alerts = [out.message for out in sent if out.message.alert_type == "anomaly"]
     assert len(alerts) == 1
@@ -374,7 +374,7 @@ def test_backfill_raises_no_alerts():
     tape = check.synthetic(19, symbols=1, quotes=False)
     agent = Quasar(SYSTEM())
     _live(agent, tape, 400, 640)
-    agent._state.monitors.streams["S0"]._scores = [0.5] * 250
+    agent._state.monitors.streams["S0"]._scores = np.full(250, 0.5)
     past = msgspec.structs.replace(check.update(tape, 640), kind="snapshot")
     assert list(agent.on_bars(past, check.window(tape, 640), check.now(640))) == []
     assert agent._state.monitors.streams["S0"].strength > 0.75

@@ -1,8 +1,8 @@
 """Learning in games: experience-weighted attraction and regret matching.
 
 Camerer & Ho (1999): N ← φN+1, Aⱼ ← (φN·Aⱼ + [δ+(1−δ)·1(j = own)]·u(j, seen))/N.
-Hart & Mas-Colell (2000): leave the present action in proportion to the regret for it; empirical play
-reaches the correlated equilibria.
+Hart & Mas-Colell (2000), by invariant mixtures: play so that switching in proportion to conditional regrets
+changes nothing; empirical play reaches the correlated equilibria.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ DECAY, FOREGONE = 0.95, 0.5  # φ, δ
 DELAYS: I8 = np.array([3, 5, 7])
 MEMORIES: I8 = np.array([50, 100, 149])
 HISTORY = 150
+STEPS, INERTIA = 8, 1.25  # of the power iteration for an invariant mixture
 
 
 @kernel
@@ -94,38 +95,76 @@ def ewa_reference(u: F8, own: I8, seen: I8) -> F8:
 
 
 @kernel
-def _next(regrets: F8, present: int, bound: float, draw: float) -> int:
-    """Leave `present` for k with probability max(0, regret[present, k])/bound."""
-    reached = 0.0
-    for k in range(regrets.shape[1]):
-        if k != present:
-            reached += max(0.0, regrets[present, k]) / bound
-            if draw < reached:
-                return k
-    return present
+def _invariant(regrets: F8, mix: F8, spare: F8) -> None:
+    """Move `mix` towards the mixture that positive regrets leave unchanged: STEPS power iterations."""
+    n, bound = regrets.shape[0], 0.0
+    for j in range(n):
+        total = 0.0
+        for k in range(n):
+            total += max(0.0, regrets[j, k])
+        bound = max(bound, INERTIA * total)
+    if bound == 0.0:
+        return
+    for _ in range(STEPS):
+        for k in range(n):
+            spare[k] = mix[k]
+        for j in range(n):
+            for k in range(n):
+                flow = spare[j] * max(0.0, regrets[j, k]) / bound
+                mix[k] += flow
+                mix[j] -= flow
 
 
 @kernel
-def _match(a: F8, bt: F8, draws: F8, bounds: F8) -> F8:
+def _draw(mix: F8, draw: float) -> int:
+    """Return the action that a uniform number picks."""
+    reached = 0.0
+    for k in range(mix.shape[0] - 1):
+        reached += mix[k]
+        if draw < reached:
+            return k
+    return mix.shape[0] - 1
+
+
+@kernel
+def _match(a: F8, bt: F8, draws: F8) -> F8:
     """Play T rounds of regret matching; a [m,n], bt [n,m], draws [T,2] uniform."""
     m, n = a.shape
-    joint, row, column = np.zeros((m, n)), 0, 0
-    regret_row, regret_column = np.zeros((m, m)), np.zeros((n, n))
+    joint, regret_row, regret_column = np.zeros((m, n)), np.zeros((m, m)), np.zeros((n, n))
+    mix_row, mix_column, spare = np.full(m, 1.0 / m), np.full(n, 1.0 / n), np.empty(max(m, n))
     for t in range(draws.shape[0]):
+        row, column = _draw(mix_row, draws[t, 0]), _draw(mix_column, draws[t, 1])
         joint[row, column] += 1.0 / draws.shape[0]
         for k in range(m):
             regret_row[row, k] += a[k, column] - a[row, column]
         for k in range(n):
             regret_column[column, k] += bt[k, row] - bt[column, row]
-        following = _next(regret_row, row, bounds[0] * (t + 1), draws[t, 0])
-        column = _next(regret_column, column, bounds[1] * (t + 1), draws[t, 1])
-        row = following
+        _invariant(regret_row, mix_row, spare)
+        _invariant(regret_column, mix_column, spare)
     return joint
 
 
 def regret_match(a: F8, b: F8, draws: F8) -> F8:
     """Return the empirical joint play [m,n] of regret matching in one game; draws [T,2] uniform in (0,1)."""
-    bounds = np.array([2.0 * (np.ptp(a) or 1.0) * len(a), 2.0 * (np.ptp(b) or 1.0) * b.shape[1]])
-    run = _match if backend.jit_enabled() else getattr(_match, "py_func", _match)
-    joint: F8 = run(np.array(a, np.float64), np.array(b.T, np.float64, order="C"), np.array(draws), bounds)
+    if not backend.jit_enabled():
+        return regret_match_reference(a, b, draws)
+    return _match(np.array(a, np.float64), np.array(b.T, np.float64, order="C"), np.array(draws))
+
+
+def regret_match_reference(a: F8, b: F8, draws: F8) -> F8:
+    """Return `regret_match` by a plain loop with numpy vectors."""
+    joint = np.zeros(a.shape)
+    regrets = [np.zeros((n, n)) for n in a.shape]
+    mixes = [np.full(n, 1.0 / n) for n in a.shape]
+    for pair in draws:
+        row, column = (int(np.sum(u >= np.cumsum(mix)[:-1])) for u, mix in zip(pair, mixes, strict=True))
+        joint[row, column] += 1.0 / len(draws)
+        regrets[0][row] += a[:, column] - a[row, column]
+        regrets[1][column] += b[row] - b[row, column]
+        for player in range(2):
+            flows = np.maximum(0.0, regrets[player])
+            bound = INERTIA * flows.sum(axis=1).max()
+            for _ in range(STEPS if bound > 0.0 else 0):
+                moved = mixes[player][:, None] * flows / bound
+                mixes[player] = mixes[player] + moved.sum(axis=0) - moved.sum(axis=1)
     return joint

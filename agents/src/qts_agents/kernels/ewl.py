@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from qts_agents.kernels import backend
 from qts_agents.kernels.backend import kernel
+from qts_agents.kernels.ewl_reference import ROUNDS, SETTLED, SWEEPS, TIE, entangler, games
 
 F8 = NDArray[np.float64]
 C16 = NDArray[np.complex128]
 I8 = NDArray[np.int64]
-ROUNDS, SWEEPS, SETTLED, TIE = 24, 3, 1e-12, 1e-9
 #: 4 starts; each also runs with every player's qubits in reverse order, so that reversal is an exact symmetry
 STARTS: F8 = np.modf(np.outer(np.arange(1, 5), np.sqrt([2.0, 3.0, 5.0, 7.0, 11.0, 13.0, 17.0, 19.0])))[0]
 
@@ -284,19 +284,18 @@ def play(a: F8, b: F8, gamma: float) -> Quantum:
     q = a.shape[1].bit_length() - 1
     base = moves_of(STARTS[:, : 4 * q].reshape(4, 2, 2 * q) * np.tile([np.pi, np.pi / 2], q))
     starts = np.stack([base, base[:, :, ::-1]], axis=1).reshape(8, 2, q, 3).copy()
-    run = _games if backend.jit_enabled() else getattr(_games, "py_func", _games)
+    run = _games if backend.jit_enabled() else games
     joint, regret = run(scaled(a), scaled(b), float(gamma), starts)
     return Quantum(joint, np.stack([np.sum(joint * m, axis=(1, 2)) for m in (a, b)], axis=1), regret)
 
 
 def ewl_reference(angles: F8, gamma: float) -> F8:
     """Return the outcome probabilities [4^q] at angles [2,2q] with dense Kronecker matrices."""
-    unitary = np.ones((1, 1), np.complex128)
-    entangler = np.ones((1, 1))
+    unitary: C16 = np.ones((1, 1), np.complex128)
     for theta, phi in angles.reshape(-1, 2):
         c, s = np.cos(theta / 2), np.sin(theta / 2)
-        unitary = np.kron(unitary, np.array([[np.exp(1j * phi) * c, s], [-s, np.exp(-1j * phi) * c]]))
-        entangler = np.kron(entangler, np.array([[0.0, 1.0], [-1.0, 0.0]]))
-    j = np.cos(gamma / 2) * np.eye(len(entangler)) + 1j * np.sin(gamma / 2) * entangler
+        move = np.array([[np.exp(1j * phi) * c, s], [-s, np.exp(-1j * phi) * c]])
+        unitary = np.asarray(np.kron(unitary, move), np.complex128)
+    j = entangler(angles.size // 2, gamma)
     probs: F8 = np.abs(j.conj().T @ unitary @ j[:, 0]) ** 2
     return probs

@@ -79,10 +79,11 @@ def probabilities(gates: tuple[Gate, ...], params: F8, qubits: int) -> F8:
     """Return outcome probabilities [K,2^n] of a circuit for parameters [K,P]; ValueError above 12 qubits."""
     if not 1 <= qubits <= MOST_QUBITS:
         raise ValueError(f"qubits: 1 to {MOST_QUBITS}, found {qubits}")
+    params = np.array(params, np.float64)
     if not backend.jit_enabled():
         return probabilities_reference(gates, params, qubits)
     table = np.array([[g.kind, g.target, g.control, g.parameter] for g in gates], np.int64).reshape(-1, 4)
-    return _run(table, np.array([g.scale for g in gates], np.float64), np.array(params, np.float64), qubits)
+    return _run(table, np.array([g.scale for g in gates], np.float64), params, qubits)
 
 
 def probabilities_reference(gates: tuple[Gate, ...], params: F8, qubits: int) -> F8:

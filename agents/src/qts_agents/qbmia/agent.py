@@ -1,9 +1,9 @@
 """QBMIA, the agent: plays the market as a game, watches liquidity and orders, remembers episodes (pure).
 
-With `quantum_circuits` the EWL game is simulated beside the classical equilibria; it costs about 1 ms a symbol,
-so above 16 symbols it is played only when voted (`nash_mode: ewl`) or asked for (`explain`), and an answer
-without it says `classical`. Order events have no message yet: until `observe` is given some, machiavellian is
-masked and its weight goes to the other components.
+With `quantum_circuits` the EWL game is simulated beside the classical equilibria; it costs about 1 ms a
+symbol, so above 16 symbols it is played only when voted (`nash_mode: ewl`) or asked for (`explain`), and an
+answer without it says `classical`. Order events have no message yet: until `observe` is given some,
+machiavellian is masked and its weight goes to the other components.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from qts_agents import pace
 from qts_agents.agent import TOO_FEW_COMPONENTS, MarketWindow, Outgoing
 from qts_agents.columns import array, column
 from qts_agents.kernels import philox
+from qts_agents.kernels.backend import jit_enabled
 from qts_agents.kernels.indicators import indicators
 from qts_agents.opinions import HOLD, abstentions, align, opinion, position_map
 from qts_agents.qbmia import machiavellian, rehearsal, reports
@@ -48,7 +49,7 @@ class Qbmia:
     """QBMIA as a `Voter`."""
 
     name = "qbmia"
-    contrib_names = REPORTED
+    contrib_names: tuple[str, ...] = REPORTED
 
     def __init__(self, system: System) -> None:
         self._system = system
@@ -61,7 +62,7 @@ class Qbmia:
         """Compile every kernel by answering an invented request with a fresh agent."""
         rehearsal.rehearse(Qbmia(self._system))
 
-    def on_bars(self, update: MarketUpdate, window: MarketWindow, now_ns: int) -> Sequence[Outgoing]:
+    def on_bars(self, update: MarketUpdate, window: MarketWindow, now_ns: int) -> Sequence[Outgoing]:  # noqa: ARG002
         """Keep the quotes; judge what the newest request showed, at most one bar later."""
         state = self._state
         state.last_bar_ns = now_ns
@@ -110,7 +111,7 @@ class Qbmia:
             contrib_names=self.contrib_names,
         )
 
-    def on_feedback(self, feedback: PerformanceFeedback, now_ns: int) -> Sequence[Outgoing]:
+    def on_feedback(self, feedback: PerformanceFeedback, now_ns: int) -> Sequence[Outgoing]:  # noqa: ARG002
         """Learn how far to be believed, and store what the situations led to; once a round."""
         kept = self._state.pending.take(feedback.round_id)
         if kept is None:
@@ -124,7 +125,7 @@ class Qbmia:
                 self._state.memory.store(vectors[row], kept.bar, outcome)
         return ()
 
-    def on_message(self, message: Message, now_ns: int) -> Sequence[Outgoing]:
+    def on_message(self, message: Message, now_ns: int) -> Sequence[Outgoing]:  # noqa: ARG002
         """Take PADS' answers to proposals, and a reset."""
         if isinstance(message, SystemCommand) and message.command == "reset":
             self._state = State()
@@ -151,7 +152,8 @@ class Qbmia:
 
     def _entangle(self, request: DecisionRequest, rows: int) -> bool:
         """Tell whether the EWL game is played for this request."""
-        wanted = rows <= FEW or request.explain or self._settings.nash_mode == "ewl"
+        few = FEW if jit_enabled() else 1  # the plain form needs half a second a symbol
+        wanted = rows <= few or (request.explain and jit_enabled()) or self._settings.nash_mode == "ewl"
         return self._system.quantum_circuits and wanted
 
     def _scene(
@@ -160,8 +162,8 @@ class Qbmia:
         """Gather what the voting rows show."""
         symbols = tuple(request.symbols[row] for row in rows)
         view = align(window, symbols)
-        unknown = ([], float("nan"))
-        score = [self._state.findings.get(name, unknown)[1] for name in symbols]
+        found = self._state.findings
+        score = [found[name][1] if name in found else np.nan for name in symbols]
         return Scene(
             window=view,
             indicators=indicators(view),
