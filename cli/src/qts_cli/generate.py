@@ -25,6 +25,8 @@ def generate(*, check: Annotated[bool, Parameter(negative=())] = False, root: Pa
         raise ConfigError(
             f"--root: {root.resolve()} is not the project's folder; run this where Makefile lies"
         )
+    from qts_operator.generate import files
+
     wanted = files()
     changed = differing(root, wanted)
     if check:

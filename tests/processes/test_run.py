@@ -1,0 +1,205 @@
+"""`qts run` as a user meets it: end by time and by data, summary, journal, replay, plot, refusals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.processes.running import free_ports, qts_arguments
+from tests.processes.whole import AGENTS, Whole, alive, qts
+
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(180)]
+RATES = ("market_update_interval=0.2", "decision_interval=1.0")
+
+
+def settings(*more: str) -> list[str]:
+    """Return arguments for a run on free ports."""
+    return qts_arguments(free_ports(5), *more)
+
+
+def last_line(result: Any) -> dict[str, Any]:
+    """Return the last JSON line of a command."""
+    return dict(json.loads(result.stdout.splitlines()[-1]))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], list[dict[str, Any]]]:
+    """A run that ended by time: its folder, summary and events."""
+    cwd = tmp_path_factory.mktemp("finished")
+    result = qts("run", "--for", "45s", "--json", *settings(*RATES), cwd=cwd, timeout_s=120)
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    assert result.returncode == 0, (result.stderr, events[-1])
+    return cwd, events[-1], events
+
+
+def test_summary_is_the_last_line(finished: tuple[Path, dict[str, Any], list[dict[str, Any]]]) -> None:
+    """All agents ran, rounds were decided, every message is accounted for, nothing was restarted."""
+    _, summary, events = finished
+    assert (summary["kind"], summary["agents"], summary["ended"]) == ("summary", "4/4", "time is up")
+    assert summary["messages"]["unaccounted"] == 0
+    assert 0 < summary["messages"]["delivered"] <= summary["messages"]["sent"]
+    assert {0} == set(summary["restarts"].values())
+    decisions = [event for event in events if event["kind"] == "decision"]
+    assert 0 < len(decisions) == summary["rounds"] == sum(summary["decisions"].values())
+    assert summary["bars"] >= summary["rounds"]
+
+
+def test_events_tell_the_story(finished: tuple[Path, dict[str, Any], list[dict[str, Any]]]) -> None:
+    """The first line names the run, the second the Redis; votes come with every decision."""
+    _, _, events = finished
+    assert [event["kind"] for event in events[:2]] == ["start", "redis"]
+    assert events[1]["mode"] == "embedded"
+    last = [event for event in events if event["kind"] == "decision"][-1]
+    assert {"qbmia", "quasar", "amos"} == set(last["votes"])
+    assert {"qar", "qstar", "antifragility"} == {vote["seat"] for vote in last["votes"].values()}
+
+
+def test_nothing_is_left_but_the_run_folder(
+    finished: tuple[Path, dict[str, Any], list[dict[str, Any]]],
+) -> None:
+    """No process, key, password, Redis data, lock or empty folder outlives a run."""
+    cwd, summary, events = finished
+    assert [event["pid"] for event in events if event.get("pid") and alive(event["pid"])] == []
+    run = Path(summary["run"])
+    assert [name for name in ("keys", "redis", "spool") if (run / name).exists()] == []
+    assert not (cwd / ".qts" / "lock").exists()
+    assert {"run", "cache"} == {path.name for path in (cwd / ".qts").iterdir()}
+    assert [path.name for path in cwd.iterdir()] == [".qts"]
+    assert {f"{name}.jsonl" for name in (*AGENTS, "market", "redis")} == {
+        path.name for path in (run / "logs").iterdir()
+    }
+
+
+def test_replay_is_identical(finished: tuple[Path, dict[str, Any], list[dict[str, Any]]]) -> None:
+    """Every decision is recomputed byte for byte from the journal."""
+    cwd, summary, _ = finished
+    result = qts("replay", "--json", cwd=cwd)
+    assert result.returncode == 0, result.stdout
+    report = last_line(result)
+    assert (summary["rounds"], True) == (report["rounds"], report["identical"])
+
+
+def test_a_changed_journal_is_noticed(
+    finished: tuple[Path, dict[str, Any], list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    """One altered price in the journal makes the replay differ, with exit code 1."""
+    from qts_agents.columns import array, column
+    from qts_agents.pads.journal import entries
+    from qts_agents.pads.records import body, encode, frame
+    from qts_messaging.messages import MarketUpdate
+
+    altered = False
+    with (tmp_path / "0001.qtsj").open("wb") as out:
+        for entry in entries(Path(finished[1]["run"])):
+            update = body(entry, MarketUpdate) if entry.kind == "bars" else None
+            if update is not None and update.kind != "snapshot" and not altered:
+                import msgspec
+
+                changed = msgspec.structs.replace(update, close=column(array(update.close) * 1.02))
+                out.write(frame(encode("bars", entry.now_ns, changed)))
+                altered = True
+            else:
+                out.write(frame(encode(entry.kind, entry.now_ns, entry.body)))
+    assert altered
+    result = qts("replay", "--json", str(tmp_path), cwd=tmp_path)
+    assert (result.returncode, last_line(result)["identical"]) == (1, False)
+
+
+def test_decisions_command(finished: tuple[Path, dict[str, Any], list[dict[str, Any]]]) -> None:
+    """`qts decisions` tells the same decisions as the run did, and a table for people."""
+    cwd, _, events = finished
+    result = qts("decisions", "--json", cwd=cwd)
+    told = [json.loads(line)["decision_id"] for line in result.stdout.splitlines()]
+    assert [event["decision_id"] for event in events if event["kind"] == "decision"] == told
+    table = qts("decisions", "--last", "1", cwd=cwd).stdout
+    assert "EUR/USD" in table
+    assert len(table.strip().splitlines()) == 2
+
+
+def test_plot_command(finished: tuple[Path, dict[str, Any], list[dict[str, Any]]], tmp_path: Path) -> None:
+    """`qts plot` writes one HTML file that needs nothing else."""
+    cwd, summary, _ = finished
+    file = tmp_path / "plot.html"
+    assert qts("plot", "-o", str(file), cwd=cwd).returncode == 0
+    text = file.read_text()
+    assert "EUR/USD: price, phase and decisions" in text
+    assert 'src="http' not in text
+    assert [action for action in summary["decisions"] if f"{action} (" not in text] == []
+
+
+def test_messages_command(finished: tuple[Path, dict[str, Any], list[dict[str, Any]]]) -> None:
+    """`qts messages` adds up to the summary."""
+    cwd, summary, _ = finished
+    told = last_line(qts("messages", "--json", cwd=cwd))
+    assert {key: told[key] for key in summary["messages"]} == summary["messages"]
+
+
+def test_end_of_data_ends_the_run(tmp_path: Path) -> None:
+    """A file that ends, as fast as decisions allow, is decided to its last bar, then the run ends by itself."""
+    rows = ["time,open,high,low,close,volume"]
+    for n in range(900):
+        close = 100.0 * (1.0 + 0.002 * ((n * 7919) % 13 - 6) / 6)
+        rows.append(
+            f"{1_600_000_000 + 3600 * n},{close},{close * 1.001},{close * 0.999},{close},{1000 + n % 17}"
+        )
+    file = tmp_path / "rows.csv"
+    file.write_text("\n".join(rows) + "\n")
+    ports = qts_arguments(free_ports(5))
+    ports = [part for part in ports if "market." not in part]
+    ports = [
+        part for i, part in enumerate(ports) if not (part == "--set" and ports[i + 1 : i + 2] == ["--set"])
+    ]
+    if ports[-1] == "--set":
+        ports.pop()
+    tree = f'{{"path": "{file}", "speed": 0, "ts_unit": "s"}}'
+    sets = ["--set", "market.source=replay", "--set", f"market.replay={tree}"]
+    result = qts("run", "--json", *ports, *sets, cwd=tmp_path, timeout_s=170)
+    summary = last_line(result)
+    assert result.returncode == 0, (result.stderr, summary)
+    assert (summary["ended"], summary["messages"]["unaccounted"]) == ("end of data", 0)
+    assert summary["bars"] == 600
+    assert 0 < summary["rounds"] == sum(summary["decisions"].values())
+
+
+def test_simulated_messaging_is_declared(tmp_path: Path) -> None:
+    """Without real messaging all agents share one process, decide, and everything says so."""
+    sets = settings("use_real_messaging=false", *RATES)
+    result = qts("run", "--for", "45s", "--json", *sets, cwd=tmp_path, timeout_s=120)
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    assert result.returncode == 0, (result.stderr, events[-1])
+    assert (events[1]["mode"], events[-1]["agents"]) == ("simulated", "4/4")
+    assert {"simulated"} == {event["agent"] for event in events if event["kind"] == "agent"}
+    said = [event["reason"] for event in events if event["kind"] == "degraded"]
+    assert any("simulated" in reason for reason in said)
+
+
+def test_disabled_agent_is_not_started(tmp_path: Path) -> None:
+    """A disabled agent has no process, and the board decides with the others."""
+    run = Whole(tmp_path, *settings("enable_quasar=false", *RATES))
+    try:
+        run.until(lambda event: event["kind"] == "decision")
+        assert run.events[0]["processes"] == ["pads", "qbmia", "amos", "market"]
+        for agent in ("pads", "qbmia", "amos"):
+            run.ready(agent)
+    finally:
+        run.process.terminate()
+        assert run.end() == 0
+    assert run.events[-1]["agents"] == "3/3"
+
+
+def test_bad_market_file_is_refused_in_the_feed_words(tmp_path: Path) -> None:
+    """A data file without a needed column ends the run with exit code 2 and names file and column."""
+    file = tmp_path / "rows.csv"
+    file.write_text("time,open,high,low\n2020-01-01T00:00:00Z,1,1,1\n")
+    ports = [part for part in settings() if "dataset" not in part]
+    ports.pop()
+    result = qts(
+        "run", "--json", *ports, "--set", f'market.replay={{"path":"{file}"}}', cwd=tmp_path, timeout_s=90
+    )
+    assert result.returncode == 2, result.stdout
+    assert "rows.csv" in result.stderr
+    assert "close" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert "Traceback" not in result.stderr

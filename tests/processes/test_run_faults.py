@@ -1,0 +1,141 @@
+"""Kills, signals and second runs: what the system does when its processes die at any time."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.processes.running import free_ports, qts_arguments
+from tests.processes.whole import AGENTS, Whole, alive, qts
+
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(180)]
+RATES = ("market_update_interval=0.2", "decision_interval=1.0", "decision_timeout=1.0")
+
+
+@pytest.fixture(scope="module")
+def ports() -> list[int]:
+    return free_ports(5)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, ports: list[int]) -> Iterator[Whole]:
+    """A run with four ready agents; after the tests it must end in order and account for every message."""
+    run = Whole(tmp_path_factory.mktemp("faults"), *qts_arguments(ports, *RATES))
+    try:
+        run.all_ready()
+        yield run
+    finally:
+        run.process.send_signal(signal.SIGTERM)
+        code = run.end()
+    assert code == 0
+    assert [pid for pid in run.pids() if alive(pid)] == []
+    assert run.events[-1]["messages"]["unaccounted"] == 0, run.events[-1]
+    replayed = qts("replay", "--json", cwd=run.cwd)
+    assert replayed.returncode == 0, replayed.stdout
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_killed_agent_comes_back(run: Whole, agent: str) -> None:
+    """SIGKILL of an agent: it is restarted at once and ready again, and rounds go on."""
+    before, since = run.pid(agent), run.now()
+    os.kill(before, signal.SIGKILL)
+    restart = run.until(lambda e: e["kind"] == "restart" and e["agent"] == agent, since)
+    assert (restart["cause"], restart["delay_s"]) == ("signal SIGKILL", 0.0)
+    again = run.ready(agent, since)
+    assert before != again["pid"]
+    decision = run.until(lambda e: e["kind"] == "decision", run.now())
+    assert decision["outcome"] in ("complete", "expired", "no_quorum")
+
+
+def test_killed_voter_does_not_stop_decisions(run: Whole) -> None:
+    """While a voter is away rounds are decided by quorum, or hold and say why."""
+    since = run.now()
+    os.kill(run.pid("market"), signal.SIGKILL)
+    run.ready("market", since)
+    run.until(lambda e: e["kind"] == "decision", run.now())
+
+
+def test_killed_valkey_is_restarted_and_decisions_go_on(run: Whole) -> None:
+    """SIGKILL of Valkey: the supervisor restarts it, decisions go on, degraded is said and taken back."""
+    since = run.now()
+    os.kill(run.pid("redis"), signal.SIGKILL)
+    restart = run.until(lambda e: e["kind"] == "restart" and e["agent"] == "redis", since)
+    assert restart["cause"] == "signal SIGKILL"
+    run.ready("redis", since)
+    run.until(lambda e: e["kind"] == "decision", run.now())
+
+
+def test_second_run_in_the_same_folder_is_refused(run: Whole) -> None:
+    """A second run in the folder is refused with exit code 2 and names the first one's pid."""
+    second = qts("run", "--for", "5s", cwd=run.cwd)
+    assert second.returncode == 2
+    assert f"(pid {run.process.pid})" in second.stderr
+    assert second.stderr.count("\n") == 1
+
+
+def test_ports_in_use_are_named(run: Whole, ports: list[int], tmp_path: Path) -> None:
+    """A run elsewhere on the same agent ports is refused with key, port and the owner's pid."""
+    other = qts_arguments([*ports[:4], *free_ports(1)])
+    second = qts("run", "--for", "5s", *other, cwd=tmp_path)
+    assert second.returncode == 2
+    assert f"zmq_ports.pads: port {ports[0]} is in use (pid {run.pid('pads')}" in second.stderr
+
+
+def test_redis_of_the_other_run_wants_a_password(run: Whole, ports: list[int], tmp_path: Path) -> None:
+    """A run elsewhere on the same Redis port is refused: that server lets nobody in without a login."""
+    second = qts("run", "--for", "5s", *qts_arguments([*free_ports(4), ports[4]]), cwd=tmp_path)
+    assert second.returncode == 2
+    assert "redis_url" in second.stderr
+    assert "refuses this login" in second.stderr
+
+
+def test_status_of_a_living_run(run: Whole) -> None:
+    """`qts status` lists every process of the latest run."""
+    told = qts("status", "--json", cwd=run.cwd)
+    assert told.returncode == 0, told.stdout
+    assert all(f'"{name}"' in told.stdout for name in (*AGENTS, "market"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_ends_in_order_while_starting(tmp_path: Path, number: signal.Signals) -> None:
+    """A signal before anything is ready ends the run with exit code 0, a summary, and no process left."""
+    run = Whole(tmp_path, *qts_arguments(free_ports(5)))
+    run.ready("redis")
+    run.process.send_signal(number)
+    assert run.end() == 0
+    assert (run.events[-1]["kind"], run.events[-1]["ended"]) == ("summary", "signal")
+    assert [pid for pid in run.pids() if alive(pid)] == []
+    assert not (tmp_path / ".qts" / "lock").exists()
+
+
+def test_second_signal_ends_at_once(tmp_path: Path) -> None:
+    """Two signals end with exit code 130 and leave no process."""
+    run = Whole(tmp_path, *qts_arguments(free_ports(5)))
+    run.ready("redis")
+    run.process.send_signal(signal.SIGTERM)
+    run.process.send_signal(signal.SIGINT)
+    assert run.end() == 130
+    assert [pid for pid in run.pids() if alive(pid)] == []
+
+
+def test_auto_restart_off_leaves_it_down(tmp_path: Path) -> None:
+    """With auto_restart_failed false a killed agent stays down and the event says why."""
+    run = Whole(tmp_path, *qts_arguments(free_ports(5), "auto_restart_failed=false", *RATES))
+    try:
+        since = run.now()
+        run.ready("redis")
+        pid = next(iter(_children(run.process.pid)))
+        os.kill(pid, signal.SIGKILL)
+        down = run.until(lambda e: e["kind"] == "agent" and e["state"] == "down", since)
+        assert "auto_restart_failed is false" in down["reason"]
+    finally:
+        run.process.terminate()
+        run.end()
+
+
+def _children(parent: int) -> list[int]:
+    """Return the pids of a process's children."""
+    return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
