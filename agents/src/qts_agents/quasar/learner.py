@@ -129,14 +129,17 @@ class Learner:
         first = BARS - history.count
         sides = np.tile(np.array([-1, 0, 1], dtype=np.int64), symbols)
         total = sides.shape[0] + sample
+        symbol = np.concatenate(
+            [np.repeat(np.arange(symbols), POSITIONS), (picked[0] * symbols).astype(np.int64)]
+        )
+        start = np.concatenate(
+            [np.full(sides.shape[0], BARS - 2), first + (picked[1] * (history.count - 1)).astype(np.int64)]
+        )
+        side = np.concatenate([sides, (picked[2] * POSITIONS).astype(np.int64) - 1])
         plan = Plan(
-            symbol=np.concatenate(
-                [np.repeat(np.arange(symbols), POSITIONS), (picked[0] * symbols).astype(int)]
-            ),
-            start=np.concatenate(
-                [np.full(sides.shape[0], BARS - 2), first + (picked[1] * (history.count - 1)).astype(int)]
-            ),
-            side=np.concatenate([sides, (picked[2] * POSITIONS).astype(int) - 1]),
+            symbol=symbol,
+            start=start,
+            side=side * history.orient[symbol, start],  # the inverted market replays inverted positions
             epsilon=np.full(total, settings.exploration_floor),
             draws=np.ascontiguousarray(fresh[:total, None]),
         )

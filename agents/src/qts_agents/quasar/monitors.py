@@ -24,11 +24,13 @@ from qts_messaging.messages import Column
 
 F8 = NDArray[np.float64]
 MAX_STREAMS = 16
+EVEN = 5  # features
 TREES, HEIGHT, WINDOW = 50, 8, 50
 RANK_BARS = 250
 LEAST_SCORES = 100  # before that no strength is stated
 TAIL = 0.02
 ALARM_DELTA, SOFT_DELTA = 0.002, 0.05
+RECENT = 32  # ADWIN looks for a cut every 32 inputs
 SOFT_BARS = 30  # how long a soft flag stands
 KEPT, RESTART = 2048, 8192  # inputs an ADWIN is rebuilt from when it has held RESTART
 CEILING = 25.0  # of the squared statistic: one crash is no change of mean
@@ -73,15 +75,19 @@ class Drift:
         self._alarm, self._soft = _adwin(ALARM_DELTA), _adwin(SOFT_DELTA)
 
     def update(self, value: float) -> tuple[bool, bool, float]:
-        """Take a value; return whether alarm and soft flag rose, and the shift of the mean at an alarm."""
+        """Take a value; return whether alarm and soft flag rose, and at an alarm the shift of the mean."""
         if len(self.inputs) >= RESTART:
             self.rebuild(self.inputs[-KEPT:])
-        before = float(self._alarm.estimation)
         self.inputs.append(value)
         self._alarm.update(value)
         self._soft.update(value)
         alarm = bool(self._alarm.drift_detected)
-        return alarm, alarm or bool(self._soft.drift_detected), float(self._alarm.estimation) - before
+        return alarm, alarm or bool(self._soft.drift_detected), self._shift() if alarm else 0.0
+
+    def _shift(self) -> float:
+        """Return how far the mean of the newest 32 inputs is from that of up to 218 before them."""
+        fresh, past = self.inputs[-RECENT:], self.inputs[-RANK_BARS:-RECENT]
+        return abs(sum(fresh) / len(fresh) - sum(past) / len(past)) if past else 0.0
 
     def rebuild(self, inputs: list[float]) -> None:
         """Start again from `inputs`."""
@@ -99,25 +105,24 @@ class Stream:
         # River carries no types for its methods
         self._trees: Any = anomaly.HalfSpaceTrees(n_trees=TREES, height=HEIGHT, window_size=WINDOW, seed=seed)
         self._tree_inputs: list[list[float]] = []  # since the last but one window of the trees began
-        self._ranked: list[list[float]] = []
-        self._scores: list[float] = []
+        self._ranked: F8 = np.zeros((0, EVEN))
+        self._scores: F8 = np.zeros(0)
         self._drifts = (Drift(), Drift())
         self.strength = 0.0
         self.soft_left = 0
 
     def update(self, even: F8, ratio: float) -> Signs:
         """Take a bar's even features [5] (the first is a rank already) and r/σ₂₀; score before learning."""
-        self._ranked = [*self._ranked[1 - RANK_BARS :], even.tolist()]
-        past = np.array(self._ranked)
-        scaled = [float(even[0]), *(rank(past[:, i]) for i in range(1, past.shape[1]))]
-        self._scores = [*self._scores[1 - RANK_BARS :], self._score(scaled)]
-        known = len(self._scores) >= LEAST_SCORES
-        top = rank(np.array(self._scores)) if known else 0.0
+        past = self._ranked = np.concatenate((self._ranked[1 - RANK_BARS :], even[None, :]))
+        below, equal = (past < even).sum(axis=0), (past == even).sum(axis=0)
+        scaled = [float(even[0]), *((below + 0.5 * equal) / past.shape[0])[1:].tolist()]
+        self._scores = np.append(self._scores[1 - RANK_BARS :], self._score(scaled))
+        top = rank(self._scores) if self._scores.shape[0] >= LEAST_SCORES else 0.0
         self.strength = min(max(1.0 - (1.0 - top) / TAIL, 0.0), 1.0)
         signs = [d.update(v) for d, v in zip(self._drifts, (ratio, min(ratio**2, CEILING)), strict=True)]
         self.soft_left = SOFT_BARS if any(soft for _, soft, _ in signs) else max(0, self.soft_left - 1)
         alarm = any(alarm for alarm, _, _ in signs)
-        shift = max((abs(moved) for hard, _, moved in signs if hard), default=0.0)
+        shift = max(moved for _, _, moved in signs)
         return Signs(self.strength, alarm, shift)
 
     def _score(self, scaled: list[float]) -> float:
@@ -133,7 +138,7 @@ class Stream:
         """Return what the stream can be rebuilt from."""
         return Saved(
             column(np.array(self._tree_inputs).reshape(len(self._tree_inputs), -1)),
-            column(np.array(self._ranked).reshape(len(self._ranked), -1)),
+            column(self._ranked),
             column(self._scores),
             column(np.array([d.inputs for d in self._drifts])),
             self.strength,
@@ -144,7 +149,7 @@ class Stream:
         """Rebuild a fresh stream: the trees know no more than their last two windows."""
         for scaled in array(saved.tree_inputs).tolist():
             self._score(scaled)
-        self._ranked, self._scores = array(saved.ranked).tolist(), array(saved.scores).tolist()
+        self._ranked, self._scores = np.array(array(saved.ranked)), np.array(array(saved.scores))
         for detector, inputs in zip(self._drifts, array(saved.drift_inputs).tolist(), strict=True):
             detector.rebuild(inputs)
         self.strength, self.soft_left = saved.strength, saved.soft_left
