@@ -37,7 +37,7 @@ class Child(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def settled(self) -> bool:
         """Tell whether its controller has done all that the spec asks for."""
-        done = self.updated == self.replicas == self.ready == self.current
+        done = self.updated == self.replicas == self.ready == self.current == self.available
         return self.observed >= self.generation and done
 
 

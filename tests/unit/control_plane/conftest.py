@@ -1,0 +1,30 @@
+"""One resource, resolved, for the tests of builders and plan."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from qts_operator.objects.frame import Defaults, Frame
+from qts_operator.resolve import resolve
+from qts_operator.snapshot import Snapshot
+
+
+def make_snapshot(spec: dict[str, Any] | None = None, **more: Any) -> Snapshot:
+    given = {"namespace": "trading", "name": "desk-1", "uid": "u-1", "generation": 1, "now": 1e9}
+    return Snapshot(**(given | {"spec": spec or {}} | more))
+
+
+def make_frame(spec: dict[str, Any] | None = None, **more: Any) -> Frame:
+    return resolve(make_snapshot(spec, **more), Defaults())[0]
+
+
+@pytest.fixture
+def snapshot_of():
+    return make_snapshot
+
+
+@pytest.fixture
+def frame_of():
+    return make_frame

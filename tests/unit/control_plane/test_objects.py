@@ -1,0 +1,224 @@
+"""What a system owns, as rendered."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from qts_core import names
+from qts_core.config import convert
+from qts_core.roster import ROSTER
+from qts_operator.objects import KINDS, desired
+
+
+def _by(frame):
+    return {(m["kind"], m["metadata"]["name"]): m for m in desired(frame)}
+
+
+def _pod(frame, name):
+    return _by(frame)[("Deployment", f"desk-1-{name}")]["spec"]["template"]
+
+
+def test_every_object_of_the_design_is_there(frame_of) -> None:
+    """One account, two Secrets, one ConfigMap, 5 + 1 Services, two policies, Redis, five Deployments."""
+    kinds = [m["kind"] for m in desired(frame_of())]
+    assert {k: kinds.count(k) for k in sorted(set(kinds))} == {
+        "ConfigMap": 1,
+        "Deployment": 5,
+        "NetworkPolicy": 2,
+        "Secret": 2,
+        "Service": 6,
+        "ServiceAccount": 1,
+        "StatefulSet": 1,
+    }
+
+
+def test_every_kind_is_in_the_table_of_watches_and_rights(frame_of) -> None:
+    """Nothing is rendered that is not watched and allowed."""
+    rendered = {m["kind"] for m in desired(frame_of({"agents": {"amos": {"replicas": 2}}}))}
+    assert rendered == {kind.name for kind in KINDS}
+
+
+def test_all_objects_have_owner_and_labels(frame_of) -> None:
+    """Garbage collection needs the owner, the watch needs the label; no finalizer anywhere."""
+    for manifest in desired(frame_of()):
+        metadata = manifest["metadata"]
+        owner = metadata["ownerReferences"][0]
+        assert (owner["uid"], owner["controller"], owner["blockOwnerDeletion"]) == ("u-1", True, False)
+        assert metadata["labels"][names.LABEL_MANAGED_BY] == "qts-operator"
+        assert "finalizers" not in metadata
+
+
+@pytest.mark.parametrize("name", [w.name for w in ROSTER] + ["redis"])
+def test_pods_meet_the_restricted_standard(frame_of, name: str) -> None:
+    """Non-root, read-only root, no capabilities, RuntimeDefault, no token."""
+    frame = frame_of()
+    kind = "StatefulSet" if name == "redis" else "Deployment"
+    spec = _by(frame)[(kind, f"desk-1-{name}")]["spec"]["template"]["spec"]
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in spec["containers"]:
+        context = container["securityContext"]
+        assert context["readOnlyRootFilesystem"] is True
+        assert context["allowPrivilegeEscalation"] is False
+        assert context["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_a_pod_gets_its_own_key_and_all_public_keys(frame_of) -> None:
+    """Another agent's secret key or password is not mounted; the mode gives nothing to others."""
+    volume = next(v for v in _pod(frame_of(), "amos")["spec"]["volumes"] if v["name"] == "qts")
+    paths = [
+        item["path"]
+        for source in volume["projected"]["sources"]
+        for item in (source.get("secret") or source["configMap"])["items"]
+    ]
+    public = [f"curve/{w.wire}.pub" for w in ROSTER]
+    assert sorted(paths) == sorted(
+        ["system.json", "curve/quantum_amos.key", "redis/quantum_amos.password", *public]
+    )
+    assert volume["projected"]["defaultMode"] & 0o007 == 0
+
+
+def test_the_settings_file_is_what_the_agents_read(frame_of) -> None:
+    """system.json converts back to the same settings."""
+    frame = frame_of({"config": {"decisionTimeout": 1.25}})
+    text = _by(frame)[("ConfigMap", "desk-1-config")]["data"]["system.json"]
+    assert convert(json.loads(text)) == frame.system
+
+
+def test_board_weights_roll_only_the_decider(frame_of) -> None:
+    """A changed board reaches PADS by a new pod; the voters, which never read it, stay."""
+    before = frame_of()
+    after = frame_of({"config": {"boardMembers": {"qar": 0.6, "qstar": 0.4}}})
+    rolled = {w.name for w in ROSTER if _pod(before, w.name) != _pod(after, w.name)}
+    assert rolled == {"pads"}
+
+
+def test_a_section_rolls_only_its_agent(frame_of) -> None:
+    """Constants of one agent restart that agent alone."""
+    before, after = frame_of(), frame_of({"config": {"qbmia": {"riskAversion": 6.0}}})
+    assert {"qbmia"} == {w.name for w in ROSTER if _pod(before, w.name) != _pod(after, w.name)}
+
+
+def test_enabling_an_agent_rolls_only_the_decider(frame_of) -> None:
+    """Peers know every agent's address at all times."""
+    before, after = frame_of({"agents": {"amos": {"enabled": False}}}), frame_of()
+    kept = [w.name for w in ROSTER if w.name != "amos"]
+    assert {"pads"} == {n for n in kept if _pod(before, n) != _pod(after, n)}
+
+
+def test_nothing_that_changes_by_itself_is_in_the_template(frame_of) -> None:
+    """Generation, time and status of a resource do not reach the pods."""
+    before = frame_of()
+    after = frame_of(generation=7, now=2e9, status={"agents": "0/4"})
+    assert [_pod(before, w.name) for w in ROSTER] == [_pod(after, w.name) for w in ROSTER]
+
+
+def test_suspend_stops_agents_and_keeps_redis(frame_of) -> None:
+    """All Deployments go to 0, Redis stays at 1."""
+    made = _by(frame_of({"suspend": True}))
+    replicas = {k[1]: m["spec"]["replicas"] for k, m in made.items() if "replicas" in m.get("spec", {})}
+    assert replicas.pop("desk-1-redis") == 1
+    assert set(replicas.values()) == {0}
+
+
+def test_a_disabled_agent_has_no_objects(frame_of) -> None:
+    """Deployment and Service of a disabled agent are not desired."""
+    made = _by(frame_of({"agents": {"quasar": {"enabled": False}}}))
+    assert ("Deployment", "desk-1-quasar") not in made
+    assert ("Service", "desk-1-quasar") not in made
+
+
+def test_external_market_and_redis_have_no_workload(frame_of) -> None:
+    """What somebody else runs is not rendered."""
+    made = _by(
+        frame_of(
+            {"market": {"source": "External"}, "redis": {"mode": "External", "urlSecretRef": {"name": "x"}}}
+        )
+    )
+    assert ("Deployment", "desk-1-market") not in made
+    assert not [k for k in made if k[0] == "StatefulSet" or k[1] == "desk-1-redis-auth"]
+
+
+def test_strategies_never_double_decider_feed_or_device(frame_of) -> None:
+    """PADS and the feed are recreated, an agent on a device frees it first, others surge."""
+    made = _by(frame_of({"agents": {"quasar": {"gpu": {"mode": "Required"}}}}))
+    strategy = {w.name: made[("Deployment", f"desk-1-{w.name}")]["spec"]["strategy"] for w in ROSTER}
+    assert strategy["pads"] == strategy["market"] == {"type": "Recreate"}
+    assert strategy["quasar"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
+    assert strategy["amos"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+
+
+def test_a_device_brings_image_and_limit(frame_of) -> None:
+    """An agent with mode Required has the GPU image and the resource; one without has neither."""
+    frame = frame_of({"agents": {"quasar": {"gpu": {"mode": "Required", "count": 2}}}})
+    quasar = _pod(frame, "quasar")["spec"]["containers"][0]
+    amos = _pod(frame, "amos")["spec"]["containers"][0]
+    assert quasar["image"] == frame.images.agent_gpu
+    assert quasar["resources"]["limits"]["nvidia.com/gpu"] == "2"
+    assert amos["image"] == frame.images.agent
+    assert "nvidia.com/gpu" not in amos["resources"]["limits"]
+
+
+def test_budget_only_with_a_spare(frame_of) -> None:
+    """One replica has no PodDisruptionBudget, two have."""
+    made = _by(frame_of({"agents": {"qbmia": {"replicas": 2}}}))
+    assert [k for k in made if k[0] == "PodDisruptionBudget"] == [("PodDisruptionBudget", "desk-1-qbmia")]
+
+
+def test_probes_follow_the_health_check_interval(frame_of) -> None:
+    """The liveness period is the setting, in whole seconds."""
+    container = _pod(frame_of({"config": {"healthCheckInterval": 7.5}}), "pads")["spec"]["containers"][0]
+    assert container["livenessProbe"]["periodSeconds"] == 8
+    assert container["startupProbe"]["failureThreshold"] * container["startupProbe"]["periodSeconds"] == 180
+
+
+def test_policies_let_only_the_system_in(frame_of) -> None:
+    """Redis hears the system's pods on its port and nobody else; the agents' metrics follow metricsFrom."""
+    frame = frame_of({"networkPolicy": {"metricsFrom": {"team": "sre"}}})
+    made = _by(frame)
+    redis = made[("NetworkPolicy", "desk-1-redis")]["spec"]
+    assert redis["ingress"] == [
+        {
+            "from": [{"podSelector": {"matchLabels": frame.selector()}}],
+            "ports": [{"port": 6379, "protocol": "TCP"}],
+        }
+    ]
+    assert "egress" not in redis
+    metrics = made[("NetworkPolicy", "desk-1-agents")]["spec"]["ingress"][2]
+    assert metrics["from"] == [{"namespaceSelector": {"matchLabels": {"team": "sre"}}}]
+
+
+def test_placement_fields_reach_the_pod(frame_of) -> None:
+    """Selector, tolerations, affinity, spread, classes, labels, env and grace period are rendered."""
+    asked = {
+        "nodeSelector": {"disk": "ssd"},
+        "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
+        "affinity": {"nodeAffinity": {"x": 1}},
+        "topologySpreadConstraints": [
+            {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}
+        ],
+        "priorityClassName": "high",
+        "runtimeClassName": "nvidia",
+        "podLabels": {"team": "desk"},
+        "podAnnotations": {"note": "x"},
+        "env": [{"name": "A", "value": "1"}, {"name": "EMPTY"}],
+        "terminationGracePeriodSeconds": 45,
+    }
+    pod = _pod(frame_of({"agents": {"amos": asked}}), "amos")
+    spec = pod["spec"]
+    assert spec["nodeSelector"] == {"disk": "ssd"}
+    assert spec["tolerations"] == asked["tolerations"]
+    assert spec["affinity"] == asked["affinity"]
+    assert (
+        spec["topologySpreadConstraints"][0]["labelSelector"]["matchLabels"][names.LABEL_SYSTEM] == "desk-1"
+    )
+    assert (spec["priorityClassName"], spec["runtimeClassName"]) == ("high", "nvidia")
+    assert pod["metadata"]["labels"]["team"] == "desk"
+    assert pod["metadata"]["annotations"]["note"] == "x"
+    assert spec["terminationGracePeriodSeconds"] == 45
+    env = spec["containers"][0]["env"]
+    assert {"name": "A", "value": "1"} in env
+    assert {"name": "EMPTY"} in env

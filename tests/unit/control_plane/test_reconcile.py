@@ -1,0 +1,267 @@
+"""The whole engine against the cluster in memory: create, rest, drift, suspend, pause, delete, faults."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+
+from qts_operator.main import Engine, Options
+from qts_operator.session import Access, ApiError
+from qts_operator.testing import FakeCluster
+
+NS, NAME = "trading", "desk-1"
+OPTIONS = Options(
+    access=Access(server="http://nowhere"), identity="one", http_port=0, metrics_port=0, workers=4
+)
+
+
+@asynccontextmanager
+async def running(api: FakeCluster, options: Options = OPTIONS):
+    engine = Engine(options, api=api)
+    task = asyncio.create_task(engine.run())
+    try:
+        yield engine
+    finally:
+        engine._stop.set()
+        await asyncio.wait_for(task, 10)
+
+
+async def until(check, seconds: float = 10.0):
+    for _ in range(int(seconds / 0.02)):
+        if check():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("not within time")
+
+
+async def quiet(api: FakeCluster, seconds: float = 0.6) -> None:
+    """Wait until nothing was written for a while."""
+    while True:
+        before = len(api.writes())
+        await asyncio.sleep(seconds)
+        if len(api.writes()) == before:
+            return
+
+
+def condition(api: FakeCluster, kind: str, name: str = NAME) -> tuple[str, str]:
+    status = api.objects[("QuantumTradingSystem", NS, name)].get("status") or {}
+    for told in status.get("conditions", ()):
+        if told["type"] == kind:
+            return told["status"], told["reason"]
+    return "", ""
+
+
+async def test_a_resource_becomes_its_objects_and_then_nothing_is_written() -> None:
+    """Create, settle, Ready; a second engine on the same cluster writes nothing at all."""
+    api = FakeCluster()
+    api.system(NS, NAME, {})
+    async with running(api):
+        await until(lambda: len(api.names("Deployment", NS)) == 5)
+        api.settle(NS)
+        await until(lambda: condition(api, "Ready")[0] == "True")
+        await quiet(api)
+    before = api.writes()
+    async with running(api):
+        await asyncio.sleep(1.5)
+    assert api.writes() == before
+    assert {("create", "Secret", f"{NAME}-curve"), ("create", "Secret", f"{NAME}-redis-auth")} <= set(before)
+
+
+async def test_drift_is_repaired_and_foreign_fields_stay() -> None:
+    """An edit of an owned field and a deleted child come back; a stranger's label stays unread."""
+    api = FakeCluster()
+    api.system(NS, NAME, {})
+    async with running(api):
+        await until(lambda: condition(api, "Ready")[0] != "")
+        await quiet(api)
+        api.change("Deployment", NS, f"{NAME}-amos", lambda o: o["spec"].update(replicas=7))
+        await until(lambda: api.objects[("Deployment", NS, f"{NAME}-amos")]["spec"]["replicas"] == 1)
+        api.remove("Service", NS, f"{NAME}-pads")
+        await until(lambda: f"{NAME}-pads" in api.names("Service", NS))
+        await quiet(api)
+        before = len(api.writes())
+        api.change("Service", NS, f"{NAME}-pads", lambda o: o["metadata"]["labels"].update(team="x"))
+        await asyncio.sleep(0.5)
+        assert len(api.writes()) == before
+
+
+async def test_secrets_are_made_once_and_never_again() -> None:
+    """An engine that starts later keeps what is there."""
+    api = FakeCluster()
+    api.system(NS, NAME, {})
+    async with running(api):
+        await until(lambda: len(api.names("Secret", NS)) == 2 and len(api.names("Deployment", NS)) == 5)
+    data = api.objects[("Secret", NS, f"{NAME}-curve")]["data"]
+    async with running(api):
+        await asyncio.sleep(0.5)
+    assert api.objects[("Secret", NS, f"{NAME}-curve")]["data"] == data
+
+
+async def test_suspend_and_resume() -> None:
+    """Suspend takes agents and feed to 0, says so when they are gone, and resume brings them back."""
+    api = FakeCluster()
+    api.system(NS, NAME, {"suspend": True})
+    async with running(api):
+        await until(lambda: len(api.names("Deployment", NS)) == 5)
+        api.settle(NS)
+        await until(lambda: condition(api, "Suspended") == ("True", "Suspended"))
+        assert condition(api, "Ready") == ("False", "Suspended")
+        api.system(NS, NAME, {})
+        await until(lambda: api.objects[("Deployment", NS, f"{NAME}-pads")]["spec"]["replicas"] == 1)
+        api.settle(NS)
+        await until(lambda: condition(api, "Ready")[0] == "True")
+
+
+async def test_paused_writes_nothing_but_the_plan() -> None:
+    """A paused system is left alone; its status lists what would be done."""
+    api = FakeCluster()
+    api.system(NS, NAME, {"paused": True})
+    async with running(api):
+        await until(lambda: condition(api, "Progressing") == ("False", "Paused"))
+        await quiet(api)
+    assert {c[0] for c in api.writes()} == {"status"}
+    plan = api.objects[("QuantumTradingSystem", NS, NAME)]["status"]["plan"]
+    assert "Create Deployment/desk-1-pads" in plan
+    assert "observedGeneration" not in api.objects[("QuantumTradingSystem", NS, NAME)]["status"]
+
+
+async def test_a_paused_change_names_its_field() -> None:
+    """The plan of a paused system says which field of which object would change."""
+    api = FakeCluster()
+    api.system(NS, NAME, {})
+    async with running(api):
+        await until(lambda: len(api.names("Deployment", NS)) == 5)
+        await quiet(api)
+        api.system(NS, NAME, {"paused": True, "agents": {"amos": {"replicas": 2}}})
+        key = ("QuantumTradingSystem", NS, NAME)
+        await until(lambda: "plan" in api.objects[key].get("status", {}))
+        plan = api.objects[key]["status"]["plan"]
+    assert "Apply Deployment/desk-1-amos: spec.replicas" in plan
+
+
+async def test_deletion_needs_nobody() -> None:
+    """Owner references take everything; the engine forgets the system and does not bring it back."""
+    api = FakeCluster()
+    api.system(NS, NAME, {})
+    async with running(api):
+        await until(lambda: len(api.names("Deployment", NS)) == 5)
+        await quiet(api)
+        api.remove("QuantumTradingSystem", NS, NAME)
+        await asyncio.sleep(0.6)
+    assert {k for k in api.objects if k[1] == NS and k[0] != "Event"} == set()
+
+
+async def test_a_stranger_on_our_name_is_not_touched() -> None:
+    """An object of that name that is not ours stays as it is; the status names it."""
+    api = FakeCluster()
+    stranger = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": f"{NAME}-pads", "namespace": NS},
+        "spec": {"clusterIP": "1.2.3.4"},
+    }
+    from qts_operator.objects import BY_KIND
+
+    await api.create(BY_KIND["Service"], stranger)
+    api.system(NS, NAME, {})
+    async with running(api):
+        await until(lambda: condition(api, "Degraded") == ("True", "NameTaken"))
+        assert len(api.names("Deployment", NS)) == 5
+    assert api.objects[("Service", NS, f"{NAME}-pads")]["spec"] == {"clusterIP": "1.2.3.4"}
+
+
+async def test_one_bad_system_does_not_hold_back_the_others() -> None:
+    """A spec that cannot be rendered is Degraded with its field; its neighbour comes up."""
+    api = FakeCluster()
+    api.system(NS, "bad", {"config": {"boardMembers": {"qar": 2.0}}})
+    api.system(NS, NAME, {})
+    async with running(api):
+        await until(lambda: len(api.names("Deployment", NS)) == 5)
+        await until(lambda: condition(api, "Degraded", "bad")[0] == "True")
+    told = api.objects[("QuantumTradingSystem", NS, "bad")]["status"]["conditions"]
+    assert "boardMembers" in next(c["message"] for c in told if c["type"] == "Degraded")
+
+
+@pytest.mark.parametrize("number", range(0, 18, 3))
+@pytest.mark.parametrize("code", [409, 500])
+async def test_a_fault_at_any_write_ends_in_the_same_state(number: int, code: int) -> None:
+    """One refused write anywhere: the pass is repeated and the end is the one without faults."""
+    api, clean = FakeCluster(), FakeCluster()
+    count = 0
+
+    def fault(verb: str, kind: str, _: str) -> None:
+        nonlocal count
+        if verb in ("apply", "create", "status") and kind not in ("Lease", "Event"):
+            count += 1
+            if count == number + 1:
+                raise ApiError(code, "Conflict" if code == 409 else "InternalError", "injected")
+
+    api.fault = fault
+    ends = []
+    for cluster in (clean, api):
+        cluster.system(NS, NAME, {})
+        async with running(cluster):
+            await until(
+                lambda c=cluster: (
+                    len(c.names("Deployment", NS)) == 5
+                    and (c.objects[("QuantumTradingSystem", NS, NAME)].get("status") or {}).get(
+                        "observedGeneration"
+                    )
+                    == 1
+                )
+            )
+        ends.append({k for k in cluster.objects if k[0] not in ("Event", "Lease")})
+    assert ends[0] == ends[1]
+
+
+async def test_a_standby_is_ready_and_writes_nothing() -> None:
+    """With the Lease in other hands nothing is written."""
+    api = FakeCluster()
+    lease = {
+        "metadata": {"name": "qts-operator", "namespace": "qts-system"},
+        "spec": {"holderIdentity": "other", "leaseDurationSeconds": 3600},
+    }
+    from qts_operator.cluster import LEASES
+
+    await api.create(LEASES, lease)
+    api.system(NS, NAME, {})
+    async with running(api) as engine:
+        await until(lambda: engine.ready() == "")
+        await asyncio.sleep(0.5)
+    assert api.writes() == ()
+
+
+async def test_auto_restart_failed_false_stops_an_agent_at_its_first_exit() -> None:
+    """The Deployment goes to 0 and stays there until the spec changes."""
+    api = FakeCluster()
+    api.system(NS, NAME, {"config": {"autoRestartFailed": False}})
+    pod = {
+        "metadata": {
+            "name": "p",
+            "namespace": NS,
+            "uid": "p1",
+            "resourceVersion": "1",
+            "labels": {
+                "app.kubernetes.io/managed-by": "qts-operator",
+                "app.kubernetes.io/component": "amos",
+                "quantumtrading.io/system": NAME,
+            },
+        },
+        "spec": {},
+        "status": {"containerStatuses": [{"restartCount": 1}]},
+    }
+    from qts_operator.cluster import PODS
+
+    amos = ("Deployment", NS, f"{NAME}-amos")
+    async with running(api):
+        await until(lambda: amos in api.objects)
+        await api.create(PODS, pod)
+        await until(lambda: api.objects[amos]["spec"]["replicas"] == 0)
+        await until(lambda: condition(api, "Degraded") == ("True", "RestartDisabled"))
+        api.remove("Pod", NS, "p")
+        await asyncio.sleep(0.5)
+        assert api.objects[amos]["spec"]["replicas"] == 0
+        api.system(NS, NAME, {"config": {"autoRestartFailed": False, "systemSeed": 1}})
+        await until(lambda: api.objects[amos]["spec"]["replicas"] == 1)

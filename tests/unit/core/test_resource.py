@@ -1,0 +1,149 @@
+"""The custom resource as structs: defaults, rendering to the settings, unknown fields."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from qts_core.crd import crd
+from qts_core.errors import ConfigError
+from qts_core.resource import DECIDED, read, system_of, unknown_fields
+from qts_core.spec import SYSTEM
+
+
+def _cr(**spec: object) -> dict[str, object]:
+    return {"metadata": {"name": "desk-1", "namespace": "trading"}, "spec": spec}
+
+
+def test_empty_spec_gives_the_defaults_of_the_file() -> None:
+    """Every key that the resource does not decide elsewhere has the file's default."""
+    made, expected = system_of(_cr()), SYSTEM()
+    for field in msgspec.structs.fields(SYSTEM):
+        if field.name not in DECIDED:
+            assert getattr(expected, field.name) == getattr(made, field.name)
+
+
+def test_decided_keys_come_from_their_sections() -> None:
+    """Ports, switches, Redis, market and GPU come from the sections that decide them."""
+    made = system_of(
+        _cr(
+            agents={"quasar": {"enabled": False, "port": 9999}, "amos": {"gpu": {"mode": "Preferred"}}},
+            market={"source": "Replay", "replay": {"dataset": "eurusd_1h", "repeat": True, "stamp": "Open"}},
+            messaging={"encryption": "None"},
+            observability={"sampleRatio": 0.5, "otlpEndpoint": "http://collector:4318"},
+        )
+    )
+    assert not made.enabled("quasar")
+    assert made.enabled("quantum_amos")
+    assert made.port("quasar") == 9999
+    assert made.gpu_acceleration
+    assert made.redis_url == "redis://desk-1-redis.trading.svc:6379"
+    assert made.market.source == "replay"
+    assert made.market.replay is not None
+    assert (made.market.replay.repeat, made.market.replay.stamp) == (True, "open")
+    assert made.messaging.encryption == "none"
+    assert made.observability.sample_ratio == 0.5
+    assert made.observability.otlp_endpoint == "http://collector:4318"
+
+
+def test_a_claim_becomes_a_path_of_the_pod() -> None:
+    """A file on a claim is read below the mount point."""
+    made = system_of(
+        _cr(market={"source": "Replay", "replay": {"claimName": "bars", "path": "2026/btc.csv", "speed": 0}})
+    )
+    assert made.market.replay is not None
+    assert made.market.replay.path == "/data/2026/btc.csv"
+    assert made.market.replay.speed == 0
+
+
+def test_external_redis_and_external_market() -> None:
+    """An external Redis brings its own URL; an external market runs no feed."""
+    made = system_of(
+        _cr(redis={"mode": "External", "url": "rediss://cache:6380"}, market={"source": "External"})
+    )
+    assert made.redis_url == "rediss://cache:6380"
+    assert not made.feed_runs()
+
+
+def test_config_is_camel_case_of_the_file() -> None:
+    """A key of the file is set by its camelCase name, sections too."""
+    made = system_of(
+        _cr(config={"decisionTimeout": 1.5, "numbaJit": False, "quantumAmos": {"beliefGain": 2.0}})
+    )
+    assert made.decision_timeout == 1.5
+    assert made.numba_jit is False
+    assert made.quantum_amos.belief_gain == 2.0
+
+
+def test_whole_numbers_are_quantities() -> None:
+    """A quantity may be written as a number, as Kubernetes allows."""
+    spec = read({"agents": {"pads": {"resources": {"requests": {"cpu": 1}}}}})
+    assert spec.agent("pads").resources.requests == {"cpu": "1"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "path"),
+    [
+        ({"markt": {}}, "spec.markt"),
+        ({"config": {"zmqPorts": {}}}, "spec.config.zmqPorts"),
+        ({"agents": {"pads": {"gpu": {}}}}, "spec.agents.pads.gpu"),
+        (
+            {"agents": {"amos": {"env": [{"name": "A", "valueFrom": {}}]}}},
+            "spec.agents.amos.env[0].valueFrom",
+        ),
+    ],
+)
+def test_unknown_fields_are_named(spec: dict[str, object], path: str) -> None:
+    """An unknown field is found with its whole path."""
+    assert unknown_fields(spec) == [path]
+
+
+def test_a_wrong_type_is_named() -> None:
+    """A wrong type raises ConfigError with the field."""
+    with pytest.raises(ConfigError, match=r"replicas"):
+        system_of(_cr(agents={"amos": {"replicas": "two"}}))
+
+
+def _walk(schema: dict, path: str = "spec"):
+    yield path, schema
+    for key, inner in schema.get("properties", {}).items():
+        yield from _walk(inner, f"{path}.{key}")
+    if isinstance(schema.get("items"), dict):
+        yield from _walk(schema["items"], f"{path}[]")
+    if isinstance(schema.get("additionalProperties"), dict):
+        yield from _walk(schema["additionalProperties"], f"{path}{{}}")
+
+
+def test_everything_in_the_definition_is_bounded() -> None:
+    """Strings, lists and maps have a bound, else the server refuses CEL rules for their cost."""
+    root = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    nodes = list(_walk(root))
+    assert len(nodes) > 150
+    for path, node in nodes:
+        if node.get("type") == "string" and "enum" not in node:
+            assert "maxLength" in node, path
+        if node.get("type") == "array":
+            assert "maxItems" in node, path
+        if "additionalProperties" in node:
+            assert "maxProperties" in node, path
+
+
+def test_struct_defaults_are_spelled_out() -> None:
+    """A default of a struct holds the defaults of every field below it that has one."""
+
+    def filled(schema: dict, path: str) -> None:
+        for key, inner in schema.get("properties", {}).items():
+            filled(inner, f"{path}.{key}")
+            if "default" in schema and "default" in inner:
+                assert key in schema["default"], f"{path}.{key}"
+
+    filled(crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"], "spec")
+
+
+def test_pads_cannot_ask_for_a_device() -> None:
+    """The roster gives PADS no GPU, so the definition has no such field there, and has it elsewhere."""
+    spec = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    agents = spec["properties"]["agents"]["properties"]
+    assert "gpu" not in agents["pads"]["properties"]
+    assert {"qbmia", "quasar", "amos"} == {n for n, a in agents.items() if "gpu" in a["properties"]}
+    assert agents["pads"]["properties"]["replicas"]["maximum"] == 1
