@@ -291,7 +291,8 @@ def check_neutral(make: Make) -> None:
     answer = ask(make(), constant(), 550)
     p = array(answer.p)
     if array(answer.abstain).any():
-        assert np.isnan(p).all() and array(answer.action).tolist() == [HOLD]
+        assert np.isnan(p).all()
+        assert array(answer.action).tolist() == [HOLD]
         return
     assert abs(p[0, 0] - p[0, 2]) <= 1e-9
     assert array(answer.action).tolist() == [HOLD]

@@ -123,7 +123,7 @@ def _draw(mix: F8, draw: float) -> int:
         reached += mix[k]
         if draw < reached:
             return k
-    return mix.shape[0] - 1
+    return int(mix.shape[0]) - 1
 
 
 @kernel

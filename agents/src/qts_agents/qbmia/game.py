@@ -48,7 +48,7 @@ class Estimates(msgspec.Struct, frozen=True):
 def _ratio(top: Any, bottom: Any) -> F8:
     """Divide; a zero denominator gives 0."""
     top, bottom = np.broadcast_arrays(np.asarray(top, np.float64), np.asarray(bottom, np.float64))
-    return np.divide(top, bottom, out=np.zeros(top.shape), where=bottom != 0)
+    return np.asarray(np.divide(top, bottom, out=np.zeros(top.shape), where=bottom != 0))
 
 
 def returns(window: MarketWindow, count: int) -> F8:
@@ -58,7 +58,7 @@ def returns(window: MarketWindow, count: int) -> F8:
 
 
 def shrunk_drift(mean: F8, sigma: F8, horizon: int) -> F8:
-    """Return the mean return over `horizon` bars shrunk by t²/(t²+1), t = √100·mean/σ; a fraction of price."""
+    """Return the mean return over `horizon` bars shrunk by t²/(t²+1), t = √100·mean/σ; fraction of price."""
     t = _ratio(np.sqrt(float(BARS)) * mean, sigma)
     return np.asarray(mean * horizon * t * t / (t * t + 1.0))
 

@@ -82,7 +82,7 @@ class Memory:
         self.prototypes[best] = moved / max(float(np.sqrt((moved * moved).sum())), 1e-12)
 
     def recall(self, vectors: F4, bar: int) -> tuple[F8, NDArray[np.int64]]:
-        """Return x_mem [S,3] from the five most similar episodes, NaN where fewer, and how many were found."""
+        """Return x_mem [S,3] from the five most similar episodes, NaN where fewer, and their number."""
         n = len(self)
         return recalling.recall(vectors, self.vectors[:n], self.bars[:n], self.outcomes[:n], bar)
 

@@ -132,7 +132,7 @@ def wash(recent: OrderEvents, draws: F8) -> float:
 
 
 def pump_dump(returns: F8) -> float:
-    """Test for a turn of the drift: two-sided CUSUM of the returns [T] of completed 20-bar windows (Kolmogorov)."""
+    """Test for a turn of the drift: two-sided CUSUM of the returns [T] of whole 20-bar windows."""
     n = len(returns) - len(returns) % PUMP_BARS
     if n < PUMP_BARS or not np.isfinite(returns[-n:]).all():
         return math.nan
@@ -143,7 +143,7 @@ def pump_dump(returns: F8) -> float:
     x = float(np.abs(np.cumsum(steps)).max()) / (sigma * math.sqrt(n))
     if x < 0.2:
         return 1.0
-    return min(1.0, 2.0 * sum((-1) ** (k - 1) * math.exp(-2.0 * k * k * x * x) for k in range(1, 40)))
+    return min(1.0, 2.0 * sum((-1.0) ** (k - 1) * math.exp(-2.0 * k * k * x * x) for k in range(1, 40)))
 
 
 def front_running(recent: OrderEvents, moves_ns: I8, draws: F8) -> float:
@@ -172,5 +172,7 @@ def cauchy(p: F8, weights: F8) -> float:
     if not known.any():
         return math.nan
     share = weights[known] / weights[known].sum()
-    inside = np.clip(p[known], 1e-15, 1.0 - 1e-15)
+    count = int(known.sum())
+    # discrete tests give p = 1, whose infinite quantile would silence all others: 1 − 1/d (Liu et al. 2019)
+    inside = np.clip(p[known], 1e-15, 1.0 - 1.0 / count if count > 1 else 1.0 - 1e-15)
     return float(0.5 - math.atan(float((share * np.tan((0.5 - inside) * math.pi)).sum())) / math.pi)

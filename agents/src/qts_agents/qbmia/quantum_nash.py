@@ -1,7 +1,7 @@
 """Component quantum_nash: equilibria of the market game, and beside them the EWL game.
 
-The classical equilibria decide. Both qubits of a player read as its four actions; the encoding makes the game's
-mirror (buy ↔ sell, skew_up ↔ skew_down) a swap of each player's qubits, which the simulation treats alike.
+The classical equilibria decide. Both qubits of a player read as its four actions; the encoding makes the
+game's mirror (buy ↔ sell, skew_up ↔ skew_down) a swap of each player's qubits.
 """
 
 from __future__ import annotations
@@ -45,19 +45,18 @@ def drifts(known: Estimates, keys: list[tuple[int, int]], draws: int, decision: 
     pairs = (draws + 1) // 2
     z = np.array([normals(key, pairs, PURPOSE, decision) for key in keys]).reshape(len(keys), pairs)
     offsets = np.stack([z, -z], axis=2).reshape(len(keys), 2 * pairs)[:, :draws]
-    return known.drift[:, None] + known.error[:, None] * offsets
+    return np.asarray(known.drift[:, None] + known.error[:, None] * offsets)
 
 
-def _solve(u: F8, w: F8) -> tuple[F8, F8, F8, F8, F8]:
-    """Return rows [S,K,4], columns [S,K,4], counts, regrets of games u, w [S,K,m,4] of one shape."""
+def _solve(u: F8, w: F8) -> tuple[F8, F8, F8]:
+    """Return strategies [S,K,4], counts and regrets [S,K] of games u, w [S,K,m,4] of one shape."""
     symbols, draws, m, n = u.shape
     found = nash_choice(u.reshape(-1, m, n), w.reshape(-1, m, n))
     rows = found.x.reshape(symbols, draws, m)
     if m == 3:
         rows = np.insert(rows, KEEP, 0.0, axis=2)
     shape = (symbols, draws)
-    columns = found.y.reshape(symbols, draws, n)
-    return rows, columns, found.count.reshape(shape), found.regret.reshape(shape), found.x
+    return rows, found.count.reshape(shape).astype(np.float64), found.regret.reshape(shape)
 
 
 def classical(known: Estimates, drift: F8) -> Classical:
@@ -69,8 +68,8 @@ def classical(known: Estimates, drift: F8) -> Classical:
     flat = known.side == 0.0
     for mask, actions in ((flat, [BUY, SELL, WAIT]), (~flat, [BUY, SELL, KEEP, WAIT])):
         if mask.any():
-            part = _solve(u[mask][:, :, actions], w[mask][:, :, actions])
-            rows[mask], count[mask], regret[mask] = part[0], part[2], part[3]
+            found = _solve(u[mask][:, :, actions], w[mask][:, :, actions])
+            rows[mask], count[mask], regret[mask] = found
     x = action_distribution(rows)
     lean = x[:, :, 0] - x[:, :, 2]
     return Classical(x.mean(axis=1), lean.std(axis=1), count.mean(axis=1), regret.max(axis=1))

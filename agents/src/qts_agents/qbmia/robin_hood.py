@@ -37,7 +37,7 @@ def herfindahl(volume: F8) -> F8:
 
 
 def amihud_rank(window: MarketWindow) -> F8:
-    """Return the mid-rank [S] of the last bar's Amihud (2002) ratio |r|/turnover among 250; NaN if unknown."""
+    """Return the mid-rank [S] of the last bar's Amihud (2002) ratio |r|/turnover of 250; NaN if unknown."""
     r = np.abs(returns(window, RANK_BARS))
     turnover = window.close[:, -RANK_BARS:] * window.volume[:, -RANK_BARS:]
     known = np.isfinite(r) & (turnover > 0.0)

@@ -1,4 +1,4 @@
-"""Component temporal_nash: experience-weighted attraction on the market game, from what bars and quotes show."""
+"""Component temporal_nash: experience-weighted attraction on the market game, from bars and quotes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def trader_actions(window: MarketWindow, sigma: F8) -> I8:
 
 
 def maker_actions(spread: F8, imbalance: F8) -> I8:
-    """Return the maker's observed action [S,150] from quotes [S,151] and imbalances [S,150]; tight if unknown."""
+    """Return the maker's action [S,150] seen in spreads [S,151] and imbalances [S,150]; tight if unknown."""
     with np.errstate(divide="ignore", invalid="ignore"):
         change = spread[:, 1:] / spread[:, :-1] - 1.0
     skew = np.where(imbalance > LEAN, SKEW_UP, np.where(imbalance < -LEAN, SKEW_DOWN, TIGHT))

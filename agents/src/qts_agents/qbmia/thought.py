@@ -1,4 +1,4 @@
-"""One thought about all symbols: the five components, their pool, and what is worth reporting of them (pure)."""
+"""One thought about all symbols: the five components, their pool, and what to report of them (pure)."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def lean(x: F8) -> F8:
 
 
 def fuse(x: F8, recalled: F8) -> tuple[F8, NDArray[np.bool_]]:
-    """Pool the components x [S,5,3], then memory [S,3] where it found enough; tell which rows have ≥ 3 parts."""
+    """Pool the components x [S,5,3], then memory [S,3] where known; tell which rows have ≥ 3 parts."""
     pooled = log_pool(x, WEIGHTS)
     both = np.stack([pooled, recalled], axis=1)
     enough = np.isfinite(x).all(axis=2).sum(axis=1) >= NEEDED

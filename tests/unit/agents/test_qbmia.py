@@ -1,0 +1,518 @@
+"""QBMIA: the market game of the design, monitors, memory, proposals, alerts, and what an answer says of itself."""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+import numpy as np
+import pytest
+from tests.property import agent_properties as market
+
+from qts_agents.agent import TOO_FEW_COMPONENTS, MarketWindow
+from qts_agents.columns import array, column
+from qts_agents.kernels import backend, nash
+from qts_agents.qbmia import (
+    antifragile,
+    game,
+    machiavellian,
+    orders,
+    quotes,
+    regime,
+    robin_hood,
+    temporal_nash,
+)
+from qts_agents.qbmia.agent import Qbmia
+from qts_agents.qbmia.game import Estimates
+from qts_agents.qbmia.memory import Memory
+from qts_agents.qbmia.orders import CANCEL, FILL, NEW, SECOND, OrderEvents
+from qts_agents.qbmia.regime import Monitor, Reading
+from qts_core.spec import SYSTEM
+from qts_messaging.messages import PhaseTransition, RiskAlert, SystemCommand
+
+MID = Reading(resource=0.5, connectedness=0.5, stability=1.0, innovation=0.0, crisis=0.4)
+
+
+def vector_game(**more):
+    values = {
+        "drift": 6.0,
+        "error": 0.0,
+        "half_spread": 2.0,
+        "impact": 1.0,
+        "risk": 0.3,
+        "fee": 0.0,
+        "side": 0.0,
+    }
+    values |= {"retail": 0.0} | more
+    return Estimates(**{name: np.array([value]) for name, value in values.items()})
+
+
+def test_the_payoffs_of_the_design():
+    """M = 6, ς = 2, Λ = 1, Γ = 0.3: u and w as listed."""
+    u, w = (m[0, 0] for m in game.payoffs(vector_game(), np.array([[6.0]])))
+    np.testing.assert_allclose(u[game.BUY], [3.7, 1.7, 1.7, 3.7], atol=1e-12)
+    np.testing.assert_allclose(u[game.SELL], [-8.3, -10.3, -8.3, -10.3], atol=1e-12)
+    np.testing.assert_allclose(u[game.KEEP], 0.0, atol=1e-12)
+    np.testing.assert_allclose(u[game.WAIT], 3.515, atol=1e-12)
+    np.testing.assert_allclose(w[game.BUY], [1.9182818285, 2.3036383235, 3.2, 1.2], atol=1e-10)
+
+
+def test_the_equilibrium_of_the_design():
+    """One equilibrium: buy (e−2)/2, else wait; tight 0.9075, skew_up 0.0925; values 3.515 and 2.4309690971."""
+    u, w = (m[:, 0, [0, 1, 3]] for m in game.payoffs(vector_game(), np.array([[6.0]])))
+    solved = nash.nash_all(u, w)
+    assert solved.count.tolist() == [1]
+    x, y = solved.x[0, 0], solved.y[0, 0]
+    np.testing.assert_allclose(x, [0.3591409142, 0, 0.6408590858], atol=1e-10)
+    np.testing.assert_allclose(y, [0.9075, 0, 0.0925, 0], atol=1e-10)
+    assert x @ u[0] @ y == pytest.approx(3.515, abs=1e-10)
+    assert x @ w[0] @ y == pytest.approx(2.4309690971, abs=1e-10)
+
+
+@pytest.mark.parametrize("side", [-1.0, 0.0, 1.0])
+def test_the_mirrored_game_swaps_buy_and_sell(side):
+    """M, d and β̂ negated: rows buy ↔ sell and columns skew_up ↔ skew_down swap, to the bit."""
+    u, w = game.payoffs(vector_game(side=side, retail=0.4), np.array([[6.0]]))
+    v, z = game.payoffs(vector_game(side=-side, retail=-0.4), np.array([[-6.0]]))
+    rows, columns = [1, 0, 2, 3], [0, 1, 3, 2]
+    assert v[0, 0][rows][:, columns].tolist() == u[0, 0].tolist()
+    assert z[0, 0][rows][:, columns].tolist() == w[0, 0].tolist()
+
+
+def test_holding_pays_the_drift_less_risk():
+    """With a short position hold earns −M − Γ."""
+    u, _ = game.payoffs(vector_game(side=-1.0), np.array([[6.0]]))
+    np.testing.assert_allclose(u[0, 0, game.KEEP], -6.3, atol=1e-12)
+
+
+def test_impact_is_the_slope_on_signed_root_volume():
+    """r = 1e-6·sign·√V exactly: an order of 1 % of the mean volume costs 1e-6·√(1 % V̄) ·1e4 bp; no volume: ς/2."""
+    tape = market.synthetic(3, symbols=2, quotes=False)
+    side = np.where(np.random.default_rng(0).random((2, 700)) < 0.5, -1.0, 1.0)
+    close = np.exp(np.cumsum(1e-6 * side * np.sqrt(tape.volume), axis=1))
+    view = market.window(tape._replace(open=close * np.exp(-side * 1e-9), close=close), 699)
+    found = game.impact(view, np.array([3.0, 3.0]))
+    expected = 1e4 * 1e-6 * np.sqrt(0.01 * tape.volume[:, -100:].mean(axis=1))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    blind = msgspec.structs.replace(view, volume=np.full_like(view.volume, np.nan))
+    assert game.impact(blind, np.array([3.0, 4.0])).tolist() == [1.5, 2.0]
+
+
+def test_the_drift_shrinks_with_its_t():
+    """t = 1 halves the mean; no variance gives no drift."""
+    drift = game.shrunk_drift(np.array([1e-4, 1e-4]), np.array([1e-3, 0.0]), 30)
+    np.testing.assert_allclose(drift, [1e-4 * 30 / 2, 0.0], atol=1e-15)
+
+
+def test_observed_actions_follow_bars_and_quotes():
+    """Returns beyond ½σ are trades; spreads, then imbalance, tell what the maker did."""
+    spread = np.full((1, 5), 1.0)
+    spread[0, 2:] = 1.2
+    spread[0, 3:] = 1.0
+    imbalance = np.array([[0.3, 0.0, 0.5, -0.5]])
+    seen = temporal_nash.maker_actions(spread, imbalance)
+    assert seen.tolist() == [[game.SKEW_UP, game.WIDE, game.TIGHT, game.SKEW_DOWN]]
+    unknown = temporal_nash.maker_actions(np.full((1, 3), np.nan), np.full((1, 2), np.nan))
+    assert unknown.tolist() == [[game.TIGHT, game.TIGHT]]
+    view = market.window(market.synthetic(1, symbols=1), 600)
+    r = np.diff(np.log(view.close[0, -151:]))
+    own = temporal_nash.trader_actions(view, np.array([2.0 * abs(r[-1]) - 1e-12]))
+    assert own.shape == (1, 150)
+    assert own[0, -1] == (game.BUY if r[-1] > 0 else game.SELL)
+
+
+def test_gini_and_herfindahl_know_even_and_single():
+    """Equal volumes: 0 and 1/T; all in one bar: near 1 and 1; none at all is even; unknown stays unknown."""
+    even, single = np.full((1, 50), 3.0), np.zeros((1, 50))
+    single[0, 7] = 9.0
+    assert robin_hood.gini(even)[0] == pytest.approx(0.0)
+    assert robin_hood.herfindahl(even)[0] == pytest.approx(0.02)
+    assert robin_hood.gini(single)[0] == pytest.approx(0.98)
+    assert robin_hood.herfindahl(single)[0] == pytest.approx(1.0)
+    assert robin_hood.gini(np.zeros((1, 50))).tolist() == [0.0]
+    assert np.isnan(robin_hood.gini(np.full((1, 50), np.nan))[0])
+
+
+def test_convexity_sees_trends_that_gain_from_volatility():
+    """Returns that trend when volatility jumps give t > 2 for the trend's profit; a still market gives 0."""
+    rng = np.random.default_rng(2)
+    sigma = 1e-3 * np.exp(0.8 * np.repeat(rng.standard_normal(40), 20))
+    r = sigma * (np.repeat(rng.choice([-1, 1], 10), 80) * 0.5 + 0.3 * rng.standard_normal(800))
+    close = np.exp(np.cumsum(r))[None]
+    tape = market.constant(800)._replace(close=close, open=close)
+    assert antifragile.convexity(market.window(tape, 799)).shape == (1,)
+    assert antifragile.convexity(market.window(market.constant(800), 799)).tolist() == [0.0]
+    profit, spread = antifragile.trend_profit(market.window(tape, 799))
+    assert (profit.shape, spread.shape) == ((1, 250), (1, 251))
+    assert profit.mean() > 0
+
+
+def test_flow_is_the_mean_sign_of_known_imbalances():
+    """Of the last ten; nothing known is 0."""
+    known = np.array([[np.nan] * 6 + [0.3, 0.1, -0.2, 0.9], [np.nan] * 10])
+    assert quotes.flow(known).tolist() == [0.5, 0.0]
+
+
+def test_quotes_are_found_by_bar_not_by_place():
+    """A bar that was missed is unknown; other symbols start anew."""
+    tape = quotes.Quotes()
+    for bar in (10, 11, 13):
+        tape.push(("A", "B"), bar, np.array([bar, 2.0 * bar]), np.array([0.1, -0.1]))
+    spread, imbalance = tape.last(("B", "C", "A"), 13, 4)
+    np.testing.assert_array_equal(spread, [[20, 22, np.nan, 26], [np.nan] * 4, [10, 11, np.nan, 13]])
+    assert imbalance[0, 0] == -0.1
+    tape.push(("A",), 14, np.array([1.0]), np.array([0.0]))
+    assert np.isnan(tape.last(("A",), 13, 4)[0]).all()
+
+
+RULES = [
+    ("growth", {"connectedness": 0.8, "resource": 0.7}, "conservation"),
+    ("conservation", {"crisis": 0.6}, "release"),
+    ("conservation", {"resource": 0.2}, "release"),
+    ("conservation", {"stability": 0.3}, "release"),
+    ("release", {"crisis": 0.2, "connectedness": 0.3}, "reorganization"),
+    ("reorganization", {"innovation": 0.6}, "growth"),
+    ("unknown", {"crisis": 0.75}, "release"),
+    ("growth", {"crisis": 0.75, "connectedness": 0.8, "resource": 0.7}, "release"),
+]
+
+
+@pytest.mark.parametrize(("phase", "change", "expected"), RULES)
+def test_each_rule_is_reachable_and_needed(phase, change, expected):
+    """The rule fires on its condition and not on the neutral reading."""
+    assert regime.target(phase, msgspec.structs.replace(MID, **change)) == expected
+    assert regime.target(phase, MID) is None
+
+
+def test_a_crisis_in_release_leads_nowhere():
+    """The phase that a crisis leads to is already held."""
+    assert regime.target("release", msgspec.structs.replace(MID, crisis=0.9)) is None
+
+
+def test_a_proposal_needs_three_evaluations_and_rests_afterwards():
+    """Two are not enough, a break starts over, one is outstanding at a time, then ten meso bars of rest."""
+    ready = msgspec.structs.replace(MID, connectedness=0.8, resource=0.7)
+    monitor = Monitor()
+    said = [
+        monitor.step("growth", reading, 10 * i) for i, reading in enumerate([ready, ready, MID, ready, ready])
+    ]
+    assert said == [None] * 5
+    assert monitor.step("growth", ready, 50) == "conservation"
+    monitor.outstanding = "one"
+    assert [monitor.step("growth", ready, 50 + 10 * i) for i in range(1, 4)] == [None] * 3
+    monitor.answered("another")
+    assert monitor.step("growth", ready, 90) is None
+    monitor.answered("one")
+    assert monitor.step("growth", ready, 95) is None
+    assert monitor.step("growth", ready, 100) == "conservation"
+
+
+def test_evidence_must_be_new_and_young():
+    """Not older than 2 bars, and a meso bar after the last evaluation."""
+    monitor = Monitor()
+    assert monitor.due(11, 10)
+    assert not monitor.due(13, 10)
+    monitor.step("growth", MID, 10)
+    assert not monitor.due(13, 13)
+    assert monitor.due(16, 15)
+
+
+def live(agent, tape, bars, **more):
+    out = []
+    for t in bars:
+        sent = agent.on_bars(market.update(tape, t), market.window(tape, t), market.now(t))
+        out += [(o.to, o.message) for o in sent]
+        if t % 10 == 0:
+            market.ask(agent, tape, t, round_id=f"r{t}", **more)
+    return out
+
+
+def test_a_lasting_crisis_is_proposed_once_until_answered():
+    """Three requests in crisis → one proposal to PADS with its evidence; a rejection and the rest allow another."""
+    tape, agent = market.synthetic(1), Qbmia(SYSTEM())
+    crisis = {"meso": (0.5, 0.5, 0.5, 0.9), "phase": "conservation"}
+    sent = [m for to, m in live(agent, tape, range(400, 470), **crisis) if isinstance(m, PhaseTransition)]
+    assert [(m.kind, m.old_phase, m.new_phase) for m in sent] == [("proposal", "conservation", "release")]
+    assert sent[0].transition_time_ns == 421 * market.MINUTE_NS
+    assert sent[0].indicators["crisis"] == pytest.approx(0.9)
+    agent.on_message(msgspec.structs.replace(sent[0], kind="rejection", reason="4"), 0)
+    again = [m for to, m in live(agent, tape, range(470, 510), **crisis) if isinstance(m, PhaseTransition)]
+    assert len(again) == 1
+    assert again[0].transition_id != sent[0].transition_id
+    agent.on_message(SystemCommand("reset"), 0)
+    assert live(agent, tape, range(510, 512), **crisis) == []
+
+
+def test_a_thin_market_is_reported_with_its_symbols():
+    """Volume that dries up in one symbol raises illiquidity, at most once in five bars, to PADS."""
+    tape = market.synthetic(1, quotes=False)
+    tape.volume[1, 480:] *= 1e-3
+    agent = Qbmia(SYSTEM())
+    sent = live(agent, tape, range(440, 500))
+    alerts = [m for to, m in sent if isinstance(m, RiskAlert) and to == "pads"]
+    assert {(m.alert_type, m.scope) for m in alerts} == {("illiquidity", ("S1",))}
+    assert all(m.severity > 0.8 and m.expires_ns > m.raised_ns for m in alerts)
+    assert len({m.alert_id for m in alerts}) == len(alerts)
+
+
+def test_the_answer_says_what_computed_it():
+    """quantum_circuits: EWL beside and 4 qubits; without: classical, no EWL in the report, the same p."""
+    tape = market.synthetic(4)
+    beside, without = Qbmia(SYSTEM()), Qbmia(SYSTEM(quantum_circuits=False))
+    one, two = market.ask(beside, tape, 600), market.ask(without, tape, 600)
+    assert (one.backend, one.qubits, two.backend, two.qubits) == ("simulated-quantum", 4, "classical", 0)
+    place = one.contrib_names.index("ewl_signal")
+    assert np.isfinite(array(one.contrib)[:, place]).all()
+    assert np.isnan(array(two.contrib)[:, place]).all()
+    assert array(one.p).tobytes() == array(two.p).tobytes()
+    assert market.ask(beside, tape, 600, explain=False).contrib is None
+
+
+def test_many_symbols_are_not_entangled_unless_asked():
+    """17 symbols: classical; with explain, or voting by EWL, simulated."""
+    tape = market.synthetic(4, symbols=17)
+    by_default = Qbmia(SYSTEM())
+    voting = Qbmia(msgspec.convert({"qbmia": {"nash_mode": "ewl"}}, SYSTEM))
+    plain = market.ask(by_default, tape, 600, explain=False)
+    assert (plain.backend, plain.qubits) == ("classical", 0)
+    assert market.ask(by_default, tape, 600).backend == "simulated-quantum"
+    assert market.ask(voting, tape, 600, explain=False).backend == "simulated-quantum"
+
+
+def test_the_ewl_vote_differs_and_still_mirrors():
+    """nash_mode ewl changes p; the inverted market still gives the inverted answer."""
+
+    def make(**more):
+        return Qbmia(msgspec.convert({"qbmia": {"nash_mode": "ewl"}} | more, SYSTEM))
+
+    tape = market.synthetic(6)
+    assert (
+        array(market.ask(make(), tape, 600).p).tobytes()
+        != array(market.ask(Qbmia(SYSTEM()), tape, 600).p).tobytes()
+    )
+    market.check_mirror(make, tape, 600)
+
+
+def test_settings_of_the_game_change_the_answer():
+    """Risk aversion and the number of draws are used."""
+    tape = market.eurusd(300)
+    answers = {
+        array(market.ask(Qbmia(msgspec.convert({"qbmia": q}, SYSTEM)), tape, 600).p).tobytes()
+        for q in ({}, {"risk_aversion": 500.0}, {"payoff_draws": 16})
+    }
+    assert len(answers) == 3
+
+
+def test_two_components_are_too_few():
+    """Without volume robin_hood is masked; if the trend's convexity is unknown too, only two remain."""
+    tape = market.synthetic(2, symbols=1, quotes=False)
+    tape.volume[:] = np.nan
+    answer = market.ask(Qbmia(SYSTEM()), tape, 600)
+    assert array(answer.abstain).tolist() == [0]
+    holes = tape._replace(valid=tape.valid.copy())
+    for t in range(600 - 300, 600, 21):
+        holes.valid[0, t] = 0
+    assert array(market.ask(Qbmia(SYSTEM()), holes, 600).abstain).tolist() == [TOO_FEW_COMPONENTS]
+
+
+def test_both_implementations_give_the_same_answer():
+    """numba_jit false computes the same opinion by the plain forms."""
+    tape = market.synthetic(5, symbols=1)
+    compiled = market.ask(Qbmia(SYSTEM(quantum_circuits=False)), tape, 600)
+    backend.set_jit(False)
+    try:
+        plain = market.ask(Qbmia(SYSTEM(quantum_circuits=False, numba_jit=False)), tape, 600)
+    finally:
+        backend.set_jit(True)
+    np.testing.assert_allclose(array(plain.p), array(compiled.p), atol=1e-9)
+
+
+def test_nothing_compiles_after_the_warm_up():
+    """Bars, requests of any size and feedback find their kernels compiled, read-only windows included."""
+    agent = Qbmia(SYSTEM())
+    agent.warm_up()
+    before = backend.compiles()
+    market.train(agent, market.synthetic(8), 400, 460)
+    market.ask(agent, market.synthetic(9, symbols=20), 600, np.tile([0.0, -1.0], 10))
+    assert backend.compiles() == before
+
+
+def test_outcomes_are_remembered_and_recalled():
+    """Five similar situations that went up pull the answer up."""
+    tape, agent = market.eurusd(0), Qbmia(SYSTEM())
+    before = array(market.ask(agent, tape, 600, round_id="first").p)
+    for i in range(5):
+        market.ask(agent, tape, 600, round_id=f"again-{i}")
+        told = msgspec.structs.replace(
+            market.feedback(tape, 600), round_id=f"again-{i}", outcome=column(np.array([0]), "u1")
+        )
+        agent.on_feedback(told, 0)
+    answer = market.ask(agent, tape, 600, round_id="last")
+    names = answer.contrib_names
+    assert array(answer.contrib)[0, names.index("recalled")] == 5
+    assert array(answer.contrib)[0, names.index("novelty")] == pytest.approx(0.0, abs=1e-6)
+    assert array(answer.p)[0, 0] > before[0, 0]
+
+
+def test_ten_clusters_stay_ten():
+    """1e5 stores around ten separate situations leave ten prototypes and 10,000 episodes."""
+    rng = np.random.default_rng(0)
+    centres = np.eye(16, dtype=np.float32)[:10]
+    memory = Memory()
+    which = rng.integers(0, 10, 100_000)
+    noise = 0.03 * rng.standard_normal((100_000, 16)).astype(np.float32)
+    for i in range(100_000):
+        vector = centres[which[i]] + noise[i]
+        memory.store(vector / np.float32(np.sqrt((vector * vector).sum())), i, 0)
+    assert len(memory) == 10_000
+    assert memory.prototypes.shape == (10, 16)
+    assert sorted(np.argmax(memory.prototypes, axis=1).tolist()) == list(range(10))
+
+
+# Order events
+
+
+def stream(times_s, sides, sizes, kinds, prices=None, ids=None):
+    n = len(times_s)
+    return OrderEvents(
+        time_ns=(np.asarray(times_s) * SECOND).astype(np.int64),
+        side=np.asarray(sides, np.int64),
+        price=np.asarray(np.full(n, 100.0) if prices is None else prices, np.float64),
+        size=np.asarray(sizes, np.float64),
+        order=np.asarray(np.arange(n) if ids is None else ids, np.int64),
+        event=np.asarray(kinds, np.int64),
+    )
+
+
+def honest(seed, n=400, span_s=86_400.0):
+    """Orders of random size; one in ten is cancelled later, the others are filled."""
+    rng = np.random.default_rng(seed)
+    times, sides, sizes = np.sort(rng.uniform(0, span_s, n)), rng.choice([-1, 1], n), rng.lognormal(0, 0.5, n)
+    ends = np.where(rng.random(n) < 0.1, CANCEL, FILL)
+    order = np.argsort(np.concatenate([times, times + 30.0]), kind="stable")
+    prices = 100 + 0.01 * rng.integers(-5, 6, n)
+
+    def twice(values):
+        return np.concatenate([values, values])[order]
+
+    kinds = np.concatenate([np.full(n, NEW), ends])[order]
+    time = np.concatenate([times, times + 30.0])[order]
+    return stream(time, twice(sides), twice(sizes), kinds, twice(prices), twice(np.arange(n)))
+
+
+def spoofed(seed):
+    """Honest orders, and 12 huge ones that are cancelled within seconds on three levels of equal size."""
+    base = honest(seed, 60, 600.0)
+    t = np.repeat(np.arange(12) * 4.0 + 100.0, 2) + np.tile([0.0, 2.0], 12)
+    n = len(t)
+    bad = stream(
+        t, np.ones(n), np.full(n, 20.0), np.tile([NEW, CANCEL], 12), 99 + 0.01 * (np.arange(n) // 2 % 4),
+        10_000 + np.arange(n) // 2,
+    )  # fmt: skip
+    order = np.argsort(np.concatenate([base.time_ns, bad.time_ns]), kind="stable")
+    return OrderEvents(
+        *(np.concatenate([getattr(base, f), getattr(bad, f)])[order] for f in base.__struct_fields__)
+    )
+
+
+def evidence(recent, seed=0):
+    rng = np.random.default_rng(seed)
+    return machiavellian.Evidence(
+        recent=recent,
+        baseline=honest(99),
+        returns=rng.standard_normal(240) * 1e-3,
+        moves_ns=np.array([50, 300]) * SECOND,
+        draws=rng.random((199, 2000)),
+    )
+
+
+def test_the_cauchy_rule_of_the_design():
+    """p = (.01, .2, .5, .04) with weights (.3, .25, .25, .2) combine to 0.0276733276; unknown ones are left out."""
+    weights = np.array([0.3, 0.25, 0.25, 0.2])
+    p = np.array([0.01, 0.2, 0.5, 0.04])
+    assert orders.cauchy(p, weights) == pytest.approx(0.0276733276, abs=1e-10)
+    assert orders.cauchy(np.array([np.nan, 0.2]), np.array([0.9, 0.1])) == pytest.approx(0.2)
+    assert math.isnan(orders.cauchy(np.array([np.nan]), np.array([1.0])))
+
+
+def test_tails_are_those_of_the_distributions():
+    """Binomial and Poisson tails at hand-computed points."""
+    assert orders.binomial_tail(3, 4, 0.5) == pytest.approx(5 / 16)
+    assert orders.binomial_tail(0, 4, 0.5) == 1.0
+    assert orders.poisson_tail(1, 2.0) == pytest.approx(1 - math.exp(-2.0))
+    assert orders.poisson_tail(0, 2.0) == 1.0
+    assert orders.poisson_tail(3, 0.0) == 0.0
+
+
+def test_spoofing_and_layering_are_found_and_honest_orders_are_not():
+    """Injected episodes score high; honest days mostly score nothing."""
+    found = machiavellian.examine(evidence(spoofed(1)))
+    assert found.p[orders.NAMES.index("spoofing")] < 1e-3
+    assert found.p[orders.NAMES.index("layering")] < 0.05
+    assert found.combined < 0.01
+    assert found.score > 0.3
+    clean = [machiavellian.examine(evidence(honest(seed, 60, 600.0), seed)).score for seed in range(20)]
+    assert np.median(clean) == 0.0
+
+
+def test_wash_trades_are_found():
+    """Fills that return within a second at the same size are no chance."""
+    t = np.repeat(np.arange(30) * 10.0, 2) + np.tile([0.0, 0.5], 30)
+    sizes = np.repeat(np.random.default_rng(0).lognormal(0, 1, 30), 2)
+    draws = np.random.default_rng(1).random((199, 60))
+    washed = stream(t, np.tile([1, -1], 30), sizes, np.full(60, FILL))
+    assert orders.wash(washed, draws) < 0.02
+    mixed = stream(t, np.tile([1, -1], 30), np.random.default_rng(2).permutation(sizes), np.full(60, FILL))
+    assert orders.wash(mixed, draws) > 0.05
+    assert math.isnan(orders.wash(stream([], [], [], []), draws))
+
+
+def test_a_pump_and_its_dump_turn_the_drift():
+    """Up for 100 bars, down for 100: p near 0; noise is not significant; a still market is not either."""
+    noise = np.random.default_rng(3).standard_normal(200) * 1e-3
+    drift = np.repeat([1e-3, -1e-3], 100)
+    assert orders.pump_dump(noise + drift) < 1e-4
+    assert orders.pump_dump(noise) > 0.05
+    assert orders.pump_dump(np.zeros(40)) == 1.0
+    assert math.isnan(orders.pump_dump(np.zeros(10)))
+
+
+def test_orders_ahead_of_moves_are_found():
+    """Large orders 2 s before every large move are no chance."""
+    rng = np.random.default_rng(4)
+    t = np.arange(600) * 6.0
+    sizes = rng.lognormal(0, 0.3, 600)
+    moves = rng.choice(np.arange(10, 590), 12, replace=False)
+    sizes[moves] = 50.0
+    events = stream(t, np.ones(600), sizes, np.full(600, NEW))
+    assert orders.front_running(events, ((t[moves] + 2.0) * SECOND).astype(np.int64), rng.random(199)) < 0.02
+    elsewhere = ((t[moves] - 2.0) * SECOND).astype(np.int64)
+    assert orders.front_running(events, elsewhere, rng.random(199)) > 0.05
+
+
+def test_suspected_manipulation_is_reported_and_votes_flat():
+    """Two suspicious windows of three raise the alert; the next answer leans to flat and says why."""
+    tape, agent = market.synthetic(1, symbols=1), Qbmia(SYSTEM())
+    before = market.ask(agent, tape, 440, round_id="before")
+    live(agent, tape, range(440, 442))
+    for seed in range(2):
+        agent.observe("S0", evidence(spoofed(seed)))
+    sent = [m for to, m in live(agent, tape, range(442, 450)) if isinstance(m, RiskAlert)]
+    assert {(m.alert_type, m.scope) for m in sent} == {("manipulation_suspected", ("S0",))}
+    assert len(sent) == 2
+    after = market.ask(agent, tape, 440, round_id="after")
+    place = after.contrib_names.index("machiavellian")
+    assert np.isnan(array(before.contrib)[0, place])
+    assert array(after.contrib)[0, place] == 0.0
+    assert array(after.p)[0, 1] > array(before.p)[0, 1]
+
+
+def test_a_window_is_never_written():
+    """Every array of the window may be read-only."""
+    view = market.window(market.synthetic(3), 600)
+    frozen = {name: getattr(view, name).copy() for name in ("open", "close", "volume", "spread", "imbalance")}
+    for values in frozen.values():
+        values.setflags(write=False)
+    locked: MarketWindow = msgspec.structs.replace(view, **frozen)
+    answer = Qbmia(SYSTEM()).on_request(market.request(view.symbols, 600), locked, market.now(600))
+    assert array(answer.abstain).tolist() == [0, 0, 0]
