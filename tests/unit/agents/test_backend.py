@@ -1,0 +1,91 @@
+"""The switch between compiled and plain kernels, the compile counter, threads, concurrent calls."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numba
+import numpy as np
+import pytest
+
+from qts_agents.kernels import backend, pool
+
+
+@backend.kernel
+def doubled(x: float) -> float:
+    """Return twice `x`."""
+    return x + x
+
+
+def test_a_new_signature_is_counted_once() -> None:
+    """The counter grows with the first call of a signature and not with the second."""
+    before = backend.compiles()
+    assert doubled(1.5) == 3.0
+    assert backend.compiles() == before + 1
+    doubled(2.5)
+    assert backend.compiles() == before + 1
+
+
+def test_the_reference_compiles_nothing() -> None:
+    """numba_jit: false runs numpy only, warm-up included."""
+    shape = np.full((1, 2, 3), 1.0 / 3.0)
+    backend.set_jit(False)
+    try:
+        assert not backend.jit_enabled()
+        before = backend.compiles()
+        pool.warm_up()
+        pool.lmsr_pool(shape, [[0.5, 0.5]], shape[:, 0], 50.0)
+        assert backend.compiles() == before
+    finally:
+        backend.set_jit(True)
+
+
+def test_threads_never_use_the_layer_that_aborts() -> None:
+    """Two threads or more only with tbb or omp; one without hardware optimisation."""
+    try:
+        chosen = backend.threads(True)
+        assert chosen == backend.thread_count() >= 1
+        assert chosen == 1 or numba.config.THREADING_LAYER in {"tbb", "omp"}
+    finally:
+        assert backend.threads(False) == 1
+
+
+@pytest.mark.parametrize("rows", [1, 63, 64, 65, 200])
+def test_parts_cover_every_row_once(rows: int) -> None:
+    """However rows are split, each is computed exactly once."""
+    seen = np.zeros(rows)
+
+    def mark(part: np.ndarray) -> None:
+        part += 1.0
+
+    try:
+        backend.threads(True)
+        backend.each_part(mark, seen)
+    finally:
+        backend.threads(False)
+    assert seen.tolist() == [1.0] * rows
+
+
+def test_an_error_in_a_part_reaches_the_caller() -> None:
+    """A thread does not swallow what fails in it."""
+
+    def fail(part: np.ndarray) -> None:
+        raise ArithmeticError(str(len(part)))
+
+    try:
+        backend.threads(True)
+        with pytest.raises(ArithmeticError):
+            backend.each_part(fail, np.zeros(100))
+    finally:
+        backend.threads(False)
+
+
+def test_concurrent_calls_agree() -> None:
+    """Eight threads calling one kernel get the bits of a single caller."""
+    draws = np.random.default_rng(5)
+    pi, omega = draws.dirichlet([2.0, 2.0, 2.0], (20, 5)), np.full((20, 5), 0.2)
+    prior = np.full((20, 3), 1.0 / 3.0)
+    expected = pool.lmsr_pool(pi, omega, prior, 50.0).leave_one_out.tobytes()
+    with ThreadPoolExecutor(8) as workers:
+        calls = [workers.submit(pool.lmsr_pool, pi, omega, prior, 50.0) for _ in range(2_000)]
+        assert {call.result().leave_one_out.tobytes() for call in calls} == {expected}
