@@ -14,13 +14,13 @@ import msgspec
 
 from qts_agents.context import Compute, Context, Place, Shell
 from qts_agents.health import Health, HealthServer, Workplace
-from qts_agents.kernels import backend
 from qts_agents.metrics import Metrics
 from qts_core.clock import Clock, SystemClock
 from qts_core.config import Loaded
 from qts_core.errors import QtsError
 from qts_core.probes import Status
 from qts_core.roster import Workload
+from qts_core.spec import System
 from qts_core.telemetry import open_logs, open_tracing
 from qts_messaging.messages import AgentStatus
 from qts_messaging.open import BusOptions, open_bus
@@ -100,7 +100,6 @@ class Worker:
         context.health.bound = True
         await context.compute(self.shell.warm_up)
         await self.shell.begin()
-        self.compiles_at_ready = backend.compiles()
         context.health.warm = True
         if context.system.hardware_optimization:
             gc.collect()
@@ -143,7 +142,7 @@ class Worker:
             system=context.place.system_name,
             messages=msgspec.structs.asdict(context.bus.accounts()),
             redis_reached=context.bus.redis_reached,
-            compiles=backend.compiles(),
+            compiles=_compiles(),
         )
         self.shell.describe(status)
         return status
@@ -223,8 +222,8 @@ class Worker:
 async def serve(workloads: Sequence[Workload], loaded: Loaded, place: Place) -> int:
     """Run the workloads until a signal or a failure; return the exit code."""
     system = loaded.system
-    backend.set_jit(system.numba_jit)
-    backend.threads(system.hardware_optimization)
+    if system.market.source == "simulated" or any(workload.agent for workload in workloads):
+        _choose_kernels(system)
     stop = _signals()
     metrics = Metrics()
     workers = [Worker(workload, loaded, place, metrics) for workload in workloads]
@@ -250,6 +249,20 @@ async def serve(workloads: Sequence[Workload], loaded: Loaded, place: Place) -> 
         await worker.stop()
     await server.close()
     return code
+
+
+def _choose_kernels(system: System) -> None:
+    """Set implementation and threads before anything compiles; a feed that replays loads no numba at all."""
+    from qts_agents.kernels import backend
+
+    backend.set_jit(system.numba_jit)
+    backend.threads(system.hardware_optimization)
+
+
+def _compiles() -> int:
+    """Return how many kernels were compiled or loaded so far."""
+    backend: Any = sys.modules.get("qts_agents.kernels.backend")
+    return int(backend.compiles()) if backend is not None else 0
 
 
 def _signals() -> asyncio.Future[int]:

@@ -11,8 +11,6 @@ from qts_agents.market.bars import Bars, market_return
 from qts_agents.market.datasets import load_dataset
 from qts_agents.market.regimes import BAR_S
 from qts_agents.market.rows import Costs
-from qts_agents.market.simulate import Simulation
-from qts_agents.market.tables import load_table
 from qts_core.errors import ConfigError
 from qts_core.spec import Market, Replay, System
 
@@ -81,6 +79,8 @@ class Simulated:
         self._restart()
 
     def _restart(self) -> None:
+        from qts_agents.market.simulate import Simulation  # numba loads for the simulation only
+
         self._simulation = Simulation(*self._settings)
         self._before = np.full(len(self.symbols), np.nan)
 
@@ -137,6 +137,8 @@ def open_source(system: System) -> Source:
 def _load(replay: Replay) -> Bars:
     if replay.dataset is not None:
         return load_dataset(replay.dataset)
+    from qts_agents.market.tables import load_table  # pandas loads for files only
+
     return load_table(replay.path or "", replay.stamp, replay.ts_unit)
 
 
