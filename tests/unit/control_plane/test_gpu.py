@@ -62,8 +62,10 @@ CASES = [
         (_node("gpu-a", labels={PRODUCT: "NVIDIA-A100-SXM4-80GB"}),),
         {},
         "NoMatchingNode",
-        ("quasar selects nvidia.com/gpu.product=NVIDIA-H100-80GB-HBM3; nearest: gpu-a has "
-        "NVIDIA-A100-SXM4-80GB"),
+        (
+            "quasar selects nvidia.com/gpu.product=NVIDIA-H100-80GB-HBM3; nearest: gpu-a has "
+            "NVIDIA-A100-SXM4-80GB"
+        ),
     ),
     (
         _demand(),

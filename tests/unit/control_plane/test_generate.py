@@ -1,0 +1,77 @@
+"""Generated files, the plan of a file, and the operator's rights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from qts_core.errors import ConfigError
+from qts_core.resource import system_of, unknown_fields
+from qts_operator import rights
+from qts_operator.explain import against_nothing, manifests
+from qts_operator.generate import check, files, write
+from qts_operator.packaging import SAMPLES, install, system, values
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_the_tree_holds_what_would_be_generated() -> None:
+    """`make generate` would change nothing."""
+    assert check(ROOT) == []
+
+
+def test_write_makes_what_check_misses(tmp_path: Path) -> None:
+    """Every file is written once; the second time there is nothing to do."""
+    assert sorted(write(tmp_path)) == sorted(files())
+    assert write(tmp_path) == []
+    (tmp_path / "manifests/crd.yaml").write_text("x")
+    assert check(tmp_path) == ["manifests/crd.yaml"]
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_samples_are_valid_systems(name: str) -> None:
+    """Each sample has known fields only and renders."""
+    sample = yaml.safe_load((ROOT / f"manifests/samples/{name}.yaml").read_text())
+    assert sample == system(name, SAMPLES[name])
+    assert unknown_fields(sample["spec"]) == []
+    assert system_of(sample).market.source in ("replay", "simulated")
+
+
+def test_plan_of_a_file_lists_every_object() -> None:
+    """Against nothing, all objects are created, in the order of writing."""
+    lines = against_nothing(system("desk", SAMPLES["minimal"]))
+    assert lines[0] == "Create ServiceAccount/desk-agents"
+    assert len(lines) == len(manifests(system("desk", SAMPLES["minimal"])))
+
+
+def test_plan_of_a_file_names_the_first_wrong_field() -> None:
+    """An unknown or wrong field is refused by its path."""
+    with pytest.raises(ConfigError, match=r"spec\.markt: unknown field"):
+        against_nothing(system("desk", {"markt": {}}))
+    with pytest.raises(ConfigError, match="replicas"):
+        against_nothing(system("desk", {"agents": {"amos": {"replicas": 0}}}))
+
+
+def test_rights_are_exact() -> None:
+    """No wildcard; Secrets are not listed, watched, changed or deleted; systems are never written."""
+    every = rights.rules() + rights.cluster_rules() + rights.lease_rules()
+    for rule in every:
+        assert "*" not in rule["verbs"] + rule["resources"] + rule["apiGroups"]
+        assert not {"escalate", "bind", "impersonate"} & set(rule["verbs"])
+    allowed = {r: set(rule["verbs"]) for rule in every for r in rule["resources"]}
+    assert allowed["secrets"] == {"get", "create"}
+    assert allowed["quantumtradingsystems"] == {"get", "list", "watch"}
+    assert allowed["quantumtradingsystems/status"] == {"patch"}
+    assert allowed["pods"] == {"get", "list", "watch", "delete"}
+
+
+def test_no_image_beside_the_values() -> None:
+    """One registry value reaches every image; the operator's pod runs restricted."""
+    pod = next(m for m in install() if m["kind"] == "Deployment")["spec"]["template"]["spec"]
+    text = yaml.safe_dump(values())
+    assert "docker.io" not in text
+    (container,) = pod["containers"]
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert pod["securityContext"]["runAsNonRoot"] is True

@@ -1,0 +1,190 @@
+"""The reflector's rules, one by one, against a scripted server."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+from random import Random
+
+import aiohttp
+import pytest
+
+from qts_operator.cluster import Listing
+from qts_operator.metrics import Metrics
+from qts_operator.objects import BY_KIND
+from qts_operator.session import ApiError
+from qts_operator.watch import DENIED_S, Reflector, Tools
+
+KIND = BY_KIND["Service"]
+
+
+class FastClock:
+    """Sleeps take no time and are remembered."""
+
+    def __init__(self) -> None:
+        self.now, self.slept = 0.0, []
+
+    def wall_ns(self) -> int:
+        return int(self.now * 1e9)
+
+    def monotonic_ns(self) -> int:
+        return int(self.now * 1e9)
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+        await asyncio.sleep(0)
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.items: dict[str, str] = {}
+        self.lists = 0
+
+    def replace(self, items) -> int:
+        self.lists += 1
+        fresh = {i["metadata"]["name"]: i["metadata"]["resourceVersion"] for i in items}
+        changed = sum(1 for k in self.items.keys() | fresh.keys() if self.items.get(k) != fresh.get(k))
+        self.items = fresh
+        return changed
+
+    def put(self, live) -> None:
+        self.items[live["metadata"]["name"]] = live["metadata"]["resourceVersion"]
+
+    def remove(self, live) -> None:
+        self.items.pop(live["metadata"]["name"], None)
+
+
+def obj(name: str, version: int) -> dict:
+    return {"metadata": {"name": name, "resourceVersion": str(version)}}
+
+
+class Script:
+    """Each list and each watch takes the next entry; the end of the script is waited for."""
+
+    def __init__(self, lists, watches) -> None:
+        self.lists, self.watches = list(lists), list(watches)
+        self.asked: list[dict[str, str]] = []
+        self.over = asyncio.Event()
+
+    async def list(self, kind, namespace, params):
+        if not self.lists:
+            self.over.set()
+            await asyncio.Event().wait()
+        entry = self.lists.pop(0)
+        if isinstance(entry, BaseException):
+            raise entry
+        return Listing([obj(n, v) for n, v in entry], str(max([v for _, v in entry], default=1)))
+
+    @asynccontextmanager
+    async def watch(self, kind, namespace, params):
+        self.asked.append(params)
+        if not self.watches:
+            self.over.set()
+            await asyncio.Event().wait()
+        entry = self.watches.pop(0)
+        if isinstance(entry, BaseException):
+            raise entry
+
+        async def events():
+            for event in entry:
+                if isinstance(event, BaseException):
+                    raise event
+                yield event
+
+        yield events()
+
+
+async def play(lists, watches):
+    script, sink, clock, metrics = Script(lists, watches), Sink(), FastClock(), Metrics()
+    reflector = Reflector(script, KIND, sink, scope=(None, {}), tools=Tools(clock, Random(1), metrics))
+    task = asyncio.create_task(reflector.run())
+    await asyncio.wait_for(script.over.wait(), 5)
+    assert not task.done()
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    return sink, clock, script, reflector
+
+
+def event(kind: str, name: str, version: int) -> dict:
+    return {"type": kind, "object": obj(name, version)}
+
+
+ERROR_410 = {"type": "ERROR", "object": {"code": 410, "reason": "Expired"}}
+ERROR_500 = {"type": "ERROR", "object": {"code": 500, "reason": "InternalError"}}
+
+
+async def test_events_reach_the_sink_in_order() -> None:
+    """Added, changed and deleted objects end as on the server; the next watch goes on from there."""
+    sink, _, script, _ = await play(
+        [[("a", 1)]], [[event("ADDED", "b", 2), event("MODIFIED", "a", 3), event("DELETED", "b", 4)]]
+    )
+    assert sink.items == {"a": "3"}
+    assert [p["resourceVersion"] for p in script.asked] == ["1", "4"]
+
+
+async def test_bookmarks_move_the_version_and_nothing_else() -> None:
+    """A bookmark is no object."""
+    sink, _, script, _ = await play([[("a", 1)]], [[event("BOOKMARK", "", 9)]])
+    assert sink.items == {"a": "1"}
+    assert script.asked[-1]["resourceVersion"] == "9"
+
+
+@pytest.mark.parametrize(
+    "gone", [[ERROR_410], ApiError(410, "Expired")], ids=["410 as event", "410 as status"]
+)
+async def test_an_expired_version_is_listed_anew(gone) -> None:
+    """What vanished meanwhile is gone from the sink."""
+    sink, _, _, _ = await play([[("a", 1), ("b", 1)], [("a", 5)]], [gone])
+    assert sink.items == {"a": "5"}
+    assert sink.lists == 2
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        [ERROR_500],
+        ApiError(503, "ServiceUnavailable"),
+        ApiError(0, "NoAnswer"),
+        aiohttp.ClientPayloadError("cut"),
+        TimeoutError(),
+        [event("ADDED", "b", 2), aiohttp.ClientPayloadError("cut")],
+        [],
+    ],
+    ids=["ERROR 500", "503", "no answer", "cut", "half-open", "cut after an event", "200 and close"],
+)
+async def test_no_fault_of_a_watch_ends_the_reflector(fault) -> None:
+    """Each waits and watches again; events after it arrive."""
+    sink, clock, _, _ = await play([[("a", 1)]], [fault, [event("ADDED", "c", 7)]])
+    assert sink.items["c"] == "7"
+    assert len(clock.slept) >= 1
+    assert min(clock.slept) > 0
+
+
+async def test_a_server_that_closes_at_once_is_not_hammered() -> None:
+    """An orderly end without an event backs off as a failure does."""
+    _, clock, _, _ = await play([[("a", 1)]], [[] for _ in range(12)])
+    assert len(clock.slept) == 12
+    assert sum(clock.slept[6:]) > 10
+
+
+async def test_missing_rights_are_named_and_wait_a_minute() -> None:
+    """403 keeps the process alive, says what is missing, and tries again."""
+    sink, clock, _, reflector = await play([ApiError(403, "Forbidden", "cannot list"), [("a", 1)]], [])
+    assert clock.slept == [DENIED_S]
+    assert reflector.denied == ""
+    assert sink.items == {"a": "1"}
+
+
+async def test_retry_after_is_honoured() -> None:
+    """429 with Retry-After waits at least that long."""
+    _, clock, _, _ = await play([ApiError(429, "TooManyRequests", retry_after=17.0), [("a", 1)]], [])
+    assert clock.slept[0] >= 17.0
+
+
+async def test_a_full_list_is_due_after_ten_minutes() -> None:
+    """Faults that last longer than the period lead to a fresh list."""
+    faults = [ApiError(503, "ServiceUnavailable") for _ in range(200)]
+    sink, _, _, _ = await play([[("a", 1)], [("a", 2)]], faults)
+    assert sink.lists == 2
