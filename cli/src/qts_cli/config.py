@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 import msgspec
 from cyclopts import App, Parameter
-from rich.console import Console
 from rich.table import Table
 
 from qts_cli.__main__ import environment
 from qts_cli.credentials import without_secret
+from qts_cli.decisions import wide_console
 from qts_cli.run import settings_file
 from qts_core import config
 
@@ -77,5 +77,5 @@ def show(
             str(row["origin"]),
             style=None if row["origin"] != "default" else "dim",
         )
-    Console().print(table)
+    wide_console().print(table)
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from qts_cli import folder
 from qts_cli.events import Event, line
 from qts_cli.tail import Tail
 from qts_core.errors import ConfigError
+
+_PAGE = 180
 
 
 def decisions(
@@ -51,7 +53,7 @@ def decisions(
         for event in chosen:
             print(line(_only(event, symbol)))
         return 0
-    Console().print(_table(chosen, symbol))
+    wide_console().print(_table(chosen, symbol))
     return 0
 
 
@@ -65,6 +67,11 @@ def journal_of(given: Path | None, run_dir: Path) -> Path:
     if not any(path.glob("*.qtsj")):
         raise ConfigError(f"{path}: no journal there; expected a .qtsj file or a folder that holds some")
     return path
+
+
+def wide_console() -> Console:
+    """Return the terminal, or a page wide enough for a table where there is none."""
+    return Console() if sys.stdout.isatty() else Console(width=_PAGE)
 
 
 def events(journal: Path) -> Iterator[Event]:
@@ -101,13 +108,14 @@ def _table(chosen: deque[Event], symbol: str | None) -> Table:
         "phase",
         "votes by seat",
     ):
-        table.add_column(column, justify="right" if column in ("conf.", "signal", "size") else "left")
+        numeric = column in ("conf.", "signal", "size")
+        table.add_column(column, justify="right" if numeric else "left", no_wrap=True)
     for event in chosen:
         for name, row in event["symbols"].items():
             if symbol is not None and name != symbol:
                 continue
             table.add_row(
-                Text(event["asof"], no_wrap=True),
+                event["asof"],
                 name,
                 action_text(row["action"]),
                 f"{row['confidence']:.2f}",

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.console import Console
 from rich.table import Table
 
 from qts_cli import folder
 from qts_cli.books import account, records
+from qts_cli.decisions import wide_console
 from qts_cli.events import line
 from qts_core.errors import ConfigError
 
@@ -51,7 +51,7 @@ def messages(
             sender, _, lane = key.split("|", 2)
             cells = (into.delivered, into.expired, sum(into.dropped.values()), into.gap)
             table.add_row(record.name, lane, sender, "-", *map(str, cells))
-    console = Console()
+    console = wide_console()
     console.print(table)
     lost = ", ".join(f"{reason} {count}" for reason, count in total["lost"].items()) or "none"
     words = f"{total['sent']} sent, {total['delivered']} delivered, lost: {lost}"

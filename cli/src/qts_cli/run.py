@@ -124,7 +124,7 @@ def _start(setting: Setting, for_s: float | None, lines: bool, digest: str) -> i
     events: list[Event] = [_first(setting, digest), _second(setting)]
     code, refusal = asyncio.run(_go(setting, for_s, lines, events))
     if refusal:
-        raise ConfigError(refusal.removeprefix("qts: "))
+        raise ConfigError(refusal.removeprefix("qts_agents: "))
     return code
 
 

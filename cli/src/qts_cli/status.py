@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import msgspec
 from cyclopts import Parameter
-from rich.console import Console
 from rich.table import Table
 
 from qts_cli import folder
+from qts_cli.decisions import wide_console
 from qts_cli.sockets import http_get
 from qts_core import names
 
@@ -35,7 +35,7 @@ def status(
     if json_:
         print(json.dumps({"run": str(run), "processes": answers}, indent=1))
     else:
-        console = Console()
+        console = wide_console()
         console.print(f"run {run.name}   redis {described.get('redis') or 'none'}", highlight=False)
         console.print(_table(answers))
     return 0 if answers and all(answers.values()) else 1
