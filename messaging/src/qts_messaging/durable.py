@@ -63,7 +63,8 @@ class Durables:
             if not self._queue:
                 timeout = RETRY_S if len(self.spool) else 1.0
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._work.wait(), timeout)
+                    async with asyncio.timeout(timeout):
+                        await self._work.wait()
                 self._work.clear()
             self._busy = True
             try:

@@ -50,24 +50,8 @@ def vote(round_id: str = "r-1", agent: str = "quasar") -> Opinion:
     """Return an opinion on one symbol."""
     p = Column("f8", (1, 3), struct.pack("<3d", 0.5, 0.3, 0.2))
     action, abstain = small("u1", 0), small("u2", 0)
-    return Opinion(
-        round_id,
-        agent,
-        "1",
-        HOUR_NS,
-        30,
-        p,
-        ACTIONS,
-        action,
-        floats(0.4),
-        abstain,
-        None,
-        "classical",
-        "cpu",
-        0,
-        0,
-        5,
-    )
+    how = ("classical", "cpu", 0, 0, 5)
+    return Opinion(round_id, agent, "1", HOUR_NS, 30, p, ACTIONS, action, floats(0.4), abstain, None, *how)
 
 
 def update(seq: int = 1, kind: str = "delta") -> MarketUpdate:
@@ -75,21 +59,17 @@ def update(seq: int = 1, kind: str = "delta") -> MarketUpdate:
     cell = Column("f8", (1, 1), struct.pack("<d", 1.1))
     ok = Column("u1", (1, 1), b"\1")
     close = seq * HOUR_NS
-    costs = (floats(0.0001), floats(0.0), floats(1e6))
-    return MarketUpdate(
-        seq,
-        kind,
-        "replay",
-        close,
-        3600.0,
-        ("EURUSD",),
-        integers(close),
-        *[cell] * 5,
-        ok,
-        *costs,
-        0.0,
-        0.0001,
-        floats(0.0),
+    bars = (integers(close), cell, cell, cell, cell, cell, ok)
+    costs = (floats(0.0001), floats(0.0), floats(1e6), 0.0, 0.0001, floats(0.0))
+    return MarketUpdate(seq, kind, "replay", close, 3600.0, ("EURUSD",), *bars, *costs)
+
+
+def feedback(decision_id: str = "d-1") -> PerformanceFeedback:
+    """Return what became of a decision on one symbol."""
+    half, small_move = floats(0.5), floats(0.01)
+    moves = (small_move, small_move, small_move)
+    return PerformanceFeedback(
+        decision_id, "r-1", HOUR_NS, ("EURUSD",), small("u1", 0), *moves, ("qar",), half, half
     )
 
 
@@ -103,16 +83,7 @@ def messages() -> tuple[Message, ...]:
         DecisionResponse("r-1", opinion=vote()),
         PhaseTransition("t-1", "proposal", "growth", "release", scores, {"ews": 0.9}, HOUR_NS, "qbmia"),
         RiskAlert("a-1", "volatility", 0.9, ("EURUSD",), HOUR_NS, 2 * HOUR_NS, 0, "qbmia", {"z": 4.2}),
-        PerformanceFeedback(
-            "d-1",
-            "r-1",
-            HOUR_NS,
-            ("EURUSD",),
-            small("u1", 0),
-            *[floats(0.01)] * 3,
-            ("qar",),
-            *[floats(0.5)] * 2,
-        ),
+        feedback(),
         update(),
         AgentStatus("quasar", "ready", "ok", "classical", "connected", {"status": 3}, {}, HOUR_NS, "abc"),
         SystemCommand("status_request", {"verbose": "1"}),

@@ -17,6 +17,7 @@ from qts_messaging.accounts import Book, Record, Summary, summary
 from qts_messaging.bus import BusOptions, Handler, Reply, StatusFields, Wires
 from qts_messaging.correlation import Correlation
 from qts_messaging.durable import Durables
+from qts_messaging.ending import end
 from qts_messaging.heartbeat import PeerHealth, Peers
 from qts_messaging.incoming import Desk, Incoming
 from qts_messaging.messages import KIND, Envelope, MarketUpdate, Message, ttl_ms
@@ -137,9 +138,7 @@ class Fabric:
         deadline = self._clock.monotonic_ns() + int(drain_s * 1e9)
         while not self._drained() and self._clock.monotonic_ns() < deadline:
             await asyncio.sleep(0.01)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
         self.durables.settle()
         self.outgoing.settle()
         self.incoming.settle()

@@ -154,6 +154,7 @@ class Outgoing:
     async def _detour(self, peer: str, item: Item, frame: bytes) -> None:
         """Publish one message on the peer's channel, then go on with its queue."""
         lane = f"to.{peer}"
+        self._watch(item, frame)  # its receipt may come before the channel's answer
         try:
             receivers = await self._wires.topics.publish([(lane, frame)])
             if receivers == [0] and not self._wires.direct.send(peer, frame):
@@ -161,7 +162,7 @@ class Outgoing:
             else:
                 if receivers is None:  # it may have arrived; the number is used up either way
                     self._wires.direct.send(peer, frame)
-                self._gone(item, frame)
+                self.left(item)
         finally:
             self._detours.pop(lane, None)
         self.pump(peer)
@@ -169,6 +170,10 @@ class Outgoing:
     def _gone(self, item: Item, frame: bytes) -> None:
         """Count a direct message as left; watch for the receipt if it is an alert."""
         self.left(item)
+        self._watch(item, frame)
+
+    def _watch(self, item: Item, frame: bytes | None) -> None:
+        """Keep an alert until its receipt comes; `frame` is None while it has not left."""
         if item.drop == "never":
             next_ns = self._desk.clock.monotonic_ns() + int(RESEND_S * 1e9)
             self._alerts[item.id] = _Alert(item, frame, next_ns)
@@ -176,8 +181,7 @@ class Outgoing:
     def _no_route(self, item: Item) -> None:
         """Drop a message nobody can take; an alert is kept and tried again."""
         if item.drop == "never":
-            next_ns = self._desk.clock.monotonic_ns() + int(RESEND_S * 1e9)
-            self._alerts[item.id] = _Alert(item, None, next_ns)
+            self._watch(item, None)
         else:
             self._drop(item, "no_route")
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from qts_messaging.bus import Sink
+from qts_messaging.ending import end
 from qts_messaging.heartbeat import Beacon, is_beacon
 from qts_messaging.messages import BROADCAST_TOPICS
 from qts_messaging.reconnect import Backoff
@@ -48,9 +49,7 @@ class RedisTopics:
 
     async def close(self) -> None:
         """End both connections."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
         self.up = False
         await _close(self._commands)
         self._commands = None

@@ -11,6 +11,7 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from qts_messaging.bus import Sink
+from qts_messaging.ending import end
 from qts_messaging.messages import DURABLE_TOPICS
 from qts_messaging.reconnect import Backoff
 from qts_messaging.redis_connection import AWAY, SOCKET_TIMEOUT_S
@@ -54,9 +55,7 @@ class RedisStreams:
 
     async def close(self) -> None:
         """Acknowledge what was handled and end."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
         if self.up:
             await self._flush()
         self.up = False
@@ -147,7 +146,7 @@ class RedisStreams:
         while True:
             client = self._connect(BLOCK_MS / 1000 + SOCKET_TIMEOUT_S)
             try:
-                await self._groups(client)
+                await self._greet(client)
                 await self._pending(client, sink)
                 backoff.reset()
                 while True:

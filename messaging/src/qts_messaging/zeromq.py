@@ -18,6 +18,7 @@ from qts_messaging.zap import Curtain
 _log = logging.getLogger(__name__)
 HWM = 1000
 LINGER_MS = 200  # after our own drain: what libzmq still holds may leave, nothing waits for it
+BIND_TRIES = 10  # 0.1 s apart
 TURN = 256  # frames read before the loop gets its turn
 Socket = zmq.Socket[bytes]
 
@@ -36,7 +37,8 @@ class ZeroMQ:
         self._dealers: dict[str, Socket] = {}
         self._monitors: dict[str, Socket] = {}
         self._connected: set[str] = set()
-        self._callers: set[str] = set()  # peers heard on the ROUTER
+        self._callers: set[str] = set()  # peers heard on the ROUTER under their own name
+        self._impostors: set[str] = set()  # names that somebody else's key has used there
         self._sink: Sink | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._again: dict[int, asyncio.Handle] = {}
@@ -50,7 +52,7 @@ class ZeroMQ:
         if self._keys is not None:
             self._curtain.gate.admit(self._domain, self._keys.allowed())
         if self._bind is not None:
-            self._router = self._open_router(self._bind)
+            self._router = await self._bound(self._bind)
             self._watch(self._router, self._read_router)
         for peer, address in self._addresses.items():
             dealer = self._open_dealer(peer, address)
@@ -76,8 +78,23 @@ class ZeroMQ:
         self._connected.clear()
         self._curtain.gate.withdraw(self._domain)
 
-    def _open_router(self, address: str) -> Socket:
-        """Bind the socket that others dial."""
+    async def _bound(self, address: str) -> Socket:
+        """Return the socket that others dial; a predecessor's port may take a moment to be free."""
+        router = self._open_router()
+        for left in range(BIND_TRIES, -1, -1):
+            try:
+                router.bind(address)
+                break
+            except zmq.ZMQError as error:
+                if error.errno != zmq.EADDRINUSE or not left:
+                    router.close(linger=0)
+                    text = f"{address}: the port is taken; choose another port in zmq_ports"
+                    raise ConfigError(text) from error
+            await asyncio.sleep(0.1)
+        return router
+
+    def _open_router(self) -> Socket:
+        """Make the socket that others dial."""
         router = self._curtain.context.socket(zmq.ROUTER)
         self._tune(router)
         router.setsockopt(zmq.ROUTER_MANDATORY, 1)
@@ -88,11 +105,7 @@ class ZeroMQ:
             router.curve_publickey = self._keys.public
             router.curve_server = True
             router.setsockopt(zmq.ZAP_DOMAIN, self._domain)
-        try:
-            router.bind(address)
-        except zmq.ZMQError as error:
-            router.close(linger=0)
-            raise ConfigError(f"{address}: {error.strerror}; choose another port in zmq_ports") from error
+            router.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)  # without an answering gate nobody gets in
         return router
 
     def _open_dealer(self, peer: str, address: str) -> Socket | None:
@@ -139,17 +152,19 @@ class ZeroMQ:
         return self._router is not None or bool(self._dealers)
 
     def reachable(self, peer: str) -> bool:
-        """Tell whether a connection to or from `peer` stands."""
-        return peer in self._connected or peer in self._callers
+        """Tell whether a connection that `send` would use stands."""
+        return peer in self._connected or (peer not in self._dealers and peer in self._callers)
 
     def send(self, peer: str, frame: bytes) -> bool:
-        """Hand a frame over without waiting: dialled connection first, then the one that dialled us."""
+        """Hand a frame over without waiting: to whom we dial, or to who dialled us and cannot be dialled."""
         if self._loop is None:
             return False
         dealer = self._dealers.get(peer)
-        if dealer is not None and self._try(dealer, [frame]):
-            return True
-        return self._router is not None and self._try(self._router, [peer.encode(), frame], peer)
+        if dealer is not None:  # its server key is proven; a routing id is only claimed
+            return self._try(dealer, [frame])
+        if self._router is None or peer in self._impostors:
+            return False
+        return self._try(self._router, [peer.encode(), frame], peer)
 
     def _try(self, socket: Socket, parts: list[bytes], caller: str | None = None) -> bool:
         """Send without waiting; afterwards look at EVENTS again, as sending may have eaten the edge."""
@@ -225,7 +240,7 @@ class ZeroMQ:
                 self._paused = True
                 return
             try:
-                parts = socket.recv_multipart(zmq.DONTWAIT)
+                parts = socket.recv_multipart(zmq.DONTWAIT, copy=False)
             except zmq.Again:
                 return
             except zmq.ZMQError as error:
@@ -234,14 +249,25 @@ class ZeroMQ:
             self._take(sink, parts, peer)
         self._soon(socket)
 
-    def _take(self, sink: Sink, parts: list[bytes], peer: str | None) -> None:
+    def _take(self, sink: Sink, parts: list[zmq.Frame], peer: str | None) -> None:
         """Hand one message on with its proven sender; garbage of other shapes goes on to be counted."""
-        if peer is None:
-            sender = parts[0].decode(errors="replace")
-            self._callers.add(sender)
-            sink.arrived(parts[1] if len(parts) == 2 else b"", sender)
+        body = parts[-1].bytes if len(parts) == (2 if peer is None else 1) else b""
+        sink.arrived(body, self._caller(parts) if peer is None else peer)
+
+    def _caller(self, parts: list[zmq.Frame]) -> str:
+        """Return who sent a frame to the ROUTER: the name of its key; claiming another's is noted."""
+        claimed = parts[0].bytes.decode(errors="replace")
+        if self._keys is None:
+            self._callers.add(claimed)
+            return claimed
+        proven = str(parts[-1].get("User-Id"))
+        if proven == claimed:
+            self._callers.add(claimed)
+            self._impostors.discard(claimed)
         else:
-            sink.arrived(parts[0] if len(parts) == 1 else b"", peer)
+            self._callers.discard(claimed)
+            self._impostors.add(claimed)
+        return proven
 
     # -- connections --------------------------------------------------------------------------------
     def _monitor_reader(self, peer: str) -> Callable[[], None]:
