@@ -12,6 +12,7 @@ import msgspec
 from qts_cli import redis_server, sockets
 from qts_cli.redis_server import Redis
 from qts_cli.supervisor import Spec
+from qts_cli.view import SIMULATED
 from qts_core import names
 from qts_core.errors import ConfigError
 from qts_core.probes import Probe, probes
@@ -19,7 +20,6 @@ from qts_core.roster import BY_NAME, BY_WIRE, ROSTER, Workload
 from qts_core.spec import System
 
 SYSTEM_NAME = "local"
-SIMULATED = "simulated"
 REDIS = "redis"
 
 

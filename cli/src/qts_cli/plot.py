@@ -99,34 +99,34 @@ def figure(symbol: str, rounds: Sequence[Event], price: Prices) -> Any:
     return drawn
 
 
-def bands(rounds: Sequence[Event]) -> list[tuple[str, str, str]]:
+def bands(rounds: Sequence[Event], until: str | None = None) -> list[tuple[str, str, str]]:
     """Return (phase, from, to) for each stretch of rounds in one phase; stretches touch each other."""
-    found: list[tuple[str, str, str]] = []
-    for event in rounds:
-        if found and found[-1][0] == event["phase"]:
-            found[-1] = (found[-1][0], found[-1][1], event["asof"])
-        else:
-            if found:
-                found[-1] = (found[-1][0], found[-1][1], event["asof"])
-            found.append((event["phase"], event["asof"], event["asof"]))
-    return found
+    starts = [
+        (event["phase"], event["asof"])
+        for index, event in enumerate(rounds)
+        if index == 0 or rounds[index - 1]["phase"] != event["phase"]
+    ]
+    last = max(rounds[-1]["asof"], until or "") if rounds else ""
+    ends = [*(at for _, at in starts[1:]), last]
+    return [(phase, start, end) for (phase, start), end in zip(starts, ends, strict=False)]
 
 
 def _bands(drawn: Any, rounds: Sequence[Event], price: Prices) -> None:
     """Shade phases behind the price; each phase once in the legend."""
     from plotly import graph_objects as go
 
-    seen: set[str] = set()
-    for phase, start, end in bands(rounds):
+    shapes, seen = [], set[str]()
+    for phase, start, end in bands(rounds, price.at[-1] if price.at else None):
         colour = _PHASE_COLOUR.get(phase, "rgba(140,149,159,0.15)")
-        drawn.add_vrect(x0=start, x1=end, fillcolor=colour, line_width=0, layer="below", row=1, col=1)
+        # as one list: added one by one, bands of a year take minutes and those of empty panels are lost
+        place = {"type": "rect", "xref": "x", "yref": "y domain", "y0": 0, "y1": 1, "layer": "below"}
+        shapes.append({**place, "x0": start, "x1": end, "fillcolor": colour, "line": {"width": 0}})
         if phase not in seen:
             swatch = {"size": 14, "symbol": "square", "color": colour.rsplit(",", 1)[0] + ",0.6)"}
-            empty = go.Scatter(
-                x=[None], y=[None], mode="markers", name=phase, marker=swatch, hoverinfo="skip"
-            )
-            drawn.add_trace(empty, row=1, col=1)
+            empty = {"x": [None], "y": [None], "mode": "markers", "hoverinfo": "skip"}
+            drawn.add_trace(go.Scatter(**empty, name=phase, marker=swatch), row=1, col=1)
             seen.add(phase)
+    drawn.update_layout(shapes=shapes)
     if price.at and rounds:
         drawn.update_xaxes(
             range=[price.at[max(0, _position(price.at, rounds[0]["asof"]) - 60)], rounds[-1]["asof"]]

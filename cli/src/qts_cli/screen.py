@@ -51,8 +51,7 @@ class Screen:
         self._live.start()
 
     def stop(self) -> None:
-        """Draw the last state and give the terminal back."""
-        self.draw()
+        """Give the terminal back; what was drawn last stays."""
         self._live.stop()
 
     def draw(self) -> None:
@@ -67,12 +66,13 @@ class Screen:
                 highlight=False,
             )
         elif event["kind"] == "summary":
+            self._live.stop()
             self._console.print(summary_table(event))
 
 
 def render(view: View, title: str, passed_s: float) -> RenderableType:
     """Return the screen for `view`."""
-    parts: list[RenderableType] = [_head(view, passed_s), _processes(view), _decisions(view)]
+    parts: list[RenderableType] = [_head(view, passed_s), "", _processes(view), "", _decisions(view)]
     trouble = view.trouble()
     if trouble:
         parts.append(
@@ -102,7 +102,8 @@ def _head(view: View, passed_s: float) -> RenderableType:
         second.append(f"{phase}   ", _PHASE_STYLE.get(phase, "dim"))
     second.append("messages/s  ")
     second.append("  ".join(f"{key} {rate:.1f}" for key, rate in view.rates.items()) or "-", "dim")
-    third = Text(f"redis  {view.redis or '-'}", "dim")
+    again = f", restarted {view.redis_restarts} times" if view.redis_restarts else ""
+    third = Text(f"redis  {view.redis or '-'}{again}", "dim")
     return Group(line, second, third)
 
 

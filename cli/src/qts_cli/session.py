@@ -25,6 +25,7 @@ from qts_core.roster import BY_NAME
 _LOOK_S, _TAIL_S, _DRAW_S = 0.5, 0.1, 0.25
 _FEED_GRACE_S, _ROUND_GRACE_S, _AGENT_GRACE_S, _REDIS_GRACE_S = 1.0, 0.8, 2.2, 0.5
 _QUIET_S = 1.0
+_REDRAW = 2
 INTERRUPTED = 130
 
 
@@ -61,6 +62,7 @@ class Session:
                 tasks.append(asyncio.create_task(self._end_after(for_s)))
             await self._until_ending(tasks)
             ready = self.view.ready()
+            tasks[_REDRAW].cancel()  # the last picture shows the system at work
             await self._stop()
         finally:
             for task in tasks:

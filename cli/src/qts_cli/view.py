@@ -11,6 +11,7 @@ import msgspec
 from qts_cli.events import Event
 
 _NUMBERS = re.compile(r"[0-9]+(\.[0-9]+)?")
+SIMULATED = "simulated"
 _RECENT = 8
 _LATENCIES = 4096
 
@@ -37,6 +38,7 @@ class View:
         self.decisions = 0
         self.first_decision_s: float | None = None
         self.redis = ""
+        self.redis_restarts = 0
         self.rates: dict[str, float] = {}
         self._latency_ms: deque[float] = deque(maxlen=_LATENCIES)
         self._reasons: dict[str, dict[str, str]] = {}
@@ -48,6 +50,7 @@ class View:
             case "agent":
                 self._process(event)
             case "restart":
+                self.redis_restarts += event["agent"] == "redis"
                 for row in self._of(event["agent"]):
                     row.restarts, row.cause = event["restarts"], event["cause"]
             case "redis":
@@ -103,8 +106,10 @@ class View:
         return next((mode for mode in order if mode in modes), "starting")
 
     def _of(self, process: str) -> list[Row]:
-        """Return the rows of a process; the simulated one holds them all."""
-        return [self.rows[process]] if process in self.rows else list(self.rows.values())
+        """Return the rows of a process; the simulated one holds them all, the Redis has none."""
+        if process in self.rows:
+            return [self.rows[process]]
+        return list(self.rows.values()) if process == SIMULATED else []
 
     def _process(self, event: Event) -> None:
         for row in self._of(event["agent"]):
