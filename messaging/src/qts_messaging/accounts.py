@@ -27,6 +27,7 @@ class OutCount(msgspec.Struct):
     dropped: dict[str, int] = {}
     queued: int = 0
     unstored: int = 0  # durable messages that left but still lie in the spool
+    first_ns: int = 0  # when the first one left, wall clock
     tail_ns: list[int] = []  # when the last ones left, oldest first; filled in the final record
 
 
@@ -95,6 +96,7 @@ class Book:
         count = self.out[lane]
         count.left += 1
         count.queued -= 1
+        count.first_ns = count.first_ns or now_ns
         self._tails.setdefault(lane, deque(maxlen=TAIL)).append(now_ns)
         self._count(peer, lane, kind, "sent")
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 
 from qts_core.clock import SystemClock
 from qts_core.errors import LocalError
@@ -109,10 +109,8 @@ class Fabric:
         await self.wires.direct.start(self.incoming)
         await self.wires.topics.start(self.incoming)
         await self.wires.durable.start(self.incoming)
-        runs = (self.incoming.run(), self.outgoing.run(), self.durables.run(), self._ticks())
-        self._tasks = [asyncio.create_task(run) for run in runs]
-        for task in self._tasks:
-            task.add_done_callback(_report)
+        runs = (self.incoming.run, self.outgoing.run, self.durables.run, self._ticks)
+        self._tasks = [asyncio.create_task(_for_ever(run)) for run in runs]
 
     async def _ticks(self) -> None:
         """Let deadlines, holes, alerts and dead peers have their consequences."""
@@ -307,7 +305,11 @@ def _settle(waiter: asyncio.Future[Envelope | str], reason: str) -> None:
         waiter.set_result(reason)
 
 
-def _report(task: asyncio.Task[None]) -> None:
-    """Say loudly when a loop of the bus ended by an error: it must not happen."""
-    if not task.cancelled() and task.exception() is not None:
-        _log.critical("the message bus lost a loop", exc_info=task.exception())
+async def _for_ever(run: Callable[[], Coroutine[None, None, None]]) -> None:
+    """Run a loop of the bus; an error in it must not happen, is said loudly, and does not end it."""
+    while True:
+        try:
+            await run()
+        except Exception:
+            _log.critical("a loop of the message bus failed and goes on", exc_info=True)
+            await asyncio.sleep(TICK_S)

@@ -70,7 +70,7 @@ def _lane(total: Totals, sender: Record, lane: str, out: OutCount, records: Sequ
         for _, count in found:
             _received(total, count, lane, out, orphan=False)
         if _counts_from_start(lane):
-            _before(total, [count for _, count in found], books, out)
+            _before(total, [count for _, count in found], books, out, durable=_durable(lane))
         if books:
             last = books[-1]
             high = found[-1][1].high if found and found[-1][0] is last else None
@@ -97,8 +97,10 @@ def _received(total: Totals, count: InCount, lane: str, out: OutCount, *, orphan
         total.unaccounted += missing - spooled
 
 
-def _before(total: Totals, found: list[InCount], books: list[Record], out: OutCount) -> None:
-    """Count what a receiver's surviving books do not cover: it fell to one that was killed."""
+def _before(
+    total: Totals, found: list[InCount], books: list[Record], out: OutCount, *, durable: bool
+) -> None:
+    """Count what a receiver's books do not cover: it fell to one that was killed, if there was one."""
     covered, uncovered = 0, 0
     for count in sorted(found, key=lambda c: c.base):
         uncovered += max(0, count.base - covered)
@@ -106,7 +108,12 @@ def _before(total: Totals, found: list[InCount], books: list[Record], out: OutCo
     if not found and not books:
         uncovered = out.left
     total.sent += uncovered
-    _add(total.lost, {"peer_restarted": uncovered})
+    if len(books) != 1 or books[0].opened_ns > out.first_ns:
+        _add(total.lost, {"peer_restarted": uncovered})
+    elif durable:
+        total.unaccounted += uncovered
+    else:
+        _add(total.lost, {"gap": uncovered})
 
 
 def _tail(

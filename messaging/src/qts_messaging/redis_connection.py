@@ -18,7 +18,8 @@ from qts_messaging.keys import REDIS_DIR, load_password, read_secret
 
 SOCKET_TIMEOUT_S = 2.0
 CONNECT_TIMEOUT_S = 1.0
-AWAY = (RedisError, OSError, TimeoutError)  # what "Redis is away or refuses" looks like
+#: what "Redis is away or refuses" looks like; the last two: its connection was closed while in use
+AWAY = (RedisError, OSError, TimeoutError, AttributeError, RuntimeError)
 
 
 def address(url: str, secrets: Path | None, name: str) -> str:

@@ -134,7 +134,7 @@ class RedisTopics:
                 self._ear = ear
                 backoff.reset()
                 await self._hear(ear, sink)
-            except (*AWAY, AttributeError, RuntimeError) as error:  # the last two: closed while reading
+            except AWAY as error:
                 _log.debug("subscription ended: %s", error)
             finally:
                 self._ear = None
@@ -159,5 +159,5 @@ class RedisTopics:
 async def _close(client: Any) -> None:
     """Close a client whatever state its connection is in."""
     if client is not None:
-        with contextlib.suppress(*AWAY, AttributeError, RuntimeError):
+        with contextlib.suppress(*AWAY):
             await client.aclose()

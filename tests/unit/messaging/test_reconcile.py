@@ -73,10 +73,18 @@ def test_a_durable_tail_that_nobody_explains_is_unaccounted() -> None:
 
 
 def test_a_killed_receiver_takes_its_book_along() -> None:
-    """Numbers that no surviving book covers fell to the process that was killed."""
-    found = total(sender("to.quasar", 10), receiver("to.quasar", [7, 8, 9, 10], epoch=2))
+    """Numbers that no surviving book covers fell to the process that was killed before it began."""
+    new = receiver("to.quasar", [7, 8, 9, 10], epoch=2)
+    new.opened_ns = 15 * S
+    found = total(sender("to.quasar", 10), new)
     assert (found.lost, found.delivered) == ({"peer_restarted": 6}, 4)
     assert total(sender("to.quasar", 10)).lost == {"peer_restarted": 10}
+
+
+def test_a_first_message_that_is_lost_is_a_gap() -> None:
+    """A receiver that was up from the start cannot excuse a hole at the start; on a durable lane it is a fault."""
+    assert total(sender("to.quasar", 3), receiver("to.quasar", [2, 3])).lost == {"gap": 1}
+    assert total(sender("feedback", 3), receiver("feedback", [2, 3])).unaccounted == 1
 
 
 def test_a_receiver_restarted_in_order_leaves_two_books() -> None:
