@@ -10,16 +10,16 @@ from qts_core.errors import ConfigError, QtsError
 
 USAGE_EXIT = 2
 _COMMANDS = (
-    ("run", "qts_cli.run:run"),
-    ("status", "qts_cli.status:status"),
-    ("decisions", "qts_cli.decisions:decisions"),
-    ("messages", "qts_cli.messages:messages"),
-    ("replay", "qts_cli.replay:replay"),
-    ("plot", "qts_cli.plot:plot"),
-    ("plan", "qts_cli.plan:plan"),
-    ("config", "qts_cli.config:app"),
-    ("keys", "qts_cli.keys:app"),
-    ("generate", "qts_cli.generate:generate"),
+    ("run", "qts_cli.run:run", "Run the whole system on this machine."),
+    ("status", "qts_cli.status:status", "Ask the processes of the latest run how they are."),
+    ("decisions", "qts_cli.decisions:decisions", "Print a journal's decisions with every agent's vote."),
+    ("messages", "qts_cli.messages:messages", "Print what became of every message of a run."),
+    ("replay", "qts_cli.replay:replay", "Recompute a journal's decisions and compare bytes."),
+    ("plot", "qts_cli.plot:plot", "Draw a journal as one HTML file."),
+    ("plan", "qts_cli.plan:plan", "Print what the operator would do for a resource."),
+    ("config", "qts_cli.config:app", "Check a settings file, or show the settings in effect."),
+    ("keys", "qts_cli.keys:app", "Make key pairs for the wire."),
+    ("generate", "qts_cli.generate:generate", "Write the files that are derived from the code."),
 )
 
 
@@ -37,8 +37,8 @@ def build() -> Any:
         print_error=False,
         suppress_keyboard_interrupt=False,
     )
-    for name, target in _COMMANDS:
-        app.command(target, name=name)
+    for name, target, text in _COMMANDS:
+        app.command(target, name=name, help=text)
     return app
 
 

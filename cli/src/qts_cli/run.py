@@ -43,8 +43,7 @@ def run(
     Parameters
     ----------
     for_
-        End after this long, for example 30s or 5m; then exit 0 only if rounds were decided and every
-        message is accounted for.
+        End after this long, for example 30s or 5m; exit 0 only if rounds were decided.
     json
         Print one JSON object a line instead of the live screen; the last one is the summary.
     config_file
@@ -52,7 +51,7 @@ def run(
     set_
         Override a setting, for example market.replay.speed=0; may be given again.
     allow_simulated
-        Go on with in-memory messaging, in one process, when no Redis can be had; it is said so.
+        Go on with simulated messaging in one process when no Redis can be had.
     run_dir
         Folder for runs, caches and the lock.
     """
