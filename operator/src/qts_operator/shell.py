@@ -114,6 +114,8 @@ class KopfThread:
             clusterwide=not watched,
             namespaces=watched,
             standalone=True,
+            # kopf's own guess asks the password file, where a container's user does not stand
+            identity=cast(Any, self._engine.options.identity),
             stop_flag=self._stop,
         )
 

@@ -1,0 +1,200 @@
+"""A cluster from $KUBECONFIG, the operator's definition and rights on it, and operator processes."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qts_operator.packaging import NAME, NAMESPACE
+
+RELEASE = "operator"
+ACCOUNT = f"{RELEASE}-{NAME}"
+CHART = Path(__file__).parents[2] / "charts" / NAME
+TEST_IMAGES = ("--agent-image", "localhost/absent:0", "--agent-gpu-image", "localhost/absent-gpu:0")
+#: pods of these tests never start, also where there is a node
+QUIET = {"images": {"pullPolicy": "Never", "redis": "localhost/absent-redis:0"}}
+
+
+class Kube:
+    """kubectl with JSON in and out."""
+
+    def run(self, *args: str, given: Any = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+        text = given if isinstance(given, str) or given is None else json.dumps(given)
+        done = subprocess.run(["kubectl", *args], input=text, capture_output=True, text=True, timeout=60)
+        if check and done.returncode:
+            raise AssertionError(f"kubectl {' '.join(args)}: {done.stderr}")
+        return done
+
+    def get(self, *args: str) -> Any:
+        return json.loads(self.run("get", *args, "-o", "json").stdout)
+
+    def system(self, namespace: str, name: str, spec: dict[str, Any] | None = None) -> None:
+        self.run(
+            "apply",
+            "-f",
+            "-",
+            given={
+                "apiVersion": "quantumtrading.io/v1alpha1",
+                "kind": "QuantumTradingSystem",
+                "metadata": {"name": name, "namespace": namespace},
+                "spec": QUIET | (spec or {}),
+            },
+        )
+
+    def patch(self, namespace: str, name: str, spec: dict[str, Any]) -> None:
+        self.run("-n", namespace, "patch", "qts", name, "--type=merge", "-p", json.dumps({"spec": spec}))
+
+    def status(self, namespace: str, name: str) -> dict[str, Any]:
+        return self.get("-n", namespace, "qts", name).get("status") or {}
+
+    def condition(self, namespace: str, name: str, kind: str) -> tuple[str, str, str]:
+        for told in self.status(namespace, name).get("conditions", ()):
+            if told["type"] == kind:
+                return told["status"], told["reason"], told["message"]
+        return "", "", ""
+
+
+def until(check: Callable[[], Any], seconds: float = 20.0, what: str = "") -> Any:
+    """Return the first true answer of `check`."""
+    end = time.monotonic() + seconds
+    answer = check()
+    while not answer:
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {seconds:g} s: {what} {answer!r}")
+        time.sleep(0.2)
+        answer = check()
+    return answer
+
+
+class Operator:
+    """One operator process with a ServiceAccount's token."""
+
+    def __init__(self, access: list[str], folder: Path, *more: str) -> None:
+        self.http, self.metrics = _port(), _port()
+        self._log = (folder / f"operator-{self.http}.log").open("w")
+        self._args = [
+            *(sys.executable, "-m", "qts_operator", *access, "--host", "127.0.0.1"),
+            *("--http-port", str(self.http), "--metrics-port", str(self.metrics)),
+            *("--identity", f"operator-{self.http}", *TEST_IMAGES, *more),
+        ]
+        env = {k: v for k, v in os.environ.items() if k != "KUBECONFIG"}
+        self.process = subprocess.Popen(self._args, stdout=self._log, stderr=subprocess.STDOUT, env=env)
+
+    def ready(self) -> bool:
+        return self._get(self.http, "/readyz") == "ok"
+
+    def leads(self) -> bool:
+        return "qts_leader 1.0" in self._get(self.metrics, "/metrics")
+
+    def log(self) -> str:
+        return Path(self._log.name).read_text()
+
+    def stop(self) -> int:
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            return self.process.wait(15)
+        finally:
+            if self.process.poll() is None:
+                self.process.kill()
+                self.process.wait(5)
+            self._log.close()
+
+    def _get(self, port: int, path: str) -> str:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as answer:
+                return answer.read().decode()
+        except OSError:
+            return ""
+
+
+def _port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def kube() -> Kube:
+    """A cluster that answers, with the operator's chart at 0 replicas; skipped with the reason otherwise.
+
+    Every module of these tests installs the same release, so any order of modules works.
+    """
+    if not os.environ.get("KUBECONFIG"):
+        pytest.skip("no cluster: $KUBECONFIG is not set")
+    for tool in ("kubectl", "helm"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"no cluster: {tool} is not on PATH")
+    made = Kube()
+    answer = made.run("get", "--raw", "/readyz", check=False)
+    if answer.returncode:
+        pytest.skip(f"no cluster: {answer.stderr.strip()[:200]}")
+    command = ["helm", "upgrade", "--install", RELEASE, str(CHART), "-n", NAMESPACE, "--create-namespace"]
+
+    def installed() -> bool:
+        # a namespace that an earlier module is removing must be gone first
+        return subprocess.run([*command, "--set", "replicas=0"], capture_output=True).returncode == 0
+
+    until(installed, 90, "helm install")
+    made.run("wait", "--for=condition=Established", "crd/quantumtradingsystems.quantumtrading.io")
+    label = "app.kubernetes.io/name=quantum-trading-operator"
+    made.run("-n", NAMESPACE, "wait", "--for=delete", "pod", "-l", label, "--timeout=60s", check=False)
+    return made
+
+
+@pytest.fixture(scope="module")
+def access(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Arguments that make an operator process the chart's ServiceAccount."""
+    folder = tmp_path_factory.mktemp("access")
+    token = kube.run("-n", NAMESPACE, "create", "token", ACCOUNT, "--duration=2h").stdout.strip()
+    (folder / "token").write_text(token)
+    config = json.loads(kube.run("config", "view", "--raw", "--minify", "-o", "json").stdout)
+    cluster = config["clusters"][0]["cluster"]
+    if "certificate-authority-data" in cluster:
+        (folder / "ca.crt").write_bytes(base64.b64decode(cluster["certificate-authority-data"]))
+    else:
+        shutil.copy(cluster["certificate-authority"], folder / "ca.crt")
+    return [
+        *("--server", cluster["server"], "--token-file", str(folder / "token")),
+        *("--ca-file", str(folder / "ca.crt")),
+    ]
+
+
+@pytest.fixture
+def namespace(kube: Kube, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A namespace of the test's own, gone afterwards."""
+    name = f"t-{abs(hash(request.node.nodeid)) % 10**8}-{time.time_ns() % 10**6}"
+    kube.run("create", "namespace", name)
+    yield name
+    kube.run("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def operator(access: list[str], tmp_path: Path) -> Iterator[Callable[..., Operator]]:
+    """Start operator processes that lead or stand by; all are stopped in the end, without a traceback."""
+    started: list[Operator] = []
+
+    def start(*more: str, lead: bool = True) -> Operator:
+        made = Operator(access, tmp_path, *more)
+        started.append(made)
+        until(made.ready, 30, "operator ready")
+        if lead:
+            until(made.leads, 30, "operator leads")
+        return made
+
+    yield start
+    for made in started:
+        made.stop()
+        assert "Traceback" not in made.log()

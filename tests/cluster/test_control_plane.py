@@ -1,0 +1,333 @@
+"""The operator process against a real API server, with the rights of the chart and nothing more.
+
+Pods need not start for any of this: images are absent on purpose.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from typing import Any
+
+import pytest
+
+from qts_operator.packaging import NAME, NAMESPACE
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+
+KINDS = "deployments,statefulsets,services,configmaps,serviceaccounts,networkpolicies,poddisruptionbudgets,secrets"
+OWNED = "app.kubernetes.io/managed-by=qts-operator"
+
+
+def _objects(kube: Any, namespace: str) -> dict[str, dict[str, Any]]:
+    items = kube.get("-n", namespace, KINDS, "-l", OWNED)["items"]
+    return {f"{i['kind']}/{i['metadata']['name']}": i for i in items}
+
+
+def _applied(kube: Any, namespace: str, name: str = "desk") -> bool:
+    told = kube.get("-n", namespace, "qts", name)
+    return (told.get("status") or {}).get("observedGeneration") == told["metadata"]["generation"]
+
+
+def _versions(kube: Any, namespace: str) -> dict[str, Any]:
+    """Return what our writes would move: generations, and the times of our own field managers."""
+    moved = {}
+    for key, item in _objects(kube, namespace).items():
+        ours = [
+            m.get("time")
+            for m in item["metadata"].get("managedFields") or ()
+            if m["manager"].startswith("qts-operator")
+        ]
+        moved[key] = (item["metadata"]["uid"], item["metadata"].get("generation"), ours)
+    return moved
+
+
+@pytest.fixture
+def wait(kube: Any, namespace: str):
+    from time import monotonic, sleep
+
+    def until(check, seconds: float = 25.0):
+        end = monotonic() + seconds
+        while not (answer := check()):
+            if monotonic() > end:
+                raise AssertionError(f"not within {seconds:g} s; status {kube.status(namespace, 'desk')}")
+            sleep(0.2)
+        return answer
+
+    return until
+
+
+def test_creates_everything_and_then_writes_nothing(kube, namespace, operator, wait) -> None:
+    """All objects come up with an owner; neither time nor a restart of the operator brings another write."""
+    first = operator()
+    kube.system(namespace, "desk", {"agents": {"qbmia": {"replicas": 2}}})
+    wait(lambda: _applied(kube, namespace))
+    made = _objects(kube, namespace)
+    assert sorted(k for k in made if not k.startswith("Secret")) == [
+        "ConfigMap/desk-config",
+        "Deployment/desk-amos",
+        "Deployment/desk-market",
+        "Deployment/desk-pads",
+        "Deployment/desk-qbmia",
+        "Deployment/desk-quasar",
+        "NetworkPolicy/desk-agents",
+        "NetworkPolicy/desk-redis",
+        "PodDisruptionBudget/desk-qbmia",
+        "Service/desk-amos",
+        "Service/desk-market",
+        "Service/desk-pads",
+        "Service/desk-qbmia",
+        "Service/desk-quasar",
+        "Service/desk-redis",
+        "ServiceAccount/desk-agents",
+        "StatefulSet/desk-redis",
+    ]
+    assert {k for k in made if k.startswith("Secret")} == {"Secret/desk-curve", "Secret/desk-redis-auth"}
+    assert all(i["metadata"]["ownerReferences"][0]["name"] == "desk" for i in made.values())
+    time.sleep(8)
+    before, text = _versions(kube, namespace), first._get(first.metrics, "/metrics")
+    time.sleep(8)
+    assert _versions(kube, namespace) == before
+    written = [line for line in text.splitlines() if line.startswith("qts_writes_total")]
+    again = first._get(first.metrics, "/metrics").splitlines()
+    assert [line for line in again if line.startswith("qts_writes_total")] == written
+    assert "qts_fields_not_kept_total{" not in text
+    assert first.stop() == 0
+    second = operator()
+    time.sleep(4)
+    assert _versions(kube, namespace) == before
+    assert "qts_writes_total{" not in second._get(second.metrics, "/metrics")
+
+
+def test_no_finalizer_and_no_webhook(kube, namespace, operator, wait) -> None:
+    """Deletion can never hang on us: no finalizer on anything, no webhook in the cluster."""
+    operator()
+    kube.system(namespace, "desk")
+    wait(lambda: _applied(kube, namespace))
+    every = [*_objects(kube, namespace).values(), kube.get("-n", namespace, "qts", "desk")]
+    assert [i["metadata"]["name"] for i in every if i["metadata"].get("finalizers")] == []
+    hooks = kube.get("validatingwebhookconfigurations,mutatingwebhookconfigurations")["items"]
+    assert [h["metadata"]["name"] for h in hooks if "qts" in json.dumps(h)] == []
+
+
+def test_drift_is_repaired(kube, namespace, operator, wait) -> None:
+    """An edited field, a deleted child and a removed list item come back; a foreign label stays."""
+    operator()
+    kube.system(namespace, "desk")
+    wait(lambda: _applied(kube, namespace))
+    kube.run("-n", namespace, "scale", "deployment/desk-amos", "--replicas=3")
+    wait(lambda: kube.get("-n", namespace, "deployment/desk-amos")["spec"]["replicas"] == 1, 10)
+    kube.run("-n", namespace, "set", "image", "deployment/desk-pads", "pads=localhost/evil:1")
+
+    def image() -> str:
+        spec = kube.get("-n", namespace, "deployment/desk-pads")["spec"]["template"]["spec"]
+        return spec["containers"][0]["image"]
+
+    wait(lambda: image() == "localhost/absent:0", 10)
+    kube.run("-n", namespace, "delete", "service/desk-quasar")
+    wait(lambda: "Service/desk-quasar" in _objects(kube, namespace), 10)
+    kube.run("-n", namespace, "label", "service/desk-quasar", "team=desk")
+    patch = [{"op": "remove", "path": "/spec/ports/0"}]
+    kube.run("-n", namespace, "patch", "service/desk-quasar", "--type=json", "-p", json.dumps(patch))
+    wait(lambda: len(kube.get("-n", namespace, "service/desk-quasar")["spec"]["ports"]) == 3, 10)
+    assert kube.get("-n", namespace, "service/desk-quasar")["metadata"]["labels"]["team"] == "desk"
+
+
+def test_board_weights_reach_only_the_decider(kube, namespace, operator, wait) -> None:
+    """A changed weight is in the settings file, and only the template of PADS differs."""
+    operator()
+    kube.system(namespace, "desk")
+    wait(lambda: _applied(kube, namespace))
+
+    def templates() -> dict[str, Any]:
+        found = _objects(kube, namespace)
+        return {k: v["spec"]["template"] for k, v in found.items() if k.startswith("Deployment")}
+
+    before = templates()
+    kube.patch(namespace, "desk", {"config": {"boardMembers": {"qar": 0.5, "qstar": 0.05}}})
+    wait(lambda: _applied(kube, namespace))
+    after = templates()
+    assert {k for k in after if after[k] != before[k]} == {"Deployment/desk-pads"}
+    text = kube.get("-n", namespace, "configmap/desk-config")["data"]["system.json"]
+    assert json.loads(text)["board_members"]["qar"] == 0.5
+
+
+def test_suspend_pause_and_disable(kube, namespace, operator, wait) -> None:
+    """Suspend takes replicas to 0 and back, pause only plans, a disabled agent leaves."""
+    operator()
+    kube.system(namespace, "desk")
+    wait(lambda: _applied(kube, namespace))
+
+    def replicas() -> dict[str, int]:
+        found = _objects(kube, namespace)
+        return {k: v["spec"]["replicas"] for k, v in found.items() if k.startswith(("Depl", "State"))}
+
+    kube.patch(namespace, "desk", {"suspend": True})
+    wait(lambda: kube.condition(namespace, "desk", "Suspended")[:2] == ("True", "Suspended"))
+    assert {k: n for k, n in replicas().items() if n} == {"StatefulSet/desk-redis": 1}
+    assert kube.condition(namespace, "desk", "Ready")[:2] == ("False", "Suspended")
+    kube.patch(namespace, "desk", {"suspend": False})
+    wait(lambda: set(replicas().values()) == {1})
+    kube.patch(namespace, "desk", {"paused": True, "agents": {"amos": {"replicas": 3}}})
+    wait(lambda: kube.status(namespace, "desk").get("plan"))
+    assert kube.status(namespace, "desk")["plan"] == [
+        "Apply Deployment/desk-amos: spec.replicas",
+        "Create PodDisruptionBudget/desk-amos",
+    ]
+    assert replicas()["Deployment/desk-amos"] == 1
+    kube.patch(namespace, "desk", {"paused": False, "agents": {"amos": {"enabled": False}}})
+    wait(lambda: "Deployment/desk-amos" not in _objects(kube, namespace))
+    wait(lambda: kube.status(namespace, "desk")["agents"].endswith("/3"))
+
+
+def test_deletion_leaves_nothing_with_the_operator_up_or_down(kube, namespace, operator, wait) -> None:
+    """Owner references do it all."""
+    running = operator()
+    for up in (True, False):
+        kube.system(namespace, "desk")
+        wait(lambda: _applied(kube, namespace))
+        if not up:
+            running.stop()
+        kube.run("-n", namespace, "delete", "qts", "desk", "--timeout=10s")
+        wait(lambda: not _objects(kube, namespace), 40)
+
+
+def test_required_without_a_device_says_why(kube, namespace, operator, wait) -> None:
+    """The pod is asked for and stays; Ready carries the GPU reason. Preferred runs on CPU."""
+    operator()
+    kube.system(
+        namespace,
+        "desk",
+        {
+            "agents": {
+                "quasar": {"gpu": {"mode": "Required", "resourceName": "example.com/absent"}},
+                "amos": {"gpu": {"mode": "Preferred", "resourceName": "example.com/absent"}},
+            }
+        },
+    )
+    wait(lambda: _applied(kube, namespace))
+    count = len(kube.get("nodes")["items"])
+    text = f"quasar needs 1 example.com/absent; none of {count} nodes offers it"
+    assert kube.condition(namespace, "desk", "GPUAvailable") == ("False", "NoGPUNodes", text)
+    wait(lambda: f"quasar: NoGPUNodes: {text}" in kube.condition(namespace, "desk", "Ready")[2])
+    told = {a["name"]: a.get("placement") for a in kube.status(namespace, "desk")["agentStatuses"]}
+    assert (told["quasar"], told["amos"], told["pads"]) == ("GPU", "CPU", None)
+    limits = {
+        name: kube.get("-n", namespace, f"deployment/desk-{name}")["spec"]["template"]["spec"]["containers"][
+            0
+        ]["resources"]["limits"]
+        for name in ("quasar", "amos")
+    }
+    assert limits["quasar"]["example.com/absent"] == "1"
+    assert "example.com/absent" not in limits["amos"]
+    assert kube.status(namespace, "desk")["gpus"] == "0/2"
+
+
+def test_a_strangers_object_is_never_adopted(kube, namespace, operator, wait) -> None:
+    """The stranger stays as it is, the status names it, the rest comes up."""
+    kube.run("-n", namespace, "create", "configmap", "desk-config", "--from-literal=mine=1")
+    operator()
+    kube.system(namespace, "desk")
+    wait(lambda: kube.condition(namespace, "desk", "Degraded")[:2] == ("True", "NameTaken"))
+    assert "ConfigMap/desk-config" in kube.condition(namespace, "desk", "Degraded")[2]
+    assert kube.get("-n", namespace, "configmap/desk-config")["data"] == {"mine": "1"}
+    assert len([k for k in _objects(kube, namespace) if k.startswith("Deployment")]) == 5
+    kube.run("-n", namespace, "delete", "configmap", "desk-config")
+    wait(lambda: kube.condition(namespace, "desk", "Degraded")[0] == "False", 60)
+
+
+def test_an_object_that_the_server_refuses_is_named(kube, namespace, operator, wait) -> None:
+    """An affinity that no schema of ours checks is refused by the server, with the field, in the status."""
+    operator()
+    bad = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}
+    kube.system(namespace, "desk", {"agents": {"amos": {"affinity": bad}}})
+    wait(lambda: kube.condition(namespace, "desk", "Degraded")[:2] == ("True", "ObjectRejected"))
+    message = kube.condition(namespace, "desk", "Degraded")[2]
+    assert "Deployment/desk-amos" in message
+    assert "nodeSelectorTerms" in message
+    assert "observedGeneration" not in kube.status(namespace, "desk")
+    assert "Deployment/desk-quasar" in _objects(kube, namespace)
+
+
+def test_the_standby_takes_over(kube, namespace, operator, wait) -> None:
+    """SIGTERM hands the Lease over at once, SIGKILL within 15 s; the standby wrote nothing before."""
+    first = operator()
+    second = operator(lead=False)
+    assert not second.leads()
+    assert "qts_writes_total{" not in second._get(second.metrics, "/metrics")
+    assert first.stop() == 0
+    wait(second.leads, 5)
+    third = operator(lead=False)
+    second.process.send_signal(signal.SIGKILL)
+    wait(third.leads, 20)
+    kube.system(namespace, "desk")
+    wait(lambda: _applied(kube, namespace))
+
+
+def test_rights_are_the_charts_and_no_more(kube) -> None:
+    """The ServiceAccount may not list Secrets, write systems, create pods or touch other namespaces' Leases."""
+
+    def may(verb: str, resource: str, *more: str) -> bool:
+        who = f"system:serviceaccount:{NAMESPACE}:operator-{NAME}"
+        return (
+            kube.run("auth", "can-i", verb, resource, "--as", who, *more, check=False).stdout.strip() == "yes"
+        )
+
+    assert may("patch", "deployments.apps", "-n", "default")
+    assert may("create", "secrets", "-n", "default")
+    refused = [
+        ("list", "secrets"),
+        ("delete", "secrets"),
+        ("update", "quantumtradingsystems.quantumtrading.io"),
+    ]
+    refused += [("create", "pods"), ("create", "pods/exec"), ("update", "leases.coordination.k8s.io")]
+    refused += [("create", "clusterroles.rbac.authorization.k8s.io"), ("patch", "nodes")]
+    for verb, resource in refused:
+        assert not may(verb, resource, "-n", "default"), f"{verb} {resource}"
+
+
+def test_chart_and_manifest_are_the_same(kube) -> None:
+    """`helm template` with the default values gives manifests/install.yaml; both charts pass `helm lint`."""
+    import shutil
+    from pathlib import Path
+
+    import yaml
+
+    from qts_operator.packaging import install
+
+    if shutil.which("helm") is None:
+        pytest.skip("helm is not on PATH")
+    charts = Path(__file__).parents[2] / "charts"
+    for name in ("quantum-trading-operator", "quantum-trading-system"):
+        subprocess.run(["helm", "lint", str(charts / name)], check=True, capture_output=True)
+    text = subprocess.run(
+        ["helm", "template", NAME, str(charts / NAME), "-n", NAMESPACE],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    rendered = {(d["kind"], d["metadata"]["name"]): d for d in yaml.safe_load_all(text) if d}
+    expected = {(d["kind"], d["metadata"]["name"]): d for d in install() if d["kind"] != "Namespace"}
+    assert rendered == {k: json.loads(json.dumps(v)) for k, v in expected.items()}
+
+
+def test_values_with_a_wrong_key_are_refused(kube) -> None:
+    """values.schema.json names the key, for the operator and for a system."""
+    import shutil
+    from pathlib import Path
+
+    if shutil.which("helm") is None:
+        pytest.skip("helm is not on PATH")
+    charts = Path(__file__).parents[2] / "charts"
+    for chart, setting, words in (
+        ("quantum-trading-operator", "replica=3", "replica"),
+        ("quantum-trading-system", "spec.agents.pads.gpu.mode=None", "gpu"),
+        ("quantum-trading-system", "spec.config.decisionTimeout=-1", "decisionTimeout"),
+    ):
+        done = subprocess.run(
+            ["helm", "template", "x", str(charts / chart), "--set", setting], capture_output=True, text=True
+        )
+        assert done.returncode != 0
+        assert words in done.stderr
