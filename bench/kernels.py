@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 from bench.harness import Row, median_time, run
+from bench.kernels_games import ROWS as GAMES
 
 from qts_agents.agent import MarketWindow
 from qts_agents.kernels import backend, philox, pool, rolling
@@ -128,6 +129,7 @@ ROWS: tuple[Callable[[bool], Row], ...] = (
     rank_history,
     factor_pool,
     random_numbers,
+    *GAMES,
 )
 
 if __name__ == "__main__":

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import msgspec
 import numpy as np
 import pytest
-from tests.property import agent_properties as market
+from tests.property import agent_properties as properties
+from tests.property import markets as market
 
 from qts_agents.agent import TOO_FEW_COMPONENTS, MarketWindow
 from qts_agents.columns import array, column
@@ -15,8 +14,6 @@ from qts_agents.kernels import backend, nash
 from qts_agents.qbmia import (
     antifragile,
     game,
-    machiavellian,
-    orders,
     quotes,
     regime,
     robin_hood,
@@ -25,7 +22,6 @@ from qts_agents.qbmia import (
 from qts_agents.qbmia.agent import Qbmia
 from qts_agents.qbmia.game import Estimates
 from qts_agents.qbmia.memory import Memory
-from qts_agents.qbmia.orders import CANCEL, FILL, NEW, SECOND, OrderEvents
 from qts_agents.qbmia.regime import Monitor, Reading
 from qts_core.spec import SYSTEM
 from qts_messaging.messages import PhaseTransition, RiskAlert, SystemCommand
@@ -290,7 +286,7 @@ def test_the_ewl_vote_differs_and_still_mirrors():
         array(market.ask(make(), tape, 600).p).tobytes()
         != array(market.ask(Qbmia(SYSTEM()), tape, 600).p).tobytes()
     )
-    market.check_mirror(make, tape, 600)
+    properties.check_mirror(make, tape, 600)
 
 
 def test_settings_of_the_game_change_the_answer():
@@ -367,144 +363,6 @@ def test_ten_clusters_stay_ten():
     assert len(memory) == 10_000
     assert memory.prototypes.shape == (10, 16)
     assert sorted(np.argmax(memory.prototypes, axis=1).tolist()) == list(range(10))
-
-
-# Order events
-
-
-def stream(times_s, sides, sizes, kinds, prices=None, ids=None):
-    n = len(times_s)
-    return OrderEvents(
-        time_ns=(np.asarray(times_s) * SECOND).astype(np.int64),
-        side=np.asarray(sides, np.int64),
-        price=np.asarray(np.full(n, 100.0) if prices is None else prices, np.float64),
-        size=np.asarray(sizes, np.float64),
-        order=np.asarray(np.arange(n) if ids is None else ids, np.int64),
-        event=np.asarray(kinds, np.int64),
-    )
-
-
-def honest(seed, n=400, span_s=86_400.0):
-    """Orders of random size; one in ten is cancelled later, the others are filled."""
-    rng = np.random.default_rng(seed)
-    times, sides, sizes = np.sort(rng.uniform(0, span_s, n)), rng.choice([-1, 1], n), rng.lognormal(0, 0.5, n)
-    ends = np.where(rng.random(n) < 0.1, CANCEL, FILL)
-    order = np.argsort(np.concatenate([times, times + 30.0]), kind="stable")
-    prices = 100 + 0.01 * rng.integers(-5, 6, n)
-
-    def twice(values):
-        return np.concatenate([values, values])[order]
-
-    kinds = np.concatenate([np.full(n, NEW), ends])[order]
-    time = np.concatenate([times, times + 30.0])[order]
-    return stream(time, twice(sides), twice(sizes), kinds, twice(prices), twice(np.arange(n)))
-
-
-def spoofed(seed):
-    """Honest orders, and 12 huge ones that are cancelled within seconds on three levels of equal size."""
-    base = honest(seed, 60, 600.0)
-    t = np.repeat(np.arange(12) * 4.0 + 100.0, 2) + np.tile([0.0, 2.0], 12)
-    n = len(t)
-    bad = stream(
-        t, np.ones(n), np.full(n, 20.0), np.tile([NEW, CANCEL], 12), 99 + 0.01 * (np.arange(n) // 2 % 4),
-        10_000 + np.arange(n) // 2,
-    )  # fmt: skip
-    order = np.argsort(np.concatenate([base.time_ns, bad.time_ns]), kind="stable")
-    return OrderEvents(
-        *(np.concatenate([getattr(base, f), getattr(bad, f)])[order] for f in base.__struct_fields__)
-    )
-
-
-def evidence(recent, seed=0):
-    rng = np.random.default_rng(seed)
-    return machiavellian.Evidence(
-        recent=recent,
-        baseline=honest(99),
-        returns=rng.standard_normal(240) * 1e-3,
-        moves_ns=np.array([50, 300]) * SECOND,
-        draws=rng.random((199, 2000)),
-    )
-
-
-def test_the_cauchy_rule_of_the_design():
-    """p = (.01, .2, .5, .04) with weights (.3, .25, .25, .2) combine to 0.0276733276; unknown ones are left out."""
-    weights = np.array([0.3, 0.25, 0.25, 0.2])
-    p = np.array([0.01, 0.2, 0.5, 0.04])
-    assert orders.cauchy(p, weights) == pytest.approx(0.0276733276, abs=1e-10)
-    assert orders.cauchy(np.array([np.nan, 0.2]), np.array([0.9, 0.1])) == pytest.approx(0.2)
-    assert math.isnan(orders.cauchy(np.array([np.nan]), np.array([1.0])))
-
-
-def test_tails_are_those_of_the_distributions():
-    """Binomial and Poisson tails at hand-computed points."""
-    assert orders.binomial_tail(3, 4, 0.5) == pytest.approx(5 / 16)
-    assert orders.binomial_tail(0, 4, 0.5) == 1.0
-    assert orders.poisson_tail(1, 2.0) == pytest.approx(1 - math.exp(-2.0))
-    assert orders.poisson_tail(0, 2.0) == 1.0
-    assert orders.poisson_tail(3, 0.0) == 0.0
-
-
-def test_spoofing_and_layering_are_found_and_honest_orders_are_not():
-    """Injected episodes score high; honest days mostly score nothing."""
-    found = machiavellian.examine(evidence(spoofed(1)))
-    assert found.p[orders.NAMES.index("spoofing")] < 1e-3
-    assert found.p[orders.NAMES.index("layering")] < 0.05
-    assert found.combined < 0.01
-    assert found.score > 0.3
-    clean = [machiavellian.examine(evidence(honest(seed, 60, 600.0), seed)).score for seed in range(20)]
-    assert np.median(clean) == 0.0
-
-
-def test_wash_trades_are_found():
-    """Fills that return within a second at the same size are no chance."""
-    t = np.repeat(np.arange(30) * 10.0, 2) + np.tile([0.0, 0.5], 30)
-    sizes = np.repeat(np.random.default_rng(0).lognormal(0, 1, 30), 2)
-    draws = np.random.default_rng(1).random((199, 60))
-    washed = stream(t, np.tile([1, -1], 30), sizes, np.full(60, FILL))
-    assert orders.wash(washed, draws) < 0.02
-    mixed = stream(t, np.tile([1, -1], 30), np.random.default_rng(2).permutation(sizes), np.full(60, FILL))
-    assert orders.wash(mixed, draws) > 0.05
-    assert math.isnan(orders.wash(stream([], [], [], []), draws))
-
-
-def test_a_pump_and_its_dump_turn_the_drift():
-    """Up for 100 bars, down for 100: p near 0; noise is not significant; a still market is not either."""
-    noise = np.random.default_rng(3).standard_normal(200) * 1e-3
-    drift = np.repeat([1e-3, -1e-3], 100)
-    assert orders.pump_dump(noise + drift) < 1e-4
-    assert orders.pump_dump(noise) > 0.05
-    assert orders.pump_dump(np.zeros(40)) == 1.0
-    assert math.isnan(orders.pump_dump(np.zeros(10)))
-
-
-def test_orders_ahead_of_moves_are_found():
-    """Large orders 2 s before every large move are no chance."""
-    rng = np.random.default_rng(4)
-    t = np.arange(600) * 6.0
-    sizes = rng.lognormal(0, 0.3, 600)
-    moves = rng.choice(np.arange(10, 590), 12, replace=False)
-    sizes[moves] = 50.0
-    events = stream(t, np.ones(600), sizes, np.full(600, NEW))
-    assert orders.front_running(events, ((t[moves] + 2.0) * SECOND).astype(np.int64), rng.random(199)) < 0.02
-    elsewhere = ((t[moves] - 2.0) * SECOND).astype(np.int64)
-    assert orders.front_running(events, elsewhere, rng.random(199)) > 0.05
-
-
-def test_suspected_manipulation_is_reported_and_votes_flat():
-    """Two suspicious windows of three raise the alert; the next answer leans to flat and says why."""
-    tape, agent = market.synthetic(1, symbols=1), Qbmia(SYSTEM())
-    before = market.ask(agent, tape, 440, round_id="before")
-    live(agent, tape, range(440, 442))
-    for seed in range(2):
-        agent.observe("S0", evidence(spoofed(seed)))
-    sent = [m for to, m in live(agent, tape, range(442, 450)) if isinstance(m, RiskAlert)]
-    assert {(m.alert_type, m.scope) for m in sent} == {("manipulation_suspected", ("S0",))}
-    assert len(sent) == 2
-    after = market.ask(agent, tape, 440, round_id="after")
-    place = after.contrib_names.index("machiavellian")
-    assert np.isnan(array(before.contrib)[0, place])
-    assert array(after.contrib)[0, place] == 0.0
-    assert array(after.p)[0, 1] > array(before.p)[0, 1]
 
 
 def test_a_window_is_never_written():

@@ -1,0 +1,152 @@
+"""Game kernels against nashpy and numpy, results compared first: python -m bench.kernels_games --json."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable
+
+import nashpy
+import numpy as np
+from bench.harness import Row, median_time, run
+
+from qts_agents.kernels import backend, ewa, ewl, lemke_howson, nash, recall
+
+NashSet = list[np.ndarray]
+
+
+def games(count: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return random games, which are nondegenerate with probability 1."""
+    draws = np.random.default_rng(size)
+    return draws.normal(size=(count, size, size)), draws.normal(size=(count, size, size))
+
+
+def _peer_sets(a: np.ndarray, b: np.ndarray) -> list[NashSet]:
+    """Return nashpy's equilibria of each game by vertex enumeration, which loses none to rounding."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        pairs = (nashpy.Game(p, q).vertex_enumeration() for p, q in zip(a, b, strict=True))
+        return [[np.concatenate(pair) for pair in found] for found in pairs]
+
+
+def _equal(ours: nash.Equilibria, peers: list[NashSet]) -> bool:
+    """Tell whether both found the same set in every game."""
+    for g, theirs in enumerate(peers):
+        mine = [np.concatenate((ours.x[g, e], ours.y[g, e])) for e in range(ours.count[g])]
+        if len(mine) != len(theirs):
+            return False
+        if not all(min(np.abs(p - q).max() for q in mine) < 1e-8 for p in theirs):
+            return False
+    return True
+
+
+def _enumeration(size: int, goal: float, smoke: bool) -> Row:
+    """Return games a second, all equilibria, against nashpy's support enumeration."""
+    a, b = games(50 if smoke else 5_000, size)
+    some = slice(0, 5 if smoke else 100)
+    agrees = _equal(nash.nash_all(a[some], b[some]), _peer_sets(a[some], b[some]))
+    value = len(a) / median_time(lambda: nash.nash_all(a, b), 1 if smoke else 7)
+    few = slice(0, 2 if smoke else 10)
+
+    def theirs() -> list[list[object]]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            peers = (nashpy.Game(p, q) for p, q in zip(a[few], b[few], strict=True))
+            return [list(game.support_enumeration(non_degenerate=True)) for game in peers]
+
+    peer = len(a[few]) / median_time(theirs, 1)
+    figure = f"nash_all {size}x{size}, one thread"
+    return Row(
+        figure, value, "games/s", "nashpy", peer, None if smoke else goal, agrees, lower_is_better=False
+    )
+
+
+def nash_four(smoke: bool) -> Row:
+    """All equilibria of 4×4 games."""
+    return _enumeration(4, 100_000.0, smoke)
+
+
+def nash_five(smoke: bool) -> Row:
+    """All equilibria of 5×5 games."""
+    return _enumeration(5, 30_000.0, smoke)
+
+
+def nash_one(smoke: bool) -> Row:
+    """One equilibrium of 11×11 games by Lemke–Howson, against numpy: nashpy overflows on one game in six."""
+    a, b = games(20 if smoke else 500, 11)
+    agrees = bool(lemke_howson.nash_one(a, b).regret.max() <= 1e-9)
+    value = median_time(lambda: lemke_howson.nash_one(a, b), 1 if smoke else 7) / len(a) * 1e6
+    few = slice(0, 2 if smoke else 20)
+    backend.set_jit(False)
+    agrees &= bool(lemke_howson.nash_one(a[few], b[few]).regret.max() <= 1e-9)
+    peer = median_time(lambda: lemke_howson.nash_one(a[few], b[few]), 3) / few.stop * 1e6
+    backend.set_jit(True)
+    return Row("nash_one 11x11", value, "us/game", "numpy", peer, None if smoke else 30.0, agrees)
+
+
+def entangled(smoke: bool) -> Row:
+    """Payoffs of 1 000 four-qubit EWL games, against dense Kronecker matrices."""
+    (a,), (b,) = games(1, 4)
+    angles = np.random.default_rng(5).uniform(0.0, 3.0, (20 if smoke else 1_000, 2, 4))
+    few = angles[:10]
+    reference = np.array([ewl.ewl_reference(row, 0.7) for row in few])
+    agrees = bool(np.allclose(ewl.ewl(few, 0.7, a, b)[1], reference, rtol=0.0, atol=1e-12))
+    value = median_time(lambda: ewl.ewl(angles, 0.7, a, b), 3 if smoke else 20) * 1e3
+    peer = median_time(lambda: [ewl.ewl_reference(row, 0.7) for row in few], 3) * len(angles) / len(few) * 1e3
+    figure = f"ewl payoffs, {len(angles)} games of 4 qubits"
+    return Row(figure, value, "ms", "numpy", peer, None if smoke else 2.0, agrees)
+
+
+def best_responses(smoke: bool) -> Row:
+    """Best responses of one 4-qubit EWL game from 8 starts, against dense Kronecker matrices."""
+    a, b = games(1 if smoke else 3, 4)
+    ours = ewl.play(a, b, 1.0)
+    value = median_time(lambda: ewl.play(a, b, 1.0), 1 if smoke else 20) / len(a) * 1e3
+    backend.set_jit(False)
+    agrees = bool(np.allclose(ewl.play(a[:1], b[:1], 1.0).joint, ours.joint[:1], rtol=0.0, atol=1e-9))
+    peer = median_time(lambda: ewl.play(a[:1], b[:1], 1.0), 1) * 1e3
+    backend.set_jit(True)
+    return Row("ewl best responses", value, "ms/game", "numpy", peer, None, agrees)
+
+
+def attraction(smoke: bool) -> Row:
+    """Three populations of experience-weighted attraction over 150 bars."""
+    draws = np.random.default_rng(6)
+    count = 20 if smoke else 1_000
+    u, own = draws.normal(size=(count, 4, 4)), draws.integers(0, 4, (count, 150))
+    seen = draws.integers(0, 4, (count, 150))
+    few = slice(0, 5)
+    reference = ewa.ewa_reference(u[few], own[few], seen[few])
+    agrees = bool(np.allclose(ewa.ewa(u[few], own[few], seen[few]), reference, rtol=0.0, atol=1e-10))
+    value = median_time(lambda: ewa.ewa(u, own, seen), 5) / count * 1e6
+    peer = median_time(lambda: ewa.ewa_reference(u[few], own[few], seen[few]), 1) / 5 * 1e6
+    return Row("ewa", value, "us/symbol", "numpy", peer, None if smoke else 20.0, agrees)
+
+
+def remembered(smoke: bool) -> Row:
+    """Recall of 5 from 10 000 episodes, against a full sort."""
+    draws = np.random.default_rng(7)
+    held = draws.normal(size=(100 if smoke else 10_000, 16)).astype(np.float32)
+    held /= np.linalg.norm(held, axis=1, keepdims=True)
+    inputs = (held[:4], held, np.arange(len(held)), draws.integers(0, 3, len(held)), len(held))
+    reference = recall.recall_reference(*inputs)
+    agrees = bool(np.array_equal(recall.recall(*inputs)[1], reference[1]))
+    agrees &= bool(np.allclose(recall.recall(*inputs)[0], reference[0], equal_nan=True, atol=1e-12))
+    value = median_time(lambda: recall.recall(*inputs), 5 if smoke else 50) / 4 * 1e6
+    peer = median_time(lambda: recall.recall_reference(*inputs), 3) / 4 * 1e6
+    return Row("recall of 10 000", value, "us/symbol", "numpy", peer, None if smoke else 50.0, agrees)
+
+
+#: one function per row; each takes `smoke`
+ROWS: tuple[Callable[[bool], Row], ...] = (
+    nash_four,
+    nash_five,
+    nash_one,
+    entangled,
+    best_responses,
+    attraction,
+    remembered,
+)
+
+if __name__ == "__main__":
+    sys.exit(run(ROWS, __doc__ or ""))
