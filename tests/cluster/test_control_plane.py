@@ -331,3 +331,27 @@ def test_values_with_a_wrong_key_are_refused(kube) -> None:
         )
         assert done.returncode != 0
         assert words in done.stderr
+
+
+def test_kopf_run_starts_the_same_engine(kube, namespace, operator, wait, tmp_path) -> None:
+    """`kopf run` with the module's handlers brings a system up as `python -m qts_operator` does."""
+    import os
+    import sys
+
+    log = (tmp_path / "kopf.log").open("w")
+    env = dict(os.environ) | {
+        "QTS_HTTP_PORT": "0",
+        "QTS_METRICS_PORT": "0",
+        "QTS_AGENT_IMAGE": "localhost/absent:0",
+    }
+    command = [sys.executable, "-m", "kopf", "run", "-A", "--standalone", "-m", "qts_operator.handlers"]
+    process = subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        kube.system(namespace, "desk")
+        wait(lambda: _applied(kube, namespace), 60)
+        assert len([k for k in _objects(kube, namespace) if k.startswith("Deployment")]) == 5
+    finally:
+        process.terminate()
+        process.wait(30)
+        log.close()
+    assert "Traceback" not in (tmp_path / "kopf.log").read_text()

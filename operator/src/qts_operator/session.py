@@ -185,7 +185,7 @@ def _json(value: Any) -> str:
 def _refusal(code: int, raw: bytes, retry_after: str | None) -> ApiError:
     """Return the error of a Status answer, or of whatever a proxy said."""
     try:
-        told = orjson.loads(raw)
+        told: Any = orjson.loads(raw)
     except orjson.JSONDecodeError:
         told = {"message": raw[:300].decode(errors="replace")}
     if not isinstance(told, dict):

@@ -1,7 +1,7 @@
 """kopf's part of the operator: login, startup, cleanup, probes, and an event handler that only pokes.
 
-`kopf run -A -m qts_operator.shell` starts the engine from here; `python -m qts_operator` starts the engine
-itself and runs kopf beside it in a supervised thread.
+`python -m qts_operator` starts the engine itself and runs kopf beside it in a supervised thread;
+`kopf run -A -m qts_operator.handlers` lets kopf start and stop it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import random
 import ssl
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import kopf
@@ -44,9 +44,11 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.process.ultimate_exiting_timeout = 25
 
 
-def registry_of(engine: Engine, *, owns: bool) -> kopf.OperatorRegistry:
-    """Return the handlers around `engine`; `owns`: kopf starts and stops it."""
-    registry = kopf.OperatorRegistry()
+def registry_of(
+    engine: Engine, *, owns: bool, registry: kopf.OperatorRegistry | None = None
+) -> kopf.OperatorRegistry:
+    """Return the handlers around `engine`, in `registry` if given; `owns`: kopf starts and stops it."""
+    registry = registry or kopf.OperatorRegistry()
 
     @kopf.on.startup(registry=registry)
     async def _startup(settings: kopf.OperatorSettings, **_: Any) -> None:
