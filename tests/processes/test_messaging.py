@@ -131,7 +131,9 @@ async def test_a_known_key_cannot_speak_as_another(stand: Stand) -> None:
     """The feed's key under the routing id of an agent is counted as a mismatch, whatever sender it names."""
     curve = keys.load_curve(stand.secrets, "market")
     for sender in ("qbmia", "market"):
-        envelope = Envelope(id=bytes(16), sender=sender, lane="to.pads", sequence=1, body=SystemCommand("drain"))
+        envelope = Envelope(
+            id=bytes(16), sender=sender, lane="to.pads", sequence=1, body=SystemCommand("drain")
+        )
         socket = await frames(stand, codec.encode(envelope), (curve.public, curve.secret))
         await asyncio.sleep(0.5)
         socket.close(linger=0)
