@@ -111,7 +111,7 @@ def installed() -> Iterator[None]:
     run(
         "helm", "upgrade", "--install", NAME, str(ROOT / "charts/quantum-trading-system"),
         "-n", NAMESPACE, "--create-namespace", "--set", f"name={NAME}",
-        "--set", "spec.config.decisionInterval=2,spec.config.marketUpdateInterval=0.5",
+        "--set-json", 'spec.config={"decisionInterval": 2, "marketUpdateInterval": 0.5}',
     )  # fmt: skip
     yield
     run("helm", "uninstall", NAME, "-n", NAMESPACE, check=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +27,41 @@ def last_line(result: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], list[dict[str, Any]]]:
-    """A run that ended by time: its folder, summary and events."""
-    cwd = tmp_path_factory.mktemp("finished")
-    result = qts("run", "--for", "45s", "--json", *settings(*RATES), cwd=cwd, timeout_s=120)
-    events = [json.loads(line) for line in result.stdout.splitlines()]
-    assert result.returncode == 0, (result.stderr, events[-1])
-    return cwd, events[-1], events
+    """A run that was ended after five decisions of four agents: its folder, summary and events."""
+    run = Whole(tmp_path_factory.mktemp("finished"), *settings(*RATES))
+    try:
+        run.all_ready()
+        run.until(lambda event: event["kind"] == "decision", since=run.now())
+        run.until(lambda event: event["kind"] == "decision" and event["number"] >= 5)
+    finally:
+        run.process.send_signal(signal.SIGINT)
+        code = run.end()
+    assert 0 == code, run.errors()
+    return run.cwd, run.events[-1], run.events
+
+
+def test_end_by_time(finished: tuple[Path, dict[str, Any], list[dict[str, Any]]], tmp_path: Path) -> None:
+    """`--for` ends a run (kernels are warm by now) with exit code 0 when rounds were decided."""
+    result = qts("run", "--for", "30s", "--json", *settings(*RATES), cwd=tmp_path, timeout_s=90)
+    summary = last_line(result)
+    assert 0 == result.returncode, (result.stderr, summary)
+    assert ("summary", "time is up", []) == (summary["kind"], summary["ended"], summary["failures"])
+    assert 0 < summary["rounds"] == sum(summary["decisions"].values())
+    assert 0 == summary["messages"]["unaccounted"]
+
+
+def test_too_short_a_run_is_no_success(tmp_path: Path) -> None:
+    """A run that ends before its first decision exits with 1 and says so."""
+    result = qts("run", "--for", "500ms", "--json", *settings(), cwd=tmp_path, timeout_s=60)
+    assert 1 == result.returncode
+    assert ["no decision"] == [text[:11] for text in last_line(result)["failures"]]
 
 
 def test_summary_is_the_last_line(finished: tuple[Path, dict[str, Any], list[dict[str, Any]]]) -> None:
     """All agents ran, rounds were decided, every message is accounted for, nothing was restarted."""
     _, summary, events = finished
-    assert (summary["kind"], summary["agents"], summary["ended"]) == ("summary", "4/4", "time is up")
-    assert summary["messages"]["unaccounted"] == 0
+    assert ("summary", "4/4", "signal") == (summary["kind"], summary["agents"], summary["ended"])
+    assert 0 == summary["messages"]["unaccounted"]
     assert 0 < summary["messages"]["delivered"] <= summary["messages"]["sent"]
     assert {0} == set(summary["restarts"].values())
     decisions = [event for event in events if event["kind"] == "decision"]
@@ -165,14 +188,17 @@ def test_end_of_data_ends_the_run(tmp_path: Path) -> None:
 
 def test_simulated_messaging_is_declared(tmp_path: Path) -> None:
     """Without real messaging all agents share one process, decide, and everything says so."""
-    sets = settings("use_real_messaging=false", *RATES)
-    result = qts("run", "--for", "45s", "--json", *sets, cwd=tmp_path, timeout_s=120)
-    events = [json.loads(line) for line in result.stdout.splitlines()]
-    assert result.returncode == 0, (result.stderr, events[-1])
-    assert (events[1]["mode"], events[-1]["agents"]) == ("simulated", "4/4")
-    assert {"simulated"} == {event["agent"] for event in events if event["kind"] == "agent"}
-    said = [event["reason"] for event in events if event["kind"] == "degraded"]
-    assert any("simulated" in reason for reason in said)
+    run = Whole(tmp_path, *settings("use_real_messaging=false", *RATES))
+    try:
+        run.until(lambda event: event["kind"] == "decision")
+        run.until(lambda event: event["kind"] == "degraded" and "simulated" in event["reason"])
+        run.ready("simulated")
+    finally:
+        run.process.terminate()
+        assert 0 == run.end()
+    assert ("simulated", "4/4") == (run.events[1]["mode"], run.events[-1]["agents"])
+    assert {"simulated"} == {event["agent"] for event in run.events if event["kind"] == "agent"}
+    assert 0 == run.events[-1]["messages"]["unaccounted"]
 
 
 def test_disabled_agent_is_not_started(tmp_path: Path) -> None:

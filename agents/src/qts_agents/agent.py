@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+
 from qts_core.spec import System
 from qts_messaging.messages import (
     DecisionRequest,

@@ -6,9 +6,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from qts_messaging.messages import Column
 
-_DTYPES = {"f8": np.float64, "f4": np.float32, "i8": np.int64, "u8": np.uint64, "u4": np.uint32, "u2": np.uint16, "u1": np.uint8}
+_DTYPES = {
+    "f8": np.float64,
+    "f4": np.float32,
+    "i8": np.int64,
+    "u8": np.uint64,
+    "u4": np.uint32,
+    "u2": np.uint16,
+    "u1": np.uint8,
+}
 
 
 def column(array: Any, dtype: str = "f8") -> Column:

@@ -89,9 +89,7 @@ def _config() -> type[Part]:
 
 def _section(workload: Workload) -> type[Agent]:
     """Return the struct of one agent's section; `gpu` only where the roster allows a device."""
-    resources = Resources(
-        requests={"cpu": workload.cpu, "memory": workload.memory}, limits={"memory": "1Gi"}
-    )
+    resources = Resources(requests={"cpu": workload.cpu, "memory": workload.memory}, limits={"memory": "1Gi"})
     replicas = Annotated[int, msgspec.Meta(ge=1, le=workload.max_replicas)]
     fields: list[Any] = [
         ("port", Port, workload.port),

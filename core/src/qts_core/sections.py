@@ -14,7 +14,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Parent of all configuration sections: frozen, unknown keys refused."""
 
 
-class PadsSettings(Section):
+class PadsSettings(Section, frozen=True, kw_only=True):
     """Board, Panarchy and risk constants of PADS (agents.md §2, §3)."""
 
     reputation: Literal["score", "hedge"] = "score"
@@ -51,7 +51,7 @@ class QbmiaSettings(Section, frozen=True, kw_only=True):
     payoff_draws: Annotated[int, msgspec.Meta(ge=2, le=64)] = 8
 
 
-class QuasarSettings(Section):
+class QuasarSettings(Section, frozen=True, kw_only=True):
     """Learning constants of QUASAR (agents.md §5)."""
 
     update: Literal["double_q", "expected_sarsa"] = "double_q"
@@ -72,7 +72,7 @@ class QuasarSettings(Section):
     anomaly_threshold: Fraction = 0.75
 
 
-class AmosSettings(Section):
+class AmosSettings(Section, frozen=True, kw_only=True):
     """Belief, desire and readout constants of Quantum AMOS (agents.md §6)."""
 
     belief_gain: float = 1.0

@@ -6,6 +6,7 @@ import asyncio
 import json
 
 import pytest
+
 from qts_agents.health import Health, HealthServer, Workplace
 from qts_core.probes import Status
 

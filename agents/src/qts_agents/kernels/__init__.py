@@ -1,0 +1,1 @@
+"""Kernels: one algorithm a file, compiled and as a plain reference."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+from numba.core import config as numba_config
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -83,7 +84,7 @@ def threads(hardware_optimization: bool) -> int:
         ctypes.CDLL(str(_TBB), mode=ctypes.RTLD_GLOBAL)
     layer = next((name for name, module in LAYERS if _available(module)), None)
     if layer is not None:
-        config: Any = numba.config
+        config: Any = numba_config
         config.THREADING_LAYER = layer
         if hardware_optimization:
             _State.threads = int(config.NUMBA_DEFAULT_NUM_THREADS)

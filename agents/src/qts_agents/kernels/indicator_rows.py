@@ -282,6 +282,7 @@ def robust_z(a: F8, n: int, work: F8) -> float:
 @kernel
 def typical_volume(v: F8, end: int, n: int, work: F8) -> float:
     """Return the median of the last `n` volumes; if it is 0 that of the positive ones; 1 without any."""
+    centre = 1.0
     for positive in range(2):
         kept = n - n  # not a literal: one compiled signature of the median
         for i in range(end - n, end):

@@ -187,7 +187,7 @@ def _train(Q: F8, N: F8, frame: Frame, tape: Tape, plan: Plan, rule: Rule) -> tu
                 Q[table, ahead], Q[1 - table, ahead], after == 0.0, frame.kind[then] == 2, rule, epsilon
             )
             column = BUY if one_cell and a == SELL else a
-            moved += learn(Q, N, (table, row, column), value, rule)
+            moved += learn(Q, N, (table, row, column), value, rule)  # pyright: ignore[reportArgumentType]
             count += 1
             x = after
     return moved, count

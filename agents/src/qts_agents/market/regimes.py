@@ -75,4 +75,4 @@ def occupancy() -> F8:
     matrix = np.diff(chain(), axis=1, prepend=0.0)
     system = np.vstack([matrix.T - np.eye(4), np.ones(4)])
     share = np.linalg.lstsq(system, np.array([0.0, 0.0, 0.0, 0.0, 1.0]), rcond=None)[0]
-    return np.cumsum(share)
+    return np.cumsum(share.astype(np.float64))
