@@ -62,20 +62,15 @@ class View:
         """Take the answers of /statusz by workload; return what became or ceased to be degraded."""
         events: list[Event] = []
         for name, row in self.rows.items():
-            row.status = answers.get(name, {})
+            row.status = answers.get(name) or row.status  # a slow answer is no news
             if row.status and row.status.get("state") not in ("starting", "draining"):
                 events.extend(self._degraded(name, row.status.get("reasons", [])))
         self._rate(answers, now_s)
         return events
 
     def ready(self) -> int:
-        """Return how many agents are up: their process lives and says it is at work."""
-        return sum(
-            row.state not in ("down", "waiting", "refused", "stopped")
-            and row.status.get("state") in ("ready", "degraded", "ended")
-            for name, row in self.rows.items()
-            if name in self.agents
-        )
+        """Return how many agents are up: the probe says so, or the process itself says it is at work."""
+        return sum(_up(row) for name, row in self.rows.items() if name in self.agents)
 
     def trouble(self) -> list[str]:
         """Return everything that is not as it should be, in plain words."""
@@ -154,6 +149,12 @@ class View:
             passed_s, old = now_s - self._counted[0], self._counted[1]
             self.rates = {key: max(0, counts[key] - old[key]) / passed_s for key in counts}
         self._counted = (now_s, counts)
+
+
+def _up(row: Row) -> bool:
+    if row.state in ("down", "waiting", "refused", "stopped"):
+        return False
+    return row.state == "ready" or row.status.get("state") in ("ready", "degraded", "ended")
 
 
 def _count(value: Any) -> int:

@@ -68,8 +68,12 @@ def test_ready_counts_agents_that_live_and_answer(view: View) -> None:
     assert view.ready() == 2
     view.take(became("qbmia", "waiting", "signal SIGKILL"))
     assert view.ready() == 1
-    view.statuses({"pads": status("pads", state="starting")}, 2.0)
+    view.statuses({}, 2.0)
+    assert view.ready() == 1
+    view.statuses({"pads": status("pads", state="starting")}, 3.0)
     assert view.ready() == 0
+    view.take(became("pads", "ready"))
+    assert view.ready() == 1
 
 
 def test_event_of_redis_is_no_agent_event(view: View) -> None:
