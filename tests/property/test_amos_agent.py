@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from tests.property import agent_properties as check
+from tests.property import markets
 
 from qts_agents.agent import STALE_WINDOW, TOO_FEW_COMPONENTS
 from qts_agents.amos import beliefs, intention, learning
@@ -23,7 +24,7 @@ from qts_core.sections import AmosSettings
 from qts_core.spec import SYSTEM
 from qts_messaging.messages import RiskAlert, SystemCommand
 
-TAPE = check.synthetic(11)
+TAPE = markets.synthetic(11)
 T = 600
 HOLD = 2
 
@@ -31,7 +32,7 @@ HOLD = 2
 def _taught():
     """Return an agent that has lived 60 bars, asked six times and learned from three outcomes."""
     agent = Amos(SYSTEM())
-    check.train(agent, TAPE, T - 60, T)
+    markets.train(agent, TAPE, T - 60, T)
     return agent
 
 
@@ -45,16 +46,16 @@ def test_mirror_after_learning(d):
 
 def test_silence_of_the_feed_abstains():
     """No bar for five intervals makes the window stale; four do not."""
-    agent, view = _taught(), check.window(TAPE, T - 1)
-    asked = check.request(TAPE.symbols, T - 1)
-    bits = [array(agent.on_request(asked, view, check.now(T - 1 + n)).abstain)[0] for n in (4, 6)]
+    agent, view = _taught(), markets.window(TAPE, T - 1)
+    asked = markets.request(TAPE.symbols, T - 1)
+    bits = [array(agent.on_request(asked, view, markets.now(T - 1 + n)).abstain)[0] for n in (4, 6)]
     assert bits == [0, STALE_WINDOW]
 
 
 def test_asking_twice_gives_the_same_answer():
     """Answering changes nothing that the next answer about the same bar depends on."""
     agent = _taught()
-    first, second = (check.ask(agent, TAPE, T, 1.0, round_id=r) for r in ("a", "b"))
+    first, second = (markets.ask(agent, TAPE, T, 1.0, round_id=r) for r in ("a", "b"))
     assert first.p == second.p
     assert first.action == second.action
 
@@ -63,9 +64,9 @@ def test_intention_becomes_habit_at_the_next_bar():
     """What was intended last enters the next bar's intention by 0.15, and not the same bar's."""
     agent = Amos(SYSTEM())
     names = agent.contrib_names
-    before = array(check.ask(agent, TAPE, T).contrib)
-    agent.on_bars(check.update(TAPE, T), check.window(TAPE, T), check.now(T))
-    after = array(check.ask(agent, TAPE, T).contrib)
+    before = array(markets.ask(agent, TAPE, T).contrib)
+    agent.on_bars(markets.update(TAPE, T), markets.window(TAPE, T), markets.now(T))
+    after = array(markets.ask(agent, TAPE, T).contrib)
     habit, intent = names.index("habit"), names.index("intention")
     assert before[:, habit].tolist() == [0.0, 0.0, 0.0]
     np.testing.assert_allclose(after[:, habit], before[:, intent], rtol=1e-6)
@@ -82,7 +83,7 @@ def test_reset_forgets():
 @pytest.mark.parametrize("d", [-1.0, 0.0, 1.0])
 def test_circuit_switch_changes_only_the_backend(d):
     """quantum_circuits false answers by the closed form, equal to 1e-12, and says classical."""
-    on, off = (check.ask(Amos(SYSTEM(quantum_circuits=q)), TAPE, T, d) for q in (True, False))
+    on, off = (markets.ask(Amos(SYSTEM(quantum_circuits=q)), TAPE, T, d) for q in (True, False))
     np.testing.assert_allclose(array(on.p), array(off.p), atol=1e-12)
     assert on.action == off.action
     assert [(o.backend, o.qubits) for o in (on, off)] == [("simulated-quantum", 3), ("classical", 0)]
@@ -92,11 +93,11 @@ def test_shots_follow_the_seed():
     """Sampled readouts repeat with the seed, differ with another, mirror, and say how many shots."""
     sampled = AmosSettings(shots=1024)
     one, two, other = (Amos(SYSTEM(quantum_amos=sampled, system_seed=s)) for s in (1, 1, 2))
-    opinion = check.ask(one, TAPE, T)
+    opinion = markets.ask(one, TAPE, T)
     p = array(opinion.p)
-    np.testing.assert_array_equal(p, array(check.ask(two, TAPE, T).p))
-    assert (p != array(check.ask(other, TAPE, T).p)).any()
-    np.testing.assert_allclose(p, array(check.ask(two, check.mirrored(TAPE), T).p)[:, ::-1], atol=1e-12)
+    np.testing.assert_array_equal(p, array(markets.ask(two, TAPE, T).p))
+    assert (p != array(markets.ask(other, TAPE, T).p)).any()
+    np.testing.assert_allclose(p, array(markets.ask(two, markets.mirrored(TAPE), T).p)[:, ::-1], atol=1e-12)
     assert opinion.shots == 1024
 
 
@@ -138,7 +139,7 @@ def test_too_few_factors_abstain(monkeypatch):
         return msgspec.structs.replace(found, present=present)
 
     monkeypatch.setattr("qts_agents.amos.agent.factors", sparse)
-    opinion = check.ask(Amos(SYSTEM()), TAPE, T)
+    opinion = markets.ask(Amos(SYSTEM()), TAPE, T)
     assert array(opinion.abstain).tolist() == [TOO_FEW_COMPONENTS, 0, 0]
     assert np.isnan(array(opinion.p)).any(axis=1).tolist() == [True, False, False]
 
@@ -152,7 +153,7 @@ def test_hazard_renormalises():
 
 def test_costs_still_the_intention():
     """Situation is 1 − (spread/2 + fee)/(σ₁₀₀√h), at least 0."""
-    view = check.window(check.synthetic(11, quotes=False), T)
+    view = markets.window(markets.synthetic(11, quotes=False), T)
     ind = indicators(view)
     for fee, spread in ((2e-5, 6e-5), (0.001, 0.0005), (0.05, 0.05)):
         dear = msgspec.structs.replace(view, fee=fee, spread_assumed=spread)
@@ -196,7 +197,7 @@ def test_desire_fades_by_half_in_fifty_bars():
     agent = Amos(SYSTEM())
     agent._state.desire = {"S0": 0.16}
     for t in range(T, T + 50):
-        agent.on_bars(check.update(TAPE, t), check.window(TAPE, t), check.now(t))
+        agent.on_bars(markets.update(TAPE, t), markets.window(TAPE, t), markets.now(t))
     assert agent._state.desire["S0"] == pytest.approx(0.08)
 
 
@@ -204,25 +205,25 @@ def test_desire_follows_surprise_within_its_limit():
     """Outcomes far better than believed raise desire by 0.01·e each, never above 0.2."""
     agent = Amos(SYSTEM())
     for n in range(60):
-        check.ask(agent, TAPE, T, round_id=f"round-{n}")
-        told = check.feedback(TAPE, T)
+        markets.ask(agent, TAPE, T, round_id=f"round-{n}")
+        told = markets.feedback(TAPE, T)
         agent.on_feedback(msgspec.structs.replace(told, round_id=f"round-{n}", ret=column([1.0] * 3)), 0)
         if n == 0:
             first = dict(agent._state.desire)
-    belief = array(check.ask(Amos(SYSTEM()), TAPE, T).contrib)[:, 0]
+    belief = array(markets.ask(Amos(SYSTEM()), TAPE, T).contrib)[:, 0]
     np.testing.assert_allclose([first[s] for s in TAPE.symbols], 0.01 * (1.0 - belief), rtol=1e-5)
     assert all(0.1 < value <= 0.2 for value in agent._state.desire.values())
 
 
 def test_drawdown_raises_the_norm_alert_once_a_level():
     """At 10, 16 and 20 % drawdown one alert each; severity is drawdown/0.20; at 20 % no side is taken."""
-    agent, view = Amos(SYSTEM()), check.window(TAPE, T)
+    agent, view = Amos(SYSTEM()), markets.window(TAPE, T)
     severities = []
     for equity in (0.95, 0.88, 0.87, 0.83, 0.79, 0.75, 0.99, 0.80):
-        asked = check.request(TAPE.symbols, T)
+        asked = markets.request(TAPE.symbols, T)
         position = msgspec.structs.replace(asked.position, equity=equity, peak_equity=1.0)
-        opinion = agent.on_request(msgspec.structs.replace(asked, position=position), view, check.now(T))
-        for out in agent.on_bars(check.update(TAPE, T), view, check.now(T)):
+        opinion = agent.on_request(msgspec.structs.replace(asked, position=position), view, markets.now(T))
+        for out in agent.on_bars(markets.update(TAPE, T), view, markets.now(T)):
             assert isinstance(out.message, RiskAlert)
             assert (out.message.alert_type, out.message.hop, out.to) == ("norm_breach", 0, "pads")
             severities.append(out.message.severity)

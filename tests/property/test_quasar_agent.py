@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from river import anomaly
 from tests.property import agent_properties as check
+from tests.property import markets
 
 from qts_agents.agent import UNTRAINED
-from qts_agents.columns import array
+from qts_agents.columns import array, column
 from qts_agents.kernels.indicators import indicators
 from qts_agents.quasar import bars, blend
 from qts_agents.quasar.agent import Quasar
@@ -36,14 +37,14 @@ def _live(agent, tape, first, last):
     """Give the agent the bars first … last−1; return what it sent."""
     sent = []
     for t in range(first, last):
-        sent += agent.on_bars(check.update(tape, t), check.window(tape, t), check.now(t))
+        sent += agent.on_bars(markets.update(tape, t), markets.window(tape, t), markets.now(t))
     return sent
 
 
 @functools.cache
 def _converged():
     """Return the saved state of an agent whose table votes, and its market, at bar 1,100."""
-    tape = check.eurusd(800, 1300)
+    tape = markets.eurusd(800, 1300)
     agent = Quasar(SYSTEM(quasar=EAGER))
     _live(agent, tape, 320, 1101)
     assert agent.converged
@@ -122,10 +123,10 @@ def test_convergence_is_measured_not_assumed():
 
 def test_real_backfill_converges():
     """On the 2,075 bars that EUR/USD backfills, the default criteria are met before the first decision."""
-    tape = check.eurusd(0, 2075)
+    tape = markets.eurusd(0, 2075)
     learner = Learner(QuasarSettings(), (0, 0))
     for t in range(319, 2075):
-        view = check.window(tape, t, length=321)
+        view = markets.window(tape, t, length=321)
         learner.on_bar(tape.symbols, bars.record(view, indicators(view)), 5e-5)
     assert learner.converged
     assert learner.change < 0.01
@@ -152,7 +153,7 @@ def test_no_exploration_when_serving():
     """The same state gets the same action however often it is asked, and asking changes no value."""
     agent, tape = _restored()
     before = agent._state.learner.Q.copy()
-    answers = {check.ask(agent, tape, 1100, 1.0, round_id=str(n)).action.data for n in range(20)}
+    answers = {markets.ask(agent, tape, 1100, 1.0, round_id=str(n)).action.data for n in range(20)}
     assert len(answers) == 1
     np.testing.assert_array_equal(before, agent._state.learner.Q)
 
@@ -162,11 +163,11 @@ def test_mirror_with_a_table_that_votes(d):
     """After 780 bars on the inverted market, qstar included, the answer is the inverted one."""
     _, tape = _converged()
     agent, image = _restored()[0], Quasar(SYSTEM(quasar=EAGER))
-    flipped = check.mirrored(tape)
+    flipped = markets.mirrored(tape)
     _live(image, flipped, 320, 1101)
     assert image.converged
     for t in (1098, 1099, 1100):
-        a, b = check.ask(agent, tape, t, d), check.ask(image, flipped, t, -d)
+        a, b = markets.ask(agent, tape, t, d), markets.ask(image, flipped, t, -d)
         np.testing.assert_allclose(array(a.p), array(b.p)[:, ::-1], atol=1e-9)
         swap = {BUY: SELL, SELL: BUY}
         assert array(a.action).tolist() == [swap.get(x, x) for x in array(b.action).tolist()]
@@ -178,12 +179,12 @@ def test_mirror_with_a_table_that_votes(d):
 def test_batch_is_loop_with_a_table_that_votes():
     """Rows served in one call equal rows served alone, to the bit, with the table voting."""
     agent, _ = _restored()
-    tape = check.synthetic(9, symbols=5)
-    known, d = check.whole_market(tape), np.array([1.0, 0.0, -1.0, 0.0, 1.0])
+    tape = markets.synthetic(9, symbols=5)
+    known, d = markets.whole_market(tape), np.array([1.0, 0.0, -1.0, 0.0, 1.0])
     moment = {"market_ret": known}
-    batch = check.ask(agent, tape, 600, d, **moment)
+    batch = markets.ask(agent, tape, 600, d, **moment)
     for row in range(5):
-        single = check.ask(agent, tape.pick([row]), 600, d[[row]], **moment)
+        single = markets.ask(agent, tape.pick([row]), 600, d[[row]], **moment)
         assert array(single.p)[0].tobytes() == array(batch.p)[row].tobytes()
         assert array(single.action)[0] == array(batch.action)[row]
 
@@ -196,54 +197,54 @@ def test_state_survives_with_monitors_and_replay():
     for agent in (one, two):
         _live(agent, tape, 1101, 1180)
     assert one.save() == two.save()
-    assert check.same(check.ask(one, tape, 1180), check.ask(two, tape, 1180))
+    assert check.same(markets.ask(one, tape, 1180), markets.ask(two, tape, 1180))
 
 
 def test_a_snapshot_of_many_bars_equals_bars_one_by_one():
     """Joining late with K bars at once teaches what the bars themselves would have taught."""
-    tape = check.synthetic(14, symbols=2, quotes=False)
+    tape = markets.synthetic(14, symbols=2, quotes=False)
     slow, fast = Quasar(SYSTEM()), Quasar(SYSTEM())
     for t in range(420, 510):
-        slow.on_bars(check.update(tape, t), check.window(tape, t), check.now(509))
+        slow.on_bars(markets.update(tape, t), markets.window(tape, t), markets.now(509))
     whole = msgspec.structs.replace(
-        check.update(tape, 509), kind="snapshot", close_ns=check.column(np.zeros(90), "i8")
+        markets.update(tape, 509), kind="snapshot", close_ns=column(np.zeros(90), "i8")
     )
-    fast.on_bars(whole, check.window(tape, 509), check.now(509))
+    fast.on_bars(whole, markets.window(tape, 509), markets.now(509))
     assert slow.save() == fast.save()
 
 
 def test_bars_seen_before_teach_nothing():
     """The same update again, or an older one, changes nothing but the time of the last bar."""
-    tape, agent = check.synthetic(15), Quasar(SYSTEM())
+    tape, agent = markets.synthetic(15), Quasar(SYSTEM())
     _live(agent, tape, 400, 420)
     before = agent.save()
     for t in (419, 410):
-        agent.on_bars(check.update(tape, t), check.window(tape, t), check.now(419))
+        agent.on_bars(markets.update(tape, t), markets.window(tape, t), markets.now(419))
     assert before == agent.save()
 
 
 def test_reset_and_a_new_epoch_forget():
     """A reset, or bars of a new epoch, start from nothing; nothing learned from the future is used."""
-    tape = check.synthetic(16)
+    tape = markets.synthetic(16)
     agent = Quasar(SYSTEM())
     _live(agent, tape, 400, 440)
     agent.on_message(SystemCommand("reset", {"epoch": "0"}), 0)
     assert agent.save() == Quasar(SYSTEM()).save()
     _live(agent, tape, 400, 440)
-    view = msgspec.structs.replace(check.window(tape, 340), epoch=1)
-    agent.on_bars(msgspec.structs.replace(check.update(tape, 340), epoch=1), view, 0)
+    view = msgspec.structs.replace(markets.window(tape, 340), epoch=1)
+    agent.on_bars(msgspec.structs.replace(markets.update(tape, 340), epoch=1), view, 0)
     assert agent._state.learner.history.count == 1
 
 
 def test_features_are_odd_even_and_causal():
     """Eight features change sign in the inverted market, two stay; later bars change none."""
-    tape = check.synthetic(17)
-    there = features(indicators(check.window(tape, 600)))
-    back = features(indicators(check.window(check.mirrored(tape), 600)))
+    tape = markets.synthetic(17)
+    there = features(indicators(markets.window(tape, 600)))
+    back = features(indicators(markets.window(markets.mirrored(tape), 600)))
     sign = np.where(np.arange(len(NAMES)) < len(ODD), -1.0, 1.0)
     np.testing.assert_allclose(there, back * sign, atol=1e-9)
     changed = tape._replace(close=np.where(np.arange(700) > 600, 9.0, tape.close))
-    np.testing.assert_array_equal(there, features(indicators(check.window(changed, 600))))
+    np.testing.assert_array_equal(there, features(indicators(markets.window(changed, 600))))
 
 
 def test_model_learns_and_mirrors():
@@ -315,14 +316,14 @@ def test_nothing_to_say_is_untrained(monkeypatch):
     monkeypatch.setattr(
         "qts_agents.quasar.qar.FactorPool.pool", lambda self, b, phase: np.full((len(b), 3), np.nan)
     )
-    opinion = check.ask(Quasar(SYSTEM()), check.synthetic(18), 600)
+    opinion = markets.ask(Quasar(SYSTEM()), markets.synthetic(18), 600)
     assert array(opinion.abstain).tolist() == [UNTRAINED] * 3
 
 
 def test_backend_is_classical_whatever_the_switch():
     """No circuit model exists yet, and none is claimed."""
     for switch in (True, False):
-        opinion = check.ask(Quasar(SYSTEM(quantum_circuits=switch)), check.synthetic(18), 600)
+        opinion = markets.ask(Quasar(SYSTEM(quantum_circuits=switch)), markets.synthetic(18), 600)
         assert (opinion.backend, opinion.qubits) == ("classical", 0)
 
 
@@ -352,7 +353,7 @@ def test_trees_are_those_of_river():
 
 def test_anomaly_reaches_pads_once_and_calms_the_forecast():
     """A crash after quiet bars sends one RISK_ALERT of its severity; p is flattened while it lasts."""
-    tape = check.synthetic(19, symbols=1, quotes=False)
+    tape = markets.synthetic(19, symbols=1, quotes=False)
     agent = Quasar(SYSTEM())
     _live(agent, tape, 400, 640)
     agent._state.monitors.streams["S0"]._scores = np.full(250, 0.5)
@@ -363,20 +364,20 @@ def test_anomaly_reaches_pads_once_and_calms_the_forecast():
     assert (alerts[0].scope, alerts[0].hop, sent[0].to) == (("S0",), 0, "pads")
     assert 0.75 < alerts[0].severity <= 1.0
     assert alerts[0].expires_ns - alerts[0].raised_ns == 30 * 10**9
-    loud = array(check.ask(agent, tape, 640).p)[0]
+    loud = array(markets.ask(agent, tape, 640).p)[0]
     agent._state.monitors.streams["S0"].strength = 0.0
-    calm = array(check.ask(agent, tape, 640).p)[0]
+    calm = array(markets.ask(agent, tape, 640).p)[0]
     assert loud.max() - loud.min() < calm.max() - calm.min()
 
 
 def test_backfill_raises_no_alerts():
     """What lies in the past is learned from, not reported."""
-    tape = check.synthetic(19, symbols=1, quotes=False)
+    tape = markets.synthetic(19, symbols=1, quotes=False)
     agent = Quasar(SYSTEM())
     _live(agent, tape, 400, 640)
     agent._state.monitors.streams["S0"]._scores = np.full(250, 0.5)
-    past = msgspec.structs.replace(check.update(tape, 640), kind="snapshot")
-    assert list(agent.on_bars(past, check.window(tape, 640), check.now(640))) == []
+    past = msgspec.structs.replace(markets.update(tape, 640), kind="snapshot")
+    assert list(agent.on_bars(past, markets.window(tape, 640), markets.now(640))) == []
     assert agent._state.monitors.streams["S0"].strength > 0.75
 
 
@@ -393,9 +394,9 @@ def test_drift_raises_the_learning_floor():
 
 def test_many_symbols_share_one_stream():
     """Above 16 symbols the monitors run on the equal-weight aggregate, and flag everybody."""
-    tape = check.synthetic(20, symbols=MAX_STREAMS + 1, bars=340, quotes=False)
+    tape = markets.synthetic(20, symbols=MAX_STREAMS + 1, bars=340, quotes=False)
     monitors = Monitors(0, 0.75)
-    view = check.window(tape, 330)
+    view = markets.window(tape, 330)
     monitors.on_bar(view, indicators(view), np.ones(MAX_STREAMS + 1, dtype=bool))
     assert list(monitors.streams) == [ALL]
     monitors.streams[ALL].strength = 1.0
@@ -404,7 +405,7 @@ def test_many_symbols_share_one_stream():
 
 def test_one_table_for_all_symbols():
     """Two symbols fill one table; a gap in one leaves the other's transitions alone."""
-    tape = check.synthetic(21, symbols=2, bars=900)
+    tape = markets.synthetic(21, symbols=2, bars=900)
     agent = Quasar(SYSTEM())
     _live(agent, tape, 330, 700)
     learner = agent._state.learner

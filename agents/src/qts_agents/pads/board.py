@@ -110,16 +110,7 @@ class Choice(msgspec.Struct, frozen=True):
 def decide(ballot: members.Ballot, now: Situation, settings: PadsSettings) -> Verdict:
     """Decide for every symbol; under two agents a row is HOLD with NO_QUORUM."""
     seats = tuple(now.weights)
-    d = np.sign(now.exposure)
-    table = members.Table(
-        d=d,
-        frequencies=now.frequencies,
-        imbalance=now.imbalance,
-        spread=now.spread,
-        gap=now.ind.ema20_gap,
-        sigma20=now.ind.sigma20,
-        scale=settings.signal_scale,
-    )
+    table = _table(now, settings)
     pi = members.opinions(seats, ballot, table)
     omega = trader_weights(pi, now)
     prior = climatology(now.flat_share)
@@ -140,11 +131,9 @@ def decide(ballot: members.Ballot, now: Situation, settings: PadsSettings) -> Ve
     choice, bits = _gates(Choice(action, confidence, _first_reason(action, which)), view, which, now)
     if settings.prospect_gate == "veto":
         choice, bits = _prospect_gate(choice, bits, value, which)
-    lacking = quorum < members.QUORUM
-    action = np.where(lacking, HOLD, choice.action).astype(np.uint8)
-    reason = np.where(lacking, NO_QUORUM, choice.reason).astype(np.uint8)
-    confidence = np.where(lacking, 0.0, np.nan_to_num(choice.confidence))
+    action, reason, confidence = _quorate(choice, quorum)
     size, factors, safe = _size(action, confidence, pool.dissent, now, settings)
+    stop, targets = _brackets(now, settings, pool.dissent)
     return Verdict(
         seats=seats,
         pi=pi,
@@ -167,19 +156,42 @@ def decide(ballot: members.Ballot, now: Situation, settings: PadsSettings) -> Ve
         size=size,
         factors=factors,
         safe=safe,
-        stop=sizing.stops(
-            sizing.day_sigma(now.ind.sigma20, now.bar_s),
-            _factors(settings, now.phase)[0],
-            now.af,
-            pool.dissent,
-            now.ind.volatility,
-        ),
-        targets=sizing.targets(sizing.day_sigma(now.ind.sigma20, now.bar_s), ROWS[now.phase].targets),
+        stop=stop,
+        targets=targets,
         prospect=value,
         expected=expected,
         quorum=quorum,
         opportunity=styles.opportunity(now.ind)[1],
     )
+
+
+def _table(now: Situation, settings: PadsSettings) -> members.Table:
+    """Return what the seats may look at."""
+    return members.Table(
+        d=np.sign(now.exposure),
+        frequencies=now.frequencies,
+        imbalance=now.imbalance,
+        spread=now.spread,
+        gap=now.ind.ema20_gap,
+        sigma20=now.ind.sigma20,
+        scale=settings.signal_scale,
+    )
+
+
+def _quorate(choice: Choice, quorum: U1) -> tuple[U1, U1, F8]:
+    """Return action, reason and confidence, HOLD with NO_QUORUM where too few agents voted."""
+    lacking = quorum < members.QUORUM
+    action = np.where(lacking, HOLD, choice.action).astype(np.uint8)
+    reason = np.where(lacking, NO_QUORUM, choice.reason).astype(np.uint8)
+    return action, reason, np.where(lacking, 0.0, np.nan_to_num(choice.confidence))
+
+
+def _brackets(now: Situation, settings: PadsSettings, dissent: F8) -> tuple[F8, F8]:
+    """Return stop [S] and take-profit ladder [S,3], fractions of price."""
+    sigma = sizing.day_sigma(now.ind.sigma20, now.bar_s)
+    stop_factor = _factors(settings, now.phase)[0]
+    stop = sizing.stops(sigma, stop_factor, now.af, dissent, now.ind.volatility)
+    return stop, sizing.targets(sigma, ROWS[now.phase].targets)
 
 
 def trader_weights(pi: F8, now: Situation) -> F8:
