@@ -45,8 +45,8 @@ test: sync ## everything that needs no cluster and no root
 test-cluster: sync ## images, charts and resource on $KUBECONFIG or the shared one-machine cluster
 	@bash .ci/cluster
 
-image: ## build the images with buildah, podman or docker
-	@bash .ci/images
+image: ## build the operator and agent images with buildah; PYTHON_IMAGE chooses the base
+	@for target in operator agent; do scripts/image $$target dev; done
 
 generate: sync ## rewrite CRD, RBAC, chart schemas, manifests
 	$(RUN) qts generate

@@ -135,7 +135,7 @@ def test_02_decisions_are_made_on_the_real_data() -> None:
     eventually(decided, 60, "a decision")
     assert "EUR/USD" in json.dumps(statusz("pads")["board"]["decision"])
     assert statusz("pads")["bus_mode"] == "connected"
-    assert statusz("market")["feed"]["source"].startswith("eurusd_1h")
+    assert statusz("market")["feed"]["source"].startswith("dataset:eurusd_1h")
 
 
 def test_03_a_deleted_pod_comes_back() -> None:
