@@ -93,9 +93,11 @@ def figure(symbol: str, rounds: Sequence[Event], price: Prices) -> Any:
         font={"family": "system-ui, sans-serif", "size": 13},
     )
     drawn.update_yaxes(title_text="close", row=1, col=1)
-    drawn.update_yaxes(title_text="P(up) − P(down)", range=[-1.05, 1.05], zeroline=True, row=2, col=1)
+    drawn.update_yaxes(title_text="P(up) − P(down)", zeroline=True, row=2, col=1)
     drawn.update_yaxes(title_text="confidence", rangemode="tozero", row=3, col=1)
     drawn.update_xaxes(title_text="time of the bar (UTC)", row=3, col=1)
+    # the legend's empty swatches come first and would make the axis a category
+    drawn.update_xaxes(type="date")
     return drawn
 
 
@@ -141,8 +143,9 @@ def _price(drawn: Any, price: Prices) -> None:
     from plotly import graph_objects as go
 
     line = {"color": "#24292f", "width": 1.3}
-    trace = go.Scattergl if len(price.at) > 5000 else go.Scatter
-    drawn.add_trace(trace(x=price.at, y=price.close, mode="lines", name="close", line=line), row=1, col=1)
+    drawn.add_trace(
+        go.Scatter(x=price.at, y=price.close, mode="lines", name="close", line=line), row=1, col=1
+    )
 
 
 def _marks(drawn: Any, symbol: str, rounds: Sequence[Event], price: Prices) -> None:
