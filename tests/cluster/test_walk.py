@@ -196,6 +196,9 @@ def test_07_with_gpus_it_runs() -> None:
     run(str(SHARED), "gpus", "2")
     eventually(lambda: condition("GPUAvailable")["reason"] == "Allocated" and settled(), 180, "Allocated")
     assert system()["status"]["gpus"] == "1/1"
+    # give the device back first: a running pod keeps what it holds when a node loses it
+    patch({"agents": {"quasar": {"gpu": None}}})
+    eventually(lambda: condition("GPUAvailable")["reason"] == "NotRequested" and settled(), 180, "CPU again")
     run(str(SHARED), "gpus", "0")
 
 
