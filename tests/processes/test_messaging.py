@@ -187,6 +187,8 @@ async def test_killed_redis_degrades_and_loses_nothing(stand: Stand) -> None:
     """While Valkey is dead all arrives over ZeroMQ; when it is back the spool is stored, in order, once applied."""
     pads, market = stand.buses["pads"], stand.buses["market"]
     await pads.publish(FEEDBACK)
+    # what is stored but not read yet would come only after the server's return
+    await until(lambda: len(stand.kinds("qbmia", PerformanceFeedback)) == 1)
     stand.kill()
     await until(lambda: all(b.mode == "degraded" for b in stand.buses.values()))
     for n in range(20):
@@ -224,7 +226,10 @@ async def test_a_redis_that_comes_back_empty_gets_everything_again(stand: Stand)
     await until(lambda: pads.durables.readded == 5)
     await pads.publish(msgspec.structs.replace(FEEDBACK, decision_id="after"))
     await until(lambda: len(stand.kinds("qbmia", PerformanceFeedback)) == 6)
-    await asyncio.sleep(0.5)
+    # both receivers see the five again, each in its own time
+    await until(
+        lambda: sum(i.duplicates for b in stand.buses.values() for i in b.record().into.values()) == 10
+    )
     assert len(stand.kinds("qbmia", PerformanceFeedback)) == 6
     total = await stand.stop()
     assert (total.unaccounted, total.lost) == (0, {})

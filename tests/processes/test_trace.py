@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from tests.processes.running import free_ports, qts_arguments
+from tests.processes.whole import environment
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(180)]
 EXPECTED = {
@@ -67,13 +67,13 @@ def test_every_sampled_round_is_one_connected_trace(tmp_path: Path) -> None:
     """A real receiver gets market → PADS → three agents → PADS → broadcast, with no orphan span."""
     receiver = Receiver()
     threading.Thread(target=receiver.serve_forever, daemon=True).start()
-    env = os.environ | {
+    env = environment() | {
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{receiver.server_address[1]}",
         "OTEL_TRACES_SAMPLER_ARG": "1",
     }
     arguments = qts_arguments(free_ports(5), "market_update_interval=0.5", "decision_interval=2")
     process = subprocess.Popen(
-        [sys.executable, "-m", "qts_cli", "run", "--for", "15s", "--json", *arguments],
+        [sys.executable, "-m", "qts_cli", "run", "--for", "30s", "--json", *arguments],
         cwd=tmp_path,
         env=env,
         stdout=subprocess.PIPE,
