@@ -280,7 +280,9 @@ class DeciderShell:
         metrics.rounds.labels(outcome).inc()
         if cause.start_ns:
             metrics.round_duration.labels(outcome).observe(max(0, now - cause.start_ns) / 1e9)
-        board = self.pads.snapshot().get("gauges", {})
+        snapshot = self.pads.snapshot()
+        self._context.metrics.style(str(snapshot["strategy"]))
+        board = snapshot["gauges"]
         for name, gauge in metrics.board.items():
             if name in board:
                 gauge.set(board[name])

@@ -23,6 +23,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._style = ""
         ProcessCollector(registry=self.registry)
         self.rounds = self._counter("qts_rounds_total", "Rounds by how they ended", ["outcome"])
         self.round_duration = self._histogram(
@@ -64,6 +65,13 @@ class Metrics:
 
     def _histogram(self, name: str, text: str, labels: Iterable[str] = ()) -> Histogram:
         return Histogram(name, text, tuple(labels), registry=self.registry, buckets=BUCKETS)
+
+    def style(self, current: str) -> None:
+        """Set the gauge of the current style to 1 and the last one's to 0."""
+        if self._style:
+            self.strategy.labels(self._style).set(0.0)
+        self._style = current
+        self.strategy.labels(current).set(1.0)
 
     def watch(self, status: Callable[[], Status]) -> None:
         """Add the gauges that are read from a workload's status at each scrape."""

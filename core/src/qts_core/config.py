@@ -53,13 +53,16 @@ def load(path: Path | None = None, env: Mapping[str, str] | None = None, sets: S
         _merge(tree, read_json(path), origin, str(path))
     for key, value in sorted(env.items()):
         if key.startswith("QTS_") and key not in names.ENV_RESERVED:
-            keys = key[4:].lower().split("__")
-            _merge(tree, _nest(keys, _scalar(value)), origin, f"environment {key}")
+            new = _nest(key[4:].lower().split("__"), _scalar(value))
+            _merge(tree, new, origin, f"environment {key}")
+            _displace(tree, new)
     for text in sets:
         key, sign, value = text.partition("=")
         if not sign or not key.strip():
             raise ConfigError(f'--set {text}: expected key=value, for example --set decision_interval="5s"')
-        _merge(tree, _nest(key.strip().split("."), _scalar(value)), origin, f"--set {key.strip()}")
+        new = _nest(key.strip().split("."), _scalar(value))
+        _merge(tree, new, origin, f"--set {key.strip()}")
+        _displace(tree, new)
     system = convert(tree, source=str(path) if path else "settings")
     return Loaded(system, _origins(system, origin), digest(system))
 
@@ -134,6 +137,15 @@ def _nest(keys: Sequence[str], value: Any) -> Tree:
     for key in reversed(keys):
         value = {key: value}
     return dict(value)
+
+
+def _displace(tree: Tree, new: Tree) -> None:
+    """Let a later source's data set take the place of an earlier path, and the other way round."""
+    market = new.get("market")
+    replay = market.get("replay") if isinstance(market, dict) else None
+    for given, other in (("dataset", "path"), ("path", "dataset")):
+        if isinstance(replay, dict) and given in replay and other not in replay:
+            tree["market"]["replay"].pop(other, None)
 
 
 def _merge(tree: Tree, new: Tree, origin: dict[str, str], source: str, prefix: str = "") -> None:

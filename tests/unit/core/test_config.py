@@ -96,3 +96,11 @@ def test_the_market_maker_may_be_added_to_full_weights() -> None:
     """One convenience: an added market maker scales the others."""
     board = {"qar": 0.3, "qstar": 0.25, "antifragility": 0.2, "consensus": 0.15, "adaptability": 0.1}
     assert SYSTEM(board_members={**board, "market_maker": 0.05}).board_members["market_maker"] == 0.05
+
+
+def test_a_later_path_displaces_the_shipped_data_set() -> None:
+    """One flag is enough to replay another file; both in one place are still refused."""
+    shipped = ROOT / "quantum_system_config.json"
+    replay = config.load(shipped, {}, ["market.replay.path=bars.csv"]).system.market.replay
+    assert replay is not None
+    assert (replay.path, replay.dataset) == ("bars.csv", None)
