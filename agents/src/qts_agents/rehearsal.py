@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from qts_agents.agent import MarketWindow, Voter
 from qts_agents.columns import column
-from qts_agents.windows import from_wire, to_wire
+from qts_agents.market.windows import from_wire, to_wire
 from qts_messaging.messages import (
     DecisionRequest,
     MarketUpdate,

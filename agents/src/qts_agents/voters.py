@@ -13,7 +13,7 @@ import numpy as np
 from qts_agents.agent import MarketWindow, Outgoing, Voter
 from qts_agents.bars_inlet import Inlet
 from qts_agents.context import Context
-from qts_agents.windows import from_wire
+from qts_agents.market.windows import from_wire
 from qts_core.probes import Status
 from qts_messaging.messages import (
     DecisionRequest,

@@ -28,7 +28,7 @@ def pick(window: MarketWindow, symbols: Sequence[str]) -> MarketWindow:
     return msgspec.structs.replace(window, symbols=tuple(symbols), **cut)
 
 
-def inline(window: MarketWindow) -> Window:
+def to_wire(window: MarketWindow) -> Window:
     """Return a window as it travels inside a DECISION_REQUEST."""
     columns = {name: column(getattr(window, name)) for name in (*PRICES, *QUOTES, "market_ret")}
     return Window(
@@ -44,7 +44,7 @@ def inline(window: MarketWindow) -> Window:
     )
 
 
-def of_inline(window: Window) -> MarketWindow:
+def from_wire(window: Window) -> MarketWindow:
     """Return the window that a DECISION_REQUEST carries."""
     arrays: dict[str, Any] = {name: array(getattr(window, name)) for name in (*MATRICES, *QUOTES, *VECTORS)}
     return MarketWindow(

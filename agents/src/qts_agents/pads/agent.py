@@ -10,6 +10,7 @@ import numpy as np
 
 from qts_agents.agent import MarketWindow
 from qts_agents.columns import array, column
+from qts_agents.market.windows import to_wire
 from qts_agents.pads import records, report
 from qts_agents.pads.actions import Action, Answer, Ask, Publish, Record, Send
 from qts_agents.pads.authority import Evidence, reply
@@ -24,7 +25,6 @@ from qts_agents.pads.rounds import Open, Rounds
 from qts_agents.pads.sizing import FACTORS
 from qts_agents.pads.styles import OVERRIDES
 from qts_agents.pads.tables import STYLES, UNKNOWN
-from qts_agents.windows import to_wire
 from qts_core.spec import System
 from qts_messaging.messages import (
     PHASES,
