@@ -88,6 +88,12 @@ def statusz(agent: str) -> dict[str, Any]:
     return dict(json.loads(text)) if text.strip().startswith("{") else {}
 
 
+def allocatable() -> str:
+    """Return how many devices the nodes say they can give."""
+    path = "jsonpath={.items[*].status.allocatable.nvidia\\.com/gpu}"
+    return run("kubectl", "get", "nodes", "-o", path).strip()
+
+
 def patch(spec: dict[str, Any]) -> None:
     """Merge `spec` into the resource."""
     kubectl("patch", "qts", NAME, "--type=merge", "-p", json.dumps({"spec": spec}))
@@ -200,6 +206,8 @@ def test_07_with_gpus_it_runs() -> None:
     patch({"agents": {"quasar": {"gpu": None}}})
     eventually(lambda: condition("GPUAvailable")["reason"] == "NotRequested" and settled(), 180, "CPU again")
     run(str(SHARED), "gpus", "0")
+    # the kubelet follows some seconds later; until then the scheduler still places pods there
+    eventually(lambda: allocatable() in ("", "0"), 60, "a node without devices")
 
 
 def test_08_preferred_falls_back_to_the_cpu() -> None:
