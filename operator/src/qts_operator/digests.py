@@ -114,6 +114,7 @@ def pod(live: Live) -> Pod:
         reason=status.get("reason", ""),
         created=created,
         started=_seconds(created),
+        ready_since=_seconds((told.get("Ready") or {}).get("lastTransitionTime") or ""),
         restarts=sum(int(c.get("restartCount") or 0) for c in containers),
         exited=any(_ended(c) for c in containers) or status.get("phase") == "Failed",
         limits=requested(spec),

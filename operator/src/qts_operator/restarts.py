@@ -13,6 +13,8 @@ from qts_operator.gpu import seconds
 from qts_operator.snapshot import Pod
 
 SILENT_S = 30.0
+#: PADS is asked every 3 s while a peer is silent; its answer must be about this pod, not the one before
+ANSWER_S = 5.0
 LONGEST_S = 1800.0
 
 
@@ -43,7 +45,7 @@ def decide(
     now: float,
 ) -> Verdict:
     """Decide for one agent; `history` is its entry of the status, `at` the time of its last restart."""
-    found = _candidate(workload, pods, told)
+    found = _candidate(workload, pods, told, now)
     if found is None:
         return Verdict()
     if any(p.deleting or (not p.ready and p.uid != found.pod.uid) for p in pods):
@@ -59,13 +61,14 @@ def decide(
     return Verdict(due=found)
 
 
-def _candidate(workload: Workload, pods: tuple[Pod, ...], told: Status | None) -> Restart | None:
+def _candidate(workload: Workload, pods: tuple[Pod, ...], told: Status | None, now: float) -> Restart | None:
     for pod in pods:
         if pod.phase == "Failed" and not pod.deleting:
             return Restart(agent=workload.name, pod=pod, reason=pod.reason or "PodFailed")
     peer = (told.peers.get(workload.wire) or {}) if told is not None else {}
     if peer.get("state") == "dead" and float(peer.get("age_s") or 0.0) >= SILENT_S:
         for pod in pods:
-            if pod.ready and not pod.deleting:
+            heard_late = now - pod.ready_since < SILENT_S + ANSWER_S
+            if pod.ready and not pod.deleting and not heard_late:
                 return Restart(agent=workload.name, pod=pod, reason="PeerSilent")
     return None

@@ -61,6 +61,7 @@ class Pod(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""  # why it failed: Evicted, UnexpectedAdmissionError
     created: str = ""
     started: float = 0.0  # creation, seconds since the epoch
+    ready_since: float = 0.0  # seconds since the epoch; 0 = not known
     restarts: int = 0
     exited: bool = False  # a container has ended at least once
     limits: dict[str, int] = {}
