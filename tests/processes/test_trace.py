@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import threading
 from collections import defaultdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
@@ -63,6 +63,14 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+def _whole(spans: list[tuple[str, Any]]) -> list[list[tuple[str, Any]]]:
+    """Return the rounds that every process has told its part of; a slow start leaves early rounds smaller."""
+    traces: dict[bytes, list[tuple[str, Any]]] = defaultdict(list)
+    for service, span in list(spans):
+        traces[span.trace_id].append((service, span))
+    return [t for t in traces.values() if {(service, s.name) for service, s in t} >= EXPECTED]
+
+
 def test_every_sampled_round_is_one_connected_trace(tmp_path: Path) -> None:
     """A real receiver gets market → PADS → three agents → PADS → broadcast, with no orphan span."""
     receiver = Receiver()
@@ -73,29 +81,26 @@ def test_every_sampled_round_is_one_connected_trace(tmp_path: Path) -> None:
     }
     arguments = qts_arguments(free_ports(5), "market_update_interval=0.5", "decision_interval=2")
     process = subprocess.Popen(
-        [sys.executable, "-m", "qts_cli", "run", "--for", "30s", "--json", *arguments],
+        [sys.executable, "-m", "qts_cli", "run", "--json", *arguments],
         cwd=tmp_path,
         env=env,
-        stdout=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.STDOUT,
-        text=True,
     )
     try:
-        output, _ = process.communicate(timeout=150)
+        ended = monotonic() + 120
+        while process.poll() is None and not _whole(receiver.spans) and monotonic() < ended:
+            sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
     finally:
         if process.poll() is None:
-            process.send_signal(signal.SIGINT)
+            process.kill()
             process.wait(20)
         receiver.shutdown()
         receiver.server_close()
-    assert process.returncode == 0, output[-3000:]
-    assert json.loads(output.splitlines()[-1])["kind"] == "summary"
-    traces: dict[bytes, list[tuple[str, Any]]] = defaultdict(list)
-    for service, span in receiver.spans:
-        traces[span.trace_id].append((service, span))
-    rounds = [spans for spans in traces.values() if any(s.name == "publish decisions" for _, s in spans)]
-    whole = [spans for spans in rounds if {(service, s.name) for service, s in spans} >= EXPECTED]
-    assert whole, sorted({(service, s.name) for spans in rounds for service, s in spans})
+    whole = _whole(receiver.spans)
+    assert whole, sorted({(service, s.name) for service, s in receiver.spans})
     for spans in whole:
         ids = {span.span_id for _, span in spans}
         assert len(ids) == len(spans)

@@ -30,13 +30,16 @@ from qts_operator.session import ApiError
 from qts_operator.snapshot import Finding, Snapshot
 from qts_operator.statusz import Answers
 from qts_operator.view import View, key_of
-from qts_operator.workqueue import WorkQueue
+from qts_operator.workqueue import LAST_S, WorkQueue
 
 _log = structlog.get_logger("qts_operator.reconcile")
 COUNTERS_S = 5.0
 SECRETS_S = 600.0
 USAGE_S = 30.0
 NODES_ASKED = 20
+# What a person has to put right (a stranger's object, a refused field) costs one read to look at again,
+# and the person is waiting: an API server that fails is left alone for longer.
+FINDING_LAST_S = 15.0
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,7 +145,7 @@ class Reconciler:
         now = self.now_s()
         if state.unwell or state.findings:
             self._c.metrics.queue_retries.inc()
-            self._c.queue.fail(key, now)
+            self._c.queue.fail(key, now, LAST_S if state.unwell else FINDING_LAST_S)
             return
         self._c.queue.succeed(key)
         if state.stale or state.waiting:

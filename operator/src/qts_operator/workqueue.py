@@ -58,11 +58,11 @@ class WorkQueue:
             del self._again[key]
             self.add(key, now)
 
-    def fail(self, key: str, now: float) -> float:
-        """Plan the next try after a failure; return the delay in seconds."""
+    def fail(self, key: str, now: float, last_s: float = LAST_S) -> float:
+        """Plan the next try after a failure, at most `last_s` away; return the delay in seconds."""
         tries = self._tries.get(key, 0)
         self._tries[key] = tries + 1
-        delay = min(LAST_S, FIRST_S * float(2 ** min(tries, 16)))
+        delay = min(last_s, FIRST_S * float(2 ** min(tries, 16)))
         self.add_after(key, delay, now)
         return delay
 
