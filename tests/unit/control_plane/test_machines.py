@@ -53,6 +53,12 @@ def test_queue_delays_and_backs_off_by_key() -> None:
     assert queue.fail("b", 0.0) == 1
 
 
+def test_queue_waits_no_longer_than_its_caller_allows() -> None:
+    """What a person must put right is looked at again sooner than a server that fails."""
+    queue = WorkQueue()
+    assert [queue.fail("a", 0.0, last_s=15.0) for _ in range(6)] == [1, 2, 4, 8, 15, 15]
+
+
 def test_store_refuses_older_versions_and_late_events_of_the_dead() -> None:
     """An older version, and an event that comes after the deletion, change nothing."""
     store: Store[Item] = Store()
