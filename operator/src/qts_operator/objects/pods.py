@@ -18,6 +18,8 @@ from qts_operator.objects.quantities import canonical
 LATEST_REVISION = 1
 USER = 10001
 _MODE = 0o440
+#: settings that no pod needs a restart for: asking for a device changes the pod of that agent anyway
+_UNREAD = frozenset({"gpu_acceleration"})
 #: settings that a voter or the feed never looks at; a change of them must not restart it
 _DECIDER_ONLY = frozenset({"board_members"} | {f"enable_{w.wire}" for w in AGENTS})
 
@@ -57,7 +59,7 @@ def template(frame: Frame, workload: Workload) -> dict[str, Any]:
 def config_hash(frame: Frame, workload: Workload) -> str:
     """Return the hash of the settings that the workload reads; only their change restarts it."""
     tree = json.loads(frame.config)
-    unread = {w.wire for w in AGENTS if w.wire != workload.wire}
+    unread = _UNREAD | {w.wire for w in AGENTS if w.wire != workload.wire}
     if workload.role != "decider":
         unread |= _DECIDER_ONLY
     return short_hash(json.dumps({k: v for k, v in tree.items() if k not in unread}, sort_keys=True))

@@ -1,0 +1,226 @@
+"""Every constant of the sections `pads`, `qbmia`, `quasar`, `quantum_amos` changes what its agent does.
+
+One table a section, another value for every key; a key that the table lacks fails the test, so none can be
+added without an effect. Equal settings give equal bytes (checked first), so a difference is the key's.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from tests.property import markets
+from tests.unit.agents import pads_script
+
+from qts_agents.agent import Voter
+from qts_agents.amos.agent import Amos
+from qts_agents.pads.hearing import hear
+from qts_agents.qbmia.agent import Qbmia
+from qts_agents.quasar.agent import Quasar
+from qts_core.sections import AmosSettings, PadsSettings, QbmiaSettings, QuasarSettings
+from qts_core.spec import SYSTEM
+from qts_messaging import codec
+from qts_messaging.messages import PHASES, RiskAlert
+
+AMOS: dict[str, Any] = {
+    "belief_gain": 2.0,
+    "prospect_gain": 1.5,
+    "desire_gain": 3.0,
+    "habit_gain": 0.9,
+    "learning_rate": 0.5,
+    "desire_rate": 0.5,
+    "desire_half_life": 5.0,
+    "desire_limit": 0.001,
+    "drawdown_limit": 0.01,
+    "risk_coupling": 0.9,
+    "shots": 64,
+}
+QBMIA: dict[str, Any] = {
+    "nash_mode": "ewl",
+    "risk_aversion": 50.0,
+    "entanglement": 0.2,
+    "payoff_draws": 64,
+}
+QUASAR: dict[str, Any] = {
+    "update": "expected_sarsa",
+    "discount": 0.5,
+    "learning_floor": 0.9,
+    "exploration_decay": 0.5,
+    "exploration_floor": 0.9,
+    "episode_bars": 32,
+    "episodes_per_bar": 2,
+    "replay_batch": 0,
+    "convergence": 1e-9,
+    "drawdown_penalty": 5.0,
+    "temperature": 5.0,
+    "threshold": 0.0,
+    "hedge_rate": 5.0,
+    "hedge_share": 0.9,
+    "model_rate": 0.9,
+    "anomaly_threshold": 0.9,
+}
+PADS: dict[str, Any] = {
+    "reputation": "hedge",
+    "connectedness": "raw",
+    "prospect_gate": "veto",
+    "profile": "prospect",
+    "liquidity_b": 1.0,
+    "reputation_rate": 0.9,
+    "signal_scale": 0.5,
+    "base_size": 0.001,
+    "symbol_cap": 0.0001,
+    "net_cap": 0.0001,
+    "hedge_symbol": "S1",
+    "alert_threshold": 0.95,
+    "alert_factor": 0.6,
+    "alert_floor": 0.75,
+    "alert_half_life": 2.0,
+    "appetite_half_life": 60.0,
+    "phase_enter": 0.9,
+    "phase_lead": 0.9,
+    "phase_confirm": 40,
+    "phase_dwell": 200,
+    "phase_detour": 1,
+    "circuit_timeouts": 1,
+    "circuit_s": 500.0,
+}
+
+
+def life(agent: Voter, first: int, last: int, start: int = 800) -> bytes:
+    """Return all that `agent` said between bars first … last of EUR/USD, and its state after them.
+
+    It is asked every tenth bar, flat and long by turns, explained, under a drawdown of the account of 5 %.
+    """
+    tape, told = markets.eurusd(start, last + 40), b""
+    for t in range(first, last + 1):
+        out = list(agent.on_bars(markets.update(tape, t), markets.window(tape, t), markets.now(t)))
+        if (t - markets.HORIZON) % markets.EVERY == 0 and t - markets.HORIZON >= first:
+            out += agent.on_feedback(markets.feedback(tape, t - markets.HORIZON), markets.now(t))
+        told += b"".join(codec.encode_body(o.message) for o in out)
+        if t % markets.EVERY == 0:
+            request = markets.request(tape.symbols, t, float(t // markets.EVERY % 2))
+            position = msgspec.structs.replace(request.position, equity=0.95)
+            request = msgspec.structs.replace(request, position=position)
+            told += msgspec.msgpack.encode(agent.on_request(request, markets.window(tape, t), markets.now(t)))
+    return told + agent.save()
+
+
+def differs(live: Callable[..., bytes], key: str, value: Any, **always: Any) -> bool:
+    """Tell whether `value` of `key` changes what `live` says, beside settings that hold for both."""
+    return live(**always, **{key: value}) != base(live, tuple(always.items()))
+
+
+@functools.cache
+def base(live: Callable[..., bytes], always: tuple[tuple[str, Any], ...]) -> bytes:
+    """Return what `live` says without the key; equal settings must give equal bytes."""
+    told = live(**dict(always))
+    assert told == live(**dict(always))
+    return told
+
+
+def amos(**changes: Any) -> bytes:
+    return life(Amos(SYSTEM(quantum_amos=AmosSettings(**changes))), 360, 520)
+
+
+def qbmia(**changes: Any) -> bytes:
+    return life(Qbmia(SYSTEM(qbmia=QbmiaSettings(**({"nash_mode": "classical"} | changes)))), 360, 420)
+
+
+def quasar(**changes: Any) -> bytes:
+    """Return a life with a table that is called converged early, so that it votes within it."""
+    eager = {"convergence": 10.0, "episodes_per_bar": 20}
+    return life(Quasar(SYSTEM(quasar=QuasarSettings(**(eager | changes)))), 320, 800)
+
+
+@pytest.mark.parametrize(
+    ("section", "table"),
+    [(AmosSettings, AMOS), (QbmiaSettings, QBMIA), (QuasarSettings, QUASAR), (PadsSettings, PADS)],
+)
+def test_every_key_is_in_its_table(section: type[msgspec.Struct], table: dict[str, Any]) -> None:
+    assert set(section.__struct_fields__) == set(table)
+    default = section()
+    assert [k for k, v in table.items() if getattr(default, k) == v] == []
+
+
+@pytest.mark.parametrize("key", AMOS)
+def test_amos(key: str) -> None:
+    assert differs(amos, key, AMOS[key])
+
+
+@pytest.mark.parametrize("key", QBMIA)
+def test_qbmia(key: str) -> None:
+    always = {"nash_mode": "ewl"} if key == "entanglement" else {}
+    assert differs(qbmia, key, QBMIA[key], **always)
+
+
+@pytest.mark.parametrize("key", QUASAR)
+def test_quasar(key: str) -> None:
+    assert differs(quasar, key, QUASAR[key])
+
+
+def votes(request: Any, peer: str) -> Any:
+    """Return what a voter says: sides that change, one voter against the others, one silent for a while."""
+    seq, size = request.window_seq, len(request.symbols)
+    if peer == "quasar" and 260 <= seq < 300:
+        return None
+    lean = 0.35 if (seq // 25) % 2 == 0 else -0.35
+    lean = -lean if peer == "quantum_amos" else lean
+    row = [1 / 3 + lean * 0.9, 1 / 3 - abs(lean) * 0.4, 1 / 3 - lean * 0.9 + abs(lean) * 0.4]
+    p = np.clip(np.array(row), 0.01, None)
+    return np.tile(p / p.sum(), (size, 1))
+
+
+def alert(seq: int, severity: float) -> RiskAlert:
+    """Return an alert of a voter about everything."""
+    return RiskAlert(
+        alert_id=f"a-{seq}",
+        alert_type="drawdown",
+        severity=severity,
+        scope=(),
+        raised_ns=seq * pads_script.SECOND,
+        expires_ns=(seq + 10_000) * pads_script.SECOND,
+    )
+
+
+def pads(**changes: Any) -> bytes:
+    """Return everything that PADS wrote and said over 450 bars with alerts, silence and trends."""
+    settings = pads_script.system(pads=PadsSettings(**changes), decision_interval=5.0)
+    script = pads_script.Script(settings, votes)
+    closes = pads_script.walk(450, S=2, seed=4)
+    closes[250:300] *= np.linspace(1.0, 0.9, 50)[:, None]
+    closes[300:] *= 0.9
+    at = {210: 0.85, 215: 0.97, 218: 0.99, 221: 0.99, 260: 0.9}
+    script.bars(closes[:200], 200)
+    for seq in range(200, len(closes)):
+        script.bars(closes[: seq + 1], 200, start=seq)
+        if seq in at:
+            script.take(script.pads.on_message(alert(seq, at[seq]), "qbmia", script.now))
+    return b"\n".join(script.records[1:])
+
+
+def nervous(**changes: Any) -> bytes:
+    """Return what the desk of a PADS decides in conservation: a short in heavy tails, an entry without."""
+    script = pads_script.Script(pads_script.system(pads=PadsSettings(**changes)), votes)
+    script.bars(pads_script.walk(240, S=2, seed=4), 200)
+    desk, asked = script.pads._desk, script.asked[-1]
+    assert desk is not None
+    now = desk.situation(script.now)
+    ind = msgspec.structs.replace(now.ind, tail=np.array([0.6, 0.0]))
+    short = np.array([-0.02, 0.0])
+    now = msgspec.structs.replace(now, ind=ind, exposure=short, phase=PHASES.index("conservation"))
+    ballot, _ = hear(asked.round_id, script.answers(asked), 2, np.sign(short))
+    verdict = desk.decide(ballot, now, ("decision", "round"))
+    return b"".join(a.tobytes() for a in (verdict.action, verdict.size, verdict.stop))
+
+
+#: settings that need a situation which `pads` does not come into
+RARE = {"hedge_symbol": nervous, "profile": nervous}
+
+
+@pytest.mark.parametrize("key", PADS)
+def test_pads(key: str) -> None:
+    assert differs(RARE.get(key, pads), key, PADS[key])
