@@ -14,6 +14,7 @@ import msgspec
 
 from qts_agents.context import Compute, Context, Place, Shell
 from qts_agents.health import Health, HealthServer, Workplace
+from qts_agents.kernels import gpu
 from qts_agents.metrics import Metrics
 from qts_core.clock import Clock, SystemClock
 from qts_core.config import Loaded
@@ -107,7 +108,8 @@ class Worker:
         for work in self.shell.background():
             self._spawn(work)
         self._spawn(self._heartbeat())
-        context.log.info("started", state=context.health.state(), after_s=round(self.uptime_s(), 3))
+        device = {"device": gpu.device(), "device_reason": gpu.why()} if context.workload.gpu else {}
+        context.log.info("started", state=context.health.state(), after_s=round(self.uptime_s(), 3), **device)
 
     async def stop(self) -> None:
         """Finish what is under way, say so, close the bus."""
@@ -143,6 +145,7 @@ class Worker:
             messages=msgspec.structs.asdict(context.bus.accounts()),
             redis_reached=context.bus.redis_reached,
             compiles=_compiles(),
+            device=gpu.device(),
         )
         self.shell.describe(status)
         return status
@@ -223,7 +226,7 @@ async def serve(workloads: Sequence[Workload], loaded: Loaded, place: Place) -> 
     """Run the workloads until a signal or a failure; return the exit code."""
     system = loaded.system
     if system.market.source == "simulated" or any(workload.agent for workload in workloads):
-        _choose_kernels(system)
+        _choose_kernels(system, any(workload.gpu for workload in workloads))
     stop = _signals()
     metrics = Metrics()
     workers = [Worker(workload, loaded, place, metrics) for workload in workloads]
@@ -251,12 +254,13 @@ async def serve(workloads: Sequence[Workload], loaded: Loaded, place: Place) -> 
     return code
 
 
-def _choose_kernels(system: System) -> None:
-    """Set implementation and threads before anything compiles; a feed that replays loads no numba at all."""
+def _choose_kernels(system: System, gpu_allowed: bool) -> None:
+    """Set implementation, threads and device before anything compiles; a feed that replays loads no numba."""
     from qts_agents.kernels import backend
 
     backend.set_jit(system.numba_jit)
     backend.threads(system.hardware_optimization)
+    gpu.use(system.gpu_acceleration and gpu_allowed)
 
 
 def _compiles() -> int:

@@ -51,8 +51,9 @@ def parallel_kernel(function: F) -> F:
 def _register(function: F, parallel: bool) -> F:
     """Wrap `function` for lazy compilation and enter it into the table."""
     compiled: Any = numba.njit(nogil=True, error_model="numpy", parallel=parallel)(function)
-    # a read-only root without NUMBA_CACHE_DIR has no place for a cache: compile each time
-    with contextlib.suppress(RuntimeError):
+    # a read-only root without NUMBA_CACHE_DIR has no place for a cache: compile each time;
+    # under NUMBA_DISABLE_JIT, which the simulator of a GPU needs, the function is left as it is
+    with contextlib.suppress(RuntimeError, AttributeError):
         compiled.enable_caching()
     KERNELS[f"{function.__module__}.{function.__qualname__}"] = compiled
     typed: F = compiled
@@ -71,7 +72,7 @@ def jit_enabled() -> bool:
 
 def compiles() -> int:
     """Return how many specialisations this process has compiled or loaded from the cache so far."""
-    return sum(len(compiled.signatures) for compiled in KERNELS.values())
+    return sum(len(getattr(compiled, "signatures", ())) for compiled in KERNELS.values())
 
 
 def threads(hardware_optimization: bool) -> int:

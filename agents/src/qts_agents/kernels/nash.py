@@ -8,6 +8,8 @@ of 1 first, so tolerances and the reported regret are shares of the payoff range
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import combinations
 
@@ -15,7 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from qts_agents.kernels import backend
+from qts_agents.kernels import backend, gpu
 from qts_agents.kernels.backend import kernel
 from qts_agents.kernels.lemke_howson import lemke_howson, lemke_howson_reference, transpose
 
@@ -42,6 +44,7 @@ class Choice(msgspec.Struct, frozen=True):
     y: F8  # [G,n]
     count: I8  # [G] equilibria found (1 by Lemke–Howson where enumeration found none)
     regret: F8  # [G] largest over the averaged equilibria, before averaging
+    device: str = "cpu"  # that solved them
 
 
 @lru_cache(maxsize=64)
@@ -112,10 +115,12 @@ def _mix(payoff: F8, rows: I8, columns: I8, size: int, work: F8, mix: F8) -> boo
 
 
 @kernel
-def _enumerate(a: F8, bt: F8, pairs: I8, x: F8, y: F8) -> int:
-    """Write all equilibria of the scaled game (a [m,n], bt [n,m]) to x, y; return how many."""
+def enumerate_game(a: F8, bt: F8, pairs: I8, work: F8, x: F8, y: F8) -> int:
+    """Write all equilibria of the scaled game (a [m,n], bt [n,m]) to x, y; return how many.
+
+    This and what it calls take their scratch from outside, so that the GPU compiles the same source.
+    """
     k = (pairs.shape[1] - 1) // 2
-    work = np.empty((k + 1, k + 2))
     found = 0
     for p in range(pairs.shape[0]):
         size, rows, columns = pairs[p, 0], pairs[p, 1 : 1 + k], pairs[p, 1 + k :]
@@ -127,7 +132,7 @@ def _enumerate(a: F8, bt: F8, pairs: I8, x: F8, y: F8) -> int:
 
 
 @kernel
-def _gain(a: F8, bt: F8, x: F8, y: F8) -> float:
+def largest_gain(a: F8, bt: F8, x: F8, y: F8) -> float:
     """Return the largest unilateral gain at (x, y)."""
     value, best = 0.0, -np.inf
     for i in range(a.shape[0]):
@@ -153,8 +158,15 @@ def _entropy(x: F8, y: F8) -> float:
     for mix in (x, y):
         for i in range(mix.shape[0]):
             if mix[i] > 0.0:
-                total -= mix[i] * np.log(mix[i])
+                total -= mix[i] * math.log(mix[i])
     return total
+
+
+@kernel
+def scratch(pairs: I8) -> F8:
+    """Return room for the largest linear system of `enumerate_game`."""
+    k = (pairs.shape[1] - 1) // 2
+    return np.empty((k + 1, k + 2))
 
 
 @kernel
@@ -163,20 +175,20 @@ def _all(a: F8, b: F8, pairs: I8, most: int) -> tuple[F8, F8, I8, F8]:
     games, m, n = a.shape
     x, y = np.empty((games, most + 1, m)), np.empty((games, most + 1, n))
     count, regret = np.zeros(games, np.int64), np.full((games, most + 1), np.nan)
-    bt = np.empty((n, m))
+    bt, work = np.empty((n, m)), scratch(pairs)
     for g in range(games):
         transpose(b[g], bt)
-        found = _enumerate(a[g], bt, pairs, x[g], y[g])
+        found = enumerate_game(a[g], bt, pairs, work, x[g], y[g])
         count[g] = found
         for e in range(found):
-            regret[g, e] = _gain(a[g], bt, x[g, e], y[g, e])
+            regret[g, e] = largest_gain(a[g], bt, x[g, e], y[g, e])
     return x, y, count, regret
 
 
 @kernel
-def _average(xs: F8, ys: F8, found: int, x: F8, y: F8) -> None:
-    """Average the equilibria of largest entropy into x, y."""
-    score, best = np.empty(found), -np.inf
+def average(xs: F8, ys: F8, found: int, score: F8, x: F8, y: F8) -> None:
+    """Average the equilibria of largest entropy into x, y; `score` is scratch."""
+    best = -np.inf
     for e in range(found):
         score[e] = _entropy(xs[e], ys[e])
         best = max(best, score[e])
@@ -200,17 +212,17 @@ def _choose(a: F8, b: F8, pairs: I8, most: int) -> tuple[F8, F8, I8, F8]:
     x, y = np.empty((games, m)), np.empty((games, n))
     count, regret = np.zeros(games, np.int64), np.zeros(games)
     xs, ys = np.empty((most + 1, m)), np.empty((most + 1, n))
-    bt = np.empty((n, m))
+    bt, work, score = np.empty((n, m)), scratch(pairs), np.empty(most + 1)
     for g in range(games):
         transpose(b[g], bt)
-        found = _enumerate(a[g], bt, pairs, xs, ys)
+        found = enumerate_game(a[g], bt, pairs, work, xs, ys)
         if found == 0:
             found = 1
             lemke_howson(a[g], bt, 0, xs[0], ys[0])
         count[g] = found
         for e in range(found):
-            regret[g] = max(regret[g], _gain(a[g], bt, xs[e], ys[e]))
-        _average(xs, ys, found, x[g], y[g])
+            regret[g] = max(regret[g], largest_gain(a[g], bt, xs[e], ys[e]))
+        average(xs, ys, found, score, x[g], y[g])
     return x, y, count, regret
 
 
@@ -223,6 +235,11 @@ def scaled(payoff: F8) -> F8:
 
 def _most(pairs: I8) -> int:
     return min(len(pairs), MOST)
+
+
+def choose_on_cpu() -> Callable[..., tuple[F8, F8, I8, F8]]:
+    """Return the form of the choice that this process uses without a device."""
+    return _choose if backend.jit_enabled() else _choose_reference
 
 
 def nash_all(a: F8, b: F8) -> Equilibria:
@@ -239,8 +256,14 @@ def nash_all(a: F8, b: F8) -> Equilibria:
 def nash_choice(a: F8, b: F8) -> Choice:
     """Return the equilibrium of largest entropy (ties within 1e-9 averaged) of each game a, b [G,m,n]."""
     pairs = supports(a.shape[1], a.shape[2])
-    run = _choose if backend.jit_enabled() else _choose_reference
-    return Choice(*run(scaled(a), scaled(b), pairs, _most(pairs)))
+    games = (scaled(a), scaled(b), pairs, _most(pairs))
+    if gpu.wants(len(a)):
+        from qts_agents.kernels import nash_gpu  # only where there is a device: it brings numba.cuda
+
+        solved = gpu.attempt(lambda: nash_gpu.choose(*games, choose_on_cpu()))
+        if solved is not None:
+            return Choice(*solved, gpu.device())
+    return Choice(*choose_on_cpu()(*games))
 
 
 def regret(a: F8, b: F8, x: F8, y: F8) -> F8:

@@ -83,11 +83,11 @@ class Qbmia:
         abstain = abstentions(window, request, now_ns, last_bar_ns=state.last_bar_ns, stale_after_ns=stale)
         x, report = np.full((size, 3), np.nan), np.full((size, len(REPORTED)), np.nan)
         action, vectors = np.full(size, HOLD, np.uint8), np.zeros((size, 16), np.float32)
-        rows, entangle = np.flatnonzero(abstain == 0), False
+        rows, entangle, device = np.flatnonzero(abstain == 0), False, "cpu"
         if window is not None and len(rows):
             entangle = self._entangle(request, len(rows))
             scene = self._scene(request, window, rows, entangle)
-            x[rows], report[rows], vectors[rows], enough = self._answer(request, scene)
+            x[rows], report[rows], vectors[rows], enough, device = self._answer(request, scene)
             abstain[rows[~enough]] |= TOO_FEW_COMPONENTS
             signal = np.clip(lean(x) / FULL_LEAN, -1.0, 1.0)
             action = position_map(signal, array(request.position.qty))
@@ -106,6 +106,7 @@ class Qbmia:
             action=action,
             abstain=abstain,
             backend="simulated-quantum" if entangle else "classical",
+            device=device,
             qubits=QUBITS if entangle else 0,
             contrib=report,
             contrib_names=self.contrib_names,
@@ -176,8 +177,8 @@ class Qbmia:
 
     def _answer(
         self, request: DecisionRequest, scene: Scene
-    ) -> tuple[F8, F8, NDArray[np.float32], NDArray[np.bool_]]:
-        """Return x, report, memory vectors and whether enough components spoke, for the voting rows."""
+    ) -> tuple[F8, F8, NDArray[np.float32], NDArray[np.bool_], str]:
+        """Return x, report, memory vectors, whether enough components spoke (voting rows), and the device."""
         thought, ind = think(scene, self._state.quotes, self._settings), scene.indicators
         vectors = features(ind, request.phase, scene.manipulation, thought.report["illiquidity"])
         recalled, found = self._state.memory.recall(vectors, request.window_seq)
@@ -186,7 +187,7 @@ class Qbmia:
         more = {"recalled": found.astype(np.float64)}
         if request.explain:
             more["novelty"] = self._state.memory.novelty(vectors)
-        return x, columns(thought, more), vectors, enough
+        return x, columns(thought, more), vectors, enough, thought.device
 
     def _note(self, request: DecisionRequest, scene: Scene, thought: Thought, x: F8) -> None:
         """Keep what the next bar's evaluation needs."""

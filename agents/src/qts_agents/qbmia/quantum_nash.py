@@ -30,6 +30,7 @@ class Classical(msgspec.Struct, frozen=True):
     error: F8  # [S] standard deviation of x_up − x_down over the draws
     count: F8  # [S] mean number of equilibria
     regret: F8  # [S] largest ε / payoff range over the draws
+    device: str  # that solved the games
 
 
 class Entangled(msgspec.Struct, frozen=True):
@@ -48,15 +49,15 @@ def drifts(known: Estimates, keys: list[tuple[int, int]], draws: int, decision: 
     return np.asarray(known.drift[:, None] + known.error[:, None] * offsets)
 
 
-def _solve(u: F8, w: F8) -> tuple[F8, F8, F8]:
-    """Return strategies [S,K,4], counts and regrets [S,K] of games u, w [S,K,m,4] of one shape."""
+def _solve(u: F8, w: F8) -> tuple[F8, F8, F8, str]:
+    """Return strategies [S,K,4], counts and regrets [S,K], the device; games u, w [S,K,m,4] of one shape."""
     symbols, draws, m, n = u.shape
     found = nash_choice(u.reshape(-1, m, n), w.reshape(-1, m, n))
     rows = found.x.reshape(symbols, draws, m)
     if m == 3:
         rows = np.insert(rows, KEEP, 0.0, axis=2)
     shape = (symbols, draws)
-    return rows, found.count.reshape(shape).astype(np.float64), found.regret.reshape(shape)
+    return rows, found.count.reshape(shape).astype(np.float64), found.regret.reshape(shape), found.device
 
 
 def classical(known: Estimates, drift: F8) -> Classical:
@@ -65,14 +66,15 @@ def classical(known: Estimates, drift: F8) -> Classical:
     symbols, draws = drift.shape
     rows = np.zeros((symbols, draws, 4))
     count, regret = np.zeros((symbols, draws)), np.zeros((symbols, draws))
-    flat = known.side == 0.0
+    flat, device = known.side == 0.0, "cpu"
     for mask, actions in ((flat, [BUY, SELL, WAIT]), (~flat, [BUY, SELL, KEEP, WAIT])):
         if mask.any():
             found = _solve(u[mask][:, :, actions], w[mask][:, :, actions])
-            rows[mask], count[mask], regret[mask] = found
+            rows[mask], count[mask], regret[mask] = found[:3]
+            device = found[3] if found[3] != "cpu" else device
     x = action_distribution(rows)
     lean = x[:, :, 0] - x[:, :, 2]
-    return Classical(x.mean(axis=1), lean.std(axis=1), count.mean(axis=1), regret.max(axis=1))
+    return Classical(x.mean(axis=1), lean.std(axis=1), count.mean(axis=1), regret.max(axis=1), device)
 
 
 def entangled(known: Estimates, gamma: float) -> Entangled:

@@ -46,6 +46,7 @@ class Thought(msgspec.Struct, frozen=True):
     strategy: F8  # [S,4] learned
     report: dict[str, F8]  # [S] by name of REPORTED, as far as known here
     entangled: bool
+    device: str = "cpu"  # that solved the games
 
 
 def think(scene: Scene, quotes: Quotes, settings: QbmiaSettings) -> Thought:
@@ -78,7 +79,7 @@ def think(scene: Scene, quotes: Quotes, settings: QbmiaSettings) -> Thought:
         action_distribution(strategy),
         antifragile.distribution(ind.trend, t),
     )
-    return Thought(np.stack(parts, axis=1), strategy, report, scene.entangle)
+    return Thought(np.stack(parts, axis=1), strategy, report, scene.entangle, nash.device)
 
 
 def lean(x: F8) -> F8:
