@@ -61,11 +61,11 @@ def run(rows: Iterable[Callable[[bool], Row]], title: str, argv: list[str] | Non
         row = function(options.smoke)
         agreed &= row.agrees
         line = row.line()
-        print(json.dumps(line) if options.json else _text(line), flush=True)
+        print(json.dumps(line) if options.json else text(line), flush=True)
     return 0 if agreed else 1
 
 
-def _text(line: dict[str, object]) -> str:
+def text(line: dict[str, object]) -> str:
     """Return a row for people."""
     mark = "ok  " if line["ok"] else "MISS" if line["agrees"] else "DIFF"
     text = f"{mark} {line['figure']}: {line['value']:.4g} {line['unit']}"

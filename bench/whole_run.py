@@ -1,0 +1,88 @@
+"""A whole `qts run` as its user feels it: first decision, each process killed, the end. `python -m bench.whole_run --json`.
+
+Times are those of a user: from starting, killing or signalling to the line that `qts run --json` prints. They
+are stated for two idle cores and a warm kernel cache; a run before the measured one fills the cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.harness import Row, text
+from tests.processes.running import free_ports, qts_arguments
+from tests.processes.whole import AGENTS, Whole, alive
+
+RATES = ("market_update_interval=0.2", "decision_interval=1.0")
+FIRST_S, BACK_S, END_S = 10.0, 10.0, 5.0
+
+
+def first_decision(run: Whole, began_s: float) -> Row:
+    """Time from start to the first final decision."""
+    run.until(lambda event: event["kind"] == "decision")
+    return Row("start to first decision", round(time.monotonic() - began_s, 3), "s", goal=FIRST_S)
+
+
+def killed(run: Whole, agent: str) -> Row:
+    """Time from SIGKILL of a process to its successor being ready, with a decision after it."""
+    since, began_s = run.now(), time.monotonic()
+    os.kill(run.pid(agent), signal.SIGKILL)
+    run.ready(agent, since)
+    taken_s = time.monotonic() - began_s
+    decided = run.until(lambda event: event["kind"] == "decision", run.now())
+    good = decided["outcome"] in ("complete", "expired", "no_quorum")
+    return Row(f"{agent}: SIGKILL to ready again", round(taken_s, 3), "s", goal=BACK_S, agrees=good)
+
+
+def ended(run: Whole) -> Row:
+    """Time from SIGTERM to the end of all processes, with every message accounted for."""
+    pids, began_s = run.pids(), time.monotonic()
+    run.process.send_signal(signal.SIGTERM)
+    code = run.end()
+    taken_s = time.monotonic() - began_s
+    clean = code == 0 and not any(alive(pid) for pid in pids)
+    clean &= run.events[-1]["messages"]["unaccounted"] == 0
+    return Row("SIGTERM to the end", round(taken_s, 3), "s", goal=END_S, agrees=clean)
+
+
+def rows(folder: Path, smoke: bool) -> Iterator[Row]:
+    """Measure one run after another that only fills the cache; `smoke` leaves both the other and most kills out."""
+    for measured in (True,) if smoke else (False, True):
+        began_s = time.monotonic()
+        run = Whole(folder, *qts_arguments(free_ports(5), *RATES))
+        try:
+            first = first_decision(run, began_s)
+            run.all_ready()
+            if measured:
+                yield first
+                for agent in AGENTS[2:3] if smoke else (*AGENTS, "market", "redis"):
+                    yield killed(run, agent)
+        finally:
+            last = ended(run)
+        if measured:
+            yield last
+
+
+def main() -> int:
+    """Print every row; 1 when something was lost or left behind."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--smoke", action="store_true", help="one run, one kill")
+    options = parser.parse_args()
+    good = True
+    with tempfile.TemporaryDirectory() as folder:
+        for row in rows(Path(folder), options.smoke):
+            good &= row.agrees
+            print(json.dumps(row.line()) if options.json else text(row.line()), flush=True)
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
