@@ -1,4 +1,4 @@
-"""A whole `qts run` as its user feels it: first decision, each process killed, the end. `python -m bench.whole_run --json`.
+"""A whole `qts run` as its user feels it: first decision, kills, the end: python -m bench.whole_run --json.
 
 Times are those of a user: from starting, killing or signalling to the line that `qts run --json` prints. They
 are stated for two idle cores and a warm kernel cache; a run before the measured one fills the cache.
@@ -53,7 +53,7 @@ def ended(run: Whole) -> Row:
 
 
 def rows(folder: Path, smoke: bool) -> Iterator[Row]:
-    """Measure one run after another that only fills the cache; `smoke` leaves both the other and most kills out."""
+    """Measure one run, after another that only fills the cache; with `smoke` one kill and no other run."""
     for measured in (True,) if smoke else (False, True):
         began_s = time.monotonic()
         run = Whole(folder, *qts_arguments(free_ports(5), *RATES))
