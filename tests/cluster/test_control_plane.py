@@ -355,3 +355,52 @@ def test_kopf_run_starts_the_same_engine(kube, namespace, operator, wait, tmp_pa
         process.wait(30)
         log.close()
     assert "Traceback" not in (tmp_path / "kopf.log").read_text()
+
+
+def test_a_pod_monitor_where_the_cluster_has_that_kind(kube, namespace, operator, wait) -> None:
+    """With the definition there, a monitor is made with the others and rests; Never removes it."""
+    kube.run("apply", "-f", "-", given=_MONITORS)
+    try:
+        kube.run(
+            "wait", "--for=condition=Established", "crd/podmonitors.monitoring.coreos.com", "--timeout=30s"
+        )
+        running = operator()
+        kube.system(namespace, "desk")
+        wait(lambda: _applied(kube, namespace))
+
+        def found() -> list[str]:
+            return [i["metadata"]["name"] for i in kube.get("-n", namespace, "podmonitors")["items"]]
+
+        wait(lambda: found() == ["desk-agents"])
+        assert "qts_fields_not_kept_total{" not in running._get(running.metrics, "/metrics")
+        kube.patch(namespace, "desk", {"observability": {"podMonitor": "Never"}})
+        wait(lambda: found() == [])
+    finally:
+        kube.run("delete", "crd", "podmonitors.monitoring.coreos.com", "--wait=false")
+
+
+_MONITORS = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "podmonitors.monitoring.coreos.com"},
+    "spec": {
+        "group": "monitoring.coreos.com",
+        "names": {"kind": "PodMonitor", "plural": "podmonitors"},
+        "scope": "Namespaced",
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "schema": {
+                    "openAPIV3Schema": {
+                        "type": "object",
+                        "properties": {
+                            "spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+                        },
+                    }
+                },
+            }
+        ],
+    },
+}

@@ -38,6 +38,7 @@ _log = structlog.get_logger("qts_operator.main")
 VERSION = "0.1.0"
 CHECK_S = 60.0
 LAG_S = 10.0
+MINE = {"labelSelector": f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"}
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +73,7 @@ class Engine:
         self._thread: threading.Thread | None = None
         self._turned_s = time.monotonic()
         self._outdated: tuple[Finding, ...] = ()
+        self._offered: set[str] = set()
         self._leader: Leader | None = None
 
     def start(self) -> None:
@@ -158,20 +160,21 @@ class Engine:
             nodes_visible=not self.options.watched,
             leads=self._leader.leads,
             blocked=self._blocked,
+            offered=lambda: frozenset(self._offered),
         )
         reconciler = Reconciler(context)
         self.reflectors = self._reflect(api)
         jobs: list[Coroutine[Any, Any, None]] = [reflector.run() for reflector in self.reflectors]
         jobs += [self._work(reconciler) for _ in range(self.options.workers)]
+        jobs += [self._offer(api, kind) for kind in KINDS if kind.optional]
         return [*jobs, self._leader.run(self._all), self._beat(), self._check_definition(api)]
 
     def _reflect(self, api: Api) -> list[Reflector]:
         tools = Tools(self._clock, self._random, self.metrics)
-        mine = {"labelSelector": f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"}
         kinds: list[tuple[Kind, Sink, dict[str, str]]] = [
             (SYSTEMS, self.view.sink_systems(), {}),
-            (PODS, self.view.sink_pods(), mine),
-            *((k, self.view.sink_children(k.name), mine) for k in KINDS if k.watched),
+            (PODS, self.view.sink_pods(), MINE),
+            *((k, self.view.sink_children(k.name), MINE) for k in KINDS if k.watched and not k.optional),
         ]
         found = [
             Reflector(api, kind, sink, scope=(namespace, params), tools=tools)
@@ -182,6 +185,31 @@ class Engine:
             nodes = self.view.sink_nodes()
             found.append(Reflector(api, NODES, nodes, scope=(None, {}), tools=tools))
         return found
+
+    async def _offer(self, api: Api, kind: Kind) -> None:
+        """Follow a kind that not every cluster has, from when it is there."""
+        scopes = self.options.watched or (None,)
+        while not await self._is_served(api, kind, scopes[0]):
+            await self._clock.sleep(CHECK_S)
+        tools, sink = Tools(self._clock, self._random, self.metrics), self.view.sink_children(kind.name)
+        followed = [Reflector(api, kind, sink, scope=(scope, MINE), tools=tools) for scope in scopes]
+
+        async def announce() -> None:
+            for reflector in followed:
+                await reflector.synced.wait()
+            self._offered.add(kind.name)
+            self._all()
+
+        await asyncio.gather(announce(), *(reflector.run() for reflector in followed))
+
+    async def _is_served(self, api: Api, kind: Kind, scope: str | None) -> bool:
+        try:
+            await api.list(kind, scope, MINE)
+        except ApiError as error:
+            if error.code not in (403, 404):  # without the kind, or the right to it, there is nothing to do
+                _log.warning("kind not looked for", kind=kind.name, code=error.code)
+            return False
+        return True
 
     async def _work(self, reconciler: Reconciler) -> None:
         """Take keys one after the other, once everything is known."""

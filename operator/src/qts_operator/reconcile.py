@@ -57,6 +57,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     nodes_visible: bool
     leads: Callable[[], bool]
     blocked: Callable[[], tuple[Finding, ...]]
+    offered: Callable[[], frozenset[str]]
 
 
 class Reconciler:
@@ -179,6 +180,7 @@ class Reconciler:
             nodes=nodes,
             statusz=await self._c.answers.ask(key, pads, self.now_s()),
             blocked=self._c.blocked(),
+            offered=self._c.offered(),
             kept=self._c.hand.kept,
         )
         if not resource.gpu or nodes is None:

@@ -38,6 +38,7 @@ def resolve(snapshot: Snapshot, defaults: Defaults) -> tuple[Frame, Verdicts]:
         system=system,
         images=_images(spec, snapshot.status, defaults),
         config=dump(system).decode(),
+        offered=snapshot.offered,
         stopped=_stopped(snapshot, auto=system.auto_restart_failed),
     )
     verdicts = {w.name: _placement(frame, snapshot, w.name) for w in AGENTS if w.gpu and frame.runs(w)}

@@ -102,6 +102,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     used: dict[str, dict[str, int]] = {}  # node → resource → asked for by all pods there
     statusz: Status | None = None  # answer of PADS, None when it could not be asked
     blocked: tuple[Finding, ...] = ()  # from outside the pass: rights, definition
+    offered: frozenset[str] = frozenset()  # optional kinds that the cluster has, once they are seen
     kept: dict[str, tuple[str, str]] = {}  # uid → (version, desired digest) that the server altered
 
     def pods_of(self, agent: str) -> tuple[Pod, ...]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from qts_core import names
 from qts_operator.cluster import SYSTEMS, Listing
-from qts_operator.objects import BY_KIND, Kind
+from qts_operator.objects import BY_KIND, KINDS, Kind
 from qts_operator.session import ApiError
 
 Live = dict[str, Any]
@@ -28,6 +28,7 @@ class FakeCluster:
     def __init__(self) -> None:
         self.objects: dict[Key, Live] = {}
         self.calls: list[tuple[str, str, str]] = []
+        self.unserved = {kind.name for kind in KINDS if kind.optional}
         self.fault: Callable[[str, str, str], None] = lambda _verb, _kind, _name: None
         self._numbers = itertools.count(1)
         self._watchers: list[tuple[str, asyncio.Queue[Live]]] = []
@@ -35,6 +36,8 @@ class FakeCluster:
 
     async def list(self, kind: Kind, namespace: str | None, params: dict[str, str]) -> Listing:
         """Return every object of a kind."""
+        if kind.name in self.unserved:
+            raise ApiError(404, "NotFound", "the server could not find the requested resource")
         wanted = dict(p.split("=", 1) for p in params.get("labelSelector", "").split(",") if p)
         items = [
             copy.deepcopy(live)

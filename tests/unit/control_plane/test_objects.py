@@ -36,7 +36,10 @@ def test_every_object_of_the_design_is_there(frame_of) -> None:
 
 def test_every_kind_is_in_the_table_of_watches_and_rights(frame_of) -> None:
     """Nothing is rendered that is not watched and allowed."""
-    rendered = {m["kind"] for m in desired(frame_of({"agents": {"amos": {"replicas": 2}}}))}
+    rendered = {
+        m["kind"]
+        for m in desired(frame_of({"agents": {"amos": {"replicas": 2}}}, offered=frozenset({"PodMonitor"})))
+    }
     assert rendered == {kind.name for kind in KINDS}
 
 
@@ -222,3 +225,18 @@ def test_placement_fields_reach_the_pod(frame_of) -> None:
     env = spec["containers"][0]["env"]
     assert {"name": "A", "value": "1"} in env
     assert {"name": "EMPTY"} in env
+
+
+def test_a_pod_monitor_only_where_there_is_such_a_kind_and_it_is_wanted(frame_of) -> None:
+    """Auto follows the cluster; Never wins. It selects every process with metrics and nothing else."""
+    there = {"offered": frozenset({"PodMonitor"})}
+    key = ("PodMonitor", "desk-1-agents")
+    assert key not in _by(frame_of())
+    assert key not in _by(frame_of({"observability": {"podMonitor": "Never"}}, **there))
+    spec = _by(frame_of(None, **there))[key]["spec"]
+    labels = _pod(frame_of(), "market")["metadata"]["labels"]
+    assert spec["selector"]["matchLabels"].items() <= labels.items()
+    assert spec["selector"]["matchExpressions"][0]["key"] in labels
+    assert set(spec["podTargetLabels"]) <= set(labels)
+    ports = _pod(frame_of(), "market")["spec"]["containers"][0]["ports"]
+    assert spec["podMetricsEndpoints"][0]["port"] in {p["name"] for p in ports}

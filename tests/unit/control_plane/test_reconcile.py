@@ -265,3 +265,18 @@ async def test_auto_restart_failed_false_stops_an_agent_at_its_first_exit() -> N
         assert api.objects[amos]["spec"]["replicas"] == 0
         api.system(NS, NAME, {"config": {"autoRestartFailed": False, "systemSeed": 1}})
         await until(lambda: api.objects[amos]["spec"]["replicas"] == 1)
+
+
+async def test_a_kind_that_comes_later_is_used_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without PodMonitors nothing waits for them; once the cluster has them one is made, Never removes it."""
+    monkeypatch.setattr("qts_operator.main.CHECK_S", 0.2)
+    api = FakeCluster()
+    api.system(NS, NAME, {})
+    async with running(api) as engine:
+        await until(lambda: len(api.names("Deployment", NS)) == 5)
+        assert engine.ready() == ""
+        assert api.names("PodMonitor", NS) == set()
+        api.unserved = set()
+        await until(lambda: api.names("PodMonitor", NS) == {f"{NAME}-agents"})
+        api.system(NS, NAME, {"observability": {"podMonitor": "Never"}})
+        await until(lambda: api.names("PodMonitor", NS) == set())

@@ -11,6 +11,7 @@ from qts_operator.objects import (
     deployments,
     disruption_budgets,
     network_policies,
+    pod_monitors,
     redis,
     secrets,
     service_account,
@@ -27,6 +28,7 @@ BUILDERS: tuple[Callable[[Frame], list[Manifest]], ...] = (
     redis.build,
     deployments.build,
     disruption_budgets.build,
+    pod_monitors.build,
 )
 
 
@@ -38,6 +40,7 @@ class Kind(msgspec.Struct, frozen=True):
     version: str
     plural: str
     watched: bool = True
+    optional: bool = False  # not every cluster has the kind
 
     @property
     def api_version(self) -> str:
@@ -54,6 +57,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("StatefulSet", "apps", "v1", "statefulsets"),
     Kind("Deployment", "apps", "v1", "deployments"),
     Kind("PodDisruptionBudget", "policy", "v1", "poddisruptionbudgets"),
+    Kind(pod_monitors.KIND, "monitoring.coreos.com", "v1", "podmonitors", optional=True),
 )
 BY_KIND: dict[str, Kind] = {kind.name: kind for kind in KINDS}
 
