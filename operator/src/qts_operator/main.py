@@ -189,8 +189,8 @@ class Engine:
     async def _offer(self, api: Api, kind: Kind) -> None:
         """Follow a kind that not every cluster has, from when it is there."""
         scopes = self.options.watched or (None,)
-        while not await self._is_served(api, kind, scopes[0]):
-            await self._clock.sleep(CHECK_S)
+        while (again_s := await self._missing_s(api, kind, scopes[0])) > 0.0:
+            await self._clock.sleep(again_s)
         tools, sink = Tools(self._clock, self._random, self.metrics), self.view.sink_children(kind.name)
         followed = [Reflector(api, kind, sink, scope=(scope, MINE), tools=tools) for scope in scopes]
 
@@ -202,14 +202,16 @@ class Engine:
 
         await asyncio.gather(announce(), *(reflector.run() for reflector in followed))
 
-    async def _is_served(self, api: Api, kind: Kind, scope: str | None) -> bool:
+    async def _missing_s(self, api: Api, kind: Kind, scope: str | None) -> float:
+        """Return 0 when the kind is served, else the seconds until it is worth asking again."""
         try:
             await api.list(kind, scope, MINE)
         except ApiError as error:
-            if error.code not in (403, 404):  # without the kind, or the right to it, there is nothing to do
-                _log.warning("kind not looked for", kind=kind.name, code=error.code)
-            return False
-        return True
+            if error.code in (403, 404):  # no such kind, or no right to it
+                return CHECK_S
+            # a definition that was just made answers 429 while its storage is opened
+            return max(1.0, error.retry_after or 0.0)
+        return 0.0
 
     async def _work(self, reconciler: Reconciler) -> None:
         """Take keys one after the other, once everything is known."""
