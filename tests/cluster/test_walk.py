@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -142,6 +143,19 @@ def test_02_decisions_are_made_on_the_real_data() -> None:
     assert "EUR/USD" in json.dumps(statusz("pads")["board"]["decision"])
     assert statusz("pads")["bus_mode"] == "connected"
     assert statusz("market")["feed"]["source"].startswith("dataset:eurusd_1h")
+
+
+def test_02_qts_status_shows_the_system_and_its_processes() -> None:
+    """Conditions and every process's own words, over the user's kubectl."""
+    command = (sys.executable, "-m", "qts_cli", "status", "-n", NAMESPACE, NAME)
+    told = json.loads(run(*command, "--json"))
+    assert told["status"]["agents"] == "4/4"
+    assert {name: answer["state"] for name, answer in told["processes"].items()} == dict.fromkeys(
+        ("pads", "qbmia", "quasar", "amos", "market"), "ready"
+    )
+    text = run(*command)
+    assert "Ready" in text
+    assert "quasar" in text
 
 
 def test_03_a_deleted_pod_comes_back() -> None:

@@ -11,7 +11,11 @@ from qts_core.errors import ConfigError, QtsError
 USAGE_EXIT = 2
 _COMMANDS = (
     ("run", "qts_cli.run:run", "Run the whole system on this machine."),
-    ("status", "qts_cli.status:status", "Ask the processes of the latest run how they are."),
+    (
+        "status",
+        "qts_cli.status:status",
+        "Ask the processes of the latest run, or of a system in the cluster, how they are.",
+    ),
     ("decisions", "qts_cli.decisions:decisions", "Print a journal's decisions with every agent's vote."),
     ("messages", "qts_cli.messages:messages", "Print what became of every message of a run."),
     ("replay", "qts_cli.replay:replay", "Recompute a journal's decisions and compare bytes."),

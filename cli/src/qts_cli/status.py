@@ -1,4 +1,4 @@
-"""`qts status`: what the processes of the latest local run say of themselves."""
+"""`qts status`: what processes of the latest local run or of a system in a cluster say of themselves."""
 
 from __future__ import annotations
 
@@ -11,24 +11,39 @@ import msgspec
 from cyclopts import Parameter
 from rich.table import Table
 
-from qts_cli import folder
+from qts_cli import cluster_status, folder
 from qts_cli.decisions import wide_console
 from qts_cli.sockets import http_get
 from qts_core import names
+from qts_core.errors import ConfigError
 
 
 def status(
-    *, json_: Annotated[bool, Parameter(name="--json", negative=())] = False, run_dir: Path = folder.HOME
+    name: str | None = None,
+    *,
+    namespace: Annotated[str | None, Parameter(name=["--namespace", "-n"])] = None,
+    json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    run_dir: Path = folder.HOME,
 ) -> int:
-    """Ask every process of the latest run how it is; exit 1 when one does not answer.
+    """Ask every process of the latest run, or of a system in the cluster, how it is.
+
+    Exit code 1 when one does not answer, or the system is not ready.
 
     Parameters
     ----------
+    name
+        A system in the cluster that kubectl talks to; without it the latest run on this machine.
+    namespace
+        Namespace of the system; without it "default".
     json_
         Print the answers as one JSON object.
     run_dir
         Folder for runs, as for qts run.
     """
+    if name is not None:
+        return _of_cluster(namespace or "default", name, as_json=json_)
+    if namespace is not None:
+        raise ConfigError("NAME: which system? qts status -n NAMESPACE NAME")
     run = folder.latest(run_dir)
     described = folder.read_run(run)
     answers = asyncio.run(_ask(described.get("http", {})))
@@ -39,6 +54,17 @@ def status(
         console.print(f"run {run.name}   redis {described.get('redis') or 'none'}", highlight=False)
         console.print(_table(answers))
     return 0 if answers and all(answers.values()) else 1
+
+
+def _of_cluster(namespace: str, name: str, *, as_json: bool) -> int:
+    told, answers = asyncio.run(cluster_status.look(namespace, name))
+    if as_json:
+        print(
+            json.dumps({"namespace": namespace, "name": name, "status": told, "processes": answers}, indent=1)
+        )
+    else:
+        cluster_status.show(wide_console(), name, told, _table(answers))
+    return 0 if cluster_status.is_ready(told) and all(answers.values()) else 1
 
 
 async def _ask(ports: dict[str, int]) -> dict[str, dict[str, Any]]:

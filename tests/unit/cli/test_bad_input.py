@@ -143,3 +143,14 @@ def test_origin_is_shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     assert rows["numba_jit"] == {"value": False, "origin": "quantum_system_config.json"}
     assert rows["system_seed"] == {"value": 7, "origin": "environment QTS_SYSTEM_SEED"}
     assert rows["quantum_circuits"]["origin"] == "default"
+
+
+def test_status_of_a_cluster_needs_a_name_and_kubectl(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A namespace alone is refused, and so is a machine without kubectl; each says what to do."""
+    assert main(["status", "-n", "trading"]) == 2
+    assert "NAME: which system?" in capsys.readouterr().err
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["status", "-n", "trading", "desk"]) == 2
+    assert "kubectl is not on PATH; install it" in capsys.readouterr().err

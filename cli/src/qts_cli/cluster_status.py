@@ -1,0 +1,94 @@
+"""A system in a cluster as `qts status -n NAMESPACE NAME` shows it: resource's status, then every process.
+
+Everything goes through the user's own kubectl, so contexts, logins and proxies are those of the user.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from qts_cli.sockets import http_get
+from qts_core import names
+from qts_core.errors import ConfigError, RemoteError
+
+TIMEOUT_S = 15.0
+_FORWARDED = re.compile(rb"Forwarding from 127\.0\.0\.1:(\d+)")
+
+
+async def look(namespace: str, name: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Return the resource's status and each process's own answer, empty where there is none."""
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        raise ConfigError("kubectl is not on PATH; install it, or leave NAME out to ask the latest local run")
+    where = (kubectl, "-n", namespace)
+    text = await _output(*where, "get", f"{names.PLURAL}.{names.GROUP}", name, "-o", "json")
+    status = dict(json.loads(text).get("status") or {})
+    agents = [str(entry["name"]) for entry in status.get("agentStatuses") or ()]
+    answers = await asyncio.gather(*(_ask(where, name, agent) for agent in agents))
+    return status, dict(zip(agents, answers, strict=True))
+
+
+def show(console: Console, name: str, status: dict[str, Any], processes: Table) -> None:
+    """Print the conditions with reason and remedy, then the processes."""
+    console.print(f"{name}   agents {status.get('agents', '0/0')}   gpus {status.get('gpus', '0/0')}")
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("condition", "status", "reason", "message"):
+        table.add_column(column)
+    for told in status.get("conditions") or ():
+        table.add_row(told["type"], told["status"], told["reason"], told.get("message", ""))
+    console.print(table)
+    console.print(processes)
+
+
+def is_ready(status: dict[str, Any]) -> bool:
+    """Tell whether the resource says Ready."""
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions") or ())
+
+
+async def _output(*command: str) -> str:
+    """Return what kubectl prints; its own words become the error."""
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        out, err = await asyncio.wait_for(process.communicate(), TIMEOUT_S)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise RemoteError(f"the cluster has not answered for {TIMEOUT_S:g} s") from None
+    if process.returncode == 0:
+        return out.decode()
+    lines = err.decode().strip().splitlines() or [f"kubectl ended with {process.returncode}"]
+    if "NotFound" in lines[-1]:
+        raise ConfigError(f"{lines[-1]}; kubectl get qts -A lists what there is")
+    raise RemoteError(lines[-1])
+
+
+async def _ask(where: tuple[str, ...], name: str, agent: str) -> dict[str, Any]:
+    """Ask a process by port-forward, which needs no way into the pod's network."""
+    target = f"deployment/{names.part(name, agent)}"
+    process = await asyncio.create_subprocess_exec(
+        *where, "port-forward", "--address", "127.0.0.1", target, f":{names.PORT_HTTP}",
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None  # noqa: S101 - it was asked for
+        first = await asyncio.wait_for(process.stdout.readline(), TIMEOUT_S)
+        found = _FORWARDED.search(first)
+        if found is None:
+            return {}
+        code, body = await http_get(int(found[1]), names.PATH_STATUS)
+        return dict(json.loads(body)) if code == 200 else {}
+    except TimeoutError:
+        return {}
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
