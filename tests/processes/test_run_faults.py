@@ -41,6 +41,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, ports: list[int]) -> Iterator[
 def test_killed_agent_comes_back(run: Whole, agent: str) -> None:
     """SIGKILL of an agent: it is restarted at once and ready again, and rounds go on."""
     before, since = run.pid(agent), run.now()
+    number = next(e["number"] for e in reversed(run.events) if e["kind"] == "decision")
     os.kill(before, signal.SIGKILL)
     restart = run.until(lambda e: e["kind"] == "restart" and e["agent"] == agent, since)
     assert (restart["cause"], restart["delay_s"]) == ("signal SIGKILL", 0.0)
@@ -48,6 +49,7 @@ def test_killed_agent_comes_back(run: Whole, agent: str) -> None:
     assert before != again["pid"]
     decision = run.until(lambda e: e["kind"] == "decision", run.now())
     assert decision["outcome"] in ("complete", "expired", "no_quorum")
+    assert decision["number"] > number  # a board that was killed goes on, it does not begin again
 
 
 def test_killed_voter_does_not_stop_decisions(run: Whole) -> None:

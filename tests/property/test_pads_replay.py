@@ -1,5 +1,7 @@
 """Whatever happens to PADS, its journal gives the same decisions again, byte for byte."""
 
+import copy
+
 import msgspec
 import numpy as np
 from hypothesis import HealthCheck, given, settings
@@ -10,7 +12,9 @@ from qts_agents.columns import array
 from qts_agents.pads.actions import Answer, Ask, Publish, Record
 from qts_agents.pads.agent import Pads
 from qts_agents.pads.journal import JournalWriter
+from qts_agents.pads.records import decode
 from qts_agents.pads.replay import replay
+from qts_agents.pads.resume import INPUTS, resume
 from qts_core.spec import Market
 from qts_messaging.messages import (
     PHASES,
@@ -131,3 +135,59 @@ def test_decisions_are_sane_whatever_happens(log, extra):
         assert (share >= 0).all()
         assert (share.sum(axis=1) <= 1 + 1e-12).all()
         assert (np.abs(array(decision.size)) <= 0.051).all()
+
+
+def written(folder, *parts):
+    """Write each part of records as one process would, a file each."""
+    for records in parts:
+        writer = JournalWriter(folder)
+        for payload in records:
+            writer.append(payload)
+        writer.close()
+    return folder
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(events, events, st.integers(0, 8), st.booleans())
+def test_a_pads_that_is_killed_goes_on_as_if_it_had_not_been(tmp_path_factory, before, after, lost, lockstep):
+    """Cut after any record: what was not written is made up for, and later decisions are the same bytes."""
+    config = system() if lockstep else TIMED
+    world = World(config, 1)
+    world.happen("peers", 7)
+    for kind, number in before:
+        world.happen(kind, number)
+    full = len(world.records)
+    whole = [i for i in range(1, full) if decode(world.records[i]).kind in INPUTS]
+    # outputs of the newest input may be missing; the input itself is written first
+    cut = max(full - lost, whole[-1] + 1)
+    folder = written(tmp_path_factory.mktemp("journal"), world.records[:cut])
+    found = resume(folder, config)
+    assert found.why == ""
+    missing = [a.data for a in found.actions if isinstance(a, Record)]
+    assert missing == world.records[cut:]
+    again = copy.copy(world)
+    again.pads, again.open, again.records, again.decisions = found.pads, list(world.open), [], []
+    world.decisions = []
+    for kind, number in after:
+        world.happen(kind, number)
+        again.happen(kind, number)
+    assert again.decisions == world.decisions
+    written(folder, [*missing, *again.records])
+    told = replay(folder)
+    assert told.first_difference is None
+
+
+def test_why_a_board_begins_anew(tmp_path, monkeypatch):
+    """No journal, other settings, a journal that lies, one that is too long: each is said."""
+    world = World(TIMED, 1)
+    for _ in range(30):
+        world.happen("bar", 1)
+    assert resume(tmp_path / "none", TIMED).why == "there is no journal yet"
+    folder = written(tmp_path, world.records)
+    assert resume(folder, TIMED).pads is not None
+    assert resume(folder, system()).why == "the settings have changed"
+    lie = [p for p in world.records if decode(p).kind != "bars"][-1]
+    written(folder, [lie])
+    assert resume(folder, TIMED).why == "the journal does not give its own records again"
+    monkeypatch.setattr("qts_agents.pads.resume.LIMIT", 1000)
+    assert "too long to be read" in resume(folder, TIMED).why

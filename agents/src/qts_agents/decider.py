@@ -14,6 +14,7 @@ from qts_agents.context import Context
 from qts_agents.pads.actions import Action, Answer, Ask, Publish, Record, Send
 from qts_agents.pads.agent import Pads
 from qts_agents.pads.journal import JournalWriter
+from qts_agents.pads.resume import resume
 from qts_core.errors import LocalError
 from qts_core.probes import Status
 from qts_messaging.bus import Reply
@@ -68,8 +69,18 @@ class DeciderShell:
             bus.subscribe(kind, self._on_message)
 
     async def begin(self) -> None:
-        """Open the journal, write its header, learn what the snapshot stream holds."""
-        await self._do(self.pads.begin(self._context.place.system_name), Cause(None, 0))
+        """Go on where the journal ends, or begin a new one; learn what the snapshot stream holds."""
+        place, now = self._context.place, self._context.now_ns()
+        found = await self._context.compute(resume, place.state / "journal", self._context.system)
+        if found.pads is None:
+            self._context.log.info("board_begins_anew", reason=found.why)
+            actions = self.pads.begin(place.system_name)
+        else:
+            self._context.log.info("board_goes_on", unfinished=len(found.actions))
+            self.pads = found.pads
+            # who is ready must be heard again
+            actions = found.actions + await self._context.compute(self.pads.on_peers, frozenset(), now)
+        await self._do(actions, Cause(None, 0))
         await self._inlet.backfill()
 
     def background(self) -> list[Coroutine[Any, Any, None]]:

@@ -82,7 +82,7 @@ def replay(path: Path) -> ReplayReport:
             if again != kept.decision and first is None:
                 first = _difference(kept, again)
         else:
-            made += _decisions(_apply(pads, entry))
+            made += _decisions(apply(pads, entry))
     return ReplayReport(rounds, equal, first)
 
 
@@ -96,7 +96,7 @@ def _fresh(header: Header) -> Pads:
     return pads
 
 
-def _apply(pads: Pads, entry: Entry) -> list[Action]:
+def apply(pads: Pads, entry: Entry) -> list[Action]:
     """Repeat one input; records of what PADS made of inputs lead to nothing."""
     now = entry.now_ns
     if entry.kind == "bars":

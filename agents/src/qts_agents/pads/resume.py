@@ -1,0 +1,90 @@
+"""PADS after its own restart: the journal's events again, so that account, reputation and phase go on.
+
+The journal holds every input, and equal inputs give equal state; there is no second copy of the state that
+could disagree with it. A journal of other settings or code, one that does not give its own records again, or
+one that is too long to be read at a start, is left alone: PADS begins anew and says why.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from qts_agents.pads import journal, records, replay
+from qts_agents.pads.actions import Action, Ask, Record
+from qts_agents.pads.agent import CODE, Pads
+from qts_core.errors import ConfigError
+from qts_core.spec import System
+
+LIMIT = 24 * 1024 * 1024  # bytes of journal that are read at a start: some seconds of work
+INPUTS = ("bars", "peers", "message", "tick", "answers")
+
+
+class Resumed(msgspec.Struct, frozen=True):
+    """What became of the attempt: a PADS as it was and what it had not done yet, or why there is none."""
+
+    pads: Pads | None
+    actions: list[Action]
+    why: str
+
+
+def resume(folder: Path, system: System) -> Resumed:
+    """Return the PADS that wrote the newest journal of `folder`, as it was at its end."""
+    files = newest(folder)
+    if not files:
+        return _anew("there is no journal yet")
+    size = sum(file.stat().st_size for file in files)
+    if size > LIMIT:
+        return _anew(f"the journal of {size >> 20} MiB is too long to be read at a start")
+    found = (entry for file in files for entry in journal.entries(file))
+    try:
+        return _live_again(found, system)
+    except (ConfigError, msgspec.MsgspecError) as error:
+        return _anew(f"the journal cannot be read: {error}")
+
+
+def newest(folder: Path) -> list[Path]:
+    """Return the files since the newest header, in order; a file after a change of size has none."""
+    files = sorted(folder.glob(f"*{journal.SUFFIX}"))
+    for start in range(len(files) - 1, -1, -1):
+        first = next(iter(journal.entries(files[start])), None)
+        if first is not None and first.kind == "header":
+            return files[start:]
+    return []
+
+
+def _live_again(found: Any, system: System) -> Resumed:
+    """Apply every input; check each record that PADS makes of it against the one in the journal."""
+    header = records.body(next(found), records.Header)
+    if header.config != msgspec.to_builtins(system):
+        return _anew("the settings have changed")
+    if (header.version, header.versions.get("code")) != (records.VERSION, CODE):
+        return _anew("the journal is of another version")
+    pads = Pads(system)
+    pads.begin(header.system)
+    due: deque[Action] = deque()
+    for entry in found:
+        if entry.kind in INPUTS:
+            due.extend(replay.apply(pads, entry)[1:])  # the first is the record of the input itself
+        elif not _matches(due, entry):
+            return _anew("the journal does not give its own records again")
+    while due and not isinstance(due[0], Record):
+        due.popleft()  # what followed the last record was most likely done, and a decision is not said twice
+    return Resumed(pads, [action for action in due if not isinstance(action, Ask)], "")
+
+
+def _matches(due: deque[Action], entry: records.Entry) -> bool:
+    """Take the actions up to the record that `entry` is; what was done with it was done before the end."""
+    while due:
+        action = due.popleft()
+        if isinstance(action, Record):
+            made = records.decode(action.data)
+            return (made.kind, made.now_ns, bytes(made.body)) == (entry.kind, entry.now_ns, bytes(entry.body))
+    return False
+
+
+def _anew(why: str) -> Resumed:
+    return Resumed(None, [], why)
