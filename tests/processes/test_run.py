@@ -229,3 +229,24 @@ def test_bad_market_file_is_refused_in_the_feed_words(tmp_path: Path) -> None:
     assert "close" in result.stderr
     assert result.stderr.count("\n") == 1
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.timeout(300)
+def test_a_thousand_symbols_are_decided_in_one_round(tmp_path: Path) -> None:
+    """One columnar update a bar carries them all, and each gets its decision from a quorum of agents."""
+    symbols = json.dumps([f"S{number:04d}" for number in range(1000)])
+    wide = settings("market.source=simulated", f"market.symbols={symbols}", "decision_interval=5.0")
+    run = Whole(tmp_path, *wide)
+    try:
+        decided = run.until(
+            lambda e: e["kind"] == "decision" and e["outcome"] in ("complete", "expired"), timeout_s=240
+        )
+    finally:
+        run.process.send_signal(signal.SIGTERM)
+        code = run.end(60.0)
+    assert code == 0, run.errors()
+    summary = run.events[-1]
+    assert decided["number"] >= 1
+    assert sum(summary["decisions"].values()) == 1000 * summary["rounds"]
+    assert len(summary["decisions"]) >= 3
+    assert 0 == summary["messages"]["unaccounted"]

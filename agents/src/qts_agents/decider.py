@@ -12,7 +12,7 @@ from qts_agents.bars_inlet import Inlet
 from qts_agents.columns import array
 from qts_agents.context import Context
 from qts_agents.pads.actions import Action, Answer, Ask, Publish, Record, Send
-from qts_agents.pads.agent import Pads
+from qts_agents.pads.agent import Pads, fits_inline
 from qts_agents.pads.journal import JournalWriter
 from qts_agents.pads.resume import resume
 from qts_core.errors import LocalError
@@ -106,7 +106,8 @@ class DeciderShell:
 
     async def _on_bar(self, update: MarketUpdate, trace: bytes | None) -> None:
         start = self._context.now_ns()
-        window = self._inlet.window()
+        # a window costs a copy of every bar held; it is only sent where it fits into a request
+        window = self._inlet.window() if fits_inline(len(update.symbols)) else None
         process = self._context.tracing.child(trace, "process market")
         self._last_trace = process
         actions = await self._context.compute(self.pads.on_update, update, window, start)

@@ -43,6 +43,11 @@ EXPLAIN_EVERY = 100  # rounds
 ALERT_BARS = 30
 
 
+def fits_inline(symbols: int) -> bool:
+    """Tell whether a request has room for the newest bars of so many symbols."""
+    return symbols * INLINE_BARS <= INLINE_CELLS
+
+
 class Pads:
     """Orchestrator and board. Every event that changes state leaves a record that `replay` can repeat."""
 
@@ -316,7 +321,7 @@ class Pads:
     def _inline(self, desk: Desk) -> Any:
         """Return the newest bars for a first contact, None where they are too many for one frame."""
         window = self._window
-        if window is None or len(desk.symbols) * INLINE_BARS > INLINE_CELLS:
+        if window is None or not fits_inline(len(desk.symbols)):
             return None
         columns = {
             name: getattr(window, name)[..., -INLINE_BARS:]
@@ -378,7 +383,7 @@ class Pads:
         """Return the board in short for /statusz."""
         desk = self._desk
         total = sum(n for name, n in self._outcomes.items() if name != "late")
-        board: dict[str, Any] = {
+        return {
             "phases": desk.panarchy.names() if desk else {},
             "held_phase": PHASES[desk.panarchy.held] if desk else PHASES[UNKNOWN],
             "decision": self._newest,
@@ -393,4 +398,3 @@ class Pads:
             "bars": desk.bars if desk else 0,
             "live_alerts": len(desk.risk.live) if desk else 0,
         }
-        return board
