@@ -6,10 +6,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from qts_agents import voter_state
 from qts_agents.amos.beliefs import base_weights
 from qts_agents.columns import array, column
 from qts_agents.opinions import Pending, Reliability
-from qts_core.errors import ConfigError
 from qts_messaging.messages import Column
 
 F8 = NDArray[np.float64]
@@ -25,10 +25,6 @@ class Remembered(msgspec.Struct, frozen=True, array_like=True):
     b: Column  # [S,5]
     B: Column
     sigma_h: Column
-
-
-class _Head(msgspec.Struct):
-    version: int
 
 
 class _Saved(msgspec.Struct):
@@ -80,20 +76,10 @@ class State:
 
 def restore(raw: bytes) -> State:
     """Return the state that `raw` holds; ConfigError for another version or a damaged file."""
-    try:
-        version = msgspec.msgpack.decode(raw, type=_Head).version
-        if version != VERSION:
-            raise ConfigError(
-                f"quantum_amos state has version {version}; this build reads {VERSION}; delete it"
-            )
-        saved = msgspec.msgpack.decode(raw, type=_Saved)
-    except msgspec.DecodeError as error:
-        raise ConfigError(f"quantum_amos state is damaged ({error}); delete it") from error
+    saved = voter_state.decode(raw, _Saved, "quantum_amos", VERSION)
     state = State()
-    state.reliability.k, state.reliability.updates = saved.k, saved.updates
+    voter_state.refill((state.reliability, state.pending), saved.k, saved.updates, saved.pending)
     state.weights = np.array(array(saved.weights))
     state.desire, state.habit, state.intended = saved.desire, saved.habit, saved.intended
-    for round_id, remembered in saved.pending:
-        state.pending.put(round_id, remembered)
     state.last_bar_ns, state.drawdown, state.breach = saved.last_bar_ns, saved.drawdown, saved.breach
     return state

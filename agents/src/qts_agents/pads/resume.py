@@ -19,7 +19,7 @@ from qts_agents.pads.agent import CODE, Pads
 from qts_core.errors import ConfigError
 from qts_core.spec import System
 
-LIMIT = 24 * 1024 * 1024  # bytes of journal that are read at a start: some seconds of work
+LIMIT = 4 * 1024 * 1024  # bytes of journal that are read at a start: seconds of work, hours of one symbol
 INPUTS = ("bars", "peers", "message", "tick", "answers")
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
+from qts_agents import voter_state
 from qts_agents.opinions import Pending, Reliability
 from qts_agents.qbmia import memory as memories
 from qts_agents.qbmia import quotes as tapes
 from qts_agents.qbmia.memory import Memory
 from qts_agents.qbmia.quotes import Quotes
 from qts_agents.qbmia.regime import Monitor
-from qts_core.errors import ConfigError
 from qts_messaging.messages import Column
 
 VERSION = 1
@@ -42,10 +42,6 @@ class Seen(msgspec.Struct, frozen=True, array_like=True):
     illiquidity: float  # mean over symbols
     worst: float
     manipulation: float
-
-
-class _Head(msgspec.Struct):
-    version: int
 
 
 class _Saved(msgspec.Struct):
@@ -115,17 +111,9 @@ class State:
 
 def restore(raw: bytes) -> State:
     """Return the state that `raw` holds; ConfigError for another version or a damaged file."""
-    try:
-        version = msgspec.msgpack.decode(raw, type=_Head).version
-        if version != VERSION:
-            raise ConfigError(f"qbmia state has version {version}; this build reads {VERSION}; delete it")
-        saved = msgspec.msgpack.decode(raw, type=_Saved)
-    except msgspec.DecodeError as error:
-        raise ConfigError(f"qbmia state is damaged ({error}); delete it") from error
+    saved = voter_state.decode(raw, _Saved, "qbmia", VERSION)
     state = State()
-    state.reliability.k, state.reliability.updates = saved.k, saved.updates
-    for round_id, remembered in saved.pending:
-        state.pending.put(round_id, remembered)
+    voter_state.refill((state.reliability, state.pending), saved.k, saved.updates, saved.pending)
     state.memory.load(saved.memory)
     state.quotes = Quotes.restore(saved.quotes)
     state.monitor, state.seen, state.signals = saved.monitor, saved.seen, saved.signals

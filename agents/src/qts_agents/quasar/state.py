@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from qts_agents import voter_state
 from qts_agents.columns import array, column
 from qts_agents.kernels import philox
 from qts_agents.opinions import Pending, Reliability
@@ -15,7 +16,6 @@ from qts_agents.quasar.learner import Learner
 from qts_agents.quasar.model import Logistic
 from qts_agents.quasar.monitoring import Monitors
 from qts_agents.quasar.qar import FactorPool
-from qts_core.errors import ConfigError
 from qts_core.spec import System
 from qts_messaging.messages import Column
 
@@ -31,10 +31,6 @@ class Remembered(msgspec.Struct, frozen=True, array_like=True):
     flat: Column
     features: Column  # [S,10] f4
     factors: Column  # [S,8] f4, NaN where absent
-
-
-class _Head(msgspec.Struct):
-    version: int
 
 
 class _Saved(msgspec.Struct):
@@ -89,20 +85,12 @@ class State:
 
 def restore(raw: bytes, system: System) -> State:
     """Return the state that `raw` holds; ConfigError for another version or a damaged file."""
-    try:
-        version = msgspec.msgpack.decode(raw, type=_Head).version
-        if version != VERSION:
-            raise ConfigError(f"quasar state has version {version}; this build reads {VERSION}; delete it")
-        saved = msgspec.msgpack.decode(raw, type=_Saved)
-    except msgspec.DecodeError as error:
-        raise ConfigError(f"quasar state is damaged ({error}); delete it") from error
+    saved = voter_state.decode(raw, _Saved, "quasar", VERSION)
     state = State(system)
-    state.reliability.k, state.reliability.updates = saved.k, saved.updates
+    voter_state.refill((state.reliability, state.pending), saved.k, saved.updates, saved.pending)
     state.learner.load(saved.learner)
     state.monitors.load(saved.streams)
     state.qar.weights = np.array(array(saved.experts))
     state.model.weights, state.model.rows = np.array(array(saved.model)), saved.model_rows
-    for round_id, remembered in saved.pending:
-        state.pending.put(round_id, remembered)
     state.last_bar_ns, state.seq, state.epoch = saved.last_bar_ns, saved.seq, saved.epoch
     return state
