@@ -1,4 +1,4 @@
-"""What the state files of all voters have in common: a version in front, reliability, open requests (pure)."""
+"""What the state files of all voters share: a version in front, reliability, open requests (pure)."""
 
 from __future__ import annotations
 
