@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,6 +51,20 @@ def test_killed_agent_comes_back(run: Whole, agent: str) -> None:
     decision = run.until(lambda e: e["kind"] == "decision", run.now())
     assert decision["outcome"] in ("complete", "expired", "no_quorum")
     assert decision["number"] > number  # a board that was killed goes on, it does not begin again
+
+
+def test_a_killed_voter_remembers_what_it_learned(run: Whole) -> None:
+    """What QUASAR kept is loaded by its successor, which says from which bar it goes on."""
+    folder = run.cwd / ".qts" / "run" / "latest"
+    kept, log = folder / "state" / "quasar.state", folder / "logs" / "quasar.jsonl"
+    for _ in range(150):
+        if kept.exists():
+            break
+        time.sleep(0.2)
+    before, since = log.read_text().count("learned_state_restored"), run.now()
+    os.kill(run.pid("quasar"), signal.SIGKILL)
+    run.ready("quasar", since)
+    assert log.read_text().count("learned_state_restored") == before + 1
 
 
 def test_killed_voter_does_not_stop_decisions(run: Whole) -> None:

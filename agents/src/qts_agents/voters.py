@@ -10,10 +10,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from qts_agents import keepsake
 from qts_agents.agent import MarketWindow, Outgoing, Voter
 from qts_agents.bars_inlet import Inlet
 from qts_agents.context import Context
 from qts_agents.market.windows import from_wire
+from qts_core.errors import ConfigError, LocalError
 from qts_core.probes import Status
 from qts_messaging.messages import (
     DecisionRequest,
@@ -28,6 +30,7 @@ from qts_messaging.messages import (
 )
 
 VOTER_BARS = 512
+SAVE_S = 10.0
 
 
 class VoterShell:
@@ -40,6 +43,8 @@ class VoterShell:
         self._inlet = Inlet(context, VOTER_BARS, self._on_bar)
         self._tasks: set[asyncio.Task[None]] = set()
         self._epoch: int | None = None
+        self._seen = (-1, -1)  # epoch and number of the newest bar that the agent has lived through
+        self._path = context.place.state / "state" / f"{context.workload.name}.state"
 
     def warm_up(self) -> None:
         """Compile every kernel the agent serves with."""
@@ -56,12 +61,13 @@ class VoterShell:
             bus.subscribe(kind, self._on_message)
 
     async def begin(self) -> None:
-        """Learn what the snapshot stream holds."""
+        """Remember what was learned before, then learn what the snapshot stream holds."""
+        await self._context.compute(self._remember)
         await self._inlet.backfill()
 
     def background(self) -> list[Coroutine[Any, Any, None]]:
-        """Return the bar worker."""
-        return [self._inlet.run()]
+        """Return the bar worker and the saver."""
+        return [self._inlet.run(), self._save()]
 
     async def drain(self) -> None:
         """Let the answers under way leave."""
@@ -69,7 +75,8 @@ class VoterShell:
             await asyncio.wait(self._tasks, timeout=1.0)
 
     async def finish(self) -> None:
-        """Nothing is kept outside the process."""
+        """Keep what was learned."""
+        await self._context.compute(self._keep)
 
     def describe(self, status: Status) -> None:
         """Say with what the agent computes."""
@@ -77,16 +84,55 @@ class VoterShell:
 
     async def _on_bar(self, update: MarketUpdate, trace: bytes | None) -> None:
         start = self._context.now_ns()
-        if self._epoch not in (None, update.epoch):
+        began_again = update.kind == "delta" and self._seen >= (update.epoch, update.seq)
+        if began_again or self._epoch not in (None, update.epoch):
             await self._tell(SystemCommand("reset", {"epoch": str(update.epoch)}))
+            self._seen = (-1, -1)
         self._epoch = update.epoch
-        out = await self._context.compute(
-            self.agent.on_bars, update, self._inlet.window(), self._context.now_ns()
-        )
-        await self._send(out)
+        if (update.epoch, update.seq) > self._seen:
+            await self._send(await self._context.compute(self._live, update, self._inlet.window()))
         self._context.tracing.emit(
             "process market", trace, start, self._context.now_ns(), kind="consumer", attributes=_BROADCAST
         )
+
+    def _live(self, update: MarketUpdate, window: MarketWindow) -> Sequence[Outgoing]:
+        """Let the agent live through a bar; on the compute thread, so that state and number agree."""
+        out = self.agent.on_bars(update, window, self._context.now_ns())
+        self._seen = (update.epoch, update.seq)
+        return out
+
+    def _remember(self) -> None:
+        """Take up the state of an earlier process; one that is of no use is told and left to be replaced."""
+        log = self._context.log
+        try:
+            kept = keepsake.recall(self._path, self._shape())
+            if kept is None:
+                return
+            self.agent.load(kept.state)
+        except ConfigError as error:
+            log.warning("learned_state_not_used", error=str(error))
+            return
+        self._seen, self._epoch = (kept.epoch, kept.seq), kept.epoch
+        log.info("learned_state_restored", epoch=kept.epoch, seq=kept.seq)
+
+    def _keep(self) -> None:
+        if self._seen[1] < 0:
+            return
+        troubles = self._context.health.troubles
+        try:
+            kept = keepsake.Kept(self._shape(), *self._seen, self.agent.save())
+            keepsake.keep(self._path, kept)
+            troubles.pop("learned", None)
+        except LocalError as error:
+            troubles["learned"] = f"what is learned cannot be kept: {error}"
+
+    def _shape(self) -> str:
+        return keepsake.shaped_by(self._context.system, self._context.workload.wire)
+
+    async def _save(self) -> None:
+        while True:
+            await self._context.clock.sleep(SAVE_S)
+            await self._context.compute(self._keep)
 
     async def _on_request(self, envelope: Envelope) -> None:
         task = asyncio.create_task(self._answer(envelope))

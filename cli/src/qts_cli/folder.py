@@ -16,7 +16,7 @@ from qts_core.errors import ConfigError
 
 HOME = Path(".qts")
 PARTS = ("keys", "logs", "journal", "spool", "state", "redis")
-FLEETING = ("keys", "redis")
+FLEETING = ("keys", "redis", "state")
 
 
 class Lock:
@@ -86,7 +86,7 @@ def make_run(home: Path) -> Path:
 
 
 def clean_run(run: Path) -> None:
-    """Remove what must not outlive a run: keys, Redis data, empty folders."""
+    """Remove what must not outlive a run: keys, Redis data, learned state, empty folders."""
     for part in FLEETING:
         shutil.rmtree(run / part, ignore_errors=True)
     for part in PARTS:

@@ -1,0 +1,63 @@
+"""What a voter has learned, on disk between two lives of its process; one small file, replaced at once.
+
+The state itself is opaque here. Around it stand what it depends on (a digest of the settings that shaped it)
+and the last bar it has seen, so that no bar is learned twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import msgspec
+
+from qts_core.errors import ConfigError, LocalError
+from qts_core.spec import System
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """A state and where in the feed it stands."""
+
+    shaped_by: str
+    epoch: int
+    seq: int
+    state: bytes
+
+
+def shaped_by(system: System, wire: str) -> str:
+    """Return a digest of the settings that decide what the agent `wire` learns from and how."""
+    shapes = (getattr(system, wire, None), system.market, system.horizon_bars, system.system_seed)
+    return hashlib.blake2b(msgspec.msgpack.encode(shapes), digest_size=16).hexdigest()
+
+
+def keep(path: Path, kept: Kept) -> None:
+    """Replace the file, whole or not at all; LocalError when the disk refuses."""
+    fresh = path.with_suffix(".new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(msgspec.msgpack.encode(kept))
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except OSError as error:
+        raise LocalError(f"{path}: {error.strerror or error}") from error
+
+
+def recall(path: Path, shape: str) -> Kept | None:
+    """Return what was kept; None when there is nothing, ConfigError when it is of no use here."""
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}") from error
+    try:
+        kept = msgspec.msgpack.decode(raw, type=Kept)
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"{path}: damaged ({error})") from error
+    if kept.shaped_by != shape:
+        raise ConfigError(f"{path}: made under other settings")
+    return kept

@@ -1,0 +1,106 @@
+"""What a voter learned survives its process: kept whole, refused when it is of no use, never learned twice."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+from tests.property import markets
+
+from qts_agents import keepsake
+from qts_agents.quasar.agent import Quasar
+from qts_agents.voters import VoterShell
+from qts_core.errors import ConfigError, LocalError
+from qts_core.roster import BY_NAME
+from qts_core.sections import AmosSettings, QuasarSettings
+from qts_core.spec import SYSTEM
+
+
+def test_what_is_kept_is_recalled(tmp_path: Path) -> None:
+    """Byte for byte; the file is private and nothing else is left in the folder."""
+    path = tmp_path / "state" / "quasar.state"
+    kept = keepsake.Kept("shape", 2, 40, b"learned")
+    keepsake.keep(path, keepsake.Kept("shape", 2, 39, b"before"))
+    keepsake.keep(path, kept)
+    assert keepsake.recall(path, "shape") == kept
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [p.name for p in path.parent.iterdir()] == ["quasar.state"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(b"", "damaged"), (b"\xc1", "damaged"), (None, "made under other settings")]
+)
+def test_what_is_of_no_use_is_refused(tmp_path: Path, content: bytes | None, words: str) -> None:
+    """A torn file and one of other settings are named; nothing there is no error."""
+    path = tmp_path / "quasar.state"
+    assert keepsake.recall(path, "shape") is None
+    keepsake.keep(path, keepsake.Kept("other", 0, 1, b""))
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError, match=words):
+        keepsake.recall(path, "shape")
+
+
+def test_a_folder_that_cannot_be_written_is_a_local_error(tmp_path: Path) -> None:
+    """The caller goes on without a file."""
+    (tmp_path / "state").write_text("in the way")
+    with pytest.raises(LocalError):
+        keepsake.keep(tmp_path / "state" / "quasar.state", keepsake.Kept("", 0, 0, b""))
+
+
+def test_only_settings_that_shape_the_learning_count() -> None:
+    """Another agent's constants or the board leave it alone; its own and the market do not."""
+    plain = keepsake.shaped_by(SYSTEM(), "quasar")
+    for same in (SYSTEM(quantum_amos=AmosSettings(shots=9)), SYSTEM(decision_interval=3.0)):
+        assert keepsake.shaped_by(same, "quasar") == plain
+    for other in (SYSTEM(quasar=QuasarSettings(discount=0.5)), SYSTEM(system_seed=1), SYSTEM(horizon_bars=9)):
+        assert keepsake.shaped_by(other, "quasar") != plain
+
+
+def shell(folder: Path) -> VoterShell:
+    """Return QUASAR's shell around nothing but a compute that runs at once."""
+
+    async def compute(work: Any, *arguments: Any) -> Any:
+        return work(*arguments)
+
+    quiet = SimpleNamespace(info=lambda *_, **__: None, warning=lambda *_, **__: None)
+    context: Any = SimpleNamespace(
+        workload=BY_NAME["quasar"],
+        system=SYSTEM(),
+        place=SimpleNamespace(state=folder),
+        compute=compute,
+        log=quiet,
+        health=SimpleNamespace(troubles={}),
+        now_ns=lambda: 0,
+        tracing=SimpleNamespace(emit=lambda *_, **__: None),
+    )
+    return VoterShell(context)
+
+
+def test_a_new_process_goes_on_and_learns_no_bar_twice(tmp_path: Path) -> None:
+    """Killed after a save, fed its history again, it ends where one that was never killed ends."""
+    tape = markets.eurusd(800, 460)
+
+    def live(made: VoterShell, first: int, last: int, kind: str = "delta") -> None:
+        for t in range(first, last):
+            update = msgspec.structs.replace(markets.update(tape, t), kind=kind)
+            made._inlet.window = lambda t=t: markets.window(tape, t)  # type: ignore[method-assign]
+            asyncio.run(made._on_bar(update, None))
+
+    whole, first, second = shell(tmp_path / "a"), shell(tmp_path / "b"), shell(tmp_path / "b")
+    live(whole, 350, 450)
+    live(first, 350, 420)
+    first._keep()
+    second._remember()
+    live(second, 380, 430, "snapshot")  # history that it knows in part
+    live(second, 430, 450)
+    assert second.agent.save() == whole.agent.save()
+    live(second, 440, 441)  # a feed that begins again: nothing learned from its future is used
+    fresh = Quasar(SYSTEM())
+    window = markets.window(tape, 440)
+    fresh.on_bars(markets.update(tape, 440), window, 0)
+    assert second.agent.save() == fresh.save()
