@@ -54,6 +54,7 @@ class DeciderShell:
         self._ready: set[str] = set()
         self._told: frozenset[str] = frozenset()
         self._last_trace: bytes | None = None
+        self._begun = asyncio.Event()  # the journal has its header or its end; nothing is written before
 
     def warm_up(self) -> None:
         """Compile every kernel the board decides with."""
@@ -81,6 +82,7 @@ class DeciderShell:
             # who is ready must be heard again
             actions = found.actions + await self._context.compute(self.pads.on_peers, frozenset(), now)
         await self._do(actions, Cause(None, 0))
+        self._begun.set()
         await self._inlet.backfill()
 
     def background(self) -> list[Coroutine[Any, Any, None]]:
@@ -125,6 +127,7 @@ class DeciderShell:
             await self._tell_peers()
 
     async def _tell_peers(self) -> None:
+        await self._begun.wait()
         health = self._context.bus.peers()
         alive = frozenset(n for n in self._ready if n in health and health[n].state != "dead")
         if alive != self._told:
@@ -142,6 +145,7 @@ class DeciderShell:
     async def _on_message(self, envelope: Envelope) -> None:
         if envelope.body is None or envelope.sender == "pads":
             return
+        await self._begun.wait()
         now = self._context.now_ns()
         actions = await self._context.compute(self.pads.on_message, envelope.body, envelope.sender, now)
         await self._do(actions, Cause(envelope.trace, now))
