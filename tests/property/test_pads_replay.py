@@ -185,6 +185,8 @@ def test_why_a_board_begins_anew(tmp_path, monkeypatch):
     assert resume(tmp_path / "none", TIMED).why == "there is no journal yet"
     folder = written(tmp_path, world.records)
     assert resume(folder, TIMED).pads is not None
+    chosen = system(market=Market(source="simulated", symbols=("S0",)))
+    assert resume(written(tmp_path / "chosen", World(chosen, 1).records), chosen).why == ""
     assert resume(folder, system()).why == "the settings have changed"
     lie = [p for p in world.records if decode(p).kind != "bars"][-1]
     written(folder, [lie])

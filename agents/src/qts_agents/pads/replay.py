@@ -71,7 +71,7 @@ def replay(path: Path) -> ReplayReport:
     first: str | None = None
     for entry in entries(path):
         if entry.kind == "header":
-            pads, made = _fresh(body(entry, Header)), []
+            pads, made = fresh(body(entry, Header)), []
         elif pads is None:
             raise ConfigError(f"{path}: the journal does not begin with a header; give the whole folder")
         elif entry.kind == "round":
@@ -86,7 +86,8 @@ def replay(path: Path) -> ReplayReport:
     return ReplayReport(rounds, equal, first)
 
 
-def _fresh(header: Header) -> Pads:
+def fresh(header: Header) -> Pads:
+    """Return a PADS under the settings of a journal; ConfigError for a journal of another version."""
     if header.version != VERSION:
         raise ConfigError(f"journal version {header.version} is not {VERSION}; use the release that wrote it")
     system = msgspec.convert(header.config, SYSTEM)

@@ -17,7 +17,7 @@ from qts_agents.pads import journal, records, replay
 from qts_agents.pads.actions import Action, Ask, Record
 from qts_agents.pads.agent import CODE, Pads
 from qts_core.errors import ConfigError
-from qts_core.spec import System
+from qts_core.spec import SYSTEM, System
 
 LIMIT = 4 * 1024 * 1024  # bytes of journal that are read at a start: seconds of work, hours of one symbol
 INPUTS = ("bars", "peers", "message", "tick", "answers")
@@ -59,12 +59,11 @@ def newest(folder: Path) -> list[Path]:
 def _live_again(found: Any, system: System) -> Resumed:
     """Apply every input; check each record that PADS makes of it against the one in the journal."""
     header = records.body(next(found), records.Header)
-    if header.config != msgspec.to_builtins(system):
-        return _anew("the settings have changed")
-    if (header.version, header.versions.get("code")) != (records.VERSION, CODE):
+    if header.versions.get("code") != CODE:
         return _anew("the journal is of another version")
-    pads = Pads(system)
-    pads.begin(header.system)
+    if msgspec.convert(header.config, SYSTEM) != system:
+        return _anew("the settings have changed")
+    pads = replay.fresh(header)
     due: deque[Action] = deque()
     for entry in found:
         if entry.kind in INPUTS:
