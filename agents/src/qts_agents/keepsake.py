@@ -7,12 +7,12 @@ and the last bar it has seen, so that no bar is learned twice.
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 import msgspec
 
 from qts_core.errors import ConfigError, LocalError
+from qts_core.files import replace_file
 from qts_core.spec import System
 
 
@@ -33,15 +33,9 @@ def shaped_by(system: System, wire: str) -> str:
 
 def keep(path: Path, kept: Kept) -> None:
     """Replace the file, whole or not at all; LocalError when the disk refuses."""
-    fresh = path.with_suffix(".new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(msgspec.msgpack.encode(kept))
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
+        replace_file(path, msgspec.msgpack.encode(kept))
     except OSError as error:
         raise LocalError(f"{path}: {error.strerror or error}") from error
 

@@ -42,7 +42,6 @@ class VoterShell:
         self.agent: Voter = getattr(importlib.import_module(module), name)(context.system)
         self._inlet = Inlet(context, VOTER_BARS, self._on_bar)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._epoch: int | None = None
         self._seen = (-1, -1)  # epoch and number of the newest bar that the agent has lived through
         self._path = context.place.state / "state" / f"{context.workload.name}.state"
 
@@ -76,7 +75,7 @@ class VoterShell:
 
     async def finish(self) -> None:
         """Keep what was learned."""
-        await self._context.compute(self._keep)
+        await self._keep()
 
     def describe(self, status: Status) -> None:
         """Say with what the agent computes."""
@@ -84,11 +83,11 @@ class VoterShell:
 
     async def _on_bar(self, update: MarketUpdate, trace: bytes | None) -> None:
         start = self._context.now_ns()
-        began_again = update.kind == "delta" and self._seen >= (update.epoch, update.seq)
-        if began_again or self._epoch not in (None, update.epoch):
+        epoch, seq = self._seen
+        began_again = update.kind == "delta" and update.seq <= seq
+        if seq >= 0 and (update.epoch != epoch or began_again):
             await self._tell(SystemCommand("reset", {"epoch": str(update.epoch)}))
             self._seen = (-1, -1)
-        self._epoch = update.epoch
         if (update.epoch, update.seq) > self._seen:
             await self._send(await self._context.compute(self._live, update, self._inlet.window()))
         self._context.tracing.emit(
@@ -112,19 +111,23 @@ class VoterShell:
         except ConfigError as error:
             log.warning("learned_state_not_used", error=str(error))
             return
-        self._seen, self._epoch = (kept.epoch, kept.seq), kept.epoch
+        self._seen = (kept.epoch, kept.seq)
         log.info("learned_state_restored", epoch=kept.epoch, seq=kept.seq)
 
-    def _keep(self) -> None:
+    async def _keep(self) -> None:
+        """Write what was learned; only taking it needs the compute thread, the disk does not."""
         if self._seen[1] < 0:
             return
         troubles = self._context.health.troubles
+        kept = await self._context.compute(self._learned)
         try:
-            kept = keepsake.Kept(self._shape(), *self._seen, self.agent.save())
-            keepsake.keep(self._path, kept)
+            await asyncio.to_thread(keepsake.keep, self._path, kept)
             troubles.pop("learned", None)
         except LocalError as error:
             troubles["learned"] = f"what is learned cannot be kept: {error}"
+
+    def _learned(self) -> keepsake.Kept:
+        return keepsake.Kept(self._shape(), *self._seen, self.agent.save())
 
     def _shape(self) -> str:
         return keepsake.shaped_by(self._context.system, self._context.workload.wire)
@@ -132,7 +135,7 @@ class VoterShell:
     async def _save(self) -> None:
         while True:
             await self._context.clock.sleep(SAVE_S)
-            await self._context.compute(self._keep)
+            await self._keep()
 
     async def _on_request(self, envelope: Envelope) -> None:
         task = asyncio.create_task(self._answer(envelope))

@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from qts_cli.sockets import http_get
+from qts_cli.sockets import ask_status
 from qts_core import names
 from qts_core.errors import ConfigError, RemoteError
 
@@ -84,8 +84,7 @@ async def _ask(where: tuple[str, ...], name: str, agent: str) -> dict[str, Any]:
         found = _FORWARDED.search(first)
         if found is None:
             return {}
-        code, body = await http_get(int(found[1]), names.PATH_STATUS)
-        return dict(json.loads(body)) if code == 200 else {}
+        return await ask_status(int(found[1]))
     except TimeoutError:
         return {}
     finally:

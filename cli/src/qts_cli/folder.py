@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from qts_core.errors import ConfigError
+from qts_core.files import replace_file
 
 HOME = Path(".qts")
 PARTS = ("keys", "logs", "journal", "spool", "state", "redis")
@@ -99,12 +100,7 @@ def clean_run(run: Path) -> None:
 
 def write_json(path: Path, tree: Any) -> None:
     """Replace `path` by `tree` as JSON at once, mode 0600."""
-    fresh = path.with_name(path.name + ".new")
-    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(fd, "w", encoding="utf-8") as file:
-        json.dump(tree, file, indent=1)
-        file.write("\n")
-    fresh.replace(path)
+    replace_file(path, json.dumps(tree, indent=1).encode() + b"\n")
 
 
 def latest(home: Path) -> Path:

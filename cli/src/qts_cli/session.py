@@ -7,14 +7,12 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from qts_cli import launch, summary
 from qts_cli.books import account
 from qts_cli.children import CONFIG_EXIT
 from qts_cli.events import Event, Sink
 from qts_cli.folder import write_json
-from qts_cli.sockets import http_get
+from qts_cli.sockets import ask_status
 from qts_cli.supervisor import Supervisor
 from qts_cli.tail import Tail
 from qts_cli.view import View
@@ -126,13 +124,7 @@ class Session:
 
     async def _status(self, name: str) -> dict[str, Any]:
         port = self._setting.ports[launch.process_of(self._setting.system, name)]
-        status, body = await http_get(port, f"{names.PATH_STATUS}/{name}", 1.0)
-        if status != 200:
-            return {}
-        try:
-            return msgspec.json.decode(body, type=dict[str, Any])
-        except msgspec.DecodeError:
-            return {}
+        return await ask_status(port, name, 1.0)
 
     def _notice_end(self, found: dict[str, dict[str, Any]]) -> None:
         """End when the feed has ended and no decision came for a while after."""

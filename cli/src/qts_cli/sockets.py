@@ -7,7 +7,11 @@ import contextlib
 import re
 import socket
 from pathlib import Path
+from typing import Any
 
+import msgspec
+
+from qts_core import names
 from qts_core.errors import ConfigError
 
 LOOPBACK = "127.0.0.1"
@@ -98,3 +102,13 @@ async def http_get(port: int, path: str, timeout_s: float = 2.0) -> tuple[int, b
         return 0, b""
     status = re.match(rb"HTTP/1\.[01] (\d{3})", head)
     return (int(status[1]), body) if status else (0, b"")
+
+
+async def ask_status(port: int, name: str = "", timeout_s: float = 2.0) -> dict[str, Any]:
+    """Return what /statusz of a process says, of its workload `name` if it holds several; {} without one."""
+    path = f"{names.PATH_STATUS}/{name}" if name else names.PATH_STATUS
+    code, body = await http_get(port, path, timeout_s)
+    try:
+        return msgspec.json.decode(body, type=dict[str, Any]) if code == 200 else {}
+    except msgspec.DecodeError:
+        return {}

@@ -7,14 +7,12 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 from cyclopts import Parameter
 from rich.table import Table
 
 from qts_cli import cluster_status, folder
 from qts_cli.decisions import wide_console
-from qts_cli.sockets import http_get
-from qts_core import names
+from qts_cli.sockets import ask_status
 from qts_core.errors import ConfigError
 
 
@@ -68,13 +66,8 @@ def _of_cluster(namespace: str, name: str, *, as_json: bool) -> int:
 
 
 async def _ask(ports: dict[str, int]) -> dict[str, dict[str, Any]]:
-    found = await asyncio.gather(
-        *(http_get(port, f"{names.PATH_STATUS}/{name}") for name, port in ports.items())
-    )
-    return {
-        name: msgspec.json.decode(body, type=dict[str, Any]) if code == 200 else {}
-        for name, (code, body) in zip(ports, found, strict=True)
-    }
+    found = await asyncio.gather(*(ask_status(port, name) for name, port in ports.items()))
+    return dict(zip(ports, found, strict=True))
 
 
 def _table(answers: dict[str, dict[str, Any]]) -> Table:

@@ -170,29 +170,27 @@ class Engine:
         return [*jobs, self._leader.run(self._all), self._beat(), self._check_definition(api)]
 
     def _reflect(self, api: Api) -> list[Reflector]:
-        tools = Tools(self._clock, self._random, self.metrics)
         kinds: list[tuple[Kind, Sink, dict[str, str]]] = [
             (SYSTEMS, self.view.sink_systems(), {}),
             (PODS, self.view.sink_pods(), MINE),
             *((k, self.view.sink_children(k.name), MINE) for k in KINDS if k.watched and not k.optional),
         ]
-        found = [
-            Reflector(api, kind, sink, scope=(namespace, params), tools=tools)
-            for kind, sink, params in kinds
-            for namespace in self.options.watched or (None,)
-        ]
         if not self.options.watched:
-            nodes = self.view.sink_nodes()
-            found.append(Reflector(api, NODES, nodes, scope=(None, {}), tools=tools))
-        return found
+            kinds.append((NODES, self.view.sink_nodes(), {}))
+        return [reflector for watched in kinds for reflector in self._follow(api, *watched)]
+
+    def _follow(self, api: Api, kind: Kind, sink: Sink, params: dict[str, str]) -> list[Reflector]:
+        """Return what keeps `sink` equal to a kind, one for each watched namespace or one for all."""
+        tools = Tools(self._clock, self._random, self.metrics)
+        scopes = self.options.watched or (None,)
+        return [Reflector(api, kind, sink, scope=(scope, params), tools=tools) for scope in scopes]
 
     async def _offer(self, api: Api, kind: Kind) -> None:
         """Follow a kind that not every cluster has, from when it is there."""
-        scopes = self.options.watched or (None,)
-        while (again_s := await self._missing_s(api, kind, scopes[0])) > 0.0:
+        scope = next(iter(self.options.watched), None)
+        while (again_s := await self._missing_s(api, kind, scope)) > 0.0:
             await self._clock.sleep(again_s)
-        tools, sink = Tools(self._clock, self._random, self.metrics), self.view.sink_children(kind.name)
-        followed = [Reflector(api, kind, sink, scope=(scope, MINE), tools=tools) for scope in scopes]
+        followed = self._follow(api, kind, self.view.sink_children(kind.name), MINE)
 
         async def announce() -> None:
             for reflector in followed:

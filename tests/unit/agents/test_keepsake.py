@@ -94,7 +94,7 @@ def test_a_new_process_goes_on_and_learns_no_bar_twice(tmp_path: Path) -> None:
     whole, first, second = shell(tmp_path / "a"), shell(tmp_path / "b"), shell(tmp_path / "b")
     live(whole, 350, 450)
     live(first, 350, 420)
-    first._keep()
+    asyncio.run(first._keep())
     second._remember()
     live(second, 380, 430, "snapshot")  # history that it knows in part
     live(second, 430, 450)
