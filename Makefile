@@ -53,7 +53,7 @@ generate: sync ## rewrite CRD, RBAC, chart schemas, manifests
 	$(RUN) qts generate
 
 bench: sync ## every benchmark, one JSON object a line
-	@for name in messaging kernels whole_run; do $(RUN) python -m bench.$$name --json || exit 1; done
+	@for name in messaging votes kernels whole_run; do $(RUN) python -m bench.$$name --json || exit 1; done
 
 bench-smoke: sync ## every benchmark, short: does it run, do the results agree
-	@for name in messaging kernels whole_run; do $(RUN) python -m bench.$$name --json --smoke || exit 1; done
+	@for name in messaging votes kernels whole_run; do $(RUN) python -m bench.$$name --json --smoke || exit 1; done

@@ -20,15 +20,13 @@ from pathlib import Path
 import msgspec
 import zmq
 from bench.harness import Row
+from bench.stand import direct_bus, free_address
 
-from qts_core.spec import SYSTEM
 from qts_messaging import codec, examples, keys
-from qts_messaging.bus import BusOptions, Wires
 from qts_messaging.fabric import Fabric
-from qts_messaging.memory import Hub, MemoryStreams, MemoryTopics
+from qts_messaging.memory import Hub
 from qts_messaging.messages import DecisionRequest, DecisionResponse, Envelope
 from qts_messaging.zap import Curtain
-from qts_messaging.zeromq import ZeroMQ
 
 
 def figure(name: str, unit: str, peer: str, pair: tuple[float, float], allowed: float) -> Row:
@@ -61,7 +59,7 @@ def codec_figures(rounds: int, calls: int) -> Iterator[Row]:
     encoder, decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(Envelope)
     frame = codec.encode(envelope)
     bare = (lambda: encoder.encode(Envelope(body=vote, **fields)), lambda: decoder.decode(frame))
-    ours = lambda: codec.stamped(codec.encode_body(vote), **fields)  # noqa: E731
+    ours = lambda: codec.encode(Envelope(body=codec.encoded(codec.encode_body(vote)), **fields))  # noqa: E731
     yield figure("codec encode one vote", "us", "msgspec", turns(ours, bare[0], rounds, calls), 1.5)
     both = turns(lambda: codec.decode(frame), bare[1], rounds, calls)
     yield figure("codec decode and validate one vote", "us", "msgspec", both, 1.5)
@@ -115,20 +113,12 @@ class Raw:
 
 async def fabrics(folder: Path) -> tuple[Fabric, Fabric]:
     """Return two connected buses over ZeroMQ with CURVE; the second answers requests."""
-    names, probe = ("pads", "quasar"), zmq.Context.instance()
+    names, hub = ("pads", "quasar"), Hub()
     keys.create_curve(folder, names)
-    addresses = {}
-    for name in names:
-        with probe.socket(zmq.DEALER) as socket:
-            addresses[name] = f"tcp://127.0.0.1:{socket.bind_to_random_port('tcp://127.0.0.1')}"
-    system, buses, hub = SYSTEM(), [], Hub()
-    for name in names:
-        wire = ZeroMQ(name, addresses[name], addresses, keys.load_curve(folder, name))
-        wires = Wires(wire, MemoryTopics(hub, name), MemoryStreams(hub, name))
-        options = BusOptions(name=name, system_name="bench", state=folder, peers=addresses)
-        buses.append(Fabric(system, options, wires))
-        await buses[-1].start()
-    asker, answerer = buses
+    addresses = {name: free_address() for name in names}
+    asker, answerer = (direct_bus(folder, name, addresses, hub) for name in names)
+    await asker.start()
+    await answerer.start()
     vote = DecisionResponse("r-1", opinion=examples.vote())
 
     async def answer(envelope: Envelope) -> None:

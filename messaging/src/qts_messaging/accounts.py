@@ -86,6 +86,15 @@ class Book:
         count.queued += 1
         self._count(peer, lane, kind, "accepted")
 
+    def passed(self, lane: str, kind: str, peer: str, now_ns: int) -> None:
+        """A message was accepted and left with the next number in one step: it never queued."""
+        count = self.out.get(lane)
+        if count is None:
+            count = self.out[lane] = OutCount(first_ns=now_ns)
+        count.accepted += 1
+        self._count(peer, lane, kind, "accepted")
+        self._gone(count, lane, kind, peer, now_ns)
+
     def next_sequence(self, lane: str) -> int:
         """Return the number the next leaving message of `lane` will have."""
         count = self.out.get(lane)
@@ -94,10 +103,17 @@ class Book:
     def left(self, lane: str, kind: str, peer: str, now_ns: int) -> None:
         """A message left with the next sequence number."""
         count = self.out[lane]
-        count.left += 1
         count.queued -= 1
+        self._gone(count, lane, kind, peer, now_ns)
+
+    def _gone(self, count: OutCount, lane: str, kind: str, peer: str, now_ns: int) -> None:
+        """Give a message its number."""
+        count.left += 1
         count.first_ns = count.first_ns or now_ns
-        self._tails.setdefault(lane, deque(maxlen=TAIL)).append(now_ns)
+        tail = self._tails.get(lane)
+        if tail is None:
+            tail = self._tails[lane] = deque(maxlen=TAIL)
+        tail.append(now_ns)
         self._count(peer, lane, kind, "sent")
 
     def unsent(self, lane: str, kind: str, peer: str, reason: str) -> None:
@@ -138,7 +154,9 @@ class Book:
         """An arrived message ended: delivered, expired, dead_letter, or dropped for that reason."""
         count = self.into[key]
         count.in_flight -= 1
-        if outcome in ("delivered", "expired", "dead_letter"):
+        if outcome == "delivered":
+            count.delivered += 1
+        elif outcome in ("expired", "dead_letter"):
             setattr(count, outcome, getattr(count, outcome) + 1)
         else:
             count.dropped[outcome] = count.dropped.get(outcome, 0) + 1

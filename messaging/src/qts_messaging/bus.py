@@ -192,6 +192,11 @@ class TopicWire(Protocol):
         ...
 
     @property
+    def listening(self) -> bool:
+        """Tell whether the own subscription stands."""
+        ...
+
+    @property
     def reached(self) -> bool:
         """Tell whether the server answered within the last 5 s."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, cast
 
 import msgspec
@@ -53,18 +54,14 @@ def encode_body(message: Message) -> bytes:
     return _encoder.encode(message)
 
 
-def encode(envelope: Envelope, body: bytes | None = None) -> bytes:
-    """Return the wire bytes; `body`, when given, is the message already encoded."""
-    if body is None:
-        return _encoder.encode(envelope)
-    raw = cast("Message", msgspec.Raw(body))
-    return _encoder.encode(msgspec.structs.replace(envelope, body=raw))
+def encode(envelope: Envelope) -> bytes:
+    """Return the wire bytes."""
+    return _encoder.encode(envelope)
 
 
-def stamped(body: bytes | None, **fields: Any) -> bytes:
-    """Return the wire bytes of an envelope with `fields` around an encoded body, in one pass."""
-    raw = None if body is None else cast("Message", msgspec.Raw(body))
-    return _encoder.encode(Envelope(body=raw, **fields))
+def encoded(body: bytes) -> Message:
+    """Return what stands for a message whose bytes are `body`; good for nothing but an Envelope to encode."""
+    return cast("Message", msgspec.Raw(body))
 
 
 def decode(frame: bytes) -> Envelope | Rejected:
@@ -123,9 +120,7 @@ def fault(record: Body) -> str:
             size = SIZES.get(value.dtype)
             if size is None:
                 return f"{name}: dtype {value.dtype!r} is not one of {', '.join(SIZES)}"
-            for extent in value.shape:
-                size *= extent
-            if len(value.data) != size:
+            if len(value.data) != size * math.prod(value.shape):
                 return f"{name}: {len(value.data)} bytes for {value.dtype} of shape {value.shape}"
         elif value is not None:
             wrong = fault(value)
@@ -139,14 +134,15 @@ def _column_fields() -> dict[type[Body], tuple[str, ...]]:
     found: dict[type[Body], tuple[str, ...]] = {}
     for kind in Body.__subclasses__():
         hints = msgspec.structs.fields(kind)
-        found[kind] = tuple(f.name for f in hints if _holds_record(f.type))
+        found[kind] = tuple(f.name for f in hints if _holds_columns(f.type))
     return found
 
 
-def _holds_record(kind: Any) -> bool:
-    """Tell whether a field's type is a record, or a record or None."""
+def _holds_columns(kind: Any) -> bool:
+    """Tell whether a field's type is a column, a record with columns, or one of these or None."""
     options = getattr(kind, "__args__", (kind,))
-    return any(isinstance(option, type) and issubclass(option, Body) for option in options)
+    records = [option for option in options if isinstance(option, type) and issubclass(option, Body)]
+    return any(r is Column or any(_holds_columns(f.type) for f in msgspec.structs.fields(r)) for r in records)
 
 
 _COLUMNS = _column_fields()

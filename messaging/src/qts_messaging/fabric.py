@@ -6,7 +6,10 @@ import asyncio
 import contextlib
 import logging
 import os
+import random
 from collections.abc import Callable, Coroutine, Sequence
+
+import msgspec
 
 from qts_core.clock import SystemClock
 from qts_core.errors import LocalError
@@ -27,6 +30,17 @@ from qts_messaging.spool import Spool
 
 _log = logging.getLogger(__name__)
 TICK_S = 0.1
+_randomness = random.Random(os.urandom(32))  # a call of the system for each id costs ten times as much
+
+
+class _Way(msgspec.Struct, frozen=True):
+    """How messages of one type travel to one recipient; looked up once."""
+
+    kind: str
+    lane: str
+    priority: int
+    drop: str
+    expires: bool
 
 
 class Fabric:
@@ -54,6 +68,7 @@ class Fabric:
         spool = Spool(options.state / "spool" / f"{self.name}.spool")
         self.durables = Durables(self._desk, wires.durable, self.outgoing, spool)
         self._tasks: list[asyncio.Task[None]] = []
+        self._ways: dict[tuple[type, str | None], _Way] = {}
         self._closed = False
 
     # -- state --------------------------------------------------------------------------------------
@@ -63,7 +78,7 @@ class Fabric:
         wires = self.wires
         if wires.direct.simulated:
             return "simulated"
-        up = (wires.direct.up, wires.topics.up and wires.durable.up)
+        up = (wires.direct.up, wires.topics.up and wires.topics.listening and wires.durable.up)
         return {2: "connected", 1: "degraded"}.get(sum(up), "disconnected")
 
     @property
@@ -235,35 +250,42 @@ class Fabric:
 
     def _item(self, message: Message, to: str | None, trace: bytes | None, deadline_ns: int) -> Item:
         """Encode a message for its route; LocalError when the route does not exist or it is too large."""
-        route = message.ROUTE
-        way = route.addressed if to is not None else route.unaddressed
+        way = self._ways.get((type(message), to))
         if way is None:
-            whom = "one peer" if to is not None else "all"
-            raise LocalError(f"{type(message).__name__} is not sent to {whom}")
+            way = self._ways[(type(message), to)] = self._way(type(message), to)
         if self._closed:
             raise LocalError("closed: the bus takes no more messages")
-        if to is not None and to not in self._desk.known:
-            raise LocalError(f"no_route: {to!r} is not a peer of {self.name}")
         body = codec.encode_body(message)
         if len(body) + codec.OVERHEAD > codec.LIMIT:
             raise LocalError(f"too_large: {len(body)} bytes, at most {codec.LIMIT} fit into a frame")
         now = self._clock.wall_ns()
-        if route.ttl == "expires" and not deadline_ns:
+        if way.expires and not deadline_ns:
             deadline_ns = max(1, getattr(message, "expires_ns", 0))
-        topic = route.topic if to is not None else route.open_topic
         return Item(
             id=_new_id(now),
-            kind=KIND[type(message)],
-            lane=_lane(way, topic, to),
+            kind=way.kind,
+            lane=way.lane,
             body=body,
-            priority=route.priority,
+            priority=way.priority,
             recipient=to,
             ttl_ms=ttl_ms(message, self._system, now),
             deadline_ns=deadline_ns,
             accepted_ns=now,
             trace=trace,
-            drop=route.drop,
+            drop=way.drop,
         )
+
+    def _way(self, kind: type[Message], to: str | None) -> _Way:
+        """Return how messages of a type travel to `to`; LocalError when they do not."""
+        route = kind.ROUTE
+        name = route.addressed if to is not None else route.unaddressed
+        if name is None:
+            whom = "one peer" if to is not None else "all"
+            raise LocalError(f"{kind.__name__} is not sent to {whom}")
+        if to is not None and to not in self._desk.known:
+            raise LocalError(f"no_route: {to!r} is not a peer of {self.name}")
+        lane = _lane(name, route.topic if to is not None else route.open_topic, to)
+        return _Way(KIND[kind], lane, route.priority, route.drop, route.ttl == "expires")
 
     # -- market snapshot ----------------------------------------------------------------------------
     async def remember(self, update: MarketUpdate, *more: MarketUpdate) -> bool:
@@ -295,8 +317,8 @@ def _lane(way: str, topic: str, to: str | None) -> str:
 
 
 def _new_id(now_ns: int) -> bytes:
-    """Return 16 bytes: 48 bit of milliseconds, then randomness."""
-    return (now_ns // 1_000_000).to_bytes(6, "big") + os.urandom(10)
+    """Return 16 bytes: 48 bit of milliseconds, then randomness, which need not be secret."""
+    return (now_ns // 1_000_000).to_bytes(6, "big") + _randomness.getrandbits(80).to_bytes(10, "big")
 
 
 def _settle(waiter: asyncio.Future[Envelope | str], reason: str) -> None:

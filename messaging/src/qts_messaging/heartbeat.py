@@ -31,7 +31,8 @@ class Peers:
         self._heard: dict[str, int] = {}
         self._first_ns = now_ns
         self._names = names
-        self._offsets: dict[str, deque[int]] = {}
+        self._samples: dict[str, deque[int]] = {}
+        self._offsets: dict[str, int] = {}
         self.skewed: dict[str, int] = {}
 
     @property
@@ -57,13 +58,14 @@ class Peers:
 
     def sample(self, peer: str, sent_ns: int, received_ns: int) -> None:
         """Take a clock sample of a heartbeat."""
-        self._offsets.setdefault(peer, deque(maxlen=60)).append(received_ns - sent_ns)
+        samples = self._samples.setdefault(peer, deque(maxlen=60))
+        samples.append(received_ns - sent_ns)
+        least = min(samples)
+        self._offsets[peer] = least if abs(least) >= SAME_MACHINE_NS else 0
 
     def offset_ns(self, peer: str) -> int:
         """Return how much later our clock shows than the peer's, at least; 0 on one machine."""
-        samples = self._offsets.get(peer)
-        least = min(samples) if samples else 0
-        return least if abs(least) >= SAME_MACHINE_NS else 0
+        return self._offsets.get(peer, 0)
 
     def age_ns(self, peer: str, sent_ns: int, now_ns: int) -> int:
         """Return a message's age by our clock; one from the future has age 0 and counts as skewed."""

@@ -63,7 +63,8 @@ class Incoming:
         self._confirmed = confirmed  # a receipt for this id came
         self._seen = Seen()
         self._queues: dict[int, deque[_Arrival]] = {HIGH: deque(), NORMAL: deque(), LOW: deque()}
-        self._ready = asyncio.Event()
+        self._waiting = 0  # in all queues
+        self._wake: asyncio.Future[None] | None = None  # the loop of handlers sleeps on it
         self._handlers: dict[type, Handler] = {}
         self._busy = False
         self._lanes = self._own_lanes()
@@ -86,15 +87,15 @@ class Incoming:
 
     def room(self) -> bool:
         """Tell whether a wire may go on reading."""
-        return len(self) < INBOX
+        return self._waiting < INBOX
 
     def __len__(self) -> int:
-        return sum(len(queue) for queue in self._queues.values())
+        return self._waiting
 
     @property
     def idle(self) -> bool:
         """Tell whether nothing waits and no handler runs."""
-        return not self._busy and not len(self)
+        return not self._busy and not self._waiting
 
     # -- arrival ------------------------------------------------------------------------------------
     def arrived(self, frame: bytes, peer: str | None, done: Done | None = None) -> None:
@@ -179,10 +180,14 @@ class Incoming:
             desk.book.finished(key, kind, "full")
         else:
             self._queues[envelope.priority].append(_Arrival(envelope, key, done))
-            self._ready.set()
+            self._waiting += 1
+            if self._wake is not None and not self._wake.done():
+                self._wake.set_result(None)
 
     def _too_old(self, envelope: Envelope) -> bool:
         """Tell whether TTL or deadline is over, by our clock corrected for the sender's."""
+        if not envelope.ttl_ms and not envelope.deadline_ns:
+            return False
         desk, wall = self._desk, self._desk.clock.wall_ns()
         if envelope.ttl_ms:
             age = desk.health.age_ns(envelope.sender, envelope.sent_ns, wall)
@@ -223,18 +228,18 @@ class Incoming:
     async def run(self) -> None:
         """Hand messages to handlers, one at a time, urgent ones first; ends when cancelled."""
         while True:
-            queue = next((q for q in self._queues.values() if q), None)
-            if queue is None:
-                self._ready.clear()
-                await self._ready.wait()
-                continue
-            arrival = queue.popleft()
+            if not self._waiting:
+                self._wake = asyncio.get_running_loop().create_future()
+                await self._wake
+            high, normal, low = self._queues.values()
+            arrival = (high or normal or low).popleft()
+            self._waiting -= 1
             self._busy = True
             try:
                 await self._handle(arrival)
             finally:
                 self._busy = False
-            if len(self) < INBOX // 2:
+            if self._waiting == INBOX // 2 or not self._waiting:
                 for resume in self.resume:
                     resume()
 
@@ -266,6 +271,7 @@ class Incoming:
         for queue in self._queues.values():
             while queue:
                 arrival = queue.popleft()
+                self._waiting -= 1
                 self._desk.book.finished(arrival.key, KIND[type(arrival.envelope.body)], "shutdown")
 
 

@@ -98,6 +98,7 @@ class MemoryTopics:
     def __init__(self, hub: Hub, name: str) -> None:
         self._hub, self._name = hub, name
         self.up = True
+        self.listening = True
         self.reached = True
         self.deaf = False
 

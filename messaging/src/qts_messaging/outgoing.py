@@ -60,9 +60,21 @@ class Outgoing:
     # -- entering -----------------------------------------------------------------------------------
     def submit(self, item: Item) -> None:
         """Queue `item` and send what can leave now; LocalError(full) when its queue refuses it."""
-        if not self._enter(item):
+        if not self._at_once(item) and not self._enter(item):
             self._drop(item, "full")
             raise LocalError(f"full: the queue of {item.lane} holds {len(self._box(item.lane))} messages")
+
+    def _at_once(self, item: Item) -> bool:
+        """Send `item` if nothing is before it and its first wire takes it now; False: nothing was counted."""
+        lane, peer, now = item.lane, item.recipient, item.accepted_ns
+        if peer is None or self._boxes.get(lane) or lane in self._detours:
+            return False
+        if 0 < item.deadline_ns <= now or self._prefers_topic(lane, peer):
+            return False
+        if not self._wires.direct.send(peer, self.frame(item, now)):
+            return False
+        self._desk.book.passed(lane, item.kind, peer, now)
+        return True
 
     async def submit_alert(self, item: Item) -> None:
         """Queue an alert; wait for room until its deadline, then LocalError(full)."""
@@ -88,19 +100,21 @@ class Outgoing:
         return taken
 
     def _box(self, lane: str) -> Outbox:
-        return self._boxes.setdefault(lane, Outbox())
+        box = self._boxes.get(lane)
+        if box is None:
+            box = self._boxes[lane] = Outbox()
+        return box
 
     # -- leaving ------------------------------------------------------------------------------------
-    def frame(self, item: Item) -> bytes:
+    def frame(self, item: Item, now_ns: int = 0) -> bytes:
         """Return the wire bytes of `item` with the next number of its lane."""
         desk = self._desk
-        return codec.stamped(
-            item.body,
+        envelope = Envelope(
             id=item.id,
             sender=desk.name,
             recipient=item.recipient,
             correlation_id=item.correlation_id,
-            sent_ns=desk.clock.wall_ns(),
+            sent_ns=now_ns or desk.clock.wall_ns(),
             ttl_ms=item.ttl_ms,
             deadline_ns=item.deadline_ns,
             priority=item.priority,
@@ -108,7 +122,9 @@ class Outgoing:
             lane=item.lane,
             sequence=desk.book.next_sequence(item.lane),
             trace=item.trace,
+            body=codec.encoded(item.body),
         )
+        return codec.encode(envelope)
 
     def left(self, item: Item) -> None:
         """Close the sender's side of a message that left."""
@@ -147,8 +163,13 @@ class Outgoing:
 
     def _prefers_topic(self, lane: str, peer: str) -> bool:
         """Tell whether this route is on the channel now, because the direct wire was down lately."""
-        route = self._routes.setdefault(lane, Failover())
-        up = (self._wires.direct.reachable(peer), self._wires.topics.up)
+        route = self._routes.get(lane)
+        if route is None:
+            route = self._routes[lane] = Failover()
+        reachable = self._wires.direct.reachable(peer)
+        if reachable and route.first:
+            return False
+        up = (reachable, self._wires.topics.up)
         return route.choose(up, self._desk.clock.monotonic_ns()) == 1
 
     async def _detour(self, peer: str, item: Item, frame: bytes) -> None:
@@ -189,8 +210,7 @@ class Outgoing:
     def receipt(self, envelope: Envelope) -> None:
         """Tell the sender of an alert that it arrived; outside the accounts, sent again if asked again."""
         desk = self._desk
-        frame = codec.stamped(
-            None,
+        receipt = Envelope(
             id=envelope.id,
             sender=desk.name,
             recipient=envelope.sender,
@@ -199,7 +219,7 @@ class Outgoing:
             epoch=desk.epoch,
             lane=f"to.{envelope.sender}",
         )
-        self._resend(envelope.sender, frame)
+        self._resend(envelope.sender, codec.encode(receipt))
 
     def confirmed(self, alert: bytes, sender: str) -> None:
         """A receipt came: the alert needs no more copies."""

@@ -35,6 +35,11 @@ class Failover:
         self._better_since: int | None = None
         self.switches = 0
 
+    @property
+    def first(self) -> bool:
+        """Tell whether the preferred transport is in use."""
+        return self._current == 0
+
     def choose(self, up: Sequence[bool], now_ns: int) -> int | None:
         """Return the index of the transport to use; None when all are down."""
         best = next((i for i, ok in enumerate(up) if ok), None)

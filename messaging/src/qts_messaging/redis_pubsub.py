@@ -43,6 +43,11 @@ class RedisTopics:
         """Tell whether the server answered within the last 5 s."""
         return time.monotonic() - self._answered_s < REACHED_S
 
+    @property
+    def listening(self) -> bool:
+        """Tell whether the own subscription stands."""
+        return self._ear is not None
+
     async def start(self, sink: Sink) -> None:
         """Begin to speak, listen and reconnect, in the background."""
         self._tasks = [asyncio.create_task(self._speak()), asyncio.create_task(self._listen(sink))]

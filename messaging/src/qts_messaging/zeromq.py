@@ -20,6 +20,7 @@ HWM = 1000
 LINGER_MS = 200  # after our own drain: what libzmq still holds may leave, nothing waits for it
 BIND_TRIES = 10  # 0.1 s apart
 TURN = 256  # frames read before the loop gets its turn
+EVENTS, POLLIN, DONTWAIT = int(zmq.EVENTS), int(zmq.POLLIN), int(zmq.DONTWAIT)  # plain: asked at every frame
 Socket = zmq.Socket[bytes]
 
 
@@ -161,15 +162,18 @@ class ZeroMQ:
             return False
         dealer = self._dealers.get(peer)
         if dealer is not None:  # its server key is proven; a routing id is only claimed
-            return self._try(dealer, [frame])
+            return self._try(dealer, frame)
         if self._router is None or peer in self._impostors:
             return False
-        return self._try(self._router, [peer.encode(), frame], peer)
+        return self._try(self._router, frame, peer)
 
-    def _try(self, socket: Socket, parts: list[bytes], caller: str | None = None) -> bool:
+    def _try(self, socket: Socket, frame: bytes, caller: str | None = None) -> bool:
         """Send without waiting; afterwards look at EVENTS again, as sending may have eaten the edge."""
         try:
-            socket.send_multipart(parts, zmq.DONTWAIT)
+            if caller is None:
+                socket.send(frame, DONTWAIT)
+            else:
+                socket.send_multipart([caller.encode(), frame], DONTWAIT)
         except zmq.Again:
             return False
         except zmq.ZMQError as error:
@@ -178,7 +182,7 @@ class ZeroMQ:
             if caller is not None:
                 self._callers.discard(caller)
             return False
-        if int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+        if _readable(socket):
             self._soon(socket)
         return True
 
@@ -232,7 +236,7 @@ class ZeroMQ:
         return read
 
     def _drain(self, socket: Socket, peer: str | None) -> None:
-        """Read until EAGAIN, a turn's worth, or no room."""
+        """Read until nothing is left, a turn's worth, or no room."""
         sink = self._sink
         assert sink is not None  # noqa: S101 - set in start
         for _ in range(TURN):
@@ -240,27 +244,31 @@ class ZeroMQ:
                 self._paused = True
                 return
             try:
-                parts = socket.recv_multipart(zmq.DONTWAIT, copy=False)
+                if not _readable(socket):
+                    return
+                self._take(sink, socket, peer)
             except zmq.Again:
                 return
             except zmq.ZMQError as error:
                 _log.warning("reading failed: %s", error)
                 return
-            self._take(sink, parts, peer)
         self._soon(socket)
 
-    def _take(self, sink: Sink, parts: list[zmq.Frame], peer: str | None) -> None:
+    def _take(self, sink: Sink, socket: Socket, peer: str | None) -> None:
         """Hand one message on with its proven sender; garbage of other shapes goes on to be counted."""
-        body = parts[-1].bytes if len(parts) == (2 if peer is None else 1) else b""
-        sink.arrived(body, self._caller(parts) if peer is None else peer)
+        claimed = b"" if peer is not None else socket.recv(DONTWAIT)
+        frame = socket.recv(DONTWAIT, copy=False)
+        body = b"" if frame.more else frame.bytes
+        while frame.more:
+            frame = socket.recv(DONTWAIT, copy=False)
+        sink.arrived(body, self._caller(claimed.decode(errors="replace"), frame) if peer is None else peer)
 
-    def _caller(self, parts: list[zmq.Frame]) -> str:
+    def _caller(self, claimed: str, frame: zmq.Frame) -> str:
         """Return who sent a frame to the ROUTER: the name of its key; claiming another's is noted."""
-        claimed = parts[0].bytes.decode(errors="replace")
         if self._keys is None:
             self._callers.add(claimed)
             return claimed
-        proven = str(parts[-1].get("User-Id"))
+        proven = str(frame.get("User-Id"))
         if proven == claimed:
             self._callers.add(claimed)
             self._impostors.discard(claimed)
@@ -275,11 +283,7 @@ class ZeroMQ:
 
         def read() -> None:
             monitor = self._monitors.get(peer)
-            while (
-                monitor is not None
-                and not monitor.closed
-                and int(monitor.getsockopt(zmq.EVENTS)) & zmq.POLLIN
-            ):
+            while monitor is not None and not monitor.closed and _readable(monitor):
                 event = recv_monitor_message(monitor, zmq.DONTWAIT)["event"]
                 self._connection(peer, event)
 
@@ -294,3 +298,8 @@ class ZeroMQ:
             if event != zmq.EVENT_DISCONNECTED:
                 self.handshakes_failed += 1
                 _log.warning("handshake with %s failed: keys of both sides do not match", peer)
+
+
+def _readable(socket: Socket) -> bool:
+    """Tell whether a frame waits."""
+    return bool(int(socket.getsockopt(EVENTS)) & POLLIN)

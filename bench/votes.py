@@ -1,0 +1,251 @@
+"""One vote after another over ZeroMQ with CURVE, ours and bare pyzmq: `python -m bench.votes --json`.
+
+Open loop: a timer of the kernel sets when each vote is due, and its latency counts from that moment to
+the moment the receiver has it, so a stall of the sender is not left out (no coordinated omission).
+Sender and receiver are two processes; ours and the peer send the same number of bytes, in turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ctypes
+import gc
+import json
+import multiprocessing
+import os
+import struct
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import msgspec
+import zmq
+from bench.harness import Row
+from bench.stand import direct_bus, free_address
+
+from qts_messaging import codec, examples, keys
+from qts_messaging.fabric import Fabric
+from qts_messaging.messages import DecisionResponse, Envelope
+from qts_messaging.zap import Curtain
+
+NAMES = ("pads", "quasar")
+STAMP = struct.Struct("<q")
+QUANTILES = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
+ALLOWED = {"p50": 1.3, "p99": 1.5, "p99.9": 1.5}
+Send = Callable[[int], Awaitable[None]]
+
+
+class Pace:
+    """A timer of the kernel, read by the loop: asyncio's own sleeps are rounded up to 1 ms."""
+
+    def __init__(self, per_s: int) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._step_ns = 1_000_000_000 // per_s
+        self._handle = self._libc.timerfd_create(time.CLOCK_MONOTONIC, os.O_NONBLOCK)
+        self._due, self._more = 0, asyncio.Event()
+
+    def _ring(self) -> None:
+        (due,) = STAMP.unpack(os.read(self._handle, 8))
+        self._due += due
+        self._more.set()
+
+    async def run(self, count: int, send: Send) -> None:
+        """Call `send` with the planned time (monotonic ns) of each of `count` messages."""
+        first = time.monotonic_ns() + 5_000_000
+        seconds, step = divmod(self._step_ns, 1_000_000_000)
+        setting = struct.pack("qqqq", seconds, step, *divmod(first, 1_000_000_000))
+        self._libc.timerfd_settime(self._handle, 1, setting, None)
+        asyncio.get_running_loop().add_reader(self._handle, self._ring)
+        sent = 0
+        while sent < count:
+            await self._more.wait()
+            self._more.clear()
+            while sent < min(self._due, count):
+                await send(first + sent * self._step_ns)
+                sent += 1
+        asyncio.get_running_loop().remove_reader(self._handle)
+        os.close(self._handle)
+
+
+class RawReceiver:
+    """A bare ROUTER on the loop's reader callback."""
+
+    def __init__(self, address: str, folder: Path, taken: list[int]) -> None:
+        loop, pair, curtain = asyncio.get_running_loop(), keys.load_curve(folder, "pads"), Curtain.shared()
+        self.socket, self._taken = curtain.context.socket(zmq.ROUTER), taken
+        curtain.gate.admit(b"raw", pair.allowed())
+        self.socket.curve_secretkey, self.socket.curve_publickey = pair.secret, pair.public
+        self.socket.curve_server, self.socket.zap_domain = True, b"raw"
+        self.socket.bind(address)
+        loop.add_reader(self.socket.fileno(), self.read)
+        loop.call_soon(self.read)
+
+    def read(self) -> None:
+        """Take all that is there."""
+        while True:
+            try:
+                _, frame = self.socket.recv_multipart(zmq.DONTWAIT)
+            except zmq.Again:
+                return
+            self._taken.append(time.monotonic_ns() - STAMP.unpack_from(frame)[0])
+
+
+async def receive(folder: Path, addresses: tuple[str, str], pipe: Connection) -> None:
+    """Count latencies of both kinds until told to end; each word on the pipe asks for those so far."""
+    taken: list[int] = []
+    bus = direct_bus(folder, "pads", {"pads": addresses[0]})
+
+    async def handler(envelope: Envelope) -> None:
+        body = envelope.body
+        if isinstance(body, DecisionResponse) and body.opinion is not None:
+            taken.append(time.monotonic_ns() - body.opinion.asof_ns)
+
+    bus.subscribe(DecisionResponse, handler)
+    await bus.start()
+    raw = RawReceiver(addresses[1], folder, taken)
+    over = asyncio.Event()
+
+    def told() -> None:
+        if pipe.recv() is None:
+            over.set()
+        pipe.send(taken[:])
+        taken.clear()
+
+    asyncio.get_running_loop().add_reader(pipe.fileno(), told)
+    pipe.send("ready")
+    gc.collect()
+    gc.freeze()
+    await over.wait()
+    raw.socket.close(linger=0)
+
+
+def receiver(folder: str, addresses: tuple[str, str], pipe: Connection) -> None:
+    """Be the receiving process."""
+    asyncio.run(receive(Path(folder), addresses, pipe))
+    os._exit(0)
+
+
+def sender_of(bus: Fabric) -> Send:
+    """Return what sends one vote of ours."""
+    opinion = examples.vote()
+
+    async def send(planned: int) -> None:
+        vote = DecisionResponse("r-1", opinion=msgspec.structs.replace(opinion, asof_ns=planned))
+        await bus.send(vote, "pads", trace=bytes(25))
+
+    return send
+
+
+def raw_sender(folder: Path, address: str, size: int) -> tuple[zmq.Socket[bytes], Send]:
+    """Return what sends the same number of bytes with bare pyzmq."""
+    pair, rest = keys.load_curve(folder, "quasar"), bytes(size - STAMP.size)
+    socket = Curtain.shared().context.socket(zmq.DEALER)
+    socket.curve_secretkey, socket.curve_publickey = pair.secret, pair.public
+    socket.curve_serverkey = pair.peers["pads"][0]  # pyright: ignore[reportGeneralTypeIssues]
+    socket.connect(address)
+
+    async def send(planned: int) -> None:
+        socket.send(STAMP.pack(planned) + rest, zmq.DONTWAIT)
+
+    return socket, send
+
+
+def frame_size() -> int:
+    """Return the bytes of one vote on the wire."""
+    fields = {"sender": "quasar", "recipient": "pads", "lane": "to.pads", "trace": bytes(25)}
+    body = DecisionResponse("r-1", opinion=examples.vote())
+    return len(codec.encode(Envelope(id=bytes(16), sequence=9_999, ttl_ms=500, body=body, **fields)))
+
+
+async def measure(rates: list[tuple[int, int]], rounds: int) -> dict[int, tuple[list[int], list[int]]]:
+    """Return the latencies (ns) of ours and raw for each (rate, count), all rounds together."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        keys.create_curve(folder, NAMES)
+        addresses = (free_address(), free_address())
+        pipe, far = multiprocessing.get_context("spawn").Pipe()
+        process = multiprocessing.get_context("spawn").Process(
+            target=receiver, args=(name, addresses, far), daemon=True
+        )
+        process.start()
+        await asyncio.to_thread(pipe.recv)
+        bus = direct_bus(folder, "quasar", {"pads": addresses[0]})
+        await bus.start()
+        socket, raw = raw_sender(folder, addresses[1], frame_size())
+        while not bus.wires.direct.reachable("pads"):
+            await asyncio.sleep(0.01)
+        kinds = (sender_of(bus), raw)
+        found: dict[int, tuple[list[int], list[int]]] = {rate: ([], []) for rate, _ in rates}
+        gc.collect()
+        gc.freeze()
+        for turn in range(-1, rounds):  # the first turn warms up
+            for rate, count in rates:
+                for which in (0, 1) if turn % 2 else (1, 0):
+                    await Pace(rate).run(count, kinds[which])
+                    await asyncio.sleep(0.1)
+                    pipe.send("so far")
+                    taken = await asyncio.to_thread(pipe.recv)
+                    if turn >= 0:
+                        found[rate][which].extend(taken)
+        pipe.send(None)
+        process.join(5)
+        await bus.close()
+        socket.close(linger=0)
+    return found
+
+
+def quantile(values: list[int], share: float) -> float:
+    """Return the nearest-rank quantile, µs."""
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))] / 1000
+
+
+def rows(rate: int, ours: list[int], raw: list[int], sent: int) -> Iterator[Row]:
+    """Compare two lists of latencies."""
+    for name, share in QUANTILES.items():
+        mine, theirs = quantile(ours, share), quantile(raw, share)
+        allowed = ALLOWED[name]
+        agrees = len(ours) == len(raw) == sent
+        yield Row(f"vote at {rate}/s, {name}", mine, "us", "pyzmq", theirs, theirs * allowed, agrees)
+
+
+def histogram(values: list[int]) -> dict[str, int]:
+    """Return counts by latency, in bins of a quarter octave from 10 µs on; keys are upper bounds in µs."""
+    bins: dict[str, int] = {}
+    for value in sorted(values):
+        bound = 10.0
+        while value / 1000 > bound:
+            bound *= 2**0.25
+        key = f"{bound:.1f}"
+        bins[key] = bins.get(key, 0) + 1
+    return bins
+
+
+def main(arguments: list[str]) -> int:
+    """Print one line a figure; write the histograms where asked."""
+    parser = argparse.ArgumentParser(prog="python -m bench.votes")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--smoke", action="store_true", help="a few seconds, to see that it runs")
+    parser.add_argument("--histogram", type=Path, help="file for the latencies' histograms (JSON)")
+    chosen = parser.parse_args(arguments)
+    short, long = [(1000, 500), (5000, 2500)], [(100, 100), (1000, 1000), (5000, 10_000)]
+    rates, rounds = (short, 1) if chosen.smoke else (long, 8)
+    found = asyncio.run(measure(rates, rounds))
+    agreed = True
+    for rate, count in rates:
+        for row in rows(rate, *found[rate], count * rounds):
+            agreed &= row.agrees
+            sys.stdout.write(json.dumps(row.line()) + "\n")
+    if chosen.histogram is not None:
+        both = {rate: {"ours": histogram(a), "pyzmq": histogram(b)} for rate, (a, b) in found.items()}
+        chosen.histogram.write_text(json.dumps(both, indent=1) + "\n")
+    sys.stdout.flush()
+    return 0 if agreed else 1
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    os._exit(code)  # contexts are never torn down
