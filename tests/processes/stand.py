@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,14 @@ from qts_messaging.reconcile import Totals, reconcile
 
 NAMES = ("pads", "qbmia", "market")
 SYSTEM_NAME = "stand"
+_running: set[subprocess.Popen[bytes]] = set()
+
+
+@atexit.register
+def leave_nothing() -> None:
+    """Kill the servers of stands that were not stopped in order."""
+    for server in _running:
+        server.kill()
 
 
 async def until(true: Callable[[], bool], seconds: float = 15.0) -> None:
@@ -35,17 +44,16 @@ async def until(true: Callable[[], bool], seconds: float = 15.0) -> None:
 class Stand:
     """Server, keys and buses of one test; `heard` holds what handlers saw, by process."""
 
-    def __init__(self, folder: Path, names: tuple[str, ...] = NAMES) -> None:
+    def __init__(self, folder: Path, names: tuple[str, ...] = NAMES, ports: tuple[int, ...] = ()) -> None:
         self.folder, self.names = folder, names
         self.secrets = folder / "keys"
         keys.create_curve(self.secrets, names)
         self.passwords = keys.create_passwords(self.secrets, names)
         self.acl = folder / "users.acl"
         self.acl.write_text(users_acl(SYSTEM_NAME, self.passwords))
-        *ports, self.port = free_ports(len(names) + 1)
-        self.addresses = {
-            n: f"tcp://127.0.0.1:{p}" for n, p in zip(names, ports, strict=True) if n != "market"
-        }
+        *routers, self.port = ports or free_ports(len(names))
+        listening = [n for n in names if n != "market"]
+        self.addresses = {n: f"tcp://127.0.0.1:{p}" for n, p in zip(listening, routers, strict=True)}
         self.server: subprocess.Popen[bytes] | None = None
         self.heard: dict[str, list[Envelope]] = {n: [] for n in names}
         self.buses: dict[str, Fabric] = {}
@@ -55,16 +63,20 @@ class Stand:
         return SYSTEM(redis_url=f"redis://127.0.0.1:{port or self.port}", **settings)  # type: ignore[arg-type]
 
     def serve(self) -> None:
-        """Start the server, with what its last run left on disk."""
+        """Start the server, with what its last run left on disk, unless it runs."""
+        if self.server is not None:
+            return
         arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", ""]
         command = [str(get_binary_path()), *arguments, "--appendonly", "yes", "--aclfile", str(self.acl)]
         self.server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        _running.add(self.server)
 
     def kill(self) -> None:
         """SIGKILL the server."""
         if self.server is not None:
             self.server.kill()
             self.server.wait()
+            _running.discard(self.server)
             self.server = None
 
     def bus(self, name: str, **changes: object) -> Fabric:

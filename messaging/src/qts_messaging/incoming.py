@@ -67,6 +67,7 @@ class Incoming:
         self._wake: asyncio.Future[None] | None = None  # the loop of handlers sleeps on it
         self._handlers: dict[type, Handler] = {}
         self._busy = False
+        self._settled = False
         self._lanes = self._own_lanes()
         self.slow: dict[str, int] = {}  # type → handler calls over 50 ms
         self.errors: dict[str, int] = {}  # type → handler exceptions
@@ -100,6 +101,8 @@ class Incoming:
     # -- arrival ------------------------------------------------------------------------------------
     def arrived(self, frame: bytes, peer: str | None, done: Done | None = None) -> None:
         """Check one frame and queue it; every way out ends its account."""
+        if self._settled:
+            return  # not counted, not acknowledged: the successor of this process gets what is stored
         envelope = codec.decode(frame)
         if isinstance(envelope, codec.Rejected):
             self._reject(envelope, peer, done)
@@ -167,12 +170,12 @@ class Incoming:
             _finish(done)
             return
         self._seen.add(envelope.id)
+        if isinstance(envelope.body, AgentStatus):  # before its age is asked: it says how wrong clocks are
+            self._heartbeat(envelope, envelope.body, now)
         if self._too_old(envelope):
             desk.book.finished(key, kind, "expired")
             _finish(done)
             return
-        if isinstance(envelope.body, AgentStatus):
-            self._heartbeat(envelope, envelope.body, now)
         if envelope.correlation_id is not None:
             self._answer(envelope, key, kind)
             _finish(done)
@@ -268,6 +271,7 @@ class Incoming:
 
     def settle(self) -> None:
         """Close the accounts of what was not handled; durable messages stay unacknowledged."""
+        self._settled = True
         for queue in self._queues.values():
             while queue:
                 arrival = queue.popleft()

@@ -53,6 +53,7 @@ class Proxy:
         self._to, self.delay_s = (host, port), delay_s
         self.open = asyncio.Event()  # cleared: bytes stay where they are, connections stand
         self.open.set()
+        self.refuse = False  # new connections are ended at once
         self.port = 0
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -80,6 +81,8 @@ class Proxy:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
+            if self.refuse:
+                raise ConnectionRefusedError
             far_reader, far_writer = await asyncio.open_connection(*self._to)
         except OSError:
             writer.close()
@@ -93,7 +96,7 @@ class Proxy:
     async def _pump(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, delay: float) -> None:
         with contextlib.suppress(OSError):
             while data := await source.read(65_536):
-                await self.open.wait()
+                await self.open.wait()  # what a frozen link held is lost when it is cut
                 if delay:
                     await asyncio.sleep(delay)
                 target.write(data)
