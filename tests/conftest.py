@@ -1,9 +1,28 @@
-"""Options that every test folder understands."""
+"""Options that every test folder understands, and the report of measured numbers at the end of a run."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
+
+Report = Callable[[str, float], None]
+_numbers: dict[str, float] = {}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite the stored files of tests/golden")
+
+
+@pytest.fixture(scope="session")
+def report() -> Report:
+    """Give what notes a measured number for the report."""
+    return _numbers.__setitem__
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests have measured."""
+    if _numbers:
+        terminalreporter.section("measured")
+        for name, value in _numbers.items():
+            terminalreporter.write_line(f"{value:>12,} {name}")

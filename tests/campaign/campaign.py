@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import functools
 import gc
 import json
@@ -21,14 +22,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+import redis.asyncio
 from tests.campaign.linked import LinkedStand, bounded
 from tests.campaign.schedule import Fault, Schedule, make
 from tests.campaign.traffic import Traffic
-from tests.processes.stand import leave_nothing
+from tests.processes.stand import SYSTEM_NAME, leave_nothing
 
 from qts_messaging import books
 from qts_messaging.fabric import Fabric
+from qts_messaging.incoming import Incoming
+from qts_messaging.messages import DURABLE_TOPICS
 from qts_messaging.reconcile import reconcile
+from qts_messaging.redis_connection import AWAY
+from qts_messaging.redis_pubsub import RedisTopics
 
 BESIDE = 8  # schedules at once in one process
 FIRST_PORT, PORTS = 20_000, 8  # below the range the kernel gives out, so nobody takes a port of the dead
@@ -45,7 +51,7 @@ class Outcome(msgspec.Struct, frozen=True):
     duplicates: int  # second copies that the fabric recognised
     answered: int
     unanswered: int
-    recoveries_s: tuple[float, ...]  # from the end of a fault to the next delivery at its victim
+    recoveries_s: dict[str, list[float]]  # kind → seconds from a fault's end to the next delivery at a victim
 
 
 class Trial:
@@ -56,7 +62,8 @@ class Trial:
         self.stand = LinkedStand(folder, ports, schedule.skew_s)
         self.traffic = Traffic(self.stand.buses)
         self._draw = random.Random(schedule.seed)
-        self._recoveries: list[float] = []
+        self._recoveries: dict[str, list[float]] = {}
+        self._restarting = asyncio.Lock()  # a process ends before its successor starts
 
     async def start(self, name: str) -> None:
         """Start a bus of `name`."""
@@ -98,7 +105,8 @@ class Trial:
         """Let traffic and faults happen beside each other until both are over."""
         over = asyncio.Event()
         speakers = [
-            asyncio.create_task(self.traffic.run(speak, rate, over)) for rate, speak in self.traffic.speakers()
+            asyncio.create_task(self.traffic.run(speak, rate, over))
+            for rate, speak in self.traffic.speakers()
         ]
         faults = [asyncio.create_task(self._happen(fault)) for fault in self.schedule.faults]
         await asyncio.sleep(self.schedule.last_s)
@@ -110,9 +118,12 @@ class Trial:
         """Let one fault begin and end."""
         await asyncio.sleep(fault.at_s)
         if fault.kind == "process restarted":
-            await self.stand.buses[fault.whom].close(0.0)
-            await asyncio.sleep(fault.for_s / 4)
-            await self.start(fault.whom)
+            async with self._restarting:
+                await self.stand.buses[fault.whom].close(0.0)
+                await asyncio.sleep(fault.for_s / 4)
+                await self.start(fault.whom)
+        elif fault.kind == "deaf subscriber":
+            await self._deafen(fault.whom)
         elif fault.kind == "burst":
             await self.traffic.burst(fault.whom)
         else:
@@ -140,7 +151,31 @@ class Trial:
         victims = [n for n in (fault.whom, fault.peer) if n] or list(self.stand.names)
         for name in victims:
             if await bounded(250, lambda name=name: self.traffic.last_ns.get(name, 0) > healed):  # type: ignore[misc]
-                self._recoveries.append((self.traffic.last_ns[name] - healed) / 1e9)
+                taken = (self.traffic.last_ns[name] - healed) / 1e9
+                self._recoveries.setdefault(fault.kind, []).append(taken)
+
+    async def _deafen(self, name: str) -> None:
+        """Let the server forget a channel of `name`; measure until its subscription is replaced."""
+        topics = self.stand.buses[name].wires.topics
+        assert isinstance(topics, RedisTopics)
+        began, before, ear = time.monotonic(), topics.resubscribed, topics._ear
+        if ear is None:
+            return
+        with contextlib.suppress(*AWAY):
+            await ear.unsubscribe(f"qts:{{{SYSTEM_NAME}}}:market")
+        if await bounded(250, lambda: topics.resubscribed > before or topics._ear is not ear):
+            self._recoveries.setdefault("deaf subscriber", []).append(time.monotonic() - began)
+
+    async def _unread(self) -> int:
+        """Ask the server how many stored messages some group has not read or not acknowledged."""
+        login = {"username": "pads", "password": self.stand.passwords["pads"]}
+        async with redis.asyncio.Redis(port=self.stand.port, **login) as server:
+            groups = [
+                group
+                for topic in DURABLE_TOPICS
+                for group in await server.xinfo_groups(f"qts:{{{SYSTEM_NAME}}}:{topic}")
+            ]
+        return sum(int(group["pending"]) + int(group["lag"] or 0) for group in groups)
 
     async def _quiet(self) -> bool:
         """Wait until nothing moves any more; then let everybody say how far its lanes have got."""
@@ -151,7 +186,7 @@ class Trial:
 
         handled = -1
         for _ in range(60):
-            if idle() and handled == self.traffic.handled:
+            if idle() and handled == self.traffic.handled and not await self._unread():
                 await self.traffic.beat()
                 await asyncio.sleep(0.3)
                 return idle()
@@ -180,13 +215,13 @@ class Trial:
             duplicates=total.duplicates,
             answered=traffic.answered,
             unanswered=traffic.unanswered,
-            recoveries_s=tuple(self._recoveries),
+            recoveries_s=self._recoveries,
         )
 
 
 def disturb(bus: Fabric, draw: random.Random) -> Callable[[], None]:
     """Double, delay, cut and replace what arrives at `bus`; return what ends it."""
-    incoming = bus.incoming
+    incoming: Incoming = bus.incoming
     honest = incoming.arrived
     loop = asyncio.get_running_loop()
 
@@ -234,7 +269,9 @@ def closed(port: int) -> bool:
     return True
 
 
-async def many(seeds: list[int], share: int = 0, told: Callable[[Outcome], None] = lambda _: None) -> list[Outcome]:
+async def many(
+    seeds: list[int], share: int = 0, told: Callable[[Outcome], None] = lambda _: None
+) -> list[Outcome]:
     """Run schedules, `BESIDE` at once; `share` tells processes that do so beside each other apart."""
     waiting, found = iter(seeds), []
 

@@ -41,7 +41,9 @@ class LinkedStand(Stand):
             self.redis_links[name] = Proxy("127.0.0.1", self.port)
             for peer in DIALLED:
                 if peer != name:
-                    self.zmq_links[(name, peer)] = Proxy("127.0.0.1", int(self.addresses[peer].rpartition(":")[2]))
+                    self.zmq_links[(name, peer)] = Proxy(
+                        "127.0.0.1", int(self.addresses[peer].rpartition(":")[2])
+                    )
         for proxy in (*self.redis_links.values(), *self.zmq_links.values()):
             await proxy.start()
 

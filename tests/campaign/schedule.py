@@ -51,6 +51,7 @@ KINDS: dict[str, str] = {
     "process restarted": "process",
     "slow consumer": "process",
     "noise": "process",  # frames doubled, overtaken, cut short and made of garbage
+    "deaf subscriber": "process",  # the server forgets one of its channels
     "burst": "process",  # more than the queues hold, at once
     "callers give up": "",
 }

@@ -62,7 +62,13 @@ class Traffic:
     # -- speaking -----------------------------------------------------------------------------------
     def speakers(self) -> list[tuple[float, Speak]]:
         """Return (messages a second, how to say the n-th) for every route."""
-        rates = [(60, self._ask), (60, self._bar), (25, self._feedback), (15, self._proposal), (8, self._alert)]
+        rates = [
+            (60, self._ask),
+            (60, self._bar),
+            (25, self._feedback),
+            (15, self._proposal),
+            (8, self._alert),
+        ]
         return [(rate * self._factor, speak) for rate, speak in rates] + [(4.0, self.beat)]
 
     async def run(self, speak: Speak, rate: float, over: asyncio.Event) -> None:

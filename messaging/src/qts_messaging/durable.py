@@ -133,7 +133,12 @@ class Durables:
                 stored = (item.lane.split(".", 1)[0], self._outgoing.frame(item))
                 self._outgoing.left(item)
                 live.append((item, future, stored))
-        kept = direct and await self._wire.append([stored for _, _, stored in live])
+        try:
+            kept = direct and await self._wire.append([stored for _, _, stored in live])
+        except asyncio.CancelledError:  # the end came meanwhile: the next start stores what may be missing
+            for item, future, stored in live:
+                _tell(future, self._detour(item, stored))
+            raise
         for item, future, stored in live:
             if kept:
                 self._keep(stored)

@@ -184,6 +184,9 @@ class Outgoing:
                 if receivers is None:  # it may have arrived; the number is used up either way
                     self._wires.direct.send(peer, frame)
                 self.left(item)
+        except asyncio.CancelledError:
+            self.left(item)  # the end came while it was on its way: its number is used up
+            raise
         finally:
             self._detours.pop(lane, None)
         self.pump(peer)

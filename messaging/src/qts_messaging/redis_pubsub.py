@@ -18,7 +18,7 @@ from qts_messaging.reconnect import Backoff
 from qts_messaging.redis_connection import AWAY, SOCKET_TIMEOUT_S
 
 _log = logging.getLogger(__name__)
-BEACON_S = 1.0
+BEACON_S = 0.9  # two must be missed: deafness is found within 3 s
 REACHED_S = 5.0
 
 

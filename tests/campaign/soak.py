@@ -1,0 +1,132 @@
+"""Hours of traffic with a random fault every few seconds: `python -m tests.campaign.soak --minutes 30`.
+
+Prints a line at each fault, and at the end one JSON object: books, growth of memory and of queues.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import logging
+import os
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import msgspec
+from tests.campaign.campaign import BESIDE, Trial, free
+from tests.campaign.schedule import KINDS, NAMES, Schedule, fault
+from tests.processes.stand import leave_nothing
+
+BASE_RATE = 168.0  # messages a second that Traffic says with factor 1
+REMEMBERED = 100_000  # ids kept of each process
+SAMPLES = 8  # of memory, less than this many tell nothing about a slope
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """What the process looked like at one moment."""
+
+    at_s: float
+    rss_mib: float
+    waiting: int  # messages in all queues
+
+
+class Soak(Trial):
+    """A trial without an end of its own: one random fault after another."""
+
+    def __init__(self, folder: Path, ports: tuple[int, ...], rate: float, every_s: float, seed: int) -> None:
+        super().__init__(Schedule(seed, 0.0, (), dict.fromkeys(NAMES, 0.0)), folder, ports)
+        self.traffic._factor = rate / BASE_RATE
+        self._every_s, self.minutes = every_s, 0.0
+        self.samples: list[Sample] = []
+        self.faults = 0
+
+    async def _play(self) -> None:
+        over, began = asyncio.Event(), time.monotonic()
+        speakers = [
+            asyncio.create_task(self.traffic.run(speak, rate, over))
+            for rate, speak in self.traffic.speakers()
+        ]
+        draw = random.Random(self.schedule.seed)
+        # an emptied store beside a restarted producer loses for good what nobody had read: not both
+        kinds = tuple(kind for kind in KINDS if not kind.endswith("emptied"))
+        while time.monotonic() - began < 60 * self.minutes:
+            chosen = fault(draw, draw.choice(kinds), 0.0, 0.5 * self._every_s)
+            self.faults += 1
+            print(f"{time.monotonic() - began:8.1f} s: {chosen}", flush=True)
+            started = time.monotonic()
+            await self._happen(chosen)
+            await asyncio.sleep(max(0.0, self._every_s - (time.monotonic() - started)))
+            self._note(time.monotonic() - began)
+        over.set()
+        await asyncio.gather(*speakers)
+
+    def _note(self, at_s: float) -> None:
+        """Take a sample; forget the oldest ids."""
+        for seen in self.traffic.applied.values():
+            for key in list(seen)[: max(0, len(seen) - REMEMBERED)]:
+                del seen[key]
+        latest = {n: max(k for k in self.traffic.applied if k[0] == n) for n in self.stand.buses}
+        for key in [k for k in self.traffic.applied if latest.get(k[0]) != k]:
+            del self.traffic.applied[key]
+        buses = self.stand.buses.values()
+        waiting = sum(b.outgoing.queued + len(b.incoming) + len(b.durables.spool) for b in buses)
+        gc.collect()
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        self.samples.append(Sample(round(at_s, 1), pages * os.sysconf("SC_PAGESIZE") / 2**20, waiting))
+
+
+def slope(samples: list[Sample]) -> float | None:
+    """Return MiB an hour by least squares over the second half, when tables have their final size."""
+    half = samples[len(samples) // 2 :]
+    if len(half) < SAMPLES:
+        return None
+    middle = sum(s.at_s for s in half) / len(half)
+    mean = sum(s.rss_mib for s in half) / len(half)
+    spread = sum((s.at_s - middle) ** 2 for s in half)
+    return 3600 * sum((s.at_s - middle) * (s.rss_mib - mean) for s in half) / spread
+
+
+async def soak(minutes: float, rate: float, every_s: float, seed: int) -> dict[str, object]:
+    """Run, heal, close, add up; return what is printed."""
+    with tempfile.TemporaryDirectory(prefix="qts-soak-") as name:
+        trial = Soak(Path(name), await free(BESIDE * 4), rate, every_s, seed)
+        trial.minutes = minutes
+        outcome = await trial.run()
+    waiting = [s.waiting for s in trial.samples]
+    return {
+        "minutes": minutes,
+        "rate": rate,
+        "faults": trial.faults,
+        "ok": not outcome.problems,
+        **msgspec.to_builtins(outcome),
+        "recoveries_s": {kind: max(found) for kind, found in outcome.recoveries_s.items()},
+        "rss_mib_first_last": [trial.samples[0].rss_mib, trial.samples[-1].rss_mib],
+        "rss_slope_mib_per_hour": slope(trial.samples),
+        "waiting_most": max(waiting),
+        "waiting_last": waiting[-1],
+    }
+
+
+def main(arguments: list[str]) -> int:
+    """Print the result; 1 when a promise was broken."""
+    parser = argparse.ArgumentParser(prog="python -m tests.campaign.soak")
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--rate", type=float, default=2000.0, help="messages a second")
+    parser.add_argument("--every", type=float, default=10.0, help="seconds from fault to fault")
+    parser.add_argument("--seed", type=int, default=1)
+    chosen = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.CRITICAL + 1)
+    result = asyncio.run(soak(chosen.minutes, chosen.rate, chosen.every, chosen.seed))
+    print(json.dumps(result), flush=True)
+    return 0 if result["ok"] else 1
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    leave_nothing()
+    os._exit(code)
