@@ -25,8 +25,11 @@ from bench.stand import direct_bus, free_address
 from qts_messaging import codec, examples, keys
 from qts_messaging.fabric import Fabric
 from qts_messaging.memory import Hub
-from qts_messaging.messages import DecisionRequest, DecisionResponse, Envelope
+from qts_messaging.messages import Column, DecisionRequest, DecisionResponse, Envelope
 from qts_messaging.zap import Curtain
+
+SYMBOLS = 1000
+PER_SYMBOL = ("open", "high", "low", "close", "volume", "valid", "spread", "imbalance", "depth")
 
 
 def figure(name: str, unit: str, peer: str, pair: tuple[float, float], allowed: float) -> Row:
@@ -63,6 +66,27 @@ def codec_figures(rounds: int, calls: int) -> Iterator[Row]:
     yield figure("codec encode one vote", "us", "msgspec", turns(ours, bare[0], rounds, calls), 1.5)
     both = turns(lambda: codec.decode(frame), bare[1], rounds, calls)
     yield figure("codec decode and validate one vote", "us", "msgspec", both, 1.5)
+
+
+def batch_figure(rounds: int) -> Row:
+    """Time an update for 1,000 symbols there and back, as columns and as an update for each symbol."""
+    one = examples.update()
+    wide = msgspec.structs.replace(one, **{name: _repeated(getattr(one, name)) for name in PER_SYMBOL})
+    wide = msgspec.structs.replace(wide, symbols=tuple(f"S{n}" for n in range(SYMBOLS)))
+    fields = {"id": bytes(16), "sender": "market", "lane": "market", "sequence": 1}
+    columns = lambda: codec.decode(codec.encode(Envelope(body=wide, **fields)))  # noqa: E731
+    objects = lambda: [  # noqa: E731
+        codec.decode(codec.encode(Envelope(body=one, **fields))) for _ in range(SYMBOLS)
+    ]
+    agrees = isinstance(columns(), Envelope)
+    ours, theirs = turns(columns, objects, rounds, 5)
+    name = f"update for {SYMBOLS} symbols, as columns"
+    return Row(name, round(ours, 1), "us", "object by object", round(theirs, 1), theirs / 20, agrees)
+
+
+def _repeated(column: Column) -> Column:
+    """Return one symbol's column for many symbols."""
+    return Column(column.dtype, (SYMBOLS, *column.shape[1:]), column.data * SYMBOLS)
 
 
 class Raw:
@@ -194,7 +218,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--smoke", action="store_true", help="a few seconds, to see that it runs")
     chosen = parser.parse_args(arguments)
     rounds, calls = (3, 2_000) if chosen.smoke else (9, 20_000)
-    figures = [*codec_figures(rounds, calls), *asyncio.run(exchange_figures(rounds, calls // 4))]
+    figures = [
+        *codec_figures(rounds, calls),
+        batch_figure(rounds),
+        *asyncio.run(exchange_figures(rounds, calls // 4)),
+    ]
     for row in figures:
         line = row.line()
         words = f"{line['figure']}: {line['value']} {line['unit']}, {line['peer']} {line['peer_value']}"

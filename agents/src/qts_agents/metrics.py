@@ -9,7 +9,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from qts_agents.bus_metrics import BusCollector
 from qts_core.probes import Status
+from qts_messaging.bus import Numbers
 from qts_messaging.messages import ACTIONS
 
 #: 1-2-5 steps from 1 µs to 10 s
@@ -76,6 +78,10 @@ class Metrics:
     def watch(self, status: Callable[[], Status]) -> None:
         """Add the gauges that are read from a workload's status at each scrape."""
         self.registry.register(_StatusCollector(status))
+
+    def watch_bus(self, numbers: Callable[[], Numbers]) -> None:
+        """Add what is read from a bus at each scrape."""
+        self.registry.register(BusCollector(numbers))
 
     def text(self) -> bytes:
         """Return everything in Prometheus text format."""

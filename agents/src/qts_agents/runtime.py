@@ -91,6 +91,7 @@ class Worker:
         self.failed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._told = ""
         metrics.watch(self.status)
+        metrics.watch_bus(self.context.bus.numbers)
 
     async def start(self) -> None:
         """Compile, bind, catch up, beat; in that order, so that ready means ready."""

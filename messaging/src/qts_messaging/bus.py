@@ -112,6 +112,10 @@ class Bus(Protocol):
         """Return what AGENT_STATUS says about messaging."""
         ...
 
+    def numbers(self) -> Numbers:
+        """Return what metrics say about the bus beside its book."""
+        ...
+
     @property
     def redis_reached(self) -> bool:
         """Tell whether Redis answered within the last 5 s."""
@@ -121,6 +125,23 @@ class Bus(Protocol):
     def deaf(self) -> bool:
         """Tell whether the own subscription does not hear its beacons."""
         ...
+
+
+class Numbers(msgspec.Struct, frozen=True, kw_only=True):
+    """Gauges and counters of one bus."""
+
+    waiting: dict[int, int]  # priority → messages that have not left
+    inbox: int  # messages that wait for a handler
+    spooled: int  # durable messages in the file
+    failovers: dict[str, int]  # lane → changes of its wire
+    offsets_s: dict[str, float]  # peer → how much later our clock shows
+    skewed: dict[str, int]  # peer → messages from our future
+    slow: dict[str, int]  # type → handler calls over 50 ms
+    refused: int  # connections refused for their key
+    resubscribed: int  # subscriptions thrown away for deafness
+    claimed: int  # durable messages taken over from a dead consumer
+    dead_letters: int
+    unconfirmed: int  # alerts that expired without a receipt
 
 
 class StatusFields(msgspec.Struct, frozen=True):
@@ -148,6 +169,11 @@ class DirectWire(Protocol):
     """Frames to one peer, at once or not at all."""
 
     simulated: bool
+
+    @property
+    def refused(self) -> int:
+        """Tell how many connections were refused for their key."""
+        ...
 
     async def start(self, sink: Sink) -> None:
         """Open; ConfigError when the address is taken or a key is missing."""
@@ -191,6 +217,8 @@ class TopicWire(Protocol):
         """Tell whether publishing works now."""
         ...
 
+    resubscribed: int
+
     @property
     def listening(self) -> bool:
         """Tell whether the own subscription stands."""
@@ -213,6 +241,13 @@ class TopicWire(Protocol):
 
 class DurableWire(Protocol):
     """Frames that are kept until every group has handled them, and the market snapshot."""
+
+    claimed: int  # taken over from a dead consumer
+
+    @property
+    def dead_letters(self) -> int:
+        """Tell how many messages no handler could take."""
+        ...
 
     async def start(self, sink: Sink) -> None:
         """Begin to read and reconnect, in the background."""

@@ -17,14 +17,14 @@ from qts_core.roster import BY_WIRE
 from qts_core.spec import System
 from qts_messaging import books, codec
 from qts_messaging.accounts import Book, Record, Summary, summary
-from qts_messaging.bus import BusOptions, Handler, Reply, StatusFields, Wires
+from qts_messaging.bus import BusOptions, Handler, Numbers, Reply, StatusFields, Wires
 from qts_messaging.correlation import Correlation
 from qts_messaging.durable import Durables
 from qts_messaging.ending import end
 from qts_messaging.heartbeat import PeerHealth, Peers
 from qts_messaging.incoming import Desk, Incoming
 from qts_messaging.messages import KIND, Envelope, MarketUpdate, Message, ttl_ms
-from qts_messaging.outbox import Item
+from qts_messaging.outbox import BOUNDS, Item
 from qts_messaging.outgoing import Outgoing
 from qts_messaging.spool import Spool
 
@@ -113,6 +113,24 @@ class Fabric:
         """Return what AGENT_STATUS says about messaging."""
         book = self._desk.book
         return StatusFields(self.mode, book.high_water(), book.as_counts(), self._clock.wall_ns())
+
+    def numbers(self) -> Numbers:
+        """Return what metrics say about the bus beside its book."""
+        health, wires = self._desk.health, self.wires
+        return Numbers(
+            waiting={priority: self.outgoing.depth(priority) for priority in BOUNDS},
+            inbox=len(self.incoming),
+            spooled=len(self.durables.spool),
+            failovers=self.outgoing.failovers,
+            offsets_s={peer: health.offset_ns(peer) / 1e9 for peer in health.names},
+            skewed=dict(health.skewed),
+            slow=dict(self.incoming.slow),
+            refused=wires.direct.refused,
+            resubscribed=wires.topics.resubscribed,
+            claimed=wires.durable.claimed,
+            dead_letters=wires.durable.dead_letters,
+            unconfirmed=self.outgoing.unconfirmed,
+        )
 
     # -- life ---------------------------------------------------------------------------------------
     def subscribe(self, kind: type, handler: Handler) -> None:

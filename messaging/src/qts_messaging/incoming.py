@@ -26,6 +26,7 @@ from qts_messaging.messages import (
     Envelope,
     RiskAlert,
 )
+from qts_messaging.seldom import Seldom
 from qts_messaging.sequence import Seen
 
 _log = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ class Incoming:
         self._handlers: dict[type, Handler] = {}
         self._busy = False
         self._settled = False
+        self._seldom = Seldom()
         self._lanes = self._own_lanes()
         self.slow: dict[str, int] = {}  # type → handler calls over 50 ms
         self.errors: dict[str, int] = {}  # type → handler exceptions
@@ -127,8 +129,14 @@ class Incoming:
     def _refuse(self, reason: str, text: str, done: Done | None) -> None:
         """Throw away a frame that proves no sender."""
         self._desk.book.refuse(reason)
-        _log.warning("frame refused: %s: %.200s", reason, text)
+        self._warn(f"frame refused: {reason}: {text:.200s}", reason)
         _finish(done)
+
+    def _warn(self, text: str, key: str) -> None:
+        """Log what a hostile or broken peer could repeat for ever, once a minute for each `key`."""
+        held = self._seldom.due(key, self._desk.clock.monotonic_ns() / 1e9)
+        if held is not None:
+            _log.warning("%s%s", text, f" ({held} more like this in the last minute)" if held else "")
 
     def _reject(self, rejected: codec.Rejected, peer: str | None, done: Done | None) -> None:
         """Count an unreadable frame, against its lane where the header could be read."""
@@ -143,7 +151,8 @@ class Incoming:
             self._refuse(rejected.reason, rejected.text, done)
             return
         key = (header.sender, header.epoch, header.lane)
-        _log.warning("message of %s dropped: %s: %.200s", header.sender, rejected.reason, rejected.text)
+        words = f"message of {header.sender} dropped: {rejected.reason}: {rejected.text:.200s}"
+        self._warn(words, f"{header.sender} {rejected.reason}")
         if self._desk.book.arrived(key, header.sequence, self._desk.clock.monotonic_ns()):
             self._desk.book.finished(key, "unknown", rejected.reason)
         _finish(done)

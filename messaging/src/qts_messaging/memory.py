@@ -63,6 +63,7 @@ class MemoryDirect:
     """Direct frames through a hub."""
 
     simulated = True
+    refused = 0
 
     def __init__(self, hub: Hub, name: str) -> None:
         self._hub, self._name = hub, name
@@ -101,6 +102,7 @@ class MemoryTopics:
         self.listening = True
         self.reached = True
         self.deaf = False
+        self.resubscribed = 0
 
     async def start(self, sink: Sink) -> None:
         """Nothing to open: the direct wire joined the hub."""
@@ -123,9 +125,16 @@ class MemoryTopics:
 class MemoryStreams:
     """Streams as lists of a hub: kept for late readers, not for a restart."""
 
+    claimed = 0
+
     def __init__(self, hub: Hub, name: str) -> None:
         self._hub, self._name = hub, name
         self.up = True
+
+    @property
+    def dead_letters(self) -> int:
+        """Return how many messages no handler could take, of all readers."""
+        return len(self._hub.dead)
 
     async def start(self, sink: Sink) -> None:  # noqa: ARG002 - the hub knows it
         """Read what was stored before this bus joined."""

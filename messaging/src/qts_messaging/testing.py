@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import ssl
 
 import msgspec
 
@@ -47,10 +48,13 @@ class FaultyHub(Hub):
 
 
 class Proxy:
-    """A TCP proxy on loopback that delays what comes back, and can cut or freeze every connection."""
+    """A TCP proxy on loopback that delays what comes back, and can cut or freeze every connection.
 
-    def __init__(self, host: str, port: int, delay_s: float = 0.0) -> None:
-        self._to, self.delay_s = (host, port), delay_s
+    With `tls` it ends TLS, so that a server without TLS can stand behind a `rediss://` address.
+    """
+
+    def __init__(self, host: str, port: int, delay_s: float = 0.0, tls: ssl.SSLContext | None = None) -> None:
+        self._to, self.delay_s, self._tls = (host, port), delay_s, tls
         self.open = asyncio.Event()  # cleared: bytes stay where they are, connections stand
         self.open.set()
         self.refuse = False  # new connections are ended at once
@@ -61,7 +65,7 @@ class Proxy:
 
     async def start(self) -> None:
         """Listen on a free port."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls)
         self.port = int(self._server.sockets[0].getsockname()[1])
 
     async def close(self) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 
 import zmq
 from zmq.utils import z85
+
+from qts_messaging.seldom import Seldom
 
 _log = logging.getLogger(__name__)
 ENDPOINT = "inproc://zeromq.zap.01"
@@ -26,6 +29,7 @@ class Gate:
         self._domains: dict[bytes, dict[bytes, str]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self.refused: dict[bytes, int] = {}  # domain → handshakes refused
+        self._seldom = Seldom()
 
     def admit(self, domain: bytes, allowed: dict[bytes, str]) -> None:
         """Let the holders of `allowed` (public key → name) connect to sockets of `domain`."""
@@ -66,7 +70,9 @@ class Gate:
         name = self._domains.get(domain, {}).get(z85.encode(key))
         if name is None:
             self.refused[domain] = self.refused.get(domain, 0) + 1
-            _log.warning("connection from %s refused: its key is not known", address.decode(errors="replace"))
+            if (held := self._seldom.due(address.decode(errors="replace"), time.monotonic())) is not None:
+                words = f"; {held} more since the last such line" if held else ""
+                _log.warning("connection from %r refused: its key is not known%s", address, words)
             return [VERSION, number, b"400", b"unknown key", b"", b""]
         return [VERSION, number, b"200", b"OK", name.encode(), b""]
 

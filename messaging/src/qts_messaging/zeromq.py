@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 
 import zmq
@@ -13,6 +14,7 @@ from qts_core.errors import ConfigError
 from qts_messaging import codec
 from qts_messaging.bus import Sink
 from qts_messaging.keys import CurveKeys
+from qts_messaging.seldom import Seldom
 from qts_messaging.zap import Curtain
 
 _log = logging.getLogger(__name__)
@@ -44,6 +46,7 @@ class ZeroMQ:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._again: dict[int, asyncio.Handle] = {}
         self._paused = False
+        self._seldom = Seldom()
         self.handshakes_failed = 0
 
     # -- life ---------------------------------------------------------------------------------------
@@ -151,6 +154,11 @@ class ZeroMQ:
     def up(self) -> bool:
         """Tell whether the sockets are open."""
         return self._router is not None or bool(self._dealers)
+
+    @property
+    def refused(self) -> int:
+        """Return how many connections were refused for their key, here and at those we dialled."""
+        return self.handshakes_failed + self._curtain.gate.refused.get(self._domain, 0)
 
     def reachable(self, peer: str) -> bool:
         """Tell whether a connection that `send` would use stands."""
@@ -297,7 +305,8 @@ class ZeroMQ:
             self._connected.discard(peer)
             if event != zmq.EVENT_DISCONNECTED:
                 self.handshakes_failed += 1
-                _log.warning("handshake with %s failed: keys of both sides do not match", peer)
+                if self._seldom.due(peer, time.monotonic()) is not None:
+                    _log.warning("handshake with %s failed: keys of both sides do not match", peer)
 
 
 def _readable(socket: Socket) -> bool:

@@ -1,0 +1,57 @@
+"""What a bus knows about itself, as Prometheus metrics; one table says which number has which name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from qts_messaging.bus import Numbers
+from qts_messaging.messages import HIGH, LOW, NORMAL
+
+PRIORITIES = {HIGH: "high", NORMAL: "normal", LOW: "low"}
+Values = Mapping[str, float]
+
+#: metric → (gauge or counter, help, label or "", how to read it)
+TABLE: dict[str, tuple[str, str, str, Callable[[Numbers], Values]]] = {
+    "qts_outbox_depth": (
+        "gauge",
+        "Messages that have not left",
+        "priority",
+        lambda n: {PRIORITIES[p]: count for p, count in n.waiting.items()},
+    ),
+    "qts_inbox_depth": ("gauge", "Messages that wait for a handler", "", lambda n: {"": n.inbox}),
+    "qts_spool_messages": ("gauge", "Durable messages in the spool file", "", lambda n: {"": n.spooled}),
+    "qts_failovers": ("counter", "Changes of a lane's wire", "route", lambda n: n.failovers),
+    "qts_clock_offset_seconds": ("gauge", "How much later our clock shows", "peer", lambda n: n.offsets_s),
+    "qts_clock_skew": ("counter", "Messages from our future", "peer", lambda n: n.skewed),
+    "qts_slow_handlers": ("counter", "Handler calls over 50 ms", "type", lambda n: n.slow),
+    "qts_connections_refused": ("counter", "Refused for their key", "", lambda n: {"": n.refused}),
+    "qts_resubscriptions": ("counter", "Deaf subscriptions replaced", "", lambda n: {"": n.resubscribed}),
+    "qts_stream_claimed": ("counter", "Taken over from a dead consumer", "", lambda n: {"": n.claimed}),
+    "qts_dead_letters": ("counter", "Messages no handler could take", "", lambda n: {"": n.dead_letters}),
+    "qts_alerts_unconfirmed": ("counter", "Alerts without a receipt", "", lambda n: {"": n.unconfirmed}),
+}
+
+
+class BusCollector(Collector):
+    """Reads a bus at each scrape."""
+
+    def __init__(self, numbers: Callable[[], Numbers]) -> None:
+        self._numbers = numbers
+
+    def describe(self) -> Iterable[Metric]:
+        """Declare nothing: two workloads of one process may share the names."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """Render the table."""
+        numbers = self._numbers()
+        for name, (kind, text, label, read) in TABLE.items():
+            family = (GaugeMetricFamily if kind == "gauge" else CounterMetricFamily)(
+                name, text, labels=(label,) if label else ()
+            )
+            for value, number in read(numbers).items():
+                family.add_metric((value,) if label else (), float(number))
+            yield family
