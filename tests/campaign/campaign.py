@@ -18,7 +18,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -29,6 +29,7 @@ from tests.campaign.traffic import Traffic
 from tests.processes.stand import SYSTEM_NAME, leave_nothing
 
 from qts_messaging import books
+from qts_messaging.accounts import Record
 from qts_messaging.fabric import Fabric
 from qts_messaging.incoming import Incoming
 from qts_messaging.messages import DURABLE_TOPICS
@@ -196,10 +197,12 @@ class Trial:
 
     def _judge(self, problems: list[str]) -> Outcome:
         """Add the books of all processes up, those of earlier starts included."""
-        total = reconcile(books.load([self.stand.folder]))
+        records = books.load([self.stand.folder])
+        total = reconcile(records)
         traffic = self.traffic
         if total.unaccounted or total.in_flight:
             problems.append(f"{total.unaccounted} unaccounted, {total.in_flight} in flight")
+            problems.extend(missing(records))
         if traffic.twice:
             problems.append(f"{traffic.twice} applied twice")
         if traffic.crossed:
@@ -217,6 +220,14 @@ class Trial:
             unanswered=traffic.unanswered,
             recoveries_s=self._recoveries,
         )
+
+
+def missing(records: list[Record]) -> Iterator[str]:
+    """Say which receiver misses what of which lane, for whoever looks for the reason."""
+    for record in records:
+        for key, count in record.into.items():
+            if (rest := count.residual() + count.gap + count.in_flight) and count.gap + count.in_flight:
+                yield f"{record.name}@{record.epoch} of {key}: {rest} missing, up to {count.high}"
 
 
 def disturb(bus: Fabric, draw: random.Random) -> Callable[[], None]:

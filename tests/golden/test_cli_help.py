@@ -17,6 +17,7 @@ PAGES = (
     "status",
     "decisions",
     "messages",
+    "dead",
     "replay",
     "plot",
     "plan",

@@ -14,7 +14,7 @@ import zmq
 from tests.processes.stand import SYSTEM_NAME, Stand, until
 
 from qts_core.errors import ConfigError, LocalError
-from qts_messaging import codec, examples, keys
+from qts_messaging import codec, dead_letters, examples, keys
 from qts_messaging.messages import (
     AgentStatus,
     DecisionRequest,
@@ -277,6 +277,40 @@ async def test_a_handler_that_raises_sends_durable_messages_to_the_dead_letters(
     assert (await stand.buses["pads"].ask(REQUEST, "qbmia", 2.0)).reason == ""
     total = await stand.stop()
     assert (total.unaccounted, total.lost) == (0, {"dead_letter": 1})
+
+
+async def test_dead_letters_are_driven_again_once(stand: Stand) -> None:
+    """A letter goes back to the process it failed at and to no other; it leaves the list, and counts as delivered."""
+    broken, seen = [True], []
+
+    async def handler(envelope: Envelope) -> None:
+        if broken[0]:
+            raise ValueError("cannot digest this")
+        seen.append(envelope.id)
+
+    qbmia = stand.buses["qbmia"]
+    qbmia.subscribe(PerformanceFeedback, handler)
+    sent = [await stand.buses["pads"].publish(examples.feedback(f"d-{n}")) for n in range(3)]
+    await until(lambda: qbmia.numbers().dead_letters == 3)
+    client = admin(stand)
+    letters = await dead_letters.read(client, PREFIX)
+    assert [(each.kind, each.sender, each.group, each.topic) for each in letters] == [
+        ("performance_feedback", "pads", "qbmia", "feedback")
+    ] * 3
+    assert {each.reason for each in letters} == {"ValueError: cannot digest this"}
+    broken[0] = False
+    assert await dead_letters.redrive(client, PREFIX, letters[:2]) == 2
+    await until(lambda: len(seen) == 2)
+    broken[0] = True  # and what fails again is a letter again
+    await dead_letters.redrive(client, PREFIX, letters[2:])
+    await until(lambda: qbmia.numbers().dead_letters == 4)
+    await asyncio.sleep(0.5)
+    assert seen == sent[:2]
+    assert len(stand.kinds("market", PerformanceFeedback)) == 3
+    assert len(await dead_letters.read(client, PREFIX)) == 1
+    await client.aclose()
+    total = await stand.stop()
+    assert (total.unaccounted, total.in_flight) == (0, 0)
 
 
 async def test_a_deaf_subscriber_notices_and_hears_again(stand: Stand) -> None:

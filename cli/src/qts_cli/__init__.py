@@ -18,6 +18,7 @@ _COMMANDS = (
     ),
     ("decisions", "qts_cli.decisions:decisions", "Print a journal's decisions with every agent's vote."),
     ("messages", "qts_cli.messages:messages", "Print what became of every message of a run."),
+    ("dead", "qts_cli.dead:dead", "List messages no handler could take, or have them handled again."),
     ("replay", "qts_cli.replay:replay", "Recompute a journal's decisions and compare bytes."),
     ("plot", "qts_cli.plot:plot", "Draw a journal as one HTML file."),
     ("plan", "qts_cli.plan:plan", "Print what the operator would do for a resource."),

@@ -162,6 +162,13 @@ class Book:
             count.dropped[outcome] = count.dropped.get(outcome, 0) + 1
         self._count(key[0], key[2], kind, outcome)
 
+    def reopened(self, key: tuple[str, int, str], now_ns: int) -> tuple[str, int, str]:
+        """A dead letter comes again; return the lane it is counted on: its own says that it failed."""
+        again = (key[0], key[1], f"again.{key[2]}")
+        lane = self.lanes.get(again)
+        self.arrived(again, 1 if lane is None else lane.high + 1, now_ns)
+        return again
+
     def heard_high(self, key: tuple[str, int, str], sequence: int, now_ns: int) -> None:
         """A heartbeat told how far a lane has got."""
         lane = self.lanes.get(key)

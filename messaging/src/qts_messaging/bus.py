@@ -160,6 +160,10 @@ class Sink(Protocol):
         """Take a frame; `peer` is its sender where the wire proves it, `done` ends a durable delivery."""
         ...
 
+    def again(self, frame: bytes, done: Done) -> None:
+        """Take a message that failed here before, though its id is known."""
+        ...
+
     def room(self) -> bool:
         """Tell whether more is welcome now; a wire that can wait stops reading when not."""
         ...

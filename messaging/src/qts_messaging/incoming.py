@@ -191,10 +191,26 @@ class Incoming:
         elif not self.room() and done is None:
             desk.book.finished(key, kind, "full")
         else:
-            self._queues[envelope.priority].append(_Arrival(envelope, key, done))
-            self._waiting += 1
-            if self._wake is not None and not self._wake.done():
-                self._wake.set_result(None)
+            self._enqueue(envelope, key, done)
+
+    def again(self, frame: bytes, done: Done) -> None:
+        """Queue a dead letter that was driven again; it is known by its id, and that is no reason now."""
+        envelope = codec.decode(frame)
+        if self._settled:
+            return
+        if isinstance(envelope, codec.Rejected) or envelope.body is None:
+            done("cannot be read")
+            return
+        key = (envelope.sender, envelope.epoch, envelope.lane)
+        now = self._desk.clock.monotonic_ns()
+        self._enqueue(envelope, self._desk.book.reopened(key, now), done)
+
+    def _enqueue(self, envelope: Envelope, key: tuple[str, int, str], done: Done | None) -> None:
+        """Let a message wait for its handler."""
+        self._queues[envelope.priority].append(_Arrival(envelope, key, done))
+        self._waiting += 1
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
 
     def _too_old(self, envelope: Envelope) -> bool:
         """Tell whether TTL or deadline is over, by our clock corrected for the sender's."""

@@ -11,6 +11,7 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from qts_messaging.bus import Sink
+from qts_messaging.dead_letters import AGAIN, FIELD, GROUP, REASON, TOPIC
 from qts_messaging.ending import end
 from qts_messaging.messages import DURABLE_TOPICS
 from qts_messaging.reconnect import Backoff
@@ -22,7 +23,6 @@ COUNT, BLOCK_MS = 64, 1000
 CLAIM_IDLE_MS = 5_000
 CLAIM_S, TRIM_S = 2.5, 10.0
 DELIVERIES = 5
-FIELD = b"m"
 SNAPSHOT_ENTRIES, SNAPSHOT_BYTES = 4096, 64 << 20
 RECALL_BYTES = 8 << 20  # of one answer
 
@@ -202,8 +202,13 @@ class RedisStreams:
             if (key, entry) in self._open:
                 continue
             self._open.add((key, entry))
-            frame = (fields or {}).get(FIELD, b"")
-            sink.arrived(frame, None, self._ender(key, entry))
+            frame, again = (fields or {}).get(FIELD, b""), (fields or {}).get(AGAIN)
+            if again is None:
+                sink.arrived(frame, None, self._ender(key, entry))
+            elif again == self._name.encode():
+                sink.again(frame, self._ender(key, entry))
+            else:
+                self._end(key, entry, "ok")  # a dead letter that failed elsewhere
 
     def _ender(self, key: str, entry: bytes) -> Callable[[str], None]:
         """Return what ends the delivery of one entry."""
@@ -253,7 +258,7 @@ class RedisStreams:
         """Copy one entry to the dead letters."""
         found = await client.xrange(key, entry, entry)
         frame = found[0][1].get(FIELD, b"") if found else b""
-        fields = {FIELD: frame, "reason": reason[:1000], "group": self._name, "topic": self._keys[key]}
+        fields = {FIELD: frame, REASON: reason[:1000], GROUP: self._name, TOPIC: self._keys[key]}
         await client.xadd(self._dead, fields)
         self.dead_letters += 1
 
