@@ -2,10 +2,56 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from bisect import bisect_right, insort
+from collections import deque
 
-WINDOW = 1024  # open holes a lane remembers
+RANGES = 1024  # holes a lane remembers, whatever their length
+NEVER = -(2**63)
 DEDUPE = 65_536
+
+
+class Spans:
+    """Sequence numbers as ranges [start, stop) in order, each with the time it was missed; few, however long."""
+
+    __slots__ = ("_ranges", "count")
+
+    def __init__(self) -> None:
+        self._ranges: list[tuple[int, int, int]] = []  # start, stop, since ns
+        self.count = 0  # numbers in all ranges
+
+    def __len__(self) -> int:
+        return self.count
+
+    def add(self, start: int, stop: int, since_ns: int) -> None:
+        """Enter [start, stop), which overlaps no range here."""
+        if start < stop:
+            insort(self._ranges, (start, stop, since_ns))
+            self.count += stop - start
+
+    def take(self, sequence: int) -> bool:
+        """Take one number out; False when it is not here."""
+        at = bisect_right(self._ranges, sequence, key=_start) - 1
+        if at < 0 or sequence >= self._ranges[at][1]:
+            return False
+        start, stop, since_ns = self._ranges[at]
+        left, right = (start, sequence, since_ns), (sequence + 1, stop, since_ns)
+        self._ranges[at : at + 1] = [span for span in (left, right) if span[0] < span[1]]
+        self.count -= 1
+        return True
+
+    def give_up(self, before_ns: int) -> list[tuple[int, int]]:
+        """Take out the ranges missed before `before_ns`, and the oldest beyond `RANGES`."""
+        surplus = max(0, len(self._ranges) - RANGES)
+        old = [span for n, span in enumerate(self._ranges) if n < surplus or span[2] <= before_ns]
+        if old:
+            gone = set(old)
+            self._ranges = [span for span in self._ranges if span not in gone]
+            self.count -= sum(stop - start for start, stop, _ in old)
+        return [(start, stop) for start, stop, _ in old]
+
+
+def _start(span: tuple[int, int, int]) -> int:
+    return span[0]
 
 
 class Lane:
@@ -16,21 +62,20 @@ class Lane:
     def __init__(self, base: int) -> None:
         self.base = base  # what came before was not for this process
         self.high = base
-        self.holes: dict[int, int] = {}  # sequence → when it was missed, ns
-        self.lost: OrderedDict[int, None] = OrderedDict()  # given up, may still be found
+        self.holes = Spans()  # missed, may still come
+        self.lost = Spans()  # given up, may still be found
         self.gap = 0  # given up in all, less what was found afterwards
 
     def observe(self, sequence: int, now_ns: int) -> bool:
         """Take an arrival; False when this sequence was here before."""
         if sequence > self.high:
-            self._miss(self.high + 1, sequence, now_ns)
+            if sequence > self.high + 1:
+                self._miss(self.high + 1, sequence, now_ns)
             self.high = sequence
             return True
-        if sequence in self.holes:
-            del self.holes[sequence]
+        if self.holes.take(sequence):
             return True
-        if sequence in self.lost:
-            del self.lost[sequence]
+        if self.lost.take(sequence):
             self.gap -= 1
             return True
         if sequence <= self.base:  # older than the first one seen: another wire was slower
@@ -47,30 +92,22 @@ class Lane:
 
     def sweep(self, now_ns: int, grace_ns: int) -> int:
         """Give up holes older than `grace_ns`; return how many."""
-        late = [s for s, since in self.holes.items() if now_ns - since >= grace_ns]
-        for sequence in late:
-            del self.holes[sequence]
-            self._lose(sequence)
-        return len(late)
+        return self._lose(now_ns - grace_ns) if self.holes.count else 0
 
     def _miss(self, start: int, stop: int, now_ns: int) -> None:
-        """Open a hole for each sequence of [start, stop)."""
-        if stop - start > WINDOW:  # a long absence: the oldest are beyond remembering
-            self.gap += stop - start - WINDOW
-            start = stop - WINDOW
-        for sequence in range(start, stop):
-            self.holes[sequence] = now_ns
-        while len(self.holes) > WINDOW:
-            oldest = next(iter(self.holes))
-            del self.holes[oldest]
-            self._lose(oldest)
+        """Open a hole for [start, stop)."""
+        self.holes.add(start, stop, now_ns)
+        self._lose(NEVER)
 
-    def _lose(self, sequence: int) -> None:
-        """Count one as lost, but know it again should it come."""
-        self.gap += 1
-        self.lost[sequence] = None
-        if len(self.lost) > WINDOW:
-            self.lost.popitem(last=False)
+    def _lose(self, before_ns: int) -> int:
+        """Count old holes as lost, but know their numbers again should they come."""
+        lost = 0
+        for start, stop in self.holes.give_up(before_ns):
+            self.lost.add(start, stop, 0)
+            lost += stop - start
+        self.gap += lost
+        self.lost.give_up(NEVER)
+        return lost
 
 
 class Seen:
