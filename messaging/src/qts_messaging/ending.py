@@ -1,14 +1,25 @@
-"""How background loops end: cancelled until they are over, and never waited for without a bound."""
+"""How background loops live and end: no error ends them; cancelled until over, never waited for unbounded."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Iterable
 
 _log = logging.getLogger(__name__)
 ROUND_S = 0.2
 ROUNDS = 10
+AGAIN_S = 0.1
+
+
+async def for_ever(run: Callable[[], Coroutine[None, None, None]]) -> None:
+    """Run a loop of the bus; an error in it must not happen, is said loudly, and does not end it."""
+    while True:
+        try:
+            await run()
+        except Exception:
+            _log.critical("a loop of the message bus failed and goes on", exc_info=True)
+            await asyncio.sleep(AGAIN_S)
 
 
 async def end(tasks: Iterable[asyncio.Task[None]]) -> None:

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -20,7 +20,7 @@ from qts_messaging.accounts import Book, Record, Summary, summary
 from qts_messaging.bus import BusOptions, Handler, Numbers, Reply, StatusFields, Wires
 from qts_messaging.correlation import Correlation
 from qts_messaging.durable import Durables
-from qts_messaging.ending import end
+from qts_messaging.ending import end, for_ever
 from qts_messaging.heartbeat import PeerHealth, Peers
 from qts_messaging.incoming import Desk, Incoming
 from qts_messaging.messages import KIND, Envelope, MarketUpdate, Message, ttl_ms
@@ -143,7 +143,7 @@ class Fabric:
         await self.wires.topics.start(self.incoming)
         await self.wires.durable.start(self.incoming)
         runs = (self.incoming.run, self.outgoing.run, self.durables.run, self._ticks)
-        self._tasks = [asyncio.create_task(_for_ever(run)) for run in runs]
+        self._tasks = [asyncio.create_task(for_ever(run)) for run in runs]
 
     async def _ticks(self) -> None:
         """Let deadlines, holes, alerts and dead peers have their consequences."""
@@ -343,13 +343,3 @@ def _settle(waiter: asyncio.Future[Envelope | str], reason: str) -> None:
     """End a wait without an answer."""
     if not waiter.done():
         waiter.set_result(reason)
-
-
-async def _for_ever(run: Callable[[], Coroutine[None, None, None]]) -> None:
-    """Run a loop of the bus; an error in it must not happen, is said loudly, and does not end it."""
-    while True:
-        try:
-            await run()
-        except Exception:
-            _log.critical("a loop of the message bus failed and goes on", exc_info=True)
-            await asyncio.sleep(TICK_S)

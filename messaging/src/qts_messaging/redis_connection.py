@@ -60,7 +60,10 @@ def connector(url: str, secrets: Path | None, name: str) -> Callable[[float], An
         raise ConfigError("redis_url: expected redis://, rediss:// or redis+sentinel://")
 
     def connect(timeout_s: float = SOCKET_TIMEOUT_S) -> Any:
-        now = address(url, secrets, name)
+        try:
+            now = address(url, secrets, name)
+        except ConfigError as error:  # it was readable at the start: a rotation, or no descriptor is left
+            raise ConnectionError(str(error)) from error
         settings = options(now, secrets, timeout_s)
         if now.startswith("redis+sentinel://"):
             return _sentinel(now, settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import random
 import time
@@ -11,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from qts_messaging.bus import Sink
-from qts_messaging.ending import end
+from qts_messaging.ending import end, for_ever
 from qts_messaging.heartbeat import Beacon, is_beacon
 from qts_messaging.messages import BROADCAST_TOPICS
 from qts_messaging.reconnect import Backoff
@@ -50,7 +51,8 @@ class RedisTopics:
 
     async def start(self, sink: Sink) -> None:
         """Begin to speak, listen and reconnect, in the background."""
-        self._tasks = [asyncio.create_task(self._speak()), asyncio.create_task(self._listen(sink))]
+        runs = (self._speak, functools.partial(self._listen, sink))
+        self._tasks = [asyncio.create_task(for_ever(run)) for run in runs]
 
     async def close(self) -> None:
         """End both connections."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import random
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ from redis.exceptions import ResponseError
 
 from qts_messaging.bus import Sink
 from qts_messaging.dead_letters import AGAIN, FIELD, GROUP, REASON, TOPIC
-from qts_messaging.ending import end
+from qts_messaging.ending import end, for_ever
 from qts_messaging.messages import DURABLE_TOPICS
 from qts_messaging.reconnect import Backoff
 from qts_messaging.redis_connection import AWAY, SOCKET_TIMEOUT_S
@@ -50,8 +51,8 @@ class RedisStreams:
     # -- life ---------------------------------------------------------------------------------------
     async def start(self, sink: Sink) -> None:
         """Begin to read, acknowledge, claim and reconnect, in the background."""
-        runs = [self._read(sink), self._acknowledge(), self._keep(sink)]
-        self._tasks = [asyncio.create_task(run) for run in runs]
+        runs = (functools.partial(self._read, sink), self._acknowledge, functools.partial(self._keep, sink))
+        self._tasks = [asyncio.create_task(for_ever(run)) for run in runs]
 
     async def close(self) -> None:
         """Acknowledge what was handled and end."""

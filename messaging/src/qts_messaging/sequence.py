@@ -11,7 +11,7 @@ DEDUPE = 65_536
 
 
 class Spans:
-    """Sequence numbers as ranges [start, stop) in order, each with the time it was missed; few, however long."""
+    """Sequence numbers as ranges [start, stop) in order, each with the time it was missed."""
 
     __slots__ = ("_ranges", "count")
 

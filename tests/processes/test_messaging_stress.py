@@ -1,0 +1,185 @@
+"""The fabric where it hurts: callers that give up, a flood, a giant beside small ones, no descriptors left."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+import redis.asyncio
+from tests.conftest import Report
+from tests.processes.stand import SYSTEM_NAME, Stand, until
+
+from qts_messaging import examples
+from qts_messaging.messages import DecisionResponse, MarketUpdate
+from qts_messaging.testing import Proxy
+
+pytestmark = pytest.mark.processes
+REQUEST = examples.messages()[0]
+BESIDE, CALLERS = 200, 10_000
+DELAY_S = 0.1
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+async def stand(tmp_path: Path) -> AsyncIterator[Stand]:
+    """Give a stand that is not started yet; end what a failed test left."""
+    made = Stand(tmp_path)
+    yield made
+    for bus in made.buses.values():
+        await bus.close(0.0)
+    made.kill()
+
+
+async def linked(stand: Stand, delay_s: float) -> tuple[Proxy, Proxy]:
+    """Start all; pads reaches qbmia and the server through proxies only; return both."""
+    stand.serve()
+    peer = Proxy("127.0.0.1", int(stand.addresses["qbmia"].rpartition(":")[2]), delay_s)
+    server = Proxy("127.0.0.1", stand.port, delay_s)
+    await peer.start()
+    await server.start()
+    for name in stand.names:
+        peers = stand.addresses | ({"qbmia": f"tcp://127.0.0.1:{peer.port}"} if name == "pads" else {})
+        system = stand.system(server.port) if name == "pads" else stand.system()
+        stand.buses[name] = stand.bus(name, peers=peers, system=system)
+        await stand.buses[name].start()
+    await until(stand.connected)
+    return peer, server
+
+
+async def test_ten_thousand_cancellations_cross_no_answers(stand: Stand, report: Report) -> None:
+    """Callers of requests and of Redis give up at random moments; every answer goes to its own question."""
+    peer, server = await linked(stand, DELAY_S)
+    pads, draw = stand.buses["pads"], random.Random(7)
+    bars = [examples.update(n, "snapshot") for n in range(1, 9)]
+    assert await pads.remember(*bars)
+    wrong, right = 0, 0
+
+    async def ask(n: int) -> None:
+        nonlocal wrong, right
+        reply = await pads.ask(msgspec.structs.replace(REQUEST, round_id=f"r-{n}"), "qbmia", 5.0)
+        if reply.envelope is not None:
+            good = getattr(reply.envelope.body, "round_id", "") == f"r-{n}"
+            wrong, right = wrong + (not good), right + good
+
+    async def recall(n: int) -> None:
+        nonlocal wrong, right
+        found = await pads.recall(1 + n % 8)
+        if found:  # nothing when the connection was thrown away
+            good = found == bars[-(1 + n % 8) :]
+            wrong, right = wrong + (not good), right + good
+
+    for first in range(0, CALLERS, BESIDE):
+        tasks = [
+            asyncio.create_task((recall if n % 20 == 0 else ask)(n)) for n in range(first, first + BESIDE)
+        ]
+        for task in tasks:
+            asyncio.get_running_loop().call_later(draw.uniform(0.0, 2.5 * DELAY_S), task.cancel)
+        await asyncio.wait(tasks, timeout=10.0)
+    report("callers that could give up at any moment", CALLERS)
+    report("of these answered, each with its own answer", right)
+    assert wrong == 0
+    assert CALLERS / 10 < right < CALLERS
+    peer.delay_s = server.delay_s = 0.0
+    await until(stand.connected)
+    total = await stand.stop()
+    assert total.unaccounted == 0
+    await peer.close()
+    await server.close()
+
+
+async def test_a_flood_beyond_every_queue_is_counted(stand: Stand) -> None:
+    """A peer that reads nothing fills its own queue and ours; what is dropped has a reason, the rest arrives."""
+    peer, server = await linked(stand, 0.0)
+    pads = stand.buses["pads"]
+    peer.open.clear()  # the connection stands, nothing moves: both high-water marks are reached
+    count = 0
+    for n in range(20_000):
+        await pads.send(DecisionResponse(f"d-{n}"), "qbmia")
+        count += 1
+        if n % 500 == 0:
+            await asyncio.sleep(0.01)
+    peer.open.set()
+    await until(lambda: not pads.outgoing.queued)
+    await asyncio.sleep(0.5)
+    heard = len(stand.kinds("qbmia", DecisionResponse))
+    total = await stand.stop()
+    assert (total.unaccounted, total.in_flight) == (0, 0)
+    assert (total.sent, total.delivered) == (count, heard)
+    assert heard + sum(total.lost.values()) == count
+    assert heard > 1000
+    await peer.close()
+    await server.close()
+
+
+async def test_a_giant_beside_small_ones(stand: Stand, report: Report) -> None:
+    """33 MB on the channel of the bars cut every subscriber's output buffer; small messages go on within 3 s."""
+    await stand.start()
+    market = stand.buses["market"]
+    giant = redis.asyncio.Redis(port=stand.port, username="pads", password=stand.passwords["pads"])
+    loop = asyncio.get_running_loop()
+    await giant.publish(f"qts:{{{SYSTEM_NAME}}}:market", bytes(33 << 20))
+    began = loop.time()
+    await giant.aclose()
+    number = 0
+    while not (stand.kinds("pads", MarketUpdate) and stand.kinds("qbmia", MarketUpdate)):
+        assert loop.time() - began < 10.0
+        await market.publish(examples.update(number := number + 1))
+        await asyncio.sleep(0.02)
+    report("33 MB publish to next delivery everywhere, s", round(loop.time() - began, 3))
+    await until(stand.connected)
+    assert {b.deaf for b in stand.buses.values()} == {False}
+    assert (await stand.stop()).unaccounted == 0
+
+
+STARVED = """
+import asyncio, json, os, resource, sys
+from pathlib import Path
+from tests.processes.stand import Stand, until
+from qts_messaging import examples
+from qts_messaging.messages import PerformanceFeedback
+
+async def main(folder):
+    stand = Stand(Path(folder))
+    await stand.start()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+    taken = []
+    try:
+        while True:
+            taken.append(os.open("/dev/null", os.O_RDONLY))
+    except OSError:
+        pass
+    pads = stand.buses["pads"]
+    for bus in stand.buses.values():  # every connection to the server ends; none can be made again
+        await bus.wires.topics._commands.connection_pool.disconnect()
+        await bus.wires.durable._commands.connection_pool.disconnect()
+    for n in range(20):
+        await pads.publish(examples.feedback(f"d-{n}"))
+        await asyncio.sleep(0.05)
+    starved = {bus.mode for bus in stand.buses.values()}
+    for handle in taken:
+        os.close(handle)
+    await until(stand.connected, 20.0)
+    await until(lambda: len(stand.kinds("qbmia", PerformanceFeedback)) == 20)
+    total = await stand.stop()
+    print(json.dumps({"starved": sorted(starved), "unaccounted": total.unaccounted, "lost": total.lost}))
+
+asyncio.run(main(sys.argv[1]))
+os._exit(0)
+"""
+
+
+def test_no_descriptors_left(tmp_path: Path) -> None:
+    """Without a free file descriptor the bus says degraded, goes on, and comes back when there are some."""
+    command = [sys.executable, "-c", STARVED, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=55)
+    assert done.stdout, done.stderr[-2000:]
+    found = json.loads(done.stdout)
+    assert "degraded" in found["starved"], found
+    assert (found["unaccounted"], found["lost"]) == (0, {})
