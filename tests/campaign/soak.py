@@ -44,6 +44,7 @@ class Soak(Trial):
         self._every_s, self.minutes = every_s, 0.0
         self.samples: list[Sample] = []
         self.faults = 0
+        self._gaps: dict[str, int] = {}
 
     async def _play(self) -> None:
         over, began = asyncio.Event(), time.monotonic()
@@ -62,8 +63,23 @@ class Soak(Trial):
             await self._happen(chosen)
             await asyncio.sleep(max(0.0, self._every_s - (time.monotonic() - started)))
             self._note(time.monotonic() - began)
+            self._tell_gaps()
         over.set()
         await asyncio.gather(*speakers)
+
+    def _tell_gaps(self) -> None:
+        """Print which lanes have lost how much since the last time."""
+        now = {
+            f"{bus.name} of {sender} {lane}": track.gap
+            for bus in self.stand.buses.values()
+            for (sender, _, lane), track in bus._desk.book.lanes.items()
+        }
+        grown = {
+            key: gap - self._gaps.get(key, 0) for key, gap in now.items() if gap > self._gaps.get(key, 0)
+        }
+        self._gaps = now
+        if grown:
+            print(" " * 12 + ", ".join(f"{key}: {n} lost" for key, n in grown.items()), flush=True)
 
     def _note(self, at_s: float) -> None:
         """Take a sample; forget the oldest ids."""
