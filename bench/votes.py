@@ -49,6 +49,11 @@ class RawReceiver:
         loop.add_reader(self.socket.fileno(), self.read)
         loop.call_soon(self.read)
 
+    def close(self) -> None:
+        """Leave the loop."""
+        asyncio.get_running_loop().remove_reader(self.socket.fileno())
+        self.socket.close(linger=0)
+
     def read(self) -> None:
         """Take all that is there."""
         while True:
@@ -85,7 +90,7 @@ async def receive(folder: Path, addresses: tuple[str, str], pipe: Connection) ->
     gc.collect()
     gc.freeze()
     await over.wait()
-    raw.socket.close(linger=0)
+    raw.close()
 
 
 def receiver(folder: str, addresses: tuple[str, str], pipe: Connection) -> None:
