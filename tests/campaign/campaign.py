@@ -195,6 +195,10 @@ class Trial:
             await asyncio.sleep(0.25)
         return False
 
+    def _never_reached(self) -> dict[str, int]:
+        """Ask the handlers, not the books, what became of what had to arrive."""
+        return self.traffic.never_reached()
+
     def _judge(self, problems: list[str]) -> Outcome:
         """Add the books of all processes up, those of earlier starts included."""
         records = books.load([self.stand.folder])
@@ -203,6 +207,8 @@ class Trial:
         if total.unaccounted or total.in_flight:
             problems.append(f"{total.unaccounted} unaccounted, {total.in_flight} in flight")
             problems.extend(missing(records))
+        if never := self._never_reached():
+            problems.append(f"durable messages that no handler saw: {never}")
         if traffic.twice:
             problems.append(f"{traffic.twice} applied twice")
         if traffic.crossed:

@@ -32,6 +32,7 @@ class Traffic:
         self.buses, self._factor = buses, factor
         self.applied: dict[tuple[str, int], dict[bytes, int]] = {}  # (process, start) → id → times handled
         self.last_ns: dict[str, int] = {}  # process → when it last handled anything, monotonic
+        self.stored: set[bytes] = set()  # durable messages to all that the bus has taken
         self.handled = 0
         self.twice = 0
         self.crossed = 0  # answers to another question
@@ -58,6 +59,14 @@ class Traffic:
 
         for kind in MESSAGE_TYPES:
             bus.subscribe(kind, handler)
+
+    def never_reached(self) -> dict[str, int]:
+        """Return process → how many durable messages none of its starts has handled."""
+        reached: dict[str, set[bytes]] = {}
+        for (name, _), seen in self.applied.items():
+            reached.setdefault(name, set()).update(seen)
+        left = {name: len(self.stored - ids) for name, ids in reached.items() if name != "pads"}
+        return {name: count for name, count in left.items() if count}
 
     # -- speaking -----------------------------------------------------------------------------------
     def speakers(self) -> list[tuple[float, Speak]]:
@@ -110,7 +119,7 @@ class Traffic:
         await self.buses["market"].publish(examples.update(n))
 
     async def _feedback(self, n: int) -> None:
-        await self.buses["pads"].publish(examples.feedback(f"d-{n}"))
+        self.stored.add(await self.buses["pads"].publish(examples.feedback(f"d-{n}")))
 
     async def _proposal(self, n: int) -> None:
         await self.buses["qbmia"].send(TRANSITION, "pads")

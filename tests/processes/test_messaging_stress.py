@@ -168,7 +168,7 @@ async def main(folder):
     await until(stand.connected, 20.0)
     await until(lambda: len(stand.kinds("qbmia", PerformanceFeedback)) == 20)
     total = await stand.stop()
-    print(json.dumps({"starved": sorted(starved), "unaccounted": total.unaccounted, "lost": total.lost}))
+    print(json.dumps({"starved": sorted(starved), "unaccounted": total.unaccounted, "lost": total.lost}), flush=True)
 
 asyncio.run(main(sys.argv[1]))
 os._exit(0)
@@ -179,7 +179,7 @@ def test_no_descriptors_left(tmp_path: Path) -> None:
     """Without a free file descriptor the bus says degraded, goes on, and comes back when there are some."""
     command = [sys.executable, "-c", STARVED, str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=55)
-    assert done.stdout, done.stderr[-2000:]
+    assert done.stdout, (done.returncode, done.stderr[-2000:])
     found = json.loads(done.stdout)
     assert "degraded" in found["starved"], found
     assert (found["unaccounted"], found["lost"]) == (0, {})

@@ -67,8 +67,8 @@ def _lane(total: Totals, sender: Record, lane: str, out: OutCount, records: Sequ
     for name in sorted(names):
         books = sorted((r for r in records if r.name == name), key=lambda r: r.epoch)
         found = [(r, _entries(r)[key]) for r in books if key in _entries(r)]
-        for _, count in found:
-            _received(total, count, lane, out, orphan=False)
+        for record, count in found:  # what a start left unread is given to the next one of that name
+            _received(total, count, lane, out, orphan=record is not books[-1])
         if _counts_from_start(lane):
             _before(total, [count for _, count in found], books, out, durable=_durable(lane))
         if books:

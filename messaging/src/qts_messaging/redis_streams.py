@@ -6,6 +6,7 @@ import asyncio
 import functools
 import logging
 import random
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ COUNT, BLOCK_MS = 64, 1000
 CLAIM_IDLE_MS = 5_000
 CLAIM_S, TRIM_S = 2.5, 10.0
 DELIVERIES = 5
+REMEMBERED = 1024  # stored entries of a stream, to see whether a server that was restarted forgot any
 SNAPSHOT_ENTRIES, SNAPSHOT_BYTES = 4096, 64 << 20
 RECALL_BYTES = 8 << 20  # of one answer
 
@@ -41,7 +43,7 @@ class RedisStreams:
         self._acks: list[tuple[str, bytes, str]] = []  # key, entry, outcome
         self._acking = asyncio.Event()
         self._open: set[tuple[str, bytes]] = set()  # handed over, not yet ended
-        self._last: dict[str, bytes] = {}  # key → the last entry we stored
+        self._last: dict[str, deque[bytes]] = {}  # key → the last entries we stored
         self._run_id = b""
         self._wiped = False
         self.up = False
@@ -109,9 +111,12 @@ class RedisStreams:
         info = await client.info("server")
         run_id = str(info.get("run_id", "")).encode()
         if self._run_id and run_id != self._run_id:
-            for key, entry in self._last.items():
-                if not await client.xrange(key, entry, entry):
-                    self._wiped = True
+            # not the newest alone: the client may have reached the new server before we notice it
+            pipe = client.pipeline(transaction=False)
+            for key, entries in self._last.items():
+                for entry in entries:
+                    pipe.xrange(key, entry, entry)
+            self._wiped = self._wiped or not all(await pipe.execute())
         self._run_id = run_id
         await self._groups(client)
 
@@ -137,7 +142,7 @@ class RedisStreams:
             self._lost(error)
             return False
         for (topic, _), entry in zip(batch, entries, strict=True):
-            self._last[self._prefix + topic] = entry
+            self._last.setdefault(self._prefix + topic, deque(maxlen=REMEMBERED)).append(entry)
         return True
 
     # -- reading ------------------------------------------------------------------------------------
