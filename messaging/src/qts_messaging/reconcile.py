@@ -4,7 +4,7 @@ A message counts once for each receiver. Sender and receiver are compared by lan
 many numbers it gave, the receiver which of them it saw from when on. What lies between is
   gap             never came (broadcast and direct lanes only, where that may happen)
   shutdown        sent when one of the two was already closing
-  peer_restarted  fell to a process that was killed, whose book died with it
+  peer_restarted  fell to a process that was killed, whose book died with it, or to another of its starts
   spooled         durable, still in the sender's file because Redis did not come back
 and, on a durable lane, unaccounted when none of these explains it.
 """
@@ -67,8 +67,8 @@ def _lane(total: Totals, sender: Record, lane: str, out: OutCount, records: Sequ
     for name in sorted(names):
         books = sorted((r for r in records if r.name == name), key=lambda r: r.epoch)
         found = [(r, _entries(r)[key]) for r in books if key in _entries(r)]
-        for record, count in found:  # what a start left unread is given to the next one of that name
-            _received(total, count, lane, out, orphan=record is not books[-1])
+        for _, count in found:  # of several starts each was given what the others had not acknowledged
+            _received(total, count, lane, out, orphan=len(books) > 1)
         if _counts_from_start(lane):
             _before(total, [count for _, count in found], books, out, durable=_durable(lane))
         if books:
