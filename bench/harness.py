@@ -6,8 +6,10 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+
+QUANTILES = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,16 @@ class Row:
             self.goal is None or (self.value <= self.goal) == self.lower_is_better or self.value == self.goal
         )
         return out | {"ratio": ratio, "ok": self.agrees and met}
+
+
+def latency_rows(
+    title: str, peer: str, allowed: dict[str, float], ours: list[int], theirs: list[int], sent: int
+) -> Iterator[Row]:
+    """Compare two lists of latencies (ns) of `sent` messages each, by nearest-rank quantiles in µs."""
+    agrees = len(ours) == len(theirs) == sent
+    for name, share in QUANTILES.items():
+        mine, other = (sorted(v)[min(len(v) - 1, int(share * len(v)))] / 1000 for v in (ours, theirs))
+        yield Row(f"{title}, {name}", mine, "us", peer, other, other * allowed[name], agrees)
 
 
 def median_time(call: Callable[[], object], repeats: int) -> float:

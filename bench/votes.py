@@ -16,13 +16,12 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import msgspec
 import zmq
-from bench.harness import Row
+from bench.harness import latency_rows
 from bench.pace import STAMP, Pace, Send
 from bench.stand import direct_bus, free_address
 
@@ -32,7 +31,6 @@ from qts_messaging.messages import DecisionResponse, Envelope
 from qts_messaging.zap import Curtain
 
 NAMES = ("pads", "quasar")
-QUANTILES = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
 ALLOWED = {"p50": 1.3, "p99": 1.5, "p99.9": 1.5}
 
 
@@ -168,20 +166,6 @@ async def measure(rates: list[tuple[int, int]], rounds: int) -> dict[int, tuple[
     return found
 
 
-def quantile(values: list[int], share: float) -> float:
-    """Return the nearest-rank quantile, µs."""
-    return sorted(values)[min(len(values) - 1, int(share * len(values)))] / 1000
-
-
-def rows(rate: int, ours: list[int], raw: list[int], sent: int) -> Iterator[Row]:
-    """Compare two lists of latencies."""
-    for name, share in QUANTILES.items():
-        mine, theirs = quantile(ours, share), quantile(raw, share)
-        allowed = ALLOWED[name]
-        agrees = len(ours) == len(raw) == sent
-        yield Row(f"vote at {rate}/s, {name}", mine, "us", "pyzmq", theirs, theirs * allowed, agrees)
-
-
 def histogram(values: list[int]) -> dict[str, int]:
     """Return counts by latency, in bins of a quarter octave from 10 µs on; keys are upper bounds in µs."""
     bins: dict[str, int] = {}
@@ -206,7 +190,7 @@ def main(arguments: list[str]) -> int:
     found = asyncio.run(measure(rates, rounds))
     agreed = True
     for rate, count in rates:
-        for row in rows(rate, *found[rate], count * rounds):
+        for row in latency_rows(f"vote at {rate}/s", "pyzmq", ALLOWED, *found[rate], count * rounds):
             agreed &= row.agrees
             sys.stdout.write(json.dumps(row.line()) + "\n")
     if chosen.histogram is not None:

@@ -105,10 +105,7 @@ class Trial:
     async def _play(self) -> None:
         """Let traffic and faults happen beside each other until both are over."""
         over = asyncio.Event()
-        speakers = [
-            asyncio.create_task(self.traffic.run(speak, rate, over))
-            for rate, speak in self.traffic.speakers()
-        ]
+        speakers = self.traffic.start(over)
         faults = [asyncio.create_task(self._happen(fault)) for fault in self.schedule.faults]
         await asyncio.sleep(self.schedule.last_s)
         await asyncio.gather(*faults)

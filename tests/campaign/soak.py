@@ -48,10 +48,7 @@ class Soak(Trial):
 
     async def _play(self) -> None:
         over, began = asyncio.Event(), time.monotonic()
-        speakers = [
-            asyncio.create_task(self.traffic.run(speak, rate, over))
-            for rate, speak in self.traffic.speakers()
-        ]
+        speakers = self.traffic.start(over)
         draw = random.Random(self.schedule.seed)
         # an emptied store beside a restarted producer loses for good what nobody had read: not both
         kinds = tuple(kind for kind in KINDS if not kind.endswith("emptied"))

@@ -80,6 +80,10 @@ class Traffic:
         ]
         return [(rate * self._factor, speak) for rate, speak in rates] + [(4.0, self.beat)]
 
+    def start(self, over: asyncio.Event) -> list[asyncio.Task[None]]:
+        """Let everybody speak until `over`."""
+        return [asyncio.create_task(self.run(speak, rate, over)) for rate, speak in self.speakers()]
+
     async def run(self, speak: Speak, rate: float, over: asyncio.Event) -> None:
         """Speak `rate` times a second until `over`; what the bus refuses is counted there too."""
         loop, n, first = asyncio.get_running_loop(), 0, asyncio.get_running_loop().time()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -34,14 +32,10 @@ PREFIX = f"qts:{{{SYSTEM_NAME}}}:"
 
 
 @pytest.fixture
-async def stand(tmp_path: Path) -> AsyncIterator[Stand]:
-    """Give a stand with everything up; end what a failed test left."""
-    made = Stand(tmp_path)
-    await made.start()
-    yield made
-    for bus in made.buses.values():
-        await bus.close(0.0)
-    made.kill()
+async def stand(idle_stand: Stand) -> Stand:
+    """Give a stand with everything up."""
+    await idle_stand.start()
+    return idle_stand
 
 
 def admin(stand: Stand, name: str = "pads") -> redis.asyncio.Redis:

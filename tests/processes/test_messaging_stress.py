@@ -7,7 +7,6 @@ import json
 import random
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -27,16 +26,6 @@ DELAY_S = 0.1
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-async def stand(tmp_path: Path) -> AsyncIterator[Stand]:
-    """Give a stand that is not started yet; end what a failed test left."""
-    made = Stand(tmp_path)
-    yield made
-    for bus in made.buses.values():
-        await bus.close(0.0)
-    made.kill()
-
-
 async def linked(stand: Stand, delay_s: float) -> tuple[Proxy, Proxy]:
     """Start all; pads reaches qbmia and the server through proxies only; return both."""
     stand.serve()
@@ -53,8 +42,9 @@ async def linked(stand: Stand, delay_s: float) -> tuple[Proxy, Proxy]:
     return peer, server
 
 
-async def test_ten_thousand_cancellations_cross_no_answers(stand: Stand, report: Report) -> None:
+async def test_ten_thousand_cancellations_cross_no_answers(idle_stand: Stand, report: Report) -> None:
     """Callers of requests and of Redis give up at random moments; every answer goes to its own question."""
+    stand = idle_stand
     peer, server = await linked(stand, DELAY_S)
     pads, draw = stand.buses["pads"], random.Random(7)
     bars = [examples.update(n, "snapshot") for n in range(1, 9)]
@@ -94,8 +84,9 @@ async def test_ten_thousand_cancellations_cross_no_answers(stand: Stand, report:
     await server.close()
 
 
-async def test_a_flood_beyond_every_queue_is_counted(stand: Stand) -> None:
+async def test_a_flood_beyond_every_queue_is_counted(idle_stand: Stand) -> None:
     """A peer that reads nothing fills its own queue and ours; what is dropped has a reason, the rest arrives."""
+    stand = idle_stand
     peer, server = await linked(stand, 0.0)
     pads = stand.buses["pads"]
     peer.open.clear()  # the connection stands, nothing moves: both high-water marks are reached
@@ -118,8 +109,9 @@ async def test_a_flood_beyond_every_queue_is_counted(stand: Stand) -> None:
     await server.close()
 
 
-async def test_a_giant_beside_small_ones(stand: Stand, report: Report) -> None:
+async def test_a_giant_beside_small_ones(idle_stand: Stand, report: Report) -> None:
     """33 MB on the channel of the bars cut every subscriber's output buffer; small messages go on within 3 s."""
+    stand = idle_stand
     await stand.start()
     market = stand.buses["market"]
     giant = redis.asyncio.Redis(port=stand.port, username="pads", password=stand.passwords["pads"])

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import ssl
 import subprocess
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -24,16 +22,6 @@ from qts_messaging.testing import Proxy
 pytestmark = pytest.mark.processes
 FEEDBACK = examples.feedback("d-0")
 PASSWORD = "for-replicas"
-
-
-@pytest.fixture
-async def stand(tmp_path: Path) -> AsyncIterator[Stand]:
-    """Give a stand whose server and buses are not started yet."""
-    made = Stand(tmp_path)
-    yield made
-    for bus in made.buses.values():
-        await bus.close(0.0)
-    made.kill()
 
 
 async def tls_proxy(stand: Stand, host: str) -> tuple[Proxy, trustme.CA]:
@@ -58,8 +46,9 @@ async def start(stand: Stand, url: str) -> None:
         await stand.buses[name].start()
 
 
-async def test_everything_works_over_tls(stand: Stand) -> None:
+async def test_everything_works_over_tls(idle_stand: Stand) -> None:
     """With the authority's certificate beside the password all routes work, and the books balance."""
+    stand = idle_stand
     stand.serve()
     proxy, authority = await tls_proxy(stand, "127.0.0.1")
     trust(stand, authority)
@@ -73,8 +62,9 @@ async def test_everything_works_over_tls(stand: Stand) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["authority", "host"])
-async def test_a_server_that_cannot_prove_itself_is_not_used(stand: Stand, wrong: str) -> None:
+async def test_a_server_that_cannot_prove_itself_is_not_used(idle_stand: Stand, wrong: str) -> None:
     """Another authority's certificate, or one for another host, leaves the bus degraded; ZeroMQ goes on."""
+    stand = idle_stand
     stand.serve()
     proxy, authority = await tls_proxy(stand, "127.0.0.1" if wrong == "authority" else "redis.example")
     trust(stand, trustme.CA() if wrong == "authority" else authority)
@@ -148,8 +138,9 @@ class Watched:
             process.wait()
 
 
-async def test_a_failover_by_sentinels_loses_nothing(stand: Stand) -> None:
+async def test_a_failover_by_sentinels_loses_nothing(idle_stand: Stand) -> None:
     """When the primary dies the buses follow the sentinel to the replica; durable messages arrive once."""
+    stand = idle_stand
     watched = Watched(stand)
     try:
         await watched.start()
