@@ -38,6 +38,12 @@ def parser() -> argparse.ArgumentParser:
     add("--http-port", type=int, default=int(env.get("QTS_HTTP_PORT", "8080")), help="0: none")
     add("--metrics-port", type=int, default=int(env.get("QTS_METRICS_PORT", "9464")), help="0: none")
     add("--host", default=env.get("QTS_BIND", "0.0.0.0"))  # noqa: S104 - probes come from the kubelet
+    add(
+        "--per-object",
+        default=env.get("QTS_METRICS_PER_OBJECT", "true"),
+        choices=("true", "false"),
+        help="metrics that carry a system's name",
+    )
     add("--log-level", default=env.get("QTS_LOG_LEVEL", "info"))
     add("--no-kopf", action="store_true", help="the engine alone, for tests")
     return out
@@ -59,6 +65,7 @@ def options_of(given: argparse.Namespace) -> Options:
         host=given.host,
         http_port=given.http_port,
         metrics_port=given.metrics_port,
+        per_object=given.per_object == "true",
     )
 
 

@@ -53,6 +53,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     http_port: int = names.PORT_HTTP
     metrics_port: int = names.PORT_METRICS
     workers: int = 16
+    per_object: bool = True  # metrics that carry a system's name
 
 
 class Engine:
@@ -60,11 +61,12 @@ class Engine:
 
     def __init__(self, options: Options, api: Api | None = None) -> None:
         self.options = options
-        self.metrics = Metrics()
+        self.metrics = Metrics(per_object=options.per_object)
+        self.metrics.systems.now = lambda: self._clock.wall_ns() / 1e9
         self.metrics.build_info.labels(VERSION, str(LATEST_REVISION)).set(1)
         self.queue = WorkQueue()
         self.reflectors: list[Reflector] = []
-        self.view = View(self.poke)
+        self.view = View(self.poke, self.metrics.spec_changes.inc)
         self._api, self._given = api, api is not None
         self._clock, self._random = SystemClock(), Random()
         self._wake = asyncio.Event()
@@ -240,8 +242,19 @@ class Engine:
             self.metrics.loop_lag.set(max(0.0, self._turned_s - before - 0.5))
             self.metrics.queue_depth.set(len(self.queue))
             self.metrics.queue_age.set(self.queue.oldest_s(self._now_s()))
-            for reflector in self.reflectors:
-                self.metrics.event_age.labels(reflector.kind.name).set(reflector.age_s())
+            if self._leader is not None:
+                self.metrics.leader.set(int(self._leader.leads()))
+            for kind, count in self.view.counts().items():
+                self.metrics.objects.labels(kind).set(count)
+            for kind, age_s in self._silences().items():
+                self.metrics.event_age.labels(kind).set(age_s)
+
+    def _silences(self) -> dict[str, float]:
+        """Return seconds since each kind was heard of; the most silent of its namespaces counts."""
+        ages: dict[str, float] = {}
+        for reflector in self.reflectors:
+            ages[reflector.kind.name] = max(ages.get(reflector.kind.name, 0.0), reflector.age_s())
+        return ages
 
     async def _check_definition(self, api: Api) -> None:
         """Compare the served schema with ours: an older one would drop fields in silence."""
@@ -288,8 +301,9 @@ class Engine:
         async def readyz(_: web.Request) -> web.Response:
             return _answer(self.ready())
 
-        async def exposition(_: web.Request) -> web.Response:
-            return web.Response(body=self.metrics.text(), content_type="text/plain", charset="utf-8")
+        async def exposition(asked: web.Request) -> web.Response:
+            body, kind = self.metrics.exposition(asked.headers.get("Accept", ""))
+            return web.Response(body=body, headers={"Content-Type": kind})
 
         probes = [web.get("/healthz", healthz), web.get("/readyz", readyz)]
         return [

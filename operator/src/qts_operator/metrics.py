@@ -1,8 +1,14 @@
-"""Names and buckets of the operator's metrics, in one place."""
+"""Names, labels and buckets of the operator's metrics, in one place (observability.md §1)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
+import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
 
 from qts_core.errors import LocalError
 
@@ -11,66 +17,123 @@ CONDITION_VALUE = {"True": 1, "False": 0, "Unknown": -1}
 
 
 class Metrics:
-    """Everything the operator counts; one registry an engine, so that tests do not share it."""
+    """Everything the operator counts; one registry an engine, so that tests do not share it.
 
-    def __init__(self) -> None:
+    `per_object` off leaves out the series that carry a system's name: ten a system.
+    """
+
+    def __init__(self, *, per_object: bool = True) -> None:
         self.registry = CollectorRegistry()
-        r = self.registry
-        ProcessCollector(registry=r)
-        self.reconcile = Counter("qts_reconcile_total", "Passes", ["result", "reason"], registry=r)
-        self.reconcile_seconds = Histogram(
-            "qts_reconcile_duration_seconds", "Length of a pass", ["result"], registry=r, buckets=_BUCKETS
-        )
-        self.queue_depth = Gauge("qts_queue_depth", "Keys waiting", registry=r)
-        self.queue_age = Gauge("qts_queue_oldest_age_seconds", "Age of the oldest key", registry=r)
-        self.queue_retries = Counter("qts_queue_retries_total", "Passes that failed", registry=r)
-        self.writes = Counter("qts_writes_total", "Writes", ["kind", "op"], registry=r)
-        self.requests = Counter(
-            "qts_api_requests_total", "Requests to the API server", ["verb", "kind", "code"], registry=r
-        )
-        self.request_seconds = Histogram(
-            "qts_api_request_duration_seconds",
-            "Length of a request",
-            ["verb", "kind"],
-            registry=r,
-            buckets=_BUCKETS,
-        )
-        self.relists = Counter("qts_reflector_relists_total", "Full lists", ["kind", "reason"], registry=r)
-        self.event_age = Gauge("qts_reflector_last_event_age_seconds", "Silence", ["kind"], registry=r)
-        self.objects = Gauge("qts_reflector_objects", "Objects known", ["kind"], registry=r)
-        self.missed = Counter(
-            "qts_reflector_missed_events_total", "Differences found by a full list", ["kind"], registry=r
-        )
-        self.denied = Counter("qts_reflector_denied_total", "Lists refused", ["kind"], registry=r)
-        self.not_kept = Counter(
-            "qts_fields_not_kept_total", "Objects that the server altered", ["kind"], registry=r
-        )
-        self.leader = Gauge("qts_leader", "1 on the replica that writes", registry=r)
-        self.transitions = Counter("qts_lease_transitions_total", "Lease won", registry=r)
-        self.crd_outdated = Gauge("qts_crd_outdated", "1: the served schema is not ours", registry=r)
-        self.build_info = Gauge("qts_build_info", "1", ["version", "revision"], registry=r)
-        self.restarts = Counter(
-            "qts_agent_restarts_total", "Restarts by the operator", ["agent", "reason"], registry=r
-        )
-        self.condition = Gauge(
-            "qts_system_condition",
-            "1 True, 0 False, -1 Unknown",
-            ["namespace", "system", "type"],
-            registry=r,
-        )
-        self.loop_lag = Gauge("qts_event_loop_lag_seconds", "Lag of the event loop", registry=r)
+        ProcessCollector(registry=self.registry)
+        counter, gauge, seconds = self._counter, self._gauge, self._seconds
+        self.reconcile = counter("qts_reconcile_total", "Passes", "result", "reason")
+        self.reconcile_seconds = seconds("qts_reconcile_duration_seconds", "Length of a pass", "result")
+        self.queue_depth = gauge("qts_queue_depth", "Keys waiting")
+        self.queue_age = gauge("qts_queue_oldest_age_seconds", "Age of the oldest key")
+        self.queue_retries = counter("qts_queue_retries_total", "Passes that failed")
+        self.event_to_write = seconds("qts_event_to_write_seconds", "From an event to the write it caused")
+        self.writes = counter("qts_writes_total", "Writes", "kind", "op")
+        self.spec_changes = counter("qts_spec_changes_total", "Systems whose spec a person changed")
+        request = ("verb", "kind", "code")
+        self.requests = counter("qts_api_requests_total", "Requests to the API server", *request)
+        self.request_seconds = seconds("qts_api_request_duration_seconds", "Length of a request", *request)
+        self.bytes = counter("qts_api_bytes_total", "Bytes of bodies", "direction")
+        self.relists = counter("qts_reflector_relists_total", "Full lists", "kind", "reason")
+        self.event_age = gauge("qts_reflector_last_event_age_seconds", "Silence", "kind")
+        self.objects = gauge("qts_reflector_objects", "Objects known", "kind")
+        self.missed = counter("qts_reflector_missed_events_total", "Found by a full list only", "kind")
+        self.denied = counter("qts_reflector_denied_total", "Lists and watches refused", "kind")
+        self.not_kept = counter("qts_fields_not_kept_total", "Objects that the server altered", "kind")
+        self.leader = gauge("qts_leader", "1 on the replica that writes")
+        self.transitions = counter("qts_lease_transitions_total", "Lease won")
+        self.crd_outdated = gauge("qts_crd_outdated", "1: the served schema is not ours")
+        self.build_info = gauge("qts_build_info", "1", "version", "revision")
+        self.restarts = counter("qts_agent_restarts_total", "Restarts by the operator", "agent", "reason")
+        self.loop_lag = gauge("qts_event_loop_lag_seconds", "Lag of the event loop")
+        self.spans_dropped = counter("qts_spans_dropped_total", "Spans that no collector took")
+        self.systems = Systems()
+        if per_object:
+            self.registry.register(self.systems)
 
     def text(self) -> bytes:
         """Return the exposition in Prometheus' text format."""
         return generate_latest(self.registry)
 
-    def conditions(self, namespace: str, system: str, told: dict[str, str]) -> None:
-        """Show the conditions of one system."""
-        for kind, status in told.items():
+    def exposition(self, accept: str) -> tuple[bytes, str]:
+        """Return body and content type as the scraper asked for it; OpenMetrics carries exemplars."""
+        encode, kind = choose_encoder(accept)
+        return encode(self.registry), kind
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, labels, registry=self.registry)
+
+    def _seconds(self, name: str, text: str, *labels: str) -> Histogram:
+        return Histogram(name, text, labels, registry=self.registry, buckets=_BUCKETS)
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What one system's status said last; times in seconds since the epoch."""
+
+    conditions: dict[str, str]
+    moving_since: float | None  # None: settled
+    gpus: int
+    gpu_seconds: float  # up to `at`
+    at: float
+
+    def held(self, now: float) -> float:
+        """Return the GPU-seconds held up to `now`."""
+        return self.gpu_seconds + self.gpus * max(0.0, now - self.at)
+
+
+class Systems(Collector):
+    """The series of each system, rendered at the scrape: what grows with time is true at every scrape."""
+
+    def __init__(self) -> None:
+        self.now: Callable[[], float] = lambda: 0.0
+        self._told: dict[tuple[str, str], Told] = {}
+
+    def tell(
+        self, namespace: str, system: str, conditions: dict[str, str], *, moving: float | None, gpus: int
+    ) -> None:
+        """Take the conditions of one system, since when it moves, and the GPUs that its pods hold."""
+        for status in conditions.values():
             if status not in CONDITION_VALUE:
                 raise LocalError(f"{status} is no condition status")
-            self.condition.labels(namespace, system, kind).set(CONDITION_VALUE[status])
+        now, former = self.now(), self._told.get((namespace, system))
+        held = former.held(now) if former is not None else 0.0
+        if former is not None and former.moving_since is not None and moving is not None:
+            # a stuck roll-out is dated anew when it is called stuck; it began when it began
+            moving = min(moving, former.moving_since)
+        self._told[(namespace, system)] = Told(conditions, moving, gpus, held, now)
 
     def forget(self, namespace: str, system: str) -> None:
         """Drop the series of a system that is gone."""
-        self.condition.remove_by_labels({"namespace": namespace, "system": system})
+        self._told.pop((namespace, system), None)
+
+    def describe(self) -> Iterable[Metric]:
+        """Name the families without reading them."""
+        return _families()
+
+    def collect(self) -> Iterable[Metric]:
+        """Render every system."""
+        now = self.now()
+        condition, moving, gpu = _families()
+        for (namespace, system), told in list(self._told.items()):
+            for kind, status in told.conditions.items():
+                condition.add_metric((namespace, system, kind), float(CONDITION_VALUE[status]))
+            age = 0.0 if told.moving_since is None else max(0.0, now - told.moving_since)
+            moving.add_metric((namespace, system), age)
+            gpu.add_metric((namespace, system), told.held(now))
+        return condition, moving, gpu
+
+
+def _families() -> tuple[GaugeMetricFamily, GaugeMetricFamily, CounterMetricFamily]:
+    one = ("namespace", "system")
+    return (
+        GaugeMetricFamily("qts_system_condition", "1 True, 0 False, -1 Unknown", labels=(*one, "type")),
+        GaugeMetricFamily("qts_system_progressing_seconds", "Length of the roll-out, 0: settled", labels=one),
+        CounterMetricFamily("qts_system_gpu_seconds", "GPUs held by pods, times seconds", labels=one),
+    )

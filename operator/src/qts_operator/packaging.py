@@ -36,6 +36,7 @@ def values() -> Manifest:
         "crds": {"enabled": True, "keep": True},
         "watch": {"namespaces": []},
         "logLevel": "info",
+        "metrics": {"perObject": True},
         "resources": {
             "requests": {"cpu": "50m", "memory": "128Mi"},
             "limits": {"memory": "512Mi"},
@@ -68,6 +69,7 @@ def values_schema() -> Manifest:
                 "imagePullSecrets": {"type": "array", "items": secret},
                 "crds": _closed({"enabled": flag, "keep": flag}),
                 "watch": _closed({"namespaces": {"type": "array", "items": text, "uniqueItems": True}}),
+                "metrics": _closed({"perObject": flag}),
                 "logLevel": _one_of("debug", "info", "warning", "error"),
                 "resources": _closed({"requests": quantities, "limits": quantities}),
                 "nodeSelector": {"type": "object", "additionalProperties": text},
@@ -231,6 +233,7 @@ def _env(given: Manifest) -> list[Manifest]:
         {"name": "QTS_REDIS_IMAGE", "value": given["images"]["redis"]},
         {"name": "QTS_WATCH_NAMESPACES", "value": ",".join(given["watch"]["namespaces"])},
         {"name": "QTS_LOG_LEVEL", "value": given["logLevel"]},
+        {"name": "QTS_METRICS_PER_OBJECT", "value": str(given["metrics"]["perObject"]).lower()},
     ]
 
 

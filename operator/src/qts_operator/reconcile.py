@@ -231,7 +231,10 @@ class Reconciler:
         while (action := steps.request(state)) is not None:
             if not self._c.leads():
                 return msgspec.structs.replace(state, stale=True)
+            first = not state.writes
             state = steps.step(state, await self._c.hand.perform(action))
+            if first and state.writes:
+                self._c.metrics.event_to_write.observe(self._c.queue.since_s(key, self.now_s()))
             if isinstance(action, Apply):
                 self._note(key, action)
         return state
@@ -273,7 +276,9 @@ class Reconciler:
         snapshot, new = facts.snapshot, status.build(facts)
         change = status.differs(new, snapshot.status)
         told = {c["type"]: c["status"] for c in new["conditions"]}
-        self._c.metrics.conditions(snapshot.namespace, snapshot.name, told)
+        self._c.metrics.systems.tell(
+            snapshot.namespace, snapshot.name, told, moving=status.moving_since(new), gpus=status.gpus(new)
+        )
         if not change:
             return "ok" if wrote else "noop"
         since = self.now_s() - self._told_s.get(key, float("-inf"))
@@ -337,7 +342,7 @@ class Reconciler:
         self._told_s.pop(key, None)
         for child in self._c.view.children["Secret"].of(namespace, name):
             self._c.view.children["Secret"].remove(child)
-        self._c.metrics.forget(namespace, name)
+        self._c.metrics.systems.forget(namespace, name)
 
 
 def _record(snapshot: Snapshot, restart: restarts.Restart) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -99,6 +99,7 @@ class Session:
     ) -> Any:
         limit = TIMEOUT_S if verb == "GET" else WRITE_TIMEOUT_S
         started, code = time.perf_counter(), 0
+        sent = None if body is None else orjson.dumps(body)
         try:
             async with (
                 self._slots,
@@ -106,13 +107,14 @@ class Session:
                     verb,
                     self.access.server + path,
                     params=params,
-                    data=None if body is None else orjson.dumps(body),
+                    data=sent,
                     headers=self._headers(headers),
                     timeout=aiohttp.ClientTimeout(total=limit),
                 ) as response,
             ):
                 code = response.status
                 raw = await response.read()
+                self.metrics.bytes.labels("in").inc(len(raw))
                 if code >= 400:
                     raise _refusal(code, raw, response.headers.get("Retry-After"))
                 return orjson.loads(raw) if raw else None
@@ -120,7 +122,9 @@ class Session:
             raise ApiError(0, "NoAnswer", f"{verb} {path}: {type(error).__name__} {error}") from error
         finally:
             self.metrics.requests.labels(verb, kind, str(code)).inc()
-            self.metrics.request_seconds.labels(verb, kind).observe(time.perf_counter() - started)
+            lasted = time.perf_counter() - started
+            self.metrics.request_seconds.labels(verb, kind, str(code)).observe(lasted)
+            self.metrics.bytes.labels("out").inc(len(sent or b""))
 
     @asynccontextmanager
     async def stream(
@@ -133,7 +137,7 @@ class Session:
         ) as response:
             if response.status >= 400:
                 raise _refusal(response.status, await response.read(), response.headers.get("Retry-After"))
-            yield _lines(response)
+            yield _lines(response, self.metrics.bytes.labels("in").inc)
 
     def _client(self) -> aiohttp.ClientSession:
         if self._http is None:
@@ -166,10 +170,11 @@ class Session:
         return context
 
 
-async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    """Yield lines of any length."""
+async def _lines(response: aiohttp.ClientResponse, read: Callable[[int], None]) -> AsyncIterator[bytes]:
+    """Yield lines of any length; tell `read` the bytes that came."""
     rest = b""
     async for chunk in response.content.iter_any():
+        read(len(chunk))
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
             if line:

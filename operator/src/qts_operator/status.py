@@ -112,6 +112,20 @@ def differs(new: dict[str, Any], former: dict[str, Any]) -> str:
     return "conditions" if told != before or moved else "counters"
 
 
+def moving_since(told: dict[str, Any]) -> float | None:
+    """Return since when a roll-out is under way or stuck, seconds since the epoch; None when settled."""
+    for condition in told.get("conditions") or ():
+        if condition["type"] == "Progressing":
+            moving = condition["status"] == "True" or condition["reason"] == "RolloutStuck"
+            return seconds_of(condition["lastTransitionTime"]) if moving else None
+    return None
+
+
+def gpus(told: dict[str, Any]) -> int:
+    """Return how many GPUs the pods hold."""
+    return int(str(told.get("gpus") or "0/0").partition("/")[0])
+
+
 def stamp(now: float) -> str:
     """Return seconds since the epoch as Kubernetes writes times."""
     return datetime.fromtimestamp(int(now), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from qts_core import names
 from qts_operator import digests
 from qts_operator.cache import Item, Store
 from qts_operator.digests import Resource
@@ -45,6 +46,39 @@ class Digesting(Generic[T]):
             self._moved(item)
 
 
+class Systems(Digesting[Resource]):
+    """Where resources go; `changed` is told how many specs moved, those of the first list aside."""
+
+    def __init__(
+        self, store: Store[Resource], moved: Callable[[Resource], None], changed: Callable[[float], None]
+    ) -> None:
+        super().__init__(store, digests.resource, moved)
+        self._changed = changed
+
+    def replace(self, items: list[Live]) -> int:
+        """Take a full list; return how many differences the watch had missed."""
+        before = self._generations() if self.store.synced else None
+        missed = super().replace(items)
+        if before is not None:
+            self._changed(float(len(self._generations() - before)))
+        return missed
+
+    def put(self, live: Live) -> None:
+        """Take an added or changed resource."""
+        before = self.store.get(live["metadata"].get("namespace", ""), live["metadata"]["name"])
+        super().put(live)
+        after = self.store.get(live["metadata"].get("namespace", ""), live["metadata"]["name"])
+        if after is not None and (before is None or _spec(before) != _spec(after)):
+            self._changed(1.0)
+
+    def _generations(self) -> set[tuple[str, int]]:
+        return {_spec(resource) for resource in self.store.all()}
+
+
+def _spec(resource: Resource) -> tuple[str, int]:
+    return resource.uid, resource.generation
+
+
 class NodeEntry(msgspec.Struct, frozen=True, kw_only=True):
     """A node as the cache keeps it."""
 
@@ -59,16 +93,17 @@ class NodeEntry(msgspec.Struct, frozen=True, kw_only=True):
 class View:
     """Everything that is seen of the cluster."""
 
-    def __init__(self, poke: Poke) -> None:
+    def __init__(self, poke: Poke, spec_changed: Callable[[float], None] = lambda _: None) -> None:
+        self._spec_changed = spec_changed
         self.systems: Store[Resource] = Store()
         self.children: dict[str, Store[Child]] = {kind.name: Store() for kind in KINDS}
         self.pods: Store[Pod] = Store()
         self.nodes: Store[NodeEntry] = Store()
         self._poke = poke
 
-    def sink_systems(self) -> Digesting[Resource]:
+    def sink_systems(self) -> Systems:
         """Return where resources go."""
-        return Digesting(self.systems, digests.resource, lambda r: self._poke(key_of(r.namespace, r.name)))
+        return Systems(self.systems, lambda r: self._poke(key_of(r.namespace, r.name)), self._spec_changed)
 
     def sink_children(self, kind: str) -> Digesting[Child]:
         """Return where owned objects of one kind go."""
@@ -83,6 +118,11 @@ class View:
     def sink_nodes(self) -> Digesting[NodeEntry]:
         """Return where nodes go; they matter only to systems that ask for a device."""
         return Digesting(self.nodes, _node, lambda _: self._gpu_systems())
+
+    def counts(self) -> dict[str, int]:
+        """Return how many objects of each kind are known."""
+        seen = {names.KIND: len(self.systems), "Pod": len(self.pods), "Node": len(self.nodes)}
+        return seen | {kind: len(store) for kind, store in self.children.items()}
 
     def _owned(self, item: Child | Pod) -> None:
         if item.system:

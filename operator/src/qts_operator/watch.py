@@ -61,7 +61,7 @@ class Reflector:
         self._tools = tools
         self.synced = asyncio.Event()
         self.denied = ""
-        self.heard_s = 0.0
+        self.heard_s = tools.now_s()
         self._tries = 0
         self._version = ""
         self._listed_s = 0.0
@@ -87,7 +87,6 @@ class Reflector:
         if self.synced.is_set() and missed and reason == "periodic":
             self._tools.metrics.missed.labels(self.kind.name).inc(missed)
         self._tools.metrics.relists.labels(self.kind.name, reason).inc()
-        self._tools.metrics.objects.labels(self.kind.name).set(len(listing.items))
         self._version, self.denied = listing.version, ""
         self._listed_s = self.heard_s = self._tools.now_s()
         self.synced.set()

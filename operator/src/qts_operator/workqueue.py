@@ -14,7 +14,7 @@ class WorkQueue:
         self._ready: dict[str, float] = {}  # key → since; insertion order is age
         self._later: list[tuple[float, str]] = []
         self._due: dict[str, float] = {}
-        self._active: set[str] = set()
+        self._active: dict[str, float] = {}  # key → since when it was waiting
         self._again: dict[str, float] = {}
         self._tries: dict[str, int] = {}
 
@@ -46,17 +46,15 @@ class WorkQueue:
                 self.add(key, at)
         for key in self._ready:
             if key not in self._active:
-                del self._ready[key]
-                self._active.add(key)
+                self._active[key] = self._ready.pop(key)
                 return key
         return None
 
     def done(self, key: str, now: float) -> None:
         """Unlock a key; asked for meanwhile, it is ready again."""
-        self._active.discard(key)
+        self._active.pop(key, None)
         if key in self._again:
-            del self._again[key]
-            self.add(key, now)
+            self.add(key, min(now, self._again.pop(key)))
 
     def fail(self, key: str, now: float, last_s: float = LAST_S) -> float:
         """Plan the next try after a failure, at most `last_s` away; return the delay in seconds."""
@@ -69,6 +67,10 @@ class WorkQueue:
     def succeed(self, key: str) -> None:
         """Forget earlier failures of a key."""
         self._tries.pop(key, None)
+
+    def since_s(self, key: str, now: float) -> float:
+        """Return seconds since what asked for the pass that runs."""
+        return now - self._active.get(key, now)
 
     def tries(self, key: str) -> int:
         """Return how often a key failed in a row."""

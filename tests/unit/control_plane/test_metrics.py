@@ -1,0 +1,167 @@
+"""The operator's metrics: the names of the document, and values that are true at every scrape."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from qts_core.errors import LocalError
+from qts_operator.main import Engine, Options
+from qts_operator.metrics import Metrics
+from qts_operator.session import Access
+from qts_operator.testing import FakeCluster
+from qts_operator.workqueue import WorkQueue
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "metrics.md"
+ROW = re.compile(r"^\| `(\w+)` \| (\w+) \| ([^|]+) \|", re.MULTILINE)
+OPTIONS = Options(access=Access(server="http://nowhere"), identity="one", http_port=0, metrics_port=0)
+PROGRESSING = {"Ready": "False", "Progressing": "True"}
+
+
+def documented(heading: str) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Return the rows below one heading of the document: name → type and labels."""
+    section = DOCUMENT.read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    rows = {}
+    for name, kind, labels in ROW.findall(section):
+        rows[name] = (kind, () if labels.strip() == "–" else tuple(labels.strip().split(", ")))
+    return rows
+
+
+def exposed(metrics: Metrics) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Return what a registry declares, under the names that a scraper sees."""
+    found = {}
+    for collector in {id(c): c for c in metrics.registry._names_to_collectors.values()}.values():
+        declared = [collector] if hasattr(collector, "_labelnames") else list(collector.describe())
+        for each in declared:
+            name = getattr(each, "_name", None) or each.name
+            kind = getattr(each, "_type", None) or each.type
+            names = tuple(each._labelnames)
+            if not name.startswith("process_"):
+                found[f"{name}_total" if kind == "counter" else name] = (kind, names)
+    return found
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(name, labels)
+
+
+@asynccontextmanager
+async def running(api: FakeCluster, options: Options = OPTIONS):
+    engine = Engine(options, api=api)
+    task = asyncio.create_task(engine.run())
+    try:
+        yield engine
+    finally:
+        engine._stop.set()
+        await asyncio.wait_for(task, 10)
+
+
+async def until(check) -> None:
+    for _ in range(500):
+        if check():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("not within time")
+
+
+def test_the_document_names_every_metric_and_no_other() -> None:
+    """Names, kinds and labels of docs/metrics.md are those of the registry, in both directions."""
+    told = documented("Operator")
+    assert len(told) > 25
+    assert exposed(Metrics()) == told
+
+
+def test_a_roll_out_ages_between_reports_and_is_settled_at_once() -> None:
+    """The age grows with the clock alone; a roll-out called stuck keeps its beginning."""
+    metrics, now = Metrics(), [100.0]
+    metrics.systems.now = lambda: now[0]
+    labels = {"namespace": "trading", "system": "desk"}
+    metrics.systems.tell("trading", "desk", PROGRESSING, moving=90.0, gpus=0)
+    now[0] = 700.0
+    assert value(metrics, "qts_system_progressing_seconds", **labels) == 610.0
+    metrics.systems.tell("trading", "desk", PROGRESSING | {"Progressing": "False"}, moving=690.0, gpus=0)
+    assert value(metrics, "qts_system_progressing_seconds", **labels) == 610.0
+    metrics.systems.tell("trading", "desk", {"Ready": "True"}, moving=None, gpus=0)
+    assert value(metrics, "qts_system_progressing_seconds", **labels) == 0.0
+    assert value(metrics, "qts_system_condition", **labels, type="Ready") == 1.0
+
+
+def test_gpu_seconds_count_what_is_held_when_it_is_held() -> None:
+    """Two devices for 10 s, then one for 5 s: 25; the series of a gone system goes with it."""
+    metrics, now = Metrics(), [0.0]
+    metrics.systems.now = lambda: now[0]
+    labels = {"namespace": "trading", "system": "desk"}
+    metrics.systems.tell("trading", "desk", {"Ready": "True"}, moving=None, gpus=2)
+    now[0] = 10.0
+    metrics.systems.tell("trading", "desk", {"Ready": "Unknown"}, moving=None, gpus=1)
+    now[0] = 15.0
+    assert value(metrics, "qts_system_gpu_seconds_total", **labels) == 25.0
+    assert value(metrics, "qts_system_condition", **labels, type="Ready") == -1.0
+    metrics.systems.forget("trading", "desk")
+    assert value(metrics, "qts_system_gpu_seconds_total", **labels) is None
+    with pytest.raises(LocalError, match="Maybe"):
+        metrics.systems.tell("trading", "desk", {"Ready": "Maybe"}, moving=None, gpus=0)
+
+
+def test_series_with_a_systems_name_can_be_left_out() -> None:
+    """Above 2,000 systems nobody wants ten series each."""
+    metrics = Metrics(per_object=False)
+    metrics.systems.tell("trading", "desk", {"Ready": "True"}, moving=None, gpus=1)
+    assert b"qts_system_" not in metrics.text()
+
+
+def test_a_scraper_that_asks_for_openmetrics_gets_exemplars() -> None:
+    """Prometheus' own text has no room for them."""
+    metrics = Metrics()
+    metrics.reconcile_seconds.labels("ok").observe(0.01, {"trace_id": "6f" * 16})
+    body, kind = metrics.exposition("application/openmetrics-text; version=1.0.0")
+    assert "openmetrics-text" in kind
+    assert f'trace_id="{"6f" * 16}"'.encode() in body
+    plain, kind = metrics.exposition("text/plain")
+    assert kind.startswith("text/plain")
+    assert b"6f6f" not in plain
+    assert any(f.name == "qts_leader" for f in text_string_to_metric_families(plain.decode()))
+
+
+def test_the_age_of_what_asked_for_a_pass_survives_the_pass_before() -> None:
+    """An event that comes while a pass runs is as old as it is, not as old as that pass's end."""
+    queue = WorkQueue()
+    queue.add("a", 1.0)
+    assert queue.take(2.0) == "a"
+    assert queue.since_s("a", 2.5) == 1.5
+    queue.add("a", 3.0)
+    queue.done("a", 9.0)
+    assert queue.oldest_s(9.0) == 6.0
+    assert queue.take(9.0) == "a"
+    assert queue.since_s("a", 10.0) == 7.0
+
+
+async def test_values_are_those_of_the_cluster() -> None:
+    """Leader, objects, spec changes, event to write: as the cluster in memory has them."""
+    api = FakeCluster()
+    api.system("trading", "before", {})
+    async with running(api) as engine:
+        metrics = engine.metrics
+        await until(lambda: value(metrics, "qts_reflector_objects", kind="QuantumTradingSystem") == 1.0)
+        await until(lambda: value(metrics, "qts_leader") == 1.0)
+        assert value(metrics, "qts_spec_changes_total") == 0.0
+        api.system("trading", "desk", {})
+        await until(lambda: value(metrics, "qts_spec_changes_total") == 1.0)
+        await until(lambda: (value(metrics, "qts_event_to_write_seconds_count") or 0.0) >= 2.0)
+        await until(
+            lambda: (
+                value(metrics, "qts_reflector_objects", kind="Deployment")
+                == len([k for k in api.objects if k[0] == "Deployment"])
+            )
+        )
+        assert 0.0 <= (value(metrics, "qts_reflector_last_event_age_seconds", kind="Pod") or -1.0) < 60.0
+        assert value(metrics, "qts_system_condition", namespace="trading", system="desk", type="Ready") == 0.0
+    async with running(api, msgspec.structs.replace(OPTIONS, identity="two", per_object=False)) as engine:
+        await until(lambda: value(engine.metrics, "qts_reflector_objects", kind="Deployment") == 10.0)
+        assert value(engine.metrics, "qts_spec_changes_total") == 0.0
