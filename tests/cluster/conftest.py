@@ -59,6 +59,11 @@ class Kube:
     def status(self, namespace: str, name: str) -> dict[str, Any]:
         return self.get("-n", namespace, "qts", name).get("status") or {}
 
+    def applied(self, namespace: str, name: str = "desk") -> bool:
+        """Tell whether the status speaks of the newest generation."""
+        told = self.get("-n", namespace, "qts", name)
+        return (told.get("status") or {}).get("observedGeneration") == told["metadata"]["generation"]
+
     def condition(self, namespace: str, name: str, kind: str) -> tuple[str, str, str]:
         for told in self.status(namespace, name).get("conditions", ()):
             if told["type"] == kind:
@@ -97,6 +102,18 @@ class Operator:
 
     def leads(self) -> bool:
         return "qts_leader 1.0" in self._get(self.metrics, "/metrics")
+
+    def passes(self) -> int:
+        """Return how many passes have ended well."""
+        lines = self._get(self.metrics, "/metrics").splitlines()
+        told = [
+            line
+            for line in lines
+            if line.startswith(
+                ('qts_reconcile_total{reason="",result="ok', 'qts_reconcile_total{reason="",result="noop')
+            )
+        ]
+        return sum(int(float(line.rsplit(" ", 1)[1])) for line in told)
 
     def log(self) -> str:
         return Path(self._log.name).read_text()
@@ -179,6 +196,19 @@ def namespace(kube: Kube, request: pytest.FixtureRequest) -> Iterator[str]:
     kube.run("create", "namespace", name)
     yield name
     kube.run("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(name="until")
+def until_fixture(kube: Kube, namespace: str) -> Callable[..., Any]:
+    """Wait for a fact; a failure shows the status of the namespace's system `desk`."""
+
+    def wait(check: Callable[[], Any], what: str = "", seconds: float = 30.0) -> Any:
+        try:
+            return until(check, seconds, what)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; status {kube.status(namespace, 'desk')}") from None
+
+    return wait
 
 
 @pytest.fixture

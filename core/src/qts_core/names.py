@@ -26,6 +26,7 @@ MANAGED_BY = "qts-operator"
 
 ANNOTATION_TEMPLATE_REVISION = f"{GROUP}/template-revision"
 ANNOTATION_TEMPLATE_HASH = f"{GROUP}/template-hash"
+ANNOTATION_DEFAULT_IMAGES = f"{GROUP}/default-images"
 ANNOTATION_CONFIG_HASH = f"{GROUP}/config-hash"
 ANNOTATION_REPLICAS_BEFORE_SUSPEND = f"{GROUP}/replicas-before-suspend"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from qts_operator import adopt
 from qts_operator.objects.frame import Frame
 from qts_operator.snapshot import Finding, Snapshot
 from qts_operator.steps import State
@@ -30,7 +31,12 @@ def stopped(_: Snapshot, frame: Frame | None, __: State) -> Finding | None:
     return Finding(reason="RestartDisabled", message=text)
 
 
-CHECKS: tuple[Check, ...] = (blocked, refused, stopped)
+def unsupported(_: Snapshot, frame: Frame | None, __: State) -> Finding | None:
+    """Report a workload whose template revision this operator does not render."""
+    return None if frame is None else adopt.finding(frame)
+
+
+CHECKS: tuple[Check, ...] = (blocked, unsupported, refused, stopped)
 
 
 def degraded(snapshot: Snapshot, frame: Frame | None, state: State) -> Finding | None:

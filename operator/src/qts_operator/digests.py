@@ -82,6 +82,7 @@ def child(live: Live, kind: str) -> Child:
         available=int(status.get("availableReplicas") or 0),
         revision=int(revision) if revision.isdigit() else 0,
         template_hash=notes.get(names.ANNOTATION_TEMPLATE_HASH, ""),
+        default_images=notes.get(names.ANNOTATION_DEFAULT_IMAGES, ""),
         stuck=progress.get("reason") == "ProgressDeadlineExceeded",
         failure=failure.get("message", "") if failure.get("status") == "True" else "",
     )

@@ -25,7 +25,7 @@ from qts_operator.lease import Election
 from qts_operator.metrics import Metrics
 from qts_operator.objects import KINDS, Kind
 from qts_operator.objects.frame import Defaults
-from qts_operator.objects.pods import LATEST_REVISION
+from qts_operator.objects.revisions import LATEST_REVISION
 from qts_operator.reconcile import Context, Reconciler
 from qts_operator.session import Access, ApiError, Session
 from qts_operator.snapshot import Finding

@@ -25,7 +25,7 @@ from qts_operator.metrics import Metrics
 from qts_operator.objects import BY_KIND, desired
 from qts_operator.objects.frame import Defaults, Frame
 from qts_operator.plan import Action, Apply, plan
-from qts_operator.resolve import Verdicts, history, resolve
+from qts_operator.resolve import Verdicts, history, resolve, touched
 from qts_operator.session import ApiError
 from qts_operator.snapshot import Finding, Snapshot
 from qts_operator.statusz import Answers
@@ -110,7 +110,7 @@ class Reconciler:
             facts = status.Facts(snapshot=snapshot, frame=None, verdicts={}, state=steps.begin([]))
             return await self._report(key, facts, wrote=False)
         snapshot = await self._with_secrets(snapshot, frame)
-        actions = plan(desired(frame), snapshot.children, frame.uid, snapshot.kept)
+        actions = plan(desired(frame), touched(snapshot, frame), frame.uid, snapshot.kept)
         if frame.spec.paused:
             told = tuple(lines(actions, await self._live(actions)))
             state = steps.begin([])

@@ -10,10 +10,9 @@ from qts_core.config import dump
 from qts_core.errors import ConfigError
 from qts_core.resource import Spec, read, settings_of
 from qts_core.roster import AGENTS, ROSTER
-from qts_operator import gpu
-from qts_operator.objects.frame import Defaults, Frame, template_hash
-from qts_operator.objects.pods import template
-from qts_operator.snapshot import Snapshot
+from qts_operator import adopt, gpu
+from qts_operator.objects.frame import Defaults, Frame
+from qts_operator.snapshot import Child, Snapshot
 
 Verdicts = dict[str, gpu.Verdict]
 
@@ -36,14 +35,23 @@ def resolve(snapshot: Snapshot, defaults: Defaults) -> tuple[Frame, Verdicts]:
         uid=snapshot.uid,
         spec=spec,
         system=system,
-        images=_images(spec, snapshot.status, defaults),
+        images=defaults,
         config=dump(system).decode(),
         offered=snapshot.offered,
         stopped=_stopped(snapshot, auto=system.auto_restart_failed),
     )
+    frame = adopt.recorded(frame, snapshot, defaults)
     verdicts = {w.name: _placement(frame, snapshot, w.name) for w in AGENTS if w.gpu and frame.runs(w)}
     placements = {name: v.device for name, v in verdicts.items() if v.device is not None}
-    return msgspec.structs.replace(frame, placements=placements), verdicts
+    frame = msgspec.structs.replace(frame, placements=placements)
+    return adopt.adopted(frame, snapshot, defaults), verdicts
+
+
+def touched(snapshot: Snapshot, frame: Frame) -> dict[tuple[str, str], Child]:
+    """Return the children that a plan may change or delete: not those that this operator cannot render."""
+    left = {frame.part(part) for part in frame.unsupported}
+    workloads = ("Deployment", "StatefulSet")
+    return {k: c for k, c in snapshot.children.items() if not (k[0] in workloads and k[1] in left)}
 
 
 def history(snapshot: Snapshot, name: str) -> dict[str, Any]:
@@ -52,18 +60,6 @@ def history(snapshot: Snapshot, name: str) -> dict[str, Any]:
         if entry.get("name") == name:
             return dict(entry)
     return {}
-
-
-def _images(spec: Spec, status: dict[str, Any], defaults: Defaults) -> Defaults:
-    """Return the images: what is said, else what was resolved before, else the operator's default."""
-    former = {} if spec.upgrade_policy == "Immediate" else status.get("images") or {}
-    images = spec.images
-    return Defaults(
-        agent=images.agent or former.get("agent") or defaults.agent,
-        agent_gpu=images.agent_gpu or former.get("agentGPU") or defaults.agent_gpu,
-        redis=images.redis or former.get("redis") or defaults.redis,
-        namespace=defaults.namespace,
-    )
 
 
 def _stopped(snapshot: Snapshot, *, auto: bool) -> frozenset[str]:
@@ -95,6 +91,5 @@ def _fell_back(frame: Frame, snapshot: Snapshot, name: str) -> bool:
     child = snapshot.children.get(("Deployment", frame.part(name)))
     if child is None or child.replicas == 0:
         return False
-    workload = next(w for w in AGENTS if w.name == name)
     on_cpu = msgspec.structs.replace(frame, placements={name: "CPU"})
-    return child.template_hash == template_hash(template(on_cpu, workload))
+    return child.template_hash == adopt.rendered(on_cpu, name, on_cpu.made_of(name))

@@ -31,6 +31,7 @@ class Child(msgspec.Struct, frozen=True, kw_only=True):
     available: int = 0
     revision: int = 0
     template_hash: str = ""
+    default_images: str = ""  # annotation: the defaults that its template was rendered with
     stuck: bool = False
     failure: str = ""  # message of ReplicaFailure
 

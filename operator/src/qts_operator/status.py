@@ -10,7 +10,7 @@ import msgspec
 
 from qts_core import names
 from qts_core.roster import AGENTS, BY_NAME, VOTERS, Workload
-from qts_operator import gpu
+from qts_operator import adopt, gpu
 from qts_operator.checks import degraded
 from qts_operator.objects.frame import Frame
 from qts_operator.resolve import Verdicts, history
@@ -54,6 +54,7 @@ def build(facts: Facts) -> dict[str, Any]:
     former = snapshot.status
     status: dict[str, Any] = {}
     applied = facts.state.complete and frame is not None and not snapshot.blocked and not facts.plan
+    applied = applied and frame is not None and not frame.unsupported
     observed = snapshot.generation if applied else former.get("observedGeneration")
     if observed is not None:
         status["observedGeneration"] = observed
@@ -161,17 +162,23 @@ def _counters(facts: Facts, frame: Frame) -> dict[str, Any]:
     counters: dict[str, Any] = {
         "agents": f"{ready}/{len(agents)}",
         "gpus": f"{allocated}/{asked}",
-        "images": {
-            "agent": frame.images.agent,
-            "agentGPU": frame.images.agent_gpu,
-            "redis": frame.images.redis,
-        },
+        "images": _images(frame),
         "agentStatuses": [_agent(facts, frame, w) for w in frame.workloads()],
     }
     revisions = [c.revision for c in facts.snapshot.children.values() if c.revision]
     if revisions:
         counters["templateRevision"] = min(revisions)
     return counters
+
+
+def _images(frame: Frame) -> dict[str, str]:
+    """Return what omitted images resolved to; of several workloads the one longest without a roll."""
+    told = {}
+    for family, of in (("agent", adopt.parts(frame)), ("agentGPU", None), ("redis", [names.REDIS_PART])):
+        parts = of or [w.name for w in frame.workloads() if w.gpu] or ["pads"]
+        oldest = min(parts, key=lambda part: frame.made_of(part).revision)
+        told[family] = frame.image_for(oldest, family)
+    return told
 
 
 def _agent(facts: Facts, frame: Frame, workload: Workload) -> dict[str, Any]:

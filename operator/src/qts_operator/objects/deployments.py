@@ -7,22 +7,21 @@ from typing import Any
 from qts_core import names
 from qts_core.roster import Workload
 from qts_operator.objects.frame import Frame, Manifest, template_hash, version_of
-from qts_operator.objects.pods import LATEST_REVISION, template
+from qts_operator.objects.pods import template
+from qts_operator.objects.revisions import noted
 
 
 def build(frame: Frame) -> list[Manifest]:
-    """Return one Deployment for each workload."""
-    return [_deployment(frame, workload) for workload in frame.workloads()]
+    """Return one Deployment for each workload that this operator can render."""
+    return [_deployment(frame, w) for w in frame.workloads() if w.name not in frame.unsupported]
 
 
 def _deployment(frame: Frame, workload: Workload) -> Manifest:
     pod = template(frame, workload)
     labels = {names.LABEL_AGENT: workload.name, names.LABEL_VERSION: version_of(frame.image(workload))}
     metadata = frame.metadata(frame.part(workload.name), workload.name, **labels)
-    metadata["annotations"] = {
-        names.ANNOTATION_TEMPLATE_REVISION: str(LATEST_REVISION),
-        names.ANNOTATION_TEMPLATE_HASH: template_hash(pod),
-    }
+    made = frame.made_of(workload.name)
+    metadata["annotations"] = noted(made, template_hash(pod), ("agent", "agentGPU"))
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",

@@ -12,6 +12,7 @@ from qts_core import names
 from qts_core.resource import Spec
 from qts_core.roster import AGENTS, ROSTER, Workload
 from qts_core.spec import System
+from qts_operator.objects.revisions import Made
 
 Manifest = dict[str, Any]
 
@@ -23,6 +24,10 @@ class Defaults(msgspec.Struct, frozen=True, kw_only=True):
     agent_gpu: str = "localhost/qts-agent-gpu:dev"
     redis: str = "localhost/valkey:9"
     namespace: str = "qts-system"
+
+    def named(self) -> dict[str, str]:
+        """Return the images by the names that `status.images` has."""
+        return {"agent": self.agent, "agentGPU": self.agent_gpu, "redis": self.redis}
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +43,8 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     placements: dict[str, str] = {}  # agent → GPU | CPU, for agents that asked for a device
     offered: frozenset[str] = frozenset()  # optional kinds that the cluster has
     stopped: frozenset[str] = frozenset()  # agents held at 0 after an exit, by auto_restart_failed
+    made: dict[str, Made] = {}  # part → what its template is rendered with; absent: the latest
+    unsupported: dict[str, int] = {}  # part → a revision that this operator cannot render
 
     def workloads(self) -> tuple[Workload, ...]:
         """Return the workloads that exist, in roster order."""
@@ -62,7 +69,17 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     def image(self, workload: Workload) -> str:
         """Return the image of the workload's pods."""
         own = self.spec.pods(workload.name).image
-        return own or (self.images.agent_gpu if self.on_gpu(workload) else self.images.agent)
+        return own or self.image_for(workload.name, "agentGPU" if self.on_gpu(workload) else "agent")
+
+    def made_of(self, part: str) -> Made:
+        """Return the revision and default images that the templates of `part` are rendered with."""
+        return self.made.get(part) or Made(images=self.images.named())
+
+    def image_for(self, part: str, family: str) -> str:
+        """Return an image of `part`: the one that the resource names, else the default it was made with."""
+        images = self.spec.images
+        said = {"agent": images.agent, "agentGPU": images.agent_gpu, "redis": images.redis}[family]
+        return said or self.made_of(part).images.get(family) or self.images.named()[family]
 
     def part(self, name: str) -> str:
         """Return the name of the object `name` of this system."""

@@ -1,4 +1,7 @@
-"""The pod template of a workload: what a process is told, mounted, probed and forbidden."""
+"""The pod template of a workload: what a process is told, mounted, probed and forbidden.
+
+A change of the output for the same resource is a new revision (`revisions.py`); the old ones stay.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,6 @@ from qts_core.roster import AGENTS, ROSTER, Workload
 from qts_operator.objects.frame import Frame, short_hash
 from qts_operator.objects.quantities import canonical
 
-#: grows with every change of this file's output; workloads keep the revision they were made with
-LATEST_REVISION = 1
 USER = 10001
 _MODE = 0o440
 #: settings that no pod needs a restart for: asking for a device changes the pod of that agent anyway

@@ -6,8 +6,9 @@ from typing import Any
 
 from qts_core import names
 from qts_operator.objects.frame import Frame, Manifest, template_hash
-from qts_operator.objects.pods import LATEST_REVISION, container_security, pod_security, resources
+from qts_operator.objects.pods import container_security, pod_security, resources
 from qts_operator.objects.quantities import canonical
+from qts_operator.objects.revisions import noted
 
 _ACL_DIR = "/etc/redis"
 _DATA_DIR = "/data"
@@ -17,6 +18,8 @@ def build(frame: Frame) -> list[Manifest]:
     """Return the Service and the StatefulSet, or nothing when Redis is somebody else's."""
     if frame.spec.redis.mode != "Managed":
         return []
+    if names.REDIS_PART in frame.unsupported:
+        return [_service(frame)]
     return [_service(frame), _stateful_set(frame)]
 
 
@@ -34,18 +37,16 @@ def _service(frame: Frame) -> Manifest:
 
 
 def _stateful_set(frame: Frame) -> Manifest:
-    template = _template(frame)
+    pod = template(frame)
     metadata = frame.metadata(frame.part(names.REDIS_PART), names.REDIS_PART)
-    metadata["annotations"] = {
-        names.ANNOTATION_TEMPLATE_REVISION: str(LATEST_REVISION),
-        names.ANNOTATION_TEMPLATE_HASH: template_hash(template),
-    }
+    made = frame.made_of(names.REDIS_PART)
+    metadata["annotations"] = noted(made, template_hash(pod), ("agent", "redis"))
     spec: dict[str, Any] = {
         "replicas": 1,
         "revisionHistoryLimit": 2,
         "serviceName": frame.part(names.REDIS_PART),
         "selector": {"matchLabels": frame.selector(names.REDIS_PART)},
-        "template": template,
+        "template": pod,
     }
     storage = frame.spec.redis.storage
     if storage is not None:
@@ -57,7 +58,8 @@ def _stateful_set(frame: Frame) -> Manifest:
     return {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": metadata, "spec": spec}
 
 
-def _template(frame: Frame) -> dict[str, Any]:
+def template(frame: Frame) -> dict[str, Any]:
+    """Return the pod template of Redis."""
     volumes: list[dict[str, Any]] = [
         {
             "name": "acl",
@@ -93,7 +95,7 @@ def _container(frame: Frame) -> dict[str, Any]:
     asks = {"tcpSocket": {"port": port}, "timeoutSeconds": 2, "failureThreshold": 3}
     container = {
         "name": names.REDIS_PART,
-        "image": frame.images.redis,
+        "image": frame.image_for(names.REDIS_PART, "redis"),
         "imagePullPolicy": frame.spec.images.pull_policy,
         "command": ["redis-server"],
         "args": [

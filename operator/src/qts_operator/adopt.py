@@ -1,0 +1,87 @@
+"""Which template revision and default images each workload is rendered with. Pure.
+
+The annotations of the live workload win over everything remembered. A workload takes the latest revision, and
+the operator's newer default images, only when it rolls anyway or when the resource says so.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from qts_core import names
+from qts_core.roster import BY_NAME
+from qts_operator.objects import redis
+from qts_operator.objects.frame import Defaults, Frame, template_hash
+from qts_operator.objects.pods import template
+from qts_operator.objects.revisions import LATEST_REVISION, OLDEST_REVISION, Made, images_of, known
+from qts_operator.snapshot import Child, Finding, Snapshot
+
+
+def recorded(frame: Frame, snapshot: Snapshot, defaults: Defaults) -> Frame:
+    """Return the frame that renders every workload as it was made; what is not there yet as the latest."""
+    latest = Made(images=defaults.named())
+    made, unsupported = {}, {}
+    for part in parts(frame):
+        child = _child(frame, snapshot, part)
+        if child is None or frame.spec.upgrade_policy == "Immediate":
+            made[part] = latest
+        elif child.revision and not known(child.revision):
+            unsupported[part] = child.revision
+        else:
+            remembered = defaults.named() | (snapshot.status.get("images") or {})
+            images = remembered | images_of(child.default_images)
+            made[part] = _found(frame, part, child, images)
+    return msgspec.structs.replace(frame, made=made, unsupported=unsupported)
+
+
+def adopted(frame: Frame, snapshot: Snapshot, defaults: Defaults) -> Frame:
+    """Return the frame in which every workload that rolls anyway takes the latest."""
+    latest = Made(images=defaults.named())
+    made = dict(frame.made)
+    for part, mine in frame.made.items():
+        child = _child(frame, snapshot, part)
+        if child is not None and rendered(frame, part, mine) != child.template_hash:
+            made[part] = latest
+    return msgspec.structs.replace(frame, made=made)
+
+
+def parts(frame: Frame) -> list[str]:
+    """Return the names of everything with pods."""
+    managed = [names.REDIS_PART] if frame.spec.redis.mode == "Managed" else []
+    return [w.name for w in frame.workloads()] + managed
+
+
+def rendered(frame: Frame, part: str, made: Made) -> str:
+    """Return the hash of the template of `part` as `made` says."""
+    as_made = msgspec.structs.replace(frame, made=frame.made | {part: made})
+    if part == names.REDIS_PART:
+        return template_hash(redis.template(as_made))
+    return template_hash(template(as_made, BY_NAME[part]))
+
+
+def finding(frame: Frame) -> Finding | None:
+    """Return why a workload is left as it is: its revision is not known here, and is never guessed."""
+    for part, revision in sorted(frame.unsupported.items()):
+        ours = f"{OLDEST_REVISION} to {LATEST_REVISION}"
+        text = (
+            f"{part} uses template revision {revision}, this operator renders {ours}; "
+            "set upgradePolicy: Immediate"
+        )
+        return Finding(reason="RevisionUnsupported", message=text)
+    return None
+
+
+def _child(frame: Frame, snapshot: Snapshot, part: str) -> Child | None:
+    kind = "StatefulSet" if part == names.REDIS_PART else "Deployment"
+    child = snapshot.children.get((kind, frame.part(part)))
+    return child if child is not None and child.owner_uid == frame.uid and not child.deleting else None
+
+
+def _found(frame: Frame, part: str, child: Child, images: dict[str, Any]) -> Made:
+    """Return what the annotations say; where somebody removed the revision, the one whose hash fits."""
+    if child.revision:
+        return Made(revision=child.revision, images=images)
+    tried = [Made(revision=r, images=images) for r in range(LATEST_REVISION, OLDEST_REVISION - 1, -1)]
+    return next((m for m in tried if rendered(frame, part, m) == child.template_hash), tried[0])
