@@ -32,6 +32,12 @@ TABLE: dict[str, tuple[str, str, str, Callable[[Numbers], Values]]] = {
     "qts_stream_claimed": ("counter", "Taken over from a dead consumer", "", lambda n: {"": n.claimed}),
     "qts_dead_letters": ("counter", "Messages no handler could take", "", lambda n: {"": n.dead_letters}),
     "qts_alerts_unconfirmed": ("counter", "Alerts without a receipt", "", lambda n: {"": n.unconfirmed}),
+    "qts_credentials_generation": (
+        "gauge",
+        "Keys and passwords in use; curve_accepted: authorised of every peer",
+        "kind",
+        lambda n: n.credentials,
+    ),
 }
 
 

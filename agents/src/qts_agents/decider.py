@@ -53,6 +53,7 @@ class DeciderShell:
         self._rounds: set[asyncio.Task[None]] = set()
         self._ready: set[str] = set()
         self._told: frozenset[str] = frozenset()
+        self._credentials: dict[str, dict[str, int]] = {}  # peer → kind → generation, as it says
         self._last_trace: bytes | None = None
         self._begun = asyncio.Event()  # the journal has its header or its end; nothing is written before
 
@@ -101,7 +102,11 @@ class DeciderShell:
     def describe(self, status: Status) -> None:
         """Add peers and the board to the status."""
         status.peers = {
-            name: {"age_s": round(peer.age_s, 3), "state": peer.state}
+            name: {
+                "age_s": round(peer.age_s, 3),
+                "state": peer.state,
+                "credentials": self._credentials.get(name, {}),
+            }
             for name, peer in self._context.bus.peers().items()
         }
         status.board = self.pads.snapshot()
@@ -121,7 +126,10 @@ class DeciderShell:
 
     async def _on_status(self, envelope: Envelope) -> None:
         status = envelope.body
-        if isinstance(status, AgentStatus) and status.agent in self._context.system.voters():
+        if not isinstance(status, AgentStatus):
+            return
+        self._credentials[envelope.sender] = status.credentials
+        if status.agent in self._context.system.voters():
             serving = status.state in ("ready", "degraded")
             (self._ready.add if serving else self._ready.discard)(status.agent)
             await self._tell_peers()

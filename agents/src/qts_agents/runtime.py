@@ -147,6 +147,7 @@ class Worker:
             redis_reached=context.bus.redis_reached,
             compiles=_compiles(),
             device=gpu.device(),
+            credentials=context.bus.credentials,
         )
         self.shell.describe(status)
         return status

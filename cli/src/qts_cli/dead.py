@@ -18,7 +18,7 @@ from qts_core import names
 from qts_core.config import load
 from qts_core.errors import ConfigError, LocalError
 from qts_messaging.dead_letters import Letter, read, redrive
-from qts_messaging.redis_connection import AWAY, connector
+from qts_messaging.redis_connection import AWAY, Door
 
 READER = "pads"  # whose login is used: it may read and write every stream of its system
 TIMEOUT_S = 5.0
@@ -59,7 +59,7 @@ def dead(
 async def _work(path: Path, again: str) -> tuple[list[Letter], set[str]]:
     """Read the letters; drive those chosen again; return both."""
     prefix, url = _place(path)
-    client = connector(url, path / "keys", READER)(TIMEOUT_S)
+    client = Door(url, path / "keys", READER)(TIMEOUT_S)
     try:
         letters = await read(client, prefix)
         chosen = [each for each in letters if again in ("all", each.entry)]

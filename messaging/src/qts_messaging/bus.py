@@ -117,6 +117,11 @@ class Bus(Protocol):
         ...
 
     @property
+    def credentials(self) -> dict[str, int]:
+        """Return kind → generation of keys and passwords in use."""
+        ...
+
+    @property
     def redis_reached(self) -> bool:
         """Tell whether Redis answered within the last 5 s."""
         ...
@@ -142,6 +147,7 @@ class Numbers(msgspec.Struct, frozen=True, kw_only=True):
     claimed: int  # durable messages taken over from a dead consumer
     dead_letters: int
     unconfirmed: int  # alerts that expired without a receipt
+    credentials: dict[str, int]  # kind → generation, as in StatusFields
 
 
 class StatusFields(msgspec.Struct, frozen=True):
@@ -151,6 +157,7 @@ class StatusFields(msgspec.Struct, frozen=True):
     lanes: dict[str, int]
     accounts: dict[str, int]
     clock_ns: int
+    credentials: dict[str, int]  # generations: `redis` and `curve` in use, `curve_accepted` of all peers
 
 
 class Sink(Protocol):
@@ -287,9 +294,30 @@ class DurableWire(Protocol):
         ...
 
 
+class Renewable(Protocol):
+    """A wire that can log in anew while it works."""
+
+    async def renew(self) -> None:
+        """Use the new login on every connection; nothing that is under way fails."""
+        ...
+
+
+class Credentials(Protocol):
+    """Keys and passwords that may change while the process runs."""
+
+    async def run(self) -> None:
+        """Take changes up; ends when cancelled."""
+        ...
+
+    def generations(self) -> dict[str, int]:
+        """Return kind → generation in use."""
+        ...
+
+
 class Wires(msgspec.Struct, frozen=True):
     """The transports below one bus."""
 
     direct: DirectWire
     topics: TopicWire
     durable: DurableWire
+    credentials: Credentials | None = None

@@ -112,7 +112,14 @@ class Fabric:
     def status_fields(self) -> StatusFields:
         """Return what AGENT_STATUS says about messaging."""
         book = self._desk.book
-        return StatusFields(self.mode, book.high_water(), book.as_counts(), self._clock.wall_ns())
+        now, credentials = self._clock.wall_ns(), self.credentials
+        return StatusFields(self.mode, book.high_water(), book.as_counts(), now, credentials)
+
+    @property
+    def credentials(self) -> dict[str, int]:
+        """Return kind → generation of keys and passwords in use."""
+        held = self.wires.credentials
+        return {} if held is None else held.generations()
 
     def numbers(self) -> Numbers:
         """Return what metrics say about the bus beside its book."""
@@ -130,6 +137,7 @@ class Fabric:
             claimed=wires.durable.claimed,
             dead_letters=wires.durable.dead_letters,
             unconfirmed=self.outgoing.unconfirmed,
+            credentials=self.credentials,
         )
 
     # -- life ---------------------------------------------------------------------------------------
@@ -142,7 +150,9 @@ class Fabric:
         await self.wires.direct.start(self.incoming)
         await self.wires.topics.start(self.incoming)
         await self.wires.durable.start(self.incoming)
-        runs = (self.incoming.run, self.outgoing.run, self.durables.run, self._ticks)
+        runs = [self.incoming.run, self.outgoing.run, self.durables.run, self._ticks]
+        if self.wires.credentials is not None:
+            runs.append(self.wires.credentials.run)
         self._tasks = [asyncio.create_task(for_ever(run)) for run in runs]
 
     async def _ticks(self) -> None:

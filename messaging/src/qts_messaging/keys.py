@@ -1,4 +1,8 @@
-"""CURVE key pairs and Redis passwords as files: create, load, refuse what others can read."""
+"""CURVE key pairs and Redis passwords as files: create, load, refuse what others can read.
+
+A line of such a file is `SECRET` or `SECRET GENERATION`; without a number it is generation 1.
+`curve/<name>.pub` may hold two lines while keys change: the older key stays valid as long as it is listed.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,8 @@ class CurveKeys(msgspec.Struct, frozen=True):
     public: bytes
     secret: bytes
     peers: dict[str, tuple[bytes, ...]]
+    generation: int = 1  # of the own pair
+    accepted: int = 1  # every peer's key of this generation is on the list
 
     def allowed(self) -> dict[bytes, str]:
         """Return public key → agent name: who may speak to us."""
@@ -49,15 +55,30 @@ def create_passwords(folder: Path, names: Iterable[str]) -> dict[str, str]:
 def load_curve(folder: Path, name: str) -> CurveKeys:
     """Read the own pair and the allow-list below `folder`; ConfigError names file and remedy."""
     curve = folder / CURVE_DIR
-    secret = _key(read_secret(curve / f"{name}.key"), curve / f"{name}.key")[0]
-    peers = {path.stem: _key(path.read_text(), path) for path in sorted(curve.glob("*.pub"))}
-    return CurveKeys(zmq.curve_public(secret), secret, peers)
+    own = curve / f"{name}.key"
+    (secret, generation), *_ = _keys(read_secret(own), own)
+    found = {path.stem: _keys(path.read_text(), path) for path in sorted(curve.glob("*.pub"))}
+    return CurveKeys(
+        public=zmq.curve_public(secret),
+        secret=secret,
+        peers={peer: tuple(key for key, _ in keys) for peer, keys in found.items()},
+        generation=generation,
+        accepted=min((keys[0][1] for keys in found.values()), default=generation),
+    )
 
 
-def load_password(folder: Path | None, name: str) -> str | None:
-    """Read redis/<name>.password; None when there is none."""
+def load_password(folder: Path | None, name: str) -> tuple[str, int] | None:
+    """Read redis/<name>.password and its generation; None when there is none."""
     path = None if folder is None else folder / REDIS_DIR / f"{name}.password"
-    return read_secret(path).strip() if path is not None and path.exists() else None
+    return generation_of(read_secret(path), path) if path is not None and path.exists() else None
+
+
+def generation_of(line: str, path: Path) -> tuple[str, int]:
+    """Split `SECRET GENERATION`; ConfigError names the file."""
+    secret, _, number = line.strip().partition(" ")
+    if number and not (number.isascii() and number.isdigit() and int(number) > 0):
+        raise ConfigError(f"{path}: after the secret a generation (1, 2, …) may stand, nothing else")
+    return secret, int(number or 1)
 
 
 def read_secret(path: Path) -> str:
@@ -72,12 +93,12 @@ def read_secret(path: Path) -> str:
     return text
 
 
-def _key(text: str, path: Path) -> tuple[bytes, ...]:
-    """Read Z85 keys, one a line."""
-    keys = tuple(line.strip().encode() for line in text.splitlines() if line.strip())
-    if not keys or any(len(key) != Z85_LENGTH for key in keys):
+def _keys(text: str, path: Path) -> tuple[tuple[bytes, int], ...]:
+    """Read Z85 keys with their generations, one a line; the newest comes first."""
+    lines = [generation_of(line, path) for line in text.splitlines() if line.strip()]
+    if not lines or any(len(key) != Z85_LENGTH for key, _ in lines):
         raise ConfigError(f"{path}: expected {Z85_LENGTH} characters of Z85 on each line")
-    return keys
+    return tuple((key.encode(), number) for key, number in sorted(lines, key=lambda line: -line[1]))
 
 
 def _private(folder: Path) -> Path:

@@ -276,6 +276,7 @@ class AgentStatus(Body, frozen=True, gc=False, array_like=True, tag="agent_statu
     config_digest: Text
     contrib_names: Names = ()
     restarts: int = 0
+    credentials: Counts = {}  # kind → generation, see bus.StatusFields
 
 
 class SystemCommand(Body, frozen=True, gc=False, array_like=True, tag="system_command"):

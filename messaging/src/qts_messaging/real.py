@@ -11,9 +11,10 @@ from qts_core.spec import System
 from qts_messaging.bus import BusOptions, Wires
 from qts_messaging.fabric import Fabric
 from qts_messaging.keys import CurveKeys, load_curve
-from qts_messaging.redis_connection import connector
+from qts_messaging.redis_connection import Door
 from qts_messaging.redis_pubsub import RedisTopics
 from qts_messaging.redis_streams import RedisStreams
+from qts_messaging.rotation import Rotation
 from qts_messaging.zeromq import ZeroMQ
 
 TRIMMER = "pads"
@@ -24,12 +25,15 @@ def real_bus(system: System, options: BusOptions) -> Fabric:
     clock = options.clock or SystemClock()
     epoch = options.epoch_ns or clock.wall_ns()
     options = msgspec.structs.replace(options, epoch_ns=epoch, clock=clock)
-    connect = connector(system.redis_url, options.secrets, options.name)
     prefix, name = redis_prefix(options.system_name), options.name
+    door, keys = Door(system.redis_url, options.secrets, name), _curve(system, options)
+    topics = RedisTopics(door, prefix, name, epoch)
+    streams = RedisStreams(door, prefix, name, trims=name == TRIMMER)
     wires = Wires(
-        ZeroMQ(name, options.bind, options.peers, _curve(system, options)),
-        RedisTopics(connect, prefix, name, epoch),
-        RedisStreams(connect, prefix, name, trims=name == TRIMMER),
+        ZeroMQ(name, options.bind, options.peers, keys),
+        topics,
+        streams,
+        Rotation(options.secrets, keys, door, (topics, streams)),
     )
     return Fabric(system, options, wires)
 

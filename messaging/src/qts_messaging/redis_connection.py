@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
+import msgspec
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
@@ -22,17 +23,25 @@ CONNECT_TIMEOUT_S = 1.0
 AWAY = (RedisError, OSError, TimeoutError, AttributeError, RuntimeError)
 
 
-def address(url: str, secrets: Path | None, name: str) -> str:
-    """Return the URL to use: redis/url of the secrets, else `url` with this agent's user and password."""
+class Login(msgspec.Struct, frozen=True):
+    """An address with user and password; `generation` is 0 where the files give it no number."""
+
+    url: str
+    generation: int = 0
+
+
+def login(url: str, secrets: Path | None, name: str) -> Login:
+    """Return the login to use: redis/url of the secrets, else `url` with this agent's user and password."""
     given = None if secrets is None else secrets / REDIS_DIR / "url"
     if given is not None and given.exists():
-        return read_secret(given).strip()
-    password = load_password(secrets, name)
+        return Login(read_secret(given).strip())
+    found = load_password(secrets, name)
     parts = urlsplit(url)
-    if password is None or parts.username or parts.password:
-        return url
-    login = f"{quote(name, safe='')}:{quote(password, safe='')}@"
-    return urlunsplit(parts._replace(netloc=login + parts.netloc))
+    if found is None or parts.username or parts.password:
+        return Login(url)
+    password, generation = found
+    user = f"{quote(name, safe='')}:{quote(password, safe='')}@"
+    return Login(urlunsplit(parts._replace(netloc=user + parts.netloc)), generation)
 
 
 def options(url: str, secrets: Path | None, timeout_s: float) -> dict[str, Any]:
@@ -53,23 +62,44 @@ def options(url: str, secrets: Path | None, timeout_s: float) -> dict[str, Any]:
     return chosen
 
 
-def connector(url: str, secrets: Path | None, name: str) -> Callable[[float], Any]:
-    """Return what makes a client with a socket time-out; files are read anew each time (rotation)."""
-    plain = address(url, secrets, name)
-    if urlsplit(plain).scheme not in ("redis", "rediss", "redis+sentinel", "unix"):
-        raise ConfigError("redis_url: expected redis://, rediss:// or redis+sentinel://")
+class Door:
+    """Makes clients with the login that was accepted last; takes a new one up once the server accepts it."""
 
-    def connect(timeout_s: float = SOCKET_TIMEOUT_S) -> Any:
+    def __init__(self, url: str, secrets: Path | None, name: str) -> None:
+        self._url, self._secrets, self._name = url, secrets, name
+        self.login = login(url, secrets, name)
+        if urlsplit(self.login.url).scheme not in ("redis", "rediss", "redis+sentinel", "unix"):
+            raise ConfigError("redis_url: expected redis://, rediss:// or redis+sentinel://")
+
+    def __call__(self, timeout_s: float = SOCKET_TIMEOUT_S) -> Any:
+        """Return a client that waits `timeout_s` for an answer."""
+        return self._client(self.login, timeout_s)
+
+    async def renew(self) -> bool:
+        """Take up the login that the files hold now, if it is another; an error keeps the one in use."""
+        fresh = login(self._url, self._secrets, self._name)
+        if fresh == self.login:
+            return False
+        client = self._client(fresh, SOCKET_TIMEOUT_S)
         try:
-            now = address(url, secrets, name)
-        except ConfigError as error:  # it was readable at the start: a rotation, or no descriptor is left
-            raise ConnectionError(str(error)) from error
-        settings = options(now, secrets, timeout_s)
-        if now.startswith("redis+sentinel://"):
-            return _sentinel(now, settings)
-        return Redis.from_url(now, **settings)
+            await client.ping()
+        finally:
+            await shut(client)
+        self.login = fresh
+        return True
 
-    return connect
+    def _client(self, chosen: Login, timeout_s: float) -> Any:
+        settings = options(chosen.url, self._secrets, timeout_s)
+        if chosen.url.startswith("redis+sentinel://"):
+            return _sentinel(chosen.url, settings)
+        return Redis.from_url(chosen.url, **settings)
+
+
+async def shut(client: Any) -> None:
+    """Close a client or subscription whatever state its connection is in."""
+    if client is not None:
+        with contextlib.suppress(*AWAY):
+            await client.aclose()
 
 
 def _sentinel(url: str, settings: dict[str, Any]) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import logging
 import random
@@ -16,11 +15,12 @@ from qts_messaging.ending import end, for_ever
 from qts_messaging.heartbeat import Beacon, is_beacon
 from qts_messaging.messages import BROADCAST_TOPICS
 from qts_messaging.reconnect import Backoff
-from qts_messaging.redis_connection import AWAY, SOCKET_TIMEOUT_S
+from qts_messaging.redis_connection import AWAY, SOCKET_TIMEOUT_S, shut
 
 _log = logging.getLogger(__name__)
 BEACON_S = 0.9  # two must be missed: deafness is found within 3 s
 REACHED_S = 5.0
+RENEW_STEPS = 100  # of 50 ms: how long a new subscription may take beside the old one
 
 
 class RedisTopics:
@@ -32,12 +32,15 @@ class RedisTopics:
         self._beacon = Beacon(epoch, self._channels)
         self._commands: Any = None
         self._ear: Any = None  # the subscribed connection
-        self._tasks: list[asyncio.Task[None]] = []
+        self._sink: Sink | None = None
+        self._speaker: asyncio.Task[None] | None = None
+        self._listener: asyncio.Task[None] | None = None
         self._answered_s = float("-inf")
         self.up = False
         self.deaf = False
         self.resubscribed = 0  # subscriptions thrown away for deafness
         self._said_away = False
+        self._thrown: Any = None  # the subscription that was found deaf
 
     @property
     def reached(self) -> bool:
@@ -51,14 +54,38 @@ class RedisTopics:
 
     async def start(self, sink: Sink) -> None:
         """Begin to speak, listen and reconnect, in the background."""
-        runs = (self._speak, functools.partial(self._listen, sink))
-        self._tasks = [asyncio.create_task(for_ever(run)) for run in runs]
+        self._sink = sink
+        self._speaker = asyncio.create_task(for_ever(self._speak))
+        self._listener = asyncio.create_task(for_ever(functools.partial(self._listen, sink)))
+
+    async def renew(self) -> None:
+        """Log in anew on both connections; the old ones end later, so nothing is refused or missed."""
+        sink, ear, listener = self._sink, self._ear, self._listener
+        if sink is None or listener is None:
+            return
+        fresh = self._connect(SOCKET_TIMEOUT_S)
+        try:
+            await fresh.ping()
+        except AWAY:
+            await shut(fresh)
+            raise
+        before, self._commands = self._commands, fresh
+        self._listener = asyncio.create_task(for_ever(functools.partial(self._listen, sink)))
+        try:
+            for _ in range(RENEW_STEPS):
+                if self._ear is not None and self._ear is not ear:
+                    break
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(SOCKET_TIMEOUT_S)  # commands under way end, and what waits is read
+        finally:
+            await end([listener])
+            await shut(before)
 
     async def close(self) -> None:
         """End both connections."""
-        await end(self._tasks)
+        await end(task for task in (self._speaker, self._listener) if task is not None)
         self.up = False
-        await _close(self._commands)
+        await shut(self._commands)
         self._commands = None
 
     async def publish(self, batch: Sequence[tuple[str, bytes]]) -> list[int] | None:
@@ -95,7 +122,7 @@ class RedisTopics:
                 await asyncio.sleep(BEACON_S)
             except AWAY as error:
                 self._lost(error)
-                await _close(self._commands)
+                await shut(self._commands)
                 self._commands = None
                 await asyncio.sleep(backoff.next(random.random()))
 
@@ -125,8 +152,8 @@ class RedisTopics:
         self.deaf = True
         self.resubscribed += 1
         _log.error("deaf: own beacons did not come back; subscribing again")
-        ear, self._ear = self._ear, None
-        await _close(ear)
+        self._thrown, self._ear = self._ear, None
+        await shut(self._thrown)
 
     # -- listening ----------------------------------------------------------------------------------
     async def _listen(self, sink: Sink) -> None:
@@ -144,14 +171,15 @@ class RedisTopics:
             except AWAY as error:
                 _log.debug("subscription ended: %s", error)
             finally:
-                self._ear = None
-                await _close(ear)
-                await _close(client)
+                if self._ear is ear:
+                    self._ear = None
+                await shut(ear)
+                await shut(client)
             await asyncio.sleep(backoff.next(random.random()))
 
     async def _hear(self, ear: Any, sink: Sink) -> None:
         """Hand on what comes until the connection ends or is found deaf."""
-        while self._ear is ear:
+        while ear is not self._thrown:
             message = await ear.get_message(ignore_subscribe_messages=True, timeout=BEACON_S)
             if message is None or message["type"] != "message":
                 continue
@@ -161,10 +189,3 @@ class RedisTopics:
                 self.deaf = False
             else:
                 sink.arrived(data, None)
-
-
-async def _close(client: Any) -> None:
-    """Close a client whatever state its connection is in."""
-    if client is not None:
-        with contextlib.suppress(*AWAY):
-            await client.aclose()

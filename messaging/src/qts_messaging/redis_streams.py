@@ -17,7 +17,7 @@ from qts_messaging.dead_letters import AGAIN, FIELD, GROUP, REASON, TOPIC
 from qts_messaging.ending import end, for_ever
 from qts_messaging.messages import DURABLE_TOPICS
 from qts_messaging.reconnect import Backoff
-from qts_messaging.redis_connection import AWAY, SOCKET_TIMEOUT_S
+from qts_messaging.redis_connection import AWAY, SOCKET_TIMEOUT_S, shut
 from qts_messaging.trimming import cut
 
 _log = logging.getLogger(__name__)
@@ -25,6 +25,7 @@ COUNT, BLOCK_MS = 64, 1000
 CLAIM_IDLE_MS = 5_000
 CLAIM_S, TRIM_S = 2.5, 10.0
 DELIVERIES = 5
+RENEW_STEPS = 100  # of 50 ms: how long the reader may take to end its wait
 REMEMBERED = 1024  # stored entries of a stream, to see whether a server that was restarted forgot any
 SNAPSHOT_ENTRIES, SNAPSHOT_BYTES = 4096, 64 << 20
 RECALL_BYTES = 8 << 20  # of one answer
@@ -46,6 +47,8 @@ class RedisStreams:
         self._last: dict[str, deque[bytes]] = {}  # key → the last entries we stored
         self._run_id = b""
         self._wiped = False
+        self._reading: Any = None  # the client that waits for new entries
+        self._turn = False  # it shall log in anew
         self.up = False
         self.claimed = 0
         self.dead_letters = 0
@@ -62,8 +65,26 @@ class RedisStreams:
         if self.up:
             await self._flush()
         self.up = False
-        if self._commands is not None:
-            await self._commands.aclose()
+        await shut(self._commands)
+
+    async def renew(self) -> None:
+        """Log in anew on both connections; the old ones end after what they are doing."""
+        fresh = self._connect(SOCKET_TIMEOUT_S)
+        try:
+            await fresh.ping()
+        except AWAY:
+            await shut(fresh)
+            raise
+        before, self._commands = self._commands, fresh
+        reading, self._turn = self._reading, True
+        try:
+            for _ in range(RENEW_STEPS):
+                if self._reading is not reading:
+                    break
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(SOCKET_TIMEOUT_S)  # commands under way end
+        finally:
+            await shut(before)
 
     def wiped(self) -> bool:
         """Tell, once, that the server came back without what we had stored."""
@@ -150,20 +171,22 @@ class RedisStreams:
         """Read for ever: first what this name was given and never acknowledged, then what is new."""
         backoff = Backoff()
         while True:
-            client = self._connect(BLOCK_MS / 1000 + SOCKET_TIMEOUT_S)
+            self._turn = False
+            client = self._reading = self._connect(BLOCK_MS / 1000 + SOCKET_TIMEOUT_S)
             try:
                 await self._greet(client)
                 await self._pending(client, sink)
                 backoff.reset()
-                while True:
+                while not self._turn:
                     await self._next(client, sink)
+                continue
             except ResponseError as error:
                 _log.warning("groups are made again: %.200s", error)
                 self._wiped = self._wiped or (str(error).startswith("NOGROUP") and bool(self._last))
             except AWAY as error:
                 _log.debug("stream reader: %s", error)
             finally:
-                await _close(client)
+                await shut(client)
             await asyncio.sleep(backoff.next(random.random()))
 
     async def _next(self, client: Any, sink: Sink) -> None:
@@ -320,11 +343,3 @@ def _pairs(answer: Any) -> list[tuple[str, Any]]:
     """Return (key, entries) of an XREADGROUP answer of either protocol version."""
     pairs = answer.items() if isinstance(answer, dict) else (answer or [])
     return [(key.decode() if isinstance(key, bytes) else key, entries) for key, entries in pairs]
-
-
-async def _close(client: Any) -> None:
-    """Close a client whatever state its connection is in."""
-    try:
-        await client.aclose()
-    except AWAY as error:
-        _log.debug("closing: %s", error)

@@ -6,11 +6,12 @@ import stat
 from pathlib import Path
 
 import pytest
+import zmq
 
 from qts_core.errors import ConfigError
 from qts_messaging import books, keys
 from qts_messaging.accounts import Book
-from qts_messaging.redis_connection import address
+from qts_messaging.redis_connection import Login, login
 from qts_messaging.spool import Spool
 
 
@@ -55,14 +56,40 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
 def test_the_address_gets_the_agents_user_or_the_given_url(tmp_path: Path) -> None:
     """A password file logs in as the agent; redis/url of an external server wins."""
     url = "redis://localhost:6379/0"
-    assert address(url, None, "pads") == url
+    assert login(url, None, "pads") == Login(url)
     password = keys.create_passwords(tmp_path, ["pads"])["pads"]
-    assert address(url, tmp_path, "pads") == f"redis://pads:{password}@localhost:6379/0"
-    assert address(url, tmp_path, "quasar") == url
+    assert login(url, tmp_path, "pads") == Login(f"redis://pads:{password}@localhost:6379/0", 1)
+    assert login(url, tmp_path, "quasar") == Login(url)
     given = tmp_path / "redis" / "url"
     given.write_text("rediss://me:secret@far:6380\n")
     given.chmod(0o600)
-    assert address(url, tmp_path, "pads") == "rediss://me:secret@far:6380"
+    assert login(url, tmp_path, "pads") == Login("rediss://me:secret@far:6380")
+
+
+def test_generations_are_read_and_the_newest_key_comes_first(tmp_path: Path) -> None:
+    """While keys change two are listed; what all peers are known by is the least of their newest."""
+    keys.create_curve(tmp_path, ["pads", "quasar"])
+    old = keys.load_curve(tmp_path, "pads")
+    assert (old.generation, old.accepted) == (1, 1)
+    public, secret = (key.decode() for key in zmq.curve_keypair())
+    curve = tmp_path / "curve"
+    (curve / "pads.pub").write_text(f"{old.public.decode()} 1\n{public} 2\n")
+    assert keys.load_curve(tmp_path, "pads").accepted == 1
+    (curve / "quasar.pub").write_text(f"{public} 2\n{old.peers['quasar'][0].decode()}\n")
+    (curve / "pads.key").write_text(f"{secret} 2\n")
+    new = keys.load_curve(tmp_path, "pads")
+    assert (new.generation, new.accepted) == (2, 2)
+    assert new.peers["pads"] == (public.encode(), old.public)
+    keys.create_passwords(tmp_path, ["pads"])
+    (tmp_path / "redis" / "pads.password").write_text("next 2\n")
+    assert keys.load_password(tmp_path, "pads") == ("next", 2)
+
+
+@pytest.mark.parametrize("line", ["x 0", "x two", "x 1 2", "x -1"])
+def test_a_generation_that_is_none_is_refused(tmp_path: Path, line: str) -> None:
+    """The error names the file."""
+    with pytest.raises(ConfigError, match=r"pads\.password: .* generation"):
+        keys.generation_of(line, tmp_path / "pads.password")
 
 
 def test_the_spool_gives_back_in_order_and_frees_its_space(tmp_path: Path) -> None:
