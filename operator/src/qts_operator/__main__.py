@@ -51,11 +51,13 @@ def parser() -> argparse.ArgumentParser:
 
 def options_of(given: argparse.Namespace) -> Options:
     """Return the options; ConfigError when there is no way to the API server."""
+    watched = tuple(n.strip() for n in given.watch.split(",") if n.strip())
     return Options(
         access=_access(given),
         identity=given.identity,
         namespace=given.namespace,
-        watched=tuple(n.strip() for n in given.watch.split(",") if n.strip()),
+        watched=watched,
+        nodes=not watched,
         defaults=Defaults(
             agent=given.agent_image,
             agent_gpu=given.agent_gpu_image,

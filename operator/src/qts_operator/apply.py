@@ -15,11 +15,11 @@ from qts_operator.cluster import Api
 from qts_operator.digests import child
 from qts_operator.fields import applied, digest
 from qts_operator.metrics import Metrics
+from qts_operator.middleware import ApiError
 from qts_operator.objects import BY_KIND
 from qts_operator.plan import Action, Apply, Create, Delete
-from qts_operator.session import ApiError
 from qts_operator.snapshot import Child
-from qts_operator.steps import Done, Failed, Response, Taken
+from qts_operator.writes import Done, Failed, Response, Taken
 
 _log = structlog.get_logger("qts_operator.apply")
 Kept = dict[str, tuple[str, str]]
@@ -51,7 +51,11 @@ class Hand:
                 case _:
                     raise TypeError(f"{type(action).__name__} is no write")
         except ApiError as error:
-            return Failed(code=error.code, reason=error.reason, message=error.message, field=error.field)
+            return error_of(error)
+
+    def known(self, kind: str, namespace: str, name: str) -> Child | None:
+        """Return what the store has of an object."""
+        return self._children[kind].get(namespace, name)
 
     async def learn(self, kind: str, namespace: str, name: str) -> Child | None:
         """Read an object that the watch does not show, and remember it."""
@@ -119,4 +123,10 @@ class Hand:
 
 def error_of(error: ApiError) -> Failed:
     """Return a refusal as a value."""
-    return Failed(code=error.code, reason=error.reason, message=error.message, field=error.field)
+    return Failed(
+        code=error.code,
+        reason=error.reason,
+        message=error.message,
+        field=error.field,
+        retry_after=error.retry_after,
+    )

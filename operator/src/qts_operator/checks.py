@@ -7,7 +7,7 @@ from collections.abc import Callable
 from qts_operator import adopt
 from qts_operator.objects.frame import Frame
 from qts_operator.snapshot import Finding, Snapshot
-from qts_operator.steps import State
+from qts_operator.writes import State
 
 Check = Callable[[Snapshot, Frame | None, State], Finding | None]
 

@@ -10,8 +10,9 @@ import msgspec
 import orjson
 
 from qts_core import names
+from qts_operator.middleware import ApiError
 from qts_operator.objects import BY_KIND, Kind
-from qts_operator.session import ApiError, Session
+from qts_operator.session import Session
 
 Manifest = dict[str, Any]
 PAGE = "500"

@@ -14,7 +14,7 @@ from qts_core.clock import Clock
 from qts_operator.cluster import LEASES, Api
 from qts_operator.lease import Election
 from qts_operator.metrics import Metrics
-from qts_operator.session import ApiError
+from qts_operator.middleware import ApiError
 
 _log = structlog.get_logger("qts_operator.leader")
 NAME = "qts-operator"

@@ -20,14 +20,16 @@ from qts_core.clock import SystemClock
 from qts_core.crd import ANNOTATION_SCHEMA, crd
 from qts_operator.apply import Hand
 from qts_operator.cluster import DEFINITIONS, NODES, PODS, SYSTEMS, Api, Cluster
+from qts_operator.context import Context
 from qts_operator.leader import Leader
 from qts_operator.lease import Election
 from qts_operator.metrics import Metrics
+from qts_operator.middleware import ApiError, Middleware
 from qts_operator.objects import KINDS, Kind
 from qts_operator.objects.frame import Defaults
 from qts_operator.objects.revisions import LATEST_REVISION
-from qts_operator.reconcile import Context, Reconciler
-from qts_operator.session import Access, ApiError, Session
+from qts_operator.reconcile import Reconciler
+from qts_operator.session import Access, Session
 from qts_operator.snapshot import Finding
 from qts_operator.statusz import Answers
 from qts_operator.view import View, key_of
@@ -48,6 +50,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     identity: str
     namespace: str = "qts-system"  # of the Lease
     watched: tuple[str, ...] = ()  # empty: the whole cluster
+    nodes: bool = True  # False: they may not be seen, as with Roles alone
     defaults: Defaults = Defaults()
     host: str = "0.0.0.0"  # noqa: S104 - probes come from the kubelet
     http_port: int = names.PORT_HTTP
@@ -59,8 +62,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 class Engine:
     """The operator without its process: start it, ask it, stop it."""
 
-    def __init__(self, options: Options, api: Api | None = None) -> None:
-        self.options = options
+    def __init__(
+        self, options: Options, api: Api | None = None, middlewares: tuple[Middleware, ...] = ()
+    ) -> None:
+        self.options, self._middlewares = options, middlewares
         self.metrics = Metrics(per_object=options.per_object)
         self.metrics.systems.now = lambda: self._clock.wall_ns() / 1e9
         self.metrics.build_info.labels(VERSION, str(LATEST_REVISION)).set(1)
@@ -125,6 +130,10 @@ class Engine:
                 return f"{reflector.kind.name}: nothing heard for {reflector.age_s():.0f} s"
         return ""
 
+    def leads(self) -> bool:
+        """Tell whether a write may be sent now."""
+        return self._leader is not None and self._leader.leads()
+
     async def run(self) -> None:
         """Serve until stopped."""
         self._loop = asyncio.get_running_loop()
@@ -132,7 +141,8 @@ class Engine:
             http = await stack.enter_async_context(aiohttp.ClientSession())
             if self._api is None:
                 agent = f"qts-operator/{VERSION} ({self.options.identity})"
-                session = Session(self.options.access, self.metrics, agent)
+                session = Session(self.options.access, self.metrics, agent, self._middlewares)
+                session.fence = self.leads
                 await session.open()
                 stack.push_async_callback(session.close)
                 self._api = Cluster(session)
@@ -159,8 +169,8 @@ class Engine:
             clock=self._clock,
             random=self._random,
             defaults=self.options.defaults,
-            nodes_visible=not self.options.watched,
-            leads=self._leader.leads,
+            nodes_visible=self.options.nodes,
+            leads=self.leads,
             blocked=self._blocked,
             offered=lambda: frozenset(self._offered),
         )
@@ -177,7 +187,7 @@ class Engine:
             (PODS, self.view.sink_pods(), MINE),
             *((k, self.view.sink_children(k.name), MINE) for k in KINDS if k.watched and not k.optional),
         ]
-        if not self.options.watched:
+        if self.options.nodes:
             kinds.append((NODES, self.view.sink_nodes(), {}))
         return [reflector for watched in kinds for reflector in self._follow(api, *watched)]
 
@@ -242,8 +252,7 @@ class Engine:
             self.metrics.loop_lag.set(max(0.0, self._turned_s - before - 0.5))
             self.metrics.queue_depth.set(len(self.queue))
             self.metrics.queue_age.set(self.queue.oldest_s(self._now_s()))
-            if self._leader is not None:
-                self.metrics.leader.set(int(self._leader.leads()))
+            self.metrics.leader.set(int(self.leads()))
             for kind, count in self.view.counts().items():
                 self.metrics.objects.labels(kind).set(count)
             for kind, age_s in self._silences().items():

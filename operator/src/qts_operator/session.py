@@ -1,4 +1,4 @@
-"""One HTTP session to the API server: credentials that age, a limit on requests in flight, metrics."""
+"""One HTTP session to the API server: credentials that age, fenced writes, a chain of middlewares."""
 
 from __future__ import annotations
 
@@ -13,14 +13,29 @@ from typing import Any
 import aiohttp
 import msgspec
 import orjson
+import structlog
 
-from qts_core.errors import ConfigError, RemoteError
+from qts_core.errors import ConfigError
 from qts_operator.metrics import Metrics
+from qts_operator.middleware import (
+    IN_FLIGHT,
+    LEASE,
+    ApiError,
+    Bucket,
+    Call,
+    Middleware,
+    chain,
+    counted,
+    limited,
+    renewing,
+)
 
-IN_FLIGHT = 64
+__all__ = ["Access", "ApiError", "Session", "from_kubeconfig", "in_cluster"]
+_log = structlog.get_logger("qts_operator.session")
 TIMEOUT_S = 10.0
 WRITE_TIMEOUT_S = 3.0
 _TOKEN_AGE_S = 60.0
+Fence = Callable[[], bool]
 
 
 class Access(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,31 +50,42 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     verify: bool = True
 
 
-class ApiError(RemoteError):
-    """The API server's refusal, or its silence (code 0)."""
+class FencedError(ApiError):
+    """A write that was not sent, because the Lease is not ours any more."""
 
-    def __init__(self, code: int, reason: str = "", message: str = "", **more: Any) -> None:
-        super().__init__(message or f"{code} {reason}")
-        self.code, self.reason, self.message = code, reason, message
-        self.field: str = more.get("field", "")
-        self.retry_after: float | None = more.get("retry_after")
+    def __init__(self, call: Call) -> None:
+        super().__init__(0, "Fenced", f"{call.verb} {call.path}: not sent, the Lease is not ours any more")
 
 
 class Session:
-    """Requests with fresh credentials; every refusal is an ApiError."""
+    """Requests with fresh credentials; every refusal is an ApiError.
 
-    def __init__(self, access: Access, metrics: Metrics, agent: str) -> None:
+    `fence` is asked before each write but the Lease's, last of all when the connection is already in hand:
+    nothing runs between that answer and the first byte on the socket.
+    """
+
+    def __init__(
+        self, access: Access, metrics: Metrics, agent: str, more: tuple[Middleware, ...] = ()
+    ) -> None:
         self.access, self.metrics = access, metrics
+        self.fence: Fence = lambda: True
         self._agent = agent
         self._http: aiohttp.ClientSession | None = None
-        self._slots = asyncio.Semaphore(IN_FLIGHT)
         self._token, self._token_at, self._token_mtime = access.token, float("-inf"), 0.0
+        limit = limited(Bucket(), asyncio.Semaphore(IN_FLIGHT))
+        self._handler = chain((renewing(self.expire), limit, counted(metrics), *more), self._send)
 
     async def open(self) -> None:
         """Open the connection pool."""
         connector = aiohttp.TCPConnector(limit=0, ssl=self._ssl())
+        trace = aiohttp.TraceConfig()
+        trace.on_connection_reuseconn.append(self._in_hand)
+        trace.on_connection_create_end.append(self._in_hand)
         self._http = aiohttp.ClientSession(
-            connector=connector, headers={"User-Agent": self._agent}, json_serialize=_json
+            connector=connector,
+            headers={"User-Agent": self._agent},
+            json_serialize=_json,
+            trace_configs=[trace],
         )
 
     async def close(self) -> None:
@@ -67,6 +93,10 @@ class Session:
         if self._http is not None:
             await self._http.close()
             self._http = None
+
+    def expire(self) -> None:
+        """Read the token anew at the next request."""
+        self._token_at = float("-inf")
 
     async def call(
         self,
@@ -78,53 +108,43 @@ class Session:
         body: Any = None,
         headers: dict[str, str] | None = None,
     ) -> Any:
-        """Send one request and return the decoded answer; one more try after 401 with a fresh token."""
-        try:
-            return await self._once(verb, path, kind, params, body, headers)
-        except ApiError as error:
-            if error.code != 401:
-                raise
-            self._token_at = float("-inf")
-            self._token_mtime = 0.0
-        return await self._once(verb, path, kind, params, body, headers)
+        """Send one request through all middlewares and return the decoded answer."""
+        return await self._handler(
+            Call(verb=verb, path=path, kind=kind, params=params, body=body, headers=headers)
+        )
 
-    async def _once(
-        self,
-        verb: str,
-        path: str,
-        kind: str,
-        params: dict[str, str] | None,
-        body: Any,
-        headers: dict[str, str] | None,
-    ) -> Any:
-        limit = TIMEOUT_S if verb == "GET" else WRITE_TIMEOUT_S
-        started, code = time.perf_counter(), 0
-        sent = None if body is None else orjson.dumps(body)
+    async def _send(self, call: Call) -> Any:
+        limit = TIMEOUT_S if call.verb == "GET" else WRITE_TIMEOUT_S
+        self._check(call)
+        sent = None if call.body is None else orjson.dumps(call.body)
+        self.metrics.bytes.labels("out").inc(len(sent or b""))
         try:
-            async with (
-                self._slots,
-                self._client().request(
-                    verb,
-                    self.access.server + path,
-                    params=params,
-                    data=sent,
-                    headers=self._headers(headers),
-                    timeout=aiohttp.ClientTimeout(total=limit),
-                ) as response,
-            ):
-                code = response.status
+            async with self._client().request(
+                call.verb,
+                self.access.server + call.path,
+                params=call.params,
+                data=sent,
+                headers=self._headers(call.headers),
+                timeout=aiohttp.ClientTimeout(total=limit),
+                trace_request_ctx=call,
+            ) as response:
                 raw = await response.read()
                 self.metrics.bytes.labels("in").inc(len(raw))
-                if code >= 400:
-                    raise _refusal(code, raw, response.headers.get("Retry-After"))
+                if response.status >= 400:
+                    raise _refusal(response.status, raw, response.headers.get("Retry-After"))
                 return orjson.loads(raw) if raw else None
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise ApiError(0, "NoAnswer", f"{verb} {path}: {type(error).__name__} {error}") from error
-        finally:
-            self.metrics.requests.labels(verb, kind, str(code)).inc()
-            lasted = time.perf_counter() - started
-            self.metrics.request_seconds.labels(verb, kind, str(code)).observe(lasted)
-            self.metrics.bytes.labels("out").inc(len(sent or b""))
+        except (aiohttp.ClientError, TimeoutError, OSError, orjson.JSONDecodeError) as error:
+            text = f"{call.verb} {call.path}: {type(error).__name__} {error}"
+            raise ApiError(0, "NoAnswer", text) from error
+
+    def _check(self, call: Call) -> None:
+        if call.writes and call.kind != LEASE and not self.fence():
+            raise FencedError(call)
+
+    async def _in_hand(self, _: aiohttp.ClientSession, context: Any, __: Any) -> None:
+        call = context.trace_request_ctx
+        if isinstance(call, Call):
+            self._check(call)
 
     @asynccontextmanager
     async def stream(
@@ -132,12 +152,18 @@ class Session:
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """Open a watch; yield its lines; a silence of `read_s` ends it (half-open connection)."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT_S, sock_read=read_s)
-        async with self._client().get(
-            self.access.server + path, params=params, headers=self._headers(None), timeout=timeout
-        ) as response:
-            if response.status >= 400:
-                raise _refusal(response.status, await response.read(), response.headers.get("Retry-After"))
-            yield _lines(response, self.metrics.bytes.labels("in").inc)
+        for last in (False, True):
+            async with self._client().get(
+                self.access.server + path, params=params, headers=self._headers(None), timeout=timeout
+            ) as response:
+                if response.status == 401 and not last:
+                    self.expire()
+                    continue
+                if response.status >= 400:
+                    raw = await response.read()
+                    raise _refusal(response.status, raw, response.headers.get("Retry-After"))
+                yield _lines(response, self.metrics.bytes.labels("in").inc)
+                return
 
     def _client(self) -> aiohttp.ClientSession:
         if self._http is None:
@@ -150,13 +176,17 @@ class Session:
         return headers | ({"Authorization": f"Bearer {token}"} if token else {})
 
     def _fresh_token(self) -> str | None:
-        """Re-read the token file when it changed or 60 s have passed: bound tokens live an hour."""
+        """Re-read the token file when it changed or 60 s have passed; keep the last one if that fails."""
         if self.access.token_file is None:
             return self._token
-        now = time.monotonic()
-        if now - self._token_at >= _TOKEN_AGE_S:
-            self._token = Path(self.access.token_file).read_text(encoding="utf-8").strip()
-            self._token_at = now
+        path, now = Path(self.access.token_file), time.monotonic()
+        try:
+            changed = path.stat().st_mtime
+            if changed != self._token_mtime or now - self._token_at >= _TOKEN_AGE_S:
+                self._token = path.read_text(encoding="utf-8").strip()
+                self._token_at, self._token_mtime = now, changed
+        except OSError as error:
+            _log.warning("token not read", error=str(error))
         return self._token
 
     def _ssl(self) -> ssl.SSLContext | bool:

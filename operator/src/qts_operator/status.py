@@ -15,7 +15,7 @@ from qts_operator.checks import degraded
 from qts_operator.objects.frame import Frame
 from qts_operator.resolve import Verdicts, history
 from qts_operator.snapshot import Child, Finding, Pod, Snapshot
-from qts_operator.steps import State
+from qts_operator.writes import State
 
 FRESH_S = 15.0
 

@@ -1,105 +1,257 @@
-"""A pass as a step machine: (state, response) → (state, request). No IO, so it can be explored whole.
+"""A whole pass as a step machine: step(state, response) → (state, request). Pure, so it can be explored.
 
-Writes go in order; a refused object does not hold back the others; a stale view or an unwell server ends
-the writes and asks for another pass.
+look → write … → look again → report → restart … → tell … → end. The status is written after all writes and
+from a fresh look; a restart only once its record is in the status; Events only once the status is.
 """
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import msgspec
 
-from qts_operator.plan import Action, Apply, Create, Delete, Refuse, Wait
-from qts_operator.snapshot import Finding
+from qts_core.errors import ConfigError
+from qts_operator import events, restarts, status, writes
+from qts_operator.explain import lines
+from qts_operator.objects import desired
+from qts_operator.objects.frame import Defaults, Frame
+from qts_operator.plan import Action, Apply, plan
+from qts_operator.resolve import Verdicts, history, resolve, touched
+from qts_operator.snapshot import Finding, Snapshot
+from qts_operator.writes import Done, Failed, Taken
+
+COUNTERS_S = 5.0
+Phase = Literal["look", "read", "write", "again", "report", "restart", "tell", "end"]
+Tree = dict[str, Any]
 
 
-class Done(msgspec.Struct, frozen=True):
-    """The server did it."""
+class Look(msgspec.Struct, frozen=True):
+    """Ask for what is known now."""
 
 
-class Taken(msgspec.Struct, frozen=True):
-    """An object of this name is there and belongs to somebody else."""
+class Read(msgspec.Struct, frozen=True):
+    """Ask for the live objects that these actions would change."""
+
+    actions: tuple[Action, ...]
 
 
-class Failed(msgspec.Struct, frozen=True, kw_only=True):
-    """The server said no; code 0: it did not answer."""
+class Report(msgspec.Struct, frozen=True):
+    """Write the status of exactly this resource."""
 
-    code: int
-    reason: str = ""
-    message: str = ""
-    field: str = ""
-
-
-Response = Done | Taken | Failed
+    namespace: str
+    name: str
+    uid: str
+    status: Tree
 
 
-class State(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a pass stands."""
+class Tell(msgspec.Struct, frozen=True):
+    """Write an Event."""
 
-    todo: tuple[Action, ...]
-    findings: tuple[Finding, ...] = ()
-    writes: int = 0
-    stale: bool = False  # the view was old: look again soon
-    unwell: str = ""  # the server is: try again later, with back-off
-    waiting: bool = False  # something must go first
-
-    @property
-    def complete(self) -> bool:
-        """Tell whether everything that was planned is done."""
-        return not (self.todo or self.findings or self.stale or self.unwell or self.waiting)
+    event: Tree
 
 
-def begin(actions: list[Action]) -> State:
-    """Return the state before the first write."""
-    refused = tuple(_taken(a.kind, a.name) for a in actions if isinstance(a, Refuse))
-    waiting = any(isinstance(a, Wait) for a in actions)
-    todo = tuple(a for a in actions if isinstance(a, Apply | Create | Delete))
-    return State(todo=todo, findings=refused, waiting=waiting)
+class Seen(msgspec.Struct, frozen=True):
+    """What is known now."""
+
+    snapshot: Snapshot
 
 
-def request(state: State) -> Action | None:
-    """Return what to send next, None when the writes are over."""
-    return None if state.stale or state.unwell or not state.todo else state.todo[0]
+class Live(msgspec.Struct, frozen=True):
+    """Live objects by kind and name."""
+
+    objects: dict[tuple[str, str], Tree]
 
 
-def step(state: State, response: Response) -> State:
-    """Take the answer to the first action of `todo`."""
-    action, rest = state.todo[0], state.todo[1:]
-    kind, name = _identity(action)
-    moved = msgspec.structs.replace(state, todo=rest)
-    match response:
-        case Done():
-            return msgspec.structs.replace(moved, writes=state.writes + 1)
-        case Taken():
-            return msgspec.structs.replace(moved, findings=(*state.findings, _taken(kind, name)))
-        case Failed(code=404) if isinstance(action, Delete):
-            return moved
-        case Failed(code=404 | 409 | 410):
-            return msgspec.structs.replace(state, stale=True)
-        case Failed(code=422, reason="Conflict"):
-            return msgspec.structs.replace(state, stale=True)
-        case Failed(code=400 | 403 | 422):
-            finding = _refusal(response, kind, name)
-            return msgspec.structs.replace(moved, findings=(*state.findings, finding))
-        case Failed(code=code, message=message):
-            text = message or f"no answer to {kind}/{name} ({code})"
-            return msgspec.structs.replace(state, unwell=text)
+class Stopped(msgspec.Struct, frozen=True):
+    """The request was not sent: the Lease is not ours."""
 
 
-def _identity(action: Action) -> tuple[str, str]:
-    if isinstance(action, Apply | Create):
-        return action.manifest["kind"], action.manifest["metadata"]["name"]
-    return action.kind, action.name
+Request = Look | Read | Action | Report | restarts.Restart | Tell
+Response = Seen | Live | Done | Taken | Failed | Stopped
 
 
-def _taken(kind: str, name: str) -> Finding:
-    text = f"{kind}/{name} exists and does not belong to this resource; rename one of them"
-    return Finding(reason="NameTaken", message=text)
+class Pass(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a pass stands, and what it found on its way."""
+
+    phase: Phase
+    defaults: Defaults
+    told_s: float  # seconds since the status was last written
+    snapshot: Snapshot | None = None
+    frame: Frame | None = None
+    verdicts: Verdicts = {}
+    writes: writes.State = writes.State(todo=())
+    status: Tree = {}
+    due: tuple[restarts.Restart, ...] = ()
+    news: tuple[Tree, ...] = ()
+    recheck_s: tuple[float, ...] = ()  # when to look again
+    wrote: bool = False
+    failed: Failed | None = None  # what ended the pass early
+    stopped: bool = False
 
 
-def _refusal(failed: Failed, kind: str, name: str) -> Finding:
-    if failed.code == 403 and "exceeded quota" in failed.message:
-        return Finding(reason="QuotaExceeded", message=failed.message, condition="Scheduled")
-    if failed.code == 403:
-        return Finding(reason="AccessDenied", message=failed.message or f"{kind}/{name}: forbidden")
-    where = f"{kind}/{name}" + (f": {failed.field}" if failed.field else "")
-    return Finding(reason="ObjectRejected", message=f"{where}: {failed.message}"[:1000])
+Step = tuple[Pass, Request | None]
+
+
+def begin(defaults: Defaults, told_s: float) -> Step:
+    """Return a new pass and its first request."""
+    return Pass(phase="look", defaults=defaults, told_s=told_s), Look()
+
+
+def step(state: Pass, response: Response) -> Step:
+    """Take the answer to the last request; return what to ask next, None at the end."""
+    if isinstance(response, Stopped):
+        return _end(msgspec.structs.replace(state, stopped=True))
+    match state.phase, response:
+        case "look", Seen(snapshot=snapshot):
+            return _plan(msgspec.structs.replace(state, snapshot=snapshot))
+        case "read", Live(objects=live):
+            return _report_plan(state, live)
+        case "write", Done() | Taken() | Failed():
+            return _write(msgspec.structs.replace(state, writes=writes.step(state.writes, response)))
+        case "again", Seen(snapshot=snapshot):
+            return _settle(msgspec.structs.replace(state, snapshot=snapshot))
+        case "report", Done():
+            return _after_report(msgspec.structs.replace(state, wrote=True))
+        case "restart", Done() | Failed(code=404 | 409):
+            return _restart(msgspec.structs.replace(state, due=state.due[1:]))
+        case "tell", Done() | Failed():
+            # an Event is news, not state: one that is refused is not worth another pass
+            return _tell(msgspec.structs.replace(state, news=state.news[1:]))
+        case _, Failed():
+            return _end(msgspec.structs.replace(state, failed=response))
+    raise TypeError(f"{type(response).__name__} is no answer in phase {state.phase}")
+
+
+def _seen(state: Pass) -> Snapshot:
+    if state.snapshot is None:
+        raise TypeError(f"phase {state.phase} before the first look")
+    return state.snapshot
+
+
+def _plan(state: Pass) -> Step:
+    snapshot = _seen(state)
+    try:
+        frame, verdicts = resolve(snapshot, state.defaults)
+    except ConfigError as error:
+        fault = Finding(reason="SpecRejected", message=str(error)[:1000])
+        blocked = msgspec.structs.replace(snapshot, blocked=(fault, *snapshot.blocked))
+        return _report(msgspec.structs.replace(state, snapshot=blocked))
+    actions = plan(desired(frame), touched(snapshot, frame), frame.uid, snapshot.kept)
+    state = msgspec.structs.replace(state, frame=frame, verdicts=verdicts)
+    if frame.spec.paused:
+        state = msgspec.structs.replace(state, writes=writes.State(todo=tuple(actions)), phase="read")
+        return state, Read(tuple(actions))
+    return _write(msgspec.structs.replace(state, writes=writes.begin(actions)))
+
+
+def _report_plan(state: Pass, live: dict[tuple[str, str], Tree]) -> Step:
+    """Report what would be done; nothing of it is."""
+    told = tuple(lines(list(state.writes.todo), live))
+    return _report(msgspec.structs.replace(state, writes=writes.State(todo=())), plan=told)
+
+
+def _write(state: Pass) -> Step:
+    action = writes.request(state.writes)
+    if action is not None:
+        return msgspec.structs.replace(state, phase="write"), action
+    if state.writes.writes:
+        return msgspec.structs.replace(state, phase="again", wrote=True), Look()
+    return _settle(state)
+
+
+def _settle(state: Pass) -> Step:
+    due, again, exhausted = _restarts(state)
+    again += [v.recheck_s for v in state.verdicts.values() if v.recheck_s is not None]
+    state = msgspec.structs.replace(state, due=tuple(due), recheck_s=tuple(again))
+    return _report(state, exhausted=exhausted)
+
+
+def _report(state: Pass, *, plan: tuple[str, ...] = (), exhausted: str = "") -> Step:
+    """Write the status if it differs; while progressing, numbers alone at most every 5 s."""
+    snapshot = _seen(state)
+    facts = status.Facts(
+        snapshot=snapshot,
+        frame=state.frame,
+        verdicts=state.verdicts,
+        state=state.writes,
+        plan=plan,
+        restarts={r.agent: _record(snapshot, r) for r in state.due},
+        exhausted=exhausted,
+    )
+    new = status.build(facts)
+    change = status.differs(new, snapshot.status)
+    state = msgspec.structs.replace(state, status=new)
+    if not change:
+        return _restart(state)
+    moving = any(c["type"] == "Progressing" and c["status"] == "True" for c in new["conditions"])
+    # the record of a restart is never held back: it must be there before the pod goes
+    if change == "counters" and moving and not state.due and state.told_s < COUNTERS_S:
+        again = (*state.recheck_s, COUNTERS_S - state.told_s)
+        return _end(msgspec.structs.replace(state, recheck_s=again))
+    request = Report(snapshot.namespace, snapshot.name, snapshot.uid, new)
+    return msgspec.structs.replace(state, phase="report"), request
+
+
+def _after_report(state: Pass) -> Step:
+    news = tuple(events.transitions(_seen(state), state.status))
+    return _restart(msgspec.structs.replace(state, news=news))
+
+
+def _restart(state: Pass) -> Step:
+    if state.due:
+        return msgspec.structs.replace(state, phase="restart"), state.due[0]
+    return _tell(state)
+
+
+def _tell(state: Pass) -> Step:
+    if state.news:
+        return msgspec.structs.replace(state, phase="tell"), Tell(state.news[0])
+    return _end(state)
+
+
+def _end(state: Pass) -> Step:
+    return msgspec.structs.replace(state, phase="end"), None
+
+
+def _restarts(state: Pass) -> tuple[list[restarts.Restart], list[float], str]:
+    """Return the restarts that are due, when to look again, and whose budget is spent."""
+    snapshot, frame = _seen(state), state.frame
+    due: list[restarts.Restart] = []
+    again: list[float] = []
+    exhausted = ""
+    for workload in frame.workloads() if frame is not None else ():
+        if frame is None or frame.wanted(workload) == 0:
+            continue
+        entry = history(snapshot, workload.name)
+        verdict = restarts.decide(
+            workload,
+            snapshot.pods_of(workload.name),
+            frame.spec.pods(workload.name).restart_policy,
+            entry,
+            told=snapshot.statusz,
+            at=status.seconds_of((entry.get("lastRestart") or {}).get("at", "")),
+            now=snapshot.now,
+        )
+        if verdict.due is not None:
+            due.append(verdict.due)
+        if verdict.recheck_s is not None:
+            again.append(verdict.recheck_s)
+        exhausted = exhausted or verdict.exhausted
+    return due, again, exhausted
+
+
+def _record(snapshot: Snapshot, restart: restarts.Restart) -> Tree:
+    """Return what the status says of a restart before it happens: a crash in between counts it once."""
+    former = history(snapshot, restart.agent)
+    last = former.get("lastRestart") or {}
+    count = int(former.get("restarts", 0)) + (last.get("podUID") != restart.pod.uid)
+    at = status.stamp(snapshot.now)
+    return {
+        "restarts": count,
+        "lastRestart": {"podUID": restart.pod.uid, "at": at, "reason": restart.reason},
+    }
+
+
+def changes(actions: tuple[Action, ...]) -> list[Apply]:
+    """Return the actions that change an object which is there."""
+    return [a for a in actions if isinstance(a, Apply) and a.uid is not None]

@@ -15,8 +15,8 @@ from typing import Any
 
 from qts_core import names
 from qts_operator.cluster import SYSTEMS, Listing
+from qts_operator.middleware import ApiError
 from qts_operator.objects import BY_KIND, KINDS, Kind
-from qts_operator.session import ApiError
 
 Live = dict[str, Any]
 Key = tuple[str, str, str]

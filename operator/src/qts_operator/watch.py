@@ -19,8 +19,8 @@ import structlog
 from qts_core.clock import Clock
 from qts_operator.cluster import Api
 from qts_operator.metrics import Metrics
+from qts_operator.middleware import ApiError
 from qts_operator.objects import Kind
-from qts_operator.session import ApiError
 
 _log = structlog.get_logger("qts_operator.watch")
 FIRST_S, LAST_S, DENIED_S = 0.1, 30.0, 60.0

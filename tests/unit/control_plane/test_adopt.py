@@ -15,7 +15,7 @@ from qts_operator.plan import line, plan
 from qts_operator.resolve import resolve, touched
 from qts_operator.snapshot import Child
 from qts_operator.status import Facts, build
-from qts_operator.steps import begin
+from qts_operator.writes import begin
 
 OLD, NEW = Defaults(agent="a:1", redis="r:1"), Defaults(agent="a:2", redis="r:2")
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from qts_operator import steps
+from qts_operator import writes
 from qts_operator.fields import applied, digest
 from qts_operator.objects import desired
 from qts_operator.plan import Apply, Create, Delete, Refuse, Wait, plan
 from qts_operator.snapshot import Child
-from qts_operator.steps import Done, Failed, Taken
+from qts_operator.writes import Done, Failed, Taken
 
 
 def _child(manifest, **more):
@@ -97,14 +97,14 @@ def test_what_the_server_altered_is_not_sent_again_until_it_changes(frame_of) ->
 
 
 def _state(frame_of):
-    return steps.begin(plan(desired(frame_of()), {}, "u-1"))
+    return writes.begin(plan(desired(frame_of()), {}, "u-1"))
 
 
 def test_a_pass_ends_complete_when_all_is_done(frame_of) -> None:
     """Every action is asked for once, in order."""
     state, asked = _state(frame_of), 0
-    while steps.request(state) is not None:
-        state, asked = steps.step(state, Done()), asked + 1
+    while writes.request(state) is not None:
+        state, asked = writes.step(state, Done()), asked + 1
     assert state.complete
     assert state.writes == asked == len(desired(frame_of()))
 
@@ -112,30 +112,30 @@ def test_a_pass_ends_complete_when_all_is_done(frame_of) -> None:
 def test_a_refused_object_is_named_and_holds_nobody_back(frame_of) -> None:
     """422 becomes a finding with the field; the next action follows."""
     state = _state(frame_of)
-    after = steps.step(state, Failed(code=422, reason="Invalid", message="bad", field="spec.x"))
+    after = writes.step(state, Failed(code=422, reason="Invalid", message="bad", field="spec.x"))
     assert after.findings[0].reason == "ObjectRejected"
     assert after.findings[0].message == "ServiceAccount/desk-1-agents: spec.x: bad"
-    assert steps.request(after) == state.todo[1]
+    assert writes.request(after) == state.todo[1]
     assert not after.complete
 
 
 def test_a_stale_view_or_an_unwell_server_ends_the_writes(frame_of) -> None:
     """409 asks for a fresh look, 500 and silence for another try; neither is called complete."""
     for code in (409, 404):
-        after = steps.step(_state(frame_of), Failed(code=code))
+        after = writes.step(_state(frame_of), Failed(code=code))
         assert after.stale
-        assert steps.request(after) is None
+        assert writes.request(after) is None
     for code in (0, 429, 500, 503, 504):
-        after = steps.step(_state(frame_of), Failed(code=code))
+        after = writes.step(_state(frame_of), Failed(code=code))
         assert after.unwell
-        assert steps.request(after) is None
+        assert writes.request(after) is None
         assert not after.complete
 
 
 def test_rights_quota_and_names_have_their_own_reasons(frame_of) -> None:
     """403 is a right or a quota, a stranger's object is a taken name."""
     state = _state(frame_of)
-    assert steps.step(state, Failed(code=403, message="no")).findings[0].reason == "AccessDenied"
-    quota = steps.step(state, Failed(code=403, message="exceeded quota: q")).findings[0]
+    assert writes.step(state, Failed(code=403, message="no")).findings[0].reason == "AccessDenied"
+    quota = writes.step(state, Failed(code=403, message="exceeded quota: q")).findings[0]
     assert (quota.reason, quota.condition) == ("QuotaExceeded", "Scheduled")
-    assert steps.step(state, Taken()).findings[0].reason == "NameTaken"
+    assert writes.step(state, Taken()).findings[0].reason == "NameTaken"

@@ -7,7 +7,7 @@ import pytest
 
 from qts_core.probes import Status
 from qts_core.roster import ROSTER, VOTERS
-from qts_operator import steps
+from qts_operator import writes
 from qts_operator.objects import desired
 from qts_operator.objects.frame import Defaults
 from qts_operator.plan import plan
@@ -15,7 +15,7 @@ from qts_operator.resolve import resolve
 from qts_operator.snapshot import Child, Finding, Pod
 from qts_operator.status import Facts, build, differs
 
-DONE = steps.begin([])
+DONE = writes.begin([])
 HEARD = Status(
     agent="pads",
     bus_mode="connected",
@@ -128,11 +128,11 @@ def test_the_feed_is_needed_and_not_counted(snapshot_of) -> None:
 
 def test_an_unwritten_generation_is_never_observed(snapshot_of) -> None:
     """A failed, stale or waiting pass keeps the former generation and cannot be Ready."""
-    planned = steps.begin(plan(desired(_facts(snapshot_of).frame), {}, "u-1"))
+    planned = writes.begin(plan(desired(_facts(snapshot_of).frame), {}, "u-1"))
     for state in (
-        steps.step(planned, steps.Failed(code=500)),
-        steps.step(planned, steps.Failed(code=409)),
-        steps.step(planned, steps.Failed(code=422, message="bad")),
+        writes.step(planned, writes.Failed(code=500)),
+        writes.step(planned, writes.Failed(code=409)),
+        writes.step(planned, writes.Failed(code=422, message="bad")),
     ):
         status = build(
             _facts(snapshot_of, state=state, snapshot={"generation": 2, "status": {"observedGeneration": 1}})
@@ -144,7 +144,7 @@ def test_an_unwritten_generation_is_never_observed(snapshot_of) -> None:
 def test_a_refused_object_degrades_with_its_message(snapshot_of) -> None:
     """Reason and message of the finding are those of the conditions."""
     fault = Finding(reason="NameTaken", message="Service/desk-1-pads exists")
-    status = build(_facts(snapshot_of, state=steps.State(todo=(), findings=(fault,))))
+    status = build(_facts(snapshot_of, state=writes.State(todo=(), findings=(fault,))))
     assert _told(status)["Degraded"] == ("True", "NameTaken")
     assert _told(status)["Ready"] == ("False", "NameTaken")
 

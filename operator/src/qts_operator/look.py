@@ -1,0 +1,133 @@
+"""Look at one system: what the stores show, what PADS says, and what is read on demand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from qts_core import names
+from qts_operator.apply import Hand
+from qts_operator.cluster import PODS, Api
+from qts_operator.context import Context
+from qts_operator.digests import Resource, requested
+from qts_operator.snapshot import Child, Snapshot
+from qts_operator.view import key_of
+
+SECRETS = (names.CURVE_SECRET, names.REDIS_SECRET)
+SECRETS_S = 600.0
+USAGE_S = 30.0
+NODES_ASKED = 20
+
+
+class Eyes:
+    """Snapshots of systems; Secrets and other tenants' pods are never watched, only asked for."""
+
+    def __init__(self, context: Context) -> None:
+        self._c = context
+        self._secrets = Secrets(context.hand)
+        self._usage = Usage(context.api)
+
+    def forget(self, key: str, namespace: str, name: str) -> None:
+        """Drop what is remembered of a system that is gone."""
+        self._secrets.forget(key)
+        store = self._c.view.children["Secret"]
+        for child in store.of(namespace, name):
+            store.remove(child)
+
+    async def look(self, resource: Resource) -> Snapshot:
+        """Return what is known now; ApiError when something cannot be read."""
+        view, key, now_s = self._c.view, key_of(resource.namespace, resource.name), self._c.now_s()
+        spec, told = resource.decoded()
+        pods = tuple(view.pods.of(resource.namespace, resource.name))
+        secrets = await self._secrets.of(key, resource, now_s)
+        children = {
+            (kind, child.name): child
+            for kind, store in view.children.items()
+            for child in store.of(resource.namespace, resource.name)
+        }
+        nodes = tuple(e.node for e in view.nodes.all()) if self._c.nodes_visible else None
+        snapshot = Snapshot(
+            namespace=resource.namespace,
+            name=resource.name,
+            uid=resource.uid,
+            generation=resource.generation,
+            now=self._c.clock.wall_ns() / 1e9,
+            spec=spec,
+            status=told,
+            children=children | secrets,
+            pods=pods,
+            nodes=nodes,
+            statusz=await self._c.answers.ask(key, tuple(p for p in pods if p.agent == "pads"), now_s),
+            blocked=self._c.blocked(),
+            offered=self._c.offered(),
+            kept=self._c.hand.kept,
+        )
+        if not resource.gpu or nodes is None:
+            return snapshot
+        return msgspec.structs.replace(snapshot, used=await self._usage.of(snapshot, now_s))
+
+
+class Secrets:
+    """The Secrets of each system, asked for by name at first and every ten minutes."""
+
+    def __init__(self, hand: Hand) -> None:
+        self._hand = hand
+        self._read_s: dict[str, float] = {}
+
+    def forget(self, key: str) -> None:
+        """Drop a system that is gone."""
+        self._read_s.pop(key, None)
+
+    async def of(self, key: str, resource: Resource, now_s: float) -> dict[tuple[str, str], Child]:
+        """Return the Secrets that are there."""
+        fresh = now_s - self._read_s.get(key, float("-inf")) < SECRETS_S
+        found = {}
+        for part in SECRETS:
+            name = names.part(resource.name, part)
+            known = self._hand.known("Secret", resource.namespace, name) if fresh else None
+            if known is None:
+                known = await self._hand.learn("Secret", resource.namespace, name)
+            if known is not None:
+                found[("Secret", name)] = known
+        if not fresh:
+            self._read_s[key] = now_s
+        return found
+
+
+class Usage:
+    """What all pods on nodes with devices ask for, read while one of ours waits for a device."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._known: dict[str, tuple[float, dict[str, int]]] = {}
+
+    async def of(self, snapshot: Snapshot, now_s: float) -> dict[str, dict[str, int]]:
+        """Return node → resource → count; {} when nothing of ours waits."""
+        if snapshot.pods and all(p.node for p in snapshot.pods):
+            return {}
+        asked = {
+            ((a or {}).get("gpu") or {}).get("resourceName", "nvidia.com/gpu")
+            for a in (snapshot.spec.get("agents") or {}).values()
+        }
+        offering = [n.name for n in snapshot.nodes or () if any(n.allocatable.get(r) for r in asked)]
+        used = {}
+        for name in sorted(offering)[:NODES_ASKED]:
+            known = self._known.get(name)
+            if known is None or now_s - known[0] >= USAGE_S:
+                listing = await self._api.list(PODS, None, {"fieldSelector": f"spec.nodeName={name}"})
+                known = (now_s, total(listing.items))
+                self._known[name] = known
+            used[name] = known[1]
+        return used
+
+
+def total(pods: list[dict[str, Any]]) -> dict[str, int]:
+    """Return the extended resources that living pods ask for, added up."""
+    added: dict[str, int] = {}
+    for pod in pods:
+        if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+            continue
+        for name, count in requested(pod.get("spec") or {}).items():
+            added[name] = added.get(name, 0) + count
+    return added

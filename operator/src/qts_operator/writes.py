@@ -1,0 +1,107 @@
+"""The writes of a pass as a step machine: (state, response) → state, and the request that follows. Pure.
+
+Writes go in order; a refused object does not hold back the others; a stale view or an unwell server ends
+the writes and asks for another pass.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from qts_operator.plan import Action, Apply, Create, Delete, Refuse, Wait
+from qts_operator.snapshot import Finding
+
+
+class Done(msgspec.Struct, frozen=True):
+    """The server did it."""
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """An object of this name is there and belongs to somebody else."""
+
+
+class Failed(msgspec.Struct, frozen=True, kw_only=True):
+    """The server said no; code 0: it did not answer."""
+
+    code: int
+    reason: str = ""
+    message: str = ""
+    field: str = ""
+    retry_after: float | None = None  # seconds that the server wants to be left alone
+
+
+Response = Done | Taken | Failed
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the writes stand."""
+
+    todo: tuple[Action, ...]
+    findings: tuple[Finding, ...] = ()
+    writes: int = 0
+    stale: bool = False  # the view was old: look again soon
+    unwell: str = ""  # the server is: try again later, with back-off
+    retry_after: float | None = None
+    waiting: bool = False  # something must go first
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether everything that was planned is done."""
+        return not (self.todo or self.findings or self.stale or self.unwell or self.waiting)
+
+
+def begin(actions: list[Action]) -> State:
+    """Return the state before the first write."""
+    refused = tuple(_taken(a.kind, a.name) for a in actions if isinstance(a, Refuse))
+    waiting = any(isinstance(a, Wait) for a in actions)
+    todo = tuple(a for a in actions if isinstance(a, Apply | Create | Delete))
+    return State(todo=todo, findings=refused, waiting=waiting)
+
+
+def request(state: State) -> Action | None:
+    """Return what to send next, None when the writes are over."""
+    return None if state.stale or state.unwell or not state.todo else state.todo[0]
+
+
+def step(state: State, response: Response) -> State:
+    """Take the answer to the first action of `todo`."""
+    action, rest = state.todo[0], state.todo[1:]
+    kind, name = _identity(action)
+    moved = msgspec.structs.replace(state, todo=rest)
+    match response:
+        case Done():
+            return msgspec.structs.replace(moved, writes=state.writes + 1)
+        case Taken():
+            return msgspec.structs.replace(moved, findings=(*state.findings, _taken(kind, name)))
+        case Failed(code=404) if isinstance(action, Delete):
+            return moved
+        case Failed(code=404 | 409 | 410):
+            return msgspec.structs.replace(state, stale=True)
+        case Failed(code=422, reason="Conflict"):
+            return msgspec.structs.replace(state, stale=True)
+        case Failed(code=400 | 403 | 422):
+            finding = _refusal(response, kind, name)
+            return msgspec.structs.replace(moved, findings=(*state.findings, finding))
+        case Failed(code=code, message=message):
+            text = message or f"no answer to {kind}/{name} ({code})"
+            return msgspec.structs.replace(state, unwell=text, retry_after=response.retry_after)
+
+
+def _identity(action: Action) -> tuple[str, str]:
+    if isinstance(action, Apply | Create):
+        return action.manifest["kind"], action.manifest["metadata"]["name"]
+    return action.kind, action.name
+
+
+def _taken(kind: str, name: str) -> Finding:
+    text = f"{kind}/{name} exists and does not belong to this resource; rename one of them"
+    return Finding(reason="NameTaken", message=text)
+
+
+def _refusal(failed: Failed, kind: str, name: str) -> Finding:
+    if failed.code == 403 and "exceeded quota" in failed.message:
+        return Finding(reason="QuotaExceeded", message=failed.message, condition="Scheduled")
+    if failed.code == 403:
+        return Finding(reason="AccessDenied", message=failed.message or f"{kind}/{name}: forbidden")
+    where = f"{kind}/{name}" + (f": {failed.field}" if failed.field else "")
+    return Finding(reason="ObjectRejected", message=f"{where}: {failed.message}"[:1000])

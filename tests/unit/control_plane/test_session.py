@@ -1,0 +1,173 @@
+"""The session and its middlewares against a server on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+
+from qts_operator.metrics import Metrics
+from qts_operator.middleware import ApiError, Bucket, Call, SimulatedCrash, crashing
+from qts_operator.session import Access, FencedError, Session
+
+
+class Server:
+    """Remembers what arrived; `answer` makes each answer."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, str, str]] = []
+        self.answer = lambda request: web.json_response({"ok": True})
+        self.delay_s = 0.0
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        await request.read()
+        self.seen.append((request.method, request.path, request.headers.get("Authorization", "")))
+        await asyncio.sleep(self.delay_s)
+        return self.answer(request)
+
+
+@asynccontextmanager
+async def serving(tmp_path, *middlewares):
+    server, app = Server(), web.Application()
+    app.router.add_route("*", "/{rest:.*}", server.handle)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = site._server.sockets[0].getsockname()[1]
+    (tmp_path / "token").write_text("one")
+    access = Access(server=f"http://127.0.0.1:{port}", token_file=str(tmp_path / "token"))
+    session = Session(access, Metrics(), "test", middlewares)
+    await session.open()
+    try:
+        yield server, session
+    finally:
+        await session.close()
+        await runner.cleanup()
+
+
+async def read(session: Session) -> list[bytes]:
+    async with session.stream("/w", {}, 5.0) as lines:
+        return [line async for line in lines]
+
+
+async def test_a_token_that_changed_is_used_at_once(tmp_path) -> None:
+    """Bound tokens are replaced in their file; the next request carries the new one."""
+    async with serving(tmp_path) as (server, session):
+        await session.call("GET", "/a", kind="Pod")
+        (tmp_path / "token").write_text("two")
+        os.utime(tmp_path / "token", (1, 1))
+        await session.call("GET", "/a", kind="Pod")
+        (tmp_path / "token").unlink()
+        await session.call("GET", "/a", kind="Pod")
+    assert [s[2] for s in server.seen] == ["Bearer one", "Bearer two", "Bearer two"]
+
+
+@pytest.mark.parametrize("lasting", [False, True])
+async def test_a_401_is_tried_once_more_with_the_token_read_anew(tmp_path, lasting) -> None:
+    """One retry, not two, for requests and for watches."""
+    async with serving(tmp_path) as (server, session):
+
+        def answer(_: web.Request) -> web.Response:
+            # the file changes without a new time, as on file systems with coarse clocks
+            at = (tmp_path / "token").stat().st_mtime_ns
+            (tmp_path / "token").write_text("two")
+            os.utime(tmp_path / "token", ns=(at, at))
+            refused = lasting or len(server.seen) == 1
+            return web.json_response({}, status=401 if refused else 200)
+
+        server.answer = answer
+        if lasting:
+            with pytest.raises(ApiError) as caught:
+                await session.call("GET", "/a", kind="Pod")
+            assert caught.value.code == 401
+        else:
+            await session.call("GET", "/a", kind="Pod")
+        assert [s[2] for s in server.seen] == ["Bearer one", "Bearer two"]
+        server.seen.clear()
+        (tmp_path / "token").write_text("one")
+        session.expire()
+        if lasting:
+            with pytest.raises(ApiError) as caught:
+                await read(session)
+            assert caught.value.code == 401
+        else:
+            assert await read(session) == [b"{}"]
+        assert [s[2] for s in server.seen] == ["Bearer one", "Bearer two"]
+
+
+async def test_retry_after_holds_every_request_but_the_leases(tmp_path) -> None:
+    """429 with Retry-After: the next request waits that long; the Lease is renewed meanwhile."""
+    async with serving(tmp_path) as (server, session):
+        server.answer = lambda _: web.json_response({}, status=429, headers={"Retry-After": "1"})
+        with pytest.raises(ApiError) as caught:
+            await session.call("GET", "/a", kind="Pod")
+        assert caught.value.retry_after == 1.0
+        server.answer = lambda _: web.json_response({})
+        held = asyncio.create_task(session.call("GET", "/held", kind="Pod"))
+        await session.call("GET", "/lease", kind="Lease")
+        await held
+    assert [s[1] for s in server.seen] == ["/a", "/lease", "/held"]
+
+
+def test_the_bucket_lets_a_burst_through_and_then_its_rate() -> None:
+    """Waits are exact on any clock; a hold ends by itself and is never longer than half a minute."""
+    bucket = Bucket(rate=10.0, burst=3.0)
+    assert [bucket.take(100.0) for _ in range(5)] == pytest.approx([0, 0, 0, 0.1, 0.2])
+    assert bucket.take(101.0) == pytest.approx(0.0)
+    bucket.hold(5.0, 200.0)
+    assert bucket.take(201.0) == pytest.approx(4.0)
+    bucket.hold(1e9, 300.0)
+    assert bucket.take(300.0) == pytest.approx(30.0)
+
+
+@pytest.mark.parametrize("turn", [1, 2], ids=["before connecting", "with the connection in hand"])
+@pytest.mark.parametrize("warm", [False, True], ids=["new connection", "kept connection"])
+async def test_a_fenced_write_never_reaches_the_wire(tmp_path, turn, warm) -> None:
+    """Without the Lease no write is sent; the second question is asked when the connection is in hand."""
+    async with serving(tmp_path) as (server, session):
+        if warm:
+            await session.call("GET", "/warm", kind="Pod")
+        asked = 0
+
+        def fence() -> bool:
+            nonlocal asked
+            asked += 1
+            return asked < turn
+
+        session.fence = fence
+        with pytest.raises(FencedError):
+            await session.call("PATCH", "/a", kind="Service", body={})
+        await session.call("GET", "/b", kind="Service")
+        await session.call("PUT", "/lease", kind="Lease", body={})
+    assert [s[1] for s in server.seen if s[1] != "/warm"] == ["/b", "/lease"]
+
+
+@pytest.mark.parametrize(("point", "arrived"), [("before", 0), ("sent", 1), ("answered", 1)])
+async def test_a_crash_point_dies_where_it_says(tmp_path, point, arrived) -> None:
+    """Before: nothing arrives; sent: it arrives though nobody waits; answered: it was done."""
+
+    def crash(at: str, call: Call) -> bool:
+        return at == point and call.verb == "PATCH"
+
+    async with serving(tmp_path, crashing(crash)) as (server, session):
+        server.delay_s = 0.05
+        await session.call("GET", "/a", kind="Service")
+        with pytest.raises(SimulatedCrash):
+            await session.call("PATCH", "/b", kind="Service", body={})
+        in_time = len([s for s in server.seen if s[1] == "/b"])
+        await asyncio.sleep(0.2)
+        assert len([s for s in server.seen if s[1] == "/b"]) == arrived
+        assert in_time == (0 if point == "sent" else arrived)
+
+
+async def test_an_answer_that_is_cut_is_no_answer(tmp_path) -> None:
+    """A body that is not JSON on a 200 may mean that the write was done; it is code 0, never a crash."""
+    async with serving(tmp_path) as (server, session):
+        server.answer = lambda _: web.Response(text='{"kind": "Ser')
+        with pytest.raises(ApiError) as caught:
+            await session.call("PATCH", "/a", kind="Service", body={})
+    assert caught.value.code == 0
