@@ -19,6 +19,7 @@ from pathlib import Path
 
 import msgspec
 import zmq
+from bench.bare import twin
 from bench.harness import Row
 from bench.stand import direct_bus, free_address
 
@@ -59,7 +60,7 @@ def codec_figures(rounds: int, calls: int) -> Iterator[Row]:
     fields = {"id": bytes(16), "sender": "quasar", "recipient": "pads", "correlation_id": bytes(16)}
     fields |= {"lane": "to.pads", "sequence": 7, "trace": bytes(25), "sent_ns": 1, "epoch": 1}
     envelope = Envelope(body=vote, **fields)
-    encoder, decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(Envelope)
+    encoder, decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(twin(Envelope))
     frame = codec.encode(envelope)
     bare = (lambda: encoder.encode(Envelope(body=vote, **fields)), lambda: decoder.decode(frame))
     ours = lambda: codec.encode(Envelope(body=codec.encoded(codec.encode_body(vote)), **fields))  # noqa: E731

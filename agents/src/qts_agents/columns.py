@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qts_messaging.messages import Column
+from qts_messaging.messages import Column, Dtype
 
 _DTYPES = {
     "f8": np.float64,
@@ -20,7 +20,7 @@ _DTYPES = {
 }
 
 
-def column(array: Any, dtype: str = "f8") -> Column:
+def column(array: Any, dtype: Dtype = "f8") -> Column:
     """Return `array` as a wire column of `dtype` (f8, f4, i8, u8, u4, u2, u1), little-endian, C order."""
     values = np.ascontiguousarray(array, dtype=np.dtype("<" + dtype) if dtype != "u1" else np.uint8)
     return Column(dtype, tuple(int(n) for n in values.shape), values.tobytes())

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any, cast
+from typing import cast
 
 import msgspec
 
-from qts_messaging.messages import Body, Column, Envelope, Message
+from qts_messaging.messages import VERSION, Envelope, Message
 
-VERSION = 1
 LIMIT = 1 << 20  # bytes of any frame
 OVERHEAD = 4096  # what an envelope can add to its body, names of 4 KiB left aside
-SIZES: dict[str, int] = {"f8": 8, "f4": 4, "i8": 8, "u8": 8, "u4": 4, "u2": 2, "u1": 1}
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Envelope)
@@ -65,17 +62,13 @@ def encoded(body: bytes) -> Message:
 
 
 def decode(frame: bytes) -> Envelope | Rejected:
-    """Read a frame from outside; never raises, whatever the bytes are."""
+    """Read a frame from outside; never raises, whatever the bytes are. All checks are the decoder's."""
     if len(frame) > LIMIT:
         return Rejected("too_large", f"{len(frame)} bytes, at most {LIMIT} are accepted")
     try:
-        envelope = _decoder.decode(frame)
+        return _decoder.decode(frame)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         return _rejected(frame, str(error))
-    if envelope.version != VERSION:
-        return _rejected(frame, "")
-    wrong = "" if envelope.body is None else fault(envelope.body)
-    return _rejected(frame, wrong) if wrong else envelope
 
 
 def _rejected(frame: bytes, text: str) -> Rejected:
@@ -92,11 +85,9 @@ def _rejected(frame: bytes, text: str) -> Rejected:
 def decode_body(data: bytes) -> Message | Rejected:
     """Read a message without an envelope (market snapshot stream); never raises."""
     try:
-        message = _body_decoder.decode(data)
+        return _body_decoder.decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         return Rejected("decode", str(error))
-    wrong = fault(message)
-    return Rejected("decode", wrong) if wrong else message
 
 
 def to_json(envelope: Envelope) -> bytes:
@@ -110,39 +101,3 @@ def from_json(data: bytes) -> Envelope | Rejected:
         return _json_decoder.decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         return Rejected("decode", str(error))
-
-
-def fault(record: Body) -> str:
-    """Return why a column of `record` lies about its size, or an empty text."""
-    for name in _COLUMNS[type(record)]:
-        value = getattr(record, name)
-        if type(value) is Column:
-            size = SIZES.get(value.dtype)
-            if size is None:
-                return f"{name}: dtype {value.dtype!r} is not one of {', '.join(SIZES)}"
-            if len(value.data) != size * math.prod(value.shape):
-                return f"{name}: {len(value.data)} bytes for {value.dtype} of shape {value.shape}"
-        elif value is not None:
-            wrong = fault(value)
-            if wrong:
-                return f"{name}.{wrong}"
-    return ""
-
-
-def _column_fields() -> dict[type[Body], tuple[str, ...]]:
-    """Find once, for every record, the fields that hold columns or records with columns."""
-    found: dict[type[Body], tuple[str, ...]] = {}
-    for kind in Body.__subclasses__():
-        hints = msgspec.structs.fields(kind)
-        found[kind] = tuple(f.name for f in hints if _holds_columns(f.type))
-    return found
-
-
-def _holds_columns(kind: Any) -> bool:
-    """Tell whether a field's type is a column, a record with columns, or one of these or None."""
-    options = getattr(kind, "__args__", (kind,))
-    records = [option for option in options if isinstance(option, type) and issubclass(option, Body)]
-    return any(r is Column or any(_holds_columns(f.type) for f in msgspec.structs.fields(r)) for r in records)
-
-
-_COLUMNS = _column_fields()

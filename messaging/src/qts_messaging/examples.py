@@ -10,6 +10,7 @@ from qts_messaging.messages import (
     Column,
     DecisionRequest,
     DecisionResponse,
+    Dtype,
     MarketUpdate,
     Message,
     Opinion,
@@ -33,7 +34,7 @@ def integers(*values: int) -> Column:
     return Column("i8", (len(values),), struct.pack(f"<{len(values)}q", *values))
 
 
-def small(dtype: str, *values: int) -> Column:
+def small(dtype: Dtype, *values: int) -> Column:
     """Return a column [n] of u1 or u2."""
     return Column(
         dtype, (len(values),), struct.pack(f"<{len(values)}{'B' if dtype == 'u1' else 'H'}", *values)

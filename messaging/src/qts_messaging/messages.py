@@ -6,7 +6,8 @@ meaning is a new type. Numeric data travels as `Column` (little-endian, C order)
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from math import prod
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
@@ -16,6 +17,7 @@ ACTIONS: tuple[str, ...] = ("BUY", "SELL", "HOLD", "INCREASE", "DECREASE", "HEDG
 PHASES: tuple[str, ...] = ("growth", "conservation", "release", "reorganization", "unknown")
 
 HIGH, NORMAL, LOW = 1, 2, 3
+VERSION = 1  # of the wire
 
 
 # What a frame from outside may hold at most; the decoder refuses more before Python sees it.
@@ -27,6 +29,8 @@ Shape = Annotated[tuple[Natural, ...], msgspec.Meta(max_length=4)]
 Floats = Annotated[dict[Text, float], msgspec.Meta(max_length=4096)]
 Counts = Annotated[dict[Text, int], msgspec.Meta(max_length=4096)]
 Texts = Annotated[dict[Text, Text], msgspec.Meta(max_length=256)]
+Dtype = Literal["f8", "f4", "i8", "u8", "u4", "u2", "u1"]  # numpy names, little-endian
+SIZES: dict[Dtype, int] = {"f8": 8, "f4": 4, "i8": 8, "u8": 8, "u4": 4, "u2": 2, "u1": 1}  # bytes
 Id = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
 Trace = Annotated[bytes, msgspec.Meta(min_length=25, max_length=25)]
 
@@ -48,11 +52,19 @@ class Body(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 class Column(Body, frozen=True, gc=False, array_like=True):
-    """A numeric array: dtype (numpy name), shape, raw little-endian bytes in C order."""
+    """A numeric array: dtype (numpy name), shape, raw little-endian bytes in C order.
 
-    dtype: Text
+    One whose bytes are not dtype times shape cannot be made, here or from a frame: ValueError.
+    """
+
+    dtype: Dtype
     shape: Shape
     data: bytes
+
+    def __post_init__(self) -> None:
+        """Compare the three."""
+        if len(self.data) != SIZES[self.dtype] * prod(self.shape):
+            raise ValueError(f"{len(self.data)} bytes for {self.dtype} of shape {self.shape}")
 
 
 class Window(Body, frozen=True, gc=False, array_like=True):
@@ -314,7 +326,7 @@ TRACE_BYTES = 25
 class Envelope(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=True):
     """What surrounds every message; field order is the wire's (messaging.md §3)."""
 
-    version: int = 1
+    version: Annotated[int, msgspec.Meta(ge=VERSION, le=VERSION)] = VERSION
     id: Id
     sender: Text
     recipient: Text | None = None

@@ -106,3 +106,4 @@ class Proxy:
                 target.write(data)
                 await target.drain()
         target.close()
+        self._writers.discard(target)
