@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import itertools
 import json
 import logging
 import os
@@ -33,6 +34,7 @@ class Sample(msgspec.Struct, frozen=True):
     at_s: float
     rss_mib: float
     waiting: int  # messages in all queues
+    spooled: int  # bytes in all spool files
 
 
 class Soak(Trial):
@@ -92,10 +94,12 @@ class Soak(Trial):
         for key in [k for k in self.traffic.applied if latest.get(k[0]) != k]:
             del self.traffic.applied[key]
         buses = self.stand.buses.values()
-        waiting = sum(b.outgoing.queued + len(b.incoming) + len(b.durables.spool) for b in buses)
+        waiting = sum(b.outgoing.queued + len(b.incoming) for b in buses)
+        spooled = sum(len(b.durables.spool) for b in buses)
         gc.collect()
         pages = int(Path("/proc/self/statm").read_text().split()[1])
-        self.samples.append(Sample(round(at_s, 1), pages * os.sysconf("SC_PAGESIZE") / 2**20, waiting))
+        rss_mib = pages * os.sysconf("SC_PAGESIZE") / 2**20
+        self.samples.append(Sample(round(at_s, 1), rss_mib, waiting, spooled))
 
 
 def slope(samples: list[Sample]) -> float | None:
@@ -107,6 +111,12 @@ def slope(samples: list[Sample]) -> float | None:
     mean = sum(s.rss_mib for s in half) / len(half)
     spread = sum((s.at_s - middle) ** 2 for s in half)
     return 3600 * sum((s.at_s - middle) * (s.rss_mib - mean) for s in half) / spread
+
+
+def quarters(values: list[int]) -> list[float]:
+    """Return the means of the four quarters of `values`, of which there are four at least."""
+    ends = [len(values) * n // 4 for n in range(5)]
+    return [sum(values[a:b]) / (b - a) for a, b in itertools.pairwise(ends)]
 
 
 async def soak(minutes: float, rate: float, every_s: float, seed: int) -> dict[str, object]:
@@ -127,6 +137,9 @@ async def soak(minutes: float, rate: float, every_s: float, seed: int) -> dict[s
         "rss_slope_mib_per_hour": slope(trial.samples),
         "waiting_most": max(waiting),
         "waiting_last": waiting[-1],
+        "waiting_by_quarter": [round(mean) for mean in quarters(waiting)],
+        "spooled_last_bytes": trial.samples[-1].spooled,
+        "handled_per_s": trial.traffic.handled / (60 * minutes),
     }
 
 

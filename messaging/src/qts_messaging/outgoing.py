@@ -38,6 +38,8 @@ class Outgoing:
         self._boxes: dict[str, Outbox] = {}
         self._routes: dict[str, Failover] = {}
         self._detours: dict[str, asyncio.Task[None]] = {}
+        self._under_way: dict[str, Item] = {}  # lane → what its detour has numbered and not yet counted
+        self._hoping: dict[bytes, Item] = {}  # alerts that wait for room in their queue
         self._alerts: dict[bytes, _Alert] = {}
         self._work = asyncio.Event()
         self._publishing = False
@@ -78,13 +80,21 @@ class Outgoing:
 
     async def submit_alert(self, item: Item) -> None:
         """Queue an alert; wait for room until its deadline, then LocalError(full)."""
-        entered = self._enter(item)
-        while not entered:
-            if self._desk.clock.wall_ns() >= item.deadline_ns:
+        if self._enter(item):
+            return
+        self._hoping[item.id] = item
+        try:
+            while self._desk.clock.wall_ns() < item.deadline_ns:
+                await self._desk.clock.sleep(0.01)
+                if item.id not in self._hoping:
+                    raise LocalError("closed: the bus takes no more messages")
+                if self._enter(item, again=True):
+                    del self._hoping[item.id]
+                    return
+            raise LocalError(f"full: no room for an alert in the queue of {item.lane}")
+        finally:  # its time is over, or its caller gave up
+            if self._hoping.pop(item.id, None) is not None:
                 self._drop(item, "full")
-                raise LocalError(f"full: no room for an alert in the queue of {item.lane}")
-            await self._desk.clock.sleep(0.01)
-            entered = self._enter(item, again=True)
 
     def _enter(self, item: Item, again: bool = False) -> bool:
         """Put `item` into its outbox and pump it; False when it was refused."""
@@ -153,8 +163,8 @@ class Outgoing:
             if not self._prefers_topic(lane, peer) and self._wires.direct.send(peer, frame):
                 self._gone(item, frame)
             elif self._wires.topics.up:
-                task = asyncio.create_task(self._detour(peer, item, frame))
-                self._detours[lane] = task
+                self._under_way[lane] = item
+                self._detours[lane] = asyncio.create_task(self._detour(peer, item, frame))
                 return
             elif self._wires.direct.send(peer, frame):
                 self._gone(item, frame)
@@ -179,15 +189,13 @@ class Outgoing:
         try:
             receivers = await self._wires.topics.publish([(lane, frame)])
             if receivers == [0] and not self._wires.direct.send(peer, frame):
-                self._no_route(item)
-            else:
-                if receivers is None:  # it may have arrived; the number is used up either way
-                    self._wires.direct.send(peer, frame)
-                self.left(item)
-        except asyncio.CancelledError:
-            self.left(item)  # the end came while it was on its way: its number is used up
-            raise
+                if self._under_way.pop(lane, None) is not None:
+                    self._no_route(item)
+            elif receivers is None:  # it may have arrived; the number is used up either way
+                self._wires.direct.send(peer, frame)
         finally:
+            if self._under_way.pop(lane, None) is not None:
+                self.left(item)
             self._detours.pop(lane, None)
         self.pump(peer)
 
@@ -313,12 +321,18 @@ class Outgoing:
         """Close the accounts of what will not leave any more."""
         for task in self._detours.values():
             task.cancel()
+        for item in self._under_way.values():  # a task that never began ends without a word
+            self.left(item)
+        self._under_way.clear()
+        for item in self._hoping.values():
+            self._drop(item, "shutdown")
+        self._hoping.clear()
         for alert in self._alerts.values():
             if alert.frame is None:
                 self._drop(alert.item, "shutdown")
         self._alerts.clear()
         for lane, box in self._boxes.items():
             while len(box):
-                item = self._take(lane)
-                if item is not None:
-                    self._drop(item, "shutdown")
+                last = self._take(lane)
+                if last is not None:
+                    self._drop(last, "shutdown")

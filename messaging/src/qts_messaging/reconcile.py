@@ -72,9 +72,7 @@ def _lane(total: Totals, sender: Record, lane: str, out: OutCount, records: Sequ
         if _counts_from_start(lane):
             _before(total, [count for _, count in found], books, out, durable=_durable(lane))
         if books:
-            last = books[-1]
-            high = found[-1][1].high if found and found[-1][0] is last else None
-            _tail(total, sender, last, lane, out, high)
+            _tail(total, sender, books[-1], lane, _beyond(lane, out, found, books[-1]))
 
 
 def _received(total: Totals, count: InCount, lane: str, out: OutCount, *, orphan: bool) -> None:
@@ -116,27 +114,30 @@ def _before(
         _add(total.lost, {"gap": uncovered})
 
 
-def _tail(
-    total: Totals, sender: Record, receiver: Record, lane: str, out: OutCount, high: int | None
-) -> None:
+def _beyond(lane: str, out: OutCount, found: list[tuple[Record, InCount]], last: Record) -> int:
+    """Return how many numbers left after the last one that any start of the receiver knows of."""
+    heard = bool(found) and found[-1][0] is last
+    if heard or (_counts_from_start(lane) and not _durable(lane)):
+        return max(0, out.left - max((count.high for _, count in found), default=0))
+    # its last start never saw this lane: only what was sent while it certainly listened
+    return sum(t >= last.opened_ns + JOIN_NS for t in out.tail_ns)
+
+
+def _tail(total: Totals, sender: Record, receiver: Record, lane: str, missing: int) -> None:
     """Count what left after the last number the receiver knows of."""
-    times = out.tail_ns
-    if high is not None:
-        missing = max(0, out.left - high)
-    elif _counts_from_start(lane) and not _durable(lane):
-        missing = out.left
-    else:  # it never saw this lane: only what was sent while it certainly listened
-        missing = sum(t >= receiver.opened_ns + JOIN_NS for t in times)
     if not missing:
         return
     total.sent += missing
-    last = times[-missing:]
+    out = sender.out[lane]
     if not receiver.closed_ns:
         total.in_flight += missing
         return
+    last = out.tail_ns[-missing:]
     ends = min(receiver.closed_ns, sender.closed_ns or receiver.closed_ns) - GRACE_NS
-    late = sum(t >= ends for t in last)
-    early = sum(t < receiver.opened_ns for t in last) if high is None else 0
+    late = sum(t >= max(ends, receiver.opened_ns) for t in last)
+    early = sum(t < receiver.opened_ns for t in last)
+    if early == len(last):  # and so was what left before those whose times are kept
+        early = missing
     spooled = min(missing - late - early, out.unstored) if _durable(lane) else 0
     _add(total.lost, {"shutdown": late, "peer_restarted": early, "spooled": spooled})
     rest = missing - late - early - spooled

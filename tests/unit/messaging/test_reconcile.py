@@ -94,6 +94,17 @@ def test_a_receiver_restarted_in_order_leaves_two_books() -> None:
     assert (found.delivered, found.lost, found.unaccounted) == (5, {}, 0)
 
 
+def test_a_lane_that_an_earlier_start_has_read_to_its_end_lost_nothing() -> None:
+    """A sender that ended before the last start of its receiver is not missed by that start."""
+    old, new = receiver("to.quasar", [1, 2, 3], closed_s=20), receiver("other", [], epoch=2)
+    new.opened_ns = 30 * S
+    assert total(sender("to.quasar", 3, closed_s=19), old, new).lost == {}
+    found = total(sender("to.quasar", 5, closed_s=19), old, new)
+    assert (found.sent, found.lost) == (5, {"peer_restarted": 2})
+    found = total(sender("to.quasar", 400, closed_s=19, step_s=0), receiver("to.quasar", [1]), new)
+    assert found.lost == {"peer_restarted": 399}  # more than the send times that are kept
+
+
 def test_a_killed_sender_is_known_from_its_receivers() -> None:
     """Without the sender's book its receivers' view is all there is; durable holes went with it."""
     found = total(receiver("decisions", [1, 2, 4]), receiver("market", [5, 7], name="b"))
