@@ -4,17 +4,21 @@ import copy
 
 import msgspec
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.unit.agents.pads_script import SECOND, opinion, system, update, walk
 
+from qts_agents import graph
 from qts_agents.columns import array
+from qts_agents.pads import kept
 from qts_agents.pads.actions import Answer, Ask, Publish, Record
-from qts_agents.pads.agent import Pads
+from qts_agents.pads.agent import CODE, Pads
 from qts_agents.pads.journal import JournalWriter
 from qts_agents.pads.records import decode
 from qts_agents.pads.replay import replay
 from qts_agents.pads.resume import INPUTS, resume
+from qts_core.errors import ConfigError
 from qts_core.spec import Market
 from qts_messaging.messages import (
     PHASES,
@@ -27,7 +31,20 @@ from qts_messaging.messages import (
 
 BACKFILL = 325
 TIMED = system(market=Market(source="simulated"), board_members={"qar": 0.5, "consensus": 0.3, "qstar": 0.2})
-KINDS = ("bar", "bar", "bar", "bar", "tick", "peers", "alert", "transition", "reset", "answer", "epoch")
+KINDS = (
+    "bar",
+    "bar",
+    "bar",
+    "bar",
+    "tick",
+    "peers",
+    "alert",
+    "transition",
+    "reset",
+    "answer",
+    "epoch",
+    "state",
+)
 events = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 2**16)), min_size=5, max_size=60)
 
 
@@ -89,6 +106,8 @@ class World:
                 self.epoch += 1
                 self.seq = 0
                 self.bar("snapshot")
+        elif kind == "state":
+            self.keep(kept.checkpoint(self.pads, self.now))
         else:
             self.keep(self.pads.on_message(self.message(kind, number), "quasar", self.now))
 
@@ -102,6 +121,16 @@ class World:
         return SystemCommand(("reset", "drain", "resume")[number % 3])
 
 
+def written(folder, *parts):
+    """Write each part of records as one process would, a file each and one for each state."""
+    for records in parts:
+        writer = JournalWriter(folder)
+        for payload in records:
+            writer.append(payload, decode(payload).kind == "header")
+        writer.close()
+    return folder
+
+
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(events, st.booleans(), st.integers(1, 2))
 def test_any_event_log_replays_byte_for_byte(tmp_path_factory, log, lockstep, S):
@@ -110,12 +139,7 @@ def test_any_event_log_replays_byte_for_byte(tmp_path_factory, log, lockstep, S)
     world.happen("peers", 7)
     for kind, number in log:
         world.happen(kind, number)
-    folder = tmp_path_factory.mktemp("journal")
-    writer = JournalWriter(folder)
-    for payload in world.records:
-        writer.append(payload)
-    writer.close()
-    found = replay(folder)
+    found = replay(written(tmp_path_factory.mktemp("journal"), world.records))
     assert found.first_difference is None
     assert (found.rounds, found.equal) == (len(world.decisions), len(world.decisions))
 
@@ -137,16 +161,6 @@ def test_decisions_are_sane_whatever_happens(log, extra):
         assert (np.abs(array(decision.size)) <= 0.051).all()
 
 
-def written(folder, *parts):
-    """Write each part of records as one process would, a file each."""
-    for records in parts:
-        writer = JournalWriter(folder)
-        for payload in records:
-            writer.append(payload)
-        writer.close()
-    return folder
-
-
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(events, events, st.integers(0, 8), st.booleans())
 def test_a_pads_that_is_killed_goes_on_as_if_it_had_not_been(tmp_path_factory, before, after, lost, lockstep):
@@ -164,7 +178,7 @@ def test_a_pads_that_is_killed_goes_on_as_if_it_had_not_been(tmp_path_factory, b
     found = resume(folder, config)
     assert found.why == ""
     missing = [a.data for a in found.actions if isinstance(a, Record)]
-    assert missing == world.records[cut:]
+    assert missing == [r for r in world.records[cut:] if decode(r).kind != "header"]
     again = copy.copy(world)
     again.pads, again.open, again.records, again.decisions = found.pads, list(world.open), [], []
     world.decisions = []
@@ -177,8 +191,8 @@ def test_a_pads_that_is_killed_goes_on_as_if_it_had_not_been(tmp_path_factory, b
     assert told.first_difference is None
 
 
-def test_why_a_board_begins_anew(tmp_path, monkeypatch):
-    """No journal, other settings, a journal that lies, one that is too long: each is said."""
+def test_why_a_board_begins_anew(tmp_path):
+    """No journal, other settings, a journal that lies: each is said."""
     world = World(TIMED, 1)
     for _ in range(30):
         world.happen("bar", 1)
@@ -191,5 +205,52 @@ def test_why_a_board_begins_anew(tmp_path, monkeypatch):
     lie = [p for p in world.records if decode(p).kind != "bars"][-1]
     written(folder, [lie])
     assert resume(folder, TIMED).why == "the journal does not give its own records again"
-    monkeypatch.setattr("qts_agents.pads.resume.LIMIT", 1000)
-    assert "too long to be read" in resume(folder, TIMED).why
+
+
+def test_a_state_in_the_journal_makes_the_rest_of_it_unneeded(tmp_path):
+    """What is read at a start is what came after the newest state, and a wrong state is found by a replay."""
+    world = World(TIMED, 2)
+    for _ in range(40):
+        world.happen("bar", 1)
+    world.happen("state", 0)
+    heads = [i for i, r in enumerate(world.records) if decode(r).kind == "header"]
+    assert len(heads) == 2
+    for _ in range(40):
+        world.happen("bar", 1)
+    folder = written(tmp_path / "whole", world.records)
+    found, alone = resume(folder, TIMED), resume(written(tmp_path / "rest", world.records[heads[1] :]), TIMED)
+    assert found.read == alone.read < sum(f.stat().st_size for f in folder.iterdir()) / 2
+    assert kept.save(found.pads) == kept.save(alone.pads) == kept.save(world.pads)
+    other = World(TIMED, 2)
+    lie = [*world.records[: heads[1]], kept.checkpoint(other.pads, world.now)[0].data]
+    assert "the state after round" in replay(written(tmp_path / "lie", lie)).first_difference
+
+
+def test_a_state_that_does_not_fit_is_said(tmp_path):
+    """Cut short, of another class or of another version: PADS begins anew and names it."""
+    world = World(TIMED, 1)
+    raw = kept.save(world.pads)
+    for bad in (raw[:-40], graph.dump({"a": 1}, CODE, {}), graph.dump({}, "pads-0", {}), b""):
+        with pytest.raises(ConfigError, match="the state"):
+            kept.restore(bad, TIMED)
+    head = world.pads.begin("x", 5, raw[:-40])[0].data
+    found = resume(written(tmp_path, [head]), TIMED)
+    assert found.pads is None
+    assert "the state is damaged" in found.why
+
+
+def test_a_long_journal_wants_a_state(tmp_path, monkeypatch):
+    """After so many bytes, or as many as a state has; what a restart has read counts."""
+    monkeypatch.setattr("qts_agents.pads.journal.UNREAD", 100)
+    writer = JournalWriter(tmp_path)
+    writer.append(b"h" * 300, opens=True)
+    writer.append(b"r" * 200)
+    assert not writer.wants_state  # less than the state itself
+    writer.append(b"r" * 200)
+    assert writer.wants_state
+    writer.append(b"h" * 10, opens=True)
+    assert not writer.wants_state
+    writer.unread = 101
+    assert writer.wants_state
+    writer.close()
+    assert len(list(tmp_path.iterdir())) == 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import msgspec
@@ -11,6 +11,7 @@ import msgspec
 from qts_agents.bars_inlet import Inlet
 from qts_agents.columns import array
 from qts_agents.context import Context
+from qts_agents.pads import kept
 from qts_agents.pads.actions import Action, Answer, Ask, Publish, Record, Send
 from qts_agents.pads.agent import Pads, fits_inline
 from qts_agents.pads.journal import JournalWriter
@@ -56,6 +57,7 @@ class DeciderShell:
         self._credentials: dict[str, dict[str, int]] = {}  # peer → kind → generation, as it says
         self._last_trace: bytes | None = None
         self._begun = asyncio.Event()  # the journal has its header or its end; nothing is written before
+        self._order = asyncio.Lock()  # what an event leads to is done before the next is computed
 
     def warm_up(self) -> None:
         """Compile every kernel the board decides with."""
@@ -82,6 +84,7 @@ class DeciderShell:
             self.pads = found.pads
             # who is ready must be heard again
             actions = found.actions + await self._context.compute(self.pads.on_peers, frozenset(), now)
+            self._journal.unread = found.read
         await self._do(actions, Cause(None, 0))
         self._begun.set()
         await self._inlet.backfill()
@@ -117,12 +120,21 @@ class DeciderShell:
         window = self._inlet.window() if fits_inline(len(update.symbols)) else None
         process = self._context.tracing.child(trace, "process market")
         self._last_trace = process
-        actions = await self._context.compute(self.pads.on_update, update, window, start)
-        facts = {"messaging.system": "redis", "messaging.destination.name": "market"}
-        self._context.tracing.emit(
-            "process market", trace, start, self._context.now_ns(), kind="consumer", attributes=facts
-        )
-        await self._do(actions, Cause(process, start))
+        async with self._order:
+            actions = await self._context.compute(self.pads.on_update, update, window, start)
+            facts = {"messaging.system": "redis", "messaging.destination.name": "market"}
+            self._context.tracing.emit(
+                "process market", trace, start, self._context.now_ns(), kind="consumer", attributes=facts
+            )
+            await self._do(actions, Cause(process, start))
+            if self._journal.wants_state:
+                state = await self._context.compute(kept.checkpoint, self.pads, self._context.now_ns())
+                await self._do(state, Cause(process, start))
+
+    async def _take(self, cause: Cause, event: Callable[..., list[Action]], *arguments: Any) -> None:
+        """Let PADS take an event, and carry out what it leads to."""
+        async with self._order:
+            await self._do(await self._context.compute(event, *arguments), cause)
 
     async def _on_status(self, envelope: Envelope) -> None:
         status = envelope.body
@@ -141,9 +153,7 @@ class DeciderShell:
         if alive != self._told:
             self._told = alive
             now = self._context.now_ns()
-            await self._do(
-                await self._context.compute(self.pads.on_peers, alive, now), Cause(self._last_trace, now)
-            )
+            await self._take(Cause(self._last_trace, now), self.pads.on_peers, alive, now)
 
     async def _on_stray(self, envelope: Envelope) -> None:
         """Count an answer that no request waits for any more."""
@@ -155,8 +165,9 @@ class DeciderShell:
             return
         await self._begun.wait()
         now = self._context.now_ns()
-        actions = await self._context.compute(self.pads.on_message, envelope.body, envelope.sender, now)
-        await self._do(actions, Cause(envelope.trace, now))
+        await self._take(
+            Cause(envelope.trace, now), self.pads.on_message, envelope.body, envelope.sender, now
+        )
 
     async def _tick(self) -> None:
         while True:
@@ -165,15 +176,13 @@ class DeciderShell:
                 return
             await self._tell_peers()
             now = self._context.now_ns()
-            actions = await self._context.compute(self.pads.on_tick, now)
-            if actions:
-                await self._do(actions, Cause(self._context.tracing.root("round"), now))
+            await self._take(Cause(self._context.tracing.root("round"), now), self.pads.on_tick, now)
 
     async def _do(self, actions: Sequence[Action], cause: Cause) -> None:
         for action in actions:
             match action:
-                case Record(data=data):
-                    self._record(data)
+                case Record(data=data, opens=opens):
+                    self._record(data, opens)
                 case Publish(message=message):
                     await self._publish(message, cause)
                 case Send(message=message, to=to):
@@ -181,10 +190,10 @@ class DeciderShell:
                 case Ask():
                     self._open(action, cause)
 
-    def _record(self, data: bytes) -> None:
+    def _record(self, data: bytes, opens: bool) -> None:
         troubles = self._context.health.troubles
         try:
-            self._journal.append(data)
+            self._journal.append(data, opens)
             if troubles.pop("journal", None):
                 self._context.log.info("journal_writable_again")
         except LocalError as error:
@@ -238,11 +247,12 @@ class DeciderShell:
         replies = await self._context.bus.gather(requests, ask.timeout_s, trace=contexts)
         asked = self._context.now_ns()
         answers = tuple(self._answer(reply, start) for reply in replies)
-        actions = await self._context.compute(
-            self.pads.on_answers, ask.round_id, answers, self._context.now_ns()
-        )
-        decided = self._context.now_ns()
-        await self._do(actions, Cause(round_trace, cause.start_ns))
+        async with self._order:
+            actions = await self._context.compute(
+                self.pads.on_answers, ask.round_id, answers, self._context.now_ns()
+            )
+            decided = self._context.now_ns()
+            await self._do(actions, Cause(round_trace, cause.start_ns))
         self._trace_round(ask, replies, cause, (start, asked, decided))
 
     def _answer(self, reply: Reply, start_ns: int) -> Answer:

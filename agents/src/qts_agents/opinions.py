@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import msgspec
 import numpy as np
@@ -137,6 +137,8 @@ class Reliability:
 class Pending(Generic[P]):
     """What an agent needs when the outcome of a request arrives: the newest 256, each handed out once."""
 
+    TRANSIENT: ClassVar[dict[str, Any]] = {"ignored": 0}
+
     def __init__(self, limit: int = MAX_PENDING) -> None:
         self._limit = limit
         self._held: OrderedDict[str, P] = OrderedDict()
@@ -158,10 +160,6 @@ class Pending(Generic[P]):
             self.ignored += 1
             return None
         return self._held.pop(round_id)
-
-    def items(self) -> list[tuple[str, P]]:
-        """Return all that is held, oldest first, for saving; `put` each again to restore."""
-        return list(self._held.items())
 
     def clear(self) -> None:
         """Forget everything."""

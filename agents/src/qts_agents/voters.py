@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import Coroutine, Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -17,6 +17,7 @@ from qts_agents.context import Context
 from qts_agents.market.windows import from_wire
 from qts_core.errors import ConfigError, LocalError
 from qts_core.probes import Status
+from qts_core.spec import System
 from qts_messaging.messages import (
     DecisionRequest,
     DecisionResponse,
@@ -31,6 +32,7 @@ from qts_messaging.messages import (
 
 VOTER_BARS = 512
 SAVE_S = 10.0
+T = TypeVar("T")
 
 
 class VoterShell:
@@ -39,7 +41,10 @@ class VoterShell:
     def __init__(self, context: Context) -> None:
         self._context = context
         module, _, name = context.workload.entry.partition(":")
-        self.agent: Voter = getattr(importlib.import_module(module), name)(context.system)
+        self._fresh: Callable[[System], Voter] = getattr(importlib.import_module(module), name)
+        self.agent: Voter = self._fresh(context.system)
+        self._begun = asyncio.Event()  # the kept state is loaded: what comes earlier waits for it
+        self._unproved = False  # a kept state is loaded and has not lived through a bar yet
         self._inlet = Inlet(context, VOTER_BARS, self._on_bar)
         self._tasks: set[asyncio.Task[None]] = set()
         self._seen = (-1, -1)  # epoch and number of the newest bar that the agent has lived through
@@ -62,6 +67,7 @@ class VoterShell:
     async def begin(self) -> None:
         """Remember what was learned before, then learn what the snapshot stream holds."""
         await self._context.compute(self._remember)
+        self._begun.set()
         await self._inlet.backfill()
 
     def background(self) -> list[Coroutine[Any, Any, None]]:
@@ -89,15 +95,32 @@ class VoterShell:
             await self._tell(SystemCommand("reset", {"epoch": str(update.epoch)}))
             self._seen = (-1, -1)
         if (update.epoch, update.seq) > self._seen:
-            await self._send(await self._context.compute(self._live, update, self._inlet.window()))
+            await self._send(
+                await self._context.compute(self._proved, self._live, update, self._inlet.window())
+            )
         self._context.tracing.emit(
             "process market", trace, start, self._context.now_ns(), kind="consumer", attributes=_BROADCAST
         )
 
+    def _proved(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Do `work`; if it fails before a first bar with a kept state, forget that state and do it again.
+
+        Otherwise a state that decodes and does not fit would stop the process at each of its starts.
+        """
+        try:
+            return work(*arguments)
+        except Exception as error:
+            if not self._unproved:
+                raise
+            self._unproved = False
+            self._context.log.warning("learned_state_did_not_fit", error=f"{type(error).__name__}: {error}")
+            self.agent, self._seen = self._fresh(self._context.system), (-1, -1)
+            return work(*arguments)
+
     def _live(self, update: MarketUpdate, window: MarketWindow) -> Sequence[Outgoing]:
         """Let the agent live through a bar; on the compute thread, so that state and number agree."""
         out = self.agent.on_bars(update, window, self._context.now_ns())
-        self._seen = (update.epoch, update.seq)
+        self._seen, self._unproved = (update.epoch, update.seq), False
         return out
 
     def _remember(self) -> None:
@@ -111,7 +134,7 @@ class VoterShell:
         except ConfigError as error:
             log.warning("learned_state_not_used", error=str(error))
             return
-        self._seen = (kept.epoch, kept.seq)
+        self._seen, self._unproved = (kept.epoch, kept.seq), True
         log.info("learned_state_restored", epoch=kept.epoch, seq=kept.seq)
 
     async def _keep(self) -> None:
@@ -138,6 +161,7 @@ class VoterShell:
             await self._keep()
 
     async def _on_request(self, envelope: Envelope) -> None:
+        await self._begun.wait()
         task = asyncio.create_task(self._answer(envelope))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -162,7 +186,8 @@ class VoterShell:
         clock = self._context.clock
         start = clock.monotonic_ns()
         try:
-            opinion = self.agent.on_request(request, self._window(request), clock.wall_ns())
+            window = self._window(request)
+            opinion = self._proved(lambda: self.agent.on_request(request, window, clock.wall_ns()))
         except Exception as error:  # the boundary: a failed step is an abstention of the whole message
             self._context.log.exception("agent_failed", round_id=request.round_id)
             failure = Failure(type(error).__name__, str(error)[:500])
@@ -200,17 +225,21 @@ class VoterShell:
         )
 
     async def _on_feedback(self, envelope: Envelope) -> None:
+        await self._begun.wait()
         if isinstance(envelope.body, PerformanceFeedback):
-            now = self._context.now_ns()
-            await self._send(await self._context.compute(self.agent.on_feedback, envelope.body, now))
+            body, now = envelope.body, self._context.now_ns()
+            heard = await self._context.compute(self._proved, lambda: self.agent.on_feedback(body, now))
+            await self._send(heard)
 
     async def _on_message(self, envelope: Envelope) -> None:
+        await self._begun.wait()
         if envelope.body is not None:
             await self._tell(envelope.body)
 
     async def _tell(self, message: Any) -> None:
         now = self._context.now_ns()
-        await self._send(await self._context.compute(self.agent.on_message, message, now))
+        told = await self._context.compute(self._proved, lambda: self.agent.on_message(message, now))
+        await self._send(told)
 
     async def _send(self, messages: Sequence[Outgoing]) -> None:
         for out in messages:

@@ -8,16 +8,20 @@ from types import SimpleNamespace
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from tests.property import markets
 
 from qts_agents import keepsake
+from qts_agents.amos.agent import Amos
 from qts_agents.quasar.agent import Quasar
+from qts_agents.quasar.tape import History
 from qts_agents.voters import VoterShell
 from qts_core.errors import ConfigError, LocalError
 from qts_core.roster import BY_NAME
 from qts_core.sections import AmosSettings, QuasarSettings
 from qts_core.spec import SYSTEM
+from qts_messaging.messages import SystemCommand
 
 
 def test_what_is_kept_is_recalled(tmp_path: Path) -> None:
@@ -104,3 +108,54 @@ def test_a_new_process_goes_on_and_learns_no_bar_twice(tmp_path: Path) -> None:
     window = markets.window(tape, 440)
     fresh.on_bars(markets.update(tape, 440), window, 0)
     assert second.agent.save() == fresh.save()
+
+
+def test_what_is_told_before_the_kept_state_is_loaded_is_not_lost(tmp_path: Path) -> None:
+    """A reset that comes while the state is read counts: the state is forgotten, not the reset."""
+    tape = markets.eurusd(800, 460)
+    first, second = shell(tmp_path), shell(tmp_path)
+
+    async def live(made: VoterShell) -> None:
+        for t in range(350, 400):
+            made._inlet.window = lambda t=t: markets.window(tape, t)  # type: ignore[method-assign]
+            await made._on_bar(markets.update(tape, t), None)
+        await made._keep()
+
+    async def told_early(made: VoterShell) -> None:
+        async def nothing() -> int:
+            return 0
+
+        made._inlet.backfill = nothing  # type: ignore[method-assign,assignment]
+        reset: Any = SimpleNamespace(body=SystemCommand("reset", {"epoch": "0"}))
+        telling = asyncio.create_task(made._on_message(reset))
+        await asyncio.sleep(0)
+        assert not telling.done()
+        await made.begin()
+        await telling
+
+    asyncio.run(live(first))
+    asyncio.run(told_early(second))
+    assert first.agent.save() != Quasar(SYSTEM()).save()
+    assert second.agent.save() == Quasar(SYSTEM()).save()
+
+
+def test_a_kept_state_that_does_not_fit_is_forgotten_at_its_first_use(tmp_path: Path) -> None:
+    """It decodes, but a part has another shape: the voter starts anew instead of failing at each start."""
+    tape = markets.eurusd(800, 460)
+    odd, fresh = shell(tmp_path), shell(tmp_path / "none")
+    agent: Any = odd.agent
+    agent._state.learner.history = History(("EURUSD",))
+    agent._state.learner.history.code = np.zeros(3, np.int64)
+    odd._seen = (0, 1)
+    asyncio.run(odd._keep())
+    next_life = shell(tmp_path)
+    next_life._remember()
+    for made in (next_life, fresh):
+        made._inlet.window = lambda: markets.window(tape, 400)  # type: ignore[method-assign]
+        asyncio.run(made._on_bar(markets.update(tape, 400), None))
+    assert next_life.agent.save() == fresh.agent.save()
+
+
+def test_a_state_of_another_agent_is_refused() -> None:
+    with pytest.raises(ConfigError, match="version amos-2"):
+        Quasar(SYSTEM()).load(Amos(SYSTEM()).save())

@@ -17,7 +17,7 @@ from qts_agents.amos import beliefs as believing
 from qts_agents.amos.beliefs import NEEDED, Beliefs
 from qts_agents.amos.intention import intention, norm_of, risk_of
 from qts_agents.amos.learning import clip, nlms, surprise
-from qts_agents.amos.state import Remembered, State, restore
+from qts_agents.amos.state import Remembered, State, restore, save
 from qts_agents.columns import array, column
 from qts_agents.kernels import philox, readout
 from qts_agents.kernels.factors import factors
@@ -122,7 +122,7 @@ class Amos:
 
     def save(self) -> bytes:
         """Return the state as versioned MessagePack."""
-        return self._state.save()
+        return save(self._state)
 
     def load(self, state: bytes) -> None:
         """Restore a saved state; ConfigError when its version is unknown."""

@@ -29,9 +29,10 @@ class Send(msgspec.Struct, frozen=True):
 
 
 class Record(msgspec.Struct, frozen=True):
-    """Append one journal record before the actions that follow."""
+    """Append one journal record before the actions that follow; a header opens a new file."""
 
     data: bytes
+    opens: bool = False
 
 
 class Answer(msgspec.Struct, frozen=True):

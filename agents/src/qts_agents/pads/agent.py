@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from qts_agents.agent import MarketWindow
 from qts_agents.columns import array, column
 from qts_agents.market.windows import to_wire
-from qts_agents.pads import records, report
+from qts_agents.pads import notices, records, report
 from qts_agents.pads.actions import Action, Answer, Ask, Publish, Record, Send
 from qts_agents.pads.authority import Evidence, reply
 from qts_agents.pads.board import Situation, Verdict
@@ -37,10 +37,9 @@ from qts_messaging.messages import (
     SystemCommand,
 )
 
-CODE = "pads-1"
+CODE = "pads-2"
 INLINE_BARS, INLINE_CELLS = 512, 16_384
 EXPLAIN_EVERY = 100  # rounds
-ALERT_BARS = 30
 
 
 def fits_inline(symbols: int) -> bool:
@@ -52,9 +51,11 @@ class Pads:
     """Orchestrator and board. Every event that changes state leaves a record that `replay` can repeat."""
 
     name = "pads"
+    TRANSIENT: ClassVar[dict[str, Any]] = {"_window": None}  # comes again with the next bar
 
     def __init__(self, system: System) -> None:
         self._system = system
+        self._system_name = ""
         self._rounds = Rounds(system)
         self._desk: Desk | None = None
         self._epoch = 0
@@ -71,16 +72,28 @@ class Pads:
         """Compile what serving calls by a rehearsal of one round on made-up bars."""
         rehearse(Pads(self._system), self._system)
 
-    def begin(self, system_name: str = "", now_ns: int = 0) -> list[Action]:
-        """Return the header record of the journal."""
+    def begin(self, system_name: str = "", now_ns: int = 0, state: bytes = b"") -> list[Action]:
+        """Return the header record of a journal; `state` is what `kept.save` said of this PADS."""
+        self._system_name = system_name
         header = records.Header(
             version=records.VERSION,
             system=system_name,
             config=msgspec.to_builtins(self._system),
             seed=self._system.system_seed,
             versions={"code": CODE, "numpy": np.__version__},
+            state=state,
         )
-        return [Record(records.encode("header", now_ns, header))]
+        return [Record(records.encode("header", now_ns, header), opens=True)]
+
+    @property
+    def between_rounds(self) -> bool:
+        """Tell whether nothing is under way: the state can be saved."""
+        return self._rounds.current is None
+
+    @property
+    def system_name(self) -> str:
+        """Return the name that the journal is written under."""
+        return self._system_name
 
     # ---- events ----------------------------------------------------------------------------------
 
@@ -202,20 +215,10 @@ class Pads:
         return not (self._draining or self._ended)
 
     def _introduce(self, desk: Desk, now_ns: int) -> list[Action]:
-        """Announce the phase that the backfill led to; its way there concerns nobody."""
+        """Announce the phase that the backfill led to."""
         if desk.panarchy.held == UNKNOWN:
             return []
-        message = PhaseTransition(
-            transition_id=f"pads-{self._epoch}-{desk.seq}-start",
-            kind="announcement",
-            old_phase=PHASES[UNKNOWN],
-            new_phase=PHASES[desk.panarchy.held],
-            scores=tuple(float(x) for x in desk.panarchy.scores["meso"]),
-            indicators={},
-            transition_time_ns=desk.asof_ns,
-            source="pads",
-            reason="held since the backfill",
-        )
+        message = notices.introduction(desk, self._epoch)
         return [
             Record(records.encode("transition", now_ns, records.TransitionBody(message, 0))),
             Publish(message),
@@ -223,19 +226,8 @@ class Pads:
 
     def _own_transition(self, desk: Desk, candidate: Candidate, now_ns: int, live: bool) -> list[Action]:
         """Put our own detector's candidate to the rules that hold for everybody."""
-        p, c, r = (float(x) for x in desk.panarchy.meso_pcr)
-        proposal = PhaseTransition(
-            transition_id=f"pads-{self._epoch}-{desk.seq}-{PHASES[candidate.new]}",
-            kind="proposal",
-            old_phase=PHASES[desk.panarchy.held],
-            new_phase=PHASES[candidate.new],
-            scores=tuple(float(x) for x in desk.panarchy.scores["meso"]),
-            indicators={"potential": p, "connectedness": c, "resilience": r},
-            transition_time_ns=desk.asof_ns,
-            source="pads",
-            reason="crisis" if candidate.crisis else "detector",
-        )
-        done = self._judge(desk, proposal, "pads", now_ns, candidate.leader)
+        proposal = notices.proposal(desk, candidate, self._epoch)
+        done = self._judge(desk, proposal, self.name, now_ns, candidate.leader)
         return done if live else [a for a in done if isinstance(a, Record)]
 
     def _judge(
@@ -261,17 +253,7 @@ class Pads:
         return [record] if sender == self.name else [record, Send(message, sender)]
 
     def _revolted(self, desk: Desk, revolt: Revolt, now_ns: int) -> list[Action]:
-        life = int(ALERT_BARS * self._system.market_update_interval * 1e9)
-        alert = RiskAlert(
-            alert_id=f"pads-revolt-{self._epoch}-{desk.seq}",
-            alert_type="revolt_cascade",
-            severity=revolt.severity,
-            scope=(),
-            raised_ns=now_ns,
-            expires_ns=now_ns + life,
-            sender=self.name,
-            evidence={"share": revolt.share},
-        )
+        alert = notices.revolt_alert(desk, revolt, self._epoch, now_ns, self._system)
         return self._alert(desk, alert, self.name, now_ns, revolt.advice)
 
     def _alert(

@@ -20,6 +20,7 @@ SUFFIX = ".qtsj"
 MAX_FILE = 256 * 1024 * 1024
 MAX_RECORD = 256 * 1024 * 1024
 FSYNC_S = 0.2
+UNREAD = 4 * 1024 * 1024  # seconds of work at a start, hours of one symbol
 
 
 def files(path: Path) -> list[Path]:
@@ -66,6 +67,8 @@ class JournalWriter:
     def __init__(self, folder: Path, max_file: int = MAX_FILE) -> None:
         self._folder = folder
         self._max_file = max_file
+        self.unread = 0  # bytes a restart has to read: those since the newest header
+        self._head = 0  # bytes of that header
         self._stream: Any = None
         self._size = 0
         self._lock = threading.Lock()
@@ -79,14 +82,25 @@ class JournalWriter:
         """Return the file being written."""
         return Path(self._stream.name) if self._stream is not None else None
 
-    def append(self, data: bytes) -> None:
-        """Write one record before its effects are published; LocalError when the disk refuses."""
+    @property
+    def wants_state(self) -> bool:
+        """Tell whether a header with the state is due: much came after the last one, and more than it is."""
+        return self.unread >= max(UNREAD, 2 * self._head)
+
+    def append(self, data: bytes, opens: bool = False) -> None:
+        """Write one record before its effects are published, `opens` into a new file.
+
+        LocalError when the disk refuses.
+        """
         framed = frame(data)
         with self._lock:
             try:
-                if self._stream is None or self._size + len(framed) > self._max_file > len(framed):
+                full = self._size + len(framed) > self._max_file > len(framed)
+                if self._stream is None or full or (opens and self._size > 0):
                     self._next_file()
                 self._write(framed)
+                self.unread = len(framed) + (0 if opens else self.unread)
+                self._head = len(framed) if opens else self._head
             except OSError as error:
                 raise LocalError(f"{self._folder}: {error.strerror or error}") from error
             trouble, self._trouble = self._trouble, None

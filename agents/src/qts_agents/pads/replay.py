@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from qts_agents.columns import array
 from qts_agents.kernels.backend import set_jit
+from qts_agents.pads import kept
 from qts_agents.pads.actions import Action, Publish
 from qts_agents.pads.agent import Pads
 from qts_agents.pads.journal import entries
@@ -71,27 +72,33 @@ def replay(path: Path) -> ReplayReport:
     first: str | None = None
     for entry in entries(path):
         if entry.kind == "header":
-            pads, made = fresh(body(entry, Header)), []
+            header = body(entry, Header)
+            if pads is None or not header.state:
+                pads, made = fresh(header), []
+            elif kept.save(pads) != header.state and first is None:
+                first = f"the state after round {rounds} differs from the one in the journal"
         elif pads is None:
             raise ConfigError(f"{path}: the journal does not begin with a header; give the whole folder")
         elif entry.kind == "round":
-            kept = body(entry, RoundBody)
+            was = body(entry, RoundBody)
             again = made.pop(0) if made else b""
             rounds += 1
-            equal += again == kept.decision
-            if again != kept.decision and first is None:
-                first = _difference(kept, again)
+            equal += again == was.decision
+            if again != was.decision and first is None:
+                first = _difference(was, again)
         else:
             made += _decisions(apply(pads, entry))
     return ReplayReport(rounds, equal, first)
 
 
 def fresh(header: Header) -> Pads:
-    """Return a PADS under the settings of a journal; ConfigError for a journal of another version."""
+    """Return the PADS that a header describes: new, or as it was; ConfigError for one of another version."""
     if header.version != VERSION:
         raise ConfigError(f"journal version {header.version} is not {VERSION}; use the release that wrote it")
     system = msgspec.convert(header.config, SYSTEM)
     set_jit(system.numba_jit)
+    if header.state:
+        return kept.restore(header.state, system)
     pads = Pads(system)
     pads.begin(header.system)
     return pads
@@ -123,14 +130,14 @@ def _decisions(actions: list[Action]) -> list[bytes]:
     ]
 
 
-def _difference(kept: RoundBody, again: bytes) -> str:
+def _difference(held: RoundBody, again: bytes) -> str:
     """Return which field of which round differs first."""
     if not again:
-        return f"round {kept.number} ({kept.round_id}): the replay made no decision"
-    was = msgspec.msgpack.decode(kept.decision, type=Decision)
+        return f"round {held.number} ({held.round_id}): the replay made no decision"
+    was = msgspec.msgpack.decode(held.decision, type=Decision)
     now = msgspec.msgpack.decode(again, type=Decision)
     names = [name for name in Decision.__struct_fields__ if getattr(was, name) != getattr(now, name)]
-    return f"round {kept.number} ({kept.round_id}): {', '.join(names) or 'bytes'} differ"
+    return f"round {held.number} ({held.round_id}): {', '.join(names) or 'bytes'} differ"
 
 
 def rounds(path: Path) -> Iterator[RoundRecord]:
@@ -141,8 +148,8 @@ def rounds(path: Path) -> Iterator[RoundRecord]:
             answers = body(entry, Answers)
             heard[answers.round_id] = answers
         elif entry.kind == "round":
-            kept = body(entry, RoundBody)
-            yield _record(kept, heard.pop(kept.round_id, Answers(kept.round_id, ())))
+            held = body(entry, RoundBody)
+            yield _record(held, heard.pop(held.round_id, Answers(held.round_id, ())))
 
 
 def outcomes(path: Path) -> Iterator[OutcomeBody]:
@@ -152,27 +159,27 @@ def outcomes(path: Path) -> Iterator[OutcomeBody]:
             yield body(entry, OutcomeBody)
 
 
-def _record(kept: RoundBody, heard: Answers) -> RoundRecord:
-    decision = msgspec.msgpack.decode(kept.decision, type=Decision)
-    pi = array(kept.columns["pi"])
+def _record(held: RoundBody, heard: Answers) -> RoundRecord:
+    decision = msgspec.msgpack.decode(held.decision, type=Decision)
+    pi = array(held.columns["pi"])
     actions = tuple(decision.actions[int(a)] for a in array(decision.action))
-    panarchy: dict[str, Any] = kept.panarchy
+    panarchy: dict[str, Any] = held.panarchy
     votes = {
         SEAT_OF[a.peer]: _voted(a.opinion)
         for a in heard.answers
         if a.opinion is not None and not a.late and a.peer in SEAT_OF
     }
     return RoundRecord(
-        number=kept.number,
-        round_id=kept.round_id,
-        decision_id=kept.decision_id,
-        asof_ns=kept.asof_ns,
+        number=held.number,
+        round_id=held.round_id,
+        decision_id=held.decision_id,
+        asof_ns=held.asof_ns,
         phase=decision.phase,
         phases=panarchy["phases"],
         scores=panarchy["scores"],
-        regime=kept.regime,
-        outcome=kept.outcome,
-        psi=kept.psi,
+        regime=held.regime,
+        outcome=held.outcome,
+        psi=held.psi,
         equity=decision.position.equity,
         symbols=decision.symbols,
         actions=actions,
@@ -182,13 +189,13 @@ def _record(kept: RoundBody, heard: Answers) -> RoundRecord:
         confidence=array(decision.confidence),
         dissent=array(decision.dissent),
         size=array(decision.size),
-        close=array(kept.columns["close"]),
+        close=array(held.columns["close"]),
         seats=decision.seats,
         seat_p={seat: pi[:, i] for i, seat in enumerate(decision.seats)},
         votes=votes,
         share=array(decision.share),
         silent={a.peer: a.reason or "late" for a in heard.answers if a.opinion is None or a.late},
-        threshold=kept.threshold,
+        threshold=held.threshold,
         veto=array(decision.veto),
         styles=tuple(decision.styles[int(s)] for s in array(decision.style)),
     )

@@ -1,8 +1,9 @@
-"""PADS after its own restart: the journal's events again, so that account, reputation and phase go on.
+"""PADS after its own restart: the newest state in the journal and the events since, so that all goes on.
 
-The journal holds every input, and equal inputs give equal state; there is no second copy of the state that
-could disagree with it. A journal of other settings or code, one that does not give its own records again, or
-one that is too long to be read at a start, is left alone: PADS begins anew and says why.
+The journal holds every input, and equal inputs give equal state. A header that opens a file holds the state
+at that moment, so that at most a few MiB are read at a start, however long the run is. A journal of other
+settings or code, or one that does not give its own records again, is left alone: PADS begins anew and says
+why.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from qts_agents.pads.agent import CODE, Pads
 from qts_core.errors import ConfigError
 from qts_core.spec import SYSTEM, System
 
-LIMIT = 4 * 1024 * 1024  # bytes of journal that are read at a start: seconds of work, hours of one symbol
 INPUTS = ("bars", "peers", "message", "tick", "answers")
 
 
@@ -29,6 +29,7 @@ class Resumed(msgspec.Struct, frozen=True):
     pads: Pads | None
     actions: list[Action]
     why: str
+    read: int = 0  # bytes of journal
 
 
 def resume(folder: Path, system: System) -> Resumed:
@@ -36,12 +37,10 @@ def resume(folder: Path, system: System) -> Resumed:
     files = newest(folder)
     if not files:
         return _anew("there is no journal yet")
-    size = sum(file.stat().st_size for file in files)
-    if size > LIMIT:
-        return _anew(f"the journal of {size >> 20} MiB is too long to be read at a start")
     found = (entry for file in files for entry in journal.entries(file))
     try:
-        return _live_again(found, system)
+        resumed = _live_again(found, system)
+        return msgspec.structs.replace(resumed, read=sum(file.stat().st_size for file in files))
     except (ConfigError, msgspec.MsgspecError) as error:
         return _anew(f"the journal cannot be read: {error}")
 

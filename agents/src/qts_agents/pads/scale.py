@@ -35,6 +35,19 @@ class Ring:
         self._data[:, self._end] = values
         self._end += 1
 
+    def pack(self) -> tuple[int, F8]:
+        """Return what is kept: the size and the columns that count."""
+        return self._size, self.last(self._size)
+
+    @classmethod
+    def unpack(cls, kept: tuple[int, F8]) -> Ring:
+        """Return the ring that `pack` described."""
+        size, columns = kept
+        ring = cls(columns.shape[0], size)
+        ring._end = columns.shape[1]
+        ring._data[:, : ring._end] = columns
+        return ring
+
     def last(self, n: int) -> F8:
         """Return a copy [rows, min(n, len)] of the newest columns, oldest first."""
         start = max(self._end - min(n, self._size), 0)

@@ -24,7 +24,7 @@ from qts_agents.qbmia import machiavellian, rehearsal, reports
 from qts_agents.qbmia.machiavellian import Evidence
 from qts_agents.qbmia.memory import features
 from qts_agents.qbmia.quantum_nash import QUBITS
-from qts_agents.qbmia.state import Remembered, Seen, State, restore
+from qts_agents.qbmia.state import Remembered, Seen, State, restore, save
 from qts_agents.qbmia.thought import REPORTED, Scene, Thought, columns, fuse, lean, think
 from qts_core.spec import System
 from qts_messaging.messages import (
@@ -145,7 +145,7 @@ class Qbmia:
 
     def save(self) -> bytes:
         """Return the state as versioned MessagePack."""
-        return self._state.save()
+        return save(self._state)
 
     def load(self, state: bytes) -> None:
         """Restore a saved state; ConfigError when its version is unknown."""

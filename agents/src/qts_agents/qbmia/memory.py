@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from qts_agents.columns import array, column
 from qts_agents.kernels import recall as recalling
 from qts_agents.kernels.indicators import Indicators
-from qts_messaging.messages import PHASES, Column
+from qts_messaging.messages import PHASES
 
 F8 = NDArray[np.float64]
 F4 = NDArray[np.float32]
@@ -39,16 +36,6 @@ def features(ind: Indicators, phase: str, manipulation: F8, illiquidity: F8) -> 
     vector = np.clip(np.stack([*odd, *even, *flags, *hazards], axis=1), -CLIP, CLIP)
     length = np.sqrt((vector * vector).sum(axis=1, keepdims=True))
     return np.asarray(vector / np.where(length > 0.0, length, 1.0), dtype=np.float32)
-
-
-class Saved(msgspec.Struct, frozen=True, array_like=True):
-    """A memory on disk."""
-
-    stored: int
-    vectors: Column
-    bars: Column
-    outcomes: Column
-    prototypes: Column
 
 
 class Memory:
@@ -93,20 +80,15 @@ class Memory:
         near = (vectors[:, None, :] * self.prototypes[None]).sum(axis=2).max(axis=1)
         return np.asarray(1.0 - near, dtype=np.float64)
 
-    def save(self) -> Saved:
-        """Return what is held, as columns."""
+    def pack(self) -> tuple[int, F4, I8, NDArray[np.uint8], F4]:
+        """Return what is kept: the number stored and the slots in use."""
         n = len(self)
-        held: tuple[Any, ...] = (
-            column(self.vectors[:n], "f4"),
-            column(self.bars[:n], "i8"),
-            column(self.outcomes[:n], "u1"),
-            column(self.prototypes, "f4"),
-        )
-        return Saved(self.stored, *held)
+        return self.stored, self.vectors[:n], self.bars[:n], self.outcomes[:n], self.prototypes
 
-    def load(self, saved: Saved) -> None:
-        """Take what was saved."""
-        vectors = array(saved.vectors)
-        n, self.stored = len(vectors), saved.stored
-        self.vectors[:n], self.bars[:n], self.outcomes[:n] = vectors, array(saved.bars), array(saved.outcomes)
-        self.prototypes = np.array(array(saved.prototypes))
+    @classmethod
+    def unpack(cls, kept: tuple[int, F4, I8, NDArray[np.uint8], F4]) -> Memory:
+        """Return the memory that `pack` described."""
+        memory, n = cls(), len(kept[1])
+        memory.stored, vectors, bars, outcomes, memory.prototypes = kept
+        memory.vectors[:n], memory.bars[:n], memory.outcomes[:n] = vectors, bars, outcomes
+        return memory

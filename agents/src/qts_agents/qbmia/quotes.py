@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
-
-from qts_agents.columns import array, column
-from qts_messaging.messages import Column
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 CAPACITY = 176  # bars; answers may be about a bar a little older than the newest
 FLOW_BARS = 10
-
-
-class Saved(msgspec.Struct, frozen=True, array_like=True):
-    """A tape on disk."""
-
-    symbols: tuple[str, ...]
-    bars: Column
-    spread: Column
-    imbalance: Column
 
 
 class Quotes:
@@ -54,18 +41,6 @@ class Quotes:
             return nothing, nothing.copy()
         pick = np.ix_(np.maximum(rows, 0), slots)
         return np.where(mask, self.spread[pick], np.nan), np.where(mask, self.imbalance[pick], np.nan)
-
-    def save(self) -> Saved:
-        """Return the tape as columns."""
-        return Saved(self.symbols, column(self.bars, "i8"), column(self.spread), column(self.imbalance))
-
-    @staticmethod
-    def restore(saved: Saved) -> Quotes:
-        """Return the tape that was saved."""
-        tape = Quotes(saved.symbols)
-        tape.bars = np.array(array(saved.bars))
-        tape.spread, tape.imbalance = np.array(array(saved.spread)), np.array(array(saved.imbalance))
-        return tape
 
 
 def flow(imbalance: F8) -> F8:

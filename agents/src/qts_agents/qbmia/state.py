@@ -5,16 +5,15 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from qts_agents import voter_state
+from qts_agents import graph
 from qts_agents.opinions import Pending, Reliability
-from qts_agents.qbmia import memory as memories
-from qts_agents.qbmia import quotes as tapes
 from qts_agents.qbmia.memory import Memory
 from qts_agents.qbmia.quotes import Quotes
 from qts_agents.qbmia.regime import Monitor
+from qts_messaging import messages
 from qts_messaging.messages import Column
 
-VERSION = 1
+VERSION = "qbmia-2"
 STRATEGIES = 64
 SIGNALS = 10
 
@@ -42,22 +41,6 @@ class Seen(msgspec.Struct, frozen=True, array_like=True):
     illiquidity: float  # mean over symbols
     worst: float
     manipulation: float
-
-
-class _Saved(msgspec.Struct):
-    version: int
-    k: float
-    updates: int
-    pending: list[tuple[str, Remembered]]
-    memory: memories.Saved
-    quotes: tapes.Saved
-    monitor: Monitor
-    seen: Seen | None
-    signals: list[float]
-    strategies: list[tuple[int, tuple[float, ...]]]
-    findings: dict[str, tuple[list[float], float]]
-    last_bar_ns: int
-    alerted: dict[str, int]
 
 
 class State:
@@ -88,35 +71,19 @@ class State:
         known = [strategy for when, strategy in self.strategies if when <= bar]
         return np.array(known[-1], np.float64) if known else None
 
-    def save(self) -> bytes:
-        """Return the versioned MessagePack of everything."""
-        return msgspec.msgpack.encode(
-            _Saved(
-                version=VERSION,
-                k=self.reliability.k,
-                updates=self.reliability.updates,
-                pending=self.pending.items(),
-                memory=self.memory.save(),
-                quotes=self.quotes.save(),
-                monitor=self.monitor,
-                seen=self.seen,
-                signals=self.signals,
-                strategies=self.strategies,
-                findings=self.findings,
-                last_bar_ns=self.last_bar_ns,
-                alerted=self.alerted,
-            )
-        )
+
+#: every class that a QBMIA remembers with
+KNOWN: graph.Table = {
+    kind.__name__: kind
+    for kind in (State, Reliability, Pending, Remembered, Seen, Memory, Quotes, Monitor, messages.Column)
+}
+
+
+def save(state: State) -> bytes:
+    """Return the versioned MessagePack of everything."""
+    return graph.dump(state, VERSION, KNOWN)
 
 
 def restore(raw: bytes) -> State:
     """Return the state that `raw` holds; ConfigError for another version or a damaged file."""
-    saved = voter_state.decode(raw, _Saved, "qbmia", VERSION)
-    state = State()
-    voter_state.refill((state.reliability, state.pending), saved.k, saved.updates, saved.pending)
-    state.memory.load(saved.memory)
-    state.quotes = Quotes.restore(saved.quotes)
-    state.monitor, state.seen, state.signals = saved.monitor, saved.seen, saved.signals
-    state.strategies, state.findings = saved.strategies, saved.findings
-    state.last_bar_ns, state.alerted = saved.last_bar_ns, saved.alerted
-    return state
+    return graph.load(raw, State, VERSION, KNOWN, ())

@@ -23,7 +23,7 @@ from qts_agents.opinions import BUY, HOLD, SELL, abstentions, align, opinion
 from qts_agents.quasar import bars, blend
 from qts_agents.quasar.features import features, market_code
 from qts_agents.quasar.monitoring import Sign
-from qts_agents.quasar.state import Remembered, State, restore
+from qts_agents.quasar.state import Remembered, State, restore, save
 from qts_agents.quasar.states import NONE, state
 from qts_core.spec import System
 from qts_messaging.messages import (
@@ -133,7 +133,7 @@ class Quasar:
 
     def save(self) -> bytes:
         """Return the state as versioned MessagePack."""
-        return self._state.save()
+        return save(self._state)
 
     def load(self, state: bytes) -> None:
         """Restore a saved state; ConfigError when its version is unknown."""

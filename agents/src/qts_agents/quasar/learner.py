@@ -8,18 +8,14 @@ as it comes, together with a uniform sample of recorded ones, with α = max(floo
 
 from __future__ import annotations
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from qts_agents.columns import array, column
 from qts_agents.kernels import philox
 from qts_agents.kernels.qtable import HEDGE, Frame, Plan, Rule, serve, train
-from qts_agents.quasar import tape as tapes
 from qts_agents.quasar.states import ACTIONS, KIND, POSITIONS, ROW, STATES
 from qts_agents.quasar.tape import BARS, History
 from qts_core.sections import QuasarSettings
-from qts_messaging.messages import Column
 
 F8 = NDArray[np.float64]
 I1 = NDArray[np.int8]
@@ -31,24 +27,6 @@ DRIFT_FLOOR, DRIFT_UPDATES = 0.1, 100
 PURPOSE_TRAIN = 1
 FRAME = Frame(ROW, KIND)
 ALL_STATES = np.arange(STATES, dtype=np.int64)
-
-
-class Saved(msgspec.Struct, frozen=True, array_like=True):
-    """A learner on disk; only the cells ever visited are kept."""
-
-    cells: Column
-    values: Column
-    visits: Column
-    history: tapes.Saved
-    episodes: int
-    bars: int
-    moved: float
-    updates: int
-    greedy: Column
-    converged: bool
-    change: float
-    agreement: float
-    alert: int
 
 
 class Learner:
@@ -169,34 +147,3 @@ class Learner:
 
     def _draws(self, count: int) -> F8:
         return philox.uniforms(self._key, count, PURPOSE_TRAIN, self.bars)
-
-    def save(self) -> Saved:
-        """Return everything as columns."""
-        cells = np.flatnonzero(self.N)
-        return Saved(
-            cells=column(cells, "i8"),
-            values=column(self.Q.ravel()[cells]),
-            visits=column(self.N.ravel()[cells]),
-            history=self.history.save(),
-            episodes=self.episodes,
-            bars=self.bars,
-            moved=self._moved,
-            updates=self._updates,
-            greedy=column(self._greedy, "f4"),
-            converged=self.converged,
-            change=self.change,
-            agreement=self.agreement,
-            alert=self._alert,
-        )
-
-    def load(self, saved: Saved) -> None:
-        """Continue from what was saved."""
-        cells = array(saved.cells)
-        self.Q, self.N = np.zeros_like(self.Q), np.zeros_like(self.N)
-        self.Q.ravel()[cells], self.N.ravel()[cells] = array(saved.values), array(saved.visits)
-        self.history = tapes.restore(saved.history)
-        self.episodes, self.bars = saved.episodes, saved.bars
-        self._moved, self._updates = saved.moved, saved.updates
-        self._greedy = array(saved.greedy).astype(np.int8)
-        self.converged, self.change, self.agreement = saved.converged, saved.change, saved.agreement
-        self._alert = saved.alert

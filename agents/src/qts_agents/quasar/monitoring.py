@@ -74,14 +74,3 @@ class Monitors:
         """Return a stream whose trees are drawn from the seed and the symbol."""
         low, high = philox.key_of(self._seed, "quasar", name)
         return Stream(low | high << 32)
-
-    def save(self) -> dict[str, monitors.Saved]:
-        """Return every stream."""
-        return {name: stream.save() for name, stream in self.streams.items()}
-
-    def load(self, saved: dict[str, monitors.Saved]) -> None:
-        """Rebuild every stream."""
-        self.streams = {}
-        for name, held in saved.items():
-            self.streams[name] = self.fresh(name)
-            self.streams[name].load(held)

@@ -18,9 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from river import anomaly, drift
 
-from qts_agents.columns import array, column
 from qts_agents.kernels.indicators import Indicators
-from qts_messaging.messages import Column
 
 F8 = NDArray[np.float64]
 MAX_STREAMS = 16
@@ -34,17 +32,6 @@ RECENT = 32  # ADWIN looks for a cut every 32 inputs
 SOFT_BARS = 30  # how long a soft flag stands
 KEPT, RESTART = 2048, 8192  # inputs an ADWIN is rebuilt from when it has held RESTART
 CEILING = 25.0  # of the squared statistic: one crash is no change of mean
-
-
-class Saved(msgspec.Struct, frozen=True, array_like=True):
-    """A stream on disk."""
-
-    tree_inputs: Column
-    ranked: Column
-    scores: Column
-    drift_inputs: Column
-    strength: float
-    soft_left: int
 
 
 class Signs(msgspec.Struct, frozen=True):
@@ -102,6 +89,7 @@ class Stream:
     """The detectors of one symbol, or of the aggregate."""
 
     def __init__(self, seed: int) -> None:
+        self._seed = seed
         # River carries no types for its methods
         self._trees: Any = anomaly.HalfSpaceTrees(n_trees=TREES, height=HEIGHT, window_size=WINDOW, seed=seed)
         self._tree_inputs: list[list[float]] = []  # since the last but one window of the trees began
@@ -134,25 +122,24 @@ class Stream:
             self._tree_inputs = self._tree_inputs[WINDOW:]
         return score
 
-    def save(self) -> Saved:
+    def pack(self) -> tuple[Any, ...]:
         """Return what the stream can be rebuilt from."""
-        return Saved(
-            column(np.array(self._tree_inputs).reshape(len(self._tree_inputs), -1)),
-            column(self._ranked),
-            column(self._scores),
-            column(np.array([d.inputs for d in self._drifts])),
-            self.strength,
-            self.soft_left,
-        )
+        inputs = [d.inputs for d in self._drifts]
+        kept = (self._tree_inputs, self._ranked, self._scores, inputs)
+        return (self._seed, *kept, self.strength, self.soft_left)
 
-    def load(self, saved: Saved) -> None:
-        """Rebuild a fresh stream: the trees know no more than their last two windows."""
-        for scaled in array(saved.tree_inputs).tolist():
-            self._score(scaled)
-        self._ranked, self._scores = np.array(array(saved.ranked)), np.array(array(saved.scores))
-        for detector, inputs in zip(self._drifts, array(saved.drift_inputs).tolist(), strict=True):
-            detector.rebuild(inputs)
-        self.strength, self.soft_left = saved.strength, saved.soft_left
+    @classmethod
+    def unpack(cls, kept: tuple[Any, ...]) -> Stream:
+        """Return the stream that `pack` described: the trees know no more than their last two windows."""
+        seed, tree_inputs, ranked, scores, inputs, strength, soft_left = kept
+        stream = cls(seed)
+        for scaled in tree_inputs:
+            stream._score(scaled)
+        stream._ranked, stream._scores = ranked, scores
+        for detector, values in zip(stream._drifts, inputs, strict=True):
+            detector.rebuild(values)
+        stream.strength, stream.soft_left = strength, soft_left
+        return stream
 
 
 def even_features(ind: Indicators) -> F8:

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from qts_agents.columns import array, column
 from qts_agents.kernels.qtable import Tape
 from qts_agents.quasar.states import NONE
-from qts_messaging.messages import Column
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 BARS = 512
-
-
-class Saved(msgspec.Struct, frozen=True, array_like=True):
-    """A tape on disk."""
-
-    symbols: tuple[str, ...]
-    count: int
-    code: Column
-    orient: Column
-    ret: Column
-    sigma: Column
 
 
 class History:
@@ -52,25 +38,3 @@ class History:
     def tape(self) -> Tape:
         """Return the arrays for the kernel."""
         return Tape(self.code, self.orient, self.ret, self.sigma)
-
-    def save(self) -> Saved:
-        """Return the ring as columns."""
-        return Saved(
-            self.symbols,
-            self.count,
-            column(self.code, "i8"),
-            column(self.orient, "f4"),
-            column(self.ret),
-            column(self.sigma),
-        )
-
-
-def restore(saved: Saved) -> History:
-    """Return the ring that was saved."""
-    history = History(saved.symbols)
-    history.count = saved.count
-    history.code = np.array(array(saved.code))
-    history.orient = np.array(array(saved.orient)).astype(np.int8)
-    history.ret = np.array(array(saved.ret))
-    history.sigma = np.array(array(saved.sigma))
-    return history
