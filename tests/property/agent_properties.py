@@ -32,23 +32,25 @@ from qts_core.errors import ConfigError
 from qts_core.spec import SYSTEM
 from qts_messaging.messages import ACTIONS, Opinion
 
-#: wire name, factory, settings under which the seed must matter
-VOTERS_UNDER_TEST: tuple[tuple[str, str, dict[str, Any]], ...] = (
-    ("qbmia", "qts_agents.qbmia.agent:Qbmia", {}),
-    ("quasar", "qts_agents.quasar.agent:Quasar", {}),
-    ("quantum_amos", "qts_agents.amos.agent:Amos", {"quantum_amos": {"shots": 256}}),
+SOCIETY: dict[str, Any] = {"quantum_amos": {"society": 4}}
+#: name, factory, settings under which the seed must matter, settings in every test
+VOTERS_UNDER_TEST: tuple[tuple[str, str, dict[str, Any], dict[str, Any]], ...] = (
+    ("qbmia", "qts_agents.qbmia.agent:Qbmia", {}, {}),
+    ("quasar", "qts_agents.quasar.agent:Quasar", {}, {}),
+    ("quantum_amos", "qts_agents.amos.agent:Amos", {"quantum_amos": {"shots": 256}}, {}),
+    ("society", "qts_agents.amos.agent:Amos", {"quantum_amos": {"shots": 256, "society": 4}}, SOCIETY),
 )
 BUY, SELL, HOLD = (ACTIONS.index(name) for name in ("BUY", "SELL", "HOLD"))
 Make = Callable[..., Voter]
 
 
-def maker(entry: str) -> Make:
+def maker(entry: str, always: dict[str, Any]) -> Make:
     """Return a factory that takes settings of System by name."""
     module, _, name = entry.partition(":")
     cls = getattr(importlib.import_module(module), name)
 
     def make(**settings: Any) -> Voter:
-        return cls(msgspec.convert(settings, SYSTEM))
+        return cls(msgspec.convert(always | settings, SYSTEM))
 
     return make
 

@@ -11,11 +11,15 @@ from tests.property import markets
 FEW = settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SEEDS = st.integers(0, 10_000)
 ALL = pytest.mark.parametrize(
-    "make", [pytest.param(check.maker(entry), id=name) for name, entry, _ in check.VOTERS_UNDER_TEST]
+    "make",
+    [pytest.param(check.maker(entry, more), id=name) for name, entry, _, more in check.VOTERS_UNDER_TEST],
 )
 SEEDED = pytest.mark.parametrize(
     ("make", "changed"),
-    [pytest.param(check.maker(entry), more, id=name) for name, entry, more in check.VOTERS_UNDER_TEST],
+    [
+        pytest.param(check.maker(entry, always), seeded, id=name)
+        for name, entry, seeded, always in check.VOTERS_UNDER_TEST
+    ],
 )
 
 

@@ -14,7 +14,7 @@ from tests.property import agent_properties as check
 from tests.property import markets
 
 from qts_agents.agent import STALE_WINDOW, TOO_FEW_COMPONENTS
-from qts_agents.amos import beliefs, intention, learning
+from qts_agents.amos import beliefs, intention, learning, society
 from qts_agents.amos.agent import Amos
 from qts_agents.amos.beliefs import ODD
 from qts_agents.columns import array, column
@@ -231,3 +231,73 @@ def test_drawdown_raises_the_norm_alert_once_a_level():
             assert (array(opinion.action) == HOLD).all()
             np.testing.assert_allclose(array(opinion.p)[:, 0], array(opinion.p)[:, 2], atol=1e-12)
     assert severities == pytest.approx([0.6, 0.85, 1.0, 1.0])
+
+
+TOGETHER = AmosSettings(society=4)
+
+
+def test_one_variant_passes_unchanged():
+    """A society of one is the readout itself, to the bit."""
+    x = np.random.default_rng(1).dirichlet(np.ones(3), (5, 1))
+    np.testing.assert_array_equal(society.co_operate(x, np.ones(1)), x[:, 0])
+    held = np.random.default_rng(2).dirichlet(np.ones(7), (5, 1))
+    np.testing.assert_array_equal(society.pooled_actions(held, np.ones(1)), held[:, 0])
+
+
+def test_a_society_pools_its_members_and_says_how_far_they_are_apart():
+    """The pool is the geometric mean; equal members do not disagree; a sleeping one takes no part."""
+    one, other = np.array([0.6, 0.3, 0.1]), np.array([0.1, 0.3, 0.6])
+    x = np.stack([[one, one, one, np.full(3, np.nan)], [one, other, one, other]])
+    pooled = society.co_operate(x, np.full(4, 0.25))
+    np.testing.assert_allclose(pooled[0], one, atol=1e-12)
+    middle = np.sqrt(one * other)
+    np.testing.assert_allclose(pooled[1], middle / middle.sum(), atol=1e-12)
+    apart = society.disagreement(x, pooled)
+    assert apart[0] == pytest.approx(0.0, abs=1e-12)
+    assert apart[1] > 0.05
+
+
+def test_competition_moves_weight_and_leaves_everyone_a_share():
+    """Hedge, then 0.6·w + 0.1; the best variant leads, the worst keeps at least a tenth, sleepers keep theirs."""
+    standing = np.full(4, 0.25)
+    once = society.compete(standing, np.array([0.5, 0.25, 0.25, np.nan]), TOGETHER)
+    raised = 0.25 * np.array([0.5**0.1, 0.25**0.1, 0.25**0.1])
+    raised *= 0.75 / raised.sum()
+    np.testing.assert_allclose(once, 0.6 * np.append(raised, 0.25) + 0.1, atol=1e-12)
+    for _ in range(200):
+        standing = society.compete(standing, np.array([0.9, 0.05, 0.05, 0.05]), TOGETHER)
+    assert standing.argmax() == 0
+    assert standing.sum() == pytest.approx(1.0)
+    assert standing[1:].min() >= 0.1
+
+
+def test_the_variants_are_what_their_names_say():
+    """Mean reversion turns the trend around, risk aversion means less, the contrarian wakes at extremes."""
+    agent, plain = Amos(SYSTEM(quantum_amos=TOGETHER)), Amos(SYSTEM())
+    view, asked = markets.window(TAPE, T), markets.request(TAPE.symbols, T)
+    for made in (agent, plain):
+        made.on_request(asked, view, markets.now(T))
+    said = array(next(iter(agent._state.pending._held.values())).variants)
+    lean = said[:, :, 0] - said[:, :, 2]
+    single = array(next(iter(plain._state.pending._held.values())).x)
+    middle = single[:, 0] - single[:, 2]
+    assert (np.sign(lean[:, 0]) == np.sign(middle)).all()
+    assert (np.abs(lean[:, 2]) < np.abs(middle)).all()
+    assert (lean[:, 1] != lean[:, 0]).all()
+    rsi = indicators(view).rsi
+    np.testing.assert_array_equal(np.isfinite(lean[:, 3]), (rsi < 30.0) | (rsi > 70.0))
+    np.testing.assert_array_equal(
+        society.awake(society.SOCIETY[3], np.array([29.0, 30.0, 50.0, 71.0])), [True, False, False, True]
+    )
+
+
+def test_outcomes_change_the_standing():
+    """Feedback reaches the competition, and what is kept of it survives a restart."""
+    agent = Amos(SYSTEM(quantum_amos=TOGETHER))
+    markets.train(agent, TAPE, T - 60, T)
+    standing = agent._state.standing
+    assert standing.sum() == pytest.approx(1.0)
+    assert len(set(standing.tolist())) > 1
+    again = Amos(SYSTEM(quantum_amos=TOGETHER))
+    again.load(agent.save())
+    np.testing.assert_array_equal(again._state.standing, standing)

@@ -86,3 +86,8 @@ class AmosSettings(Section, frozen=True, kw_only=True):
     drawdown_limit: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = 0.2
     risk_coupling: Fraction = 0.25
     shots: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
+    society: Literal[1, 4] = (
+        1  # 4: trend, mean reversion, risk-averse and contrarian variants beside each other
+    )
+    society_rate: Positive = 0.1  # Hedge's η on the variants' log scores
+    society_floor: Annotated[float, msgspec.Meta(ge=0.0, le=0.25)] = 0.1  # share that a variant cannot lose

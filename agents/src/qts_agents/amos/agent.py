@@ -1,7 +1,7 @@
 """Quantum AMOS, the agent: answers with the readout of its intention, learns from what came of it (pure).
 
 The circuit of `quantum_circuits: true` is a dense 3-qubit statevector on the CPU; it equals the closed form
-used otherwise. The society of variants (`quantum_amos.society`) is not built: one variant answers.
+used otherwise. With `society: 4` four variants answer as one (`society`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from qts_agents import pace, rehearsal
 from qts_agents.agent import TOO_FEW_COMPONENTS, MarketWindow, Outgoing
 from qts_agents.amos import beliefs as believing
+from qts_agents.amos import society
 from qts_agents.amos.beliefs import NEEDED, Beliefs
 from qts_agents.amos.intention import intention, norm_of, risk_of
 from qts_agents.amos.learning import clip, nlms, surprise
@@ -57,13 +58,15 @@ class Amos:
         "norm",
         "risk",
         "intention",
+        "disagreement",
     )
 
     def __init__(self, system: System) -> None:
         self._system = system
         self._settings = system.quantum_amos
         self.backend = "simulated-quantum" if system.quantum_circuits else "classical"
-        self._state = State()
+        self._members = society.members(self._settings)
+        self._state = State(len(self._members))
         self._keys: dict[str, philox.Key] = {}
 
     def warm_up(self) -> None:
@@ -96,11 +99,14 @@ class Amos:
         held = believing.form(view, ind, factors(view, ind), self._state.weights, request.horizon_bars)
         few = (held.present.sum(axis=1) < NEEDED) & ~abstain.astype(bool)
         abstain[few] |= TOO_FEW_COMPONENTS
-        intent, risk, contrib = self._intend(request, held)
-        x, action = self._read(view, intent, risk, array(request.position.qty))
+        awake = np.stack([society.awake(v, ind.rsi) for v in self._members], axis=1)
+        intents, risks, contrib = self._intend(request, held, awake)
+        said, action = self._read(view, intents, risks, array(request.position.qty))
+        x = society.co_operate(said, self._state.standing)
+        contrib[:, -1] = society.disagreement(said, x)
         flat = array(request.flat_share)
         x[abstain != 0] = np.nan
-        self._remember(request, held, x, intent)
+        self._remember(request, held, (x, said), contrib[:, -2])
         return self._opinion(request, x, self._state.reliability.p(x, flat), action, abstain, contrib)
 
     def on_feedback(self, feedback: PerformanceFeedback, now_ns: int) -> Sequence[Outgoing]:  # noqa: ARG002
@@ -117,7 +123,7 @@ class Amos:
     def on_message(self, message: Message, now_ns: int) -> Sequence[Outgoing]:  # noqa: ARG002
         """Take a reset; phase and alert factor come with each request."""
         if isinstance(message, SystemCommand) and message.command == "reset":
-            self._state = State()
+            self._state = State(len(self._members))
         return ()
 
     def save(self) -> bytes:
@@ -128,48 +134,56 @@ class Amos:
         """Restore a saved state; ConfigError when its version is unknown."""
         self._state = restore(state)
 
-    def _intend(self, request: DecisionRequest, held: Beliefs) -> tuple[F8, F8, F8]:
-        """Return intention [S], risk [S] and what they were made of [S,8]."""
+    def _intend(self, request: DecisionRequest, held: Beliefs, awake: NDArray[np.bool_]) -> tuple[F8, F8, F8]:
+        """Return intentions and risks [S,V], NaN where asleep, and what they were made of [S,9].
+
+        Beliefs and intention of a society are its members' means by their standing.
+        """
         position, state = request.position, self._state
         state.drawdown = 1.0 - position.equity / position.peak_equity if position.peak_equity > 0.0 else 0.0
         norm = norm_of(state.drawdown, self._settings.drawdown_limit)
         desire = request.psi * np.array([state.desire.get(name, 0.0) for name in request.symbols])
         habit = np.array([state.habit.get(name, 0.0) for name in request.symbols])
-        intent = intention(
-            (held.B, held.prospect, desire, habit), self._settings, request.phase, held.situation, norm
-        )
         risk = risk_of(held.hazard, request.psi)
-        parts = (
-            held.B,
-            held.prospect,
-            desire,
-            habit,
-            held.situation,
-            np.full_like(intent, norm),
-            risk,
-            intent,
-        )
-        return intent, risk, np.stack(parts, axis=1)
+        B, intent, risks = (np.full(awake.shape, np.nan) for _ in range(3))
+        for v, variant in enumerate(self._members):
+            tilt, rows = np.array(variant.tilt), awake[:, v]
+            B[:, v] = believing.belief(held.b * np.sign(tilt), held.present, state.weights * np.abs(tilt))
+            terms = (B[:, v], held.prospect, desire, habit)
+            meant = intention(terms, self._settings, request.phase, held.situation, norm, calm=variant.tau)
+            intent[rows, v] = meant[rows]
+            risks[rows, v] = np.minimum(1.0, risk[rows] + variant.risk)
+        weight = np.where(awake, state.standing, 0.0)
+        weight = weight / weight.sum(axis=1, keepdims=True)
+        means = [np.where(awake, weight * np.nan_to_num(part), 0.0).sum(axis=1) for part in (B, intent)]
+        parts = (means[0], held.prospect, desire, habit, held.situation, np.full_like(risk, norm), risk)
+        return intent, risks, np.stack((*parts, means[1], np.zeros_like(risk)), axis=1)
 
-    def _read(self, window: MarketWindow, intent: F8, risk: F8, qty: F8) -> tuple[F8, U1]:
-        """Return x [S,3] as seen from a flat position, and the likeliest action from the true one."""
+    def _read(self, window: MarketWindow, intents: F8, risks: F8, qty: F8) -> tuple[F8, U1]:
+        """Return each variant's x [S,V,3] as seen from flat, and the likeliest action from where we are."""
         d = np.sign(qty)
         run = readout.circuit if self.backend == "simulated-quantum" else readout.readout
-        nu, flat = self._settings.risk_coupling, np.zeros_like(intent)
-        seen = run(intent, risk, flat, nu)
-        held = np.where((d == 0.0)[:, None], seen, run(intent, risk, d, nu))
-        if self._settings.shots:
-            seen, held = self._sample(window, seen, intent), self._sample(window, held, intent)
-        return np.ascontiguousarray(seen[:, [0, 2, 1]]), likeliest(held)
+        nu, flat = self._settings.risk_coupling, np.zeros_like(qty)
+        from_flat, from_here = [], []
+        for v in range(len(self._members)):
+            intent, risk = np.ascontiguousarray(intents[:, v]), np.ascontiguousarray(risks[:, v])
+            seen = run(intent, risk, flat, nu)
+            held = np.where((d == 0.0)[:, None], seen, run(intent, risk, d, nu))
+            if self._settings.shots:
+                seen, held = (self._sample(window, p, intent, v) for p in (seen, held))
+            from_flat.append(seen[:, [0, 2, 1]])
+            from_here.append(held)
+        pooled = society.pooled_actions(np.stack(from_here, axis=1), self._state.standing)
+        return np.stack(from_flat, axis=1), likeliest(pooled)
 
-    def _sample(self, window: MarketWindow, p: F8, intent: F8) -> F8:
-        """Return the frequencies of `shots` draws; a mirrored row draws mirrored."""
+    def _sample(self, window: MarketWindow, p: F8, intent: F8, variant: int) -> F8:
+        """Return the frequencies of `shots` draws of a variant; a mirrored row draws mirrored."""
         shots = self._settings.shots
         swap = intent < 0.0
         p = np.where(swap[:, None], p[:, _SWAPPED], p)
         for row, name in enumerate(window.symbols):
             if np.isfinite(p[row]).all():
-                draws = philox.uniforms(self._key(name), shots, PURPOSE_SHOTS, window.window_seq)
+                draws = philox.uniforms(self._key(name), shots, PURPOSE_SHOTS + variant, window.window_seq)
                 p[row] = readout.sample(p[row : row + 1], draws[None, :])[0]
         return np.where(swap[:, None], p[:, _SWAPPED], p)
 
@@ -178,8 +192,9 @@ class Amos:
             self._keys[symbol] = philox.key_of(self._system.system_seed, "amos", symbol)
         return self._keys[symbol]
 
-    def _remember(self, request: DecisionRequest, held: Beliefs, x: F8, intent: F8) -> None:
+    def _remember(self, request: DecisionRequest, held: Beliefs, spoken: tuple[F8, F8], intent: F8) -> None:
         """Keep what feedback will need, and the intentions that become habits at the next bar."""
+        x, said = spoken
         for row, name in enumerate(request.symbols):
             if np.isfinite(x[row]).all():
                 self._state.intended[name] = float(intent[row])
@@ -190,6 +205,7 @@ class Amos:
             column(held.b),
             column(held.B),
             column(held.sigma_h),
+            column(said),
         )
         self._state.pending.put(request.round_id, kept)
 
@@ -198,6 +214,7 @@ class Amos:
         if not np.isfinite(x).all():
             return
         state.reliability.learn(x, float(array(kept.flat)[row]), y)
+        state.standing = society.compete(state.standing, array(kept.variants)[row, :, y], settings)
         if not np.isfinite(ret):
             return
         e = surprise(ret, float(array(kept.sigma_h)[row]), float(array(kept.B)[row]))

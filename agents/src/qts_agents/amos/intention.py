@@ -14,9 +14,14 @@ TAU = {"growth": 0.8, "conservation": 1.0, "release": 1.4, "reorganization": 1.1
 
 
 def intention(
-    terms: tuple[F8, F8, F8, F8], settings: AmosSettings, phase: str, situation: F8, norm: float
+    terms: tuple[F8, F8, F8, F8],
+    settings: AmosSettings,
+    phase: str,
+    situation: F8,
+    norm: float,
+    calm: float = 1.0,
 ) -> F8:
-    """Return I [S] in [−1,1] of (B, prospect term, desire, previous intention), each [S]."""
+    """Return I [S] in [−1,1] of (B, prospect term, desire, previous intention), each [S]; `calm` scales τ."""
     B, prospect, desire, previous = terms
     drive = (
         settings.belief_gain * B
@@ -24,7 +29,7 @@ def intention(
         + settings.desire_gain * desire
         + settings.habit_gain * previous
     )
-    return np.asarray(np.tanh(drive / TAU[phase]) * situation * norm)
+    return np.asarray(np.tanh(drive / (calm * TAU[phase])) * situation * norm)
 
 
 def norm_of(drawdown: float, limit: float) -> float:

@@ -13,7 +13,7 @@ from qts_messaging import messages
 from qts_messaging.messages import Column
 
 F8 = NDArray[np.float64]
-VERSION = "amos-2"
+VERSION = "amos-3"
 
 
 class Remembered(msgspec.Struct, frozen=True, array_like=True):
@@ -25,12 +25,14 @@ class Remembered(msgspec.Struct, frozen=True, array_like=True):
     b: Column  # [S,5]
     B: Column
     sigma_h: Column
+    variants: Column  # [S,V,3] what each variant of the society said, NaN where it slept
 
 
 class State:
     """Mutable memory of one AMOS."""
 
-    def __init__(self) -> None:
+    def __init__(self, variants: int = 1) -> None:
+        self.standing: F8 = np.full(variants, 1.0 / variants)  # of each variant of the society
         self.reliability = Reliability()
         self.pending: Pending[Remembered] = Pending()
         self.weights: F8 = base_weights()  # of the five odd factors, on the simplex
