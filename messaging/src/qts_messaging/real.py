@@ -27,14 +27,11 @@ def real_bus(system: System, options: BusOptions) -> Fabric:
     options = msgspec.structs.replace(options, epoch_ns=epoch, clock=clock)
     prefix, name = redis_prefix(options.system_name), options.name
     door, keys = Door(system.redis_url, options.secrets, name), _curve(system, options)
+    direct = ZeroMQ(name, options.bind, options.peers, keys)
     topics = RedisTopics(door, prefix, name, epoch)
     streams = RedisStreams(door, prefix, name, trims=name == TRIMMER)
-    wires = Wires(
-        ZeroMQ(name, options.bind, options.peers, keys),
-        topics,
-        streams,
-        Rotation(options.secrets, keys, door, (topics, streams)),
-    )
+    rotation = Rotation(options, keys, direct, door, topics, streams)
+    wires = Wires(direct, topics, streams, rotation)
     return Fabric(system, options, wires)
 
 

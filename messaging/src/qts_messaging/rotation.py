@@ -8,10 +8,11 @@ import time
 from pathlib import Path
 
 from qts_core.errors import ConfigError
-from qts_messaging.bus import Renewable
-from qts_messaging.keys import CURVE_DIR, REDIS_DIR, CurveKeys
+from qts_messaging.bus import BusOptions, Renewable
+from qts_messaging.keys import CURVE_DIR, REDIS_DIR, CurveKeys, load_curve
 from qts_messaging.redis_connection import AWAY, Door
 from qts_messaging.seldom import Seldom
+from qts_messaging.zeromq import ZeroMQ
 
 _log = logging.getLogger(__name__)
 PERIOD_S = 1.0
@@ -22,18 +23,20 @@ class Rotation:
     """Follows the secrets of one process; an error keeps what is in use, and is tried again."""
 
     def __init__(
-        self, secrets: Path | None, keys: CurveKeys | None, door: Door, redis: tuple[Renewable, ...]
+        self, options: BusOptions, keys: CurveKeys | None, direct: ZeroMQ, door: Door, *redis: Renewable
     ) -> None:
-        self._secrets, self._keys, self._door, self._redis = secrets, keys, door, redis
-        self._generation = door.login.generation
-        self._seen = look(secrets)
+        self._secrets, self._name = options.secrets, options.name
+        self._keys, self._direct, self._door, self._redis = keys, direct, door, redis
+        self._curve = 0 if keys is None else keys.generation
+        self._redis_generation = door.login.generation
+        self._seen = look(options.secrets)
         self._seldom = Seldom()
 
     def generations(self) -> dict[str, int]:
         """Return kind → generation in use; a kind that this process does not use is left out."""
-        found = {"redis": self._generation} if self._generation else {}
+        found = {"redis": self._redis_generation} if self._redis_generation else {}
         if self._keys is not None:
-            found |= {"curve": self._keys.generation, "curve_accepted": self._keys.accepted}
+            found |= {"curve": self._curve, "curve_accepted": self._keys.accepted}
         return found
 
     async def run(self) -> None:
@@ -43,15 +46,22 @@ class Rotation:
             seen = look(self._secrets)
             if seen != self._seen and await self._renewed():
                 self._seen = seen
+            self._direct.tidy(time.monotonic())
+            if self._keys is not None and self._keys.generation != self._curve and self._direct.settled:
+                self._curve = self._keys.generation
+                _log.info("curve: keys of generation %d are in use", self._curve)
 
     async def _renewed(self) -> bool:
         """Take up what has changed; False when something must be tried again."""
         try:
+            if self._keys is not None and self._secrets is not None:
+                self._keys = load_curve(self._secrets, self._name)
+                self._direct.renew(self._keys)
             if await self._door.renew():
                 for wire in self._redis:
                     await wire.renew()
-                self._generation = self._door.login.generation
-                _log.info("redis: password of generation %d is in use", self._generation)
+                self._redis_generation = self._door.login.generation
+                _log.info("redis: password of generation %d is in use", self._redis_generation)
         except (ConfigError, *AWAY) as error:
             if self._seldom.due("renew", time.monotonic()) is not None:
                 _log.warning("changed credentials are not in use yet: %.200s", error)

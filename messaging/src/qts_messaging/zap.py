@@ -17,9 +17,10 @@ VERSION = b"1.0"
 
 
 class Gate:
-    """Answers handshakes: the holder of a known key gets that agent's name as user id, others nothing.
+    """Answers handshakes: the holder of a known key gets that key as user id, others nothing.
 
-    The routing id is not known yet at this point; whoever reads a frame compares it with the user id.
+    The routing id is not known yet at this point, and a key may be dropped later: whoever reads a frame
+    looks up whose key its user id is.
     """
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
@@ -67,14 +68,14 @@ class Gate:
         if len(request) < 7 or request[0] != VERSION or request[5] != b"CURVE":
             return [VERSION, request[1] if len(request) > 1 else b"", b"400", b"CURVE only", b"", b""]
         _, number, domain, address, _, _, key = request[:7]
-        name = self._domains.get(domain, {}).get(z85.encode(key))
-        if name is None:
+        shown = z85.encode(key)
+        if shown not in self._domains.get(domain, {}):
             self.refused[domain] = self.refused.get(domain, 0) + 1
             if (held := self._seldom.due(address.decode(errors="replace"), time.monotonic())) is not None:
                 words = f"; {held} more since the last such line" if held else ""
                 _log.warning("connection from %r refused: its key is not known%s", address, words)
             return [VERSION, number, b"400", b"unknown key", b"", b""]
-        return [VERSION, number, b"200", b"OK", name.encode(), b""]
+        return [VERSION, number, b"200", b"OK", shown, b""]
 
 
 class Curtain:

@@ -1,29 +1,61 @@
-"""Direct frames over ZeroMQ: one ROUTER for those who dial us, one DEALER to each peer, CURVE on both."""
+"""Direct frames over ZeroMQ: a ROUTER for those who dial us, a DEALER to each peer, CURVE on both.
+
+While keys change there are two of each for a while: the old one ends when its key is no longer listed and
+nothing needs it, so that no frame is under way on a connection that is closed.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import time
 from collections.abc import Callable
 
+import msgspec
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from qts_core.errors import ConfigError
-from qts_messaging import codec
 from qts_messaging.bus import Sink
 from qts_messaging.keys import CurveKeys
 from qts_messaging.seldom import Seldom
 from qts_messaging.zap import Curtain
+from qts_messaging.zeromq_sockets import Port, Socket, listen, name_of, open_dealer, open_router, routing_id
 
 _log = logging.getLogger(__name__)
-HWM = 1000
 LINGER_MS = 200  # after our own drain: what libzmq still holds may leave, nothing waits for it
 BIND_TRIES = 10  # 0.1 s apart
 TURN = 256  # frames read before the loop gets its turn
+GRACE_S = 3.0  # what was sent on an unwanted connection before its successor stood has arrived by then
+OLD_ROUTER_S = 10.0  # after its key is dropped: peers have this long to be connected with the new one
 EVENTS, POLLIN, DONTWAIT = int(zmq.EVENTS), int(zmq.POLLIN), int(zmq.DONTWAIT)  # plain: asked at every frame
-Socket = zmq.Socket[bytes]
+MONITORED = (
+    zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+)
+
+
+class _Line(msgspec.Struct, eq=False):
+    """One connection that we dial."""
+
+    peer: str
+    pair: tuple[bytes | None, bytes | None]  # own public key, server's key
+    socket: Socket
+    monitor: Socket
+    connected: bool = False
+    idle_s: float | None = None  # since when it is neither wanted nor used
+
+
+class _Router(msgspec.Struct, eq=False):
+    """One socket that others dial, and the port it listens on."""
+
+    public: bytes | None
+    socket: Socket
+    port: Port
+    dropped_s: float | None = None  # since when its key is no longer listed
 
 
 class ZeroMQ:
@@ -36,15 +68,17 @@ class ZeroMQ:
         self._addresses = {peer: address for peer, address in peers.items() if peer != name}
         self._curtain = Curtain.shared()
         self._domain = self._curtain.domain()
-        self._router: Socket | None = None
-        self._dealers: dict[str, Socket] = {}
-        self._monitors: dict[str, Socket] = {}
+        self._names: dict[str, str] = {}  # public key → whose it is
+        self._routers: list[_Router] = []  # the newest first
+        self._lines: dict[str, list[_Line]] = {}  # the best key first
+        self._dealers: dict[str, Socket] = {}  # the line in use
         self._connected: set[str] = set()
-        self._callers: set[str] = set()  # peers heard on the ROUTER under their own name
+        self._callers: dict[str, tuple[Socket, bytes]] = {}  # peers heard on a ROUTER under their own name
         self._impostors: set[str] = set()  # names that somebody else's key has used there
         self._sink: Sink | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._again: dict[int, asyncio.Handle] = {}
+        self._reads: dict[Socket, Callable[[], None]] = {}
+        self._again: dict[Socket, asyncio.Handle] = {}
         self._paused = False
         self._seldom = Seldom()
         self.handshakes_failed = 0
@@ -53,107 +87,145 @@ class ZeroMQ:
     async def start(self, sink: Sink) -> None:
         """Bind the ROUTER, dial every peer; ConfigError when the address is taken."""
         self._sink, self._loop = sink, asyncio.get_running_loop()
-        if self._keys is not None:
-            self._curtain.gate.admit(self._domain, self._keys.allowed())
+        self._admit()
         if self._bind is not None:
-            self._router = await self._bound(self._bind)
-            self._watch(self._router, self._read_router)
-        for peer, address in self._addresses.items():
-            dealer = self._open_dealer(peer, address)
-            if dealer is not None:
-                self._dealers[peer] = dealer
-                self._watch(dealer, self._reader(peer))
+            self._open_router(await _bound(self._bind))
+        for peer in self._addresses:
+            self._dial(peer)
 
     async def close(self) -> None:
         """Close every socket; what libzmq holds has 0.2 s to leave."""
-        for handle in self._again.values():
-            handle.cancel()
-        for monitor in self._monitors.values():
-            self._unwatch(monitor)
-        for peer, dealer in self._dealers.items():
-            self._unwatch(dealer)
-            dealer.disable_monitor()
-            self._monitors[peer].close(linger=0)
-            dealer.close(linger=LINGER_MS)
-        if self._router is not None:
-            self._unwatch(self._router)
-            self._router.close(linger=LINGER_MS)
-        self._dealers, self._monitors, self._router = {}, {}, None
+        for line in [line for lines in self._lines.values() for line in lines]:
+            self._hang_up(line, LINGER_MS)
+        for router in list(self._routers):
+            self._shut(router)
+        self._lines, self._dealers = {}, {}
         self._connected.clear()
+        self._callers.clear()
         self._curtain.gate.withdraw(self._domain)
 
-    async def _bound(self, address: str) -> Socket:
-        """Return the socket that others dial; a predecessor's port may take a moment to be free."""
-        router = self._open_router()
-        for left in range(BIND_TRIES, -1, -1):
-            try:
-                router.bind(address)
-                break
-            except zmq.ZMQError as error:
-                if error.errno != zmq.EADDRINUSE or not left:
-                    router.close(linger=0)
-                    text = f"{address}: the port is taken; choose another port in zmq_ports"
-                    raise ConfigError(text) from error
-            await asyncio.sleep(0.1)
-        return router
-
-    def _open_router(self) -> Socket:
-        """Make the socket that others dial."""
-        router = self._curtain.context.socket(zmq.ROUTER)
-        self._tune(router)
-        router.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        router.setsockopt(zmq.ROUTER_HANDOVER, 1)  # a restarted peer takes its name over
-        router.setsockopt(zmq.IDENTITY, self._name.encode())
+    def _admit(self) -> None:
+        """Let the holders of listed keys connect and speak, and nobody else."""
         if self._keys is not None:
-            router.curve_secretkey = self._keys.secret
-            router.curve_publickey = self._keys.public
-            router.curve_server = True
-            router.setsockopt(zmq.ZAP_DOMAIN, self._domain)
-            router.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)  # without an answering gate nobody gets in
-        return router
+            allowed = self._keys.allowed()
+            self._names = {key.decode(): name for key, name in allowed.items()}
+            self._curtain.gate.admit(self._domain, allowed)
 
-    def _open_dealer(self, peer: str, address: str) -> Socket | None:
-        """Dial one peer; without its public key it cannot be trusted and is left out."""
-        server = () if self._keys is None else self._keys.peers.get(peer, ())
-        if self._keys is not None and not server:
+    def _open_router(self, port: Port) -> None:
+        """Let others dial us with the keys of now."""
+        keys = self._keys
+        opened = open_router(self._curtain.context, self._name, keys, self._domain, port)
+        router = _Router(None if keys is None else keys.public, opened, port)
+        self._routers.insert(0, router)
+        self._watch(opened, lambda: self._drain(opened, None))
+
+    def _shut(self, router: _Router) -> None:
+        """Close a ROUTER and its port."""
+        self._routers.remove(router)
+        self._callers = {name: way for name, way in self._callers.items() if way[0] is not router.socket}
+        router.port.close()
+        self._unwatch(router.socket)
+        router.socket.close(linger=LINGER_MS)
+
+    def _dial(self, peer: str) -> None:
+        """Open what is missing of: a line for each key the peer may have now, with our own key of now."""
+        keys, held = self._keys, self._lines.get(peer, [])
+        servers = (None,) if keys is None else keys.peers.get(peer, ())
+        if not servers:
             _log.error("no public key of %s: it is not dialled", peer)
-            return None
-        dealer = self._curtain.context.socket(zmq.DEALER)
-        self._tune(dealer)
-        dealer.setsockopt(zmq.IDENTITY, self._name.encode())
-        dealer.setsockopt(zmq.IMMEDIATE, 1)
-        dealer.setsockopt(zmq.RECONNECT_IVL, 50)
-        dealer.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
-        if self._keys is not None:
-            dealer.curve_secretkey = self._keys.secret
-            dealer.curve_publickey = self._keys.public
-            dealer.curve_serverkey = server[0]  # pyright: ignore[reportGeneralTypeIssues]
-        monitor = dealer.get_monitor_socket(
-            zmq.EVENT_HANDSHAKE_SUCCEEDED
-            | zmq.EVENT_DISCONNECTED
-            | zmq.EVENT_HANDSHAKE_FAILED_AUTH
-            | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-        )
-        self._monitors[peer] = monitor
-        self._watch(monitor, self._monitor_reader(peer))
-        dealer.connect(address)
-        return dealer
+        pairs = [(None if keys is None else keys.public, server) for server in servers]
+        wanted = [
+            next((li for li in held if li.pair == pair), None) or self._open(peer, pair) for pair in pairs
+        ]
+        self._lines[peer] = wanted + [line for line in held if line not in wanted]
+        self._choose(peer)
 
-    def _tune(self, socket: Socket) -> None:
-        """Set what every socket has: bounds, no lingering, signs of life."""
-        socket.setsockopt(zmq.SNDHWM, HWM)
-        socket.setsockopt(zmq.RCVHWM, HWM)
-        socket.setsockopt(zmq.LINGER, 0)
-        socket.setsockopt(zmq.MAXMSGSIZE, codec.LIMIT)
-        socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
-        socket.setsockopt(zmq.HEARTBEAT_IVL, 1000)
-        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3000)
+    def _open(self, peer: str, pair: tuple[bytes | None, bytes | None]) -> _Line:
+        """Dial one peer with one pair of keys."""
+        dealer = open_dealer(self._curtain.context, self._name, self._keys, pair[1])
+        line = _Line(peer, pair, dealer, dealer.get_monitor_socket(MONITORED))
+        self._watch(line.monitor, lambda: self._events(line))
+        self._watch(dealer, lambda: self._drain(dealer, peer))
+        dealer.connect(self._addresses[peer])
+        return line
+
+    def _hang_up(self, line: _Line, linger_ms: int) -> None:
+        """Close one line."""
+        self._unwatch(line.monitor)
+        self._unwatch(line.socket)
+        line.socket.disable_monitor()
+        line.monitor.close(linger=0)
+        line.socket.close(linger=linger_ms)
+
+    def _choose(self, peer: str) -> None:
+        """Send on the first line that stands; keep the last one in use while none does."""
+        lines = self._lines[peer]
+        best = next((line for line in lines if line.connected), None)
+        if best is None:
+            self._connected.discard(peer)
+            if not lines:
+                self._dealers.pop(peer, None)
+            elif self._dealers.get(peer) not in [line.socket for line in lines]:
+                self._dealers[peer] = lines[0].socket
+        else:
+            self._connected.add(peer)
+            self._dealers[peer] = best.socket
+
+    # -- keys ---------------------------------------------------------------------------------------
+    def renew(self, keys: CurveKeys) -> None:
+        """Use other keys from now on; what stands is kept until its successor stands. OSError: try again."""
+        self._keys = keys
+        self._admit()
+        if self._bind is not None and self._routers[0].public != keys.public:
+            self._open_router(listen(self._bind, self._routers[0].port))
+        for peer in self._addresses:
+            self._dial(peer)
+
+    @property
+    def settled(self) -> bool:
+        """Tell whether everything that stands uses our newest key."""
+        own = None if self._keys is None else self._keys.public
+        used = [next((li for li in lines if li.connected), None) for lines in self._lines.values()]
+        bound = not self._routers or self._routers[0].public == own
+        return bound and all(line is None or line.pair[0] == own for line in used)
+
+    def tidy(self, now_s: float) -> None:
+        """Close what is no longer wanted, once its successor has stood for a while; call once a second."""
+        keys = self._keys
+        if keys is None:
+            return
+        own = keys.peers.get(self._name, (keys.public,))
+        for router in self._routers[1:]:
+            if router.public in own:
+                router.dropped_s = None
+            elif router.dropped_s is None:
+                router.dropped_s = now_s
+            elif now_s - router.dropped_s >= OLD_ROUTER_S and not self._paused:
+                self._drain(router.socket, None)
+                self._shut(router)
+        for peer, lines in self._lines.items():
+            pairs = [(keys.public, server) for server in keys.peers.get(peer, ())]
+            for line in [li for li in lines if li.pair not in pairs]:
+                self._retire(line, now_s)
+
+    def _retire(self, line: _Line, now_s: float) -> None:
+        """Close an unwanted line that has not been used for a while."""
+        lines = self._lines[line.peer]
+        if line.connected and self._dealers[line.peer] is line.socket:
+            line.idle_s = None
+        elif line.idle_s is None:
+            line.idle_s = now_s
+        elif now_s - line.idle_s >= GRACE_S and not self._paused:
+            self._drain(line.socket, line.peer)
+            lines.remove(line)
+            self._hang_up(line, 0)
+            self._choose(line.peer)
 
     # -- sending ------------------------------------------------------------------------------------
     @property
     def up(self) -> bool:
         """Tell whether the sockets are open."""
-        return self._router is not None or bool(self._dealers)
+        return bool(self._routers or self._dealers)
 
     @property
     def refused(self) -> int:
@@ -171,24 +243,31 @@ class ZeroMQ:
         dealer = self._dealers.get(peer)
         if dealer is not None:  # its server key is proven; a routing id is only claimed
             return self._try(dealer, frame)
-        if self._router is None or peer in self._impostors:
+        if peer in self._impostors:
             return False
-        return self._try(self._router, frame, peer)
+        return any(self._try(router, frame, routing, peer) for router, routing in self._ways_back(peer))
 
-    def _try(self, socket: Socket, frame: bytes, caller: str | None = None) -> bool:
+    def _ways_back(self, peer: str) -> list[tuple[Socket, bytes]]:
+        """Return where a peer that dials us may be found: where it was heard, else wherever it can be."""
+        heard = self._callers.get(peer)
+        if heard is not None:
+            return [heard]
+        keys = (None,) if self._keys is None else self._keys.peers.get(peer, ())
+        return [(router.socket, routing_id(peer, key)) for router in self._routers for key in keys]
+
+    def _try(self, socket: Socket, frame: bytes, routing: bytes | None = None, caller: str = "") -> bool:
         """Send without waiting; afterwards look at EVENTS again, as sending may have eaten the edge."""
         try:
-            if caller is None:
+            if routing is None:
                 socket.send(frame, DONTWAIT)
             else:
-                socket.send_multipart([caller.encode(), frame], DONTWAIT)
+                socket.send_multipart([routing, frame], DONTWAIT)
         except zmq.Again:
             return False
         except zmq.ZMQError as error:
             if error.errno not in (zmq.EHOSTUNREACH, zmq.ENOTSOCK, zmq.ETERM):
                 _log.warning("sending failed: %s", error)
-            if caller is not None:
-                self._callers.discard(caller)
+            self._callers.pop(caller, None)
             return False
         if _readable(socket):
             self._soon(socket)
@@ -198,50 +277,37 @@ class ZeroMQ:
     def _watch(self, socket: Socket, read: Callable[[], None]) -> None:
         """Read `socket` whenever its descriptor wakes."""
         assert self._loop is not None  # noqa: S101 - set in start
+        self._reads[socket] = read
         self._loop.add_reader(socket.fileno(), read)
-        self._loop.call_soon(read)
+        self._soon(socket)
 
     def _unwatch(self, socket: Socket) -> None:
+        """Read a socket no more."""
+        self._reads.pop(socket, None)
+        handle = self._again.pop(socket, None)
+        if handle is not None:
+            handle.cancel()
         if self._loop is not None and not socket.closed:
             self._loop.remove_reader(socket.fileno())
 
     def _soon(self, socket: Socket) -> None:
         """Read once more in the loop's next turn."""
-        key = id(socket)
-        if self._loop is None or key in self._again or socket.closed:
+        read = self._reads.get(socket)
+        if self._loop is None or read is None or socket in self._again:
             return
-        peer = next((p for p, dealer in self._dealers.items() if dealer is socket), None)
-        read = self._read_router if peer is None else self._reader(peer)
 
         def turn() -> None:
-            self._again.pop(key, None)
+            self._again.pop(socket, None)
             read()
 
-        self._again[key] = self._loop.call_soon(turn)
+        self._again[socket] = self._loop.call_soon(turn)
 
     def resume(self) -> None:
         """Read again after the inbox was full."""
         if self._paused:
             self._paused = False
-            for socket in (self._router, *self._dealers.values()):
-                if socket is not None:
-                    self._soon(socket)
-
-    def _read_router(self) -> None:
-        """Take frames of those who dialled us; the routing id is the name the gate has proven."""
-        router = self._router
-        if router is not None:
-            self._drain(router, None)
-
-    def _reader(self, peer: str) -> Callable[[], None]:
-        """Return what reads the connection to `peer`."""
-
-        def read() -> None:
-            dealer = self._dealers.get(peer)
-            if dealer is not None:
-                self._drain(dealer, peer)
-
-        return read
+            for socket in list(self._reads):
+                self._soon(socket)
 
     def _drain(self, socket: Socket, peer: str | None) -> None:
         """Read until nothing is left, a turn's worth, or no room."""
@@ -269,44 +335,47 @@ class ZeroMQ:
         body = b"" if frame.more else frame.bytes
         while frame.more:
             frame = socket.recv(DONTWAIT, copy=False)
-        sink.arrived(body, self._caller(claimed.decode(errors="replace"), frame) if peer is None else peer)
+        sink.arrived(body, self._caller(socket, claimed, frame) if peer is None else peer)
 
-    def _caller(self, claimed: str, frame: zmq.Frame) -> str:
-        """Return who sent a frame to the ROUTER: the name of its key; claiming another's is noted."""
-        if self._keys is None:
-            self._callers.add(claimed)
-            return claimed
-        proven = str(frame.get("User-Id"))
-        if proven == claimed:
-            self._callers.add(claimed)
-            self._impostors.discard(claimed)
+    def _caller(self, socket: Socket, claimed: bytes, frame: zmq.Frame) -> str:
+        """Return whose key sent a frame to a ROUTER, "" for one that was dropped; a false name is noted."""
+        proven = name_of(claimed) if self._keys is None else self._names.get(str(frame.get("User-Id")), "")
+        heard = self._callers.get(proven)
+        if heard is not None and heard[1] == claimed and heard[0] is socket:
+            return proven
+        name = name_of(claimed)
+        if proven == name:
+            self._callers[name] = (socket, claimed)
+            self._impostors.discard(name)
         else:
-            self._callers.discard(claimed)
-            self._impostors.add(claimed)
+            self._callers.pop(name, None)
+            self._impostors.add(name)
         return proven
 
     # -- connections --------------------------------------------------------------------------------
-    def _monitor_reader(self, peer: str) -> Callable[[], None]:
-        """Return what follows the state of the connection to `peer`."""
-
-        def read() -> None:
-            monitor = self._monitors.get(peer)
-            while monitor is not None and not monitor.closed and _readable(monitor):
-                event = recv_monitor_message(monitor, zmq.DONTWAIT)["event"]
-                self._connection(peer, event)
-
-        return read
-
-    def _connection(self, peer: str, event: int) -> None:
-        """Take one event of a connection."""
-        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-            self._connected.add(peer)
-        else:
-            self._connected.discard(peer)
-            if event != zmq.EVENT_DISCONNECTED:
+    def _events(self, line: _Line) -> None:
+        """Follow the state of one line."""
+        while not line.monitor.closed and _readable(line.monitor):
+            event = recv_monitor_message(line.monitor, zmq.DONTWAIT)["event"]
+            line.connected = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            self._choose(line.peer)
+            if not line.connected and event != zmq.EVENT_DISCONNECTED:
                 self.handshakes_failed += 1
-                if self._seldom.due(peer, time.monotonic()) is not None:
-                    _log.warning("handshake with %s failed: keys of both sides do not match", peer)
+                if self._seldom.due(line.peer, time.monotonic()) is not None:
+                    _log.warning("handshake with %s failed: keys of both sides do not match", line.peer)
+
+
+async def _bound(address: str) -> Port:
+    """Return a port that listens; a predecessor's port may take a moment to be free."""
+    for left in range(BIND_TRIES, -1, -1):
+        try:
+            return listen(address)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or not left:
+                text = f"{address}: {error.strerror}; choose another port in zmq_ports"
+                raise ConfigError(text) from error
+        await asyncio.sleep(0.1)
+    raise AssertionError  # the last try has raised
 
 
 def _readable(socket: Socket) -> bool:
