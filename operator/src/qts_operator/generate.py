@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from qts_core.crd import crd
-from qts_operator import packaging, rights
+from qts_operator import alerts, packaging, rights
 from qts_operator.main import VERSION
 
 _OPERATOR = "charts/quantum-trading-operator"
@@ -27,12 +27,14 @@ def files() -> dict[str, str]:
     made = {
         f"{_OPERATOR}/Chart.yaml": _chart("quantum-trading-operator", "The operator of QuantumTradingSystem"),
         f"{_OPERATOR}/files/crd.json": _json(crd()),
+        f"{_OPERATOR}/files/alerts.json": _json(alerts.groups()),
         f"{_OPERATOR}/files/rules.json": _json(told),
         f"{_OPERATOR}/values.schema.json": _json(packaging.values_schema()),
         f"{_OPERATOR}/values.yaml": _yaml(packaging.values()),
         f"{_SYSTEM}/Chart.yaml": _chart("quantum-trading-system", "One QuantumTradingSystem"),
         f"{_SYSTEM}/values.schema.json": _json(packaging.system_schema()),
         f"{_SYSTEM}/values.yaml": _yaml(packaging.SYSTEM_VALUES),
+        "manifests/alerts.yaml": _yaml(alerts.groups(alerts.THRESHOLDS)),
         "manifests/crd.yaml": _yaml(packaging.definition()),
         "manifests/install.yaml": _yaml(*packaging.install()),
     }

@@ -6,7 +6,7 @@ from typing import Any
 
 from qts_core import names
 from qts_core.crd import chart_schema, crd, spec_schema
-from qts_operator import rights
+from qts_operator import alerts, rights
 from qts_operator.main import VERSION
 from qts_operator.objects.frame import Defaults
 from qts_operator.objects.pods import container_security, pod_security
@@ -37,6 +37,15 @@ def values() -> Manifest:
         "watch": {"namespaces": []},
         "logLevel": "info",
         "metrics": {"perObject": True},
+        "monitoring": {
+            "podMonitor": False,
+            "prometheusRule": False,
+            "labels": {},
+            "runbookURL": alerts.RUNBOOKS,
+            "grafanaURL": "",
+            "feedStalledSeconds": alerts.THRESHOLDS["FEED_STALLED_SECONDS"],
+            "decisionStaleSeconds": alerts.THRESHOLDS["DECISION_STALE_SECONDS"],
+        },
         "resources": {
             "requests": {"cpu": "50m", "memory": "128Mi"},
             "limits": {"memory": "512Mi"},
@@ -51,6 +60,7 @@ def values_schema() -> Manifest:
     """Return the schema of the operator's values; unknown keys are refused."""
     text: Manifest = {"type": "string", "maxLength": 512}
     flag: Manifest = {"type": "boolean"}
+    seconds: Manifest = {"type": "integer", "minimum": 1}
     quantities: Manifest = {"type": "object", "additionalProperties": {"type": ["string", "integer"]}}
     image = {
         "registry": text,
@@ -70,6 +80,17 @@ def values_schema() -> Manifest:
                 "crds": _closed({"enabled": flag, "keep": flag}),
                 "watch": _closed({"namespaces": {"type": "array", "items": text, "uniqueItems": True}}),
                 "metrics": _closed({"perObject": flag}),
+                "monitoring": _closed(
+                    {
+                        "podMonitor": flag,
+                        "prometheusRule": flag,
+                        "labels": {"type": "object", "additionalProperties": text},
+                        "runbookURL": text,
+                        "grafanaURL": text,
+                        "feedStalledSeconds": seconds,
+                        "decisionStaleSeconds": seconds,
+                    }
+                ),
                 "logLevel": _one_of("debug", "info", "warning", "error"),
                 "resources": _closed({"requests": quantities, "limits": quantities}),
                 "nodeSelector": {"type": "object", "additionalProperties": text},

@@ -1,0 +1,249 @@
+"""ALERTS: what wakes whom, in one table: chart and plain files are rendered from it.
+
+Pure: observability.md §5 says why each exists.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+#: where runbooks and dashboards lie; a chart value puts a site's own address before them
+RUNBOOKS, BOARDS = "docs/runbooks", "/d/qts"
+#: seconds without a bar or a decision, set by chart values: a live market wants three bars
+THRESHOLDS = {"FEED_STALLED_SECONDS": 30, "DECISION_STALE_SECONDS": 60}
+_BUDGET = 0.001  # of all passes may fail
+
+
+class Alert(msgspec.Struct, frozen=True):
+    """One rule: the condition, how long it must hold, who is called, and the two sentences they read."""
+
+    name: str
+    expr: str
+    hold: str
+    severity: str  # page | ticket
+    summary: str
+    description: str
+    board: str = "system"  # operator | system | gpu
+
+
+def _error_share(window: str) -> str:
+    failed = f'sum(rate(qts_reconcile_total{{result="error"}}[{window}]))'
+    return f"{failed} / sum(rate(qts_reconcile_total[{window}]))"
+
+
+def _burns(short: str, long: str, factor: float) -> str:
+    limit = f"{factor * _BUDGET:g}"
+    return f"{_error_share(short)} > {limit} and {_error_share(long)} > {limit}"
+
+
+_BY = "by (namespace, system)"
+_FEED = f'max {_BY} (qts_agent_state{{agent="market", state="ready"}}) == 1'
+_WHERE = "{{ $labels.namespace }}/{{ $labels.system }}"
+_SHARE = "{{ $value | humanizePercentage }}"
+_SECONDS = "{{ $value | humanizeDuration }}"
+
+
+def _condition(kind: str, value: int) -> str:
+    return f'qts_system_condition{{type="{kind}"}} == {value}'
+
+
+def _silence(metric: str, limit: str) -> str:
+    return f"(time() - max {_BY} ({metric})) > {limit} and on (namespace, system) ({_FEED})"
+
+
+OPERATOR: tuple[Alert, ...] = (
+    Alert(
+        "QtsOperatorDown", 'absent(up{job="qts-operator"} == 1)', "5m", "page",
+        "No replica of the operator answers its scrape",
+        "No target of job qts-operator is up: {{ $value }}. Systems run on; nothing repairs them.",
+        "operator",
+    ),
+    Alert(
+        "QtsNoLeader", "sum(qts_leader) < 1", "1m", "page",
+        "No replica of the operator may write",
+        "The sum of qts_leader is {{ $value }}: no change of any system is carried out.",
+        "operator",
+    ),
+    Alert(
+        "QtsTwoLeaders", "sum(qts_leader) > 1", "30s", "page",
+        "More than one replica believes that it may write",
+        "The sum of qts_leader is {{ $value }}.",
+        "operator",
+    ),
+    Alert(
+        "QtsReconcileErrorsBurn", _burns("5m", "1h", 14.4), "0m", "page",
+        "Passes fail so often that the month's budget is gone in two days",
+        f"{_SHARE} of the passes of the last 5 minutes failed, and as many of the last hour.",
+        "operator",
+    ),
+    Alert(
+        "QtsReconcileErrorsBurn", _burns("6h", "3d", 1.0), "0m", "ticket",
+        "Passes fail more often than the budget allows",
+        f"{_SHARE} of the passes of the last 6 hours failed, and as many of the last 3 days.",
+        "operator",
+    ),
+    Alert(
+        "QtsQueueStuck", "qts_queue_oldest_age_seconds > 60", "2m", "page",
+        "A system waits for its pass",
+        f"The oldest key of {{{{ $labels.pod }}}} has waited {_SECONDS}.",
+        "operator",
+    ),
+    Alert(
+        "QtsHotLoop",
+        'sum(rate(qts_writes_total{kind!~"Lease|Event"}[10m])) > 0.1'
+        " unless sum(increase(qts_spec_changes_total[30m])) > 0",
+        "10m", "ticket",
+        "The operator writes though nobody changed a spec",
+        "{{ $value | humanize }} writes a second for 10 minutes, and no spec changed in 30.",
+        "operator",
+    ),
+    Alert(
+        "QtsWatchStale", "qts_reflector_last_event_age_seconds > 140", "1m", "page",
+        "The operator no longer hears the API server",
+        f"Nothing was heard of kind {{{{ $labels.kind }}}} for {_SECONDS}.",
+        "operator",
+    ),
+    Alert(
+        "QtsMissedEvents", "increase(qts_reflector_missed_events_total[1h]) > 0", "0m", "ticket",
+        "A full list showed what the watch did not",
+        "{{ $value | humanize }} objects of kind {{ $labels.kind }} differed from the cache.",
+        "operator",
+    ),
+    Alert(
+        "QtsAccessDenied",
+        "sum by (kind) (increase(qts_reflector_denied_total[10m])) > 0"
+        ' or sum by (kind) (increase(qts_api_requests_total{code="403"}[10m])) > 0',
+        "0m", "ticket",
+        "A right of the operator is missing",
+        "{{ $value | humanize }} requests about kind {{ $labels.kind }} were refused in 10 minutes.",
+        "operator",
+    ),
+    Alert(
+        "QtsApiSlow",
+        "histogram_quantile(0.99, sum by (le) (rate(qts_api_request_duration_seconds_bucket[5m]))) > 1",
+        "10m", "ticket",
+        "The API server answers the operator slowly",
+        f"The 99th percentile of a request is {_SECONDS}.",
+        "operator",
+    ),
+    Alert(
+        "QtsCrdOutdated", "qts_crd_outdated == 1", "1m", "ticket",
+        "The served definition is not the one of this operator",
+        "qts_crd_outdated of {{ $labels.pod }} is {{ $value }}: fields may be dropped in silence.",
+        "operator",
+    ),
+    Alert(
+        "QtsOperatorMemoryGrowth",
+        'deriv(process_resident_memory_bytes{job="qts-operator"}[6h]) * 86400 > 100e6', "1h", "ticket",
+        "The operator's memory grows",
+        "{{ $labels.pod }} grows by {{ $value | humanize1024 }}B a day.",
+        "operator",
+    ),
+    Alert(
+        "QtsTelemetryDropped", "increase(qts_spans_dropped_total[15m]) > 0", "0m", "ticket",
+        "Spans are lost on their way to the collector",
+        "{{ $labels.pod }} lost {{ $value | humanize }} spans in 15 minutes.",
+        "operator",
+    ),
+)  # fmt: skip
+
+SYSTEM: tuple[Alert, ...] = (
+    Alert(
+        "QtsSystemNotReady",
+        f'{_condition("Ready", 0)} unless on (namespace, system) {_condition("Suspended", 1)}', "10m", "page",
+        "A system is not ready",
+        f"Ready of {_WHERE} is {{{{ $value }}}} (0 is False).",
+    ),
+    Alert(
+        "QtsSystemDegraded", _condition("Degraded", 1), "5m", "page",
+        "A system needs a person",
+        f"Degraded of {_WHERE} is {{{{ $value }}}} (1 is True); the condition's message names the remedy.",
+    ),
+    Alert(
+        "QtsRolloutStuck", "qts_system_progressing_seconds > 900", "0m", "ticket",
+        "A roll-out does not end",
+        f"{_WHERE} has been rolling out for {_SECONDS}.",
+    ),
+    Alert(
+        "QtsAgentRestarting", "sum by (agent) (increase(qts_agent_restarts_total[30m])) > 3", "0m", "ticket",
+        "The operator restarts an agent again and again",
+        "{{ $labels.agent }} was restarted {{ $value | humanize }} times in 30 minutes.",
+    ),
+    Alert(
+        "QtsGpuUnavailable", _condition("GPUAvailable", 0), "15m", "ticket",
+        "An agent has not the GPU that it asks for",
+        f"GPUAvailable of {_WHERE} is {{{{ $value }}}} (0 is False).",
+        "gpu",
+    ),
+    Alert(
+        "QtsRedisDown", _condition("RedisReady", 0), "2m", "page",
+        "A system has no Redis",
+        f"RedisReady of {_WHERE} is {{{{ $value }}}} (0 is False).",
+    ),
+    Alert(
+        "QtsPeerSilent", "qts_peer_heartbeat_age_seconds > 30", "1m", "page",
+        "An agent is not heard by another one",
+        f"{{{{ $labels.agent }}}} of {_WHERE} has not heard {{{{ $labels.peer }}}} for {_SECONDS}.",
+    ),
+    Alert(
+        "QtsFeedStalled", _silence("qts_bar_last_timestamp_seconds", "FEED_STALLED_SECONDS"), "1m", "page",
+        "No bar arrives though the feed is ready",
+        f"The newest bar of {_WHERE} arrived {_SECONDS} ago.",
+    ),
+    Alert(
+        "QtsDecisionStale", _silence("qts_decision_last_timestamp_seconds", "DECISION_STALE_SECONDS"),
+        "1m", "page",
+        "Nothing is decided though the feed is ready",
+        f"The newest decision of {_WHERE} is {_SECONDS} old.",
+    ),
+    Alert(
+        "QtsRoundsExpiring",
+        f'sum {_BY} (rate(qts_rounds_total{{outcome!="complete"}}[10m]))'
+        f" / sum {_BY} (rate(qts_rounds_total[10m])) > 0.05",
+        "10m", "page",
+        "Rounds end without every vote",
+        f"{_SHARE} of the rounds of {_WHERE} were not complete.",
+    ),
+    Alert(
+        "QtsNoQuorum", f'sum {_BY} (increase(qts_rounds_total{{outcome="no_quorum"}}[5m])) > 3', "0m", "page",
+        "Rounds end without a quorum",
+        f"{{{{ $value | humanize }}}} rounds of {_WHERE} had no quorum in 5 minutes.",
+    ),
+    Alert(
+        "QtsRotationStuck",
+        f'count {_BY} (count_values {_BY} ("generation", qts_config_generation)) > 1', "10m", "ticket",
+        "The processes of a system hold different settings",
+        f"{_WHERE}: {{{{ $value }}}} different generations.",
+    ),
+)  # fmt: skip
+
+GROUPS = {"qts-operator": OPERATOR, "qts-system": SYSTEM}
+ALERTS = OPERATOR + SYSTEM
+
+
+def groups(thresholds: dict[str, int] | None = None) -> dict[str, Any]:
+    """Return the groups as Prometheus reads them; without `thresholds` their names stay for the chart."""
+    made = [
+        {"name": name, "rules": [_rule(a, thresholds or {}) for a in rows]} for name, rows in GROUPS.items()
+    ]
+    return {"groups": made}
+
+
+def _rule(alert: Alert, thresholds: dict[str, int]) -> dict[str, Any]:
+    expr = alert.expr
+    for name, seconds in thresholds.items():
+        expr = expr.replace(name, str(seconds))
+    return {
+        "alert": alert.name,
+        "expr": expr,
+        "for": alert.hold,
+        "labels": {"severity": alert.severity},
+        "annotations": {
+            "summary": alert.summary,
+            "description": alert.description,
+            "runbook_url": f"{RUNBOOKS}/{alert.name}.md",
+            "dashboard_url": f"{BOARDS}-{alert.board}",
+        },
+    }

@@ -1,0 +1,214 @@
+"""Every alert against promtool: series that fire it, series that leave it quiet, and the threshold itself."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+
+from qts_operator.alerts import ALERTS, THRESHOLDS, groups
+from qts_operator.alerts import SYSTEM as SYSTEM_ALERTS
+
+ROOT = Path(__file__).parents[3]
+RUNBOOKS = ROOT / "docs" / "runbooks"
+needs_promtool = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool is not on PATH (Debian's package prometheus)"
+)
+SYSTEM = '{namespace="trading", system="desk"'
+FEED = f'qts_agent_state{SYSTEM}, agent="market", state="ready"}}'
+
+
+class Case(NamedTuple):
+    """Series by name with promtool's values; `at`: when to look; all at one sample a minute unless `step`."""
+
+    firing: dict[str, str]
+    quiet: dict[str, str]
+    edge: dict[str, str]
+    at: str
+    step: str = "1m"
+    severity: str = ""
+
+
+def _one(series: str, firing: str, quiet: str, edge: str, at: str, step: str = "1m") -> Case:
+    return Case({series: firing}, {series: quiet}, {series: edge}, at, step)
+
+
+def _condition(kind: str, bad: int, at: str) -> Case:
+    """Fires on `bad`; quiet on the other value; at the edge it is Unknown, which is neither."""
+    series = f'qts_system_condition{SYSTEM}, type="{kind}"}}'
+    return _one(series, f"{bad}x60", f"{1 - bad}x60", "-1x60", at)
+
+
+def _errors(failed: int, passes: str) -> dict[str, str]:
+    total = 'qts_reconcile_total{result="ok"}'
+    return {
+        total: f"0+{10_000 - failed}{passes}",
+        'qts_reconcile_total{result="error"}': f"0+{failed}{passes}",
+    }
+
+
+def _stale(metric: str, limit: int) -> Case:
+    """The feed is ready; the newest one came at 0 and is looked at later; at the edge it is as old as allowed."""
+    at = f'{metric}{SYSTEM}, agent="pads"}}'
+    running, fresh, exact = {FEED: "1x60"}, {at: "0+60x60"}, {at: f"-{limit}+60x60"}
+    return Case(running | {at: "0x60"}, running | fresh, running | exact, "10m")
+
+
+_RESTARTS = 'qts_agent_restarts_total{agent="amos", reason="PodFailed"}'
+_SLOW = 'qts_api_request_duration_seconds_bucket{verb="GET", kind="Pod", code="200", le="'
+_WRITES = 'qts_writes_total{kind="Deployment", op="apply"}'
+_ROUNDS = f'qts_rounds_total{SYSTEM}, agent="pads", outcome="'
+CASES: dict[str, Case] = {
+    "QtsOperatorDown": _one('up{job="qts-operator"}', "0x20", "1x20", "0x4 1x16", "15m"),
+    "QtsNoLeader": _one("qts_leader", "0x20", "1x20", "1x20", "10m"),
+    "QtsTwoLeaders": _one("qts_leader", "2x20", "1x20", "1x20", "10m"),
+    "QtsReconcileErrorsBurn": Case(
+        _errors(200, "x90"), _errors(10, "x90"), _errors(144, "x90"), "80m", severity="page"
+    ),
+    "QtsReconcileErrorsBurn ticket": Case(
+        _errors(20, "x90"), _errors(0, "x90"), _errors(10, "x90"), "83h", "1h", "ticket"
+    ),
+    "QtsQueueStuck": _one("qts_queue_oldest_age_seconds", "61x20", "0x20", "60x20", "10m"),
+    "QtsHotLoop": Case(
+        {_WRITES: "0+12x60", "qts_spec_changes_total": "5x60"},
+        {_WRITES: "0+12x60", "qts_spec_changes_total": "0x39 1x30"},
+        {_WRITES: "0+6x60", "qts_spec_changes_total": "5x60"},
+        "55m",
+    ),
+    "QtsWatchStale": _one(
+        'qts_reflector_last_event_age_seconds{kind="Pod"}', "141x20", "3x20", "140x20", "10m"
+    ),
+    "QtsMissedEvents": _one(
+        'qts_reflector_missed_events_total{kind="Pod"}', "0x5 1x20", "0x20", "7x20", "10m"
+    ),
+    "QtsAccessDenied": _one(
+        'qts_api_requests_total{verb="GET", kind="Node", code="403"}', "0x5 1x20", "0x20", "7x20", "10m"
+    ),
+    "QtsApiSlow": Case(
+        {f'{_SLOW}1.0"}}': "0+90x40", f'{_SLOW}2.0"}}': "0+100x40", f'{_SLOW}+Inf"}}': "0+100x40"},
+        {f'{_SLOW}0.5"}}': "0+100x40", f'{_SLOW}1.0"}}': "0+100x40", f'{_SLOW}+Inf"}}': "0+100x40"},
+        {f'{_SLOW}0.5"}}': "0x40", f'{_SLOW}1.0"}}': "0+99x40", f'{_SLOW}+Inf"}}': "0+100x40"},
+        "30m",
+    ),
+    "QtsCrdOutdated": _one("qts_crd_outdated", "1x20", "0x20", "0x20", "10m"),
+    # the edge: exactly 100 MB a day
+    "QtsOperatorMemoryGrowth": _one(
+        'process_resident_memory_bytes{job="qts-operator"}',
+        "1e8+200000x600",
+        "1e8x600",
+        "1e8+69444x600",
+        "540m",
+    ),
+    "QtsTelemetryDropped": _one("qts_spans_dropped_total", "0x5 1x20", "0x20", "7x20", "10m"),
+    "QtsSystemNotReady": Case(
+        {f'qts_system_condition{SYSTEM}, type="Ready"}}': "0x20"},
+        {
+            f'qts_system_condition{SYSTEM}, type="Ready"}}': "0x20",
+            f'qts_system_condition{SYSTEM}, type="Suspended"}}': "1x20",
+        },
+        {f'qts_system_condition{SYSTEM}, type="Ready"}}': "-1x20"},
+        "15m",
+    ),
+    "QtsSystemDegraded": _condition("Degraded", 1, "10m"),
+    "QtsRolloutStuck": _one(f"qts_system_progressing_seconds{SYSTEM}}}", "901x20", "0x20", "900x20", "10m"),
+    "QtsAgentRestarting": _one(_RESTARTS, "0+1x30", "2x30", "0 1 2 3x30", "30m"),
+    "QtsGpuUnavailable": _condition("GPUAvailable", 0, "20m"),
+    "QtsRedisDown": _condition("RedisReady", 0, "10m"),
+    "QtsPeerSilent": _one(
+        f'qts_peer_heartbeat_age_seconds{SYSTEM}, agent="pads", peer="quasar"}}',
+        "31x20",
+        "1x20",
+        "30x20",
+        "10m",
+    ),
+    "QtsFeedStalled": _stale("qts_bar_last_timestamp_seconds", THRESHOLDS["FEED_STALLED_SECONDS"]),
+    "QtsDecisionStale": _stale("qts_decision_last_timestamp_seconds", THRESHOLDS["DECISION_STALE_SECONDS"]),
+    "QtsRoundsExpiring": Case(
+        {f'{_ROUNDS}complete"}}': "0+90x60", f'{_ROUNDS}expired"}}': "0+10x60"},
+        {f'{_ROUNDS}complete"}}': "0+100x60", f'{_ROUNDS}expired"}}': "0+1x60"},
+        {f'{_ROUNDS}complete"}}': "0+95x60", f'{_ROUNDS}expired"}}': "0+5x60"},
+        "40m",
+    ),
+    "QtsNoQuorum": _one(f'{_ROUNDS}no_quorum"}}', "0+2x20", "9x20", "0x8 3x3", "10m"),
+    "QtsRotationStuck": Case(
+        {f'qts_config_generation{SYSTEM}, agent="{a}"}}': f"{v}x30" for a, v in (("pads", 7), ("amos", 8))},
+        {f'qts_config_generation{SYSTEM}, agent="{a}"}}': f"{v}x30" for a, v in (("pads", 7), ("amos", 7))},
+        # others differ, but for less than the time that a mounted file needs
+        {
+            f'qts_config_generation{SYSTEM}, agent="pads"}}': "7x30",
+            f'qts_config_generation{SYSTEM}, agent="amos"}}': "8x8 7x30",
+        },
+        "20m",
+    ),
+}
+
+
+def _test(name: str, case: Case, series: dict[str, str], fires: bool) -> dict[str, Any]:
+    """Ask for the alert itself: promtool keeps ALERTS as a series like any other."""
+    severity = f', severity="{case.severity}"' if case.severity else ""
+    chosen = f'ALERTS{{alertname="{name.partition(" ")[0]}", alertstate="firing"{severity}}}'
+    asked = {
+        "expr": f"count({chosen})",
+        "eval_time": case.at,
+        "exp_samples": [{"labels": "{}", "value": 1}] if fires else [],
+    }
+    made = [{"series": key, "values": values} for key, values in series.items()]
+    return {"interval": case.step, "input_series": made, "promql_expr_test": [asked], "name": name}
+
+
+def promtool(*arguments: str, cwd: Path) -> str:
+    done = subprocess.run(["promtool", *arguments], cwd=cwd, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def rules(tmp_path: Path) -> Path:
+    """A folder with the rules as a Prometheus would read them."""
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(groups(THRESHOLDS)))
+    return tmp_path
+
+
+def test_every_alert_has_its_series() -> None:
+    """A new row of the table needs series, a removed one takes them along."""
+    assert {case.partition(" ")[0] for case in CASES} == {a.name for a in ALERTS}
+
+
+@needs_promtool
+def test_promtool_reads_the_rules(rules: Path) -> None:
+    """Expressions, times and templates are valid."""
+    assert f"{len(ALERTS)} rules found" in promtool("check", "rules", "rules.yaml", cwd=rules)
+
+
+@needs_promtool
+@pytest.mark.parametrize("name", CASES)
+def test_an_alert_fires_stays_quiet_and_keeps_to_its_threshold(name: str, tmp_path: Path) -> None:
+    """Three cases each; what waits (`for`) is looked at after its time."""
+    case = CASES[name]
+    rules = [
+        r for g in groups(THRESHOLDS)["groups"] for r in g["rules"] if r["alert"] == name.partition(" ")[0]
+    ]
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "one", "rules": rules}]}))
+    three = ((case.firing, True), (case.quiet, False), (case.edge, False))
+    given = {
+        "rule_files": ["rules.yaml"],
+        "evaluation_interval": case.step,
+        "tests": [_test(name, case, series, fires) for series, fires in three],
+    }
+    (tmp_path / "tests.yaml").write_text(yaml.safe_dump(given, sort_keys=False))
+    promtool("test", "rules", "tests.yaml", cwd=tmp_path)
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda a: f"{a.name}-{a.severity}")
+def test_an_alert_says_what_where_and_how_much(alert: Any) -> None:
+    """A person at three o'clock reads a value, and the system's name where the series has one."""
+    assert "$value" in alert.description
+    one_system = alert in SYSTEM_ALERTS and "by (agent)" not in alert.expr
+    assert ("$labels.system" in alert.description) == one_system
+    assert alert.severity in ("page", "ticket")
+    assert alert.summary
+    assert not alert.summary.endswith(".")
