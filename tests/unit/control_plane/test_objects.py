@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -237,6 +238,9 @@ def test_a_pod_monitor_only_where_there_is_such_a_kind_and_it_is_wanted(frame_of
     labels = _pod(frame_of(), "market")["metadata"]["labels"]
     assert spec["selector"]["matchLabels"].items() <= labels.items()
     assert spec["selector"]["matchExpressions"][0]["key"] in labels
-    assert set(spec["podTargetLabels"]) <= set(labels)
+    given = {e["targetLabel"]: e["sourceLabels"] for e in spec["podMetricsEndpoints"][0]["relabelings"]}
+    meta = {f"__meta_kubernetes_pod_label_{re.sub('[^a-zA-Z0-9]', '_', name)}" for name in labels}
+    assert set(given) == {"system", "agent"}
+    assert all(set(sources) <= meta for sources in given.values())
     ports = _pod(frame_of(), "market")["spec"]["containers"][0]["ports"]
     assert spec["podMetricsEndpoints"][0]["port"] in {p["name"] for p in ports}
