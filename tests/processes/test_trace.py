@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
 import signal
 import subprocess
 import sys
 import threading
 from collections import defaultdict
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from tests.processes.receiver import Receiver
 from tests.processes.running import free_ports, qts_arguments
 from tests.processes.whole import environment
 
@@ -34,33 +32,6 @@ EXPECTED = {
     ("pads", "decide"),
     ("pads", "publish decisions"),
 }
-
-
-class Receiver(ThreadingHTTPServer):
-    """An OTLP/HTTP endpoint that keeps every span it is sent."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.spans: list[tuple[str, Any]] = []
-
-
-class _Handler(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.headers.get("Content-Encoding") == "gzip":
-            body = gzip.decompress(body)
-        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-            names = {a.key: a.value.string_value for a in resource.resource.attributes}
-            service = names["service.name"].removeprefix("qts-")
-            for scope in resource.scope_spans:
-                self.server.spans.extend((service, span) for span in scope.spans)  # type: ignore[attr-defined]
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
 
 
 def _whole(spans: list[tuple[str, Any]]) -> list[list[tuple[str, Any]]]:

@@ -18,8 +18,8 @@ from typing import Any
 import structlog
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import (
@@ -27,12 +27,15 @@ from opentelemetry.trace import (
     NonRecordingSpan,
     SpanContext,
     SpanKind,
+    Status,
+    StatusCode,
     TraceFlags,
     set_span_in_context,
 )
 
 SAMPLED = 1
 NO_SPAN = bytes(8)
+QUEUE = 16_384
 KINDS = {
     "internal": SpanKind.INTERNAL,
     "producer": SpanKind.PRODUCER,
@@ -76,6 +79,35 @@ class _PresetIds(IdGenerator):
         return int(self.local.trace_id)
 
 
+class _Counted(SpanExporter):
+    """Counts what a collector did not take, and what never came to it because the queue was full."""
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self._exporter = exporter
+        self.written = self._handed = self.lost = 0
+
+    def wrote(self) -> None:
+        """Count a span on its way into the queue; a full one drops another for it, in silence."""
+        if self.written - self._handed >= QUEUE:
+            self.lost += 1
+        else:
+            self.written += 1
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Hand a batch on."""
+        self._handed += len(spans)
+        result = SpanExportResult.FAILURE
+        try:
+            result = self._exporter.export(spans)
+        finally:
+            self.lost += len(spans) if result is not SpanExportResult.SUCCESS else 0
+        return result
+
+    def shutdown(self) -> None:
+        """Close the exporter."""
+        self._exporter.shutdown()
+
+
 class Tracing:
     """Spans of one process. Without an exporter nothing is built and nothing is paid."""
 
@@ -86,8 +118,9 @@ class Tracing:
         self._provider: TracerProvider | None = None
         if exporter is not None:
             self._provider = TracerProvider(ALWAYS_ON, resource, id_generator=self._ids)
+            self._exporter = _Counted(exporter)
             self._provider.add_span_processor(
-                BatchSpanProcessor(exporter, max_queue_size=16_384, schedule_delay_millis=500)
+                BatchSpanProcessor(self._exporter, max_queue_size=QUEUE, schedule_delay_millis=500)
             )
             self._tracer = self._provider.get_tracer("qts")
 
@@ -95,6 +128,11 @@ class Tracing:
     def enabled(self) -> bool:
         """Tell whether spans go anywhere."""
         return self._provider is not None
+
+    @property
+    def dropped(self) -> int:
+        """Return how many spans no collector took."""
+        return self._exporter.lost if self.enabled else 0
 
     def root(self, stage: str) -> bytes:
         """Begin a trace: draw its id, decide its sampling, return the context of its root span."""
@@ -133,6 +171,7 @@ class Tracing:
         links: Sequence[bytes] = (),
         attributes: Mapping[str, Any] | None = None,
         root: bool = False,
+        error: str = "",
     ) -> None:
         self._ids.local.trace_id = int.from_bytes(parent[:16])
         self._ids.local.span_id = int.from_bytes(span_id(parent[:16], self.process, stage))
@@ -143,8 +182,11 @@ class Tracing:
             kind=KINDS[kind],
             start_time=times[0],
             links=[Link(_context(link)) for link in links if sampled(link)],
-            attributes=dict(attributes or {}),
+            attributes=dict(attributes or {}) | ({"error.type": error} if error else {}),
         )
+        if error:
+            span.set_status(Status(StatusCode.ERROR, error))
+        self._exporter.wrote()
         span.end(end_time=max(times))
 
     def close(self) -> None:
@@ -172,7 +214,9 @@ def open_tracing(process: str, system: str, endpoint: str | None, ratio: float) 
     argument = env.get("OTEL_TRACES_SAMPLER_ARG")
     if argument:
         ratio = min(1.0, max(0.0, float(argument)))
-    facts: dict[str, Any] = {"service.name": f"qts-{process}", "qts.agent": process, "qts.system": system}
+    facts: dict[str, Any] = {"service.name": f"qts-{process}"}
+    if system:
+        facts |= {"qts.agent": process, "qts.system": system}
     return Tracing(process, ratio, exporter, Resource.create(facts))
 
 

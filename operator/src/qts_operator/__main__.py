@@ -12,10 +12,11 @@ import threading
 from pathlib import Path
 
 from qts_core.errors import ConfigError
-from qts_core.telemetry import open_logs
+from qts_core.telemetry import open_logs, open_tracing
 from qts_operator.main import Engine, Options
 from qts_operator.objects.frame import Defaults
 from qts_operator.session import Access, from_kubeconfig, in_cluster
+from qts_operator.tracing import RATIO
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
@@ -95,7 +96,8 @@ def main(arguments: list[str] | None = None) -> int:
     done = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: done.set())
-    engine = Engine(options)
+    tracing = open_tracing("operator", "", None, RATIO)
+    engine = Engine(options, tracing=tracing)
     engine.start()
     kopf = None
     if not given.no_kopf:
@@ -109,6 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
             log.error("the engine ended")
             return 1
     engine.stop()
+    tracing.close()
     if kopf is not None:
         kopf.stop()
     return 0

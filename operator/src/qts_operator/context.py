@@ -14,6 +14,7 @@ from qts_operator.metrics import Metrics
 from qts_operator.objects.frame import Defaults
 from qts_operator.snapshot import Finding
 from qts_operator.statusz import Answers
+from qts_operator.tracing import PassTraces
 from qts_operator.view import View
 from qts_operator.workqueue import WorkQueue
 
@@ -34,6 +35,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     leads: Callable[[], bool]
     blocked: Callable[[], tuple[Finding, ...]]
     offered: Callable[[], frozenset[str]]
+    traces: PassTraces
 
     def now_s(self) -> float:
         """Return monotonic seconds."""

@@ -14,10 +14,12 @@ import aiohttp
 import msgspec
 import structlog
 from aiohttp import web
+from opentelemetry.sdk.resources import Resource
 
 from qts_core import names
 from qts_core.clock import SystemClock
 from qts_core.crd import ANNOTATION_SCHEMA, crd
+from qts_core.telemetry import Tracing
 from qts_operator.apply import Hand
 from qts_operator.cluster import DEFINITIONS, NODES, PODS, SYSTEMS, Api, Cluster
 from qts_operator.context import Context
@@ -32,6 +34,7 @@ from qts_operator.reconcile import Reconciler
 from qts_operator.session import Access, Session
 from qts_operator.snapshot import Finding
 from qts_operator.statusz import Answers
+from qts_operator.tracing import RATIO, PassTraces, traced
 from qts_operator.view import View, key_of
 from qts_operator.watch import STALE_S, Reflector, Sink, Tools
 from qts_operator.workqueue import WorkQueue
@@ -63,9 +66,14 @@ class Engine:
     """The operator without its process: start it, ask it, stop it."""
 
     def __init__(
-        self, options: Options, api: Api | None = None, middlewares: tuple[Middleware, ...] = ()
+        self,
+        options: Options,
+        api: Api | None = None,
+        middlewares: tuple[Middleware, ...] = (),
+        tracing: Tracing | None = None,
     ) -> None:
-        self.options, self._middlewares = options, middlewares
+        self._tracing = tracing or Tracing("operator", RATIO, None, Resource.create({}))
+        self.options, self._middlewares = options, (traced(self._tracing), *middlewares)
         self.metrics = Metrics(per_object=options.per_object)
         self.metrics.systems.now = lambda: self._clock.wall_ns() / 1e9
         self.metrics.build_info.labels(VERSION, str(LATEST_REVISION)).set(1)
@@ -173,6 +181,7 @@ class Engine:
             leads=self.leads,
             blocked=self._blocked,
             offered=lambda: frozenset(self._offered),
+            traces=PassTraces(self._tracing),
         )
         reconciler = Reconciler(context)
         self.reflectors = self._reflect(api)
@@ -253,6 +262,7 @@ class Engine:
             self.metrics.queue_depth.set(len(self.queue))
             self.metrics.queue_age.set(self.queue.oldest_s(self._now_s()))
             self.metrics.leader.set(int(self.leads()))
+            self.metrics.dropped(self._tracing.dropped)
             for kind, count in self.view.counts().items():
                 self.metrics.objects.labels(kind).set(count)
             for kind, age_s in self._silences().items():

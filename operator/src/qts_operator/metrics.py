@@ -51,9 +51,15 @@ class Metrics:
         self.restarts = counter("qts_agent_restarts_total", "Restarts by the operator", "agent", "reason")
         self.loop_lag = gauge("qts_event_loop_lag_seconds", "Lag of the event loop")
         self.spans_dropped = counter("qts_spans_dropped_total", "Spans that no collector took")
+        self._dropped = 0
         self.systems = Systems()
         if per_object:
             self.registry.register(self.systems)
+
+    def dropped(self, spans: int) -> None:
+        """Bring the counter of lost spans to what the exporter counted."""
+        self.spans_dropped.inc(max(0, spans - self._dropped))
+        self._dropped = max(self._dropped, spans)
 
     def text(self) -> bytes:
         """Return the exposition in Prometheus' text format."""

@@ -21,6 +21,7 @@ from qts_operator.middleware import ApiError
 from qts_operator.objects import BY_KIND
 from qts_operator.plan import Apply
 from qts_operator.restarts import Restart
+from qts_operator.tracing import PassTrace
 from qts_operator.view import key_of
 from qts_operator.workqueue import LAST_S
 from qts_operator.writes import Done
@@ -42,9 +43,13 @@ class Reconciler:
 
     async def run(self, key: str) -> None:
         """Make one pass; never raise."""
+        with self._c.traces.of(key) as trace:
+            await self._run(key, trace)
+
+    async def _run(self, key: str, trace: PassTrace) -> None:
         started, result, reason = time.perf_counter(), "ok", ""
         try:
-            result = await self._pass(key)
+            result = await self._pass(key, trace)
         except ApiError as error:
             result, reason = "error", error.reason or str(error.code)
             self._later(key, error.retry_after)
@@ -55,9 +60,13 @@ class Reconciler:
             self._later(key, None)
             _log.exception("pass failed", system=key)
         self._c.metrics.reconcile.labels(result, reason).inc()
-        self._c.metrics.reconcile_seconds.labels(result).observe(time.perf_counter() - started)
+        trace.result, trace.error = result, (reason or result) if result == "error" else ""
+        if trace.error:
+            trace.keep()
+        lasted = time.perf_counter() - started
+        self._c.metrics.reconcile_seconds.labels(result).observe(lasted, trace.exemplar)
 
-    async def _pass(self, key: str) -> str:
+    async def _pass(self, key: str, trace: PassTrace) -> str:
         namespace, _, name = key.partition("/")
         resource = self._c.view.systems.get(namespace, name)
         if resource is None or resource.deleting:
@@ -65,11 +74,17 @@ class Reconciler:
             return "noop"
         if not self._c.leads() or not await self._seen(key):
             return "wait"
+        trace.attributes["qts.generation"] = resource.generation
         told_s = self._c.now_s() - self._told_s.get(key, float("-inf"))
         state, request = steps.begin(self._c.defaults, told_s)
         while request is not None:
             written = state.writes.writes
-            state, request = steps.step(state, await self._perform(resource, request))
+            asked_ns = time.time_ns()
+            response = await self._perform(resource, request)
+            trace.child("snapshot", asked_ns)
+            answered_ns = time.time_ns()
+            state, request = steps.step(state, response)
+            trace.child("plan", answered_ns)
             if not written and state.writes.writes:
                 self._c.metrics.event_to_write.observe(self._c.queue.since_s(key, self._c.now_s()))
         return self._after(key, state)
@@ -177,6 +192,7 @@ class Reconciler:
         self._expected.forget(key)
         self._eyes.forget(key, namespace, name)
         self._c.answers.forget(key)
+        self._c.traces.forget(key)
         self._c.queue.succeed(key)
         self._told_s.pop(key, None)
         self._c.metrics.systems.forget(namespace, name)
