@@ -8,7 +8,7 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_SYSTEM_CERTS := 1
 export PATH := $(CURDIR)/.tools/uv/bin:$(PATH)
 
-.PHONY: help sync run check fix test test-cluster image generate soak bench bench-smoke
+.PHONY: help sync run check fix test test-cluster image generate reports soak bench bench-smoke
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -51,6 +51,10 @@ image: ## build the operator and agent images with buildah; PYTHON_IMAGE chooses
 
 generate: sync ## rewrite CRD, RBAC, chart schemas, manifests
 	$(RUN) qts generate
+
+reports: sync ## evaluate every packaged market and rewrite docs/reports; takes tens of minutes
+	@mkdir -p docs/reports
+	@for name in eurusd_1h sp500_1d stocks20_close_1d; do $(RUN) qts evaluate $$name -o docs/reports/$$name.html $(ARGS) || exit 1; done
 
 soak: sync ## 2,000 random schedules of faults, then 30 minutes at 2,000 messages/s with a fault every 10 s
 	$(RUN) python -m tests.campaign.campaign --first 1000 --count 2000

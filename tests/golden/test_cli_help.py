@@ -20,6 +20,7 @@ PAGES = (
     "dead",
     "replay",
     "plot",
+    "evaluate",
     "plan",
     "config",
     "config check",

@@ -21,6 +21,11 @@ _COMMANDS = (
     ("dead", "qts_cli.dead:dead", "List messages no handler could take, or have them handled again."),
     ("replay", "qts_cli.replay:replay", "Recompute a journal's decisions and compare bytes."),
     ("plot", "qts_cli.plot:plot", "Draw a journal as one HTML file."),
+    (
+        "evaluate",
+        "qts_cli.evaluate:evaluate",
+        "Replay a market through the real agents and say whether there is an edge.",
+    ),
     ("plan", "qts_cli.plan:plan", "Print what the operator would do for a resource."),
     ("config", "qts_cli.config:app", "Check a settings file, or show the settings in effect."),
     ("keys", "qts_cli.keys:app", "Make key pairs for the wire."),

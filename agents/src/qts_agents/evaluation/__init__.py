@@ -1,0 +1,1 @@
+"""Decision truth: a market through the real agents, scored against what happened (agents.md §1.3, §9)."""

@@ -1,0 +1,248 @@
+"""Tracks → everything an evaluation says, in plain values (pure)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from qts_agents.agent import F8
+from qts_agents.evaluation import equity, scores, sharpe
+from qts_agents.evaluation.equity import Curve, Performance
+from qts_agents.evaluation.scores import Bin, Mean, Murphy, Rate
+from qts_agents.evaluation.track import BOARD, Track
+from qts_agents.evaluation.trials import Trial
+
+FOLDS = 4
+SIGNIFICANT, DEFLATED, REGIMES = 0.05, 0.95, 3
+POINTS = 400  # of a curve in a report
+
+
+class Fold(msgspec.Struct, frozen=True):
+    """One of four consecutive stretches; all of it lies after what was learned from."""
+
+    log_gain: float
+    sharpe: float
+
+
+class Forecaster(msgspec.Struct, frozen=True):
+    """One agent's or the board's forecasts, and what staking on them would have earned."""
+
+    rows: int
+    abstained: float  # share of rows
+    brier: Murphy
+    base_brier: float  # of the base rate u on the same rows
+    log_score: float
+    base_log_score: float
+    log_gain: Mean
+    hit: Rate
+    diagram: dict[str, list[Bin]]
+    staked: Performance
+    staked_double_cost: Performance
+    folds: list[Fold]
+    by_phase: dict[str, float]  # sum of log returns while the phase was held
+    checks: dict[str, bool]
+    verdict: str
+
+
+class Report(msgspec.Struct, frozen=True):
+    """All of an evaluation."""
+
+    market: dict[str, Any]
+    made: dict[str, str]  # date, code, settings
+    rounds: int
+    horizon_bars: int
+    overlap: float
+    speed: dict[str, float]
+    failures: dict[str, str]
+    forecasters: dict[str, Forecaster]
+    board: Performance
+    board_double_cost: Performance
+    board_by_phase: dict[str, float]
+    buy_and_hold: Performance
+    ablations: dict[str, Performance]
+    trials: dict[str, float]
+    checks: dict[str, bool]
+    verdict: str
+    times_ns: list[int]
+    curves: dict[str, list[float]]
+
+
+def overlap_of(track: Track) -> float:
+    """Return over how many rounds one outcome reaches."""
+    return max(1.0, track.horizon / track.decided_every)
+
+
+def tried(track: Track, ablated: dict[str, Track], scale: float, code: str, settings: str) -> list[Trial]:
+    """Return what this evaluation adds to the ledger: board, ablations, each forecaster's stakes."""
+    curves = {BOARD: equity.board_curve(track)}
+    curves |= {name: equity.board_curve(other) for name, other in ablated.items()}
+    curves |= {
+        f"stakes of {name}": equity.staked_curve(track, equity.stakes(p, scale))
+        for name, p in track.p.items()
+    }
+    return [
+        Trial(
+            track.tape.source, curve.equity.size, code, settings, name, sharpe.moments(curve.returns).sharpe
+        )
+        for name, curve in curves.items()
+    ]
+
+
+def report(
+    track: Track, ablated: dict[str, Track], scale: float, ratios: list[float], made: dict[str, str]
+) -> Report:
+    """Return the evaluation; `ratios` are the Sharpe ratios per bar of all trials on this market."""
+    tape, yearly = track.tape, equity.bars_a_year(track.tape)
+    board, double = equity.board_curve(track), equity.board_curve(track, 2.0)
+    held = equity.staked_curve(track, equity.buy_and_hold(track))
+    others = {name: equity.board_curve(other) for name, other in ablated.items()}
+    hold = equity.performance(held, yearly, ratios)
+    told = {
+        name: forecaster(track, name, scale, ratios, hold)
+        for name in sorted(track.p, key=lambda n: n != BOARD)
+    }
+    figures = equity.performance(board, yearly, ratios)
+    costly = equity.performance(double, yearly, ratios)
+    ablation = {name: equity.performance(curve, yearly, ratios) for name, curve in others.items()}
+    phases = by_phase(track, board)
+    checks = _knows(told[BOARD].log_gain, told[BOARD].hit) | _earns(figures, costly, hold, phases)
+    checks["Sharpe ratio above that of every ablation"] = all(
+        figures.sharpe > other.sharpe for other in ablation.values()
+    )
+    curves = {BOARD: board, "board, costs ×2": double, "buy and hold": held} | others
+    return Report(
+        market=_market(track),
+        made=made,
+        rounds=int(track.at.size),
+        horizon_bars=track.horizon,
+        overlap=overlap_of(track),
+        speed=_speed(track),
+        failures=track.failures,
+        forecasters=told,
+        board=figures,
+        board_double_cost=costly,
+        board_by_phase=phases,
+        buy_and_hold=hold,
+        ablations=ablation,
+        trials={
+            "count": len(ratios),
+            "ratio_of_the_luckiest": sharpe.expected_maximum(
+                len(ratios), float(np.var(ratios, ddof=1)) if len(ratios) > 1 else 0.0
+            ),
+        },
+        checks=checks,
+        verdict=verdict(checks),
+        times_ns=[int(t) for t in thinned(tape.close_ns.astype(np.float64))],
+        curves={name: [round(float(x), 6) for x in thinned(curve.equity)] for name, curve in curves.items()},
+    )
+
+
+def forecaster(track: Track, name: str, scale: float, ratios: list[float], hold: Performance) -> Forecaster:
+    """Return the scores of one forecaster; a forecaster without a single scored row has none to give."""
+    p, u, overlap = track.p[name], track.u, overlap_of(track)
+    used = scores.usable(p, track.outcome)
+    y = track.outcome[used].astype(np.int64)
+    said, base = (p[used], u[used]) if y.size else (np.full((1, 3), np.nan), np.full((1, 3), np.nan))
+    y = y if y.size else np.zeros(1, dtype=np.int64)
+    yearly = equity.bars_a_year(track.tape)
+    wanted = equity.stakes(p, scale)
+    curve = equity.staked_curve(track, wanted)
+    staked = equity.performance(curve, yearly, ratios)
+    costly = equity.performance(equity.staked_curve(track, wanted, 2.0), yearly, ratios)
+    gain = scores.log_gain(p, u, track.outcome, overlap)
+    hit = scores.hit_rate(p, track.ret, track.outcome, overlap)
+    phases = by_phase(track, curve)
+    checks = _knows(gain, hit) | _earns(staked, costly, hold, phases)
+    rows = np.arange(y.size)
+    return Forecaster(
+        rows=int(used.sum()),
+        abstained=float(1.0 - np.isfinite(p).all(axis=2).mean()),
+        brier=scores.murphy(said, y),
+        base_brier=scores.brier(base, y),
+        log_score=float(np.log(said[rows, y]).mean()),
+        base_log_score=float(np.log(base[rows, y]).mean()),
+        log_gain=gain,
+        hit=hit,
+        diagram={scores.CLASSES[k]: scores.diagram(said, y, k) for k in (0, 2)} if used.any() else {},
+        staked=staked,
+        staked_double_cost=costly,
+        folds=folds(track, name, curve, yearly),
+        by_phase=phases,
+        checks=checks,
+        verdict=verdict(checks),
+    )
+
+
+def folds(track: Track, name: str, curve: Curve, yearly: float) -> list[Fold]:
+    """Return the scores of consecutive stretches of rounds and bars."""
+    found = []
+    for rows in np.array_split(np.arange(track.at.size), FOLDS):
+        if not rows.size:
+            continue
+        gain = scores.log_gain(track.p[name][rows], track.u[rows], track.outcome[rows], overlap_of(track))
+        stop = track.at[rows[-1] + 1] if rows[-1] + 1 < track.at.size else curve.equity.size
+        part = curve.returns[track.at[rows[0]] : stop]
+        found.append(Fold(gain.value, sharpe.moments(part).sharpe * float(np.sqrt(yearly))))
+    return found
+
+
+def by_phase(track: Track, curve: Curve) -> dict[str, float]:
+    """Return the sum of log returns of a curve under each phase, from the bar after its decision on."""
+    which = np.searchsorted(track.at, np.arange(curve.equity.size), side="left") - 1
+    logs = np.log1p(np.maximum(curve.returns, -1.0 + 1e-12))
+    found: dict[str, float] = {}
+    for r, phase in enumerate(track.phase):
+        found[phase] = found.get(phase, 0.0) + float(logs[which == r].sum())
+    return found
+
+
+def _knows(gain: Mean, hit: Rate) -> dict[str, bool]:
+    return {
+        "log score above the base rate at the 5 % level": bool(
+            gain.value > 0.0 and gain.p_value < SIGNIFICANT
+        ),
+        "hit rate above one half with 95 % confidence": bool(hit.low > 0.5),
+    }
+
+
+def _earns(
+    once: Performance, twice: Performance, hold: Performance, phases: dict[str, float]
+) -> dict[str, bool]:
+    return {
+        "deflated Sharpe ratio at least 0.95": bool(once.deflated_sharpe >= DEFLATED),
+        "earns after costs ×2": twice.total_return > 0.0,
+        "Sharpe ratio above buy and hold": once.sharpe > hold.sharpe,
+        "earns in at least three phases": sum(gain > 0.0 for gain in phases.values()) >= REGIMES,
+    }
+
+
+def verdict(checks: dict[str, bool]) -> str:
+    """Return the plain sentence that the checks allow."""
+    failed = [name for name, passed in checks.items() if not passed]
+    return f"no edge: not shown: {'; '.join(failed)}" if failed else "edge: every check holds"
+
+
+def _market(track: Track) -> dict[str, Any]:
+    tape = track.tape
+    return {
+        "source": tape.source,
+        "symbols": list(tape.symbols),
+        "bar_s": tape.bar_s,
+        "bars": int(tape.close_ns.size),
+        "first_ns": int(tape.close_ns[0]),
+        "last_ns": int(tape.close_ns[-1]),
+        "fee": tape.fee,
+        "spread": float(2.0 * np.nanmean(tape.half_spread)),
+    }
+
+
+def _speed(track: Track) -> dict[str, float]:
+    return {"elapsed_s": round(track.elapsed_s, 2), "bars_per_s": track.tape.close_ns.size / track.elapsed_s}
+
+
+def thinned(values: F8) -> F8:
+    """Return at most `POINTS` values, the last one among them."""
+    step = max(1, -(-values.size // POINTS))
+    return values[::-1][::step][::-1]

@@ -1,0 +1,175 @@
+"""Proper scores of three-way forecasts against what happened, with errors that know outcomes overlap (pure).
+
+Rows are (round, symbol) pairs with a forecast and a resolved outcome. `y` is 0 up, 1 flat, 2 down.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from qts_agents.kernels.outcomes import UNRESOLVED
+
+F8 = NDArray[np.float64]
+BINS = 10
+CLASSES = ("up", "flat", "down")
+
+
+class Murphy(msgspec.Struct, frozen=True):
+    """Brier score = reliability − resolution + uncertainty + within (Murphy 1973; Stephenson et al. 2008).
+
+    `within` is the variance of forecasts inside a bin less twice their covariance with the outcome there: the
+    part that Murphy's three terms miss when a bin holds unequal forecasts.
+    """
+
+    brier: float
+    reliability: float
+    resolution: float
+    uncertainty: float
+    within: float
+
+
+class Bin(msgspec.Struct, frozen=True):
+    """One point of a reliability diagram: n rows that said `forecast` on average and saw `observed`."""
+
+    forecast: float
+    observed: float
+    n: int
+
+
+class Mean(msgspec.Struct, frozen=True):
+    """A mean with its standard error and one-sided p-value of being at most 0."""
+
+    value: float
+    error: float
+    p_value: float
+
+
+class Rate(msgspec.Struct, frozen=True):
+    """A hit rate with its 95 % interval; `n` rows count as `effective`."""
+
+    rate: float
+    low: float
+    high: float
+    n: int
+    effective: float
+
+
+def brier(p: F8, y: NDArray[Any]) -> float:
+    """Return the mean of Σₖ (pₖ − 1[y=k])² over rows `p` [N,3] (Brier 1950; 0 best, 2 worst)."""
+    return float(((p - np.eye(3)[y]) ** 2).sum(axis=1).mean())
+
+
+def murphy(p: F8, y: NDArray[Any], bins: int = BINS) -> Murphy:
+    """Return the decomposition of the Brier score over equal-count bins of each class."""
+    parts = np.zeros(4)
+    for k in range(3):
+        said, seen = p[:, k], (y == k).astype(np.float64)
+        base = float(seen.mean())
+        parts[2] += base * (1.0 - base)
+        for rows in bins_of(said, bins):
+            share, f, o = rows.size / y.size, said[rows].mean(), seen[rows].mean()
+            parts[0] += share * (f - o) ** 2
+            parts[1] += share * (o - base) ** 2
+            parts[3] += share * (said[rows].var() - 2.0 * np.mean((said[rows] - f) * (seen[rows] - o)))
+    return Murphy(brier(p, y), *(float(x) for x in parts))
+
+
+def bins_of(values: F8, bins: int = BINS) -> list[NDArray[np.int64]]:
+    """Return the rows of each equal-count bin of `values`, lowest first; equal values never part."""
+    order = np.argsort(values, kind="stable")
+    edges = {round(k * values.size / bins) for k in range(1, bins)}
+    ordered = values[order]
+    cuts = sorted({int(np.searchsorted(ordered, ordered[e])) for e in edges if 0 < e < values.size} - {0})
+    return [part.astype(np.int64) for part in np.split(order, cuts) if part.size]
+
+
+def diagram(p: F8, y: NDArray[Any], k: int, bins: int = BINS) -> list[Bin]:
+    """Return the reliability diagram of class `k`."""
+    said, seen = p[:, k], y == k
+    return [
+        Bin(float(said[rows].mean()), float(seen[rows].mean()), int(rows.size))
+        for rows in bins_of(said, bins)
+    ]
+
+
+def usable(p: F8, outcome: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return which (round, symbol) cells [R,S] have both a forecast `p` [R,S,3] and an outcome."""
+    return np.asarray(np.isfinite(p).all(axis=2) & (outcome != UNRESOLVED))
+
+
+def by_round(values: F8, used: NDArray[np.bool_]) -> F8:
+    """Return the mean over symbols of each round [R'] that has a used cell, in order."""
+    count = used.sum(axis=1)
+    total = np.where(used, values, 0.0).sum(axis=1)
+    return np.asarray(total[count > 0] / count[count > 0])
+
+
+def log_gain(p: F8, u: F8, outcome: NDArray[np.uint8], overlap: float) -> Mean:
+    """Return the mean of ln p_y − ln u_y: what the forecast knows beyond the base rate, in nats."""
+    used = usable(p, outcome)
+    y = np.where(used, outcome, 0).astype(np.int64)[..., None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gain = np.log(np.take_along_axis(p, y, 2) / np.take_along_axis(u, y, 2))[..., 0]
+    return mean_of(by_round(gain, used), overlap)
+
+
+def mean_of(series: F8, overlap: float) -> Mean:
+    """Return the mean of a series whose neighbours up to `overlap` steps apart share returns.
+
+    The error is Newey and West's (1987) with lag ⌈overlap⌉, as Diebold and Mariano (1995) compare forecasts.
+    """
+    if series.size < 2:
+        return Mean(float(series.mean()) if series.size else math.nan, math.nan, math.nan)
+    error = math.sqrt(long_run_variance(series, math.ceil(overlap)) / series.size)
+    value = float(series.mean())
+    p_value = 1.0 - NormalDist().cdf(value / error) if error > 0.0 else (1.0 if value <= 0.0 else 0.0)
+    return Mean(value, error, p_value)
+
+
+def long_run_variance(series: F8, lags: int) -> float:
+    """Return γ₀ + 2Σ(1 − l/(L+1))γₗ of a series (Newey & West 1987)."""
+    e, n = series - series.mean(), series.size
+    total = float(e @ e) / n
+    for lag in range(1, min(lags, n - 1) + 1):
+        total += 2.0 * (1.0 - lag / (lags + 1.0)) * float(e[lag:] @ e[:-lag]) / n
+    return max(total, 0.0)
+
+
+def overlap_factor(overlap: float) -> float:
+    """Return how much overlap inflates a mean's variance: 1 + 2Σ(1 − k/m), m = horizon/distance."""
+    return 1.0 + 2.0 * sum(1.0 - k / overlap for k in range(1, math.ceil(overlap)) if k < overlap)
+
+
+def hit_rate(p: F8, ret: F8, outcome: NDArray[np.uint8], overlap: float) -> Rate:
+    """Return how often the likelier side was the side of the return; rows without a side do not count.
+
+    The effective number of rows is the smaller of n over `overlap_factor` and what the hits' own long-run
+    variance between rounds supports, which also knows that symbols move together.
+    """
+    side = np.sign(p[..., 0] - p[..., 2])
+    used = usable(p, outcome) & (side != 0.0) & (ret != 0.0)
+    n = int(used.sum())
+    if n == 0:
+        return Rate(math.nan, math.nan, math.nan, 0, 0.0)
+    hits = np.where(used, side == np.sign(ret), 0.0)
+    rate = float(hits[used].mean())
+    effective = n / overlap_factor(overlap)
+    series = by_round(hits, used)
+    if series.size > 1 and 0.0 < rate < 1.0:
+        spread = long_run_variance(series, math.ceil(overlap)) / series.size
+        effective = min(effective, rate * (1.0 - rate) / spread) if spread > 0.0 else effective
+    return Rate(rate, *wilson(rate, max(1.0, effective)), n, effective)
+
+
+def wilson(rate: float, n: float, level: float = 0.95) -> tuple[float, float]:
+    """Return the score interval of a share `rate` of `n` trials (Wilson 1927)."""
+    z = NormalDist().inv_cdf(0.5 + level / 2.0)
+    centre = rate + z * z / (2.0 * n)
+    half = z * math.sqrt(rate * (1.0 - rate) / n + z * z / (4.0 * n * n))
+    return max(0.0, (centre - half) / (1.0 + z * z / n)), min(1.0, (centre + half) / (1.0 + z * z / n))

@@ -1,0 +1,64 @@
+"""The ledger of trials: every ratio ever looked at on a market, so that luck can be counted.
+
+One JSON object a line. A trial is one strategy under one code and one set of settings on one stretch of bars;
+evaluating the same again replaces its line, anything else adds one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from qts_core.errors import ConfigError
+from qts_core.files import replace_file
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """One strategy that was tried; `sharpe` is per bar after costs."""
+
+    market: str
+    bars: int
+    code: str
+    settings: str
+    strategy: str
+    sharpe: float
+
+    @property
+    def key(self) -> tuple[str, int, str, str, str]:
+        """Return what makes two lines the same trial."""
+        return self.market, self.bars, self.code, self.settings, self.strategy
+
+
+def read(path: Path) -> list[Trial]:
+    """Return the trials of a ledger, none when there is no file; ConfigError names a line that is none."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--ledger: {path} cannot be read: {error}") from None
+    found = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            found.append(msgspec.json.decode(line, type=Trial))
+        except msgspec.DecodeError as error:
+            raise ConfigError(f"--ledger: {path}:{number}: no trial: {error}; mend or remove it") from None
+    return found
+
+
+def merge(known: Iterable[Trial], new: Iterable[Trial]) -> list[Trial]:
+    """Return `known` with the new trials in place of equal ones, else behind them."""
+    merged = {trial.key: trial for trial in known}
+    merged.update((trial.key, trial) for trial in new)
+    return list(merged.values())
+
+
+def write(path: Path, trials: Iterable[Trial]) -> None:
+    """Replace the ledger; ConfigError when the disk refuses."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, b"".join(msgspec.json.encode(trial) + b"\n" for trial in trials))
+    except OSError as error:
+        raise ConfigError(f"--ledger: {path} cannot be written: {error.strerror or error}") from None

@@ -1,0 +1,194 @@
+"""`qts evaluate`: a market through the real agents at full speed, and whether they know anything."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from qts_cli.__main__ import environment
+from qts_cli.run import settings_file
+from qts_core import config
+from qts_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from qts_agents.evaluation.report import Report
+    from qts_agents.evaluation.track import Track
+
+_TABLES = (".csv", ".parquet", ".gz")
+
+
+def evaluate(
+    market: str | None = None,
+    *,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("evaluation.html"),
+    bars: int | None = None,
+    ablations: bool = True,
+    jobs: int = 0,
+    ledger: Path | None = None,
+    json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    config_file: Annotated[Path | None, Parameter(name="--config")] = None,
+    set_: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = (),
+) -> int:
+    """Replay a market through the real agents and say, with scores and costs, whether there is an edge.
+
+    Parameters
+    ----------
+    market
+        A packaged data set, or a CSV or Parquet file of bars; without it the market of the settings.
+    output
+        The HTML report; the same as JSON is written beside it.
+    bars
+        Decide on at most so many bars after the history; needed where the market does not end.
+    ablations
+        Also run the board without each of its seats and without phases.
+    jobs
+        Processes for the ablations; 0 = one for each core.
+    ledger
+        The list of all trials; without it trials.jsonl beside the report.
+    json_
+        Print the JSON report instead of the summary.
+    config_file
+        Settings file; without it $QTS_CONFIG, else quantum_system_config.json of this folder.
+    set_
+        Override a setting, for example horizon_bars=10; may be given again.
+    """
+    if bars is not None and bars < 1:
+        raise ConfigError(f"--bars: expected at least 1, found {bars}")
+    if jobs < 0:
+        raise ConfigError(f"--jobs: expected 0 or more, found {jobs}")
+    if output.suffix != ".html":
+        raise ConfigError(f'--output: expected a name that ends in ".html", found "{output}"')
+    if not output.parent.is_dir():
+        raise ConfigError(f"--output: the folder {output.parent} does not exist; make it first")
+    loaded = config.load(settings_file(config_file), environment(), (*_market(market), *set_))
+    book = ledger or output.parent / "trials.jsonl"
+
+    import msgspec
+
+    from qts_agents.evaluation import trials
+    from qts_cli.evaluation_page import page
+
+    known = trials.read(book)
+    told, tried = _evaluated(loaded, bars, ablations, jobs or os.cpu_count() or 1, known)
+    trials.write(book, tried)
+    text = msgspec.json.format(msgspec.json.encode(_plain(told)), indent=1)
+    _written(output, page(told).encode())
+    _written(output.with_suffix(".json"), text + b"\n")
+    print(text.decode() if json_ else _summary(told, output))
+    return 0
+
+
+def _market(market: str | None) -> tuple[str, ...]:
+    """Return the settings that choose a data set or a file."""
+    if market is None:
+        return ()
+    key = "path" if market.endswith(_TABLES) or "/" in market else "dataset"
+    return ('market.source="replay"', f'market.replay.{key}="{market}"', "market.replay.speed=0")
+
+
+def _evaluated(
+    loaded: config.Loaded, bars: int | None, ablate: bool, jobs: int, known: list[Any]
+) -> tuple[Report, list[Any]]:
+    """Run everything and return the report and the ledger with what was tried now."""
+    import numpy as np
+
+    from qts_agents.evaluation import ablations, report, trials
+    from qts_agents.evaluation.track import play
+
+    system = loaded.system
+    variants = ablations.ablations(system) if ablate else {}
+    track = play(system, bars)
+    others = _runs(variants, bars, jobs)
+    made = {"date": datetime.now(UTC).strftime("%Y-%m-%d"), "code": _code(), "settings": loaded.digest}
+    scale = system.pads.signal_scale
+    new = report.tried(track, others, scale, made["code"], made["settings"])
+    merged = trials.merge(known, new)
+    ratios = [trial.sharpe for trial in merged if trial.market == track.tape.source]
+    told = report.report(track, others, scale, [float(x) for x in np.asarray(ratios)], made)
+    told.speed["factor"] = told.speed["bars_per_s"] * system.market_update_interval
+    return told, merged
+
+
+def _runs(variants: dict[str, Any], bars: int | None, jobs: int) -> dict[str, Track]:
+    """Run each variant; in processes of their own where more than one may run."""
+    trees = {name: config.dump(system) for name, system in variants.items()}
+    if jobs == 1 or len(trees) < 2:
+        return {name: _run(tree, bars) for name, tree in trees.items()}
+    with ProcessPoolExecutor(min(jobs, len(trees)), multiprocessing.get_context("spawn")) as pool:
+        waiting = {name: pool.submit(_run, tree, bars) for name, tree in trees.items()}
+        return {name: future.result() for name, future in waiting.items()}
+
+
+def _run(tree: bytes, bars: int | None) -> Track:
+    import msgspec
+
+    from qts_agents.evaluation.track import play
+
+    return play(config.convert(msgspec.json.decode(tree)), bars)
+
+
+def _code() -> str:
+    """Return the commit of the working tree, marked when it was changed; the version where there is none."""
+    told = version("quantum-trading-system")
+    try:
+        ask = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude=*"]
+        found = subprocess.run(ask, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return told
+    return f"{told}+{found.stdout.strip()}"
+
+
+def _plain(told: Report) -> Any:
+    """Return the report as JSON can hold it: floats to 8 digits, what is not a number as null."""
+    import msgspec
+
+    def short(value: Any) -> Any:
+        if isinstance(value, float):
+            return float(f"{value:.8g}") if math.isfinite(value) else None
+        if isinstance(value, dict):
+            return {key: short(item) for key, item in value.items()}
+        return [short(item) for item in value] if isinstance(value, list) else value
+
+    return short(msgspec.to_builtins(told))
+
+
+def _written(path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise ConfigError(f"--output: {path} cannot be written: {error.strerror or error}") from None
+
+
+def _summary(told: Report, output: Path) -> str:
+    lines = [
+        (
+            f"{told.market['bars']} bars, {told.rounds} rounds in {told.speed['elapsed_s']:.1f} s: "
+            f"{told.speed['factor']:.0f} times the speed of a run at one bar per market_update_interval"
+        )
+    ]
+    for name, one in told.forecasters.items():
+        gain, hit = one.log_gain, one.hit
+        lines.append(
+            f"{name:13} log score {gain.value:+.4f} ± {gain.error:.4f} over the base rate, "
+            f"Brier {one.brier.brier:.4f}, hits {hit.rate:.1%} ({hit.low:.1%} to {hit.high:.1%}), "
+            f"staked Sharpe {one.staked.sharpe:+.2f}"
+        )
+    board, hold = told.board, told.buy_and_hold
+    lines.append(
+        f"board account {board.total_return:+.2%}, Sharpe {board.sharpe:+.2f} "
+        f"(buy and hold {hold.sharpe:+.2f}), "
+        f"deflated {board.deflated_sharpe:.3f} over {told.trials['count']:g} trials"
+    )
+    for name, text in told.failures.items():
+        print(f"qts: {name} failed in this evaluation: {text}", file=sys.stderr)
+    return "\n".join([*lines, f"verdict: {told.verdict}", f"{output} and {output.with_suffix('.json')}"])

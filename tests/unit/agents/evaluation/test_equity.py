@@ -1,0 +1,143 @@
+"""Equity by hand: fills at the next open, costs, drawdown, turnover, thin phases; the ledger of trials."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qts_agents.evaluation import ablations, equity, report, trials
+from qts_agents.evaluation.track import Orders, Tape, Track
+from qts_agents.pads.tables import base_weights
+from qts_core.errors import ConfigError
+from qts_core.spec import SYSTEM
+
+DAY_NS = 86_400_000_000_000
+
+
+def track(open_: list[list[float]], close: list[list[float]], at: list[int], **costs: float) -> Track:
+    """Return a track of S symbols over T bars, decided at the closes `at`, without orders of the board."""
+    opened, closed = np.array(open_), np.array(close)
+    S, T = closed.shape
+    R = len(at)
+    tape = Tape(
+        symbols=tuple("ABCDEFG"[:S]),
+        source="by hand",
+        bar_s=86_400.0,
+        close_ns=DAY_NS * np.arange(1, T + 1, dtype=np.int64),
+        open=opened,
+        high=np.fmax(opened, closed),
+        low=np.fmin(opened, closed),
+        close=closed,
+        volume=np.ones((S, T)),
+        valid=np.isfinite(closed),
+        fee=costs.get("fee", 0.0),
+        half_spread=np.full((S, T), costs.get("half", 0.0)),
+    )
+    zero, nan = np.zeros((R, S)), np.full((R, S), np.nan)
+    return Track(
+        tape=tape,
+        at=np.array(at, dtype=np.int64),
+        phase=("growth",) * R,
+        p={"board": np.full((R, S, 3), 1 / 3)},
+        u=np.full((R, S, 3), 1 / 3),
+        outcome=np.full((R, S), 255, dtype=np.uint8),
+        ret=nan,
+        orders=Orders(zero, zero != 0, nan, np.full((R, S, 3), np.nan), np.ones(R)),
+        horizon=1,
+        failures={},
+        elapsed_s=1.0,
+    )
+
+
+def test_a_stake_is_filled_at_the_next_open_and_pays_for_it() -> None:
+    """All in after the first close, out after the second: bought at 110, sold at 121, 1 % a trade."""
+    made = track([[100.0, 110.0, 121.0]], [[100.0, 115.5, 200.0]], [0, 1], fee=0.006, half=0.004)
+    curve = equity.staked_curve(made, np.array([[1.0], [0.0]]))
+    bought = 1.0 / 110.0
+    cash = -0.01
+    assert curve.equity[0] == 1.0
+    assert curve.equity[1] == pytest.approx(cash + bought * 115.5)
+    assert curve.equity[2] == pytest.approx(cash + bought * 121.0 * 0.99)
+    assert curve.traded == pytest.approx(1.0 + bought * 121.0 / (cash + bought * 121.0))
+    assert equity.staked_curve(made, np.array([[1.0], [0.0]]), 2.0).equity[2] < curve.equity[2]
+
+
+def test_without_opens_a_stake_is_filled_at_the_next_close() -> None:
+    """A set of closes alone earns from the close after the decision on, not from its own."""
+    made = track([[np.nan] * 3], [[100.0, 200.0, 220.0]], [0])
+    assert equity.staked_curve(made, np.array([[-1.0]])).equity.tolist() == pytest.approx([1.0, 1.0, 0.9])
+
+
+def test_a_symbol_without_a_bar_waits_and_keeps_its_worth() -> None:
+    """B lacks its second bar: its order is filled on the third, and A's is not held up."""
+    nan = np.nan
+    made = track([[10.0, 10.0, 10.0], [10.0, nan, 20.0]], [[10.0, 11.0, 11.0], [10.0, nan, 22.0]], [0])
+    curve = equity.staked_curve(made, np.array([[0.5, 0.5]]))
+    assert curve.equity[1] == pytest.approx(1.05)
+    # at the third open A is at 10 again and B at 20: worth 1, half of which buys 0.025 of B
+    assert curve.equity[2] == pytest.approx(1.0 + 0.05 * 1.0 + 0.025 * 2.0)
+
+
+def test_stakes_are_leans_and_silence_holds_nothing() -> None:
+    """One rule for all: (p_up − p_down)/scale, at most 1, shared among the symbols."""
+    p = np.array([[[0.36, 0.3, 0.34], [0.2, 0.3, 0.5]], [[np.nan] * 3, [1 / 3] * 3]])
+    assert equity.stakes(p, 0.05) == pytest.approx(np.array([[0.2, -0.5], [0.0, 0.0]]))
+
+
+def test_drawdown_and_year() -> None:
+    """The start is a peak; a year of daily bars has 365.25 of them."""
+    assert equity.drawdown(np.array([0.9, 1.2, 0.6, 1.0])) == pytest.approx(0.5)
+    assert equity.drawdown(np.array([0.9])) == pytest.approx(0.1)
+    made = track([[1.0] * 11], [[1.0] * 11], [0])
+    assert equity.bars_a_year(made.tape) == pytest.approx(365.25)
+
+
+def test_returns_belong_to_the_phase_of_the_decision_before() -> None:
+    """What is earned between two decisions counts for the phase the earlier one was made in."""
+    made = track([[1.0] * 4], [[1.0] * 4], [0, 2])
+    made = type(made)(
+        **{f: getattr(made, f) for f in made.__struct_fields__} | {"phase": ("growth", "release")}
+    )
+    curve = equity.Curve(np.array([2.0, 4.0, 8.0, 24.0]), np.ones(4), 0.0)
+    assert report.by_phase(made, curve) == pytest.approx({"growth": 2 * np.log(2), "release": np.log(3)})
+
+
+def test_verdict_is_plain() -> None:
+    """One check that fails is no edge, by name."""
+    assert report.verdict({"a": True, "b": True}) == "edge: every check holds"
+    assert report.verdict({"a": True, "b": False}) == "no edge: not shown: b"
+
+
+def test_ablations_take_one_part_out_each() -> None:
+    """Each seat once, its weight shared among the others; and one without phases."""
+    made = ablations.ablations(SYSTEM())
+    seats = [f"without {seat}" for seat in base_weights(SYSTEM().board_members)]
+    assert list(made) == [*seats, "phases off"]
+    assert made["without qar"].board_members == pytest.approx(
+        {"qstar": 0.25 / 0.7, "antifragility": 0.2 / 0.7, "consensus": 0.15 / 0.7, "adaptability": 0.1 / 0.7}
+    )
+    small = SYSTEM(board_members={"qar": 0.5, "qstar": 0.5})
+    assert list(ablations.ablations(small)) == ["phases off"]
+
+
+def test_the_ledger_counts_each_trial_once(tmp_path: Path) -> None:
+    """The same code on the same bars replaces its line; another commit or market adds one."""
+    file = tmp_path / "trials.jsonl"
+    assert trials.read(file) == []
+    one = trials.Trial("m", 100, "a", "s", "board", 0.1)
+    again, other = (
+        trials.Trial("m", 100, "a", "s", "board", 0.2),
+        trials.Trial("m", 100, "b", "s", "board", 0.3),
+    )
+    trials.write(file, trials.merge([one], [again, other]))
+    assert trials.read(file) == [again, other]
+
+
+def test_a_damaged_ledger_is_named(tmp_path: Path) -> None:
+    """A line that is no trial is refused with its number."""
+    file = tmp_path / "trials.jsonl"
+    file.write_text('{"market": 1}\n')
+    with pytest.raises(ConfigError, match=r"trials.jsonl:1: no trial"):
+        trials.read(file)

@@ -1,0 +1,141 @@
+"""Scores against hand-made cases, independent formulas and the papers' own examples."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qts_agents.evaluation import scores, sharpe
+
+U = np.full(3, 1.0 / 3.0)
+
+
+def test_brier_and_log_score_by_hand() -> None:
+    """Two rows whose scores one can do in the head."""
+    p = np.array([[0.7, 0.2, 0.1], [0.2, 0.3, 0.5]])
+    y = np.array([0, 2])
+    assert scores.brier(p, y) == pytest.approx((0.09 + 0.04 + 0.01 + 0.04 + 0.09 + 0.25) / 2)
+    gain = scores.log_gain(p[:, None], np.tile(U, (2, 1, 1)), y[:, None].astype(np.uint8), 1.0)
+    assert gain.value == pytest.approx((math.log(2.1) + math.log(1.5)) / 2)
+
+
+def test_perfect_useless_and_contrary() -> None:
+    """A forecaster that knows scores 0 with full resolution; the base rate resolves nothing."""
+    y = np.array([0, 1, 2] * 40)
+    sure = scores.murphy(np.eye(3)[y], y)
+    assert (sure.brier, sure.reliability, sure.within) == pytest.approx((0.0, 0.0, 0.0))
+    assert sure.resolution == pytest.approx(sure.uncertainty) == pytest.approx(2.0 / 3.0)
+    dull = scores.murphy(np.tile(U, (120, 1)), y)
+    assert (dull.reliability, dull.resolution) == pytest.approx((0.0, 0.0))
+    assert dull.brier == pytest.approx(2.0 / 3.0)
+    wrong = scores.murphy(np.eye(3)[(y + 1) % 3], y)
+    assert wrong.brier == pytest.approx(2.0)
+    assert wrong.reliability > 1.0
+
+
+def test_murphy_of_two_bins_by_hand() -> None:
+    """A binary case of Murphy (1973): said 0.8 and saw 0.6, said 0.2 and saw 0.4; 5 rows each."""
+    up = np.array([0.8] * 5 + [0.2] * 5)
+    p = np.stack([up, np.zeros(10), 1.0 - up], axis=1)
+    y = np.array([0, 0, 0, 2, 2, 0, 0, 2, 2, 2])
+    found = scores.murphy(p, y, bins=2)
+    assert found.reliability == pytest.approx(2 * 0.2**2)
+    assert found.resolution == pytest.approx(2 * 0.1**2)
+    assert found.uncertainty == pytest.approx(2 * 0.25)
+    assert found.within == pytest.approx(0.0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 200), st.integers(1, 12))
+def test_the_parts_sum_to_the_score(seed: int, n: int, bins: int) -> None:
+    """Brier = reliability − resolution + uncertainty + within, whatever was said and seen."""
+    draw = np.random.default_rng(seed)
+    p = draw.dirichlet((1.0, 2.0, 1.0), n).round(int(draw.integers(1, 6)))
+    y = draw.integers(0, 3, n)
+    m = scores.murphy(p, y, bins)
+    assert m.reliability - m.resolution + m.uncertainty + m.within == pytest.approx(m.brier, abs=1e-12)
+    assert sum(rows.size for rows in scores.bins_of(p[:, 0], bins)) == n
+
+
+def test_equal_forecasts_share_a_bin() -> None:
+    """Ties never part, so a constant forecast has one point in its diagram."""
+    p = np.tile([0.5, 0.3, 0.2], (50, 1))
+    assert [b.n for b in scores.diagram(p, np.zeros(50, dtype=int), 0)] == [50]
+    assert len(scores.bins_of(np.arange(100.0), 10)) == 10
+
+
+def test_wilson_against_published_values() -> None:
+    """Newcombe (1998), table I, method 3 without continuity correction: 81 of 263, 15 of 148, 0 of 20."""
+    for hits, n, low, high in ((81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611)):
+        assert scores.wilson(hits / n, n) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_overlap_costs_rows() -> None:
+    """Outcomes over 30 bars asked every 10 are worth a third of their number; disjoint ones all of it."""
+    assert scores.overlap_factor(1.0) == 1.0
+    assert scores.overlap_factor(3.0) == pytest.approx(3.0)
+    draw = np.random.default_rng(3)
+    sums = np.convolve(draw.normal(size=120_002), np.ones(3), "valid")
+    naive = sums.var() / sums.size
+    assert np.var(sums.reshape(40, -1).mean(axis=1)) / 40 / naive == pytest.approx(3.0, rel=0.5)
+    assert scores.long_run_variance(sums, 60) / sums.var() == pytest.approx(3.0, rel=0.1)
+
+
+def test_symbols_that_move_together_are_not_more_evidence() -> None:
+    """Twenty copies of one symbol leave the effective number of rows where one leaves it."""
+    draw = np.random.default_rng(5)
+    ret = draw.normal(size=(300, 1))
+    p = draw.dirichlet((5.0, 5.0, 5.0), (300, 1))
+    y = np.where(ret > 0, 0, 2).astype(np.uint8)
+    one = scores.hit_rate(p, ret, y, 1.0)
+    many = scores.hit_rate(*(np.repeat(x, 20, axis=1) for x in (p, ret, y)), 1.0)
+    assert many.n == 20 * one.n
+    assert many.effective <= one.effective * 1.05
+
+
+def test_rows_without_side_or_outcome_do_not_count() -> None:
+    """A forecast without a lean, a silent row and an open outcome are no hits and no misses."""
+    p = np.array([[[0.4, 0.3, 0.3]], [[0.3, 0.4, 0.3]], [[np.nan] * 3], [[0.4, 0.3, 0.3]]])
+    ret = np.array([[0.1], [0.1], [0.1], [np.nan]])
+    outcome = np.array([[0], [0], [0], [255]], dtype=np.uint8)
+    found = scores.hit_rate(p, ret, outcome, 1.0)
+    assert (found.n, found.rate) == (1, 1.0)
+
+
+def test_deflated_sharpe_of_the_paper() -> None:
+    """Bailey and López de Prado (2014), the numerical example: 0.1132 and 0.9004; N = 46 gives 0.9505."""
+    found = sharpe.Moments(2.5 / math.sqrt(250.0), -3.0, 10.0, 1250)
+    variance = 0.5 / 250.0
+    best = sharpe.expected_maximum(100, variance)
+    assert best == pytest.approx(0.1132, abs=5e-5)
+    assert sharpe.probabilistic(found, best) == pytest.approx(0.9004, abs=5e-5)
+    fewer = sharpe.expected_maximum(46, variance)
+    assert sharpe.probabilistic(found, fewer) == pytest.approx(0.9505, abs=5e-5)
+    normal = sharpe.Moments(found.sharpe, 0.0, 3.0, 1250)
+    assert sharpe.probabilistic(normal, sharpe.expected_maximum(88, variance)) == pytest.approx(
+        0.9505, abs=5e-5
+    )
+
+
+def test_every_trial_lowers_the_deflated_ratio() -> None:
+    """The same returns are worth less the more was tried, and a single trial deflates nothing."""
+    returns = 0.001 + 0.01 * np.random.default_rng(1).normal(size=1000)
+    found = sharpe.moments(returns)
+    spread = [found.sharpe, -0.05, 0.05, 0.0]
+    values = [
+        sharpe.deflated(found, trials) for trials in ([found.sharpe], spread, spread * 10, spread * 100)
+    ]
+    assert values == sorted(values, reverse=True)
+    assert values[0] == sharpe.probabilistic(found)
+    assert len(set(values)) == 4
+
+
+def test_the_best_of_worthless_trials_is_as_lucky_as_expected() -> None:
+    """The expected maximum agrees with a simulation of 50 trials without any worth."""
+    draws = np.random.default_rng(2).normal(scale=0.1, size=(20_000, 50)).max(axis=1)
+    assert sharpe.expected_maximum(50, 0.01) == pytest.approx(float(draws.mean()), rel=0.02)
+    assert sharpe.moments(np.zeros(10)).sharpe == 0.0

@@ -1,0 +1,99 @@
+"""`qts evaluate` on a short file of real bars, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from qts_agents.market.datasets import load_dataset
+from qts_cli import main, svg
+from qts_cli.rounds import stamp
+
+
+@pytest.fixture
+def bars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """1,200 hours of EUR/USD as a CSV file, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    found = load_dataset("eurusd_1h").part(0, 1200)
+    rows = zip(
+        found.close_ns,
+        *(getattr(found, n)[0] for n in ("open", "high", "low", "close", "volume")),
+        strict=True,
+    )
+    lines = ["timestamp,open,high,low,close,volume"]
+    lines += [
+        ",".join([stamp(int(at)).replace(" ", "T") + ":00Z", *(repr(float(x)) for x in row)])
+        for at, *row in rows
+    ]
+    file = tmp_path / "bars.csv"
+    file.write_text("\n".join(lines) + "\n")
+    return file
+
+
+@pytest.mark.timeout(240)
+def test_a_short_market_is_evaluated(bars: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Page, JSON, ledger and summary agree; a second run adds no trial; the page needs nothing from outside."""
+    words = ["evaluate", str(bars), "--bars", "320", "--no-ablations", "-o", "out.html"]
+    assert main(words) == 0
+    printed = capsys.readouterr().out
+    told = json.loads(Path("out.json").read_text())
+    page = Path("out.html").read_text()
+    assert (told["rounds"], told["market"]["bars"]) == (33, 320)
+    assert set(told["forecasters"]) == {"board", "qbmia", "quasar", "quantum_amos"}
+    assert told["verdict"] in page
+    assert f"verdict: {told['verdict']}" in printed
+    assert "<script" not in page
+    assert "http" not in page
+    for one in told["forecasters"].values():
+        brier = one["brier"]
+        parts = brier["reliability"] - brier["resolution"] + brier["uncertainty"] + brier["within"]
+        assert parts == pytest.approx(brier["brier"], abs=1e-6)
+        assert one["verdict"].startswith("no edge")  # 33 rounds prove nothing, whatever they earned
+    assert told["trials"]["count"] == len(Path("trials.jsonl").read_text().splitlines()) == 5
+    assert main([*words, "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["trials"]["count"] == 5
+    assert again["curves"] == told["curves"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["eurusd_1d"], ["market.replay.dataset", "eurusd_1h"]),
+        (["missing.csv"], ["missing.csv"]),
+        (["eurusd_1h", "--bars", "0"], ["--bars", "at least 1"]),
+        (["eurusd_1h", "--jobs", "-1"], ["--jobs", "0 or more"]),
+        (["eurusd_1h", "-o", "report.txt"], ["--output", ".html"]),
+        (["eurusd_1h", "-o", "nowhere/report.html"], ["--output", "nowhere"]),
+        (["eurusd_1h", "--set", "enable_pads=false"], ["enable_pads", "true"]),
+        (["eurusd_1h", "--set", "horizon_bars=0"], ["horizon_bars"]),
+        (["--set", "market.source=simulated"], ["--bars", "does not end"]),
+        (["eurusd_1h", "--ledger", "bad.jsonl"], ["bad.jsonl:1", "no trial"]),
+    ],
+)
+def test_bad_input_is_refused(
+    words: list[str],
+    said: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Exit code 2, one line that names field and remedy, and no report."""
+    monkeypatch.chdir(tmp_path)
+    Path("bad.jsonl").write_text("{}\n")
+    assert main(["evaluate", *words]) == 2
+    error = capsys.readouterr().err
+    assert [word for word in said if word not in error] == []
+    assert error.count("\n") == 1
+    assert not list(tmp_path.glob("*.html"))
+
+
+def test_a_chart_leaves_out_what_is_not_finite() -> None:
+    """A gap is no point, a name is escaped, and nothing at all is said in words."""
+    drawn = svg.chart({"a<b": ([0.0, 1.0, 2.0], [1.0, float("nan"), 3.0])}, marks=True)
+    assert drawn.count("<circle") == 2
+    assert "a&lt;b" in drawn
+    assert svg.chart({"a": ([0.0], [float("inf")])}) == "<p>nothing to draw</p>"
+    assert svg.ticks(0.0, 1.0) == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
