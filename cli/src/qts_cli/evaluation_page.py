@@ -25,6 +25,16 @@ figcaption span{margin-right:1rem;font-size:13px}
 figcaption i{display:inline-block;width:12px;height:3px;margin:0 5px 4px 0}
 """
 
+_METHOD = """
+Every agent and PADS live through the bars once, in order; what they learn from a round they learn when
+its horizon has ended, so every forecast is out of sample. Decided at a close, filled at the next open
+with fee and half the spread a trade. Stakes hold (p_up − p_down)/signal_scale of the equity, at most all
+of it, shared among the symbols. Errors are Newey and West's over the overlap; intervals are Wilson's
+with the effective number of rows; the deflated Sharpe ratio is Bailey and López de Prado's (2014) over
+all trials of the ledger on this market. An ablation is a whole run of its own. Past markets, paper
+account, no order was placed.
+"""
+
 
 def page(told: Report) -> str:
     """Return the whole page."""
@@ -196,16 +206,7 @@ def _method(told: Report) -> str:
     checks = "".join(
         f"<li>{escape(name)}: {'yes' if passed else 'no'}</li>" for name, passed in told.checks.items()
     )
-    return (
-        f"<h2>Checks of the board</h2><ul>{checks}</ul><h2>Method</h2><p>Every agent and PADS live through "
-        "the bars once, in order; what they learn from a round they learn when its horizon has ended, so "
-        "every forecast is out of sample. Decided at a close, filled at the next open with fee and half the "
-        "spread a trade. Stakes hold (p_up − p_down)/signal_scale of the equity, at most all of it, "
-        "shared among the symbols. Errors are Newey and West's over the overlap; intervals are Wilson's "
-        "with the effective number of rows; the deflated Sharpe ratio is Bailey and López de Prado's (2014) over all trials of "
-        "the ledger on this market. An ablation is a whole run of its own. Past markets, paper account, no "
-        "order was placed.</p>"
-    )
+    return f"<h2>Checks of the board</h2><ul>{checks}</ul><h2>Method</h2><p>{_METHOD}</p>"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
