@@ -32,7 +32,7 @@ def bars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_a_short_market_is_evaluated(bars: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Page, JSON, ledger and summary agree; a second run adds no trial; the page needs nothing from outside."""
     words = ["evaluate", str(bars), "--bars", "320", "--no-ablations", "-o", "out.html"]

@@ -21,7 +21,7 @@ from qts_agents.quasar import agent as quasar
 from qts_core.spec import SYSTEM
 from qts_messaging.messages import PerformanceFeedback
 
-pytestmark = pytest.mark.timeout(240)  # a machine of two cores may be busy
+pytestmark = pytest.mark.timeout(600)  # a machine of two cores may be busy
 LEVEL = 0.05
 
 
