@@ -11,6 +11,7 @@ import redis.asyncio
 import zmq
 from tests.processes.stand import SYSTEM_NAME, Stand, until
 
+from qts_core.acl import users_acl
 from qts_core.errors import ConfigError, LocalError
 from qts_messaging import codec, dead_letters, examples, keys
 from qts_messaging.messages import (
@@ -317,6 +318,38 @@ async def test_a_deaf_subscriber_notices_and_hears_again(stand: Stand) -> None:
     await until(lambda: not qbmia.deaf, 6.0)
     await stand.buses["market"].publish(examples.update())
     await until(lambda: len(stand.kinds("qbmia", MarketUpdate)) == 1)
+
+
+async def test_a_server_that_forgot_us_is_asked(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NUMSUB alone finds a subscription the server has lost, in 3 s; the bus says deaf and not connected."""
+    monkeypatch.setattr("qts_messaging.heartbeat.Beacon.deaf", False)
+    qbmia = stand.buses["qbmia"]
+    topics = qbmia.wires.topics
+    await until(lambda: topics._proven is topics._ear)  # type: ignore[attr-defined]
+    await topics._ear.unsubscribe(PREFIX + "to.qbmia")  # type: ignore[attr-defined]
+    await until(lambda: qbmia.deaf and qbmia.mode == "degraded", 3.0)
+    await until(lambda: not qbmia.deaf and qbmia.mode == "connected", 5.0)
+    assert topics.resubscribed == 1
+
+
+async def test_killed_subscriptions_are_made_again(idle_stand: Stand) -> None:
+    """When the server ends every subscriber's connection all hear again within 3 s."""
+    stand = idle_stand
+    stand.acl.write_text(users_acl(SYSTEM_NAME, stand.passwords) + "user root on >root ~* &* +@all\n")
+    await stand.start()
+    ears = {name: bus.wires.topics._ear for name, bus in stand.buses.items()}  # type: ignore[attr-defined]
+    async with redis.asyncio.Redis(port=stand.port, username="root", password="root", protocol=2) as root:
+        assert await root.execute_command("CLIENT", "KILL", "TYPE", "pubsub") == len(ears)
+
+    def anew() -> bool:
+        topics = {name: bus.wires.topics for name, bus in stand.buses.items()}
+        return all(t.listening and t._ear is not ears[name] for name, t in topics.items())  # type: ignore[attr-defined]
+
+    await until(anew, 3.0)
+    await stand.buses["market"].publish(examples.update())
+    await until(
+        lambda: len(stand.kinds("pads", MarketUpdate)) == len(stand.kinds("qbmia", MarketUpdate)) == 1
+    )
 
 
 async def test_the_market_snapshot_is_bounded_and_ordered(stand: Stand) -> None:

@@ -41,6 +41,7 @@ class RedisTopics:
         self.resubscribed = 0  # subscriptions thrown away for deafness
         self._said_away = False
         self._thrown: Any = None  # the subscription that was found deaf
+        self._proven: Any = None  # the subscription that has heard a beacon
 
     @property
     def reached(self) -> bool:
@@ -133,25 +134,28 @@ class RedisTopics:
         pipe = self._commands.pipeline(transaction=False)
         listening = self._ear is not None
         if listening and self._beacon.deaf:
-            await self._deafened()
+            await self._deafened("own beacons did not come back")
             listening = False
         beacon = self._beacon.next() if listening else b""
         for channel in self._channels if listening else ():
             pipe.publish(channel, beacon)
-        pipe.ping()
-        await pipe.execute()
+        ear = self._proven  # a newer subscription may not have reached the server yet
+        pipe.pubsub_numsub(*self._channels)
+        *_, listeners = await pipe.execute()
         self._answered_s = time.monotonic()
+        if ear is not None and ear is self._ear and not all(count for _, count in listeners):
+            await self._deafened("the server knows no subscriber of an own channel")
         if not self.up:
             self.up = True
             if self._said_away:
                 _log.info("redis is back")
             self._said_away = False
 
-    async def _deafened(self) -> None:
+    async def _deafened(self, why: str) -> None:
         """Throw the deaf subscription away; the listener makes a new one."""
         self.deaf = True
         self.resubscribed += 1
-        _log.error("deaf: own beacons did not come back; subscribing again")
+        _log.error("deaf: %s; subscribing again", why)
         self._thrown, self._ear = self._ear, None
         await shut(self._thrown)
 
@@ -187,5 +191,6 @@ class RedisTopics:
             if is_beacon(data):
                 self._beacon.heard(message["channel"].decode(), data)
                 self.deaf = False
+                self._proven = ear
             else:
                 sink.arrived(data, None)
