@@ -61,7 +61,7 @@ soak: sync ## 2,000 random schedules of faults, then 30 minutes at 2,000 message
 	$(RUN) python -m tests.campaign.soak $(ARGS)
 
 bench: sync ## every benchmark, one JSON object a line
-	@for name in messaging votes streams kernels whole_run; do $(RUN) python -m bench.$$name --json || exit 1; done
+	@for name in messaging votes streams kernels regimes tail_risk whole_run; do $(RUN) python -m bench.$$name --json || exit 1; done
 
 bench-smoke: sync ## every benchmark, short: does it run, do the results agree
-	@for name in messaging votes streams kernels whole_run; do $(RUN) python -m bench.$$name --json --smoke || exit 1; done
+	@for name in messaging votes streams kernels regimes tail_risk whole_run; do $(RUN) python -m bench.$$name --json --smoke || exit 1; done

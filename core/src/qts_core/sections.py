@@ -40,6 +40,11 @@ class PadsSettings(Section, frozen=True, kw_only=True):
     phase_detour: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 30  # meso bars
     circuit_timeouts: Annotated[int, msgspec.Meta(ge=1, le=100)] = 3
     circuit_s: Positive = 30.0
+    hmm_refit: Annotated[int, msgspec.Meta(ge=100, le=100_000)] = 250  # bars between fits of the baseline
+    change_hazard: Annotated[float, msgspec.Meta(gt=1.0)] = 250.0  # bars expected between change points
+    surrogates: Annotated[int, msgspec.Meta(ge=19, le=100_000)] = (
+        1000  # that an early warning is tested against
+    )
 
 
 class QbmiaSettings(Section, frozen=True, kw_only=True):
@@ -69,6 +74,9 @@ class QuasarSettings(Section, frozen=True, kw_only=True):
     hedge_rate: Positive = 0.1
     hedge_share: Fraction = 0.01
     model_rate: Positive = 0.02
+    circuit_qubits: Annotated[int, msgspec.Meta(ge=3, le=8)] = 4
+    circuit_rate: Positive = 0.1
+    circuit_outcomes: Annotated[int, msgspec.Meta(ge=20, le=10_000)] = 500  # that the circuit must win over
     anomaly_threshold: Fraction = 0.75
 
 

@@ -4,10 +4,14 @@ import msgspec
 import numpy as np
 import pytest
 
+from qts_agents.kernels.phase import scores
+from qts_agents.pads.account import Bar
 from qts_agents.pads.authority import Authority, Evidence, reply
 from qts_agents.pads.cycle import Candidate, Cycle, edge_allowed
+from qts_agents.pads.panarchy import Panarchy
 from qts_agents.pads.regime import Regime, turbulence
 from qts_agents.pads.risk import Risk
+from qts_agents.pads.scale import Reading
 from qts_agents.pads.tables import CONSERVATION, GROWTH, RELEASE, REORGANIZATION, UNKNOWN
 from qts_core.sections import PadsSettings
 from qts_messaging.messages import PHASES, PhaseTransition, RiskAlert
@@ -189,3 +193,89 @@ def test_regime_names_and_masked_terms():
     assert turbulence(RELEASE, float("nan"), float("nan"), float("nan"), float("nan")) == pytest.approx(90.0)
     assert turbulence(GROWTH, 0.5, 0.5, 0.5, 20.0) == pytest.approx(7.5 + 12.5 + 12.5 + 5.0 + 3.0)
     assert PHASES[UNKNOWN] == "unknown"
+
+
+def quiet_panarchy(S=4):
+    """Return a Panarchy whose meso crisis is told instead of measured."""
+    return Panarchy(S, PadsSettings())
+
+
+def revolt(panarchy, crisis, times):
+    """Let so many micro bars of a crisis pass; return what each led to."""
+    out = []
+    for _ in range(times):
+        panarchy.crisis["micro"] = crisis
+        out.append(panarchy._revolt())
+    return out
+
+
+def test_a_crisis_of_three_micro_bars_revolts_once_an_episode():
+    """The third bar revolts, lifts the meso crisis by 0.8·(crisis − 0.6), and no other bar of the episode does."""
+    panarchy = quiet_panarchy()
+    found = revolt(panarchy, 0.7, 6)
+    assert [r is not None for r in found] == [False, False, True, False, False, False]
+    assert panarchy.lift == pytest.approx(0.8 * 0.1)
+    assert panarchy.resilience == 1.0
+    assert found[2].advice == "increase_resilience"
+    revolt(panarchy, 0.5, 1)
+    assert revolt(panarchy, 0.7, 3)[2] is not None
+    assert panarchy.lift == pytest.approx(0.16)
+
+
+def test_a_severe_revolt_weakens_the_system_and_warns_conservation():
+    """Severity above 0.8 takes a tenth of resilience and says what to prepare for."""
+    panarchy = quiet_panarchy()
+    panarchy.cycles["meso"].commit(CONSERVATION)
+    found = revolt(panarchy, 0.9, 3)[2]
+    assert (found.severity, found.advice) == (0.9, "prepare_for_release")
+    assert panarchy.resilience == pytest.approx(0.9)
+
+
+def test_many_symbols_in_release_revolt_without_a_crisis():
+    """More than half of the symbols in micro release for three bars: a revolt to be monitored."""
+    panarchy = quiet_panarchy()
+    panarchy._release_bars = np.array([3, 3, 3, 0])
+    found = revolt(panarchy, 0.1, 1)[0]
+    assert (found.share, found.advice) == (0.75, "monitor")
+    assert panarchy.lift == 0.0
+    panarchy._episode, panarchy._release_bars = False, np.array([3, 3, 0, 0])
+    assert revolt(panarchy, 0.1, 1)[0] is None
+
+
+def test_lift_halves_in_30_bars_and_resilience_returns_in_120():
+    """What a revolt did fades: half of the lift after 30 bars, half of the lost resilience after 120."""
+    panarchy = quiet_panarchy(1)
+    panarchy.lift, panarchy.resilience = 0.4, 0.9
+    one = np.ones(1)
+    bar = Bar(1, one, one, one, one, one, np.ones(1, bool), 0.0, 0 * one)
+    for seq in range(30):
+        panarchy.push(bar, seq)
+    assert panarchy.lift == pytest.approx(0.2)
+    for seq in range(30, 120):
+        panarchy.push(bar, seq)
+    assert panarchy.resilience == pytest.approx(0.95)
+
+
+def test_the_macro_scale_is_remembered(monkeypatch):
+    """In reorganization meso scores are 0.3·own + 0.7·macro; under a growing macro a low P is lifted by 0.1."""
+    panarchy = quiet_panarchy(2)
+    p, c, r = np.array([0.2, 0.5]), np.array([0.4, 0.4]), np.array([0.6, 0.6])
+    own = Reading(p, c, r, scores(p, c, r))
+    monkeypatch.setattr(panarchy.scales["meso"], "reading", lambda resilience=1.0: own)
+    panarchy.crisis["meso"] = 0.0
+    panarchy._meso()
+    np.testing.assert_allclose(panarchy.scores["meso"], own.scores.mean(axis=0))
+    panarchy.scores["macro"] = np.array([0.7, 0.1, 0.1, 0.1])
+    panarchy.cycles["meso"].commit(REORGANIZATION)
+    panarchy._meso()
+    np.testing.assert_allclose(
+        panarchy.scores["meso"], 0.3 * own.scores.mean(axis=0) + [0.49, 0.07, 0.07, 0.07]
+    )
+    panarchy.cycles["meso"].commit(CONSERVATION)
+    panarchy.cycles["macro"].commit(GROWTH)
+    panarchy._meso()
+    assert panarchy.meso_pcr[0] == pytest.approx((0.3 + 0.5) / 2)
+    lifted = np.array([0.3, 0.5])
+    np.testing.assert_allclose(panarchy.scores["meso"], scores(lifted, c, r).mean(axis=0))
+    assert panarchy.meso_capacity == pytest.approx(0.4 * 0.6 + 0.3 * 0.4 + 0.3 * 0.6)
+    assert panarchy.describe()["transformability"] == 0.3

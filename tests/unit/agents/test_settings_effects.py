@@ -64,6 +64,9 @@ QUASAR: dict[str, Any] = {
     "hedge_rate": 5.0,
     "hedge_share": 0.9,
     "model_rate": 0.9,
+    "circuit_qubits": 3,
+    "circuit_rate": 0.9,
+    "circuit_outcomes": 20,
     "anomaly_threshold": 0.9,
 }
 PADS: dict[str, Any] = {
@@ -90,6 +93,9 @@ PADS: dict[str, Any] = {
     "phase_detour": 1,
     "circuit_timeouts": 1,
     "circuit_s": 500.0,
+    "hmm_refit": 120,
+    "change_hazard": 10.0,
+    "surrogates": 19,
 }
 
 

@@ -196,7 +196,11 @@ class Pads:
             seats = desk.reputation.seats
             message = report.feedback(one, seats, desk.symbols, self._system.pads.liquidity_b)
             kept = records.OutcomeBody(
-                message, report.score_columns(one), desk.reputation.by_seat(), desk.account.equity
+                message,
+                report.score_columns(one),
+                desk.reputation.by_seat(),
+                desk.account.equity,
+                desk.credit.by_seat(),
             )
             actions += [Record(records.encode("outcome", now_ns, kept)), Publish(message)]
         return actions
@@ -376,6 +380,7 @@ class Pads:
             "gauges": dict(self._gauges),
             "strategy": self._style,
             "reputation": desk.reputation.by_seat() if desk else {},
+            "shapley": desk.credit.by_seat() if desk else {},
             "circuits": self._rounds.circuits(),
             "bars": desk.bars if desk else 0,
             "live_alerts": len(desk.risk.live) if desk else 0,

@@ -22,6 +22,7 @@ from qts_agents.pads.panarchy import Panarchy, Step
 from qts_agents.pads.reputation import Reputation, leave_one_out_score, pick
 from qts_agents.pads.risk import Risk
 from qts_agents.pads.scale import Ring
+from qts_agents.pads.shapley import Credit
 from qts_agents.pads.tables import HOLD, base_weights
 from qts_core.spec import System
 from qts_messaging.messages import MarketUpdate
@@ -53,7 +54,7 @@ class Desk:
     def __init__(self, symbols: tuple[str, ...], system: System) -> None:
         S = len(symbols)
         self.symbols, self._system = symbols, system
-        self.panarchy = Panarchy(S, system.pads)
+        self.panarchy = Panarchy(S, system.pads, system.system_seed)
         self.authority = Authority()
         self.bar_s = 1.0
         self.asof_ns = 0
@@ -75,6 +76,7 @@ class Desk:
         self.weights = base_weights(self._system.board_members)
         pads = self._system.pads
         self.reputation = Reputation(tuple(self.weights), pads.reputation_rate, pads.reputation)
+        self.credit = Credit(tuple(self.weights), pads.liquidity_b)
         self.af = np.full(S, np.nan)
         self._pool_side = np.full(S, np.nan)
         self._pnl, self._sigma = Ring(S, CONVEXITY_BARS + 1), Ring(S, CONVEXITY_BARS + 1)
@@ -155,6 +157,7 @@ class Desk:
         self.frequencies.learn(one.outcome, w.phase)
         used = np.where(w.share > 0.0, 1.0, np.nan)
         g = leave_one_out_score(w.pi, w.without, one.outcome) * used
+        self.credit.learn(w, one.outcome)
         self.reputation.learn(g, np.log(pick(w.pi, one.outcome)) * used)
 
     def situation(self, now_ns: int) -> Situation:
@@ -209,6 +212,8 @@ class Desk:
                 pi=verdict.pi,
                 p=verdict.pool.p,
                 without=verdict.pool.leave_one_out,
+                omega=verdict.omega,
+                prior=verdict.prior,
                 share=verdict.pool.share,
                 cost=now.cost,
                 sigma100=now.ind.sigma100,

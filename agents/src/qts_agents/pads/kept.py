@@ -11,8 +11,11 @@ from qts_agents.pads.account import Account, Bar
 from qts_agents.pads.actions import Action
 from qts_agents.pads.agent import CODE, Pads
 from qts_agents.pads.authority import Authority
+from qts_agents.pads.baselines import Baselines
+from qts_agents.pads.changepoint import ChangePoints
 from qts_agents.pads.cycle import Cycle
 from qts_agents.pads.desk import Desk, Quotes
+from qts_agents.pads.hmm import Hmm, Parameters
 from qts_agents.pads.outcomes import Frequencies, Outcomes, Waiting
 from qts_agents.pads.panarchy import Panarchy
 from qts_agents.pads.regime import Regime
@@ -20,6 +23,8 @@ from qts_agents.pads.reputation import Reputation
 from qts_agents.pads.risk import Risk
 from qts_agents.pads.rounds import Circuit, Rounds
 from qts_agents.pads.scale import Ring, Scale
+from qts_agents.pads.shapley import Credit
+from qts_agents.pads.warning import Trend, Watch
 from qts_core.spec import System
 from qts_messaging.messages import RiskAlert
 
@@ -27,8 +32,9 @@ from qts_messaging.messages import RiskAlert
 KNOWN: graph.Table = {
     kind.__name__: kind
     for kind in (
-        Account, Authority, Bar, Circuit, Cycle, Desk, Frequencies, Indicators, Outcomes, Pads, Panarchy,
-        Quotes, Regime, Reputation, Ring, Risk, RiskAlert, Rounds, Scale, Waiting,
+        Account, Authority, Bar, Baselines, ChangePoints, Circuit, Credit, Cycle, Desk, Frequencies, Hmm,
+        Indicators, Outcomes, Pads, Panarchy, Parameters, Quotes, Regime, Reputation, Ring, Risk, RiskAlert,
+        Rounds, Scale, Trend, Waiting, Watch,
     )
 }  # fmt: skip
 

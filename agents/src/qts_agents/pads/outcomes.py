@@ -28,6 +28,8 @@ class Waiting(msgspec.Struct):
     pi: F8  # [S,N,3]
     p: F8  # [S,3]
     without: F8  # [S,N,3]
+    omega: F8  # [S,N]
+    prior: F8  # [S,3]
     share: F8  # [S,N]
     cost: F8
     sigma100: F8

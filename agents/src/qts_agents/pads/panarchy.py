@@ -13,6 +13,7 @@ from qts_agents.agent import F8
 from qts_agents.kernels.indicators import Indicators
 from qts_agents.kernels.phase import capacity, continuous, scores
 from qts_agents.pads.account import Bar
+from qts_agents.pads.baselines import Baselines
 from qts_agents.pads.cycle import Candidate, Cycle
 from qts_agents.pads.regime import Regime
 from qts_agents.pads.scale import Reading, Scale
@@ -47,7 +48,8 @@ class Step(msgspec.Struct, frozen=True):
 class Panarchy:
     """Scales, cycles and what flows between them."""
 
-    def __init__(self, S: int, settings: PadsSettings) -> None:
+    def __init__(self, S: int, settings: PadsSettings, seed: int = 0) -> None:
+        self.baselines = Baselines(settings, seed)
         self.scales = {name: Scale(S, factor, rank, settings.connectedness) for name, factor, rank in SCALES}
         self.cycles = {name: Cycle(settings) for name, _, _ in SCALES}
         self.scores: dict[str, F8] = {name: np.full(4, np.nan) for name, _, _ in SCALES}
@@ -95,6 +97,8 @@ class Panarchy:
             self.crisis["meso"] = float(np.clip(own + self.lift, 0.0, 1.0))
             candidate = self._meso()
         self.regime.step(ind, af, self.held, self.cycles["meso"].changes())
+        micro = self.scales["micro"]
+        self.baselines.step(micro.system_returns(), mean(ind.sigma20), mean(ind.ews), micro.bars)
         return Step(done["meso"], candidate, revolt)
 
     def _turn(self, name: str, reading: Reading) -> None:
@@ -163,6 +167,7 @@ class Panarchy:
             "resilience": self.resilience,
             "regime_score": self.regime.score,
             "regime_confidence": self.regime.confidence,
+            "baselines": self.baselines.describe(),
         }
 
 

@@ -73,12 +73,13 @@ class TransitionBody(msgspec.Struct, frozen=True):
 
 
 class OutcomeBody(msgspec.Struct, frozen=True):
-    """A resolved decision: what was sent to all, the scores, the reputations after it."""
+    """A resolved decision: what was sent to all, the scores, reputations and Shapley values after it."""
 
     feedback: PerformanceFeedback
     columns: dict[str, Column]
     reputation: dict[str, float]
     equity: float
+    shapley: dict[str, float] = {}
 
 
 class RoundBody(msgspec.Struct, frozen=True):

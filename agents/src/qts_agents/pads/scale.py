@@ -129,6 +129,12 @@ class Scale:
         """Return the last `n` log returns [S,n], 0 before the first and across a gap."""
         return self._padded(self._returns, n)
 
+    def system_returns(self) -> F8:
+        """Return the mean return over symbols [n] of the bars that are kept; NaN where none is known."""
+        known = self._returns.last(KEPT)
+        count = np.isfinite(known).sum(axis=0)
+        return np.where(count > 0, np.nan_to_num(known).sum(axis=0) / np.maximum(count, 1), np.nan)
+
     def volumes(self, n: int) -> F8:
         """Return the last `n` volumes [S,n], 0 where unknown."""
         return self._padded(self._columns[VOLUME], n)

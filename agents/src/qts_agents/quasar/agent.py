@@ -1,7 +1,6 @@
 """QUASAR, the agent: learns from closed bars, answers with the blend of table, factors and model (pure).
 
-The circuit model of issue 6 is absent: the model slot is classical logistic regression and `backend` says
-classical whatever `quantum_circuits` is.
+The model slot is logistic regression until a simulated circuit beats it (`gate`); `backend` says which spoke.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from qts_agents.kernels.pool import log_pool
 from qts_agents.opinions import BUY, HOLD, SELL, abstentions, align, opinion
 from qts_agents.quasar import bars, blend
 from qts_agents.quasar.features import features, market_code
+from qts_agents.quasar.model import LEAST_ROWS
 from qts_agents.quasar.monitoring import Sign
 from qts_agents.quasar.state import Remembered, State, restore, save
 from qts_agents.quasar.states import NONE, state
@@ -37,8 +37,9 @@ from qts_messaging.messages import (
 )
 
 F8 = NDArray[np.float64]
-MODEL_VERSION = "quasar-1"
+MODEL_VERSION = "quasar-2"
 ALERT_BARS = 30
+CIRCUIT_ROWS = 16  # symbols that the circuit learns from at a time
 
 
 class View(msgspec.Struct, frozen=True):
@@ -52,6 +53,8 @@ class View(msgspec.Struct, frozen=True):
     drift: NDArray[np.bool_]
     features: F8  # [S,10]
     factors: F8  # [S,8], NaN where absent
+    models: F8  # [S,2,3] regression and circuit, NaN where silent
+    entangled: bool  # the circuit speaks in the model slot
 
 
 class Quasar:
@@ -105,7 +108,7 @@ class Quasar:
         p = blend.flatten(self._state.reliability.p(view.x, array(request.flat_share)), view.anomaly)
         threshold = blend.threshold_of(self._system.quasar.threshold, request.psi)
         action = blend.propose(view.x, view.greedy, view.known, d, threshold)
-        return self._opinion(request, view.x, p, action, abstain, _contrib(view))
+        return self._opinion(request, view.x, p, action, abstain, _contrib(view), view.entangled)
 
     def on_feedback(self, feedback: PerformanceFeedback, now_ns: int) -> Sequence[Outgoing]:  # noqa: ARG002
         """Learn reliability, expert weights and the model from a resolved decision, once."""
@@ -116,6 +119,7 @@ class Quasar:
         x, flat, outcome = array(kept.x), array(kept.flat), array(feedback.outcome)
         inputs = np.array(array(kept.features), dtype=np.float64)
         beliefs = np.array(array(kept.factors), dtype=np.float64)
+        self._learn_models(kept, feedback, inputs)
         for i, name in enumerate(feedback.symbols):
             row = rows.get(name)
             if row is not None and outcome[i] <= 2 and np.isfinite(x[row]).all():
@@ -164,11 +168,34 @@ class Quasar:
         found = factors(window, ind)
         inputs, beliefs = features(ind), np.where(found.present, found.b, np.nan)
         qstar, greedy, known = self._table(market_code(ind), d)
-        model = held.model.predict(inputs) if held.model.ready else np.full_like(qstar, np.nan)
-        parts = np.stack((qstar, held.qar.pool(beliefs, phase), model), axis=1)
+        models = self._models(inputs)
+        entangled = held.circuit is not None and held.gate.open
+        parts = np.stack((qstar, held.qar.pool(beliefs, phase), models[:, int(entangled)]), axis=1)
         anomaly, drift = held.monitors.flags(window.symbols)
         x = log_pool(parts, blend.weights(phase, anomaly, drift))
-        return View(x, parts, greedy, known, anomaly, drift, inputs, beliefs)
+        return View(x, parts, greedy, known, anomaly, drift, inputs, beliefs, models, entangled)
+
+    def _models(self, inputs: F8) -> F8:
+        """Return what regression and circuit say [S,2,3]; NaN for one that has seen too little."""
+        held, silent = self._state, np.full((len(inputs), 3), np.nan)
+        regression = held.model.predict(inputs) if held.model.ready else silent
+        ready = held.circuit is not None and held.circuit.rows >= LEAST_ROWS
+        circuit = held.circuit.predict(inputs) if ready and held.circuit is not None else silent
+        return np.stack((regression, circuit), axis=1)
+
+    def _learn_models(self, kept: Remembered, feedback: PerformanceFeedback, inputs: F8) -> None:
+        """Score what both models said, then let the circuit learn; regression learns row by row."""
+        held, rows = self._state, {name: row for row, name in enumerate(kept.symbols)}
+        outcome = array(feedback.outcome)
+        pairs = [
+            (rows[n], int(y)) for n, y in zip(feedback.symbols, outcome, strict=True) if n in rows and y <= 2
+        ]
+        if held.circuit is None or not pairs:
+            return
+        row, y = (np.array(values, dtype=np.int64) for values in zip(*pairs, strict=True))
+        said = array(kept.models)[row, :, y]
+        held.gate.learn(said[:, 0], said[:, 1])
+        held.circuit.learn(inputs[row[:CIRCUIT_ROWS]], y[:CIRCUIT_ROWS])
 
     def _table(self, code: NDArray[np.int64], d: F8) -> tuple[F8, NDArray[np.int8], NDArray[np.bool_]]:
         """Return qstar's x [S,3] at the flat state, the greedy action at the true one, and where known."""
@@ -190,6 +217,7 @@ class Quasar:
             request.flat_share,
             column(view.features, "f4"),
             column(view.factors, "f4"),
+            column(view.models),
         )
         self._state.pending.put(request.round_id, kept)
 
@@ -215,6 +243,7 @@ class Quasar:
         action: NDArray[np.uint8],
         abstain: NDArray[np.uint16],
         contrib: F8 | None,
+        entangled: bool = False,
     ) -> Opinion:
         return opinion(
             request,
@@ -224,7 +253,8 @@ class Quasar:
             p=p,
             action=action,
             abstain=abstain,
-            backend=self.backend,
+            backend="simulated-quantum" if entangled else self.backend,
+            qubits=self._system.quasar.circuit_qubits if entangled else 0,
             contrib=contrib,
             contrib_names=self.contrib_names,
         )

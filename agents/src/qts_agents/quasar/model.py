@@ -1,8 +1,8 @@
 """The model slot: logistic regression on the ten features, learned online from outcomes (pure).
 
 up and down share the even part and have opposite odd parts, which makes the forecast of the mirrored market
-the mirrored forecast (what averaging f(x) with the mirrored f(mirror x) gives). The data re-uploading circuit
-that may take this slot is not built: nothing quantum speaks here.
+the mirrored forecast (what averaging f(x) with the mirrored f(mirror x) gives). A circuit learns beside it
+and may take the slot (`circuit`, `gate`).
 """
 
 from __future__ import annotations

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from qts_agents import graph
 from qts_agents.kernels import philox
 from qts_agents.opinions import Pending, Reliability
+from qts_agents.quasar.circuit import Reuploading
+from qts_agents.quasar.gate import Gate
 from qts_agents.quasar.learner import Learner
 from qts_agents.quasar.model import Logistic
 from qts_agents.quasar.monitoring import Monitors
@@ -20,7 +22,7 @@ from qts_messaging import messages
 from qts_messaging.messages import Column
 
 F8 = NDArray[np.float64]
-VERSION = "quasar-2"
+VERSION = "quasar-3"
 
 
 class Remembered(msgspec.Struct, frozen=True, array_like=True):
@@ -31,6 +33,7 @@ class Remembered(msgspec.Struct, frozen=True, array_like=True):
     flat: Column
     features: Column  # [S,10] f4
     factors: Column  # [S,8] f4, NaN where absent
+    models: Column  # [S,2,3] what regression and circuit said, NaN where they were silent
 
 
 class State:
@@ -44,6 +47,13 @@ class State:
         self.monitors = Monitors(system.system_seed, settings.anomaly_threshold)
         self.qar = FactorPool(settings)
         self.model = Logistic(settings.model_rate)
+        key = philox.key_of(system.system_seed, "quasar", "circuit")
+        self.circuit = (
+            Reuploading(settings.circuit_qubits, settings.circuit_rate, key)
+            if system.quantum_circuits
+            else None
+        )
+        self.gate = Gate(settings.circuit_outcomes)
         self.last_bar_ns = 0
         self.seq = -1  # of the newest bar learned from
         self.epoch = 0
@@ -53,8 +63,8 @@ class State:
 KNOWN: graph.Table = {
     kind.__name__: kind
     for kind in (
-        State, Reliability, Pending, Remembered, Learner, History, Monitors, Stream, FactorPool, Logistic,
-        messages.Column,
+        State, Gate, Reuploading, Reliability, Pending, Remembered, Learner, History, Monitors, Stream,
+        FactorPool, Logistic, messages.Column,
     )
 }  # fmt: skip
 

@@ -1,0 +1,151 @@
+"""Are the phases worth more than their baselines? `python -m bench.regimes --json [--smoke] [--set NAME]`.
+
+Runs a packaged set through the Panarchy of PADS, every candidate of its detector accepted, and prints each
+figure beside that of the filtered hidden Markov model, of no state at all, or of an alarm at random. What the
+phases do to decisions is not measured here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from typing import NamedTuple
+
+import numpy as np
+from bench.harness import Row, text
+from numpy.typing import NDArray
+
+from qts_agents.market.datasets import load_dataset
+from qts_agents.pads import comparison
+from qts_agents.pads.account import Bar
+from qts_agents.pads.panarchy import Panarchy, mean
+from qts_agents.pads.warning import ALARM
+from qts_core.sections import PadsSettings
+
+HORIZON, CRISIS, SMALL_P = 30, 0.7, 0.05
+
+
+class Lived(NamedTuple):
+    """What was held at each bar [T]."""
+
+    returns: NDArray[np.float64]
+    held: NDArray[np.int64]
+    micro: NDArray[np.int64]
+    hidden: NDArray[np.int64]
+    run: NDArray[np.float64]  # expected run length
+    alarm: NDArray[np.bool_]  # an early warning begins
+    crisis: NDArray[np.bool_]
+    p: list[float]  # of the rise of variance at each alarm
+    bar_s: float
+
+
+def live(name: str, bars: int, surrogates: int) -> Lived:
+    """Let the first `bars` bars of a packaged set pass."""
+    data = load_dataset(name)
+    S, T = len(data.symbols), min(bars, data.close_ns.size)
+    panarchy = Panarchy(S, PadsSettings(surrogates=surrogates))
+    af = np.full(S, np.nan)
+    rows: list[tuple[float, int, int, int, float, bool, bool]] = []
+    p: list[float] = []
+    for t in range(T):
+        columns = (
+            np.ascontiguousarray(getattr(data, n)[:, t]) for n in ("open", "high", "low", "close", "volume")
+        )
+        valid = data.valid[:, t] != 0
+        bar = Bar(int(data.close_ns[t]), *columns, valid, data.fee, np.full(S, 0.5 * data.spread_assumed))
+        quotes = (data.spread[:, t], data.imbalance[:, t], data.depth[:, t])
+        done = panarchy.push(bar, t)
+        ind = panarchy.micro(quotes, data.bar_s)
+        before = panarchy.baselines.watch.alarms
+        step = panarchy.step(done, ind, af, quotes, data.bar_s)
+        if step.candidate is not None:
+            panarchy.cycles["meso"].commit(step.candidate.new)
+        watch = panarchy.baselines.watch
+        if watch.alarms > before:
+            p.append(watch.found.variance)
+        rows.append(
+            (
+                float(panarchy.scales["micro"].system_returns()[-1]) if t else 0.0,
+                panarchy.held,
+                panarchy.cycles["micro"].held,
+                panarchy.baselines.hmm.state,
+                panarchy.baselines.changes.length,
+                watch.alarms > before,
+                mean(ind.crisis) > CRISIS,
+            )
+        )
+    columns_ = [np.array(c) for c in zip(*rows, strict=True)]
+    return Lived(*columns_, p, data.bar_s)  # type: ignore[arg-type]
+
+
+def rows_of(lived: Lived, name: str) -> list[Row]:
+    """Return the figures of one set, from the bar on where both models know something."""
+    both = np.flatnonzero((lived.hidden >= 0) & (lived.micro != 4))
+    first = int(both[0]) if both.size else 0
+    returns = np.nan_to_num(lived.returns)[first:]
+    target = comparison.next_volatility(returns, HORIZON)
+    score = {
+        "held phase": lived.held[first:],
+        "micro phase": lived.micro[first:],
+        "hidden Markov state": lived.hidden[first:],
+        "no state": np.zeros(len(returns), np.int64),
+    }
+    logs = {label: comparison.log_likelihood(states, target, HORIZON) for label, states in score.items()}
+    rows = [
+        Row(f"{name}: log-likelihood of the next {HORIZON} bars' volatility given the {phase}", logs[phase],
+            "nats/bar", peer, logs[peer], lower_is_better=False)
+        for phase in ("held phase", "micro phase")
+        for peer in ("hidden Markov state", "no state")
+    ]  # fmt: skip
+    rows.append(
+        Row(f"{name}: adjusted Rand index of held phase and hidden Markov state",
+            comparison.adjusted_rand(lived.held[first:], lived.hidden[first:]), "1", lower_is_better=False)
+    )  # fmt: skip
+    rows += [
+        Row(f"{name}: switches of the {label}", comparison.switches_per_day(score[label], lived.bar_s),
+            "1/day", "hidden Markov state", comparison.switches_per_day(lived.hidden[first:], lived.bar_s))
+        for label in ("held phase", "micro phase")
+    ]  # fmt: skip
+    return rows + warnings(lived, name)
+
+
+def warnings(lived: Lived, name: str) -> list[Row]:
+    """Return how the early warnings did, next to alarms at random and to chance."""
+    known = np.isfinite(lived.run)
+    begins = known[1:] & known[:-1] & (lived.run[1:] < 0.5 * lived.run[:-1])
+    judged = comparison.judge(lived.alarm, lived.crisis, HORIZON)
+    changed = comparison.judge(np.concatenate(([False], begins)), lived.crisis, HORIZON)
+    tested = [p for p in lived.p if math.isfinite(p)]
+    small = sum(p < SMALL_P for p in tested) / len(tested) if tested else math.nan
+    title = f"{name}: EWS > {ALARM}"
+    rows = [
+        Row(f"{title}, alarms followed by crisis > {CRISIS} within {HORIZON} bars", judged.hit_rate, "1",
+            "any bar", judged.base_rate, lower_is_better=False),
+        Row(f"{title}, false alarms", judged.false_per_1000, "1/1000 bars"),
+        Row(f"{title}, alarms with p < {SMALL_P} for the rise of variance ({len(tested)} tested)", small, "1",
+            "linear noise", SMALL_P, lower_is_better=False),
+        Row(f"{name}: change points (run length halved) followed by such a crisis", changed.hit_rate, "1",
+            "any bar", changed.base_rate, lower_is_better=False),
+        Row(f"{name}: change points, false", changed.false_per_1000, "1/1000 bars"),
+    ]  # fmt: skip
+    return [row for row in rows if math.isfinite(row.value)]
+
+
+def main() -> int:
+    """Print the figures of each set."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--smoke", action="store_true", help="short: does it run")
+    parser.add_argument("--set", action="append", choices=("eurusd_1h", "sp500_1d"), help="which bars")
+    options = parser.parse_args()
+    for name in options.set or ("eurusd_1h", "sp500_1d"):
+        lived = live(name, 700 if options.smoke else 10**9, 19 if options.smoke else 1000)
+        for row in rows_of(lived, name):
+            line = row.line()
+            print(json.dumps(line) if options.json else text(line), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

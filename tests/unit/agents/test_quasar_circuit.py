@@ -1,0 +1,152 @@
+"""The circuit in QUASAR's model slot: against dense matrices and finite differences; and who may speak."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from tests.property import markets
+
+from qts_agents.columns import array
+from qts_agents.quasar import circuit as circuits
+from qts_agents.quasar.agent import Quasar
+from qts_agents.quasar.circuit import LAYERS, LIMIT, MIRROR, SCALE, Reuploading
+from qts_agents.quasar.gate import Gate, diebold_mariano
+from qts_core.sections import QuasarSettings
+from qts_core.spec import SYSTEM
+
+KEY = (1, 2)
+
+
+def dense(model: Reuploading, x: np.ndarray) -> np.ndarray:
+    """Return f(x) [3] by Kronecker products."""
+    n, state, slot = model.qubits, np.zeros(2**model.qubits, complex), 0
+    state[0] = 1.0
+    for layer in range(LAYERS):
+        for q in range(n):
+            for axis in (0, 1):
+                slope, constant = model.weights[layer, q, axis]
+                half = 0.5 * (slope * np.clip(x[slot % 10], -LIMIT, LIMIT) + constant)
+                c, s = math.cos(half), math.sin(half)
+                gate = np.array([[c, -s], [s, c]]) if axis == 0 else np.diag(np.exp([-1j * half, 1j * half]))
+                state = np.kron(np.kron(np.eye(2**q), gate), np.eye(2 ** (n - q - 1))) @ state
+                slot += 1
+        for q in range(n):
+            for basis in range(2**n):
+                bits = [(basis >> (n - 1 - k)) & 1 for k in (q, (q + 1) % n)]
+                state[basis] *= -1.0 if all(bits) else 1.0
+    z = [sum(abs(a) ** 2 * (1 - 2 * ((b >> (n - 1 - k)) & 1)) for b, a in enumerate(state)) for k in range(3)]
+    raised = np.exp(SCALE * np.array(z))
+    return raised / raised.sum()
+
+
+@pytest.mark.parametrize("qubits", [3, 4, 5])
+def test_the_circuit_equals_dense_matrices(qubits: int) -> None:
+    """Forecasts within 1e-12, averaged with their mirror image; a NaN row stays NaN."""
+    model, x = Reuploading(qubits, 0.1, KEY), np.random.default_rng(qubits).normal(0, 2, (4, 10))
+    got = model.predict(x)
+    for row, found in zip(x, got, strict=True):
+        both = 0.5 * (dense(model, row) + dense(model, row * MIRROR)[::-1])
+        np.testing.assert_allclose(found, both, atol=1e-12)
+    np.testing.assert_allclose(model.predict(x * MIRROR), got[:, ::-1], atol=1e-15)
+    x[1, 3] = np.nan
+    holed = model.predict(x)
+    assert np.isnan(holed[1]).all()
+    np.testing.assert_allclose(np.delete(holed, 1, axis=0), np.delete(got, 1, axis=0), atol=1e-15)
+
+
+def test_adjoint_gradients_equal_differences() -> None:
+    model, rng = Reuploading(4, 0.1, KEY), np.random.default_rng(2)
+    x, y = rng.normal(size=(5, 10)), rng.integers(0, 3, 5)
+
+    def loss() -> float:
+        return float(-np.log(model.predict(x)[np.arange(5), y]).mean())
+
+    found = model.gradient(x, y)
+    for index in [(0, 0, 0, 0), (1, 2, 1, 0), (2, 3, 0, 1), (0, 1, 1, 1), (2, 0, 1, 0)]:
+        model.weights[index] += 1e-5
+        above = loss()
+        model.weights[index] -= 2e-5
+        slope = (above - loss()) / 2e-5
+        model.weights[index] += 1e-5
+        assert found[index] == pytest.approx(slope, abs=1e-9)
+
+
+def test_it_learns_what_regression_cannot() -> None:
+    """Outcomes that follow the sign of a product of two features: even in each, so no weight of one tells."""
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(2000, 10))
+    y = np.where(x[:, 8] * x[:, 9] > 0.0, 1, np.where(rng.random(2000) < 0.5, 0, 2))
+    model = Reuploading(4, 0.3, KEY)
+    before = -np.log(model.predict(x)[np.arange(2000), y]).mean()
+    for start in range(0, 1600, 8):
+        model.learn(x[start : start + 8], y[start : start + 8])
+    after = -np.log(model.predict(x[1600:])[np.arange(400), y[1600:]]).mean()
+    assert model.rows == 1600
+    assert after < before
+    assert after < math.log(3.0)
+
+
+def test_the_ring_flips_neighbours() -> None:
+    assert circuits.ring(3).tolist() == [1, 1, 1, -1, 1, -1, -1, -1]
+    assert circuits.signs(2).tolist() == [[1, 1, -1, -1], [1, -1, 1, -1]]
+
+
+def test_the_test_rejects_no_difference_as_often_as_promised() -> None:
+    """Equal models open the gate in about 5 % of cases, also with overlapping horizons; a better one does."""
+    rng = np.random.default_rng(4)
+    noise = rng.normal(size=(400, 503))
+    overlapping = (noise[:, :-3] + noise[:, 1:-2] + noise[:, 2:-1]) / 3
+    share = np.mean([diebold_mariano(row) > 1.645 for row in overlapping])
+    assert 0.02 <= share <= 0.11
+    assert diebold_mariano(overlapping[0] + 0.3) > 3.0
+    assert diebold_mariano(np.zeros(50)) == 0.0
+
+
+def test_the_gate_opens_for_a_winner_and_only_when_full() -> None:
+    gate, rng = Gate(40), np.random.default_rng(5)
+    for n in range(40):
+        assert not gate.open
+        assert math.isnan(gate.statistic)
+        gate.learn(np.array([0.3, np.nan]), np.array([0.4 + 0.05 * rng.random(), 0.1]))
+        assert len(gate.gains) == n + 1
+    assert gate.open
+    gate.learn(np.full(2, np.nan), np.ones(2))
+    assert len(gate.gains) == 40
+    for _ in range(40):
+        gate.learn(np.array([0.4]), np.array([0.3 + 0.05 * rng.random()]))
+    assert not gate.open
+
+
+def test_the_answer_says_which_model_spoke() -> None:
+    """With an open gate the circuit's forecast is the model's part and the backend is simulated-quantum."""
+    tape = markets.synthetic(21)
+    agent = Quasar(SYSTEM(quasar=QuasarSettings(circuit_outcomes=20)))
+    state = agent._state
+    assert state.circuit is not None
+    state.model.rows = state.circuit.rows = 100
+    plain = markets.ask(agent, tape, 600)
+    assert (plain.backend, plain.qubits) == ("classical", 0)
+    state.gate.gains.extend(0.1 + 0.001 * k for k in range(20))
+    told = markets.ask(agent, tape, 600)
+    assert (told.backend, told.qubits) == ("simulated-quantum", 4)
+    assert not np.array_equal(array(told.p), array(plain.p))
+    off = Quasar(SYSTEM(quantum_circuits=False))
+    assert off._state.circuit is None
+    assert markets.ask(off, tape, 600).backend == "classical"
+
+
+def test_outcomes_teach_the_circuit_and_fill_the_gate() -> None:
+    agent = Quasar(SYSTEM())
+    markets.train(agent, markets.synthetic(22), 340, 700)
+    state = agent._state
+    assert state.circuit is not None
+    assert state.circuit.rows > 50
+    assert len(state.gate.gains) > 5
+    fresh = Quasar(SYSTEM())
+    fresh.load(agent.save())
+    again = fresh._state
+    assert again.circuit is not None
+    np.testing.assert_array_equal(again.circuit.weights, state.circuit.weights)
+    assert again.gate.gains == state.gate.gains
