@@ -109,7 +109,7 @@ def step(state: Pass, response: Response) -> Step:
         case "write", Done() | Taken() | Failed():
             return _write(msgspec.structs.replace(state, writes=writes.step(state.writes, response)))
         case "again", Seen(snapshot=snapshot):
-            return _settle(msgspec.structs.replace(state, snapshot=snapshot))
+            return _settle(_checked(state, _same_system(state, snapshot)))
         case "report", Done():
             return _after_report(msgspec.structs.replace(state, wrote=True))
         case "restart", Done() | Failed(code=404 | 409):
@@ -126,6 +126,22 @@ def _seen(state: Pass) -> Snapshot:
     if state.snapshot is None:
         raise TypeError(f"phase {state.phase} before the first look")
     return state.snapshot
+
+
+def _same_system(state: Pass, fresh: Snapshot) -> Snapshot:
+    """Return a fresh look at the children of the generation that the pass began with."""
+    first = _seen(state)
+    return msgspec.structs.replace(
+        fresh, uid=first.uid, generation=first.generation, spec=first.spec, status=first.status
+    )
+
+
+def _checked(state: Pass, fresh: Snapshot) -> Pass:
+    """Take the look after the writes; what somebody changed meanwhile is not applied, whoever wrote it."""
+    progress, frame = state.writes, state.frame
+    if frame is not None and plan(desired(frame), touched(fresh, frame), frame.uid, fresh.kept):
+        progress = msgspec.structs.replace(progress, stale=True)
+    return msgspec.structs.replace(state, snapshot=fresh, writes=progress)
 
 
 def _plan(state: Pass) -> Step:
@@ -250,6 +266,13 @@ def _record(snapshot: Snapshot, restart: restarts.Restart) -> Tree:
         "restarts": count,
         "lastRestart": {"podUID": restart.pod.uid, "at": at, "reason": restart.reason},
     }
+
+
+def unfinished(state: Pass) -> bool:
+    """Tell whether another pass must follow, though nothing else asks for one."""
+    writing = state.writes
+    refused = bool(writing.unwell or writing.findings or state.failed)
+    return refused or writing.stale or writing.waiting
 
 
 def changes(actions: tuple[Action, ...]) -> list[Apply]:

@@ -91,7 +91,7 @@ class FakeCluster:
             {
                 "manager": names.FIELD_MANAGER,
                 "operation": "Apply",
-                "fieldsV1": _fields(manifest),
+                "fieldsV1": fields_of(manifest),
             }
         ]
         self._store(key, fresh, known)
@@ -250,7 +250,7 @@ def _labelled(live: Live, wanted: dict[str, str]) -> bool:
     return all(labels.get(k) == v for k, v in wanted.items())
 
 
-def _fields(manifest: Live) -> Live:
+def fields_of(manifest: Live) -> Live:
     """Return FieldsV1 of an applied manifest; lists are single values here."""
 
     def walk(value: Any) -> Live:
