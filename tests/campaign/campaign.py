@@ -256,11 +256,11 @@ def disturb(bus: Fabric, draw: random.Random) -> Callable[[], None]:
     return lambda: incoming.__dict__.pop("arrived", None) and None
 
 
-async def one(seed: int, slot: int) -> Outcome:
-    """Run the schedule of `seed` on the ports of `slot`."""
+async def one(seed: int, slot: int, schedule: Schedule | None = None) -> Outcome:
+    """Run `schedule`, by default that of `seed`, on the ports of `slot`."""
     ports = await free(slot)
     with tempfile.TemporaryDirectory(prefix=f"qts-{seed}-") as name:
-        return await Trial(make(seed), Path(name), ports).run()
+        return await Trial(schedule or make(seed), Path(name), ports).run()
 
 
 async def free(slot: int) -> tuple[int, ...]:

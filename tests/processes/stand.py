@@ -54,6 +54,8 @@ class Stand:
         *routers, self.port = ports or free_ports(len(names))
         listening = [n for n in names if n != "market"]
         self.addresses = {n: f"tcp://127.0.0.1:{p}" for n, p in zip(listening, routers, strict=True)}
+        self.binary = str(get_binary_path())
+        self.options: tuple[str, ...] = ()  # of the server, beside its own
         self.server: subprocess.Popen[bytes] | None = None
         self.heard: dict[str, list[Envelope]] = {n: [] for n in names}
         self.buses: dict[str, Fabric] = {}
@@ -67,7 +69,7 @@ class Stand:
         if self.server is not None:
             return
         arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", ""]
-        command = [str(get_binary_path()), *arguments, "--appendonly", "yes", "--aclfile", str(self.acl)]
+        command = [self.binary, *arguments, "--appendonly", "yes", "--aclfile", str(self.acl), *self.options]
         self.server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         _running.add(self.server)
 
