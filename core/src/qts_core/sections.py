@@ -18,7 +18,7 @@ class PadsSettings(Section, frozen=True, kw_only=True):
     """Board, Panarchy and risk constants of PADS (agents.md §2, §3)."""
 
     reputation: Literal["score", "hedge"] = "score"
-    connectedness: Literal["rank", "raw"] = "rank"
+    connectedness: Literal["rank", "raw", "absorption"] = "rank"
     prospect_gate: Literal["report", "veto"] = "report"
     profile: Literal["standard", "prospect"] = "standard"  # which stop × and size × of the phase table
     liquidity_b: Positive = 50.0

@@ -9,7 +9,7 @@ import pytest
 from tests.property import markets as market
 
 from qts_agents.columns import array
-from qts_agents.qbmia import machiavellian, orders
+from qts_agents.qbmia import episodes, machiavellian, orders
 from qts_agents.qbmia.agent import Qbmia
 from qts_agents.qbmia.orders import CANCEL, FILL, NEW, SECOND, OrderEvents
 from qts_core.spec import SYSTEM
@@ -150,3 +150,17 @@ def test_suspected_manipulation_is_reported_and_votes_flat():
     assert np.isnan(array(before.contrib)[0, place])
     assert array(after.contrib)[0, place] == 0.0
     assert array(after.p)[0, 1] > array(before.p)[0, 1]
+
+
+@pytest.mark.parametrize("kind", ["spoofing", "wash", "pump_dump"])
+def test_injected_episodes_alarm_and_honest_windows_do_not(kind):
+    """Two windows of three below one false alarm a day, in four episodes of five; none of five honest ones."""
+    rng, level = np.random.default_rng(7), episodes.WINDOW_S / episodes.DAY_S
+    baseline = episodes.honest(rng, 2000, episodes.DAY_S)
+
+    def alarmed(kind):
+        windows = [machiavellian.examine(episodes.evidence(rng, baseline, kind)) for _ in range(3)]
+        return machiavellian.alarm([w.combined for w in windows], level)
+
+    assert sum(alarmed(kind) for _ in range(5)) >= 4
+    assert sum(alarmed("") for _ in range(5)) == 0

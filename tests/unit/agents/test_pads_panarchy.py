@@ -11,7 +11,7 @@ from qts_agents.pads.cycle import Candidate, Cycle, edge_allowed
 from qts_agents.pads.panarchy import Panarchy
 from qts_agents.pads.regime import Regime, turbulence
 from qts_agents.pads.risk import Risk
-from qts_agents.pads.scale import Reading
+from qts_agents.pads.scale import Reading, Scale, absorption
 from qts_agents.pads.tables import CONSERVATION, GROWTH, RELEASE, REORGANIZATION, UNKNOWN
 from qts_core.sections import PadsSettings
 from qts_messaging.messages import PHASES, PhaseTransition, RiskAlert
@@ -279,3 +279,28 @@ def test_the_macro_scale_is_remembered(monkeypatch):
     np.testing.assert_allclose(panarchy.scores["meso"], scores(lifted, c, r).mean(axis=0))
     assert panarchy.meso_capacity == pytest.approx(0.4 * 0.6 + 0.3 * 0.4 + 0.3 * 0.6)
     assert panarchy.describe()["transformability"] == 0.3
+
+
+def test_absorption_is_the_share_of_the_first_eigenvalue():
+    """One for symbols that move as one, numpy's on any others, half where nothing can be said."""
+    rng = np.random.default_rng(6)
+    one = rng.normal(size=50)
+    assert absorption(np.stack([one, -2.0 * one, 3.0 * one])) == pytest.approx(1.0)
+    returns = rng.normal(size=(6, 50)) + one
+    assert absorption(returns) == pytest.approx(np.linalg.eigvalsh(np.corrcoef(returns))[-1] / 6)
+    assert absorption(np.stack([one, np.zeros(50)])) == 0.5
+
+
+def test_connectedness_may_be_absorption():
+    """All symbols share it; a single symbol keeps its rank."""
+
+    def reading(kind, S):
+        scale, price = Scale(S, 1, 60, kind), np.full(S, 100.0)
+        for seq, r in enumerate(np.random.default_rng(7).normal(0, 0.01, (120, 1)) * np.ones(S)):
+            price = price * np.exp(r)
+            scale.push(Bar(seq, price, price, price, price, price, np.ones(S, bool), 0.0, 0 * price), seq)
+        return scale.reading().c
+
+    np.testing.assert_allclose(reading("absorption", 3), 1.0)
+    np.testing.assert_array_equal(reading("absorption", 1), reading("rank", 1))
+    assert (reading("rank", 3) < 1.0).all()

@@ -120,10 +120,17 @@ class Scale:
             nan = np.full(self.S, np.nan)
             return Reading(nan, nan, nan, np.full((self.S, 4), np.nan))
         p = np.minimum(1.0, potential(self._columns[CLOSE].last(CLOSES)) + lift)
-        raw = self.connectedness == "raw"
-        c = (1.0 + self._rho.last(1)[:, 0]) / 2.0 if raw else last_rank(self._rho.last(self.rank))
+        c = self._connected()
         r = resilience * (1.0 - last_rank(self._sigma.last(self.rank)))
         return Reading(p, c, r, scores(p, c, r))
+
+    def _connected(self) -> F8:
+        """Return C [S] as configured; absorption needs two symbols, a single one has its rank."""
+        if self.connectedness == "raw":
+            return (1.0 + self._rho.last(1)[:, 0]) / 2.0
+        if self.connectedness == "absorption" and self.S > 1:
+            return np.full(self.S, absorption(self._returns.last(RETURNS)))
+        return last_rank(self._rho.last(self.rank))
 
     def returns(self, n: int) -> F8:
         """Return the last `n` log returns [S,n], 0 before the first and across a gap."""
@@ -176,6 +183,21 @@ class Scale:
             market_ret=nan,
         )
         return indicators(window)
+
+
+def absorption(returns: F8) -> float:
+    """Return the first eigenvalue's share of the correlations of returns [S,n] (Kritzman et al. 2011).
+
+    From the n × n Gram matrix, which has the same eigenvalues; symbols that do not move are left out, and
+    with fewer than two others it is ½.
+    """
+    known = np.nan_to_num(returns)
+    moved = known - known.mean(axis=1, keepdims=True)
+    length = np.sqrt((moved * moved).sum(axis=1))
+    unit = moved[length > 0.0] / length[length > 0.0][:, None]
+    if len(unit) < 2:
+        return 0.5
+    return float(np.linalg.eigvalsh(unit.T @ unit)[-1]) / len(unit)
 
 
 def _merge(first: Bar, last: Bar) -> Bar:

@@ -110,10 +110,11 @@ def layering(recent: OrderEvents, baseline: OrderEvents) -> float:
     return poisson_tail(layers(recent), (layers(baseline) + 0.5) * span / day)
 
 
-def _round_trips(side: I8, time_ns: I8, size: F8) -> float:
-    """Return the volume share of fills followed within 1 s by the opposite fill of equal size."""
-    pair = (side[1:] == -side[:-1]) & (size[1:] == size[:-1]) & (np.diff(time_ns) <= ROUND_TRIP_S * SECOND)
-    return float((size[1:] * pair).sum() / size.sum())
+def _round_trips(side: I8, time_ns: I8, size: F8) -> F8:
+    """Return the volume [P] of fills [P,n] followed within 1 s by the opposite fill of equal size."""
+    soon = np.diff(time_ns) <= ROUND_TRIP_S * SECOND
+    pair = (side[:, 1:] == -side[:, :-1]) & (size[:, 1:] == size[:, :-1]) & soon
+    return np.asarray((size[:, 1:] * pair).sum(axis=1))
 
 
 def wash(recent: OrderEvents, draws: F8) -> float:
@@ -125,9 +126,9 @@ def wash(recent: OrderEvents, draws: F8) -> float:
     n = len(fills.size)
     if n < LEAST_EVENTS or draws.shape[1] < n:
         return math.nan
-    seen = _round_trips(fills.side, fills.time_ns, fills.size)
+    seen = _round_trips(fills.side[None], fills.time_ns, fills.size[None])
     orders = np.argsort(draws[:, :n], axis=1, kind="stable")
-    chance = sum(_round_trips(fills.side[o], fills.time_ns, fills.size[o]) >= seen for o in orders)
+    chance = int((_round_trips(fills.side[orders], fills.time_ns, fills.size[orders]) >= seen).sum())
     return (chance + 1.0) / (len(orders) + 1.0)
 
 
@@ -157,12 +158,12 @@ def front_running(recent: OrderEvents, moves_ns: I8, draws: F8) -> float:
     first, span = int(orders.time_ns[0]), max(1, int(orders.time_ns[-1] - orders.time_ns[0]))
     times = orders.time_ns[orders.size > AHEAD_SIZE * orders.size.mean()] - first
 
-    def ahead(shifted: I8) -> int:
-        gap = (moves_ns - first)[None, :] - shifted[:, None]
-        return int(((gap > 0) & (gap <= AHEAD_S * SECOND)).any(axis=1).sum())
+    def ahead(shifted: I8) -> I8:
+        gap = moves_ns - first - shifted[:, :, None]
+        return np.asarray(((gap > 0) & (gap <= AHEAD_S * SECOND)).any(axis=2).sum(axis=1))
 
-    seen = ahead(times)
-    chance = sum(ahead((times + int(u * span)) % span) >= seen for u in draws)
+    shifts = (draws * span).astype(np.int64)[:, None]
+    chance = int((ahead((times[None] + shifts) % span) >= ahead(times[None])).sum())
     return (chance + 1.0) / (len(draws) + 1.0)
 
 
