@@ -8,7 +8,7 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_SYSTEM_CERTS := 1
 export PATH := $(CURDIR)/.tools/uv/bin:$(PATH)
 
-.PHONY: help sync run check fix test test-cluster image generate reports soak bench bench-smoke
+.PHONY: help sync run check fix test test-cluster image generate reports soak bench bench-smoke campaign
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -59,6 +59,10 @@ reports: sync ## evaluate every packaged market and rewrite docs/reports; takes 
 soak: sync ## 2,000 random schedules of faults, then 30 minutes at 2,000 messages/s with a fault every 10 s
 	$(RUN) python -m tests.campaign.campaign --first 1000 --count 2000
 	$(RUN) python -m tests.campaign.soak $(ARGS)
+
+campaign: sync ## every reachable state of an operator's pass; crashes at every write against the API server of $$KUBECONFIG
+	$(RUN) python -m tests.control_plane_campaign.explorer --large
+	@if [ -n "$$KUBECONFIG" ]; then $(RUN) python -m tests.control_plane_campaign.plans $(ARGS); else echo "left out: crashes at every write; they need \$$KUBECONFIG"; fi
 
 bench: sync ## every benchmark, one JSON object a line
 	@for name in messaging votes streams kernels regimes tail_risk whole_run; do $(RUN) python -m bench.$$name --json || exit 1; done
