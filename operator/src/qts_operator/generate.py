@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from qts_core.crd import crd
-from qts_operator import alerts, packaging, rights
+from qts_operator import alerts, dashboards, packaging, rights
 from qts_operator.main import VERSION
 
 _OPERATOR = "charts/quantum-trading-operator"
@@ -35,9 +35,12 @@ def files() -> dict[str, str]:
         f"{_SYSTEM}/values.schema.json": _json(packaging.system_schema()),
         f"{_SYSTEM}/values.yaml": _yaml(packaging.SYSTEM_VALUES),
         "manifests/alerts.yaml": _yaml(alerts.groups(alerts.THRESHOLDS)),
+        "manifests/dashboards.yaml": _yaml(*packaging.boards()),
         "manifests/crd.yaml": _yaml(packaging.definition()),
         "manifests/install.yaml": _yaml(*packaging.install()),
     }
+    for name in dashboards.BOARDS:
+        made[f"{_OPERATOR}/files/dashboards/qts-{name}.json"] = _json(dashboards.board(name))
     for name, spec in packaging.SAMPLES.items():
         made[f"manifests/samples/{name}.yaml"] = _yaml(packaging.system(name, spec))
     return made

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from qts_core import names
 from qts_core.crd import chart_schema, crd, spec_schema
-from qts_operator import alerts, rights
+from qts_operator import alerts, dashboards, rights
 from qts_operator.main import VERSION
 from qts_operator.objects.frame import Defaults
 from qts_operator.objects.pods import container_security, pod_security
@@ -15,6 +16,8 @@ Manifest = dict[str, Any]
 NAME = "quantum-trading-operator"
 REGISTRY = "localhost"
 NAMESPACE = "qts-system"
+#: what Grafana's sidecar looks for
+DASHBOARD_LABELS = {"grafana_dashboard": "1"}
 
 
 def values() -> Manifest:
@@ -40,6 +43,8 @@ def values() -> Manifest:
         "monitoring": {
             "podMonitor": False,
             "prometheusRule": False,
+            "dashboards": False,
+            "dashboardLabels": DASHBOARD_LABELS,
             "labels": {},
             "runbookURL": alerts.RUNBOOKS,
             "grafanaURL": "",
@@ -84,6 +89,8 @@ def values_schema() -> Manifest:
                     {
                         "podMonitor": flag,
                         "prometheusRule": flag,
+                        "dashboards": flag,
+                        "dashboardLabels": {"type": "object", "additionalProperties": text},
                         "labels": {"type": "object", "additionalProperties": text},
                         "runbookURL": text,
                         "grafanaURL": text,
@@ -156,6 +163,20 @@ def install() -> list[Manifest]:
             "metadata": local,
             "spec": {"maxUnavailable": 1, "selector": {"matchLabels": _selector()}},
         },
+    ]
+
+
+def boards() -> list[Manifest]:
+    """Return one ConfigMap for each dashboard."""
+    labels = _labels() | DASHBOARD_LABELS
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": f"{NAME}-{name}", "namespace": NAMESPACE, "labels": labels},
+            "data": {f"qts-{name}.json": json.dumps(dashboards.board(name), indent=1)},
+        }
+        for name in dashboards.BOARDS
     ]
 
 

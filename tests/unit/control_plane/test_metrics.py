@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from tests.metric_names import documented, exposed
 
 from qts_core.errors import LocalError
 from qts_operator.main import Engine, Options
@@ -18,33 +17,8 @@ from qts_operator.session import Access
 from qts_operator.testing import FakeCluster
 from qts_operator.workqueue import WorkQueue
 
-DOCUMENT = Path(__file__).parents[3] / "docs" / "metrics.md"
-ROW = re.compile(r"^\| `(\w+)` \| (\w+) \| ([^|]+) \|", re.MULTILINE)
 OPTIONS = Options(access=Access(server="http://nowhere"), identity="one", http_port=0, metrics_port=0)
 PROGRESSING = {"Ready": "False", "Progressing": "True"}
-
-
-def documented(heading: str) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Return the rows below one heading of the document: name → type and labels."""
-    section = DOCUMENT.read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
-    rows = {}
-    for name, kind, labels in ROW.findall(section):
-        rows[name] = (kind, () if labels.strip() == "–" else tuple(labels.strip().split(", ")))
-    return rows
-
-
-def exposed(metrics: Metrics) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Return what a registry declares, under the names that a scraper sees."""
-    found = {}
-    for collector in {id(c): c for c in metrics.registry._names_to_collectors.values()}.values():
-        declared = [collector] if hasattr(collector, "_labelnames") else list(collector.describe())
-        for each in declared:
-            name = getattr(each, "_name", None) or each.name
-            kind = getattr(each, "_type", None) or each.type
-            names = tuple(each._labelnames)
-            if not name.startswith("process_"):
-                found[f"{name}_total" if kind == "counter" else name] = (kind, names)
-    return found
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
@@ -74,7 +48,8 @@ def test_the_document_names_every_metric_and_no_other() -> None:
     """Names, kinds and labels of docs/metrics.md are those of the registry, in both directions."""
     told = documented("Operator")
     assert len(told) > 25
-    assert exposed(Metrics()) == told
+    collectors = {id(c): c for c in Metrics().registry._names_to_collectors.values()}.values()
+    assert exposed(collectors) == told
 
 
 def test_a_roll_out_ages_between_reports_and_is_settled_at_once() -> None:

@@ -1,0 +1,43 @@
+"""Every panel of the operator's dashboard, asked of a real Prometheus over operators on a real API server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.prometheus_server import broken_rules, empty, filled, firing, needs_prometheus, scraping
+
+from qts_operator.dashboards import GPU, OPERATOR
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240), needs_prometheus]
+
+
+def test_operators_answer_every_panel(kube, namespace, operator, until, tmp_path: Path) -> None:
+    """Leader and standby are scraped while a system is created: no empty panel, no broken rule, no false alarm."""
+    pair = [operator(), operator(lead=False)]
+    targets = [
+        {"targets": [f"127.0.0.1:{o.metrics}"], "labels": {"pod": f"operator-{n}"}}
+        for n, o in enumerate(pair)
+    ]
+    jobs = [{"job_name": "qts-operator", "honor_labels": True, "static_configs": targets}]
+    with scraping(tmp_path, jobs) as server:
+        server.until(lambda: len(server.query("qts_leader")) == 2, 30, "both are scraped")
+        kube.system(namespace, "desk")
+        until(lambda: kube.status(namespace, "desk").get("observedGeneration") == 1, "applied")
+        filled(server, OPERATOR)
+        held = [p for p in GPU if p.title == "GPUs held"]
+        assert empty(server, held) == []
+        assert broken_rules(server) == []
+        (leaders,) = server.query("sum(qts_leader)")
+        assert leaders["value"][1] == "1"
+        (system,) = server.query('qts_system_condition{type="Ready"}')
+        # the system's own namespace, not that of the operator's pod
+        assert (system["metric"]["namespace"], system["metric"]["system"]) == (namespace, "desk")
+        wrong = {
+            "QtsOperatorDown",
+            "QtsNoLeader",
+            "QtsTwoLeaders",
+            "QtsMissedEvents",
+            "QtsReconcileErrorsBurn",
+        }
+        assert firing(server) & wrong == set()

@@ -1,0 +1,27 @@
+"""The metrics of agents and feed have the names, kinds and labels of docs/metrics.md."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.metric_names import documented, exposed
+
+from qts_agents.bus_metrics import TABLE
+from qts_agents.metrics import Metrics
+from qts_core.probes import Status
+
+
+def _status() -> Status:
+    return Status(agent="pads", peers={"amos": {"age_s": 1.0}}, messages={"dropped": {"full": 1}})
+
+
+def test_the_document_names_every_metric_and_no_other() -> None:
+    """In both directions: what is measured is written down, what is written down is measured."""
+    metrics = Metrics()
+    metrics.watch(_status)
+    collectors: list[Any] = list(metrics.registry._collector_to_names)
+    bus = {
+        f"{name}_total" if kind == "counter" else name: (kind, (label,) if label else ())
+        for name, (kind, _, label, _) in TABLE.items()
+    }
+    assert exposed(collectors) | bus == documented("Agents and feed")
