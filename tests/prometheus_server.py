@@ -93,7 +93,7 @@ def filled(server: Server, panels: Any, seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while (missing := empty(server, panels)) and time.monotonic() < end:
         time.sleep(1.0)
-    assert missing == []
+    assert not missing, ", ".join(missing)
 
 
 def broken_rules(server: Server) -> list[tuple[str, str]]:

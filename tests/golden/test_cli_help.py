@@ -27,6 +27,8 @@ PAGES = (
     "config show",
     "keys",
     "keys new",
+    "support",
+    "support explain",
     "generate",
 )
 

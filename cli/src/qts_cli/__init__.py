@@ -27,6 +27,11 @@ _COMMANDS = (
         "Replay a market through the real agents and say whether there is an edge.",
     ),
     ("plan", "qts_cli.plan:plan", "Print what the operator would do for a resource."),
+    (
+        "support",
+        "qts_cli.support:app",
+        "Gather a system's state in the cluster in one archive, or explain one.",
+    ),
     ("config", "qts_cli.config:app", "Check a settings file, or show the settings in effect."),
     ("keys", "qts_cli.keys:app", "Make key pairs for the wire."),
     ("generate", "qts_cli.generate:generate", "Write the files that are derived from the code."),

@@ -1,0 +1,63 @@
+"""What a bundle leaves out, and that it keeps to its size."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from qts_cli import support_bundle
+from qts_cli.support import read
+from qts_cli.support_bundle import HIDDEN, Bundle, clean, hide
+from qts_core.errors import ConfigError
+
+
+def test_secrets_are_taken_out_and_the_rest_stays() -> None:
+    """Variables, keys that name a secret, logins in addresses, the applied copy; references stay."""
+    tree = {
+        "metadata": {"annotations": {"kubectl.kubernetes.io/last-applied-configuration": "c", "note": "n"}},
+        "spec": {
+            "env": [{"name": "A", "value": "c"}, {"name": "B", "valueFrom": {"secretKeyRef": {"name": "s"}}}],
+            "password": "c",
+            "url": "redis://user:c@host:1/0",
+            "urlSecretRef": {"name": "s", "key": "url"},
+            "secretName": "s",
+            "list": [{"apiToken": "c"}],
+        },
+    }
+    assert clean(tree) == {
+        "metadata": {"annotations": {"note": "n"}},
+        "spec": {
+            "env": [
+                {"name": "A", "value": HIDDEN},
+                {"name": "B", "valueFrom": {"secretKeyRef": {"name": "s"}}},
+            ],
+            "password": HIDDEN,
+            "url": f"redis://{HIDDEN}@host:1/0",
+            "urlSecretRef": {"name": "s", "key": "url"},
+            "secretName": "s",
+            "list": [{"apiToken": HIDDEN}],
+        },
+    }
+    assert hide('{"password": "c", "user": "u"} token=c end') == (
+        f'{{"password": "{HIDDEN}", "user": "u"}} token={HIDDEN} end'
+    )
+
+
+def test_a_bundle_keeps_to_its_size_and_an_altered_one_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The largest file goes first and is named; a checksum that differs is said."""
+    monkeypatch.setattr(support_bundle, "LIMIT_BYTES", 20_000)
+    bundle = Bundle()
+    bundle.put("system.json", "{}")
+    bundle.put("logs/large.log", os.urandom(40_000).hex())
+    path = tmp_path / "b.tar.gz"
+    assert bundle.write(path) == path.stat().st_size <= 20_000
+    held = read(path)
+    assert held["system.json"] == {}
+    assert list(held["index.json"]["missing"]) == ["logs/large.log"]
+    (tmp_path / "c.tar.gz").write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ConfigError, match="not a support bundle"):
+        read(tmp_path / "c.tar.gz")
