@@ -98,9 +98,8 @@ async def test_a_flood_beyond_every_queue_is_counted(idle_stand: Stand) -> None:
             await asyncio.sleep(0.01)
     peer.open.set()
     await until(lambda: not pads.outgoing.queued)
-    await asyncio.sleep(0.5)
-    heard = len(stand.kinds("qbmia", DecisionResponse))
     total = await stand.stop()
+    heard = len(stand.kinds("qbmia", DecisionResponse))
     assert (total.unaccounted, total.in_flight) == (0, 0)
     assert (total.sent, total.delivered) == (count, heard)
     assert heard + sum(total.lost.values()) == count
