@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import secrets
 import sys
-import threading
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
@@ -18,22 +17,15 @@ from typing import Any
 import structlog
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON
-from opentelemetry.trace import (
-    Link,
-    NonRecordingSpan,
-    SpanContext,
-    SpanKind,
-    Status,
-    StatusCode,
-    TraceFlags,
-    set_span_in_context,
-)
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 SAMPLED = 1
+_FLAGS = TraceFlags(SAMPLED)
+_SCOPE = InstrumentationScope("qts")
+_UNSET = Status()
 NO_SPAN = bytes(8)
 QUEUE = 16_384
 KINDS = {
@@ -62,21 +54,6 @@ def trace_id_hex(trace: bytes | None) -> str:
 def span_id(trace_id: bytes, process: str, stage: str) -> bytes:
     """Derive the id of the span of `stage` in `process`: known before the span is written."""
     return blake2b(trace_id + f"/{process}/{stage}".encode(), digest_size=8).digest()
-
-
-class _PresetIds(IdGenerator):
-    """Hands out the ids that `Tracing.emit` has set for the span being made."""
-
-    def __init__(self) -> None:
-        self.local = threading.local()
-
-    def generate_span_id(self) -> int:
-        """Return the preset span id."""
-        return int(self.local.span_id)
-
-    def generate_trace_id(self) -> int:
-        """Return the preset trace id."""
-        return int(self.local.trace_id)
 
 
 class _Counted(SpanExporter):
@@ -114,20 +91,16 @@ class Tracing:
     def __init__(self, process: str, ratio: float, exporter: SpanExporter | None, resource: Resource) -> None:
         self.process = process
         self.ratio = ratio
-        self._ids = _PresetIds()
-        self._provider: TracerProvider | None = None
+        self._resource = resource
+        self._spans: BatchSpanProcessor | None = None
         if exporter is not None:
-            self._provider = TracerProvider(ALWAYS_ON, resource, id_generator=self._ids)
             self._exporter = _Counted(exporter)
-            self._provider.add_span_processor(
-                BatchSpanProcessor(self._exporter, max_queue_size=QUEUE, schedule_delay_millis=500)
-            )
-            self._tracer = self._provider.get_tracer("qts")
+            self._spans = BatchSpanProcessor(self._exporter, max_queue_size=QUEUE, schedule_delay_millis=500)
 
     @property
     def enabled(self) -> bool:
         """Tell whether spans go anywhere."""
-        return self._provider is not None
+        return self._spans is not None
 
     @property
     def dropped(self) -> int:
@@ -142,7 +115,7 @@ class Tracing:
 
     def child(self, parent: bytes | None, stage: str) -> bytes | None:
         """Return the context to send for `stage`; unsampled contexts pass through unchanged."""
-        if parent is None or not sampled(parent):
+        if parent is None or not parent[24] & SAMPLED:  # as `sampled`: every message comes here
             return parent
         return pack(parent[:16], span_id(parent[:16], self.process, stage), parent[24])
 
@@ -154,52 +127,44 @@ class Tracing:
         end_ns: int,
         *,
         stage: str = "",
-        **options: Any,
-    ) -> None:
-        """Write the span of `stage`; see `_write` for `kind`, `links`, `attributes`, `root`, `error`."""
-        if self._provider is not None and parent is not None and sampled(parent):
-            self._write(name, parent, (start_ns, end_ns), stage or name, **options)
-
-    def _write(
-        self,
-        name: str,
-        parent: bytes,
-        times: tuple[int, int],
-        stage: str,
-        *,
         kind: str = "internal",
         links: Sequence[bytes] = (),
         attributes: Mapping[str, Any] | None = None,
         root: bool = False,
         error: str = "",
     ) -> None:
-        self._ids.local.trace_id = int.from_bytes(parent[:16])
-        self._ids.local.span_id = int.from_bytes(span_id(parent[:16], self.process, stage))
-        context = None if root else set_span_in_context(NonRecordingSpan(_context(parent)))
-        span = self._tracer.start_span(
+        """Write the span of `stage` below `parent`, or as the first of its trace; times in ns since 1970."""
+        if self._spans is None or parent is None or not parent[24] & SAMPLED:
+            return
+        own = pack(parent[:16], span_id(parent[:16], self.process, stage or name), SAMPLED)
+        # a span that is over as it is made needs none of the SDK's life cycle, which costs much more
+        span = ReadableSpan(
             name,
-            context=context,
-            kind=KINDS[kind],
-            start_time=times[0],
-            links=[Link(_context(link)) for link in links if sampled(link)],
+            _context(own, is_remote=False),
+            parent=None if root else _context(parent),
+            resource=self._resource,
             attributes=dict(attributes or {}) | ({"error.type": error} if error else {}),
+            links=[Link(_context(link)) for link in links if sampled(link)],
+            kind=KINDS[kind],
+            status=Status(StatusCode.ERROR, error) if error else _UNSET,
+            start_time=start_ns,
+            end_time=max(start_ns, end_ns),
+            instrumentation_scope=_SCOPE,
         )
-        if error:
-            span.set_status(Status(StatusCode.ERROR, error))
         self._exporter.wrote()
-        span.end(end_time=max(times))
+        self._spans.on_end(span)
 
     def close(self) -> None:
         """Export what is left, at most two seconds long."""
-        if self._provider is not None:
-            self._provider.force_flush(2_000)
-            self._provider.shutdown()
+        if self._spans is not None:
+            self._spans.force_flush(2_000)
+            self._spans.shutdown()  # type: ignore[no-untyped-call]
 
 
-def _context(trace: bytes) -> SpanContext:
-    return SpanContext(
-        int.from_bytes(trace[:16]), int.from_bytes(trace[16:24]), is_remote=True, trace_flags=TraceFlags(1)
-    )
+def _context(trace: bytes, *, is_remote: bool = True) -> SpanContext:
+    """Return the SDK's form of a sampled trace context."""
+    trace_id, span = int.from_bytes(trace[:16]), int.from_bytes(trace[16:24])
+    return SpanContext(trace_id, span, is_remote=is_remote, trace_flags=_FLAGS)
 
 
 def open_tracing(process: str, system: str, endpoint: str | None, ratio: float) -> Tracing:

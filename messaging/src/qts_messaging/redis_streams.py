@@ -267,9 +267,12 @@ class RedisStreams:
             for key, entry, outcome in acks:
                 if outcome != "ok":
                     await self._bury(client, key, entry, outcome)
-            pipe = client.pipeline(transaction=False)
+            handled: dict[str, list[bytes]] = {}
             for key, entry, _ in acks:
-                pipe.xack(key, self._name, entry)
+                handled.setdefault(key, []).append(entry)
+            pipe = client.pipeline(transaction=False)
+            for key, entries in handled.items():  # one command a stream: reading answers is what costs
+                pipe.xack(key, self._name, *entries)
             await pipe.execute()
         except ResponseError as error:
             if not str(error).startswith("NOGROUP"):
