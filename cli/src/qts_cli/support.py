@@ -18,6 +18,7 @@ from qts_operator.explain import against_nothing
 from qts_operator.objects.frame import Defaults
 from qts_operator.resolve import resolve
 from qts_operator.snapshot import Finding, Snapshot
+from qts_operator.times import seconds_of
 
 app = App(name="support", help="Gather a system's state in one archive, or explain such an archive.")
 #: what a condition says when all is well
@@ -128,7 +129,7 @@ def _snapshot(held: dict[str, Any]) -> Snapshot:
         name=metadata["name"],
         uid=metadata["uid"],
         generation=int(metadata.get("generation") or 1),
-        now=status.seconds_of(metadata.get("creationTimestamp") or "") or 0.0,
+        now=seconds_of(metadata.get("creationTimestamp") or "") or 0.0,
         spec=live.get("spec") or {},
         status=live.get("status") or {},
         children={(child.kind, child.name): child for child in children},

@@ -43,6 +43,17 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
             "self.mode == 'Preferred' || duration(self.fallbackAfter) == duration('120s')",
             "fallbackAfter may be set only with mode Preferred",
         ),
+        (
+            (
+                "[has(self.resourceName), has(self.deviceClassName), has(self.claimTemplateName)]"
+                ".filter(x, x).size() <= 1"
+            ),
+            "gpu: at most one of resourceName, deviceClassName and claimTemplateName",
+        ),
+        (
+            "!has(self.claimTemplateName) || self.count == 1",
+            "gpu.count must be 1 with claimTemplateName: the template says how many",
+        ),
     ),
     "EnvVar": ((_RESERVED_ENV, "env must not use QTS_* or OTEL_RESOURCE*"),),
     "Resources": (
@@ -95,6 +106,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
             "redis.storage.storageClassName is immutable",
         ),
     ),
+    "SystemSpec": _durations(("gangTimeout", "10s", "1h")),
     "Messaging": (
         (
             "self.credentialsGeneration == 1",

@@ -225,6 +225,8 @@ def _bounds(info: Any) -> dict[str, Any]:
 
 def _status() -> dict[str, Any]:
     restart = {"podUID": _TEXT, "at": _TIME, "reason": _TEXT}
+    circuit = {"at": _TIME, "tries": _COUNT, "node": _TEXT, "reason": _TEXT, "count": _COUNT}
+    gang = {"state": _TEXT, "at": _TIME, "tries": _COUNT}
     agent = {
         "name": {"type": "string", "maxLength": 64},
         "desired": _COUNT,
@@ -234,6 +236,7 @@ def _status() -> dict[str, Any]:
         "restarts": _COUNT,
         "stopped": {"type": "boolean"},
         "lastRestart": {"type": "object", "properties": restart},
+        "circuit": {"type": "object", "properties": circuit},
     }
     condition = {
         "type": {"type": "string", "maxLength": 316},
@@ -251,6 +254,7 @@ def _status() -> dict[str, Any]:
             "agents": _TEXT,
             "gpus": _TEXT,
             "images": {"type": "object", "properties": dict.fromkeys(("agent", "agentGPU", "redis"), _TEXT)},
+            "gang": {"type": "object", "properties": gang},
             "plan": {"type": "array", "items": _TEXT, "maxItems": 20, "x-kubernetes-list-type": "atomic"},
             "agentStatuses": _keyed("name", agent, ["name"], len(ROSTER) + 11),
             "conditions": _keyed("type", condition, list(condition)[:5], 16),

@@ -103,10 +103,22 @@ class Gpu(Part, frozen=True, kw_only=True):
 
     mode: Literal["Required", "Preferred", "None"] = "None"
     count: Annotated[int, msgspec.Meta(ge=1, le=16)] = 1
-    resource_name: Annotated[str, msgspec.Meta(max_length=253, pattern=r"^[a-z0-9.-]+/[a-zA-Z0-9._-]+$")] = (
-        "nvidia.com/gpu"
-    )
+    resource_name: (
+        Annotated[str, msgspec.Meta(max_length=253, pattern=r"^[a-z0-9.-]+/[a-zA-Z0-9._-]+$")] | None
+    ) = None  # None: nvidia.com/gpu
+    device_class_name: Name | None = None  # DRA: a claim of this class
+    claim_template_name: Name | None = None  # DRA: claims by the user's own template
     fallback_after: Duration = "120s"
+
+    @property
+    def dra(self) -> bool:
+        """Tell whether devices are claimed instead of counted."""
+        return bool(self.device_class_name or self.claim_template_name)
+
+    @property
+    def device(self) -> str:
+        """Return what is asked for, as sentences name it."""
+        return self.device_class_name or self.claim_template_name or self.resource_name or "nvidia.com/gpu"
 
 
 Env = Annotated[tuple[EnvVar, ...], msgspec.Meta(max_length=32, extra_json_schema=_map_list("name"))]

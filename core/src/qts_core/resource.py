@@ -16,6 +16,7 @@ from qts_core.config import convert
 from qts_core.errors import ConfigError
 from qts_core.parts import (
     Agent,
+    Duration,
     Images,
     Market,
     Messaging,
@@ -44,6 +45,8 @@ class Spec(Part, frozen=True, kw_only=True):
     paused: bool = False
     suspend: bool = False
     upgrade_policy: Literal["OnChange", "Immediate"] = "OnChange"
+    startup: Literal["Independent", "AllOrNothing"] = "Independent"
+    gang_timeout: Duration = "5m"
     images: Images = Images()
     market: Market = Market()
     redis: Redis = Redis()

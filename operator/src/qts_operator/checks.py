@@ -36,7 +36,12 @@ def unsupported(_: Snapshot, frame: Frame | None, __: State) -> Finding | None:
     return None if frame is None else adopt.finding(frame)
 
 
-CHECKS: tuple[Check, ...] = (blocked, unsupported, refused, stopped)
+def unhealthy(_: Snapshot, frame: Frame | None, __: State) -> Finding | None:
+    """Report an agent whose node rejects its pods: the circuit holds it back."""
+    return next(iter(frame.faults), None) if frame is not None else None
+
+
+CHECKS: tuple[Check, ...] = (blocked, unsupported, refused, unhealthy, stopped)
 
 
 def degraded(snapshot: Snapshot, frame: Frame | None, state: State) -> Finding | None:

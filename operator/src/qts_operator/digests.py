@@ -27,6 +27,8 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     generation: int
     deleting: bool
     gpu: bool
+    gang: bool
+    created: float
     raw: bytes  # spec and status
 
     def decoded(self) -> tuple[Live, Live]:
@@ -49,6 +51,8 @@ def resource(live: Live) -> Resource:
         generation=int(metadata.get("generation") or 0),
         deleting="deletionTimestamp" in metadata,
         gpu=any(((a or {}).get("gpu") or {}).get("mode", "None") != "None" for a in agents),
+        gang=spec.get("startup") == "AllOrNothing",
+        created=_seconds(metadata.get("creationTimestamp") or ""),
         raw=orjson.dumps({"spec": spec, "status": live.get("status") or {}}),
     )
 
@@ -85,6 +89,7 @@ def child(live: Live, kind: str) -> Child:
         default_images=notes.get(names.ANNOTATION_DEFAULT_IMAGES, ""),
         stuck=progress.get("reason") == "ProgressDeadlineExceeded",
         failure=failure.get("message", "") if failure.get("status") == "True" else "",
+        failing_since=_seconds(failure.get("lastTransitionTime") or ""),
     )
 
 
@@ -119,6 +124,9 @@ def pod(live: Live) -> Pod:
         restarts=sum(int(c.get("restartCount") or 0) for c in containers),
         exited=any(_ended(c) for c in containers) or status.get("phase") == "Failed",
         limits=requested(spec),
+        claims=tuple(
+            name for c in spec.get("resourceClaims") or () if (name := c.get("resourceClaimTemplateName"))
+        ),
     )
 
 

@@ -5,21 +5,26 @@ The checks run in the order of GATES; the first that leaves no node is the reaso
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Literal
 
 import msgspec
 
 from qts_core.parts import Agent, Toleration
+from qts_operator.circuit import Circuit, judge
 from qts_operator.snapshot import Node, Pod
+from qts_operator.times import seconds, stamp
 
 Answer = Literal["True", "False", "Unknown"]
 #: cases that waiting cannot mend: a Preferred agent falls back at once
 AT_ONCE = frozenset(
     {"NoGPUNodes", "CountTooLarge", "NoMatchingMIGProfile", "NoMatchingNode", "UntoleratedTaint"}
+    | {"GPUUnhealthy"}
 )
 #: cases that may pass: it falls back after `fallbackAfter`
-IN_TIME = frozenset({"GPUsBusy", "NodesUnavailable", "Unschedulable"})
+IN_TIME = frozenset({"GPUsBusy", "NodesUnavailable", "Unschedulable", "ClaimNotAllocated", "QuotaExceeded"})
+_QUOTA = re.compile(r"exceeded quota: (\S+), requested: (\S+), used: (\S+), limited: (\S+)")
 _SYSTEM_TAINT = "node.kubernetes.io/"
 
 
@@ -30,11 +35,14 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     asked: Agent
     replicas: int
     pods: tuple[Pod, ...] = ()
+    failure: str = ""  # why its pods cannot be made: the Deployment's ReplicaFailure
+    waiting: tuple[float, ...] = ()  # since when, besides pods without a node
+    circuit: Circuit | None = None  # as the status has it
 
     @property
     def resource(self) -> str:
-        """Return the extended resource's name."""
-        return self.asked.gpu.resource_name
+        """Return the name of the extended resource, or of the class or template of claims."""
+        return self.asked.gpu.device
 
     @property
     def count(self) -> int:
@@ -55,6 +63,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     message: str
     recheck_s: float | None = None
+    cap: int | None = None  # at most so many replicas, while the circuit is open
+    circuit: Circuit | None = None
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +72,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
     nodes: tuple[Node, ...] | None
     used: dict[str, dict[str, int]] = {}
+    claims: bool = True  # the cluster serves resource claims
 
 
 def place(demand: Demand, view: View, *, on_cpu: bool, now: float) -> Verdict:
@@ -75,6 +86,9 @@ def place(demand: Demand, view: View, *, on_cpu: bool, now: float) -> Verdict:
             reason="NotRequested",
             message=f"{demand.agent} is at 0 replicas",
         )
+    circuit = judge(demand.pods, demand.circuit, now)
+    if circuit is not None:
+        return _unhealthy(demand, circuit, on_cpu, now)
     if not on_cpu and _placed(demand):
         nodes = ", ".join(sorted({p.node for p in _holders(demand)}))
         text = f"{demand.agent}: {demand.count} {demand.resource} on {nodes}"
@@ -86,27 +100,33 @@ def place(demand: Demand, view: View, *, on_cpu: bool, now: float) -> Verdict:
     return Verdict(device="GPU", status=status, reason=reason, message=message)
 
 
-def seconds(text: str) -> float:
-    """Return a duration such as 2m or 120s in seconds."""
-    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-    total, number = 0.0, ""
-    index = 0
-    while index < len(text):
-        if text[index].isdigit():
-            number += text[index]
-            index += 1
-            continue
-        unit = "ms" if text.startswith("ms", index) else text[index]
-        total += int(number) * units[unit]
-        number, index = "", index + len(unit)
-    return total
+def _unhealthy(demand: Demand, circuit: Circuit, on_cpu: bool, now: float) -> Verdict:
+    """Hold the agent at 0 until the next try, then at one pod; Preferred runs on the CPU meanwhile."""
+    message = (
+        f"{circuit.node} rejected {circuit.count} pods of {demand.agent} ({circuit.reason}); "
+        f"next try at {stamp(circuit.until)[11:]}"
+    )
+    if demand.asked.gpu.mode == "Preferred":
+        verdict = _preferred(demand, "GPUUnhealthy", message, on_cpu, now)
+        return msgspec.structs.replace(verdict, circuit=circuit)
+    left = circuit.until - now
+    return Verdict(
+        device="GPU",
+        status="False",
+        reason="GPUUnhealthy",
+        message=message,
+        recheck_s=left if left > 0 else None,
+        cap=0 if left > 0 else 1,
+        circuit=circuit,
+    )
 
 
 def _preferred(demand: Demand, reason: str, message: str, on_cpu: bool, now: float) -> Verdict:
-    waits = [p.started for p in demand.pods if not p.node and not p.deleting]
+    waits = [*(p.started for p in demand.pods if not p.node and not p.deleting), *demand.waiting]
     left = seconds(demand.asked.gpu.fallback_after) - (now - min(waits, default=now))
-    if on_cpu and reason == "Scheduling":
-        message = "a device is free again and will be used with the next roll"
+    if on_cpu and reason in ("Scheduling", "GPUsBusy"):
+        # whether one is free is asked only while a pod waits for it
+        message = "free devices are looked for when it rolls next"
     if on_cpu or reason in AT_ONCE or (reason in IN_TIME and left <= 0):
         text = f"{demand.agent} runs on CPU: {message}"
         return Verdict(device="CPU", status="False", reason="FallbackToCPU", message=text)
@@ -115,7 +135,11 @@ def _preferred(demand: Demand, reason: str, message: str, on_cpu: bool, now: flo
 
 
 def _holders(demand: Demand) -> list[Pod]:
-    return [p for p in demand.pods if p.node and not p.deleting and p.limits.get(demand.resource)]
+    """Return the pods that hold devices: they have a node and have not ended."""
+    held = [p for p in demand.pods if p.node and not p.deleting and p.phase not in ("Failed", "Succeeded")]
+    if demand.asked.gpu.dra:
+        return [p for p in held if p.claims]
+    return [p for p in held if p.limits.get(demand.resource)]
 
 
 def _placed(demand: Demand) -> bool:
@@ -125,10 +149,14 @@ def _placed(demand: Demand) -> bool:
 
 def _why(demand: Demand, view: View) -> tuple[str, str]:
     """Return reason and message of the first check that leaves no node."""
+    if demand.asked.gpu.dra:
+        return _claimed(demand, view)
     if view.nodes is None:
         refused = next((p.unschedulable for p in demand.pods if p.unschedulable), "")
         if refused:
-            return "Unschedulable", f"{demand.agent}: {refused.partition('.')[0]}"
+            return "Unschedulable", f"{demand.agent}: {refused.partition('. ')[0].rstrip('.')}"
+        if quota := _over_quota(demand):
+            return "QuotaExceeded", quota
         return "NodesNotVisible", f"{demand.needs}; nodes are not visible in namespaced mode"
     left = list(view.nodes)
     for gate in GATES:
@@ -136,10 +164,54 @@ def _why(demand: Demand, view: View) -> tuple[str, str]:
         if not passed:
             return reason, message
         left = passed
+    if quota := _over_quota(demand):
+        return "QuotaExceeded", quota
     return "Scheduling", f"{demand.needs}; {left[0].name} has room and the scheduler has not placed it yet"
 
 
+def _claimed(demand: Demand, view: View) -> tuple[str, str]:
+    """Return why claims are not allocated: the scheduler knows, and says it in the pod's condition."""
+    if not view.claims:
+        text = "this cluster serves no resource.k8s.io/v1; claims of devices need Kubernetes 1.34"
+        return "ClaimNotAllocated", f"{demand.agent}: {text}"
+    refused = next((p.unschedulable for p in demand.pods if p.unschedulable), "")
+    missing = f"device class {demand.asked.gpu.device_class_name} does not exist"
+    if missing in refused:
+        return "ClaimNotAllocated", f"{demand.agent}: {missing}"
+    if "cannot allocate all claims" in refused:
+        text = f"no node can allocate {demand.count} {demand.resource}"
+        return "ClaimNotAllocated", f"{demand.agent}: {text}"
+    if refused:
+        return "ClaimNotAllocated", f"{demand.agent}: {refused.partition('. ')[0].rstrip('.')}"
+    if quota := _over_quota(demand):
+        return "QuotaExceeded", quota
+    return "Scheduling", f"{demand.needs}; the scheduler has not placed it yet"
+
+
+def _over_quota(demand: Demand) -> str:
+    """Return the sentence of a quota that forbids the agent's devices, "" when none does."""
+    found = _QUOTA.search(demand.failure)
+    if found is None:
+        return ""
+    asked, used, limit = (dict(i.split("=", 1) for i in part.split(",")) for part in found.groups()[1:])
+    key = next((k for k in asked if demand.resource in k), "")
+    if not key:
+        return ""
+    return (
+        f"{demand.agent}: quota {found[1]} allows {limit.get(key)} {key}, {used.get(key)} in use, "
+        f"{asked[key]} more requested"
+    )
+
+
 Gate = Callable[[Demand, list[Node], View], tuple[list[Node], str, str]]
+
+
+def eligible(demand: Demand, view: View) -> frozenset[str]:
+    """Return the nodes that would take a pod of the agent if their devices were free."""
+    left = list(view.nodes or ())
+    for gate in GATES[:-1]:
+        left = gate(demand, left, view)[0] if left else []
+    return frozenset(n.name for n in left)
 
 
 def _offered(demand: Demand, nodes: list[Node], _: View) -> tuple[list[Node], str, str]:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from qts_core import names
+from qts_core.errors import ConfigError
+from qts_operator import starts
 from qts_operator.apply import Hand
 from qts_operator.cluster import PODS, Api
 from qts_operator.context import Context
 from qts_operator.digests import Resource, requested
-from qts_operator.snapshot import Child, Snapshot
+from qts_operator.objects.frame import Frame
+from qts_operator.resolve import spec_of
+from qts_operator.snapshot import Child, Node, Other, Pod, Snapshot
 from qts_operator.view import key_of
 
 SECRETS = (names.CURVE_SECRET, names.REDIS_SECRET)
 SECRETS_S = 600.0
 USAGE_S = 30.0
 NODES_ASKED = 20
+ENDED = ("Succeeded", "Failed")
 
 
 class Eyes:
@@ -27,10 +34,12 @@ class Eyes:
         self._c = context
         self._secrets = Secrets(context.hand)
         self._usage = Usage(context.api)
+        self._claims: set[str] = set()
 
     def forget(self, key: str, namespace: str, name: str) -> None:
         """Drop what is remembered of a system that is gone."""
         self._secrets.forget(key)
+        self._claims.discard(key)
         store = self._c.view.children["Secret"]
         for child in store.of(namespace, name):
             store.remove(child)
@@ -62,10 +71,37 @@ class Eyes:
             blocked=self._c.blocked(),
             offered=self._c.offered(),
             kept=self._c.hand.kept,
+            created=resource.created,
         )
-        if not resource.gpu or nodes is None:
-            return snapshot
-        return msgspec.structs.replace(snapshot, used=await self._usage.of(snapshot, now_s))
+        if resource.gpu and nodes is not None:
+            used = await self._usage.of(snapshot, now_s, view.pods.all)
+            snapshot = msgspec.structs.replace(snapshot, used=used)
+        # the last thing that is looked at, so that no other pass can decide in between
+        return msgspec.structs.replace(snapshot, others=self._others(resource, nodes))
+
+    def claim(self, key: str, frame: Frame | None) -> None:
+        """Remember who claims devices for an all-or-nothing start before anybody can see its objects."""
+        told = frame.gang if frame is not None else None
+        if told is not None and told.state == "Claiming":
+            self._claims.add(key)
+        else:
+            self._claims.discard(key)
+
+    def _others(self, resource: Resource, nodes: tuple[Node, ...] | None) -> tuple[Other, ...]:
+        """Return the other systems that start all or nothing, for one that does."""
+        if not resource.gang or not resource.gpu:
+            return ()
+        found = []
+        for each in self._c.view.systems.all():
+            key = key_of(each.namespace, each.name)
+            if not (each.gang and each.gpu) or each.uid == resource.uid or each.deleting:
+                continue
+            spec, told = each.decoded()
+            live = self._c.view.children["Deployment"].of(each.namespace, each.name)
+            with contextlib.suppress(ConfigError):  # a spec that cannot be read asks for nothing
+                seen = starts.other(key, each.created, spec_of(spec), told, live, nodes)
+                found.append(msgspec.structs.replace(seen, claiming=seen.claiming or key in self._claims))
+        return tuple(found)
 
 
 class Secrets:
@@ -102,12 +138,16 @@ class Usage:
         self._api = api
         self._known: dict[str, tuple[float, dict[str, int]]] = {}
 
-    async def of(self, snapshot: Snapshot, now_s: float) -> dict[str, dict[str, int]]:
-        """Return node → resource → count; {} when nothing of ours waits."""
-        if snapshot.pods and all(p.node for p in snapshot.pods):
+    async def of(
+        self, snapshot: Snapshot, now_s: float, ours: Callable[[], list[Pod]]
+    ) -> dict[str, dict[str, int]]:
+        """Return node → resource → count; {} when nothing of ours waits; `ours` are the watched pods."""
+        start = snapshot.status.get("gang") or {}
+        held = snapshot.spec.get("startup") == "AllOrNothing" and start.get("state") != "Started"
+        if snapshot.pods and all(p.node for p in snapshot.pods) and not held:
             return {}
         asked = {
-            ((a or {}).get("gpu") or {}).get("resourceName", "nvidia.com/gpu")
+            ((a or {}).get("gpu") or {}).get("resourceName") or "nvidia.com/gpu"
             for a in (snapshot.spec.get("agents") or {}).values()
         }
         offering = [n.name for n in snapshot.nodes or () if any(n.allocatable.get(r) for r in asked)]
@@ -118,16 +158,25 @@ class Usage:
                 listing = await self._api.list(PODS, None, {"fieldSelector": f"spec.nodeName={name}"})
                 known = (now_s, total(listing.items))
                 self._known[name] = known
-            used[name] = known[1]
+            used[name] = dict(known[1])
+        for pod in ours():
+            if pod.node in used and pod.phase not in ENDED:
+                _add(used[pod.node], pod.limits)
         return used
 
 
 def total(pods: list[dict[str, Any]]) -> dict[str, int]:
-    """Return the extended resources that living pods ask for, added up."""
+    """Return the extended resources that living pods of others ask for, added up; ours are watched."""
     added: dict[str, int] = {}
     for pod in pods:
-        if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+        labels = (pod.get("metadata") or {}).get("labels") or {}
+        if labels.get(names.LABEL_MANAGED_BY) == names.MANAGED_BY:
             continue
-        for name, count in requested(pod.get("spec") or {}).items():
-            added[name] = added.get(name, 0) + count
+        if (pod.get("status") or {}).get("phase") not in ENDED:
+            _add(added, requested(pod.get("spec") or {}))
     return added
+
+
+def _add(total: dict[str, int], more: dict[str, int]) -> None:
+    for name, count in more.items():
+        total[name] = total.get(name, 0) + count

@@ -89,6 +89,7 @@ class Engine:
         self._turned_s = time.monotonic()
         self._outdated: tuple[Finding, ...] = ()
         self._offered: set[str] = set()
+        self._decided = {kind.name: asyncio.Event() for kind in KINDS if kind.optional}
         self._leader: Leader | None = None
 
     def start(self) -> None:
@@ -210,6 +211,7 @@ class Engine:
         """Follow a kind that not every cluster has, from when it is there."""
         scope = next(iter(self.options.watched), None)
         while (again_s := await self._missing_s(api, kind, scope)) > 0.0:
+            self._decided[kind.name].set()
             await self._clock.sleep(again_s)
         followed = self._follow(api, kind, self.view.sink_children(kind.name), MINE)
 
@@ -217,6 +219,7 @@ class Engine:
             for reflector in followed:
                 await reflector.synced.wait()
             self._offered.add(kind.name)
+            self._decided[kind.name].set()
             self._all()
 
         await asyncio.gather(announce(), *(reflector.run() for reflector in followed))
@@ -236,6 +239,8 @@ class Engine:
         """Take keys one after the other, once everything is known."""
         for reflector in self.reflectors:
             await reflector.synced.wait()
+        for decided in self._decided.values():
+            await decided.wait()
         while True:
             key = self.queue.take(self._now_s())
             if key is None:

@@ -85,6 +85,7 @@ class Reconciler:
             answered_ns = time.time_ns()
             state, request = steps.step(state, response)
             trace.child("plan", answered_ns)
+            self._eyes.claim(key, state.frame)
             if not written and state.writes.writes:
                 self._c.metrics.event_to_write.observe(self._c.queue.since_s(key, self._c.now_s()))
         return self._after(key, state)

@@ -10,9 +10,10 @@ from qts_core.config import dump
 from qts_core.errors import ConfigError
 from qts_core.resource import Spec, read, settings_of
 from qts_core.roster import AGENTS, ROSTER
-from qts_operator import adopt, gpu
+from qts_operator import adopt, circuit, gang, gpu, starts
+from qts_operator.objects import claim_templates
 from qts_operator.objects.frame import Defaults, Frame
-from qts_operator.snapshot import Child, Snapshot
+from qts_operator.snapshot import Child, Finding, Snapshot
 
 Verdicts = dict[str, gpu.Verdict]
 
@@ -43,7 +44,11 @@ def resolve(snapshot: Snapshot, defaults: Defaults) -> tuple[Frame, Verdicts]:
     frame = adopt.recorded(frame, snapshot, defaults)
     verdicts = {w.name: _placement(frame, snapshot, w.name) for w in AGENTS if w.gpu and frame.runs(w)}
     placements = {name: v.device for name, v in verdicts.items() if v.device is not None}
-    frame = msgspec.structs.replace(frame, placements=placements)
+    caps = {name: v.cap for name, v in verdicts.items() if v.cap is not None}
+    lost = [v for v in verdicts.values() if v.cap is not None]
+    faults = tuple(Finding(reason=v.reason, message=v.message) for v in lost)
+    frame = msgspec.structs.replace(frame, placements=placements, caps=caps, faults=faults)
+    frame, verdicts = starts.held(frame, snapshot, verdicts)
     return adopt.adopted(frame, snapshot, defaults), verdicts
 
 
@@ -51,7 +56,13 @@ def touched(snapshot: Snapshot, frame: Frame) -> dict[tuple[str, str], Child]:
     """Return the children that a plan may change or delete: not those that this operator cannot render."""
     left = {frame.part(part) for part in frame.unsupported}
     workloads = ("Deployment", "StatefulSet")
-    return {k: c for k, c in snapshot.children.items() if not (k[0] in workloads and k[1] in left)}
+    wanted = {claim_templates.claim(frame, w) for w in frame.workloads()}
+    used = {name for pod in snapshot.pods for name in pod.claims} - wanted
+    return {
+        (kind, name): child
+        for (kind, name), child in snapshot.children.items()
+        if not (kind in workloads and name in left) and not (kind == claim_templates.KIND and name in used)
+    }
 
 
 def history(snapshot: Snapshot, name: str) -> dict[str, Any]:
@@ -74,13 +85,22 @@ def _stopped(snapshot: Snapshot, *, auto: bool) -> frozenset[str]:
 
 def _placement(frame: Frame, snapshot: Snapshot, name: str) -> gpu.Verdict:
     workload = next(w for w in AGENTS if w.name == name)
+    child = snapshot.children.get(("Deployment", frame.part(name)))
+    start = gang.read(snapshot.status)
+    waiting = [start.at] if start is not None and start.held else []
+    if child is not None and child.failure:
+        waiting.append(child.failing_since)
     demand = gpu.Demand(
         agent=name,
         asked=frame.spec.agent(name),
         replicas=frame.wanted(workload),
         pods=snapshot.pods_of(name),
+        failure=child.failure if child is not None else "",
+        waiting=tuple(waiting),
+        circuit=circuit.read(history(snapshot, name)),
     )
-    view = gpu.View(nodes=snapshot.nodes, used=snapshot.used)
+    claims = claim_templates.KIND in snapshot.offered
+    view = gpu.View(nodes=snapshot.nodes, used=snapshot.used, claims=claims)
     return gpu.place(demand, view, on_cpu=_fell_back(frame, snapshot, name), now=snapshot.now)
 
 

@@ -9,8 +9,9 @@ import msgspec
 from qts_core.parts import RestartPolicy
 from qts_core.probes import Status
 from qts_core.roster import Workload
-from qts_operator.gpu import seconds
+from qts_operator.circuit import rejected
 from qts_operator.snapshot import Pod
+from qts_operator.times import seconds
 
 SILENT_S = 30.0
 #: PADS is asked every 3 s while a peer is silent; its answer must be about this pod, not the one before
@@ -24,6 +25,7 @@ class Restart(msgspec.Struct, frozen=True, kw_only=True):
     agent: str
     pod: Pod
     reason: str
+    counted: bool = True  # False: what is left of a rejected pod, which nobody misses
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +50,7 @@ def decide(
     found = _candidate(workload, pods, told, now)
     if found is None:
         return Verdict()
-    if any(p.deleting or (not p.ready and p.uid != found.pod.uid) for p in pods):
+    if any(p.deleting or (not p.ready and p.uid != found.pod.uid) for p in pods if not rejected(p)):
         return Verdict(recheck_s=5.0)
     recent = at is not None and now - at < seconds(policy.window)
     count = int(history.get("restarts", 0)) if recent else 0
@@ -63,7 +65,7 @@ def decide(
 
 def _candidate(workload: Workload, pods: tuple[Pod, ...], told: Status | None, now: float) -> Restart | None:
     for pod in pods:
-        if pod.phase == "Failed" and not pod.deleting:
+        if pod.phase == "Failed" and not pod.deleting and not rejected(pod):
             return Restart(agent=workload.name, pod=pod, reason=pod.reason or "PodFailed")
     peer = (told.peers.get(workload.wire) or {}) if told is not None else {}
     if peer.get("state") == "dead" and float(peer.get("age_s") or 0.0) >= SILENT_S:

@@ -34,6 +34,7 @@ class Child(msgspec.Struct, frozen=True, kw_only=True):
     default_images: str = ""  # annotation: the defaults that its template was rendered with
     stuck: bool = False
     failure: str = ""  # message of ReplicaFailure
+    failing_since: float = 0.0  # seconds since the epoch
 
     @property
     def settled(self) -> bool:
@@ -66,6 +67,7 @@ class Pod(msgspec.Struct, frozen=True, kw_only=True):
     restarts: int = 0
     exited: bool = False  # a container has ended at least once
     limits: dict[str, int] = {}
+    claims: tuple[str, ...] = ()  # templates that its devices are claimed by
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +79,26 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     allocatable: dict[str, int] = {}  # extended resources only
     ready: bool = True
     unschedulable: bool = False
+
+
+class Need(msgspec.Struct, frozen=True, kw_only=True):
+    """One pod's devices, and the nodes that would take it."""
+
+    agent: str
+    resource: str
+    count: int
+    nodes: frozenset[str]
+    counted: bool = True  # False: claims, whose devices only the scheduler can count
+
+
+class Other(msgspec.Struct, frozen=True, kw_only=True):
+    """Another system that starts all or nothing."""
+
+    key: str
+    created: float
+    claiming: bool
+    waiting: bool
+    needs: tuple[Need, ...] = ()
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +126,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     statusz: Status | None = None  # answer of PADS, None when it could not be asked
     blocked: tuple[Finding, ...] = ()  # from outside the pass: rights, definition
     offered: frozenset[str] = frozenset()  # optional kinds that the cluster has, once they are seen
+    created: float = 0.0  # of the resource, seconds since the epoch
+    others: tuple[Other, ...] = ()  # other systems that start all or nothing
     kept: dict[str, tuple[str, str]] = {}  # uid → (version, desired digest) that the server altered
 
     def pods_of(self, agent: str) -> tuple[Pod, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -15,6 +14,7 @@ from qts_operator.checks import degraded
 from qts_operator.objects.frame import Frame
 from qts_operator.resolve import Verdicts, history
 from qts_operator.snapshot import Child, Finding, Pod, Snapshot
+from qts_operator.times import seconds_of, stamp
 from qts_operator.writes import State
 
 FRESH_S = 15.0
@@ -62,6 +62,8 @@ def build(facts: Facts) -> dict[str, Any]:
         status |= _counters(facts, frame)
     elif former:
         status |= {k: former[k] for k in ("agents", "gpus", "images", "agentStatuses") if k in former}
+    if frame is not None and frame.gang is not None:
+        status["gang"] = frame.gang.told()
     if facts.plan:
         status["plan"] = list(facts.plan[:20])
     told = conditions(facts, current=observed == snapshot.generation)
@@ -127,19 +129,6 @@ def gpus(told: dict[str, Any]) -> int:
     return int(str(told.get("gpus") or "0/0").partition("/")[0])
 
 
-def stamp(now: float) -> str:
-    """Return seconds since the epoch as Kubernetes writes times."""
-    return datetime.fromtimestamp(int(now), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def seconds_of(text: str) -> float | None:
-    """Return seconds since the epoch of a Kubernetes time, None for anything else."""
-    try:
-        return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
-    except (ValueError, AttributeError):
-        return None
-
-
 def _dated(told: Condition, former: dict[str, Any], snapshot: Snapshot) -> dict[str, Any]:
     since = stamp(snapshot.now)
     for old in former.get("conditions") or ():
@@ -156,9 +145,10 @@ def _counters(facts: Facts, frame: Frame) -> dict[str, Any]:
     for workload in agents:
         spec = frame.spec.agent(workload.name).gpu
         if workload.gpu and spec.mode != "None":
-            asked += spec.count * frame.wanted(workload)
-            pods = facts.snapshot.pods_of(workload.name)
-            allocated += sum(p.limits.get(spec.resource_name, 0) for p in pods if p.node and not p.deleting)
+            asked += spec.count * frame.asked(workload) if not frame.spec.suspend else 0
+            pods = [p for p in facts.snapshot.pods_of(workload.name) if p.node and not p.deleting]
+            alive = [p for p in pods if p.phase not in ("Failed", "Succeeded")]
+            allocated += sum(spec.count if p.claims else p.limits.get(spec.device, 0) for p in alive)
     counters: dict[str, Any] = {
         "agents": f"{ready}/{len(agents)}",
         "gpus": f"{allocated}/{asked}",
@@ -200,6 +190,9 @@ def _agent(facts: Facts, frame: Frame, workload: Workload) -> dict[str, Any]:
         entry["lastRestart"] = told["lastRestart"]
     if workload.name in frame.stopped:
         entry["stopped"] = True
+    verdict = facts.verdicts.get(workload.name)
+    if verdict is not None and verdict.circuit is not None:
+        entry["circuit"] = verdict.circuit.told()
     return entry
 
 
@@ -241,6 +234,9 @@ def _ready(
 
 def _reason(facts: Facts, workload: Workload) -> str:
     """Return why a workload is not ready, nearest cause first."""
+    start = facts.frame.gang if facts.frame is not None else None
+    if start is not None and start.held and facts.frame is not None and workload.name in facts.frame.caps:
+        return f"WaitingForGang: {start.message}"
     verdict = facts.verdicts.get(workload.name)
     if verdict is not None and verdict.status == "False" and verdict.device == "GPU":
         return f"{verdict.reason}: {verdict.message}"
@@ -284,6 +280,8 @@ def _scheduled(facts: Facts, frame: Frame) -> Condition:
     quota = next((f for f in facts.state.findings if f.condition == "Scheduled"), None)
     if quota is not None:
         return Condition("Scheduled", "False", quota.reason, quota.message[:1000])
+    if frame.gang is not None and frame.gang.held:
+        return Condition("Scheduled", "False", "WaitingForGang", frame.gang.message)
     for workload in frame.workloads():
         child = facts.child("Deployment", workload.name)
         if child is not None and "exceeded quota" in child.failure:

@@ -11,13 +11,14 @@ from typing import Any, Literal
 import msgspec
 
 from qts_core.errors import ConfigError
-from qts_operator import events, restarts, status, writes
+from qts_operator import circuit, events, restarts, status, writes
 from qts_operator.explain import lines
 from qts_operator.objects import desired
 from qts_operator.objects.frame import Defaults, Frame
 from qts_operator.plan import Action, Apply, plan
 from qts_operator.resolve import Verdicts, history, resolve, touched
 from qts_operator.snapshot import Finding, Snapshot
+from qts_operator.times import seconds_of, stamp
 from qts_operator.writes import Done, Failed, Taken
 
 COUNTERS_S = 5.0
@@ -191,7 +192,7 @@ def _report(state: Pass, *, plan: tuple[str, ...] = (), exhausted: str = "") -> 
         verdicts=state.verdicts,
         state=state.writes,
         plan=plan,
-        restarts={r.agent: _record(snapshot, r) for r in state.due},
+        restarts={r.agent: _record(snapshot, r) for r in state.due if r.counted},
         exhausted=exhausted,
     )
     new = status.build(facts)
@@ -236,16 +237,19 @@ def _restarts(state: Pass) -> tuple[list[restarts.Restart], list[float], str]:
     again: list[float] = []
     exhausted = ""
     for workload in frame.workloads() if frame is not None else ():
+        pods = snapshot.pods_of(workload.name)
+        rest = circuit.left_over(pods)
+        due += [restarts.Restart(agent=workload.name, pod=p, reason=p.reason, counted=False) for p in rest]
         if frame is None or frame.wanted(workload) == 0:
             continue
         entry = history(snapshot, workload.name)
         verdict = restarts.decide(
             workload,
-            snapshot.pods_of(workload.name),
+            pods,
             frame.spec.pods(workload.name).restart_policy,
             entry,
             told=snapshot.statusz,
-            at=status.seconds_of((entry.get("lastRestart") or {}).get("at", "")),
+            at=seconds_of((entry.get("lastRestart") or {}).get("at", "")),
             now=snapshot.now,
         )
         if verdict.due is not None:
@@ -261,7 +265,7 @@ def _record(snapshot: Snapshot, restart: restarts.Restart) -> Tree:
     former = history(snapshot, restart.agent)
     last = former.get("lastRestart") or {}
     count = int(former.get("restarts", 0)) + (last.get("podUID") != restart.pod.uid)
-    at = status.stamp(snapshot.now)
+    at = stamp(snapshot.now)
     return {
         "restarts": count,
         "lastRestart": {"podUID": restart.pod.uid, "at": at, "reason": restart.reason},

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from qts_core.parts import Agent, Gpu, Toleration
-from qts_operator.gpu import Demand, View, place, seconds
+from qts_operator.circuit import left_over, read
+from qts_operator.gpu import Demand, View, place
 from qts_operator.snapshot import Node, Pod
+from qts_operator.times import seconds
 
 GPU = "nvidia.com/gpu"
 PRODUCT = "nvidia.com/gpu.product"
@@ -154,3 +157,123 @@ def test_neutral_answers() -> None:
 def test_durations(text: str, expected: float) -> None:
     """Kubernetes durations are seconds."""
     assert seconds(text) == expected
+
+
+REJECTED = {"phase": "Failed", "reason": "UnexpectedAdmissionError", "node": "gpu-a", "limits": {GPU: 1}}
+
+
+def _failed(name: str, started: float) -> Pod:
+    return Pod(namespace="n", name=name, uid=name, version="1", started=started, **REJECTED)
+
+
+def _asked(pods, circuit=None, mode: str = "Required", now: float = 1000.0):
+    demand = replace(_demand(mode, pods=pods), circuit=circuit)
+    return place(demand, View(nodes=(_node("gpu-a"),)), on_cpu=False, now=now)
+
+
+def test_three_rejected_pods_open_the_circuit_and_one_is_tried_later() -> None:
+    """Case 9: 0 replicas for a minute, then one pod; rejected again the pause doubles, up to half an hour."""
+    pods = [_failed("a", 900.0), _failed("b", 910.0)]
+    assert _asked(pods).circuit is None
+    pods.append(_failed("c", 920.0))
+    told = _asked(pods)
+    assert (told.status, told.reason, told.cap, told.recheck_s) == ("False", "GPUUnhealthy", 0, 60.0)
+    assert told.message == (
+        "gpu-a rejected 3 pods of quasar (UnexpectedAdmissionError); next try at 00:17:40Z"
+    )
+    assert _asked(pods, told.circuit, now=1059.0).cap == 0
+    tried = _asked(pods, told.circuit, now=1060.0)
+    assert (tried.cap, tried.reason) == (1, "GPUUnhealthy")
+    again = _asked([*pods, _failed("d", 1061.0)], told.circuit, now=1062.0)
+    assert (again.cap, again.circuit.tries, again.recheck_s) == (0, 2, 120.0)
+    worst = replace(again.circuit, tries=20)
+    assert worst.until - worst.at == 1800.0
+
+
+def test_a_pod_that_runs_closes_the_circuit() -> None:
+    """The device is back: the agent gets all its replicas."""
+    opened = _asked([_failed(str(i), 900.0 + i) for i in range(3)]).circuit
+    running = Pod(
+        namespace="n",
+        name="r",
+        uid="r",
+        version="1",
+        started=1061.0,
+        phase="Running",
+        node="gpu-a",
+        limits={GPU: 1},
+    )
+    told = _asked([_failed("a", 900.0), running], opened, now=1070.0)
+    assert (told.reason, told.cap, told.circuit) == ("Allocated", None, None)
+
+
+def test_old_rejections_are_no_news_and_only_three_failed_pods_stay() -> None:
+    """Outside five minutes they open nothing; beyond three the oldest are cleared away."""
+    pods = [_failed(str(i), 100.0 + i) for i in range(7)]
+    assert _asked(pods, now=1000.0).circuit is None
+    assert [p.name for p in left_over(pods)] == ["0", "1", "2", "3"]
+
+
+def test_preferred_runs_on_the_cpu_while_its_device_is_lost() -> None:
+    """The fall-back is at once, with the sentence of the case."""
+    told = _asked([_failed(str(i), 900.0 + i) for i in range(3)], mode="Preferred")
+    assert (told.device, told.reason, told.cap) == ("CPU", "FallbackToCPU", None)
+    assert told.message.startswith("quasar runs on CPU: gpu-a rejected 3 pods of quasar")
+
+
+def test_a_circuit_survives_the_status() -> None:
+    """What is written is what is read after a restart of the operator."""
+    opened = _asked([_failed(str(i), 900.0 + i) for i in range(3)]).circuit
+    assert read({"circuit": opened.told()}) == opened
+    assert read({}) is None
+
+
+QUOTA = (
+    'pods "p" is forbidden: exceeded quota: q, requested: requests.nvidia.com/gpu=2, '
+    "used: requests.nvidia.com/gpu=1, limited: requests.nvidia.com/gpu=1"
+)
+
+
+def test_a_quota_is_named_with_its_numbers() -> None:
+    """Case 11, after every check of nodes; a quota of something else is not about devices."""
+    told = _why(replace(_demand(), failure=QUOTA), _node("gpu-a"))
+    assert (told.reason, told.message) == (
+        "QuotaExceeded",
+        "quasar: quota q allows 1 requests.nvidia.com/gpu, 1 in use, 2 more requested",
+    )
+    assert _why(replace(_demand(), failure=QUOTA), *TWELVE).reason == "NoGPUNodes"
+    other = QUOTA.replace("requests.nvidia.com/gpu", "cpu")
+    assert _why(replace(_demand(), failure=other), _node("gpu-a")).reason == "Scheduling"
+    late = replace(_demand("Preferred"), failure=QUOTA, waiting=(100.0,))
+    assert _why(late, _node("gpu-a"), now=221.0).reason == "FallbackToCPU"
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (
+            "0/3 nodes are available: request gpu: device class gpu.nvidia.com does not exist. no new claims",
+            "quasar: device class gpu.nvidia.com does not exist",
+        ),
+        (
+            "0/3 nodes are available: 3 cannot allocate all claims. still not schedulable",
+            "quasar: no node can allocate 1 gpu.nvidia.com",
+        ),
+        (
+            "0/3 nodes are available: 3 node(s) had x. more",
+            "quasar: 0/3 nodes are available: 3 node(s) had x",
+        ),
+    ],
+)
+def test_claims_are_explained_by_the_scheduler(said: str, message: str) -> None:
+    """Case 10: the class is missing, or no node can allocate."""
+    pod = Pod(namespace="n", name="p", uid="u", version="1", unschedulable=said, claims=("t",))
+    gpu = Gpu(mode="Required", device_class_name="gpu.nvidia.com")
+    demand = Demand(agent="quasar", asked=Agent(gpu=gpu), replicas=1, pods=(pod,))
+    told = place(demand, View(nodes=()), on_cpu=False, now=0.0)
+    assert (told.status, told.reason, told.message) == ("False", "ClaimNotAllocated", message)
+    absent = place(demand, View(nodes=(), claims=False), on_cpu=False, now=0.0)
+    assert "claims of devices need Kubernetes 1.34" in absent.message
+    placed = replace(pod, node="gpu-a", phase="Running", unschedulable="")
+    told = place(replace(demand, pods=(placed,)), View(nodes=()), on_cpu=False, now=0.0)
+    assert (told.reason, told.message) == ("Allocated", "quasar: 1 gpu.nvidia.com on gpu-a")

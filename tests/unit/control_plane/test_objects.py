@@ -37,10 +37,14 @@ def test_every_object_of_the_design_is_there(frame_of) -> None:
 
 def test_every_kind_is_in_the_table_of_watches_and_rights(frame_of) -> None:
     """Nothing is rendered that is not watched and allowed."""
-    rendered = {
-        m["kind"]
-        for m in desired(frame_of({"agents": {"amos": {"replicas": 2}}}, offered=frozenset({"PodMonitor"})))
+    spec = {
+        "agents": {
+            "amos": {"replicas": 2},
+            "quasar": {"gpu": {"mode": "Required", "deviceClassName": "gpu.nvidia.com"}},
+        }
     }
+    offered = frozenset({"PodMonitor", "ResourceClaimTemplate"})
+    rendered = {m["kind"] for m in desired(frame_of(spec, offered=offered))}
     assert rendered == {kind.name for kind in KINDS}
 
 

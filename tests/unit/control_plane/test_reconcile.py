@@ -280,3 +280,39 @@ async def test_a_kind_that_comes_later_is_used_from_then_on(monkeypatch: pytest.
         await until(lambda: api.names("PodMonitor", NS) == {f"{NAME}-agents"})
         api.system(NS, NAME, {"observability": {"podMonitor": "Never"}})
         await until(lambda: api.names("PodMonitor", NS) == set())
+
+
+def _claiming(count: int) -> dict:
+    gpu = {"mode": "Required", "deviceClassName": "gpu.nvidia.com", "count": count}
+    return {"agents": {"quasar": {"gpu": gpu}}}
+
+
+async def test_a_claim_template_goes_with_the_last_pod_that_uses_it() -> None:
+    """A changed request makes a new template; the old one stays while a pod claims by it."""
+    from qts_operator.cluster import PODS
+
+    api = FakeCluster()
+    api.unserved = {"PodMonitor"}
+    api.system(NS, NAME, _claiming(1))
+    async with running(api):
+        await until(lambda: len(api.names("ResourceClaimTemplate", NS)) == 1)
+        (first,) = api.names("ResourceClaimTemplate", NS)
+        labels = {
+            "app.kubernetes.io/managed-by": "qts-operator",
+            "app.kubernetes.io/component": "quasar",
+            "quantumtrading.io/system": NAME,
+        }
+        metadata = {"name": "p", "namespace": NS, "labels": labels}
+        claims = [{"name": "gpu", "resourceClaimTemplateName": first}]
+        await api.create(PODS, {"metadata": metadata, "spec": {"resourceClaims": claims}})
+        api.system(NS, NAME, _claiming(2))
+        await until(lambda: len(api.names("ResourceClaimTemplate", NS)) == 2)
+        await quiet(api)
+        assert first in api.names("ResourceClaimTemplate", NS)
+        (second,) = api.names("ResourceClaimTemplate", NS) - {first}
+        newer = [{"name": "gpu", "resourceClaimTemplateName": second}]
+        named = metadata | {"name": "q"}
+        await api.create(PODS, {"metadata": named, "spec": {"resourceClaims": newer}})
+        api.remove("Pod", NS, "p")
+        await until(lambda: len(api.names("ResourceClaimTemplate", NS)) == 1)
+        assert first not in api.names("ResourceClaimTemplate", NS)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from qts_operator.objects import (
+    claim_templates,
     config_map,
     deployments,
     disruption_budgets,
@@ -26,6 +27,7 @@ BUILDERS: tuple[Callable[[Frame], list[Manifest]], ...] = (
     services.build,
     network_policies.build,
     redis.build,
+    claim_templates.build,
     deployments.build,
     disruption_budgets.build,
     pod_monitors.build,
@@ -55,6 +57,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("Service", "", "v1", "services"),
     Kind("NetworkPolicy", "networking.k8s.io", "v1", "networkpolicies"),
     Kind("StatefulSet", "apps", "v1", "statefulsets"),
+    Kind(claim_templates.KIND, "resource.k8s.io", "v1", "resourceclaimtemplates", optional=True),
     Kind("Deployment", "apps", "v1", "deployments"),
     Kind("PodDisruptionBudget", "policy", "v1", "poddisruptionbudgets"),
     Kind(pod_monitors.KIND, "monitoring.coreos.com", "v1", "podmonitors", optional=True),

@@ -12,7 +12,9 @@ from qts_core import names
 from qts_core.resource import Spec
 from qts_core.roster import AGENTS, ROSTER, Workload
 from qts_core.spec import System
+from qts_operator.gang import Gang
 from qts_operator.objects.revisions import Made
+from qts_operator.snapshot import Finding
 
 Manifest = dict[str, Any]
 
@@ -44,6 +46,9 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     offered: frozenset[str] = frozenset()  # optional kinds that the cluster has
     stopped: frozenset[str] = frozenset()  # agents held at 0 after an exit, by auto_restart_failed
     made: dict[str, Made] = {}  # part → what its template is rendered with; absent: the latest
+    caps: dict[str, int] = {}  # agent → most replicas for now: its start waits, or its device is lost
+    gang: Gang | None = None  # where an all-or-nothing start stands
+    faults: tuple[Finding, ...] = ()  # what resolving found that needs a person
     unsupported: dict[str, int] = {}  # part → a revision that this operator cannot render
 
     def workloads(self) -> tuple[Workload, ...]:
@@ -57,9 +62,14 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
         return self.spec.market.source != "External"
 
     def wanted(self, workload: Workload) -> int:
-        """Return the replicas that the resource asks for, 0 while suspended or stopped."""
+        """Return the replicas of the Deployment: 0 while suspended, stopped or held back."""
         if self.spec.suspend or workload.name in self.stopped:
             return 0
+        asked = self.asked(workload)
+        return min(asked, self.caps.get(workload.name, asked))
+
+    def asked(self, workload: Workload) -> int:
+        """Return the replicas that the resource names, whatever holds them back."""
         return self.spec.agent(workload.name).replicas if workload.agent else 1
 
     def on_gpu(self, workload: Workload) -> bool:

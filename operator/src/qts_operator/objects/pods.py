@@ -14,6 +14,7 @@ import msgspec
 from qts_core import names, probes
 from qts_core.parts import Agent, Pods, Resources
 from qts_core.roster import AGENTS, ROSTER, Workload
+from qts_operator.objects.claim_templates import REQUEST, claim
 from qts_operator.objects.frame import Frame, short_hash
 from qts_operator.objects.quantities import canonical
 
@@ -45,6 +46,9 @@ def template(frame: Frame, workload: Workload) -> dict[str, Any]:
         "volumes": _volumes(frame, workload),
     }
     _place(spec, pods, extra, frame, workload)
+    claimed = claim(frame, workload)
+    if claimed:
+        spec["resourceClaims"] = [{"name": REQUEST, "resourceClaimTemplateName": claimed}]
     secrets = frame.spec.images.pull_secrets
     if secrets:
         spec["imagePullSecrets"] = [{"name": s.name} for s in secrets]
@@ -98,8 +102,11 @@ def resources(asked: Resources) -> dict[str, dict[str, str]]:
 
 def _container(frame: Frame, workload: Workload, pods: Pods) -> dict[str, Any]:
     asked = resources(pods.resources)
-    if frame.on_gpu(workload) and isinstance(pods, Agent):
-        asked.setdefault("limits", {})[pods.gpu.resource_name] = str(pods.gpu.count)
+    listed: dict[str, Any] = dict(asked)
+    if claim(frame, workload):
+        listed["claims"] = [{"name": REQUEST}]
+    elif frame.on_gpu(workload) and isinstance(pods, Agent):
+        listed["limits"] = asked.get("limits", {}) | {pods.gpu.device: str(pods.gpu.count)}
     mounts = [
         {"name": "qts", "mountPath": names.DIR_CONFIG, "readOnly": True},
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a path inside the pod
@@ -119,7 +126,7 @@ def _container(frame: Frame, workload: Workload, pods: Pods) -> dict[str, Any]:
         "volumeMounts": mounts,
         **_probes(frame),
     }
-    return container | ({"resources": asked} if asked else {})
+    return container | ({"resources": listed} if listed else {})
 
 
 def _env(frame: Frame, workload: Workload, pods: Pods) -> list[dict[str, Any]]:

@@ -1,0 +1,327 @@
+"""The twelve GPU cases of the design on nodes that kwok plays: exact reasons and messages, and what follows."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+SHARED = Path(__file__).parents[3] / "shared" / "cluster" / "cluster"
+GPU = "nvidia.com/gpu"
+PRODUCT = "nvidia.com/gpu.product"
+#: pods go to kwok's nodes; everything else runs there too, so that systems become Ready
+PLACE: dict[str, Any] = {
+    "nodeSelector": {"type": "kwok"},
+    "tolerations": [{"key": "kwok.x-k8s.io/node", "operator": "Exists", "effect": "NoSchedule"}],
+}
+NODES = ("fake-0", "fake-1", "fake-2")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nodes(kube: Any) -> Iterator[None]:
+    """Three nodes with two devices each; skipped where nobody plays nodes."""
+    if not SHARED.exists():
+        pytest.skip("fake nodes come with the shared cluster")
+    real = [
+        n["metadata"]["name"] for n in kube.get("nodes")["items"] if "type" not in n["metadata"]["labels"]
+    ]
+    if real:
+        pytest.skip("the cases count all nodes, so they need a cluster without a real one")
+    done = subprocess.run(
+        [str(SHARED), "fake-nodes", "3", "--gpus", "2"], capture_output=True, text=True, timeout=120
+    )
+    if done.returncode:
+        pytest.skip(f"fake nodes: {done.stderr.strip()[-300:]}")
+    yield
+    kube.run("delete", "node", *NODES, "--wait=false", check=False)
+
+
+@pytest.fixture
+def node(kube: Any) -> Iterator[Callable[..., None]]:
+    """Change a node: devices, labels, taints, cordon; everything is put back in the end."""
+
+    def change(name: str, *, offers: dict[str, int] | None = None, **spec: Any) -> None:
+        if offers is not None:
+            live = kube.get("node", name)["status"]
+            amounts = {k: v for k, v in live["allocatable"].items() if "/" not in k}
+            amounts |= {k: str(v) for k, v in offers.items()}
+            patch = [
+                {"op": "replace", "path": f"/status/{p}", "value": amounts}
+                for p in ("allocatable", "capacity")
+            ]
+            kube.run("patch", "node", name, "--subresource=status", "--type=json", "-p", json.dumps(patch))
+        if "labels" in spec:
+            kube.run("patch", "node", name, "-p", json.dumps({"metadata": {"labels": spec.pop("labels")}}))
+        if spec:
+            kube.run("patch", "node", name, "--type=merge", "-p", json.dumps({"spec": spec}))
+
+    yield change
+    kwok = {"key": "kwok.x-k8s.io/node", "value": "fake", "effect": "NoSchedule"}
+    for name in NODES:
+        change(name, offers={GPU: 2}, unschedulable=None, taints=[kwok], labels={PRODUCT: None})
+
+
+def _spec(gpu: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+    every = {name: dict(PLACE) for name in ("pads", "qbmia", "amos")}
+    every["quasar"] = PLACE | {"gpu": gpu or {"mode": "Required"}} | more
+    return {"agents": every, "market": dict(PLACE), "redis": {"mode": "External", "url": "redis://x"}}
+
+
+def _gpu(kube: Any, namespace: str, name: str = "desk") -> tuple[str, str, str]:
+    return kube.condition(namespace, name, "GPUAvailable")
+
+
+def _replicas(kube: Any, namespace: str, part: str) -> int:
+    return int(kube.get("-n", namespace, f"deployment/{part}")["spec"]["replicas"])
+
+
+def _case(number: int, told: tuple[str, str], message: str, prepare: Any = None, **more: Any) -> Any:
+    return pytest.param(told, message, prepare, _spec(**more), id=f"case {number}")
+
+
+def _no_devices(node: Callable[..., None]) -> None:
+    for name in NODES:
+        node(name, offers={})
+
+
+def _tainted(node: Callable[..., None]) -> None:
+    kwok = {"key": "kwok.x-k8s.io/node", "value": "fake", "effect": "NoSchedule"}
+    for name in NODES:
+        node(name, taints=[kwok, {"key": GPU, "value": "present", "effect": "NoSchedule"}])
+
+
+def _cordoned(node: Callable[..., None]) -> None:
+    _no_devices(node)
+    node("fake-2", offers={GPU: 2}, unschedulable=True)
+
+
+def _labelled(node: Callable[..., None]) -> None:
+    for name in NODES:
+        node(name, labels={PRODUCT: "NVIDIA-A100-SXM4-80GB"})
+
+
+H100 = PLACE["nodeSelector"] | {PRODUCT: "NVIDIA-H100-80GB-HBM3"}
+CASES = [
+    _case(1, ("True", "Allocated"), "quasar: 1 nvidia.com/gpu on fake-"),
+    _case(
+        2, ("False", "NoGPUNodes"), "quasar needs 1 nvidia.com/gpu; none of 3 nodes offers it", _no_devices
+    ),
+    _case(
+        3,
+        ("False", "CountTooLarge"),
+        "quasar needs 4 nvidia.com/gpu on one node; the largest, fake-2, has 2",
+        gpu={"mode": "Required", "count": 4},
+    ),
+    _case(
+        5,
+        ("False", "NoMatchingMIGProfile"),
+        "quasar needs 1 nvidia.com/mig-1g.10gb; nearest: fake-1 offers nvidia.com/mig-2g.20gb",
+        lambda node: node("fake-1", offers={"nvidia.com/mig-2g.20gb": 3}),
+        gpu={"mode": "Required", "resourceName": "nvidia.com/mig-1g.10gb"},
+    ),
+    _case(
+        6,
+        ("False", "NoMatchingNode"),
+        "quasar selects nvidia.com/gpu.product=NVIDIA-H100-80GB-HBM3; nearest: fake-0 has NVIDIA-A100-SXM4-80GB",
+        _labelled,
+        nodeSelector=H100,
+    ),
+    _case(
+        7,
+        ("False", "UntoleratedTaint"),
+        "fake-0 fits but has taint nvidia.com/gpu=present:NoSchedule, which quasar does not tolerate",
+        _tainted,
+    ),
+    _case(
+        8,
+        ("False", "NodesUnavailable"),
+        "the only matching nodes cannot take pods: fake-2 is unschedulable",
+        _cordoned,
+    ),
+    _case(
+        12,
+        ("False", "FallbackToCPU"),
+        "quasar runs on CPU: quasar needs 1 nvidia.com/gpu; none of 3 nodes offers it",
+        _no_devices,
+        gpu={"mode": "Preferred"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("told", "message", "prepare", "spec"), CASES)
+def test_a_case_has_its_reason_and_sentence(
+    kube, namespace, operator, until, node, told, message, prepare, spec
+) -> None:
+    """As a user reads it: condition, reason, message; Ready follows Required and ignores Preferred."""
+    if prepare is not None:
+        prepare(node)
+    operator()
+    kube.system(namespace, "desk", spec)
+    until(lambda: _gpu(kube, namespace)[:2] == told, told[1])
+    text = _gpu(kube, namespace)[2]
+    assert text.startswith(message) if told[1] == "Allocated" else text == message
+    if told[1] not in ("Allocated", "FallbackToCPU"):
+        assert f"quasar: {told[1]}: {message}" in kube.condition(namespace, "desk", "Ready")[2]
+
+
+def test_case_4_all_devices_are_in_use(kube, namespace, operator, until, node) -> None:
+    """What other tenants hold is counted, by a pod that is not ours."""
+    for name in ("fake-1", "fake-2"):
+        node(name, offers={})
+    other = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "tenant", "namespace": namespace},
+        "spec": PLACE | {"containers": [{"name": "c", "image": "x", "resources": {"limits": {GPU: "2"}}}]},
+    }
+    kube.run("apply", "-f", "-", given=other)
+    until(lambda: kube.get("-n", namespace, "pod/tenant")["spec"].get("nodeName"), "tenant placed")
+    operator()
+    kube.system(namespace, "desk", _spec())
+    until(lambda: _gpu(kube, namespace)[1] == "GPUsBusy", "GPUsBusy")
+    assert _gpu(kube, namespace)[2] == "quasar needs 1 nvidia.com/gpu; 2 of 2 on 1 matching node are in use"
+    kube.run("-n", namespace, "delete", "pod", "tenant", "--grace-period=0", "--force")
+    until(lambda: _gpu(kube, namespace)[1] == "Allocated", "Allocated when it is free", 60)
+
+
+def test_case_9_a_lost_device_is_contained(kube, namespace, operator, until, node) -> None:
+    """Rejected pods open the circuit: 0 replicas, at most three failed pods are kept, the sentence names the node."""
+    operator()
+    kube.system(namespace, "desk", _spec())
+    until(lambda: _gpu(kube, namespace)[1] == "Allocated", "Allocated")
+    seen: set[str] = set()
+
+    def reject() -> bool:
+        """Play the kubelet of a node whose device is gone, until the operator gives up."""
+        pods = kube.get("-n", namespace, "pods", "-l", "quantumtrading.io/agent=quasar")["items"]
+        seen.update(p["metadata"]["name"] for p in pods)
+        status = {"status": {"phase": "Failed", "reason": "UnexpectedAdmissionError"}}
+        for pod in pods:
+            if pod["spec"].get("nodeName") and pod["status"]["phase"] != "Failed":
+                name = pod["metadata"]["name"]
+                body = json.dumps(status)
+                kube.run(
+                    "-n", namespace, "patch", "pod", name, "--subresource=status", "-p", body, check=False
+                )
+        return _gpu(kube, namespace)[1] == "GPUUnhealthy" and _replicas(kube, namespace, "desk-quasar") == 0
+
+    until(reject, "GPUUnhealthy", 60)
+    time.sleep(3)
+    reject()
+    assert len(seen) <= 1 + 3 + 1, seen  # replicas + 3, and one that was made while the third was judged
+    text = _gpu(kube, namespace)[2]
+    assert "rejected 3 pods of quasar (UnexpectedAdmissionError); next try at " in text
+    assert kube.condition(namespace, "desk", "Degraded")[1] == "GPUUnhealthy"
+    failed = kube.get("-n", namespace, "pods", "-l", "quantumtrading.io/agent=quasar")["items"]
+    assert len(failed) <= 3
+    entry = next(a for a in kube.status(namespace, "desk")["agentStatuses"] if a["name"] == "quasar")
+    assert entry["circuit"]["tries"] == 1
+
+
+def test_case_10_claims_by_device_class(kube, namespace, operator, until, node) -> None:
+    """No class, no device, a device; a changed request makes a new template, the old one goes with its last pod."""
+    operator()
+    asks = {"mode": "Required", "deviceClassName": "gpu.nvidia.com"}
+    kube.system(namespace, "desk", _spec(asks))
+    until(lambda: _gpu(kube, namespace)[1] == "ClaimNotAllocated", "ClaimNotAllocated")
+    until(
+        lambda: _gpu(kube, namespace)[2] == "quasar: device class gpu.nvidia.com does not exist", "no class"
+    )
+    kube.run("apply", "-f", "-", given=CLASS)
+    try:
+        none = "quasar: no node can allocate 1 gpu.nvidia.com"
+        until(lambda: _gpu(kube, namespace)[2] == none, "no device", 60)
+        kube.run("apply", "-f", "-", given=_slice("fake-1"))
+        until(lambda: _gpu(kube, namespace)[1] == "Allocated", "Allocated", 60)
+        assert _gpu(kube, namespace)[2] == "quasar: 1 gpu.nvidia.com on fake-1"
+        assert kube.status(namespace, "desk")["gpus"] == "1/1"
+        first = _templates(kube, namespace)
+        assert len(first) == 1
+        kube.system(namespace, "desk", _spec(asks | {"count": 2}))
+        until(lambda: _gpu(kube, namespace)[2] == "quasar: 2 gpu.nvidia.com on fake-1", "two devices", 60)
+        until(lambda: len(_templates(kube, namespace)) == 1, "the old template is gone", 60)
+        assert _templates(kube, namespace) != first
+    finally:
+        kube.run("delete", "deviceclass", "gpu.nvidia.com")
+        kube.run("delete", "resourceslice", "slice-fake-1", check=False)
+
+
+CLASS = {
+    "apiVersion": "resource.k8s.io/v1",
+    "kind": "DeviceClass",
+    "metadata": {"name": "gpu.nvidia.com"},
+    "spec": {"selectors": [{"cel": {"expression": "device.driver == 'gpu.nvidia.com'"}}]},
+}
+
+
+def _slice(node: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "resource.k8s.io/v1",
+        "kind": "ResourceSlice",
+        "metadata": {"name": f"slice-{node}"},
+        "spec": {
+            "driver": "gpu.nvidia.com",
+            "nodeName": node,
+            "pool": {"name": node, "generation": 1, "resourceSliceCount": 1},
+            "devices": [{"name": "gpu-0"}, {"name": "gpu-1"}],
+        },
+    }
+
+
+def _templates(kube: Any, namespace: str) -> list[str]:
+    return [t["metadata"]["name"] for t in kube.get("-n", namespace, "resourceclaimtemplates")["items"]]
+
+
+def test_case_11_a_quota_is_named(kube, namespace, operator, until, node) -> None:
+    """The sentence holds the quota, what it allows, what is used and what was asked for."""
+    hard = {"hard": {"requests.nvidia.com/gpu": "1"}}
+    body = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q", "namespace": namespace}}
+    kube.run("apply", "-f", "-", given=body | {"spec": hard})
+    until(lambda: kube.get("-n", namespace, "quota/q").get("status", {}).get("hard"), "quota counted")
+    operator()
+    kube.system(namespace, "desk", _spec({"mode": "Required", "count": 2}))
+    until(lambda: _gpu(kube, namespace)[1] == "QuotaExceeded", "QuotaExceeded")
+    text = "quasar: quota q allows 1 requests.nvidia.com/gpu, 0 in use, 2 more requested"
+    assert _gpu(kube, namespace)[2] == text
+    assert kube.condition(namespace, "desk", "Scheduled")[:2] == ("False", "QuotaExceeded")
+
+
+def test_of_two_systems_one_starts_and_the_other_holds_nothing(
+    kube, namespace, operator, until, node
+) -> None:
+    """Three devices, two systems of two: never two holders; the waiting one holds 0 and starts when it can."""
+    node("fake-1", offers={GPU: 1})
+    node("fake-2", offers={})
+    spec = _spec()
+    spec["agents"]["amos"] = PLACE | {"gpu": {"mode": "Required"}}
+    operator()
+    for name in ("desk", "other"):
+        kube.system(namespace, name, spec | {"startup": "AllOrNothing", "gangTimeout": "60s"})
+
+    def holders() -> dict[str, int]:
+        held: dict[str, int] = {}
+        for pod in kube.get("-n", namespace, "pods")["items"]:
+            limits = pod["spec"]["containers"][0].get("resources", {}).get("limits", {})
+            system = pod["metadata"]["labels"].get("quantumtrading.io/system", "")
+            if limits.get(GPU) and pod["spec"].get("nodeName") and "deletionTimestamp" not in pod["metadata"]:
+                held[system] = held.get(system, 0) + int(limits[GPU])
+        assert len(held) <= 1, held
+        return held
+
+    until(lambda: 2 in holders().values(), "one holds both", 60)
+    (winner,) = holders()
+    loser = "other" if winner == "desk" else "desk"
+    until(lambda: kube.condition(namespace, loser, "Scheduled")[1] == "WaitingForGang", "WaitingForGang")
+    text = "2 nvidia.com/gpu must be free at once for an all-or-nothing start"
+    assert kube.condition(namespace, loser, "Scheduled")[2] == text
+    for _ in range(10):
+        assert set(holders()) == {winner}
+        time.sleep(0.5)
+    kube.patch(namespace, winner, {"suspend": True})
+    until(lambda: holders() == {loser: 2}, "the other starts", 60)
