@@ -10,7 +10,7 @@ import nashpy
 import numpy as np
 from bench.harness import Row, median_time, run
 
-from qts_agents.kernels import backend, ewa, ewl, lemke_howson, nash, recall
+from qts_agents.kernels import backend, ewa, ewl, lemke_howson, nash, recall, statevector
 
 NashSet = list[np.ndarray]
 
@@ -109,6 +109,42 @@ def best_responses(smoke: bool) -> Row:
     return Row("ewl best responses", value, "ms/game", "numpy", peer, None, agrees)
 
 
+def layered(qubits: int, layers: int) -> tuple[tuple[statevector.Gate, ...], int]:
+    """Return a circuit of `layers` of three rotations a qubit and a ring of NOTs, and its parameters."""
+    gates: list[statevector.Gate] = []
+    for layer in range(layers):
+        for q in range(qubits):
+            first = 3 * (layer * qubits + q)
+            turns = (statevector.RX, statevector.RY, statevector.RZ)
+            gates += [statevector.Gate(kind, q, parameter=first + i) for i, kind in enumerate(turns)]
+        gates += [statevector.Gate(statevector.X, (q + 1) % qubits, control=q) for q in range(qubits)]
+    gates += [statevector.Gate(statevector.H, q) for q in range(qubits)]
+    return tuple(gates), 3 * layers * qubits
+
+
+def _circuits(qubits: int, goal: float, smoke: bool) -> Row:
+    """Time 1 000 circuits of ten layers against dense matrices."""
+    gates, count = layered(qubits, 2 if smoke else 10)
+    params = np.random.default_rng(9).uniform(-3.0, 3.0, (20 if smoke else 1_000, count))
+    few = params[:1]
+    reference = statevector.probabilities_reference(gates, few, qubits)
+    agrees = bool(np.allclose(statevector.probabilities(gates, few, qubits), reference, rtol=0.0, atol=1e-12))
+    value = median_time(lambda: statevector.probabilities(gates, params, qubits), 3) * 1e3
+    peer = median_time(lambda: statevector.probabilities_reference(gates, few, qubits), 1) * 1e3 * len(params)
+    figure = f"{len(params)} circuits of {qubits} qubits, {len(gates)} gates"
+    return Row(figure, value, "ms", "numpy", peer, None if smoke else goal, agrees)
+
+
+def circuits_four(smoke: bool) -> Row:
+    """Circuits of 4 qubits."""
+    return _circuits(4, 2.0, smoke)
+
+
+def circuits_ten(smoke: bool) -> Row:
+    """Circuits of 10 qubits; short ones when it has to be quick."""
+    return _circuits(5 if smoke else 10, 150.0, smoke)
+
+
 def attraction(smoke: bool) -> Row:
     """Three populations of experience-weighted attraction over 150 bars."""
     draws = np.random.default_rng(6)
@@ -144,6 +180,8 @@ ROWS: tuple[Callable[[bool], Row], ...] = (
     nash_one,
     entangled,
     best_responses,
+    circuits_four,
+    circuits_ten,
     attraction,
     remembered,
 )

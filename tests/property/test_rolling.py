@@ -20,6 +20,8 @@ ALL: tuple[Callable[[F8, int], F8], ...] = (
     rolling.rolling_std,
     rolling.rolling_rho,
     rolling.rolling_rank,
+    lambda x, n: rolling.rolling_moments(x, n).skew,
+    lambda x, n: rolling.rolling_entropy(np.where(np.isnan(x), -1.0, np.abs(x) * 1000 // 8), n, 4),
 )
 
 
@@ -79,3 +81,18 @@ def test_nothing_is_full_in_a_series_shorter_than_the_window() -> None:
             backend.set_jit(jit)
             assert np.isnan(statistic(np.zeros((2, 4)), 5)).all()
     backend.set_jit(True)
+
+
+@pytest.mark.parametrize("n", [5, 30])
+def test_an_outlier_costs_no_digits(n: int) -> None:
+    """Beside a jump of a million and on a level of a thousand the moments keep their digits."""
+    x = np.random.default_rng(8).normal(0.0, 1.0, (2, 200))
+    x[0, 77] = 1e6
+    x[1] += 1e3
+    ours = rolling.rolling_moments(x, n)
+    backend.set_jit(False)
+    exact = rolling.rolling_moments(x, n)
+    backend.set_jit(True)
+    np.testing.assert_allclose(ours.std, exact.std, rtol=1e-11)
+    np.testing.assert_allclose(ours.rho, exact.rho, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(ours.skew, exact.skew, rtol=0, atol=1e-9)

@@ -117,6 +117,39 @@ def test_permuted_games_have_permuted_equilibria():
     np.testing.assert_allclose(two.x, one.x[:, rows], atol=1e-9)
 
 
+@pytest.mark.parametrize("whole", [False, True], ids=["generic", "tied payoffs"])
+@pytest.mark.parametrize("shape", [(2, 5), (3, 4), (4, 4), (5, 5)])
+def test_the_walk_over_vertices_loses_no_equilibrium(shape, whole):
+    """By way of the vertices every game has the equilibria, in order and bit for bit, of trying all pairs."""
+    a, b = random_games(11, 300, *shape)
+    if whole:
+        a, b = np.floor(1.5 * a), np.floor(1.5 * b)
+    games = (nash.scaled(a), nash.scaled(b), nash.supports(*shape), 20)
+    walked = nash._all(*games, nash._numbers(*shape))
+    tried = nash._all(*games, np.full(1, -1))
+    assert walked[2].tolist() == tried[2].tolist()
+    for g, count in enumerate(tried[2]):
+        for ours, theirs in zip(walked[:2], tried[:2], strict=True):
+            assert ours[g, :count].tobytes() == theirs[g, :count].tobytes()
+
+
+def test_a_fused_circuit_equals_its_gates():
+    """Random circuits of every kind of gate, controlled or not: the plan changes no probability."""
+    draws = np.random.default_rng(12)
+    for qubits in (1, 2, 3, 5):
+        gates = []
+        for _ in range(60):
+            target, other = draws.permutation(max(qubits, 2))[:2] % qubits
+            control = int(other) if other != target and draws.random() < 0.5 else sv.FREE
+            parameter = int(draws.integers(-1, 4))
+            gates.append(sv.Gate(int(draws.integers(5)), int(target), control, parameter, draws.normal()))
+        params = draws.normal(size=(3, 4))
+        ours = sv.probabilities(tuple(gates), params, qubits)
+        np.testing.assert_allclose(
+            ours, sv.probabilities_reference(tuple(gates), params, qubits), rtol=0, atol=1e-12
+        )
+
+
 def test_plain_forms_equal_the_compiled_ones(plain):
     """nash_all, nash_choice, Lemke–Howson, EWL, EWA, recall, statevector, regret matching: numpy says the same."""
     a, b = random_games(9, 20, 3, 4)

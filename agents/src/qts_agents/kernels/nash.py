@@ -1,9 +1,10 @@
 """All equilibria of bimatrix games by support enumeration, and the choice among them.
 
 Every equal-size pair of supports gives one linear system a side (Porter, Nudelman & Shoham 2008 describe
-the search; no pruning here). In a nondegenerate game these are all equilibria; a degenerate one may have
-none of equal support size and then falls back to lexicographic Lemke–Howson. Payoffs are scaled to a range
-of 1 first, so tolerances and the reported regret are shares of the payoff range.
+the search). Where the vertices of the best-response polytopes say which pairs are equilibria (`vertices`),
+only those are solved; else each is. In a nondegenerate game these are all equilibria; a degenerate one may
+have none of equal support size and then falls back to lexicographic Lemke–Howson. Payoffs are scaled to a
+range of 1 first, so tolerances and the reported regret are shares of the payoff range.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from qts_agents.kernels import backend, gpu
 from qts_agents.kernels.backend import kernel
 from qts_agents.kernels.lemke_howson import lemke_howson, lemke_howson_reference, transpose
+from qts_agents.kernels.vertices import candidates, numbering, walk_room
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
@@ -58,6 +60,12 @@ def supports(m: int, n: int) -> I8:
         for columns in combinations(range(n), size)
     ]
     return np.array(table, dtype=np.int64)
+
+
+@lru_cache(maxsize=64)
+def _numbers(m: int, n: int) -> I8:
+    """Return `numbering` of the pairs of an m×n game."""
+    return numbering(m, n, supports(m, n))
 
 
 @kernel
@@ -132,6 +140,26 @@ def enumerate_game(a: F8, bt: F8, pairs: I8, work: F8, x: F8, y: F8) -> int:
 
 
 @kernel
+def _enumerate(
+    a: F8, bt: F8, pairs: I8, work: F8, x: F8, y: F8, index: I8, room: F8, labels: I8, seen: I8, stamp: int,
+    chosen: I8,
+) -> int:  # fmt: skip
+    """Do what `enumerate_game` does, by way of the vertices where they are clear; equal bit for bit."""
+    count = candidates(a, bt, index, room, labels, seen, stamp, chosen) if index.shape[0] > 1 else -1
+    if count < 0 or count > x.shape[0] - 1:
+        return enumerate_game(a, bt, pairs, work, x, y)
+    k = (pairs.shape[1] - 1) // 2
+    for found in range(count):
+        p = chosen[found]
+        size, rows, columns = pairs[p, 0], pairs[p, 1 : 1 + k], pairs[p, 1 + k :]
+        if not (
+            _mix(a, rows, columns, size, work, y[found]) and _mix(bt, columns, rows, size, work, x[found])
+        ):
+            return enumerate_game(a, bt, pairs, work, x, y)
+    return count
+
+
+@kernel
 def largest_gain(a: F8, bt: F8, x: F8, y: F8) -> float:
     """Return the largest unilateral gain at (x, y)."""
     value, best = 0.0, -np.inf
@@ -170,15 +198,18 @@ def scratch(pairs: I8) -> F8:
 
 
 @kernel
-def _all(a: F8, b: F8, pairs: I8, most: int) -> tuple[F8, F8, I8, F8]:
+def _all(a: F8, b: F8, pairs: I8, most: int, index: I8) -> tuple[F8, F8, I8, F8]:
     """Enumerate G scaled games; a, b [G,m,n]."""
     games, m, n = a.shape
     x, y = np.empty((games, most + 1, m)), np.empty((games, most + 1, n))
     count, regret = np.zeros(games, np.int64), np.full((games, most + 1), np.nan)
-    bt, work = np.empty((n, m)), scratch(pairs)
+    bt, work, chosen = np.empty((n, m)), scratch(pairs), np.empty(pairs.shape[0], np.int64)
+    room, labels, seen = walk_room(m, n, pairs.shape[0] + 1 if index.shape[0] > 1 else 0)
     for g in range(games):
         transpose(b[g], bt)
-        found = enumerate_game(a[g], bt, pairs, work, x[g], y[g])
+        found = _enumerate(
+            a[g], bt, pairs, work, x[g], y[g], index, room, labels, seen, g + 1, chosen
+        )  # fmt: skip
         count[g] = found
         for e in range(found):
             regret[g, e] = largest_gain(a[g], bt, x[g, e], y[g, e])
@@ -206,16 +237,18 @@ def average(xs: F8, ys: F8, found: int, score: F8, x: F8, y: F8) -> None:
 
 
 @kernel
-def _choose(a: F8, b: F8, pairs: I8, most: int) -> tuple[F8, F8, I8, F8]:
+def _choose(a: F8, b: F8, pairs: I8, most: int, index: I8) -> tuple[F8, F8, I8, F8]:
     """Choose one strategy pair in each of G scaled games; a, b [G,m,n]."""
     games, m, n = a.shape
     x, y = np.empty((games, m)), np.empty((games, n))
     count, regret = np.zeros(games, np.int64), np.zeros(games)
     xs, ys = np.empty((most + 1, m)), np.empty((most + 1, n))
     bt, work, score = np.empty((n, m)), scratch(pairs), np.empty(most + 1)
+    room, labels, seen = walk_room(m, n, pairs.shape[0] + 1 if index.shape[0] > 1 else 0)
+    chosen = np.empty(pairs.shape[0], np.int64)
     for g in range(games):
         transpose(b[g], bt)
-        found = enumerate_game(a[g], bt, pairs, work, xs, ys)
+        found = _enumerate(a[g], bt, pairs, work, xs, ys, index, room, labels, seen, g + 1, chosen)
         if found == 0:
             found = 1
             lemke_howson(a[g], bt, 0, xs[0], ys[0])
@@ -239,15 +272,19 @@ def _most(pairs: I8) -> int:
 
 def choose_on_cpu() -> Callable[..., tuple[F8, F8, I8, F8]]:
     """Return the form of the choice that this process uses without a device."""
-    return _choose if backend.jit_enabled() else _choose_reference
+    if not backend.jit_enabled():
+        return _choose_reference
+    return lambda a, b, pairs, most: _choose(a, b, pairs, most, _numbers(a.shape[1], a.shape[2]))
 
 
 def nash_all(a: F8, b: F8) -> Equilibria:
     """Return all equilibria of equal support size of the games a, b [G,m,n] (row, column payoffs)."""
     pairs = supports(a.shape[1], a.shape[2])
     most = _most(pairs)
-    run = _all if backend.jit_enabled() else _all_reference
-    x, y, count, gains = run(scaled(a), scaled(b), pairs, most)
+    if backend.jit_enabled():
+        x, y, count, gains = _all(scaled(a), scaled(b), pairs, most, _numbers(a.shape[1], a.shape[2]))
+    else:
+        x, y, count, gains = _all_reference(scaled(a), scaled(b), pairs, most)
     beyond = np.arange(most) >= count[:, None]
     x, y = (np.where(beyond[:, :, None], np.nan, mix[:, :most]) for mix in (x, y))
     return Equilibria(x, y, count, gains[:, :most])
