@@ -32,7 +32,7 @@ class Store(Generic[T]):
     """Entries of one kind."""
 
     def __init__(self) -> None:
-        self.synced = False
+        self.listed: set[str | None] = set()  # scopes that were listed: namespaces, or None for all
         self._items: dict[Name, T] = {}
         self._by_system: dict[Name, set[Name]] = {}
         self._tombstones: dict[Name, str] = {}
@@ -82,12 +82,16 @@ class Store(Generic[T]):
         del self._items[key]
         return True
 
-    def replace(self, items: Iterable[T]) -> list[T]:
-        """Take a full list; return every entry that the watch had missed: new, changed or vanished."""
+    def replace(self, items: Iterable[T], within: str | None = None) -> list[T]:
+        """Take a full list of one namespace, or of all.
+
+        Returns every entry that the watch had missed: new, changed or vanished. Entries of other namespaces
+        stay: each watched namespace is listed by a reflector of its own into the same store.
+        """
         fresh = {(item.namespace, item.name): item for item in items}
         changed: list[T] = []
         for key, known in list(self._items.items()):
-            if key not in fresh:
+            if key not in fresh and within in (None, known.namespace):
                 changed.append(known)
                 self._unlink(key, known)
                 del self._items[key]
@@ -103,7 +107,7 @@ class Store(Generic[T]):
                     changed.append(item)
                 elif self.put(item):
                     changed.append(item)
-        self.synced = True
+        self.listed.add(within)
         return changed
 
     def _unlink(self, key: Name, item: T) -> None:

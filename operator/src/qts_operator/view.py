@@ -25,9 +25,9 @@ class Digesting(Generic[T]):
     def __init__(self, store: Store[T], digest: Callable[[Live], T], moved: Callable[[T], None]) -> None:
         self.store, self._digest, self._moved = store, digest, moved
 
-    def replace(self, items: list[Live]) -> int:
-        """Take a full list; return how many differences the watch had missed."""
-        changed = self.store.replace([self._digest(live) for live in items])
+    def replace(self, items: list[Live], within: str | None = None) -> int:
+        """Take a full list of one namespace, or of all; return how many differences the watch had missed."""
+        changed = self.store.replace([self._digest(live) for live in items], within)
         for item in changed:
             self._moved(item)
         return len(changed)
@@ -55,10 +55,10 @@ class Systems(Digesting[Resource]):
         super().__init__(store, digests.resource, moved)
         self._changed = changed
 
-    def replace(self, items: list[Live]) -> int:
-        """Take a full list; return how many differences the watch had missed."""
-        before = self._generations() if self.store.synced else None
-        missed = super().replace(items)
+    def replace(self, items: list[Live], within: str | None = None) -> int:
+        """Take a full list of one namespace, or of all; return how many differences the watch had missed."""
+        before = self._generations() if within in self.store.listed else None
+        missed = super().replace(items, within)
         if before is not None:
             self._changed(float(len(self._generations() - before)))
         return missed

@@ -33,8 +33,8 @@ Live = dict[str, Any]
 class Sink(Protocol):
     """Where a reflector puts what it sees."""
 
-    def replace(self, items: list[Live]) -> int:
-        """Take a full list; return how many differences the watch had missed."""
+    def replace(self, items: list[Live], within: str | None = None) -> int:
+        """Take a full list of one namespace, or of all; return how many differences the watch had missed."""
         ...
 
     def put(self, live: Live) -> None:
@@ -83,7 +83,7 @@ class Reflector:
 
     async def _list(self, reason: str) -> None:
         listing = await self._api.list(self.kind, self._namespace, self._params)
-        missed = self.sink.replace(listing.items)
+        missed = self.sink.replace(listing.items, self._namespace)
         if self.synced.is_set() and missed and reason == "periodic":
             self._tools.metrics.missed.labels(self.kind.name).inc(missed)
         self._tools.metrics.relists.labels(self.kind.name, reason).inc()

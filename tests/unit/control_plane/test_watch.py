@@ -13,6 +13,7 @@ from qts_operator.cluster import Listing
 from qts_operator.metrics import Metrics
 from qts_operator.objects import BY_KIND
 from qts_operator.session import ApiError
+from qts_operator.view import View
 from qts_operator.watch import DENIED_S, Reflector, Tools
 
 KIND = BY_KIND["Service"]
@@ -41,7 +42,7 @@ class Sink:
         self.items: dict[str, str] = {}
         self.lists = 0
 
-    def replace(self, items) -> int:
+    def replace(self, items, within=None) -> int:
         self.lists += 1
         fresh = {i["metadata"]["name"]: i["metadata"]["resourceVersion"] for i in items}
         changed = sum(1 for k in self.items.keys() | fresh.keys() if self.items.get(k) != fresh.get(k))
@@ -188,3 +189,38 @@ async def test_a_full_list_is_due_after_ten_minutes() -> None:
     faults = [ApiError(503, "ServiceUnavailable") for _ in range(200)]
     sink, _, _, _ = await play([[("a", 1)], [("a", 2)]], faults)
     assert sink.lists == 2
+
+
+async def test_a_full_list_of_one_namespace_leaves_the_others_alone() -> None:
+    """Reflectors of several namespaces fill one store; a deletion in one shows only what vanished there."""
+    poked: list[str] = []
+    specs: list[float] = []
+    view = View(poked.append, specs.append)
+    sink, clock = view.sink_systems(), FastClock()
+    tools = Tools(clock, Random(1), Metrics())
+
+    def system(namespace: str, name: str) -> dict:
+        metadata = {"namespace": namespace, "name": name, "uid": f"{namespace}-{name}", "generation": 1}
+        return {"metadata": metadata | {"resourceVersion": "5"}, "spec": {}}
+
+    class Server:
+        held = {"east": ["one", "two"], "west": ["three"]}  # noqa: RUF012 - one server a test
+
+        async def list(self, kind, namespace, params):
+            return Listing([system(namespace, name) for name in self.held[namespace]], "9")
+
+    server = Server()
+    east, west = (
+        Reflector(server, BY_KIND["Service"], sink, scope=(scope, {}), tools=tools)
+        for scope in ("east", "west")
+    )
+    for reflector in (east, west):
+        await reflector._list("start")
+    assert sorted(poked) == ["east/one", "east/two", "west/three"]
+    assert specs == []
+    server.held["west"] = []
+    poked.clear()
+    for reflector in (west, east):
+        await reflector._list("periodic")
+    assert poked == ["west/three"]
+    assert sorted(r.name for r in view.systems.all()) == ["one", "two"]
