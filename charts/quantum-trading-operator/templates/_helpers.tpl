@@ -11,3 +11,12 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{ include "qts.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- end }}
+{{- /* a reference from the one registry, unless it names a registry itself */}}
+{{- define "qts.image" -}}
+{{- $root := index . 0 }}{{ $reference := index . 1 }}{{ $first := first (splitList "/" $reference) -}}
+{{ if and (contains "/" $reference) (or (regexMatch "[.:]" $first) (eq $first "localhost")) }}{{ $reference }}{{ else }}{{ printf "%s/%s" $root.Values.registry $reference }}{{ end }}
+{{- end }}
+{{- define "qts.operatorImage" -}}
+{{- $image := .Values.image }}{{ $at := print ":" $image.tag }}{{ with $image.digest }}{{ $at = print "@" . }}{{ end -}}
+{{ include "qts.image" (list . (print $image.repository $at)) }}
+{{- end }}

@@ -38,6 +38,7 @@ def files() -> dict[str, str]:
         "manifests/dashboards.yaml": _yaml(*packaging.boards()),
         "manifests/crd.yaml": _yaml(packaging.definition()),
         "manifests/install.yaml": _yaml(*packaging.install()),
+        "manifests/images.txt": "".join(f"{image}\n" for image in packaging.images()),
     }
     for name in dashboards.BOARDS:
         made[f"{_OPERATOR}/files/dashboards/qts-{name}.json"] = _json(dashboards.board(name))

@@ -15,6 +15,8 @@ from qts_operator.objects.pods import container_security, pod_security
 Manifest = dict[str, Any]
 NAME = "quantum-trading-operator"
 REGISTRY = "localhost"
+#: host, port and folders, without a scheme and without a slash at the end
+REGISTRY_PATTERN = "^[a-zA-Z0-9][a-zA-Z0-9.-]*(:[0-9]+)?(/[a-z0-9][a-z0-9._-]*)*$"
 NAMESPACE = "qts-system"
 #: what Grafana's sidecar looks for
 DASHBOARD_LABELS = {"grafana_dashboard": "1"}
@@ -24,16 +26,17 @@ def values() -> Manifest:
     """Return the default values of the operator's chart."""
     return {
         "replicas": 2,
+        "registry": REGISTRY,
         "image": {
-            "registry": REGISTRY,
             "repository": "qts-operator",
             "tag": VERSION,
+            "digest": "",
             "pullPolicy": "IfNotPresent",
         },
         "images": {
-            "agent": f"{REGISTRY}/qts-agent:{VERSION}",
-            "agentGPU": f"{REGISTRY}/qts-agent-gpu:{VERSION}",
-            "redis": Defaults().redis,
+            "agent": f"qts-agent:{VERSION}",
+            "agentGPU": f"qts-agent-gpu:{VERSION}",
+            "redis": Defaults().redis.removeprefix(f"{REGISTRY}/"),
         },
         "imagePullSecrets": [],
         "crds": {"enabled": True, "keep": True},
@@ -61,6 +64,13 @@ def values() -> Manifest:
     }
 
 
+def images() -> list[str]:
+    """Return every image that an installation with the defaults can ask for, the operator's first."""
+    given = values()
+    operator = f"{given['image']['repository']}:{given['image']['tag']}"
+    return [_image(given, reference) for reference in (operator, *given["images"].values())]
+
+
 def values_schema() -> Manifest:
     """Return the schema of the operator's values; unknown keys are refused."""
     text: Manifest = {"type": "string", "maxLength": 512}
@@ -68,9 +78,9 @@ def values_schema() -> Manifest:
     seconds: Manifest = {"type": "integer", "minimum": 1}
     quantities: Manifest = {"type": "object", "additionalProperties": {"type": ["string", "integer"]}}
     image = {
-        "registry": text,
         "repository": text,
         "tag": text,
+        "digest": text | {"pattern": "^(sha256:[0-9a-f]{64})?$"},
         "pullPolicy": _one_of("Always", "IfNotPresent", "Never"),
     }
     secret = _closed({"name": text}, ["name"])
@@ -79,8 +89,9 @@ def values_schema() -> Manifest:
         **_closed(
             {
                 "replicas": {"type": "integer", "minimum": 0, "maximum": 5},
+                "registry": text | {"pattern": REGISTRY_PATTERN},
                 "image": _closed(image),
-                "images": _closed({"agent": text, "agentGPU": text, "redis": text}),
+                "images": _closed(dict.fromkeys(("agent", "agentGPU", "redis"), text | {"minLength": 1})),
                 "imagePullSecrets": {"type": "array", "items": secret},
                 "crds": _closed({"enabled": flag, "keep": flag}),
                 "watch": _closed({"namespaces": {"type": "array", "items": text, "uniqueItems": True}}),
@@ -190,7 +201,6 @@ def definition() -> Manifest:
 def deployment() -> Manifest:
     """Return the operator's Deployment."""
     given = values()
-    image = given["image"]
     pod = {
         "serviceAccountName": NAME,
         "terminationGracePeriodSeconds": 30,
@@ -199,8 +209,8 @@ def deployment() -> Manifest:
         "containers": [
             {
                 "name": "operator",
-                "image": f"{image['registry']}/{image['repository']}:{image['tag']}",
-                "imagePullPolicy": image["pullPolicy"],
+                "image": images()[0],
+                "imagePullPolicy": given["image"]["pullPolicy"],
                 "command": ["python", "-m", "qts_operator"],
                 "env": _env(given),
                 "ports": [
@@ -270,13 +280,17 @@ def _env(given: Manifest) -> list[Manifest]:
     return [
         {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
         {"name": "QTS_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
-        {"name": "QTS_AGENT_IMAGE", "value": given["images"]["agent"]},
-        {"name": "QTS_AGENT_GPU_IMAGE", "value": given["images"]["agentGPU"]},
-        {"name": "QTS_REDIS_IMAGE", "value": given["images"]["redis"]},
+        {"name": "QTS_AGENT_IMAGE", "value": _image(given, given["images"]["agent"])},
+        {"name": "QTS_AGENT_GPU_IMAGE", "value": _image(given, given["images"]["agentGPU"])},
+        {"name": "QTS_REDIS_IMAGE", "value": _image(given, given["images"]["redis"])},
         {"name": "QTS_WATCH_NAMESPACES", "value": ",".join(given["watch"]["namespaces"])},
         {"name": "QTS_LOG_LEVEL", "value": given["logLevel"]},
         {"name": "QTS_METRICS_PER_OBJECT", "value": str(given["metrics"]["perObject"]).lower()},
     ]
+
+
+def _image(given: Manifest, reference: str) -> str:
+    return f"{given['registry']}/{reference}"
 
 
 def _probe(path: str, period: int, failures: int) -> Manifest:
