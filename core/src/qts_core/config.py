@@ -101,6 +101,16 @@ def dump(system: System) -> bytes:
     return msgspec.json.format(msgspec.json.encode(system, order="deterministic"), indent=2) + b"\n"
 
 
+def dump_changed(system: System) -> bytes:
+    """Return as JSON only what differs from the defaults.
+
+    It reads back to equal settings, and a program that does not know a key that came later reads it too, as
+    long as nobody sets that key.
+    """
+    text = json.dumps(_changed(system), indent=2, sort_keys=True, ensure_ascii=False)
+    return text.encode() + b"\n"
+
+
 def digest(system: System) -> str:
     """Return 12 hex digits that are equal exactly for equal settings."""
     return hashlib.sha256(msgspec.json.encode(system, order="deterministic")).hexdigest()[:12]
@@ -114,6 +124,23 @@ def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
     for key, value in tree.items():
         leaves.update(flatten(value, f"{prefix}.{key}" if prefix else str(key)))
     return leaves
+
+
+def _changed(value: Any) -> Any:
+    """Return plain values; of a struct only the fields that differ from its own defaults, at every depth."""
+    if not isinstance(value, msgspec.Struct):
+        return msgspec.to_builtins(value)
+    return {
+        field.encode_name: _changed(given)
+        for field in msgspec.structs.fields(value)
+        if (given := getattr(value, field.name)) != _default_of(field)
+    }
+
+
+def _default_of(field: msgspec.structs.FieldInfo) -> Any:
+    if field.default_factory is not msgspec.NODEFAULT:
+        return field.default_factory()
+    return field.default
 
 
 def _no_doubles(pairs: list[tuple[str, Any]]) -> Tree:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from qts_core.config import dump
+from qts_core.config import dump_changed
 from qts_core.errors import ConfigError
 from qts_core.resource import Spec, read, settings_of
 from qts_core.roster import AGENTS, ROSTER
@@ -37,7 +37,7 @@ def resolve(snapshot: Snapshot, defaults: Defaults) -> tuple[Frame, Verdicts]:
         spec=spec,
         system=system,
         images=defaults,
-        config=dump(system).decode(),
+        config=dump_changed(system).decode(),
         offered=snapshot.offered,
         stopped=_stopped(snapshot, auto=system.auto_restart_failed),
     )

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
+import msgspec
 import pytest
 
-from qts_core import names
+from qts_core import config, names
 from qts_core.config import convert
 from qts_core.roster import ROSTER
+from qts_core.spec import SYSTEM
 from qts_operator.objects import KINDS, desired
 
 
@@ -89,9 +92,20 @@ def test_a_pod_gets_its_own_key_and_all_public_keys(frame_of) -> None:
     assert volume["projected"]["defaultMode"] & 0o007 == 0
 
 
-def test_the_settings_file_is_what_the_agents_read(frame_of) -> None:
-    """system.json converts back to the same settings."""
-    frame = frame_of({"config": {"decisionTimeout": 1.25}})
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {},
+        {"config": {"decisionTimeout": 1.25, "quasar": {"learningRate": 0.2}}},
+        {"market": {"source": "Replay", "replay": {"dataset": "eurusd_1h", "repeat": True}, "fee": 0.002}},
+        {"agents": {"amos": {"port": 7001, "enabled": False}, "qbmia": {"gpu": {"mode": "Required"}}}},
+        {"observability": {"otlpEndpoint": "http://collector:4318"}, "messaging": {"encryption": "None"}},
+    ],
+)
+def test_the_settings_file_is_what_the_agents_read(frame_of, spec) -> None:
+    """system.json converts back to the same settings, though it spells out no default."""
+    frame = frame_of(spec)
+    assert "message_ttl" not in frame.config
     text = _by(frame)[("ConfigMap", "desk-1-config")]["data"]["system.json"]
     assert convert(json.loads(text)) == frame.system
 
@@ -248,3 +262,32 @@ def test_a_pod_monitor_only_where_there_is_such_a_kind_and_it_is_wanted(frame_of
     assert all(set(sources) <= meta for sources in given.values())
     ports = _pod(frame_of(), "market")["spec"]["containers"][0]["ports"]
     assert spec["podMetricsEndpoints"][0]["port"] in {p["name"] for p in ports}
+
+
+def _wider() -> type:
+    """Return the settings of a later version: one key more at the top, one more in a section."""
+    old = SYSTEM()
+    pads = msgspec.defstruct("P", [("later", float, 2.5)], bases=(type(old.pads),), frozen=True, kw_only=True)
+    fields: list[Any] = [("much_later", bool, True), ("pads", pads, pads())]
+    return msgspec.defstruct("S", fields, bases=(SYSTEM,), frozen=True, kw_only=True)
+
+
+def test_a_setting_that_a_later_operator_knows_restarts_nobody(frame_of, monkeypatch) -> None:
+    """Templates stay equal, and the file is one that an agent image of before still reads."""
+    spec = {"config": {"decisionTimeout": 1.25, "pads": {"baseSize": 0.03}}}
+    before = frame_of(spec)
+    monkeypatch.setattr(config, "SYSTEM", _wider())
+    after = frame_of(spec)
+    assert (after.system.much_later, after.system.pads.later) == (True, 2.5)
+    assert [_pod(before, w.name) for w in ROSTER] == [_pod(after, w.name) for w in ROSTER]
+    monkeypatch.undo()
+    assert convert(json.loads(after.config)) == before.system
+
+
+def test_a_later_setting_that_somebody_sets_does_restart(frame_of, monkeypatch) -> None:
+    """What is left out of the hash is the default, not the key."""
+    monkeypatch.setattr(config, "SYSTEM", _wider())
+    frame = frame_of()
+    text = config.dump_changed(msgspec.structs.replace(frame.system, much_later=False)).decode()
+    changed = msgspec.structs.replace(frame, config=text)
+    assert all(_pod(frame, w.name) != _pod(changed, w.name) for w in ROSTER)

@@ -41,7 +41,7 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     spec: Spec
     system: System
     images: Defaults
-    config: str  # text of system.json
+    config: str  # text of system.json: what differs from the defaults
     placements: dict[str, str] = {}  # agent → GPU | CPU, for agents that asked for a device
     offered: frozenset[str] = frozenset()  # optional kinds that the cluster has
     stopped: frozenset[str] = frozenset()  # agents held at 0 after an exit, by auto_restart_failed

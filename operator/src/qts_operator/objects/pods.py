@@ -62,7 +62,10 @@ def template(frame: Frame, workload: Workload) -> dict[str, Any]:
 
 
 def config_hash(frame: Frame, workload: Workload) -> str:
-    """Return the hash of the settings that the workload reads; only their change restarts it."""
+    """Return the hash of the settings that the workload reads; only their change restarts it.
+
+    A setting at its default is not in `frame.config`: one that a later operator adds moves no hash.
+    """
     tree = json.loads(frame.config)
     unread = _UNREAD | {w.wire for w in AGENTS if w.wire != workload.wire}
     if workload.role != "decider":
