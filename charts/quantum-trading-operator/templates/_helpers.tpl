@@ -20,3 +20,8 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- $image := .Values.image }}{{ $at := print ":" $image.tag }}{{ with $image.digest }}{{ $at = print "@" . }}{{ end -}}
 {{ include "qts.image" (list . (print $image.repository $at)) }}
 {{- end }}
+{{- /* OTEL_RESOURCE_ATTRIBUTES: pairs joined by commas, values percent-encoded */}}
+{{- define "qts.attributes" -}}
+{{- $pairs := list }}{{ range $key, $value := . }}{{ $pairs = append $pairs (printf "%s=%s" $key ($value | urlquery | replace "+" "%20")) }}{{ end -}}
+{{ join "," $pairs }}
+{{- end }}

@@ -43,6 +43,7 @@ def values() -> Manifest:
         "watch": {"namespaces": []},
         "logLevel": "info",
         "metrics": {"perObject": True},
+        "telemetry": {"otlpEndpoint": "", "resourceAttributes": {}},
         "monitoring": {
             "podMonitor": False,
             "prometheusRule": False,
@@ -96,6 +97,12 @@ def values_schema() -> Manifest:
                 "crds": _closed({"enabled": flag, "keep": flag}),
                 "watch": _closed({"namespaces": {"type": "array", "items": text, "uniqueItems": True}}),
                 "metrics": _closed({"perObject": flag}),
+                "telemetry": _closed(
+                    {
+                        "otlpEndpoint": text | {"pattern": "^(https?://.+)?$"},
+                        "resourceAttributes": {"type": "object", "additionalProperties": text},
+                    }
+                ),
                 "monitoring": _closed(
                     {
                         "podMonitor": flag,

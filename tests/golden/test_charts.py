@@ -1,0 +1,193 @@
+"""Both charts rendered by helm with 12 value sets: as they were, and no image from anywhere else.
+
+A golden file holds what a set changes against the defaults; long parts that come from a table of ours are
+compared with it and stand as its name. `python -m tests.golden.test_charts` writes the files.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.image_names import images_of, listed
+
+from qts_core.crd import crd
+from qts_operator import alerts, packaging, rights
+
+pytestmark = pytest.mark.cluster  # helm comes with the tools of the cluster
+ROOT = Path(__file__).parents[2]
+FOLDER = Path(__file__).parent / "charts"
+OPERATOR, SYSTEM = "quantum-trading-operator", "quantum-trading-system"
+MIRROR = "registry.example:5000/qts"
+TELEMETRY = {
+    "otlpEndpoint": "http://collector.monitoring:4318",
+    "resourceAttributes": {"deployment.environment.name": "north, blue", "k8s.cluster.name": "a=b"},
+}
+SETS: dict[str, tuple[str, dict[str, Any]]] = {
+    "operator": (OPERATOR, {}),
+    "air-gap": (
+        OPERATOR,
+        {
+            "registry": MIRROR,
+            "image": {"digest": f"sha256:{'0' * 64}", "pullPolicy": "Always"},
+            "imagePullSecrets": [{"name": "mirror"}],
+        },
+    ),
+    "own-redis": (OPERATOR, {"registry": MIRROR, "images": {"redis": "localhost/team/valkey:9"}}),
+    "namespaced": (OPERATOR, {"watch": {"namespaces": ["east", "west"]}}),
+    "monitoring": (
+        OPERATOR,
+        {
+            "monitoring": {
+                "podMonitor": True,
+                "prometheusRule": True,
+                "dashboards": True,
+                "labels": {"release": "prometheus"},
+                "feedStalledSeconds": 45,
+            }
+        },
+    ),
+    "telemetry": (OPERATOR, {"telemetry": TELEMETRY, "networkPolicy": {"enabled": True}}),
+    "no-definition": (OPERATOR, {"crds": {"enabled": False}, "metrics": {"perObject": False}}),
+    "scheduling": (
+        OPERATOR,
+        {
+            "replicas": 1,
+            "nodeSelector": {"kubernetes.io/arch": "amd64"},
+            "tolerations": [{"key": "control", "operator": "Exists"}],
+            "resources": {"limits": {"memory": "1Gi"}},
+            "logLevel": "debug",
+        },
+    ),
+    "system": (SYSTEM, {}),
+    "system-named": (SYSTEM, {"name": "desk", "spec": packaging.SAMPLES["external-redis"]}),
+    "system-gpu": (SYSTEM, {"spec": packaging.SAMPLES["gpu-preferred"]}),
+    "system-simulated": (
+        SYSTEM,
+        {"spec": {"market": packaging.SAMPLES["simulated"]["market"] | {"replay": None}}},
+    ),
+}
+
+
+def helm(*arguments: str, values: dict[str, Any] | None = None) -> str:
+    """Return what helm prints."""
+    if shutil.which("helm") is None:
+        pytest.skip("helm is not on PATH")
+    command = ["helm", *arguments, *(["-f", "-"] if values else [])]
+    done = subprocess.run(command, input=json.dumps(values), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr + done.stdout
+    return done.stdout
+
+
+@cache
+def rendered(name: str) -> list[dict[str, Any]]:
+    """Return the documents of a value set, in helm's order."""
+    chart, values = SETS[name]
+    text = helm("template", chart, str(ROOT / "charts" / chart), "-n", "qts-system", values=values)
+    return [document for document in yaml.safe_load_all(text) if document]
+
+
+@cache
+def tables(feed_stalled_s: int) -> list[tuple[str, Any]]:
+    """Return the tables that long parts come from, as plain JSON by name."""
+    seconds = alerts.THRESHOLDS | {"FEED_STALLED_SECONDS": feed_stalled_s}
+    named_tables: list[tuple[str, Any]] = [
+        ("crd()", crd()["spec"]),
+        ("rules", rights.rules()),
+        ("rules + cluster rules", rights.rules() + rights.cluster_rules()),
+        ("lease rules", rights.lease_rules()),
+        ("alerts", alerts.groups(seconds)),
+        *((f"board {n}", opened("data", board["data"])) for n, board in enumerate(packaging.boards())),
+    ]
+    return [(name, json.loads(json.dumps(table))) for name, table in named_tables]
+
+
+def short(document: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Return the document with parts that equal one of our tables replaced by the table's name."""
+    known = tables(values.get("monitoring", {}).get("feedStalledSeconds", 30))
+    return {
+        key: next((f"as {name}" for name, table in known if opened(key, part) == table), part)
+        for key, part in document.items()
+    }
+
+
+def opened(key: str, part: Any) -> Any:
+    """Return the JSON that a ConfigMap holds as values: how it is indented does not matter."""
+    return {name: json.loads(text) for name, text in part.items()} if key == "data" else part
+
+
+def named(name: str) -> dict[str, dict[str, Any]]:
+    """Return the shortened documents of a value set by kind, namespace and name."""
+    found = {}
+    for document in rendered(name):
+        metadata = document["metadata"]
+        key = f"{document['kind']} {metadata.get('namespace', '')}/{metadata['name']}"
+        found[key] = short(document, SETS[name][1])
+    assert len(found) == len(rendered(name))
+    return found
+
+
+def told(name: str) -> dict[str, Any]:
+    """Return what a set changes: all documents of the defaults, else the changed ones and those gone."""
+    plain = "operator" if SETS[name][0] == OPERATOR else "system"
+    ours, defaults = named(name), {} if name == plain else named(plain)
+    changed = {key: part for key, part in ours.items() if defaults.get(key) != part}
+    return {"gone": sorted(defaults.keys() - ours.keys()), "documents": changed}
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_a_value_set_renders_as_it_did(name: str) -> None:
+    """The golden file, document by document."""
+    assert told(name) == yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+
+
+def test_every_golden_file_has_a_set() -> None:
+    """Twelve sets, twelve files."""
+    assert {path.stem for path in FOLDER.glob("*.yaml")} == set(SETS)
+    assert len(SETS) == 12
+
+
+@pytest.mark.parametrize("name", [name for name in SETS if name not in ("air-gap", "own-redis")])
+def test_no_chart_asks_for_an_image_outside_the_list(name: str) -> None:
+    """Whatever else is set."""
+    assert set(images_of(rendered(name))) <= listed()
+
+
+def test_one_registry_value_moves_every_image() -> None:
+    """All images of the list, from the mirror; one with a registry of its own stays there."""
+    moved = {image.replace("localhost/", f"{MIRROR}/") for image in listed()}
+    operator = next(image for image in moved if "qts-operator" in image)
+    digest = f"{MIRROR}/qts-operator@sha256:{'0' * 64}"
+    assert set(images_of(rendered("air-gap"))) == (moved - {operator}) | {digest}
+    own = {image for image in moved if "valkey" not in image} | {"localhost/team/valkey:9"}
+    assert set(images_of(rendered("own-redis"))) == own
+
+
+def test_the_operator_reads_the_attributes_that_the_chart_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commas, blanks and equal signs of a value arrive in the resource of the traces."""
+    from opentelemetry.sdk.resources import OTELResourceDetector
+
+    deployment = next(d for d in rendered("telemetry") if d["kind"] == "Deployment")
+    env = {e["name"]: e.get("value") for e in deployment["spec"]["template"]["spec"]["containers"][0]["env"]}
+    assert env["OTEL_EXPORTER_OTLP_ENDPOINT"] == TELEMETRY["otlpEndpoint"]
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", env["OTEL_RESOURCE_ATTRIBUTES"])
+    assert dict(OTELResourceDetector().detect().attributes) == TELEMETRY["resourceAttributes"]
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_lint(name: str) -> None:
+    """`helm lint --strict` has nothing to say."""
+    chart, values = SETS[name]
+    helm("lint", "--strict", str(ROOT / "charts" / chart), values=values)
+
+
+if __name__ == "__main__":
+    for set_name in SETS:
+        text = yaml.safe_dump(told(set_name), sort_keys=False, width=110)
+        (FOLDER / f"{set_name}.yaml").write_text(text)
