@@ -26,7 +26,7 @@ def binary(name: str) -> str:
     """Return the path of a server program; skip, with what is missing, where it is not here."""
     found = str(get_binary_path()) if name == "valkey" else shutil.which(name)
     if found is None:
-        pytest.skip(f"no {name} here: .ci/servers installs it with root and apt")
+        pytest.skip(f"no {name} here: .ci/packages installs it with root and apt")
     return found
 
 
