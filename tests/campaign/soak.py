@@ -23,8 +23,10 @@ from tests.campaign.campaign import BESIDE, Trial, free
 from tests.campaign.schedule import KINDS, NAMES, Schedule, fault
 from tests.processes.stand import leave_nothing
 
+from qts_core.allocator import keep_threshold
+
 BASE_RATE = 168.0  # messages a second that Traffic says with factor 1
-REMEMBERED = 100_000  # ids kept of each process
+REMEMBERED = 10_000  # ids kept of each process: few, so that the soak's own tables are soon full
 SAMPLES = 8  # of memory, less than this many tell nothing about a slope
 
 
@@ -33,6 +35,8 @@ class Sample(msgspec.Struct, frozen=True):
 
     at_s: float
     rss_mib: float
+    blocks: int  # of Python's allocator
+    ids: int  # in the dedupe windows of all buses, which fill up anew after each restart
     waiting: int  # messages in all queues
     spooled: int  # bytes in all spool files
 
@@ -96,10 +100,11 @@ class Soak(Trial):
         buses = self.stand.buses.values()
         waiting = sum(b.outgoing.queued + len(b.incoming) for b in buses)
         spooled = sum(len(b.durables.spool) for b in buses)
+        ids = sum(len(b.incoming._seen) for b in buses)
         gc.collect()
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         rss_mib = pages * os.sysconf("SC_PAGESIZE") / 2**20
-        self.samples.append(Sample(round(at_s, 1), rss_mib, waiting, spooled))
+        self.samples.append(Sample(round(at_s, 1), rss_mib, sys.getallocatedblocks(), ids, waiting, spooled))
 
 
 def slope(samples: list[Sample]) -> float | None:
@@ -134,6 +139,8 @@ async def soak(minutes: float, rate: float, every_s: float, seed: int) -> dict[s
         **msgspec.to_builtins(outcome),
         "recoveries_s": {kind: max(found) for kind, found in outcome.recoveries_s.items()},
         "rss_mib_first_last": [trial.samples[0].rss_mib, trial.samples[-1].rss_mib],
+        "blocks_first_last": [trial.samples[0].blocks, trial.samples[-1].blocks],
+        "ids_first_last": [trial.samples[0].ids, trial.samples[-1].ids],
         "rss_slope_mib_per_hour": slope(trial.samples),
         "waiting_most": max(waiting),
         "waiting_last": waiting[-1],
@@ -152,6 +159,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=1)
     chosen = parser.parse_args(arguments)
     logging.basicConfig(level=logging.CRITICAL + 1)
+    keep_threshold()  # as every process of the system does
     result = asyncio.run(soak(chosen.minutes, chosen.rate, chosen.every, chosen.seed))
     print(json.dumps(result), flush=True)
     return 0 if result["ok"] else 1

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from qts_agents.context import Place
 from qts_core import config, names
+from qts_core.allocator import keep_threshold
 from qts_core.errors import ConfigError
 from qts_core.roster import AGENTS, BY_NAME
 
@@ -23,6 +24,7 @@ def main(arguments: Sequence[str], env: Mapping[str, str]) -> int:
             what = f"unknown workload {unknown[0]!r}" if unknown else "no workload named"
             raise ConfigError(f"{what}; give one or more of {', '.join(BY_NAME)}")
         loaded = config.load()
+        keep_threshold()
         place = place_of(env, loaded.system.ports())
         from qts_agents.runtime import serve  # numba and numpy load only for arguments that are right
 

@@ -170,6 +170,8 @@ class Durables:
             self._outgoing.left(item)
             _tell(future, self._detour(item, stored))
         self.spool.close()
+        self._kept.clear()
+        self._kept_bytes = 0
 
 
 def _tell(future: asyncio.Future[None], error: LocalError | None) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import functools
 from collections import deque
 from collections.abc import Sequence
+from itertools import islice
 from weakref import WeakValueDictionary
 
 from qts_core.spec import System
@@ -14,6 +15,7 @@ from qts_messaging.fabric import Fabric
 from qts_messaging.messages import BROADCAST_TOPICS, DURABLE_TOPICS
 
 SNAPSHOT = 4096
+KEPT = 4096  # stored entries of a topic, and dead letters, for readers that come later
 
 
 class Hub:
@@ -21,10 +23,12 @@ class Hub:
 
     def __init__(self) -> None:
         self.sinks: dict[str, Sink] = {}
-        self.streams: dict[str, list[bytes]] = {topic: [] for topic in DURABLE_TOPICS}
+        self.streams: dict[str, deque[bytes]] = {topic: deque() for topic in DURABLE_TOPICS}
+        self.stored = dict.fromkeys(DURABLE_TOPICS, 0)  # entries of each topic so far, forgotten ones too
         self.read: dict[tuple[str, str], int] = {}  # (reader, topic) → entries handed over
         self.market: deque[bytes] = deque(maxlen=SNAPSHOT)
-        self.dead: list[tuple[bytes, str]] = []
+        self.dead: deque[tuple[bytes, str]] = deque(maxlen=KEPT)
+        self.buried = 0  # dead letters so far
 
     def direct(self, sender: str, peer: str, frame: bytes) -> bool:
         """Deliver to one peer, in the loop's next turn; False when it is not here."""
@@ -48,14 +52,31 @@ class Hub:
         if sink is None:
             return
         for topic, entries in self.streams.items():
-            at = self.read.get((reader, topic), 0)
-            self.read[(reader, topic)] = len(entries)
-            for frame in entries[at:]:
+            unread = self.stored[topic] - self.read.get((reader, topic), 0)
+            self.read[(reader, topic)] = self.stored[topic]
+            if not unread:
+                continue
+            for frame in list(islice(entries, max(0, len(entries) - unread), None)):
                 sink.arrived(frame, None, functools.partial(self._ended, frame))
+            self._forget(topic)
+
+    def store(self, topic: str, frame: bytes) -> None:
+        """Append an entry; `flow` hands it over."""
+        self.streams[topic].append(frame)
+        self.stored[topic] += 1
+
+    def _forget(self, topic: str) -> None:
+        """Drop all but the last `KEPT` entries, never one that a reader here has still to get."""
+        slowest = min(self.read.get((name, topic), 0) for name in self.sinks)
+        unread = self.stored[topic] - slowest
+        entries = self.streams[topic]
+        while len(entries) > max(KEPT, unread):
+            entries.popleft()
 
     def _ended(self, frame: bytes, outcome: str) -> None:
         """Keep what a handler could not take."""
         if outcome != "ok":
+            self.buried += 1
             self.dead.append((frame, outcome))
 
 
@@ -123,7 +144,7 @@ class MemoryTopics:
 
 
 class MemoryStreams:
-    """Streams as lists of a hub: kept for late readers, not for a restart."""
+    """Streams as lines of a hub: the last entries are kept for late readers, none for a restart."""
 
     claimed = 0
 
@@ -134,7 +155,7 @@ class MemoryStreams:
     @property
     def dead_letters(self) -> int:
         """Return how many messages no handler could take, of all readers."""
-        return len(self._hub.dead)
+        return self._hub.buried
 
     async def start(self, sink: Sink) -> None:  # noqa: ARG002 - the hub knows it
         """Read what was stored before this bus joined."""
@@ -150,7 +171,7 @@ class MemoryStreams:
     async def append(self, batch: Sequence[tuple[str, bytes]]) -> bool:
         """Store and hand over to every reader."""
         for topic, frame in batch:
-            self._hub.streams[topic].append(frame)
+            self._hub.store(topic, frame)
         for reader in list(self._hub.sinks):
             asyncio.get_running_loop().call_soon(self._hub.flow, reader)
         return True

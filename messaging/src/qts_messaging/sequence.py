@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections import deque
 
 RANGES = 1024  # holes a lane remembers, whatever their length
 NEVER = -(2**63)
@@ -111,22 +110,30 @@ class Lane:
 
 
 class Seen:
-    """The last `bound` message ids, to apply each once."""
+    """The last `bound` message ids, to apply each once; their order is a ring in one list of fixed size."""
 
     def __init__(self, bound: int = DEDUPE) -> None:
-        self._bound = bound
         self._ids: set[bytes] = set()
-        self._order: deque[bytes] = deque()
+        self._order = [b""] * bound  # the next id takes the place of the oldest
+        self._next = 0
+
+    def __len__(self) -> int:
+        return len(self._ids)
 
     def add(self, message_id: bytes) -> bool:
         """Take an id; False when it is known."""
         if message_id in self._ids:
             return False
+        self._ids.discard(self._order[self._next])
         self._ids.add(message_id)
-        self._order.append(message_id)
-        if len(self._order) > self._bound:
-            self._ids.discard(self._order.popleft())
+        self._order[self._next] = message_id
+        self._next = (self._next + 1) % len(self._order)
         return True
+
+    def clear(self) -> None:
+        """Forget every id."""
+        self._ids.clear()
+        self._order, self._next = [b""], 0
 
     def __contains__(self, message_id: bytes) -> bool:
         return message_id in self._ids
