@@ -297,7 +297,7 @@ class Incoming:
     def settle(self) -> None:
         """Close the accounts of what was not handled; durable messages stay unacknowledged."""
         self._settled = True
-        self._seen.clear()  # the error of a cancelled task may hold its frames, and by them this bus, for long
+        self._seen.clear()  # the error of a cancelled task may hold this bus by its frames
         for queue in self._queues.values():
             while queue:
                 arrival = queue.popleft()
