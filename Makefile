@@ -8,7 +8,7 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_SYSTEM_CERTS := 1
 export PATH := $(CURDIR)/.tools/uv/bin:$(PATH)
 
-.PHONY: help sync run check fix test test-cluster image generate reports soak bench bench-smoke campaign
+.PHONY: help sync run check fix test test-cluster image sbom generate reports soak bench bench-smoke campaign
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -48,6 +48,10 @@ test-cluster: sync ## images, charts and resource on $KUBECONFIG or the shared o
 
 image: ## build the operator and agent images with buildah; PYTHON_IMAGE chooses the base
 	@for target in operator agent; do scripts/image $$target dev; done
+
+sbom: sync ## what uv.lock puts into each image, as SPDX in dist/sbom
+	@mkdir -p dist/sbom
+	@for target in operator agent agent-gpu; do $(RUN) python scripts/sbom $$target >dist/sbom/qts-$$target.spdx.json || exit 1; done
 
 generate: sync ## rewrite CRD, RBAC, chart schemas, manifests
 	$(RUN) qts generate
