@@ -1,4 +1,4 @@
-"""Hold the Lease: read, decide by `lease.py`, write, again every 2 s ± 20 %."""
+"""Hold the Lease: read, decide by `lease.py`, write, again every 2 s ± 20 % (a standby: 1 s)."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ class Leader:
                 _log.info("leading", identity=self._election.identity)
                 won()
             self._led = leads
-            await self._clock.sleep(self._election.terms.retry_s * self._random.uniform(0.8, 1.2))
+            terms = self._election.terms
+            again_s = terms.retry_s if leads else terms.standby_s
+            await self._clock.sleep(again_s * self._random.uniform(0.8, 1.2))
 
     async def once(self) -> None:
         """Read the Lease and do what follows."""

@@ -14,11 +14,12 @@ Verb = Literal["create", "update", "wait"]
 
 
 class Terms(msgspec.Struct, frozen=True):
-    """Seconds: how long a lease lasts, when a holder gives up, how often it tries."""
+    """Seconds: how long a lease lasts, when a holder gives up, how often it and a standby try."""
 
     duration_s: float = 10.0
     renew_deadline_s: float = 6.0
     retry_s: float = 2.0
+    standby_s: float = 1.0  # a lease that was handed back is taken within 2 s
     try_s: float = 2.0
 
 
