@@ -1,9 +1,6 @@
-"""Shapley values of seats: the axioms, a game solved by hand, and what PADS publishes of real outcomes."""
+"""Shapley values of seats: what PADS publishes of real outcomes."""
 
 from __future__ import annotations
-
-import itertools
-import math
 
 import numpy as np
 import pytest
@@ -13,23 +10,6 @@ from qts_agents.columns import array
 from qts_agents.kernels.pool import lmsr_pool
 from qts_agents.pads import records
 from qts_agents.pads.records import OutcomeBody
-from qts_agents.pads.shapley import shapley
-
-
-def test_the_glove_game_and_the_average_over_orders() -> None:
-    """One right and two left gloves: 2/3, 1/6, 1/6; any game equals the mean marginal over all orders."""
-    worth = np.array([float(bool(c & 1) and bool(c & 6)) for c in range(8)])
-    np.testing.assert_allclose(shapley(worth), [2 / 3, 1 / 6, 1 / 6])
-    value = np.random.default_rng(1).normal(size=32)
-    value[0] = 0.0
-    mean = np.zeros(5)
-    for order in itertools.permutations(range(5)):
-        held = 0
-        for i in order:
-            mean[i] += (value[held | 1 << i] - value[held]) / math.factorial(5)
-            held |= 1 << i
-    np.testing.assert_allclose(shapley(value), mean, atol=1e-12)
-    assert shapley(value).sum() == pytest.approx(value[-1])
 
 
 def test_pads_says_what_each_seat_was_worth() -> None:

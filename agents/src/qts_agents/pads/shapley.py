@@ -7,13 +7,11 @@ computed here; beside reputation, which it does not touch.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
-from qts_agents.agent import F8
 from qts_agents.kernels.pool import lmsr_pool
+from qts_agents.kernels.shapley import shapley
 from qts_agents.pads.outcomes import Waiting
 from qts_agents.pads.reputation import pick
 from qts_agents.pads.scale import Ring
@@ -25,20 +23,6 @@ ROWS = 64  # symbols looked at, evenly spread: the mean needs no more
 def coalitions(n: int) -> NDArray[np.bool_]:
     """Return who belongs to each of the 2ⁿ coalitions [2ⁿ,n]; number c holds seat i where bit i is set."""
     return (np.arange(2**n)[:, None] >> np.arange(n) & 1).astype(np.bool_)
-
-
-def shapley(value: F8) -> F8:
-    """Return the Shapley value [n] of each player of a game with coalition values [2ⁿ]."""
-    n = int(math.log2(len(value)))
-    sizes = coalitions(n).sum(axis=1)
-    out = np.zeros(n)
-    for i in range(n):
-        without = np.flatnonzero(~coalitions(n)[:, i])
-        share = [math.factorial(int(k)) * math.factorial(n - int(k) - 1) for k in sizes[without]]
-        out[i] = float((np.array(share) * (value[without | 1 << i] - value[without])).sum()) / math.factorial(
-            n
-        )
-    return out
 
 
 class Credit:
@@ -68,5 +52,5 @@ class Credit:
         """Return seat → its value, nats an outcome; empty before the first one."""
         if not len(self._gains):
             return {}
-        values = shapley(self._gains.last(OUTCOMES).mean(axis=1))
+        values = shapley(self._gains.last(OUTCOMES).mean(axis=1))[0]
         return {seat: float(v) for seat, v in zip(self.seats, values, strict=True)}
