@@ -133,7 +133,8 @@ def pod(live: Live) -> Pod:
 def node(live: Live) -> Node:
     """Digest a node."""
     metadata, spec, status = live["metadata"], live.get("spec") or {}, live.get("status") or {}
-    ready: Live = next((c for c in status.get("conditions") or () if c.get("type") == "Ready"), {})
+    told: Live = next((c for c in status.get("conditions") or () if c.get("type") == "Ready"), {})
+    ready = told.get("status", "True") == "True"
     return Node(
         name=metadata["name"],
         labels=metadata.get("labels") or {},
@@ -141,7 +142,8 @@ def node(live: Live) -> Node:
             (t.get("key", ""), t.get("value", ""), t.get("effect", "")) for t in spec.get("taints") or ()
         ),
         allocatable=_extended(status.get("allocatable") or {}),
-        ready=ready.get("status", "True") == "True",
+        ready=ready,
+        unready_since=0.0 if ready else _seconds(told.get("lastTransitionTime") or ""),
         unschedulable=bool(spec.get("unschedulable")),
     )
 

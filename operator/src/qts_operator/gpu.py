@@ -250,14 +250,15 @@ def _selected(demand: Demand, nodes: list[Node], _: View) -> tuple[list[Node], s
 
 
 def _tolerated(demand: Demand, nodes: list[Node], _: View) -> tuple[list[Node], str, str]:
-    refused = {n.name: _refusing(n, demand.asked.tolerations) for n in nodes}
+    refused = {n.name: refusing(n, demand.asked.tolerations) for n in nodes}
     passed = [n for n in nodes if refused[n.name] is None]
     first = min(nodes, key=lambda n: n.name)
     text = f"{first.name} fits but has taint {refused[first.name]}, which {demand.agent} does not tolerate"
     return passed, "UntoleratedTaint", text
 
 
-def _refusing(node: Node, tolerations: tuple[Toleration, ...]) -> str | None:
+def refusing(node: Node, tolerations: tuple[Toleration, ...]) -> str | None:
+    """Return the taint that keeps a pod off the node, None when there is none."""
     for key, value, effect in node.taints:
         if effect == "PreferNoSchedule" or key.startswith(_SYSTEM_TAINT):
             continue

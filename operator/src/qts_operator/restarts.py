@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from qts_core.parts import RestartPolicy
+from qts_core.parts import Pods
 from qts_core.probes import Status
 from qts_core.roster import Workload
 from qts_operator.circuit import rejected
+from qts_operator.node_loss import Nodes, lost_in, replaceable
 from qts_operator.snapshot import Pod
 from qts_operator.times import seconds
 
@@ -17,6 +19,8 @@ SILENT_S = 30.0
 #: PADS is asked every 3 s while a peer is silent; its answer must be about this pod, not the one before
 ANSWER_S = 5.0
 LONGEST_S = 1800.0
+#: how often a node is looked for that would take a pod of a lost one
+SPARE_S = 30.0
 
 
 class Restart(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,18 +43,35 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 def decide(
     workload: Workload,
     pods: tuple[Pod, ...],
-    policy: RestartPolicy,
+    asked: Pods,
     history: dict[str, Any],
     *,
+    nodes: Nodes,
+    used: Mapping[str, Mapping[str, int]],
     told: Status | None,
     at: float | None,
     now: float,
 ) -> Verdict:
-    """Decide for one agent; `history` is its entry of the status, `at` the time of its last restart."""
-    found = _candidate(workload, pods, told, now)
+    """Decide for one agent; `history` is its entry of the status, `at` the time of its last restart.
+
+    `nodes` are those that are visible, `used` the devices that are known to be taken on each.
+    """
+    policy = asked.restart_policy
+    due_in = {p.uid: s for p in pods if (s := lost_in(p, nodes, now)) is not None}
+    lost = {uid for uid, in_s in due_in.items() if in_s <= 0.0}
+    found = _failed(workload, pods)
+    for pod in pods:
+        if found is None and pod.uid in lost and not pod.deleting and replaceable(pod, asked, nodes, used):
+            found = Restart(agent=workload.name, pod=pod, reason="NodeLost")
+    found = found or _silent(workload, tuple(p for p in pods if p.uid not in lost), told, now)
     if found is None:
-        return Verdict()
-    if any(p.deleting or (not p.ready and p.uid != found.pod.uid) for p in pods if not rejected(p)):
+        # a node that comes later asks for no pass
+        staying = [p.uid for p in pods if p.uid in due_in and not p.deleting]
+        waiting = [SPARE_S if uid in lost else due_in[uid] for uid in staying]
+        return Verdict(recheck_s=min(waiting, default=None))
+    # what lies on a lost node neither gets ready nor ends, so nothing waits for it
+    others = [p for p in pods if p.uid != found.pod.uid and p.uid not in lost and not rejected(p)]
+    if any(p.deleting or not p.ready for p in others):
         return Verdict(recheck_s=5.0)
     recent = at is not None and now - at < seconds(policy.window)
     count = int(history.get("restarts", 0)) if recent else 0
@@ -63,10 +84,14 @@ def decide(
     return Verdict(due=found)
 
 
-def _candidate(workload: Workload, pods: tuple[Pod, ...], told: Status | None, now: float) -> Restart | None:
+def _failed(workload: Workload, pods: tuple[Pod, ...]) -> Restart | None:
     for pod in pods:
         if pod.phase == "Failed" and not pod.deleting and not rejected(pod):
             return Restart(agent=workload.name, pod=pod, reason=pod.reason or "PodFailed")
+    return None
+
+
+def _silent(workload: Workload, pods: tuple[Pod, ...], told: Status | None, now: float) -> Restart | None:
     peer = (told.peers.get(workload.wire) or {}) if told is not None else {}
     if peer.get("state") == "dead" and float(peer.get("age_s") or 0.0) >= SILENT_S:
         for pod in pods:

@@ -78,6 +78,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     taints: tuple[tuple[str, str, str], ...] = ()  # key, value, effect
     allocatable: dict[str, int] = {}  # extended resources only
     ready: bool = True
+    unready_since: float = 0.0  # seconds since the epoch; 0 while ready, or not known
     unschedulable: bool = False
 
 

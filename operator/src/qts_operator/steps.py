@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from qts_core.errors import ConfigError
-from qts_operator import circuit, events, restarts, status, writes
+from qts_operator import circuit, events, node_loss, restarts, status, writes
 from qts_operator.explain import lines
 from qts_operator.objects import desired
 from qts_operator.objects.frame import Defaults, Frame
@@ -246,8 +246,10 @@ def _restarts(state: Pass) -> tuple[list[restarts.Restart], list[float], str]:
         verdict = restarts.decide(
             workload,
             pods,
-            frame.spec.pods(workload.name).restart_policy,
+            frame.spec.pods(workload.name),
             entry,
+            nodes=node_loss.by_name(snapshot.nodes),
+            used=snapshot.used,
             told=snapshot.statusz,
             at=seconds_of((entry.get("lastRestart") or {}).get("at", "")),
             now=snapshot.now,

@@ -116,8 +116,8 @@ class View:
         return Digesting(self.pods, digests.pod, lambda p: self._owned(p))
 
     def sink_nodes(self) -> Digesting[NodeEntry]:
-        """Return where nodes go; they matter only to systems that ask for a device."""
-        return Digesting(self.nodes, _node, lambda _: self._gpu_systems())
+        """Return where nodes go: to systems that ask for a device or have pods on one that is gone."""
+        return Digesting(self.nodes, _node, self._node_moved)
 
     def counts(self) -> dict[str, int]:
         """Return how many objects of each kind are known."""
@@ -127,6 +127,13 @@ class View:
     def _owned(self, item: Child | Pod) -> None:
         if item.system:
             self._poke(key_of(item.namespace, item.system))
+
+    def _node_moved(self, entry: NodeEntry) -> None:
+        if not entry.node.ready:
+            for pod in self.pods.all():
+                if pod.node == entry.name:
+                    self._owned(pod)
+        self._gpu_systems()
 
     def _gpu_systems(self) -> None:
         for resource in self.systems.all():

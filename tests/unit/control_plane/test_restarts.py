@@ -7,11 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from qts_core.parts import RestartPolicy
+from qts_core.parts import Agent, Toleration
 from qts_core.probes import Status
 from qts_core.roster import BY_NAME
+from qts_operator.node_loss import by_name
 from qts_operator.restarts import decide
-from qts_operator.snapshot import Pod
+from qts_operator.snapshot import Node, Pod
 
 NOW = 10_000.0
 POD = Pod(
@@ -29,10 +30,9 @@ DEAD = Status(agent="pads", peers={"quasar": {"age_s": 31.0, "state": "dead"}})
 
 def verdict(pods: tuple[Pod, ...] = (POD,), told: Status | None = DEAD, **more: Any) -> Any:
     """Decide for quasar."""
-    facts: dict[str, Any] = {"history": {}, "at": None} | more
-    return decide(
-        BY_NAME["quasar"], pods, RestartPolicy(), facts["history"], told=told, at=facts["at"], now=NOW
-    )
+    facts: dict[str, Any] = {"history": {}, "at": None, "now": NOW, "nodes": {}, "used": {}} | more
+    asked = facts.pop("asked", Agent())
+    return decide(BY_NAME["quasar"], pods, asked, facts.pop("history"), told=told, **facts)
 
 
 def test_a_ready_pod_that_is_dead_for_its_peers_is_due() -> None:
@@ -78,3 +78,70 @@ def test_the_delay_doubles_and_the_budget_ends_it() -> None:
     assert verdict(history={"restarts": 1}, at=NOW - 20.0).due is not None
     assert "was restarted 5 times" in verdict(history={"restarts": 5}, at=NOW - 300.0).exhausted
     assert verdict(history={"restarts": 5}, at=NOW - 601.0).due is not None
+
+
+GPU = "nvidia.com/gpu"
+GONE = Node(name="gone", ready=False, unready_since=NOW)
+SPARE = Node(name="spare")
+ON_GONE = msgspec.structs.replace(POD, node="gone", ready=False)
+
+
+def lost(*nodes: Node, pods: tuple[Pod, ...] = (ON_GONE,), after_s: float = 60.0, **more: Any) -> Any:
+    """Decide `after_s` seconds after the node of the pod was last ready."""
+    return verdict(pods, told=None, nodes=by_name((GONE, *nodes)), now=NOW + after_s, **more)
+
+
+def test_a_pod_on_a_node_that_is_gone_is_due_after_a_minute() -> None:
+    """Not before, and the next look is when the minute is over."""
+    at_first = lost(SPARE, after_s=45.0)
+    assert (at_first.due, at_first.recheck_s) == (None, 15.0)
+    due = lost(SPARE).due
+    assert (due.pod.uid, due.reason) == ("u1", "NodeLost")
+
+
+@pytest.mark.parametrize(
+    "spare",
+    [
+        Node(name="spare", ready=False),
+        Node(name="spare", unschedulable=True),
+        Node(name="spare", taints=(("team", "other", "NoSchedule"),)),
+        Node(name="gone-too", ready=False, unready_since=NOW),
+    ],
+)
+def test_nobody_is_restarted_where_no_node_would_take_the_pod(spare: Node) -> None:
+    """The pod may come back with its node; a pending one would be no better."""
+    assert (lost(spare).due, lost(spare).recheck_s) == (None, 30.0)
+    assert lost().due is None
+
+
+def test_a_replacement_needs_the_labels_taints_and_devices_of_the_pod() -> None:
+    """The same node is good for one pod and not for another."""
+    tainted = Node(name="spare", labels={"disk": "ssd"}, taints=(("team", "a", "NoSchedule"),))
+    tolerant = Agent(tolerations=(Toleration(key="team", operator="Exists"),))
+    assert lost(tainted, asked=tolerant).due is not None
+    assert lost(SPARE, asked=Agent(node_selector={"disk": "ssd"})).due is None
+    asking = (msgspec.structs.replace(ON_GONE, limits={GPU: 1}),)
+    with_gpu = Node(name="spare", allocatable={GPU: 1})
+    assert lost(SPARE, pods=asking).due is None
+    assert lost(with_gpu, pods=asking).due is not None
+    assert lost(with_gpu, pods=asking, used={"spare": {GPU: 1}}).due is None
+
+
+def test_two_pods_on_the_lost_node_do_not_wait_for_each_other() -> None:
+    """The first stays Terminating for as long as its kubelet is away; the second still goes, after the delay."""
+    second = msgspec.structs.replace(ON_GONE, uid="u2")
+    assert lost(SPARE, pods=(ON_GONE, second)).due.pod.uid == "u1"
+    going = msgspec.structs.replace(ON_GONE, deleting=True)
+    assert lost(SPARE, pods=(going, second)).due.pod.uid == "u2"
+    elsewhere = msgspec.structs.replace(POD, uid="u3", node="spare", ready=False)
+    assert lost(SPARE, pods=(ON_GONE, elsewhere)).due is None
+
+
+def test_without_a_view_of_nodes_no_node_is_lost() -> None:
+    """Namespaced mode: the five minutes of Kubernetes are what there is."""
+    assert verdict((ON_GONE,), told=None, nodes=by_name(None), now=NOW + 600.0).due is None
+
+
+def test_lost_nodes_are_within_the_budget() -> None:
+    """A rack that comes and goes does not restart agents without end."""
+    assert "NodeLost" in lost(SPARE, history={"restarts": 5}, at=NOW).exhausted

@@ -1,0 +1,75 @@
+"""A node that goes away: what is read of it, whose pass it asks for, and the order of record and deletion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from qts_core import names
+from qts_operator import digests, restarts, steps
+from qts_operator.objects.frame import Defaults
+from qts_operator.snapshot import Node, Pod
+from qts_operator.view import View
+
+SINCE = "2026-08-01T09:00:00Z"
+
+
+def live_node(status: str, version: str = "1") -> dict[str, Any]:
+    """Return a node as the server lists it."""
+    ready = {"type": "Ready", "status": status, "lastTransitionTime": SINCE}
+    return {"metadata": {"name": "n1", "resourceVersion": version}, "status": {"conditions": [ready]}}
+
+
+def live_pod(name: str, system: str, node: str) -> dict[str, Any]:
+    """Return a pod as the server lists it."""
+    labels = {names.LABEL_SYSTEM: system}
+    metadata = {"name": name, "namespace": "trading", "uid": name, "labels": labels}
+    return {"metadata": metadata, "spec": {"nodeName": node}}
+
+
+@pytest.mark.parametrize(
+    ("status", "since"), [("True", 0.0), ("False", 1785574800.0), ("Unknown", 1785574800.0)]
+)
+def test_a_node_is_unready_since_its_condition_changed(status: str, since: float) -> None:
+    """Also when its kubelet is silent (Unknown); a ready node has no such time, so heartbeats move nothing."""
+    assert digests.node(live_node(status)).unready_since == since
+
+
+def test_a_node_that_goes_asks_for_a_pass_of_those_who_are_on_it() -> None:
+    """Of nobody else, and not when it is well."""
+    poked: list[str] = []
+    view = View(poked.append)
+    for name, system, node in (("a", "desk-1", "n1"), ("b", "desk-2", "n2")):
+        view.sink_pods().put(live_pod(name, system, node))
+    poked.clear()
+    view.sink_nodes().put(live_node("True"))
+    assert poked == []
+    view.sink_nodes().put(live_node("Unknown", "2"))
+    assert poked == ["trading/desk-1"]
+
+
+def test_a_pass_records_the_loss_before_it_deletes_the_pod(snapshot_of) -> None:
+    """And looks again in time when the minute is not over."""
+    pod = Pod(namespace="trading", name="p", uid="u", version="1", agent="amos", phase="Running", node="n1")
+
+    def run(after_s: float) -> tuple[steps.Pass, list[steps.Request]]:
+        nodes = (Node(name="n1", ready=False, unready_since=1e9 - after_s), Node(name="n2"))
+        seen = steps.Seen(snapshot_of(pods=(pod,), nodes=nodes))
+        state, request = steps.begin(Defaults(), 1e9)
+        asked: list[steps.Request] = []
+        while request is not None:
+            asked.append(request)
+            looking = isinstance(request, steps.Look)
+            state, request = steps.step(state, seen if looking else steps.Done())
+        return state, asked
+
+    state, asked = run(20.0)
+    assert 40.0 in state.recheck_s
+    assert not [r for r in asked if isinstance(r, restarts.Restart)]
+    state, asked = run(61.0)
+    told = next(i for i, r in enumerate(asked) if isinstance(r, steps.Report))
+    gone = next(i for i, r in enumerate(asked) if isinstance(r, restarts.Restart))
+    assert told < gone
+    entry = next(e for e in state.status["agentStatuses"] if e["name"] == "amos")
+    assert (entry["restarts"], entry["lastRestart"]["reason"]) == (1, "NodeLost")
