@@ -14,6 +14,7 @@ from tests.property import markets
 
 from qts_agents import keepsake
 from qts_agents.amos.agent import Amos
+from qts_agents.amos.state import VERSION as AMOS_VERSION
 from qts_agents.quasar.agent import Quasar
 from qts_agents.quasar.tape import History
 from qts_agents.voters import VoterShell
@@ -157,5 +158,5 @@ def test_a_kept_state_that_does_not_fit_is_forgotten_at_its_first_use(tmp_path: 
 
 
 def test_a_state_of_another_agent_is_refused() -> None:
-    with pytest.raises(ConfigError, match="version amos-2"):
+    with pytest.raises(ConfigError, match=f"version {AMOS_VERSION}"):
         Quasar(SYSTEM()).load(Amos(SYSTEM()).save())
