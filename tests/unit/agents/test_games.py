@@ -79,6 +79,9 @@ def test_degenerate_games_get_an_equilibrium(low):
     a, b = (rng.integers(0, low, size=(500, 4, 4)).astype(float) for _ in range(2))
     assert nash.nash_choice(a, b).regret.max() <= 1e-9
     assert lemke_howson.nash_one(a, b, 3).regret.max() <= 1e-9
+    for label in range(8):
+        one = lemke_howson.nash_one(a, b, label)
+        assert min(one.x.min(), one.y.min()) >= 0.0  # rounding once left −2e-16 where payoffs tie
 
 
 def test_a_game_without_equal_supports_falls_back_to_lemke_howson():

@@ -87,8 +87,9 @@ def _read(table: F8, basis: I8, start: int, mix: F8) -> None:
         mix[j] = 0.0
     for i in range(table.shape[0]):
         if start <= basis[i] < start + mix.shape[0]:
-            mix[basis[i] - start] = table[i, table.shape[1] - 1]
-            total += table[i, table.shape[1] - 1]
+            weight = max(0.0, table[i, table.shape[1] - 1])  # a tie leaves 0, or −1e-16 of rounding
+            mix[basis[i] - start] = weight
+            total += weight
     for j in range(mix.shape[0]):
         mix[j] /= total
 
@@ -175,6 +176,6 @@ def lemke_howson_reference(a: F8, b: F8, label: int) -> tuple[F8, F8]:
         side = 1 - side
     full = [np.zeros(m + n), np.zeros(m + n)]
     for point, table, basis in zip(full, tables, bases, strict=True):
-        point[basis] = table[:, -1]
+        point[basis] = np.maximum(table[:, -1], 0.0)
     x, y = full[0][:m], full[1][m:]
     return x / x.sum(), y / y.sum()

@@ -68,20 +68,6 @@ def _softmax_row(z: F8, out: F8) -> None:
 
 
 @kernel
-def _entropy_part(x: float) -> float:
-    return x * np.log(x) if x > 0.0 else 0.0
-
-
-@kernel
-def _js_row(p: F8, q: F8) -> float:
-    total = 0.0
-    for k in range(3):
-        m = 0.5 * (p[k] + q[k])
-        total += 0.5 * _entropy_part(p[k]) + 0.5 * _entropy_part(q[k]) - _entropy_part(m)
-    return max(total, 0.0)
-
-
-@kernel
 def _clip_row(pi: F8, out: F8) -> bool:
     total = 0.0
     for k in range(3):
@@ -95,37 +81,55 @@ def _clip_row(pi: F8, out: F8) -> bool:
 
 
 @kernel
+def _divergence(p: F8, log_p: F8, q: F8, log_q: F8) -> float:
+    """Return the Jensen-Shannon divergence of two rows whose logarithms are known."""
+    total = 0.0
+    for k in range(3):
+        m = 0.5 * (p[k] + q[k])
+        total += 0.5 * p[k] * log_p[k] + 0.5 * q[k] * log_q[k]
+        if m > 0.0:
+            total -= m * np.log(m)
+    return max(total, 0.0)
+
+
+@kernel
 def _lmsr_kernel(pi: F8, omega: F8, prior: F8, b: float, factor: float) -> tuple[F8, F8, F8, F8, F8]:
+    """Take each logarithm once: they are what a row costs."""
     S, N = pi.shape[0], pi.shape[1]
     p, q = np.empty((S, 3)), np.empty((S, 3))
     dissent, share, without = np.zeros(S), np.zeros((S, N)), np.empty((S, N, 3))
-    clipped, ratio, z = np.empty((N, 3)), np.zeros((N, 3)), np.empty(3)
+    clipped, logs, trade = np.empty((N, 3)), np.empty((N, 3)), np.zeros((N, 3))
+    total, z, log_prior = np.empty(3), np.empty(3), np.empty(3)
     for s in range(S):
+        for k in range(3):
+            log_prior[k] = total[k] = np.log(prior[s, k])
         for i in range(N):
-            ratio[i] = 0.0
+            trade[i] = 0.0
             if not (omega[s, i] > 0.0 and _clip_row(pi[s, i], clipped[i])):
                 continue
             worst = 1e-300
             for k in range(3):
-                ratio[i, k] = np.log(clipped[i, k]) - np.log(prior[s, k])
-                worst = max(worst, -ratio[i, k])
+                logs[i, k] = np.log(clipped[i, k])
+                worst = max(worst, log_prior[k] - logs[i, k])
             share[s, i] = omega[s, i] * min(1.0, factor / worst)
-        for left in range(-1, N):  # -1: all trade; else without `left`
             for k in range(3):
-                z[k] = np.log(prior[s, k])
-                for i in range(N):
-                    if i != left:
-                        z[k] += share[s, i] * ratio[i, k]
-                if left < 0:
-                    q[s, k] = b * z[k]
-            _softmax_row(z, p[s] if left < 0 else without[s, left])
+                trade[i, k] = share[s, i] * (logs[i, k] - log_prior[k])
+                total[k] += trade[i, k]
+        _softmax_row(total, p[s])
+        for k in range(3):
+            q[s, k] = b * total[k]
+            z[k] = np.log(p[s, k]) if p[s, k] > 0.0 else 0.0
         held = 0.0
         for i in range(N):
             if share[s, i] > 0.0:
                 held += share[s, i]
-                dissent[s] += share[s, i] * _js_row(clipped[i], p[s])
+                dissent[s] += share[s, i] * _divergence(clipped[i], logs[i], p[s], z)
         if held > 0.0:
             dissent[s] /= held * LN2
+        for i in range(N):
+            for k in range(3):
+                z[k] = total[k] - trade[i, k]
+            _softmax_row(z, without[s, i])
     return p, dissent, share, without, q
 
 

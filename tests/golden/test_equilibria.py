@@ -1,0 +1,24 @@
+"""The solver finds exactly the equilibria that a peer found in 500 stored games."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+from tests.golden.peer_equilibria import A_SHAPE, FILE, SHAPES, peers_agree
+
+from qts_agents.kernels import nash
+
+
+def test_the_sets_of_500_games_are_the_peers() -> None:
+    """None more, none less, each strategy to 1e-8."""
+    games = json.loads(FILE.read_text())["games"]
+    assert len(games) == 500
+    for i in range(0, len(games), A_SHAPE):
+        batch = games[i : i + A_SHAPE]
+        a, b = (np.array([game[side] for game in batch], float) for side in ("a", "b"))
+        assert a.shape == (A_SHAPE, *SHAPES[i // A_SHAPE])
+        solved = nash.nash_all(a, b)
+        for g, game in enumerate(batch):
+            ours = [np.concatenate((solved.x[g, e], solved.y[g, e])) for e in range(solved.count[g])]
+            assert peers_agree([np.array(pair) for pair in game["equilibria"]], ours), (i + g, game)
