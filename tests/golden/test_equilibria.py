@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
 from tests.golden.peer_equilibria import A_SHAPE, FILE, SHAPES, peers_agree
 
 from qts_agents.kernels import nash
+
+pytestmark = pytest.mark.timeout(300)  # compiling with a cold cache on a busy machine takes a minute
 
 
 def test_the_sets_of_500_games_are_the_peers() -> None:

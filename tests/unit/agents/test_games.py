@@ -11,6 +11,7 @@ import pytest
 from qts_agents.kernels import backend, ewa, ewl, lemke_howson, nash, recall
 from qts_agents.kernels import statevector as sv
 
+pytestmark = pytest.mark.timeout(300)  # compiling with a cold cache on a busy machine takes a minute
 C, D, Q = (0.0, 0.0), (np.pi, 0.0), (0.0, np.pi / 2)
 DILEMMA = np.array([[3.0, 0.0], [5.0, 1.0]])
 
