@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -35,6 +36,8 @@ class Leader:
         self._api, self._election, self._namespace = api, election, namespace
         self._clock, self._random, self._metrics = tools
         self._led = False
+        self._asking = asyncio.Lock()  # one conversation with the Lease at a time
+        self._released = False
 
     def leads(self) -> bool:
         """Tell whether a write may be sent now."""
@@ -42,9 +45,10 @@ class Leader:
 
     async def run(self, won: Callable[[], None]) -> None:
         """Try for ever; call `won` each time the Lease becomes ours."""
-        while True:
+        while not self._released:
             try:
-                await self.once()
+                async with self._asking:
+                    await self.once()
             except ApiError as error:
                 if error.code == 409:
                     self._election.lost()
@@ -62,6 +66,8 @@ class Leader:
 
     async def once(self) -> None:
         """Read the Lease and do what follows."""
+        if self._released:
+            return
         lease = await self._api.get(LEASES, self._namespace, NAME)
         sent = boot_s()
         step = self._election.decide(lease, sent, _wall())
@@ -76,15 +82,18 @@ class Leader:
         self._election.succeeded(sent)
 
     async def release(self) -> None:
-        """Hand the Lease back, so that the other replica need not wait."""
-        if not self.leads():
-            return
-        try:
-            lease = await self._api.get(LEASES, self._namespace, NAME)
-            if lease is not None:
-                await self._api.update(LEASES, self._election.release(lease, _wall()))
-        except ApiError as error:
-            _log.warning("lease not released", code=error.code, error=error.message)
+        """Hand the Lease back for good, so that the other replica need not wait until it runs out.
+
+        Whether it is ours is asked of the object: a renewal whose answer was late may have been written.
+        """
+        self._released = True
+        async with self._asking:  # a renewal on its way would make this write a conflict
+            try:
+                lease = await self._api.get(LEASES, self._namespace, NAME)
+                if lease is not None and self._election.holds(lease):
+                    await self._api.update(LEASES, self._election.release(lease, _wall()))
+            except ApiError as error:
+                _log.warning("lease not released", code=error.code, error=error.message)
 
 
 def _wall() -> str:

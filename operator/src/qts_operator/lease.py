@@ -70,6 +70,10 @@ class Election:
         """Take a conflict: somebody else wrote the Lease."""
         self._renewed = None
 
+    def holds(self, lease: dict[str, Any]) -> bool:
+        """Tell whether the Lease names this candidate."""
+        return (lease.get("spec") or {}).get("holderIdentity") == self.identity
+
     def release(self, lease: dict[str, Any], wall: str) -> dict[str, Any]:
         """Return the body that hands the Lease back at once."""
         self._renewed = None

@@ -1,0 +1,82 @@
+"""The Lease over a model API server that answers when it is told to: what a shutdown leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+
+import pytest
+
+from qts_core.clock import SystemClock
+from qts_operator.cluster import LEASES
+from qts_operator.leader import NAME, Leader
+from qts_operator.lease import Election
+from qts_operator.metrics import Metrics
+from qts_operator.testing import FakeCluster
+
+
+class Slow(FakeCluster):
+    """Holds back the answer to each read of the Lease while `open` is not set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open = asyncio.Event()
+        self.reading = asyncio.Event()
+
+    async def get(self, kind, namespace, name, *, metadata=False):
+        found = await super().get(kind, namespace, name, metadata=metadata)
+        self.reading.set()
+        await self.open.wait()
+        return found
+
+
+def leader(api: FakeCluster, identity: str) -> Leader:
+    return Leader(api, Election(identity), "qts", (SystemClock(), Random(0), Metrics()))
+
+
+async def holder(api: FakeCluster) -> str:
+    lease = await FakeCluster.get(api, LEASES, "qts", NAME)
+    assert lease is not None
+    return lease["spec"]["holderIdentity"]
+
+
+@pytest.fixture
+def api() -> Slow:
+    made = Slow()
+    made.open.set()
+    return made
+
+
+async def test_a_lease_is_handed_back_though_a_renewal_is_on_its_way(api) -> None:
+    """The renewal ends first, so the hand-over meets no conflict; nobody takes the Lease back afterwards."""
+    one = leader(api, "one")
+    await one.once()
+    api.open.clear()
+    api.reading.clear()
+    renewing = asyncio.create_task(one.run(lambda: None))
+    await api.reading.wait()
+    releasing = asyncio.create_task(one.release())
+    await asyncio.sleep(0)
+    api.open.set()
+    await asyncio.gather(releasing, renewing)
+    assert await holder(api) == ""
+    await one.once()
+    assert await holder(api) == ""
+    two = leader(api, "two")
+    await two.once()
+    assert two.leads()
+
+
+async def test_a_lease_that_is_ours_by_name_is_handed_back_after_its_deadline(api) -> None:
+    """A holder that may write no more, since its renewals are late, still holds the others up."""
+    one = leader(api, "one")
+    await one.once()
+    one._election.lost()
+    await one.release()
+    assert await holder(api) == ""
+
+
+async def test_the_lease_of_another_is_left_alone(api) -> None:
+    await leader(api, "two").once()
+    await leader(api, "one").release()
+    assert await holder(api) == "two"
