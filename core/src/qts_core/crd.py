@@ -225,6 +225,8 @@ def _bounds(info: Any) -> dict[str, Any]:
 
 def _status() -> dict[str, Any]:
     restart = {"podUID": _TEXT, "at": _TIME, "reason": _TEXT}
+    times = {"type": "array", "maxItems": 20, "items": _TIME}
+    recent = {"generation": {"type": "integer", "format": "int64"}, "at": times}
     circuit = {"at": _TIME, "tries": _COUNT, "node": _TEXT, "reason": _TEXT, "count": _COUNT}
     gang = {"state": _TEXT, "at": _TIME, "tries": _COUNT}
     agent = {
@@ -236,6 +238,7 @@ def _status() -> dict[str, Any]:
         "restarts": _COUNT,
         "stopped": {"type": "boolean"},
         "lastRestart": {"type": "object", "properties": restart},
+        "recentRestarts": {"type": "object", "properties": recent},
         "circuit": {"type": "object", "properties": circuit},
     }
     condition = {

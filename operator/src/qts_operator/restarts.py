@@ -10,6 +10,7 @@ import msgspec
 from qts_core.parts import Pods
 from qts_core.probes import Status
 from qts_core.roster import Workload
+from qts_operator import budget
 from qts_operator.circuit import rejected
 from qts_operator.node_loss import Nodes, lost_in, replaceable
 from qts_operator.snapshot import Pod
@@ -49,10 +50,10 @@ def decide(
     nodes: Nodes,
     used: Mapping[str, Mapping[str, int]],
     told: Status | None,
-    at: float | None,
+    generation: int,
     now: float,
 ) -> Verdict:
-    """Decide for one agent; `history` is its entry of the status, `at` the time of its last restart.
+    """Decide for one agent; `history` is its entry of the status, `generation` that of the resource.
 
     `nodes` are those that are visible, `used` the devices that are known to be taken on each.
     """
@@ -73,14 +74,15 @@ def decide(
     others = [p for p in pods if p.uid != found.pod.uid and p.uid not in lost and not rejected(p)]
     if any(p.deleting or not p.ready for p in others):
         return Verdict(recheck_s=5.0)
-    recent = at is not None and now - at < seconds(policy.window)
-    count = int(history.get("restarts", 0)) if recent else 0
-    if count >= policy.max_restarts:
-        text = f"{workload.name} was restarted {count} times in {policy.window}; last reason {found.reason}"
-        return Verdict(exhausted=text)
-    delay = min(seconds(policy.backoff) * float(2**count), LONGEST_S)
-    if at is not None and recent and now - at < delay:
-        return Verdict(recheck_s=delay - (now - at))
+    window_s = seconds(policy.window)
+    times = budget.recent(history, generation, window_s, now)
+    if len(times) >= policy.max_restarts:
+        often = f"{workload.name} was restarted {len(times)} times in {policy.window}"
+        again_s = times[0] + window_s - now if times else None
+        return Verdict(exhausted=f"{often}; last reason {found.reason}", recheck_s=again_s)
+    delay = min(seconds(policy.backoff) * float(2 ** len(times)), LONGEST_S)
+    if times and now - times[-1] < delay:
+        return Verdict(recheck_s=delay - (now - times[-1]))
     return Verdict(due=found)
 
 

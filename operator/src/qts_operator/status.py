@@ -186,8 +186,7 @@ def _agent(facts: Facts, frame: Frame, workload: Workload) -> dict[str, Any]:
         entry["templateRevision"] = child.revision
     told = facts.restarts.get(workload.name) or former
     entry["restarts"] = int(told.get("restarts", 0))
-    if told.get("lastRestart"):
-        entry["lastRestart"] = told["lastRestart"]
+    entry |= {key: told[key] for key in ("lastRestart", "recentRestarts") if told.get(key)}
     if workload.name in frame.stopped:
         entry["stopped"] = True
     verdict = facts.verdicts.get(workload.name)

@@ -11,14 +11,14 @@ from typing import Any, Literal
 import msgspec
 
 from qts_core.errors import ConfigError
-from qts_operator import circuit, events, node_loss, restarts, status, writes
+from qts_operator import budget, circuit, events, node_loss, restarts, status, writes
 from qts_operator.explain import lines
 from qts_operator.objects import desired
 from qts_operator.objects.frame import Defaults, Frame
 from qts_operator.plan import Action, Apply, plan
 from qts_operator.resolve import Verdicts, history, resolve, touched
 from qts_operator.snapshot import Finding, Snapshot
-from qts_operator.times import seconds_of, stamp
+from qts_operator.times import stamp
 from qts_operator.writes import Done, Failed, Taken
 
 COUNTERS_S = 5.0
@@ -251,7 +251,7 @@ def _restarts(state: Pass) -> tuple[list[restarts.Restart], list[float], str]:
             nodes=node_loss.by_name(snapshot.nodes),
             used=snapshot.used,
             told=snapshot.statusz,
-            at=seconds_of((entry.get("lastRestart") or {}).get("at", "")),
+            generation=snapshot.generation,
             now=snapshot.now,
         )
         if verdict.due is not None:
@@ -265,12 +265,12 @@ def _restarts(state: Pass) -> tuple[list[restarts.Restart], list[float], str]:
 def _record(snapshot: Snapshot, restart: restarts.Restart) -> Tree:
     """Return what the status says of a restart before it happens: a crash in between counts it once."""
     former = history(snapshot, restart.agent)
-    last = former.get("lastRestart") or {}
-    count = int(former.get("restarts", 0)) + (last.get("podUID") != restart.pod.uid)
-    at = stamp(snapshot.now)
+    if (former.get("lastRestart") or {}).get("podUID") == restart.pod.uid:
+        return former
     return {
-        "restarts": count,
-        "lastRestart": {"podUID": restart.pod.uid, "at": at, "reason": restart.reason},
+        "restarts": int(former.get("restarts", 0)) + 1,
+        "lastRestart": {"podUID": restart.pod.uid, "at": stamp(snapshot.now), "reason": restart.reason},
+        "recentRestarts": budget.noted(former, snapshot.generation, snapshot.now),
     }
 
 

@@ -10,9 +10,11 @@ import pytest
 from qts_core.parts import Agent, Toleration
 from qts_core.probes import Status
 from qts_core.roster import BY_NAME
+from qts_operator import budget
 from qts_operator.node_loss import by_name
 from qts_operator.restarts import decide
 from qts_operator.snapshot import Node, Pod
+from qts_operator.times import stamp
 
 NOW = 10_000.0
 POD = Pod(
@@ -30,7 +32,7 @@ DEAD = Status(agent="pads", peers={"quasar": {"age_s": 31.0, "state": "dead"}})
 
 def verdict(pods: tuple[Pod, ...] = (POD,), told: Status | None = DEAD, **more: Any) -> Any:
     """Decide for quasar."""
-    facts: dict[str, Any] = {"history": {}, "at": None, "now": NOW, "nodes": {}, "used": {}} | more
+    facts: dict[str, Any] = {"history": {}, "generation": 3, "now": NOW, "nodes": {}, "used": {}} | more
     asked = facts.pop("asked", Agent())
     return decide(BY_NAME["quasar"], pods, asked, facts.pop("history"), told=told, **facts)
 
@@ -72,12 +74,42 @@ def test_a_failed_pod_is_due_with_its_own_reason() -> None:
     assert verdict((failed,), told=None).due.reason == "Evicted"
 
 
+def restarted(*ago_s: float, generation: int = 3) -> dict[str, Any]:
+    """Return a status entry of restarts so many seconds ago, the oldest first."""
+    times = [stamp(NOW - s) for s in ago_s]
+    return {"restarts": 40, "recentRestarts": {"generation": generation, "at": times}}
+
+
 def test_the_delay_doubles_and_the_budget_ends_it() -> None:
-    """10 s after the first, 20 s after the second; five in the window and the operator stops."""
-    assert verdict(history={"restarts": 1}, at=NOW - 19.0).recheck_s == 1.0
-    assert verdict(history={"restarts": 1}, at=NOW - 20.0).due is not None
-    assert "was restarted 5 times" in verdict(history={"restarts": 5}, at=NOW - 300.0).exhausted
-    assert verdict(history={"restarts": 5}, at=NOW - 601.0).due is not None
+    """20 s after the first, 40 s after the second; five in the window and the operator stops."""
+    assert verdict(history=restarted(19.0)).recheck_s == 1.0
+    assert verdict(history=restarted(20.0)).due is not None
+    assert verdict(history=restarted(90.0, 39.0)).recheck_s == 1.0
+    spent = verdict(history=restarted(590.0, 500.0, 400.0, 300.0, 200.0))
+    assert "was restarted 5 times in 10m" in spent.exhausted
+    assert (spent.due, spent.recheck_s) == (None, 10.0)
+
+
+def test_what_left_the_window_counts_no_more() -> None:
+    """Restarts of former days spend nothing, however many they were."""
+    assert verdict(history=restarted(601.0, 500.0, 400.0, 300.0, 200.0)).due is not None
+    assert verdict(history=restarted(*[5_000.0] * 20)).due is not None
+
+
+def test_a_change_of_the_spec_gives_a_new_budget() -> None:
+    """The person who was asked for has acted."""
+    spent = restarted(500.0, 400.0, 300.0, 200.0, 1.0, generation=2)
+    assert verdict(history=spent).due is not None
+
+
+def test_the_record_of_restarts_is_bounded_and_begins_anew_with_a_generation() -> None:
+    """A restart is noted once for each pod, by `steps`; here only the list."""
+    entry: dict[str, Any] = {}
+    for second in range(30):
+        entry = {"recentRestarts": budget.noted(entry, 3, NOW + second)}
+    assert len(entry["recentRestarts"]["at"]) == 20
+    assert budget.recent(entry, 3, 600.0, NOW + 30.0)[-1] == NOW + 29.0
+    assert budget.noted(entry, 4, NOW) == {"generation": 4, "at": [stamp(NOW)]}
 
 
 GPU = "nvidia.com/gpu"
@@ -144,4 +176,5 @@ def test_without_a_view_of_nodes_no_node_is_lost() -> None:
 
 def test_lost_nodes_are_within_the_budget() -> None:
     """A rack that comes and goes does not restart agents without end."""
-    assert "NodeLost" in lost(SPARE, history={"restarts": 5}, at=NOW).exhausted
+    often = restarted(500.0, 400.0, 300.0, 200.0, 100.0)
+    assert "NodeLost" in lost(SPARE, history=often).exhausted
