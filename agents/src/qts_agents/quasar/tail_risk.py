@@ -103,6 +103,7 @@ def estimate(oracle: Oracle, error: float) -> Estimate:
     low, high, power, upper = 0.0, 0.25, 0, True  # θ in units of 2π, as in the paper
     rounds = max(1.0, math.log2(math.pi / (8.0 * error)) + 1.0)
     hits = shots = 0
+    a, b = 0.0, 1.0  # what is known of sin²θ
     for _ in range(ROUNDS):
         at, upper = next_power(power, upper, 2 * math.pi * low, 2 * math.pi * high)
         hits, shots = (hits, shots) if at == power else (0, 0)
