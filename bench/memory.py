@@ -170,7 +170,8 @@ def main(arguments: list[str]) -> int:
     lines = [row.line() for row in found]
     for line in lines:
         print(json.dumps(line), flush=True)
-    return 0 if all(line["ok"] for line in lines) else 1
+    judged = "agrees" if chosen.smoke else "ok"  # tables still fill over so few messages
+    return 0 if all(line[judged] for line in lines) else 1
 
 
 if __name__ == "__main__":

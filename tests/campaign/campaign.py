@@ -187,7 +187,7 @@ class Trial:
             if idle() and handled == self.traffic.handled and not await self._unread():
                 await self.traffic.beat()
                 await asyncio.sleep(0.3)
-                return idle()
+                return await bounded(HEAL_STEPS, idle)  # what the beat itself made others say
             handled = self.traffic.handled
             await asyncio.sleep(0.25)
         return False
