@@ -37,6 +37,7 @@ SOCIETY: dict[str, Any] = {"quantum_amos": {"society": 4}}
 VOTERS_UNDER_TEST: tuple[tuple[str, str, dict[str, Any], dict[str, Any]], ...] = (
     ("qbmia", "qts_agents.qbmia.agent:Qbmia", {}, {}),
     ("quasar", "qts_agents.quasar.agent:Quasar", {}, {}),
+    ("prediction", "qts_agents.prediction.agent:Prediction", None, {}),
     ("quantum_amos", "qts_agents.amos.agent:Amos", {"quantum_amos": {"shots": 256}}, {}),
     ("society", "qts_agents.amos.agent:Amos", {"quantum_amos": {"shots": 256, "society": 4}}, SOCIETY),
 )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from qts_core.resource import SECTIONS
-from qts_core.roster import AGENTS, SEATS
+from qts_core.roster import ADDED_SEATS, AGENTS, SEATS
+from qts_core.spec import MOST_ADDED
 
 
 def _durations(*paths: tuple[str, str, str]) -> tuple[tuple[str, str], ...]:
@@ -17,6 +18,7 @@ def _durations(*paths: tuple[str, str, str]) -> tuple[tuple[str, str], ...]:
 
 
 _SEATS = ", ".join(f"'{seat}'" for seat in SEATS)
+_ADDED = ", ".join(f"'{seat}'" for seat in ADDED_SEATS)
 _PORTS = [f"self.{w.name}.?port.orValue({w.port})" for w in AGENTS]
 _RESERVED_ENV = "!self.name.startsWith('QTS_') && !self.name.startsWith('OTEL_RESOURCE')"
 _OWN_KEYS = "!k.startsWith('quantumtrading.io/') && !k.startsWith('app.kubernetes.io/')"
@@ -130,9 +132,10 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         (
             (
                 "(self.map(k, self[k]).sum() >= 0.999 && self.map(k, self[k]).sum() <= 1.001) || "
-                "('market_maker' in self && self['market_maker'] > 0.0 && self['market_maker'] <= 0.2 && "
-                "self.map(k, k == 'market_maker' ? 0.0 : self[k]).sum() >= 0.999 && "
-                "self.map(k, k == 'market_maker' ? 0.0 : self[k]).sum() <= 1.001)"
+                f"(self.exists(k, k in [{_ADDED}] && self[k] > 0.0) && "
+                f"self.all(k, !(k in [{_ADDED}]) || self[k] <= {MOST_ADDED}) && "
+                f"self.map(k, k in [{_ADDED}] ? 0.0 : self[k]).sum() >= 0.999 && "
+                f"self.map(k, k in [{_ADDED}] ? 0.0 : self[k]).sum() <= 1.001)"
             ),
             "boardMembers: weights must sum to 1 ± 0.001",
         ),

@@ -6,7 +6,11 @@ file, on the wire, in key files and Redis users (`amos` and `quantum_amos` are t
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
 import msgspec
+
+from qts_core.sections import Fraction, Positive
 
 
 class Workload(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,6 +24,9 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     port: int | None = None  # ZeroMQ ROUTER port; None: the workload only dials
     gpu: bool = False  # may ask for a device
     seat: str | None = None  # seat on the board
+    settings: tuple[
+        tuple[str, Any, Any], ...
+    ] = ()  # its section of the file: name, type with limits, default
     max_replicas: int = 5
     cpu: str = "250m"
     memory: str = "384Mi"
@@ -72,6 +79,21 @@ ROSTER: tuple[Workload, ...] = (
         seat="antifragility",
     ),
     Workload(
+        name="prediction",
+        wire="prediction",
+        title="quantile forecasts from classical models",
+        role="voter",
+        entry="qts_agents.prediction.agent:Prediction",
+        port=9094,
+        seat="prediction",
+        settings=(
+            ("learning_rate", Fraction, 0.01),  # step of the quantile regression
+            ("baseline_outcomes", Annotated[int, msgspec.Meta(ge=20, le=2000)], 250),
+            ("signal_scale", Positive, 0.2),  # p_up − p_down that counts as a full signal
+        ),
+        enabled=False,
+    ),
+    Workload(
         name="market",
         wire="market",
         title="market feed",
@@ -87,5 +109,7 @@ AGENTS: tuple[Workload, ...] = tuple(w for w in ROSTER if w.agent)
 VOTERS: tuple[Workload, ...] = tuple(w for w in ROSTER if w.role == "voter")
 BY_NAME: dict[str, Workload] = {w.name: w for w in ROSTER}
 BY_WIRE: dict[str, Workload] = {w.wire: w for w in ROSTER}
+#: seats that come beside a board that is already whole: what they are given, the others give
+ADDED_SEATS: tuple[str, ...] = ("market_maker", *(w.seat for w in VOTERS if w.seat and not w.enabled))
 DERIVED_SEATS: tuple[str, ...] = ("consensus", "adaptability", "market_maker")
 SEATS: tuple[str, ...] = (*(w.seat for w in VOTERS if w.seat), *DERIVED_SEATS)

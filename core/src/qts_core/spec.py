@@ -10,12 +10,13 @@ from typing import Annotated, Any, Literal, cast
 
 import msgspec
 
-from qts_core.roster import AGENTS, SEATS, VOTERS
+from qts_core.roster import ADDED_SEATS, AGENTS, SEATS, VOTERS, Workload
 from qts_core.sections import AmosSettings, Fraction, PadsSettings, QbmiaSettings, QuasarSettings, Section
 
 Seconds = Annotated[float, msgspec.Meta(gt=0.0, le=86_400.0)]
 Port = Annotated[int, msgspec.Meta(ge=1024, le=65_535)]
 Cost = Annotated[float, msgspec.Meta(ge=0.0, le=0.05)]
+MOST_ADDED = 0.2  # weight of a seat that is added to a board whose other seats sum to 1
 RESERVED_PORTS = frozenset({8080, 9464})
 DEFAULT_BOARD = {"qar": 0.30, "qstar": 0.25, "antifragility": 0.20, "consensus": 0.15, "adaptability": 0.10}
 
@@ -105,6 +106,12 @@ class System(Section, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Check what one field alone cannot tell; the text begins with the field's path."""
         _check_board(self.board_members)
+        for voter in VOTERS:
+            if not voter.enabled and self.enabled(voter.wire) and voter.seat not in self.board_members:
+                raise ValueError(
+                    f"board_members.{voter.seat}: missing, though enable_{voter.wire} is true; "
+                    "say its weight, for example 0.1 (the other seats are scaled to make room)"
+                )
         _check_ports(self.ports())
 
     def enabled(self, wire: str) -> bool:
@@ -136,8 +143,9 @@ def _check_board(board: dict[str, float]) -> None:
             raise ValueError(f"board_members.{seat}: unknown seat; allowed are {', '.join(SEATS)}")
     if sum(1 for weight in board.values() if weight > 0) < 2:
         raise ValueError("board_members: at least two seats need a weight above 0")
-    others = sum(weight for seat, weight in board.items() if seat != "market_maker")
-    added = 0 < board.get("market_maker", 0.0) <= 0.2 and abs(others - 1.0) <= 0.001
+    others = sum(weight for seat, weight in board.items() if seat not in ADDED_SEATS)
+    given = [board[seat] for seat in ADDED_SEATS if board.get(seat, 0.0) > 0.0]
+    added = bool(given) and max(given) <= MOST_ADDED and abs(others - 1.0) <= 0.001
     total = sum(board.values())
     if abs(total - 1.0) > 0.001 and not added:
         raise ValueError(f"board_members: weights must sum to 1 ± 0.001, found {total:.4g}")
@@ -154,6 +162,21 @@ def _check_ports(ports: dict[str, int]) -> None:
         seen[port] = wire
 
 
+def _section(workload: Workload) -> Any:
+    """Return the struct of the settings that stand on an agent's line of the roster, None without any."""
+    if not workload.settings:
+        return None
+    return msgspec.defstruct(
+        f"{workload.name.capitalize()}Settings",
+        list(workload.settings),
+        bases=(Section,),
+        frozen=True,
+        kw_only=True,
+        forbid_unknown_fields=True,
+        module=__name__,
+    )
+
+
 def _build() -> type[System]:
     """Add `enable_<agent>` and `zmq_ports` from the roster to `System`."""
     ports = msgspec.defstruct(
@@ -167,6 +190,7 @@ def _build() -> type[System]:
     )
     fields: list[Any] = [(f"enable_{w.wire}", bool, w.enabled) for w in AGENTS]
     fields.append(("zmq_ports", ports, ports()))
+    fields += [(w.wire, section, section()) for w in AGENTS if (section := _section(w)) is not None]
     built: Any = msgspec.defstruct(
         "System",
         fields,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from qts_core.roster import SEATS
+from qts_core.roster import ADDED_SEATS, SEATS
+from qts_core.spec import MOST_ADDED
 from qts_messaging.messages import ACTIONS, PHASES
 
 BUY, SELL, HOLD, INCREASE, DECREASE, HEDGE, EXIT = range(len(ACTIONS))
@@ -46,6 +47,7 @@ MULTIPLIERS: dict[str, tuple[float, ...]] = {
     "adaptability": (1.0, 0.5, 1.0, 2.0, 1.0),
     "market_maker": (1.0, 1.0, 1.0, 1.0, 1.0),
 }
+EVEN: tuple[float, ...] = (1.0,) * len(PHASES)  # of a seat that no phase favours
 
 
 class PhaseRow(msgspec.Struct, frozen=True):
@@ -71,17 +73,17 @@ ROWS: tuple[PhaseRow, ...] = (
 
 
 def base_weights(board: dict[str, float]) -> dict[str, float]:
-    """Return the weights of the seats above 0 in roster order; an added market_maker scales the others."""
+    """Return the weights of the seats above 0 in roster order; added seats scale the others."""
     weights = {seat: board[seat] for seat in SEATS if board.get(seat, 0.0) > 0.0}
-    added = weights.get("market_maker", 0.0)
-    others = sum(weight for seat, weight in weights.items() if seat != "market_maker")
-    if 0.0 < added <= 0.2 and abs(others - 1.0) <= 0.001:
-        return {s: w if s == "market_maker" else w * (1.0 - added) for s, w in weights.items()}
+    given = [weight for seat, weight in weights.items() if seat in ADDED_SEATS]
+    others = sum(weight for seat, weight in weights.items() if seat not in ADDED_SEATS)
+    if given and max(given) <= MOST_ADDED and abs(others - 1.0) <= 0.001:
+        return {s: w if s in ADDED_SEATS else w * (1.0 - sum(given)) for s, w in weights.items()}
     return weights
 
 
 def seat_weights(base: dict[str, float], phase: int) -> dict[str, float]:
     """Return base × multiplier(phase), renormalised."""
-    raw = {seat: weight * MULTIPLIERS[seat][phase] for seat, weight in base.items()}
+    raw = {seat: weight * MULTIPLIERS.get(seat, EVEN)[phase] for seat, weight in base.items()}
     total = sum(raw.values())
     return {seat: weight / total for seat, weight in raw.items()}
