@@ -67,7 +67,7 @@ SHOWN: dict[str, tuple[str, str]] = {
        for w in AGENTS},
 }  # fmt: skip
 #: sections with a table of their own
-CONSTANTS = {"pads", "qbmia", "quasar", "quantum_amos"}
+CONSTANTS = {"pads", "qbmia", "quasar", "quantum_amos", "prediction"}
 
 
 def keys(section: type[msgspec.Struct], prefix: str = "") -> set[str]:

@@ -24,9 +24,8 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     port: int | None = None  # ZeroMQ ROUTER port; None: the workload only dials
     gpu: bool = False  # may ask for a device
     seat: str | None = None  # seat on the board
-    settings: tuple[
-        tuple[str, Any, Any], ...
-    ] = ()  # its section of the file: name, type with limits, default
+    weight: float = 0.1  # of the seat that an agent which is off by default adds to a whole board
+    settings: tuple[tuple[str, Any, Any], ...] = ()  # section of the file: name, type with limits, default
     max_replicas: int = 5
     cpu: str = "250m"
     memory: str = "384Mi"

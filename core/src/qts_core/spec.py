@@ -105,18 +105,17 @@ class System(Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Check what one field alone cannot tell; the text begins with the field's path."""
-        _check_board(self.board_members)
-        for voter in VOTERS:
-            if not voter.enabled and self.enabled(voter.wire) and voter.seat not in self.board_members:
-                raise ValueError(
-                    f"board_members.{voter.seat}: missing, though enable_{voter.wire} is true; "
-                    "say its weight, for example 0.1 (the other seats are scaled to make room)"
-                )
+        _check_board(self.board())
         _check_ports(self.ports())
 
     def enabled(self, wire: str) -> bool:
         """Tell whether the agent `wire` runs."""
         return bool(getattr(self, f"enable_{wire}", True))
+
+    def board(self) -> dict[str, float]:
+        """Return weight by seat: `board_members`, and the seats of agents that are off by default."""
+        added = {w.seat: w.weight for w in VOTERS if w.seat and not w.enabled and self.enabled(w.wire)}
+        return added | self.board_members
 
     def port(self, wire: str) -> int:
         """Return the ROUTER port of the agent `wire`."""

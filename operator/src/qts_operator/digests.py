@@ -87,6 +87,7 @@ def child(live: Live, kind: str) -> Child:
         revision=int(revision) if revision.isdigit() else 0,
         template_hash=notes.get(names.ANNOTATION_TEMPLATE_HASH, ""),
         default_images=notes.get(names.ANNOTATION_DEFAULT_IMAGES, ""),
+        holders=notes.get(names.ANNOTATION_HOLDERS, ""),
         stuck=progress.get("reason") == "ProgressDeadlineExceeded",
         failure=failure.get("message", "") if failure.get("status") == "True" else "",
         failing_since=_seconds(failure.get("lastTransitionTime") or ""),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Collection
+from typing import Any, cast
 
 import msgspec
 
@@ -11,7 +12,7 @@ from qts_core.errors import ConfigError
 from qts_core.resource import Spec, read, settings_of
 from qts_core.roster import AGENTS, ROSTER
 from qts_operator import adopt, circuit, gang, gpu, starts
-from qts_operator.objects import claim_templates
+from qts_operator.objects import claim_templates, secrets
 from qts_operator.objects.frame import Defaults, Frame
 from qts_operator.snapshot import Child, Finding, Snapshot
 
@@ -29,6 +30,8 @@ def spec_of(tree: dict[str, Any]) -> Spec:
 def resolve(snapshot: Snapshot, defaults: Defaults) -> tuple[Frame, Verdicts]:
     """Return what is to be rendered, and why each agent runs where it does; ConfigError names the field."""
     spec = spec_of(snapshot.spec)
+    keyless = secrets.lacking(spec, snapshot.name, snapshot.children)
+    spec = _off(spec, keyless)
     system = settings_of(spec, snapshot.namespace, snapshot.name)
     frame = Frame(
         namespace=snapshot.namespace,
@@ -46,10 +49,30 @@ def resolve(snapshot: Snapshot, defaults: Defaults) -> tuple[Frame, Verdicts]:
     placements = {name: v.device for name, v in verdicts.items() if v.device is not None}
     caps = {name: v.cap for name, v in verdicts.items() if v.cap is not None}
     lost = [v for v in verdicts.values() if v.cap is not None]
-    faults = tuple(Finding(reason=v.reason, message=v.message) for v in lost)
+    faults = tuple(_keyless(name, secret) for name, secret in keyless.items())
+    faults += tuple(Finding(reason=v.reason, message=v.message) for v in lost)
     frame = msgspec.structs.replace(frame, placements=placements, caps=caps, faults=faults)
     frame, verdicts = starts.held(frame, snapshot, verdicts)
     return adopt.adopted(frame, snapshot, defaults), verdicts
+
+
+def _off(spec: Spec, agents: Collection[str]) -> Spec:
+    """Return `spec` with these agents switched off: what runs must not wait for what cannot start."""
+    if not agents:
+        return spec
+    sections = cast(Any, spec).agents
+    off = {name: msgspec.structs.replace(getattr(sections, name), enabled=False) for name in agents}
+    return msgspec.structs.replace(spec, agents=msgspec.structs.replace(sections, **off))
+
+
+def _keyless(agent: str, listed: list[str]) -> Finding:
+    text = (
+        f"{agent} stays off: Secret {' and '.join(listed)}"
+        " is older than this agent and lacks its credentials; "
+        "to enable it, suspend the system, delete what is named here and the pod of Redis, and resume when "
+        "the operator has made them anew"
+    )
+    return Finding(reason="CredentialsMissing", message=text)
 
 
 def touched(snapshot: Snapshot, frame: Frame) -> dict[tuple[str, str], Child]:

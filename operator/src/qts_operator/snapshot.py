@@ -32,6 +32,7 @@ class Child(msgspec.Struct, frozen=True, kw_only=True):
     revision: int = 0
     template_hash: str = ""
     default_images: str = ""  # annotation: the defaults that its template was rendered with
+    holders: str = ""  # annotation of a Secret: the wire names that it has credentials of
     stuck: bool = False
     failure: str = ""  # message of ReplicaFailure
     failing_since: float = 0.0  # seconds since the epoch

@@ -122,6 +122,18 @@ def test_hedge_reputation_moves_towards_the_better_seat():
     assert record.value[0] > record.value[1] >= record.value[2] == pytest.approx(0.1)
 
 
+def test_added_seats_share_what_the_others_give():
+    """Two seats beside a whole board: the others keep their proportions, the sum stays 1."""
+    five = {"qar": 0.30, "qstar": 0.25, "antifragility": 0.20, "consensus": 0.15, "adaptability": 0.10}
+    scaled = base_weights(five | {"market_maker": 0.05, "prediction": 0.1})
+    assert (scaled["market_maker"], scaled["prediction"]) == (0.05, 0.1)
+    assert scaled["qar"] == pytest.approx(0.30 * 0.85)
+    for phase in range(5):
+        weights = seat_weights(scaled, phase)
+        assert sum(weights.values()) == pytest.approx(1.0)
+        assert weights["prediction"] > 0.0
+
+
 def test_an_added_market_maker_scales_the_other_seats():
     """At m = 0.05 the five seats become 0.285, 0.2375, 0.19, 0.1425, 0.095."""
     five = {"qar": 0.3, "qstar": 0.25, "antifragility": 0.2, "consensus": 0.15, "adaptability": 0.1}

@@ -1,4 +1,4 @@
-"""Every constant of the sections `pads`, `qbmia`, `quasar`, `quantum_amos` changes what its agent does.
+"""Every constant of the sections `pads`, `qbmia`, `quasar`, `quantum_amos`, `prediction` changes what its agent does.
 
 One table a section, another value for every key; a key that the table lacks fails the test, so none can be
 added without an effect. Equal settings give equal bytes (checked first), so a difference is the key's.
@@ -19,6 +19,7 @@ from tests.unit.agents import pads_script
 from qts_agents.agent import Voter
 from qts_agents.amos.agent import Amos
 from qts_agents.pads.hearing import hear
+from qts_agents.prediction.agent import Prediction
 from qts_agents.qbmia.agent import Qbmia
 from qts_agents.quasar.agent import Quasar
 from qts_core.sections import AmosSettings, PadsSettings, QbmiaSettings, QuasarSettings
@@ -41,6 +42,11 @@ AMOS: dict[str, Any] = {
     "society": 4,
     "society_rate": 5.0,
     "society_floor": 0.01,
+}
+PREDICTION: dict[str, Any] = {
+    "learning_rate": 0.5,
+    "baseline_outcomes": 20,
+    "signal_scale": 0.01,
 }
 QBMIA: dict[str, Any] = {
     "nash_mode": "ewl",
@@ -135,6 +141,10 @@ def amos(**changes: Any) -> bytes:
     return life(Amos(SYSTEM(quantum_amos=AmosSettings(**changes))), 360, 520)
 
 
+def prediction(**changes: Any) -> bytes:
+    return life(Prediction(msgspec.convert({"prediction": changes}, SYSTEM)), 360, 700)
+
+
 def qbmia(**changes: Any) -> bytes:
     return life(Qbmia(SYSTEM(qbmia=QbmiaSettings(**({"nash_mode": "classical"} | changes)))), 360, 420)
 
@@ -147,7 +157,13 @@ def quasar(**changes: Any) -> bytes:
 
 @pytest.mark.parametrize(
     ("section", "table"),
-    [(AmosSettings, AMOS), (QbmiaSettings, QBMIA), (QuasarSettings, QUASAR), (PadsSettings, PADS)],
+    [
+        (AmosSettings, AMOS),
+        (QbmiaSettings, QBMIA),
+        (QuasarSettings, QUASAR),
+        (PadsSettings, PADS),
+        (type(SYSTEM().prediction), PREDICTION),
+    ],
 )
 def test_every_key_is_in_its_table(section: type[msgspec.Struct], table: dict[str, Any]) -> None:
     assert set(section.__struct_fields__) == set(table)
@@ -159,6 +175,11 @@ def test_every_key_is_in_its_table(section: type[msgspec.Struct], table: dict[st
 def test_amos(key: str) -> None:
     always = {"society": 4} if key.startswith("society_") else {}
     assert differs(amos, key, AMOS[key], **always)
+
+
+@pytest.mark.parametrize("key", PREDICTION)
+def test_prediction(key: str) -> None:
+    assert differs(prediction, key, PREDICTION[key])
 
 
 @pytest.mark.parametrize("key", QBMIA)

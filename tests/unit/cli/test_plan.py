@@ -29,7 +29,7 @@ def test_plan_prints_every_object(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main(["plan", "-f", str(file), "-n", "trading"]) == 0
     objects = list(yaml.safe_load_all(capsys.readouterr().out))
     deployments = {each["metadata"]["name"] for each in objects if each["kind"] == "Deployment"}
-    assert {f"desk-{w.name}" for w in ROSTER} == deployments
+    assert {f"desk-{w.name}" for w in ROSTER if w.enabled} == deployments
     assert {"trading"} == {each["metadata"]["namespace"] for each in objects}
 
 
@@ -40,6 +40,14 @@ def test_plan_follows_the_resource(tmp_path: Path, capsys: pytest.CaptureFixture
     out = capsys.readouterr().out.splitlines()
     assert "Create Deployment/desk-qbmia" in out
     assert "Create Deployment/desk-quasar" not in out
+
+
+def test_plan_of_an_agent_that_is_off_by_default(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Switched on in the resource, it has its Deployment and Service."""
+    file = write(tmp_path / "cr.yaml", {"agents": {"prediction": {"enabled": True}}})
+    assert main(["plan", "-f", str(file), "--summary"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert {"Create Deployment/desk-prediction", "Create Service/desk-prediction"} <= set(out)
 
 
 @pytest.mark.parametrize(

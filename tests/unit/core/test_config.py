@@ -88,8 +88,23 @@ def test_the_roster_brings_switch_and_port() -> None:
     """An agent type added to the roster has its key at once."""
     system = SYSTEM()
     for agent in AGENTS:
-        assert system.enabled(agent.wire) is True
+        assert system.enabled(agent.wire) is agent.enabled
         assert system.port(agent.wire) == agent.port
+    assert [w.wire for w in AGENTS if not w.enabled] == ["prediction"], "four of four stay four of four"
+    assert system.voters() == ("qbmia", "quasar", "quantum_amos")
+
+
+def test_an_agent_that_is_off_by_default_brings_its_seat() -> None:
+    """Switched on, it has a seat beside a whole board; a weight that is said holds, 0 too."""
+    assert SYSTEM().board() == SYSTEM().board_members
+    on = SYSTEM(enable_prediction=True)
+    assert on.board() == on.board_members | {"prediction": 0.1}
+    assert "prediction" in on.voters()
+    for weight in (0.0, 0.05):
+        said = SYSTEM(enable_prediction=True, board_members=on.board_members | {"prediction": weight})
+        assert said.board()["prediction"] == weight
+    with pytest.raises(ValueError, match="board_members: weights must sum to 1"):
+        SYSTEM(board_members=on.board_members | {"prediction": 0.3})
 
 
 def test_the_market_maker_may_be_added_to_full_weights() -> None:

@@ -73,7 +73,7 @@ class Desk:
         self.risk = Risk(self.symbols, self._system.pads)
         self.frequencies = Frequencies(S)
         self.outcomes = Outcomes(self._system.horizon_bars)
-        self.weights = base_weights(self._system.board_members)
+        self.weights = base_weights(self._system.board())
         pads = self._system.pads
         self.reputation = Reputation(tuple(self.weights), pads.reputation_rate, pads.reputation)
         self.credit = Credit(tuple(self.weights), pads.liquidity_b)

@@ -2,7 +2,7 @@
 
 z = R/(σ₁₀₀√h) is forecast by linear quantile regression on the volatilities of three horizons (Corsi 2009)
 and three odd indicators. Coefficients follow the subgradient of the pinball loss (Koenker & Bassett 1978).
-Beside it stands what it must beat: the empirical quantiles of the same symbol's last returns, without any model.
+Beside it stands what it must beat: the empirical quantiles of the same symbol's last returns.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import msgspec
 
 from qts_core import names
 from qts_core.resource import Spec
-from qts_core.roster import AGENTS, ROSTER, Workload
+from qts_core.roster import ROSTER, Workload
 from qts_core.spec import System
 from qts_operator.gang import Gang
 from qts_operator.objects.revisions import Made
@@ -55,6 +55,14 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
         """Return the workloads that exist, in roster order."""
         return tuple(w for w in ROSTER if self.runs(w))
 
+    def members(self) -> tuple[Workload, ...]:
+        """Return the workloads that every pod of the system is told of, in roster order.
+
+        Those that are on by default always, so that switching one rolls nobody but the decider. One that is
+        off by default only while it is on: a new line of the roster changes no pod of a system without it.
+        """
+        return tuple(w for w in ROSTER if w.enabled or self.runs(w))
+
     def runs(self, workload: Workload) -> bool:
         """Tell whether the workload exists: an enabled agent, or a feed of ours."""
         if workload.agent:
@@ -96,10 +104,11 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
         return names.part(self.name, name)
 
     def peers(self) -> dict[str, str]:
-        """Return every agent's address by wire name; disabled ones too, so enabling rolls nobody."""
+        """Return the address of every agent among the members by wire name."""
         return {
             w.wire: f"tcp://{self.part(w.name)}.{self.namespace}.svc:{self.spec.agent(w.name).port}"
-            for w in AGENTS
+            for w in self.members()
+            if w.agent
         }
 
     def metadata(self, name: str, component: str, **labels: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import msgspec
 
 from qts_core import names, probes
 from qts_core.parts import Agent, Pods, Resources
-from qts_core.roster import AGENTS, ROSTER, Workload
+from qts_core.roster import AGENTS, Workload
 from qts_operator.objects.claim_templates import REQUEST, claim
 from qts_operator.objects.frame import Frame, short_hash
 from qts_operator.objects.quantities import canonical
@@ -213,11 +213,11 @@ def _volumes(frame: Frame, workload: Workload) -> list[dict[str, Any]]:
 
 
 def _sources(frame: Frame, workload: Workload) -> list[dict[str, Any]]:
-    """Return what lies under /etc/qts: the settings, own keys, the public keys of all."""
+    """Return what lies under /etc/qts: the settings, own keys, the public keys of all members."""
     config = {"name": frame.part(names.CONFIG_PART), "items": [_item(names.CONFIG_FILE, names.CONFIG_FILE)]}
     sources: list[dict[str, Any]] = [{"configMap": config}]
     if frame.spec.messaging.encryption == "Curve":
-        files = [f"{workload.wire}.key", *(f"{w.wire}.pub" for w in ROSTER)]
+        files = [f"{workload.wire}.key", *(f"{w.wire}.pub" for w in frame.members())]
         items = [_item(file, f"curve/{file}") for file in files]
         sources.append({"secret": {"name": frame.part(names.CURVE_SECRET), "items": items}})
     redis = frame.spec.redis

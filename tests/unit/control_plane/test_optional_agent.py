@@ -1,0 +1,132 @@
+"""An agent that is off by default: its line of the roster brings everything, and changes nothing before."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from typing import Any
+
+import pytest
+
+from qts_core import names
+from qts_core.config import convert
+from qts_core.roster import ROSTER
+from qts_operator.checks import degraded
+from qts_operator.credentials import NEEDED, filled
+from qts_operator.digests import child
+from qts_operator.objects import desired
+from qts_operator.objects.frame import Frame
+from qts_operator.snapshot import Child
+from qts_operator.writes import State
+
+AGENT = next(w for w in ROSTER if w.agent and not w.enabled)
+ON: dict[str, Any] = {"agents": {AGENT.name: {"enabled": True}}}
+USUAL = [w for w in ROSTER if w.enabled]
+
+
+def made(frame: Frame) -> dict[tuple[str, str], dict[str, Any]]:
+    return {(m["kind"], m["metadata"]["name"]): m for m in desired(frame)}
+
+
+def template(frame: Frame, name: str) -> dict[str, Any]:
+    return made(frame)[("Deployment", f"desk-1-{name}")]["spec"]["template"]
+
+
+def mounted(pod: dict[str, Any]) -> set[str]:
+    volume = next(v for v in pod["spec"]["volumes"] if v["name"] == "qts")
+    secrets = [s["secret"] for s in volume["projected"]["sources"] if "secret" in s]
+    return {item["path"] for secret in secrets for item in secret["items"]}
+
+
+def peers(pod: dict[str, Any]) -> dict[str, str]:
+    env = {e["name"]: e.get("value", "") for e in pod["spec"]["containers"][0]["env"]}
+    return dict(json.loads(env[names.ENV_PEERS]))
+
+
+def secrets(frame: Frame, holders: str | None) -> dict[tuple[str, str], Child]:
+    """Return both Secrets as the server has them; None: as this operator makes them."""
+    found = {}
+    for key, manifest in made(frame).items():
+        if key[0] != "Secret":
+            continue
+        metadata = manifest["metadata"] | {"uid": f"u-{key[1]}", "resourceVersion": "1"}
+        if holders is not None:
+            metadata |= {"annotations": {names.ANNOTATION_HOLDERS: holders} if holders else {}}
+        found[key] = child({"metadata": metadata}, "Secret")
+    return found
+
+
+def test_switched_on_it_has_all_that_an_agent_has(frame_of) -> None:
+    """Deployment, Service, own key and password, an address that PADS knows, a seat; policies reach its port."""
+    frame = frame_of(ON)
+    objects = made(frame)
+    pod = template(frame, AGENT.name)
+    container = pod["spec"]["containers"][0]
+    assert container["command"] == ["python", "-m", "qts_agents", AGENT.name]
+    assert AGENT.port in {p["containerPort"] for p in container["ports"]}
+    service = objects[("Service", f"desk-1-{AGENT.name}")]
+    assert AGENT.port in {p["port"] for p in service["spec"]["ports"]}
+    own = {f"curve/{AGENT.wire}.key", f"curve/{AGENT.wire}.pub", f"redis/{AGENT.wire}.password"}
+    assert own <= mounted(pod)
+    assert f"curve/{AGENT.wire}.pub" in mounted(template(frame, "pads"))
+    assert f"curve/{AGENT.wire}.key" not in mounted(template(frame, "pads"))
+    assert peers(template(frame, "pads"))[AGENT.wire].endswith(f":{AGENT.port}")
+    system = convert(json.loads(objects[("ConfigMap", "desk-1-config")]["data"]["system.json"]))
+    assert AGENT.wire in system.voters()
+    assert system.board()[AGENT.seat] > 0.0
+    policy = objects[("NetworkPolicy", "desk-1-agents")]["spec"]
+    asked = policy["podSelector"]
+    matched = asked.get("matchLabels", {}).items() <= pod["metadata"]["labels"].items()
+    assert matched, "the policy selects its pods"
+    for each in asked.get("matchExpressions", ()):
+        inside = pod["metadata"]["labels"].get(each["key"]) in each.get("values", ())
+        assert inside is (each["operator"] == "In")
+    assert AGENT.port in {p["port"] for rule in policy["ingress"] for p in rule.get("ports", ())}
+
+
+def test_new_secrets_hold_its_key_and_its_user(frame_of) -> None:
+    """Also while it is off, so that it can be switched on later."""
+    manifests = [m for m in desired(frame_of()) if m["kind"] == "Secret"]
+    data = {k: v for m in manifests for k, v in filled(m, os.urandom(NEEDED))["data"].items()}
+    assert {f"{AGENT.wire}.key", f"{AGENT.wire}.pub", f"{AGENT.wire}.password"} <= set(data)
+    assert f"user {AGENT.wire} on" in base64.b64decode(data["users.acl"]).decode()
+
+
+def test_switched_off_nothing_of_a_system_tells_of_it(frame_of) -> None:
+    """Not one object but the Secrets, which are never written again, has its name in it."""
+    others = [m for key, m in made(frame_of()).items() if key[0] != "Secret"]
+    assert AGENT.wire not in json.dumps(others)
+
+
+def test_switching_it_on_rolls_every_pod_once(frame_of) -> None:
+    """All must know key and address, and an image that knows the agent: rolling, they take the newest."""
+    before, after = frame_of(), frame_of(ON)
+    rolled = {w.name for w in USUAL if template(before, w.name) != template(after, w.name)}
+    assert rolled == {w.name for w in USUAL}
+
+
+@pytest.mark.parametrize("holders", ["", ",".join(w.wire for w in USUAL)])
+def test_older_secrets_keep_it_off_and_all_else_as_it_is(frame_of, snapshot_of, holders: str) -> None:
+    """No pod may wait for a key that is not there: what runs runs on, and the condition says what to do."""
+    old = secrets(frame_of(), holders)
+    kept, snapshot = frame_of(ON, children=old), snapshot_of(ON, children=old)
+    assert made(kept) == made(frame_of(children=old))
+    found = degraded(snapshot, kept, State(todo=()))
+    assert found is not None
+    assert found.reason == "CredentialsMissing"
+    assert all(word in found.message for word in (AGENT.name, "desk-1-curve", "desk-1-redis-auth"))
+
+
+def test_older_secrets_are_no_fault_while_it_is_off(frame_of, snapshot_of) -> None:
+    """A disabled agent needs no key."""
+    old = secrets(frame_of(), "")
+    assert degraded(snapshot_of(children=old), frame_of(children=old), State(todo=())) is None
+
+
+def test_secrets_of_this_operator_let_it_run(frame_of) -> None:
+    """What says that it holds its credentials is enough; without CURVE and with a foreign Redis none is needed."""
+    assert made(frame_of(ON, children=secrets(frame_of(), None))) == made(frame_of(ON))
+    foreign = ON | {"messaging": {"encryption": "None"}, "redis": {"mode": "External", "url": "redis://r:1"}}
+    frame = frame_of(foreign, children=secrets(frame_of(), ""))
+    assert ("Deployment", f"desk-1-{AGENT.name}") in made(frame)
