@@ -282,7 +282,7 @@ def test_a_setting_that_a_later_operator_knows_restarts_nobody(frame_of, monkeyp
     monkeypatch.setattr(config, "SYSTEM", _wider())
     after = frame_of(spec)
     assert (after.system.much_later, after.system.pads.later) == (True, 2.5)
-    assert [_pod(before, w.name) for w in ROSTER] == [_pod(after, w.name) for w in ROSTER]
+    assert [_pod(before, w.name) for w in USUAL] == [_pod(after, w.name) for w in USUAL]
     monkeypatch.undo()
     assert convert(json.loads(after.config)) == before.system
 
@@ -293,4 +293,4 @@ def test_a_later_setting_that_somebody_sets_does_restart(frame_of, monkeypatch) 
     frame = frame_of()
     text = config.dump_changed(msgspec.structs.replace(frame.system, much_later=False)).decode()
     changed = msgspec.structs.replace(frame, config=text)
-    assert all(_pod(frame, w.name) != _pod(changed, w.name) for w in ROSTER)
+    assert all(_pod(frame, w.name) != _pod(changed, w.name) for w in USUAL)
