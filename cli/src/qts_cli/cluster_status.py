@@ -84,7 +84,7 @@ async def _ask(where: tuple[str, ...], name: str, agent: str) -> dict[str, Any]:
         found = _FORWARDED.search(first)
         if found is None:
             return {}
-        return await ask_status(int(found[1]))
+        return await ask_status(int(found[1]), timeout_s=TIMEOUT_S)
     except TimeoutError:
         return {}
     finally:
