@@ -102,6 +102,16 @@ async def shut(client: Any) -> None:
             await client.aclose()
 
 
+async def accepted(client: Any) -> Any:
+    """Return a client whose login the server takes; close it and raise where it does not."""
+    try:
+        await client.ping()
+    except AWAY:
+        await shut(client)
+        raise
+    return client
+
+
 def _sentinel(url: str, settings: dict[str, Any]) -> Any:
     """Return a client of the master that the sentinels of `redis+sentinel://h1:p,h2:p/NAME` agree on."""
     parts = urlsplit(url)

@@ -15,7 +15,7 @@ from qts_messaging.ending import end, for_ever
 from qts_messaging.heartbeat import Beacon, is_beacon
 from qts_messaging.messages import BROADCAST_TOPICS
 from qts_messaging.reconnect import Backoff
-from qts_messaging.redis_connection import AWAY, SOCKET_TIMEOUT_S, shut
+from qts_messaging.redis_connection import AWAY, SOCKET_TIMEOUT_S, accepted, shut
 
 _log = logging.getLogger(__name__)
 BEACON_S = 0.9  # two must be missed: deafness is found within 3 s
@@ -64,12 +64,7 @@ class RedisTopics:
         sink, ear, listener = self._sink, self._ear, self._listener
         if sink is None or listener is None:
             return
-        fresh = self._connect(SOCKET_TIMEOUT_S)
-        try:
-            await fresh.ping()
-        except AWAY:
-            await shut(fresh)
-            raise
+        fresh = await accepted(self._connect(SOCKET_TIMEOUT_S))
         before, self._commands = self._commands, fresh
         self._listener = asyncio.create_task(for_ever(functools.partial(self._listen, sink)))
         try:

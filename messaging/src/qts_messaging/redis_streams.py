@@ -17,7 +17,7 @@ from qts_messaging.dead_letters import AGAIN, FIELD, GROUP, REASON, TOPIC
 from qts_messaging.ending import end, for_ever
 from qts_messaging.messages import DURABLE_TOPICS
 from qts_messaging.reconnect import Backoff
-from qts_messaging.redis_connection import AWAY, SOCKET_TIMEOUT_S, shut
+from qts_messaging.redis_connection import AWAY, SOCKET_TIMEOUT_S, accepted, shut
 from qts_messaging.trimming import cut
 
 _log = logging.getLogger(__name__)
@@ -69,12 +69,7 @@ class RedisStreams:
 
     async def renew(self) -> None:
         """Log in anew on both connections; the old ones end after what they are doing."""
-        fresh = self._connect(SOCKET_TIMEOUT_S)
-        try:
-            await fresh.ping()
-        except AWAY:
-            await shut(fresh)
-            raise
+        fresh = await accepted(self._connect(SOCKET_TIMEOUT_S))
         before, self._commands = self._commands, fresh
         reading, self._turn = self._reading, True
         try:
