@@ -127,22 +127,6 @@ def test_threads_do_not_change_a_bit() -> None:
         backend.threads(False)
 
 
-@settings(max_examples=25, deadline=None)
-@given(windows())
-def test_compiled_equals_reference(window: MarketWindow) -> None:
-    """Both implementations agree within 1e-9."""
-    backend.set_jit(True)
-    ind, fac = both(window)
-    backend.set_jit(False)
-    other = indicators(window)
-    other_fac = factors(window, ind)
-    backend.set_jit(True)
-    for name, values in table(ind).items():
-        close(values, table(other)[name], name)
-    assert (fac.present == other_fac.present).all()
-    close(fac.b, other_fac.b, "factors")
-
-
 @pytest.mark.parametrize("jit", [True, False])
 def test_a_flat_market_is_neutral(jit: bool) -> None:
     """Constant price: every ratio 0, every rank one half, RSI 50."""

@@ -94,22 +94,6 @@ def test_batch_equals_loop(seed: int) -> None:
 
 
 @some
-@given(st.integers(0, 2**32 - 1), st.integers(1, 7))
-def test_compiled_equals_reference(seed: int, seats: int) -> None:
-    """Both implementations agree to 1e-12."""
-    pi, omega, prior = board(seed, 50, seats)
-    results = []
-    for jit in (True, False):
-        backend.set_jit(jit)
-        results.append((pool.lmsr_pool(pi, omega, prior, 50.0), pool.log_pool(pi, omega)))
-    backend.set_jit(True)
-    for name in results[0][0].__struct_fields__:
-        a, b = (getattr(r[0], name) for r in results)
-        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12, err_msg=name)
-    np.testing.assert_allclose(results[0][1], results[1][1], atol=1e-12)
-
-
-@some
 @given(st.integers(0, 2**32 - 1))
 def test_belief_map_is_a_distribution(seed: int) -> None:
     """Rows sum to 1, the side shows, and turning the side exchanges up and down."""

@@ -47,21 +47,6 @@ def test_later_values_change_nothing(
     assert np.ascontiguousarray(whole[:, :end]).tobytes() == cut.tobytes()
 
 
-@pytest.mark.parametrize("statistic", ALL)
-@some
-@given(st.integers(0, 2**32 - 1), st.integers(2, 40), st.sampled_from([0.0, 0.05]))
-def test_compiled_equals_reference(
-    statistic: Callable[[F8, int], F8], seed: int, n: int, missing: float
-) -> None:
-    """Both implementations agree within 1e-9, also on NaN."""
-    x = series(seed, missing)
-    compiled = statistic(x, n)
-    backend.set_jit(False)
-    reference = statistic(x, n)
-    backend.set_jit(True)
-    np.testing.assert_allclose(compiled, reference, rtol=1e-9, atol=1e-9)
-
-
 @some
 @given(st.integers(0, 2**32 - 1), st.integers(3, 40))
 def test_agrees_with_pandas(seed: int, n: int) -> None:

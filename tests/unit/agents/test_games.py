@@ -1,4 +1,4 @@
-"""Game kernels: against nashpy, against their plain forms, and on the vectors of the design."""
+"""Game kernels: against nashpy and on the vectors of the design."""
 
 from __future__ import annotations
 
@@ -8,20 +8,12 @@ import nashpy
 import numpy as np
 import pytest
 
-from qts_agents.kernels import backend, ewa, ewl, lemke_howson, nash, recall
+from qts_agents.kernels import ewa, ewl, lemke_howson, nash, recall
 from qts_agents.kernels import statevector as sv
 
 pytestmark = pytest.mark.timeout(300)  # compiling with a cold cache on a busy machine takes a minute
 C, D, Q = (0.0, 0.0), (np.pi, 0.0), (0.0, np.pi / 2)
 DILEMMA = np.array([[3.0, 0.0], [5.0, 1.0]])
-
-
-@pytest.fixture
-def plain():
-    """Run the numpy references for one test."""
-    backend.set_jit(False)
-    yield
-    backend.set_jit(True)
 
 
 def random_games(seed, count, m, n):
@@ -135,58 +127,6 @@ def test_the_walk_over_vertices_loses_no_equilibrium(shape, whole):
     for g, count in enumerate(tried[2]):
         for ours, theirs in zip(walked[:2], tried[:2], strict=True):
             assert ours[g, :count].tobytes() == theirs[g, :count].tobytes()
-
-
-def test_a_fused_circuit_equals_its_gates():
-    """Random circuits of every kind of gate, controlled or not: the plan changes no probability."""
-    draws = np.random.default_rng(12)
-    for qubits in (1, 2, 3, 5):
-        gates = []
-        for _ in range(60):
-            target, other = draws.permutation(max(qubits, 2))[:2] % qubits
-            control = int(other) if other != target and draws.random() < 0.5 else sv.FREE
-            parameter = int(draws.integers(-1, 4))
-            gates.append(sv.Gate(int(draws.integers(5)), int(target), control, parameter, draws.normal()))
-        params = draws.normal(size=(3, 4))
-        ours = sv.probabilities(tuple(gates), params, qubits)
-        np.testing.assert_allclose(
-            ours, sv.probabilities_reference(tuple(gates), params, qubits), rtol=0, atol=1e-12
-        )
-
-
-def test_plain_forms_equal_the_compiled_ones(plain):
-    """nash_all, nash_choice, Lemke–Howson, EWL, EWA, recall, statevector, regret matching: numpy says the same."""
-    a, b = random_games(9, 20, 3, 4)
-    square = random_games(10, 1, 4, 4)
-    rng = np.random.default_rng(4)
-    own, seen = rng.integers(-1, 4, (5, 150)), rng.integers(0, 4, (5, 150))
-    vectors = rng.normal(size=(40, 16)).astype(np.float32)
-    vectors[:30] = vectors[0] + 0.05 * vectors[:30]
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    episodes = (vectors[3:], np.arange(37), rng.integers(0, 3, 37))
-
-    def everything():
-        every, chosen = nash.nash_all(a, b), nash.nash_choice(a, b)
-        quantum = ewl.play(*square, 1.1)
-        angles = np.random.default_rng(1).uniform(0, 3, (4, 2, 4))
-        gates = (
-            sv.Gate(sv.RY, 0, parameter=0),
-            sv.Gate(sv.RX, 1, 0, 1, 0.5),
-            sv.Gate(sv.H, 2),
-            sv.Gate(sv.X, 0, 2),
-        )
-        return [
-            np.nan_to_num(every.x), every.count, chosen.x, chosen.y, chosen.regret,
-            lemke_howson.nash_one(a, b).x, quantum.joint, quantum.payoff, quantum.regret,
-            *ewl.ewl(angles, 0.4, square[0][0], square[1][0]), ewa.ewa(np.repeat(square[0], 5, axis=0), own, seen),
-            *recall.recall(vectors[:3], *episodes, 100), sv.probabilities(gates, vectors[:, :2], 3),
-            ewa.regret_match(a[0], b[0], np.random.default_rng(2).random((300, 2))),
-        ]  # fmt: skip
-
-    by_numpy = everything()
-    backend.set_jit(True)
-    for left, right in zip(by_numpy, everything(), strict=True):
-        np.testing.assert_allclose(left, right, rtol=0, atol=1e-10)
 
 
 PAYOFFS = [

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 
-from qts_agents.kernels import backend, philox
+from qts_agents.kernels import philox
 from qts_agents.market import regimes
 from qts_agents.market.simulate import Simulation, Stretch, _quantile
-
-
-@pytest.fixture
-def plain() -> Iterator[None]:
-    """Run the references."""
-    before = backend.jit_enabled()
-    backend.set_jit(False)
-    yield
-    backend.set_jit(before)
 
 
 @pytest.fixture(scope="module")
@@ -33,16 +22,6 @@ def test_equal_seeds_give_equal_bytes_and_others_do_not() -> None:
     for name in Stretch.__struct_fields__:
         assert getattr(first, name).tobytes() == getattr(again, name).tobytes()
     assert first.close.tobytes() != other.close.tobytes()
-
-
-@pytest.mark.parametrize("planted", [0, 1])
-def test_the_reference_gives_the_same_bits(planted: int, request: pytest.FixtureRequest) -> None:
-    """Compiled kernel and plain Python agree to the last bit."""
-    fast = Simulation(3, ("A", "B"), planted).advance(400)
-    request.getfixturevalue("plain")
-    slow = Simulation(3, ("A", "B"), planted).advance(400)
-    for name in Stretch.__struct_fields__:
-        assert getattr(fast, name).tobytes() == getattr(slow, name).tobytes()
 
 
 def test_the_compiled_quantile_is_the_shared_one() -> None:

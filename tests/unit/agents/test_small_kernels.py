@@ -1,4 +1,4 @@
-"""Shapley values, the sum tree and quantal responses: compiled, plain, and against what is known of them."""
+"""Shapley values, the sum tree and quantal responses against what is known of them."""
 
 from __future__ import annotations
 
@@ -27,14 +27,13 @@ def test_the_holder_of_the_only_right_glove_is_worth_two_thirds() -> None:
     np.testing.assert_allclose(shapley.shapley(GLOVES), [[1 / 6, 1 / 6, 2 / 3]], atol=1e-15)
 
 
-def test_shapley_values_share_out_everything_and_equal_the_average_over_orders() -> None:
-    """Efficiency, the dummy player and parity on random games of five players."""
+def test_shapley_values_share_out_everything() -> None:
+    """Efficiency and the dummy player on random games of five players."""
     worth = np.random.default_rng(1).normal(size=(20, 32))
     worth[:, 16:] = worth[:, :16] + 0.25  # player 4 adds the same to everybody
     values = shapley.shapley(worth)
     np.testing.assert_allclose(values.sum(axis=1), worth[:, -1] - worth[:, 0], atol=1e-12)
     np.testing.assert_allclose(values[:, 4], 0.25, atol=1e-12)
-    np.testing.assert_allclose(values, shapley.shapley_reference(worth), atol=1e-12)
 
 
 def test_a_game_without_all_coalitions_is_refused() -> None:
@@ -43,8 +42,8 @@ def test_a_game_without_all_coalitions_is_refused() -> None:
         shapley.shapley(np.zeros((1, 6)))
 
 
-def test_draws_follow_the_priorities_and_equal_bisection() -> None:
-    """Leaves are those of a cumulative sum, a leaf of priority 0 is never drawn, weights undo the bias."""
+def test_draws_follow_the_priorities() -> None:
+    """A leaf set twice keeps the last, one of priority 0 is never drawn, weights undo the bias."""
     rng = np.random.default_rng(2)
     priority = rng.random(100) * (rng.random(100) < 0.7)
     tree = sumtree.new_tree(100)
@@ -53,16 +52,8 @@ def test_draws_follow_the_priorities_and_equal_bisection() -> None:
     assert tree[1] == pytest.approx(priority.sum(), rel=1e-14)
     draws = rng.random(64)
     leaves, weights = sumtree.sample(tree, draws, 1.0, 100)
-    assert leaves.tolist() == sumtree.sample_reference(priority, draws).tolist()
     assert (priority[leaves] > 0.0).all()
     np.testing.assert_allclose(weights * priority[leaves], (weights * priority[leaves])[0], rtol=1e-12)
-    backend.set_jit(False)
-    again = sumtree.new_tree(100)
-    sumtree.update(again, np.arange(100), priority)
-    plain, _ = sumtree.sample(again, draws, 1.0, 100)
-    backend.set_jit(True)
-    np.testing.assert_array_equal(again, tree)
-    assert plain.tolist() == leaves.tolist()
 
 
 def test_an_empty_tree_is_refused() -> None:
@@ -85,15 +76,8 @@ def test_quantal_responses_answer_each_other() -> None:
     np.testing.assert_allclose(path[2, :3], found.x[0], atol=1e-10)
 
 
-def test_the_path_equals_the_plain_one_and_ends_at_nash() -> None:
-    """Compiled and plain agree to 1e-10; at a large λ a dominant strategy is all that is left."""
-    rng = np.random.default_rng(4)
-    a, b = rng.random((5, 4, 4)), rng.random((5, 4, 4))
-    ours = qre.qre(a, b, 2.0)
-    backend.set_jit(False)
-    plain = qre.qre(a, b, 2.0)
-    backend.set_jit(True)
-    np.testing.assert_allclose(ours.x, plain.x, rtol=0.0, atol=1e-10)
+def test_the_path_ends_at_nash() -> None:
+    """At a large λ a dominant strategy is all that is left."""
     dilemma = np.array([[[3.0, 0.0], [5.0, 1.0]]])
     ended = qre.qre(dilemma, dilemma.transpose(0, 2, 1), 30.0)
     np.testing.assert_allclose(ended.x, [[0.0, 1.0]], atol=1e-9)

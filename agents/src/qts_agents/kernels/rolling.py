@@ -74,12 +74,7 @@ def rolling_rank(x: Any, n: int, tie: float = TIE, tie_absolute: float = 0.0) ->
     if jit_enabled():
         each_part(lambda rows, part: _ranks(rows, n, tie, tie_absolute, part), values, out)
     elif values.shape[1] >= n:
-        windows = _windows(values, n)
-        newest = windows[:, :, -1:]
-        margin = np.maximum(tie * np.abs(newest), tie_absolute)
-        less, more = (windows < newest - margin).sum(axis=2), (windows > newest + margin).sum(axis=2)
-        rank = (less + 0.5 * (n - less - more)) / n
-        out[:, n - 1 :] = np.where(np.isnan(windows).any(axis=2), np.nan, rank)
+        _ranks_reference(values, n, tie, tie_absolute, out[:, n - 1 :])
     return out
 
 
@@ -93,11 +88,7 @@ def rolling_entropy(codes: Any, n: int, letters: int) -> F8:
     if jit_enabled():
         each_part(lambda rows, part: _entropies(rows, n, letters, part), values, out)
     elif values.shape[1] >= n:
-        windows = np.lib.stride_tricks.sliding_window_view(values, n, axis=1)
-        share = np.stack([(windows == k).sum(axis=2) for k in range(letters)], axis=2) / n
-        entropy = -(share * np.log(np.where(share > 0, share, 1.0))).sum(axis=2)
-        whole = ((windows >= 0) & (windows < letters)).all(axis=2)
-        out[:, n - 1 :] = np.where(whole, np.maximum(entropy, 0.0), np.nan)
+        _entropies_reference(values, n, letters, out[:, n - 1 :])
     return out
 
 
@@ -215,6 +206,25 @@ def _moments_reference(x: F8, n: int, floor: float) -> F8:
     rho = np.divide(lagged, square, out=np.zeros_like(lagged), where=loud)
     skew = np.divide(cube, square * np.sqrt(square / n), out=np.zeros_like(cube), where=loud)
     return np.stack([mean[:, :, 0], np.where(loud, std, 0.0), rho, skew])
+
+
+def _ranks_reference(x: F8, n: int, tie: float, tie_absolute: float, out: F8) -> None:
+    """Write the mid-ranks [S,T−n+1] by comparing whole windows."""
+    windows = _windows(x, n)
+    newest = windows[:, :, -1:]
+    margin = np.maximum(tie * np.abs(newest), tie_absolute)
+    less, more = (windows < newest - margin).sum(axis=2), (windows > newest + margin).sum(axis=2)
+    rank = (less + 0.5 * (n - less - more)) / n
+    out[:] = np.where(np.isnan(windows).any(axis=2), np.nan, rank)
+
+
+def _entropies_reference(codes: NDArray[np.int64], n: int, letters: int, out: F8) -> None:
+    """Write the entropies [S,T−n+1] from each window's own shares."""
+    windows = np.lib.stride_tricks.sliding_window_view(codes, n, axis=1)
+    share = np.stack([(windows == k).sum(axis=2) for k in range(letters)], axis=2) / n
+    entropy = -(share * np.log(np.where(share > 0, share, 1.0))).sum(axis=2)
+    whole = ((windows >= 0) & (windows < letters)).all(axis=2)
+    out[:] = np.where(whole, np.maximum(entropy, 0.0), np.nan)
 
 
 @kernel

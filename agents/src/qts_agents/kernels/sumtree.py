@@ -48,9 +48,12 @@ def _draw(tree: F8, draws: F8, leaves: I8) -> None:
 
 def update(tree: F8, leaves: I8, priority: F8) -> None:
     """Set the priorities [B] ≥ 0 of `leaves` [B] in place."""
-    if backend.jit_enabled():
-        _update(tree, leaves, priority)
-        return
+    run = _update if backend.jit_enabled() else update_reference
+    run(tree, leaves, priority)
+
+
+def update_reference(tree: F8, leaves: I8, priority: F8) -> None:
+    """Set leaves, then sum the whole tree afresh from the bottom."""
     half = len(tree) // 2
     for leaf, value in zip(leaves, priority, strict=True):
         tree[half + leaf] = value

@@ -66,6 +66,22 @@ def _smooth(b: F8, move: F8, start: F8, forward: F8, gamma: F8, moves: F8) -> No
                     moves[i, j] += joint
 
 
+def smooth_reference(b: F8, move: F8, start: F8, forward: F8, gamma: F8, moves: F8) -> None:
+    """Do what `_smooth` does, by vectors (Rabiner 1989, with the backward pass on filtered values)."""
+    ahead = start
+    for t in range(len(b)):
+        joint = ahead * b[t]
+        forward[t] = joint / joint.sum() if joint.sum() > 0.0 else 1.0 / b.shape[1]
+        ahead = forward[t] @ move
+    gamma[-1] = forward[-1]
+    for t in range(len(b) - 2, -1, -1):
+        ahead = forward[t] @ move
+        ratio = np.divide(gamma[t + 1], ahead, out=np.zeros_like(ahead), where=ahead > 0.0)
+        both = forward[t][:, None] * move * ratio
+        gamma[t] = both.sum(axis=1)
+        moves += both
+
+
 def likelihood(x: F8, known: Parameters) -> F8:
     """Return the density [T,4] of observations [T,2] under each state, scaled so that the best is 1."""
     z = (x - known.center) / known.scale
@@ -77,7 +93,7 @@ def likelihood(x: F8, known: Parameters) -> F8:
 def fit(x: F8, iterations: int = ITERATIONS) -> tuple[Parameters, F8]:
     """Return the parameters fitted to observations [T,2] and the filtered probabilities [T,4]."""
     known = _first(x)
-    smooth = _smooth if jit_enabled() else getattr(_smooth, "py_func", _smooth)
+    smooth = _smooth if jit_enabled() else smooth_reference
     forward, gamma = np.zeros((len(x), STATES)), np.zeros((len(x), STATES))
     for _ in range(iterations):
         moves = STICKY * np.eye(STATES)

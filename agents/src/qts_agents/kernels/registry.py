@@ -1,0 +1,134 @@
+"""Every kernel with its forms, tolerance and source: python -m qts_agents.kernels.registry prints the table.
+
+A name is `module.function` below `qts_agents.kernels`, or below `qts_agents` where it begins with another
+folder. The forms of a kernel are the functions that its entry calls, by the name under which it calls them.
+The plain form (numpy or Python) is what the compiled one must equal within the tolerance, absolute and
+relative to each value.
+A new kernel is one row here and one case in tests/property/kernel_cases.py.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+
+class Kernel(msgspec.Struct, frozen=True):
+    """One algorithm."""
+
+    entry: str  # what agents call
+    paper: str
+    reference: str = ""  # plain form; empty: the entry itself is plain numpy and has no other form
+    cpu: str = ""  # numba
+    cuda: str = ""  # numba.cuda
+    tolerance: float = 0.0
+
+
+KERNELS: tuple[Kernel, ...] = (
+    Kernel("convexity.convexity_t", "Newey & West 1987; Taleb & Douady 2013"),
+    Kernel("ewa.ewa", "Camerer & Ho 1999", "ewa.ewa_reference", "ewa._populations", "", 1e-10),
+    Kernel(
+        "ewa.regret_match", "Hart & Mas-Colell 2000",
+        "ewa.regret_match_reference", "ewa._match", "", 1e-10,
+    ),
+    Kernel("ewl.ewl", "Eisert, Wilkens & Lewenstein 1999", "ewl.ewl_reference", "ewl._payoffs", "", 1e-12),
+    Kernel("ewl.play", "Eisert, Wilkens & Lewenstein 1999", "ewl.games", "ewl._games", "", 1e-9),
+    Kernel("factors.factors", "agents.md §5", "factors.reference_rows", "factors.factor_rows", "", 1e-9),
+    Kernel("hedge.hedge_update", "Freund & Schapire 1997"),
+    Kernel(
+        "indicators.indicators", "Wilder 1978; Hill 1975; agents.md §1.8",
+        "indicators.reference_rows", "indicators.indicator_rows", "", 1e-9,
+    ),
+    Kernel(
+        "lemke_howson.nash_one", "Lemke & Howson 1964; von Stengel 2002",
+        "lemke_howson.lemke_howson_reference", "lemke_howson._batch", "", 1e-10,
+    ),
+    Kernel(
+        "nash.nash_all", "Porter, Nudelman & Shoham 2008; von Stengel 2002",
+        "nash._all_reference", "nash._all", "", 1e-10,
+    ),
+    Kernel(
+        "nash.nash_choice", "Porter, Nudelman & Shoham 2008",
+        "nash._choose_reference", "nash._choose", "nash_gpu.choose", 1e-10,
+    ),
+    Kernel("outcomes.classify", "agents.md §1.3"),
+    Kernel("phase.pcr_phase", "Gunderson & Holling 2002; agents.md §3"),
+    Kernel("philox.uniforms", "Salmon et al. 2011", "philox.uniform", "philox._uniforms"),
+    Kernel("pool.lmsr_pool", "Hanson 2003, 2007", "pool.lmsr_reference", "pool._lmsr_kernel", "", 1e-12),
+    Kernel(
+        "pool.log_pool", "Genest & Zidek 1986",
+        "pool.log_pool_reference", "pool._log_pool_kernel", "", 1e-12,
+    ),
+    Kernel("prospect.prospect_value", "Tversky & Kahneman 1992"),
+    Kernel("qre.qre", "McKelvey & Palfrey 1995", "qre._follow_reference", "qre._follow", "", 1e-10),
+    Kernel(
+        "qtable.train", "van Hasselt 2010; van Seijen et al. 2009",
+        "qtable_reference.train", "qtable._train",
+    ),
+    Kernel("qtable.serve", "van Hasselt 2010", "qtable_reference.serve", "qtable._serve"),
+    Kernel("readout.readout", "agents.md §6", "readout.readout_reference", "readout._readout", "", 1e-12),
+    Kernel("recall.recall", "agents.md §4", "recall.recall_reference", "recall._recall", "", 1e-12),
+    Kernel(
+        "rolling.rolling_moments", "Chan, Golub & LeVeque 1983",
+        "rolling._moments_reference", "rolling._moments", "", 1e-9,
+    ),
+    Kernel("rolling.rolling_rank", "agents.md §1.8", "rolling._ranks_reference", "rolling._ranks"),
+    Kernel(
+        "rolling.rolling_entropy", "Shannon 1948",
+        "rolling._entropies_reference", "rolling._entropies", "", 1e-12,
+    ),
+    Kernel("shapley.shapley", "Shapley 1953", "shapley.shapley_reference", "shapley._shapley", "", 1e-12),
+    Kernel(
+        "statevector.probabilities", "Nielsen & Chuang 2000",
+        "statevector.probabilities_reference", "statevector._run", "", 1e-12,
+    ),
+    Kernel("sumtree.update", "Schaul et al. 2016", "sumtree.update_reference", "sumtree._update"),
+    Kernel("sumtree.sample", "Schaul et al. 2016", "sumtree.sample_reference", "sumtree._draw"),
+    Kernel(
+        "market.simulate.Simulation", "agents.md §7",
+        "market.simulate.rows_reference", "market.simulate._rows_jit",
+    ),
+    Kernel(
+        "pads.hmm.fit", "Hamilton 1989; Baum et al. 1970",
+        "pads.hmm.smooth_reference", "pads.hmm._smooth", "", 1e-9,
+    ),
+)  # fmt: skip
+#: files of this folder that hold no kernel of their own
+PARTS: dict[str, str] = {
+    "backend": "the switch between forms, threads, the count of compilations",
+    "gpu": "the device: found, checked, given up",
+    "registry": "this table",
+    "vertices": "which supports `nash` solves",
+}
+_FOLDERS = ("market.", "pads.")
+
+
+def place(name: str) -> tuple[Any, str]:
+    """Return the module and the attribute that a name of the table stands for."""
+    module, _, attribute = name.rpartition(".")
+    package = "qts_agents." if name.startswith(_FOLDERS) else "qts_agents.kernels."
+    return importlib.import_module(package + module), attribute
+
+
+def resolve(name: str) -> Callable[..., Any]:
+    """Return the function that a name of the table stands for."""
+    module, attribute = place(name)
+    found: Callable[..., Any] = getattr(module, attribute)
+    return found
+
+
+def lines() -> list[str]:
+    """Return the table for people."""
+    forms = [(k.entry, k.reference, k.cpu, k.cuda, f"{k.tolerance:g}", k.paper) for k in KERNELS]
+    rows = [("kernel", "reference", "CPU", "CUDA", "tolerance", "source"), *forms]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+
+
+if __name__ == "__main__":
+    print("\n".join(lines()))  # noqa: T201 - what it is for
