@@ -12,6 +12,8 @@ from qts_messaging.messages import HIGH, LOW, NORMAL
 
 PRIORITIES = {HIGH: "high", NORMAL: "normal", LOW: "low"}
 Values = Mapping[str, float]
+BY_TYPE = "qts_messages_by_type"
+BY_TYPE_LABELS = ("peer", "destination", "type", "outcome")
 
 #: metric → (gauge or counter, help, label or "", how to read it)
 TABLE: dict[str, tuple[str, str, str, Callable[[Numbers], Values]]] = {
@@ -61,3 +63,12 @@ class BusCollector(Collector):
             for value, number in read(numbers).items():
                 family.add_metric((value,) if label else (), float(number))
             yield family
+        yield _by_type(numbers.counts)
+
+
+def _by_type(counts: Mapping[str, int]) -> Metric:
+    """Render the book's counters: accepted and sent as sender, how messages ended on either side."""
+    family = CounterMetricFamily(BY_TYPE, "Messages by what became of them", labels=BY_TYPE_LABELS)
+    for key, count in counts.items():
+        family.add_metric(key.split("/"), float(count))
+    return family

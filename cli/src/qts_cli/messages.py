@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 from cyclopts import Parameter
 from rich.table import Table
 
@@ -13,11 +16,15 @@ from qts_cli.books import account, records
 from qts_cli.decisions import wide_console
 from qts_cli.events import line
 from qts_core.errors import ConfigError
+from qts_messaging.accounts import Record
+from qts_messaging.by_type import ALL, TypeRow
+from qts_messaging.by_type import by_type as rows_by_type
 
 
 def messages(
     run: Path | None = None,
     *,
+    by_type: Annotated[bool, Parameter(negative=())] = False,
     json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
     run_dir: Path = folder.HOME,
 ) -> int:
@@ -27,8 +34,10 @@ def messages(
     ----------
     run
         A run folder; without it the latest run.
+    by_type
+        Print by sender, receiver and type instead; unseen is in no book of the receiver.
     json_
-        Print one JSON object.
+        Print one JSON object, with both.
     run_dir
         Folder for runs, as for qts run.
     """
@@ -36,13 +45,21 @@ def messages(
     found = records(path)
     if not found:
         raise ConfigError(f"{path}: no accounts there; processes write them when a run ends in order")
-    total = account(path)
+    total, types = account(path), rows_by_type(found)
     if json_:
-        print(line({"kind": "messages", "run": str(path), **total}))
+        told = {"kind": "messages", "run": str(path), **total, "types": msgspec.to_builtins(types)}
+        print(line(told))
         return 1 if total["unaccounted"] else 0
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("process", "lane", "from", "sent", "delivered", "expired", "dropped", "missing"):
-        table.add_column(column, justify="left" if column in ("process", "lane", "from") else "right")
+    console = wide_console()
+    console.print(_types(types) if by_type else _lanes(found))
+    words = f"{total['sent']} sent, {total['delivered']} delivered, lost: {_reasons(total['lost']) or 'none'}"
+    console.print(f"{words}; {total['unaccounted']} unaccounted", highlight=False)
+    return 1 if total["unaccounted"] else 0
+
+
+def _lanes(found: list[Record]) -> Table:
+    """Return every process's view of every lane."""
+    table = _table("process", "lane", "from", counts=("sent", "delivered", "expired", "dropped", "missing"))
     for record in found:
         for lane, out in sorted(record.out.items()):
             dropped = str(sum(out.dropped.values()))
@@ -51,9 +68,28 @@ def messages(
             sender, _, lane = key.split("|", 2)
             cells = (into.delivered, into.expired, sum(into.dropped.values()), into.gap)
             table.add_row(record.name, lane, sender, "-", *map(str, cells))
-    console = wide_console()
-    console.print(table)
-    lost = ", ".join(f"{reason} {count}" for reason, count in total["lost"].items()) or "none"
-    words = f"{total['sent']} sent, {total['delivered']} delivered, lost: {lost}"
-    console.print(f"{words}; {total['unaccounted']} unaccounted", highlight=False)
-    return 1 if total["unaccounted"] else 0
+    return table
+
+
+def _types(rows: list[TypeRow]) -> Table:
+    """Return every type between every two processes."""
+    table = _table("from", "to", "type", counts=("sent", "delivered", "unseen"))
+    table.add_column("ended otherwise")
+    for row in rows:
+        seen = ("-", "-") if row.receiver == ALL else (str(row.delivered), str(row.unseen))
+        others = Counter(row.unsent) + Counter(row.ended)
+        table.add_row(row.sender, row.receiver, row.type, str(row.sent), *seen, _reasons(others))
+    return table
+
+
+def _table(*names: str, counts: tuple[str, ...]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in names:
+        table.add_column(column)
+    for column in counts:
+        table.add_column(column, justify="right")
+    return table
+
+
+def _reasons(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{reason} {count}" for reason, count in sorted(counts.items()))

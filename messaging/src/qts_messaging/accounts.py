@@ -60,6 +60,7 @@ class Record(msgspec.Struct, kw_only=True):
     out: dict[str, OutCount] = {}  # lane →
     into: dict[str, InCount] = {}  # "sender|epoch|lane" →
     refused: dict[str, int] = {}  # reason → frames outside the equations
+    counts: dict[str, int] = {}  # "peer/lane/type/outcome" →
 
 
 class Book:
@@ -208,6 +209,7 @@ class Book:
             out=out,
             into=into,
             refused=dict(self.refused),
+            counts=self.as_counts(),
         )
 
     def high_water(self) -> dict[str, int]:

@@ -148,6 +148,7 @@ class Numbers(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters: int
     unconfirmed: int  # alerts that expired without a receipt
     credentials: dict[str, int]  # kind → generation, as in StatusFields
+    counts: dict[str, int]  # "peer/lane/type/outcome" → messages, as in StatusFields.accounts
 
 
 class StatusFields(msgspec.Struct, frozen=True):

@@ -138,6 +138,7 @@ class Fabric:
             dead_letters=wires.durable.dead_letters,
             unconfirmed=self.outgoing.unconfirmed,
             credentials=self.credentials,
+            counts=self._desk.book.as_counts(),
         )
 
     # -- life ---------------------------------------------------------------------------------------

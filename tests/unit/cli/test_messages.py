@@ -1,0 +1,61 @@
+"""`qts messages` prints books by lane or by type, and fails when a message is unaccounted for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from qts_cli.messages import messages
+from qts_messaging import books
+from qts_messaging.accounts import Book
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """Return a run in which amos got two of pads' three votes, one of them too late."""
+    pads, amos = Book("pads", 1, 0), Book("amos", 1, 0)
+    for n in range(3):
+        pads.passed("to.amos", "decision_request", "amos", n)
+    for number, outcome in enumerate(("delivered", "expired"), start=1):
+        amos.arrived(("pads", 1, "to.amos"), number, 0)
+        amos.finished(("pads", 1, "to.amos"), "decision_request", outcome)
+    for book in (pads, amos):
+        book.closed_ns = 10**12
+        books.write(tmp_path, book.record())
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("by_type", "rows"),
+    [
+        (False, ["pads to.amos - 3 - 0 0 -", "amos to.amos pads - 1 1 0 0"]),
+        (True, ["pads amos decision_request 3 1 1 expired 1"]),
+    ],
+)
+def test_tables(run: Path, by_type: bool, rows: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Each table has its rows, and the sums stand below both."""
+    assert messages(run, by_type=by_type) == 0
+    printed = [" ".join(text.split()) for text in capsys.readouterr().out.splitlines()]
+    assert {*rows, "3 sent, 1 delivered, lost: expired 1, gap 1; 0 unaccounted"} <= set(printed)
+
+
+def test_json_has_sums_and_types(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One object holds both."""
+    assert messages(run, json_=True) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["sent"], told["lost"], told["types"][0]["unseen"]) == (3, {"expired": 1, "gap": 1}, 1)
+
+
+def test_a_durable_message_nobody_saw_is_a_failure(tmp_path: Path) -> None:
+    """Exit code 1 when the books do not explain a message."""
+    pads, amos = Book("pads", 1, 0), Book("amos", 1, 0)
+    pads.passed("feedback", "f", "*", 1)
+    pads.passed("feedback", "f", "*", 2)
+    amos.arrived(("pads", 1, "feedback"), 2, 0)
+    amos.finished(("pads", 1, "feedback"), "f", "delivered")
+    for book in (pads, amos):
+        book.closed_ns = 10**12
+        books.write(tmp_path, book.record())
+    assert messages(tmp_path) == 1
