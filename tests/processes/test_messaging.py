@@ -25,6 +25,7 @@ from qts_messaging.messages import (
     SystemCommand,
 )
 from qts_messaging.zap import Curtain
+from qts_messaging.zeromq_sockets import FRAME
 
 pytestmark = pytest.mark.processes
 REQUEST = examples.messages()[0]
@@ -171,7 +172,7 @@ async def test_frames_that_lie_are_counted_and_dropped(stand: Stand) -> None:
     assert record.refused == {"decode": 1, "sender_mismatch": 1}
     assert count.dropped == {"version": 1, "decode": 1}
     assert (count.delivered, count.expired, count.duplicates, count.high) == (1, 2, 1, 5)
-    socket.send(b"x" * (codec.LIMIT + 1))  # libzmq refuses it and drops the connection
+    socket.send(bytes(FRAME + 1))  # libzmq refuses it and drops the connection
     await asyncio.sleep(0.2)
     socket.close(linger=0)
     reply = await stand.buses["pads"].ask(REQUEST, "qbmia", 2.0)

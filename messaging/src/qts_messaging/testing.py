@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import random
 import ssl
+from collections.abc import Callable
 
 import msgspec
 
@@ -58,6 +59,7 @@ class Proxy:
         self.open = asyncio.Event()  # cleared: bytes stay where they are, connections stand
         self.open.set()
         self.refuse = False  # new connections are ended at once
+        self.alter: Callable[[bytes], bytes] | None = None  # changes what callers send
         self.port = 0
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -92,17 +94,20 @@ class Proxy:
             writer.close()
             return
         self._writers |= {writer, far_writer}
-        for source, target, delay in ((reader, far_writer, 0.0), (far_reader, writer, self.delay_s)):
-            task = asyncio.create_task(self._pump(source, target, delay))
+        for source, target, callers in ((reader, far_writer, True), (far_reader, writer, False)):
+            task = asyncio.create_task(self._pump(source, target, callers))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _pump(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, delay: float) -> None:
+    async def _pump(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, callers: bool) -> None:
+        delay = 0.0 if callers else self.delay_s
         with contextlib.suppress(OSError):
             while data := await source.read(65_536):
                 await self.open.wait()  # what a frozen link held is lost when it is cut
                 if delay:
                     await asyncio.sleep(delay)
+                if self.alter is not None and callers:
+                    data = self.alter(data)
                 target.write(data)
                 await target.drain()
         target.close()

@@ -7,56 +7,45 @@ nothing needs it, so that no frame is under way on a connection that is closed.
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import time
 from collections.abc import Callable
 
-import msgspec
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from qts_core.errors import ConfigError
 from qts_messaging.bus import Sink
 from qts_messaging.keys import CurveKeys
 from qts_messaging.seldom import Seldom
 from qts_messaging.zap import Curtain
-from qts_messaging.zeromq_sockets import Port, Socket, listen, name_of, open_dealer, open_router, routing_id
+from qts_messaging.zeromq_sockets import (
+    Line,
+    Port,
+    Router,
+    Socket,
+    bound,
+    listen,
+    name_of,
+    open_dealer,
+    open_router,
+    readable,
+    routing_id,
+)
 
 _log = logging.getLogger(__name__)
 LINGER_MS = 200  # after our own drain: what libzmq still holds may leave, nothing waits for it
-BIND_TRIES = 10  # 0.1 s apart
 TURN = 256  # frames read before the loop gets its turn
 GRACE_S = 3.0  # what was sent on an unwanted connection before its successor stood has arrived by then
 OLD_ROUTER_S = 10.0  # after its key is dropped: peers have this long to be connected with the new one
 LOOK_S = 0.001  # after sending to a peer that answers on our ROUTER
-POLLIN, DONTWAIT = int(zmq.POLLIN), int(zmq.DONTWAIT)  # plain: asked at every frame
+DONTWAIT = int(zmq.DONTWAIT)  # plain: asked at every frame
+UNPROVEN = "what came is not what its key's holder said: another server key, tampered, replayed or no ZMTP"
 MONITORED = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
     | zmq.EVENT_DISCONNECTED
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 )
-
-
-class _Line(msgspec.Struct, eq=False):
-    """One connection that we dial."""
-
-    peer: str
-    pair: tuple[bytes | None, bytes | None]  # own public key, server's key
-    socket: Socket
-    monitor: Socket
-    connected: bool = False
-    idle_s: float | None = None  # since when it is neither wanted nor used
-
-
-class _Router(msgspec.Struct, eq=False):
-    """One socket that others dial, and the port it listens on."""
-
-    public: bytes | None
-    socket: Socket
-    port: Port
-    dropped_s: float | None = None  # since when its key is no longer listed
 
 
 class ZeroMQ:
@@ -70,8 +59,8 @@ class ZeroMQ:
         self._curtain = Curtain.shared()
         self._domain = self._curtain.domain()
         self._names: dict[str, str] = {}  # public key → whose it is
-        self._routers: list[_Router] = []  # the newest first
-        self._lines: dict[str, list[_Line]] = {}  # the best key first
+        self._routers: list[Router] = []  # the newest first
+        self._lines: dict[str, list[Line]] = {}  # the best key first
         self._dealers: dict[str, Socket] = {}  # the line in use
         self._connected: set[str] = set()
         self._callers: dict[str, tuple[Socket, bytes]] = {}  # peers heard on a ROUTER under their own name
@@ -92,14 +81,14 @@ class ZeroMQ:
         self._sink, self._loop = sink, asyncio.get_running_loop()
         self._admit()
         if self._bind is not None:
-            self._open_router(await _bound(self._bind))
+            self._open_router(await bound(self._bind))
         for peer in self._addresses:
             self._dial(peer)
 
     async def close(self) -> None:
         """Close every socket; what libzmq holds has 0.2 s to leave."""
         for line in [line for lines in self._lines.values() for line in lines]:
-            self._hang_up(line, LINGER_MS)
+            self._end(line.socket, line.monitor, LINGER_MS)
         for router in list(self._routers):
             self._shut(router)
         self._lines, self._dealers = {}, {}
@@ -118,17 +107,18 @@ class ZeroMQ:
         """Let others dial us with the keys of now."""
         keys = self._keys
         opened = open_router(self._curtain.context, self._name, keys, self._domain, port)
-        router = _Router(None if keys is None else keys.public, opened, port)
+        monitor = opened.get_monitor_socket(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL)
+        router = Router(None if keys is None else keys.public, opened, monitor, port)
         self._routers.insert(0, router)
+        self._watch(monitor, lambda: self._broken(monitor))
         self._watch(opened, lambda: self._drain(opened, None))
 
-    def _shut(self, router: _Router) -> None:
+    def _shut(self, router: Router) -> None:
         """Close a ROUTER and its port."""
         self._routers.remove(router)
         self._callers = {name: way for name, way in self._callers.items() if way[0] is not router.socket}
         router.port.close()
-        self._unwatch(router.socket)
-        router.socket.close(linger=LINGER_MS)
+        self._end(router.socket, router.monitor, LINGER_MS)
 
     def _dial(self, peer: str) -> None:
         """Open what is missing of: a line for each key the peer may have now, with our own key of now."""
@@ -143,22 +133,22 @@ class ZeroMQ:
         self._lines[peer] = wanted + [line for line in held if line not in wanted]
         self._choose(peer)
 
-    def _open(self, peer: str, pair: tuple[bytes | None, bytes | None]) -> _Line:
+    def _open(self, peer: str, pair: tuple[bytes | None, bytes | None]) -> Line:
         """Dial one peer with one pair of keys."""
         dealer = open_dealer(self._curtain.context, self._name, self._keys, pair[1])
-        line = _Line(peer, pair, dealer, dealer.get_monitor_socket(MONITORED))
+        line = Line(peer, pair, dealer, dealer.get_monitor_socket(MONITORED))
         self._watch(line.monitor, lambda: self._events(line))
         self._watch(dealer, lambda: self._drain(dealer, peer))
         dealer.connect(self._addresses[peer])
         return line
 
-    def _hang_up(self, line: _Line, linger_ms: int) -> None:
-        """Close one line."""
-        self._unwatch(line.monitor)
-        self._unwatch(line.socket)
-        line.socket.disable_monitor()
-        line.monitor.close(linger=0)
-        line.socket.close(linger=linger_ms)
+    def _end(self, socket: Socket, monitor: Socket, linger_ms: int) -> None:
+        """Close a socket and what tells of its connections."""
+        self._unwatch(monitor)
+        self._unwatch(socket)
+        socket.disable_monitor()
+        monitor.close(linger=0)
+        socket.close(linger=linger_ms)
 
     def _choose(self, peer: str) -> None:
         """Send on the first line that stands; keep the last one in use while none does."""
@@ -211,7 +201,7 @@ class ZeroMQ:
             for line in [li for li in lines if li.pair not in pairs]:
                 self._retire(line, now_s)
 
-    def _retire(self, line: _Line, now_s: float) -> None:
+    def _retire(self, line: Line, now_s: float) -> None:
         """Close an unwanted line that has not been used for a while."""
         lines = self._lines[line.peer]
         if line.connected and self._dealers[line.peer] is line.socket:
@@ -221,7 +211,7 @@ class ZeroMQ:
         elif now_s - line.idle_s >= GRACE_S and not self._paused:
             self._drain(line.socket, line.peer)
             lines.remove(line)
-            self._hang_up(line, 0)
+            self._end(line.socket, line.monitor, 0)
             self._choose(line.peer)
 
     # -- sending ------------------------------------------------------------------------------------
@@ -272,7 +262,7 @@ class ZeroMQ:
                 _log.warning("sending failed: %s", error)
             self._callers.pop(caller, None)
             return False
-        if routing is not None and _readable(socket):
+        if routing is not None and readable(socket):
             self._soon(socket)
         elif routing is None and socket not in self._looks and self._loop is not None:
             # peers answer on our ROUTER if we have one: one look for many frames is enough
@@ -283,7 +273,7 @@ class ZeroMQ:
         """Read what arrived while we sent."""
         self._looks.pop(socket, None)
         read = self._reads.get(socket)
-        if read is not None and _readable(socket):
+        if read is not None and readable(socket):
             read()
 
     # -- receiving ----------------------------------------------------------------------------------
@@ -324,16 +314,19 @@ class ZeroMQ:
                 self._soon(socket)
 
     def _drain(self, socket: Socket, peer: str | None) -> None:
-        """Read until nothing is left, a turn's worth, or no room."""
+        """Read until nothing is left or a turn's worth; from those who dial us while there is room.
+
+        What comes on a line that beats must not wait (0009): the inbox drops and counts it where it is full.
+        """
         sink = self._sink
         assert sink is not None  # noqa: S101 - set in start
         for _ in range(TURN):
-            if not sink.room():
+            if peer is None and not sink.room():
                 self._paused = True
                 return
             try:
                 self._take(sink, socket, peer)
-                if not _readable(socket):
+                if not readable(socket):
                     return
             except zmq.Again:
                 return
@@ -367,31 +360,31 @@ class ZeroMQ:
         return proven
 
     # -- connections --------------------------------------------------------------------------------
-    def _events(self, line: _Line) -> None:
+    def _events(self, line: Line) -> None:
         """Follow the state of one line."""
-        while not line.monitor.closed and _readable(line.monitor):
+        while not line.monitor.closed and readable(line.monitor):
             event = recv_monitor_message(line.monitor, zmq.DONTWAIT)["event"]
-            line.connected = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            stood, line.connected = line.connected, event == zmq.EVENT_HANDSHAKE_SUCCEEDED
             self._choose(line.peer)
-            if not line.connected and event != zmq.EVENT_DISCONNECTED:
-                self.handshakes_failed += 1
-                if self._seldom.due(line.peer, time.monotonic()) is not None:
-                    _log.warning("handshake with %s failed: keys of both sides do not match", line.peer)
+            if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+                self._refuse(line.peer, "keys of both sides do not match")
+            elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
+                self._refuse(line.peer, UNPROVEN)
+                if stood:  # libzmq would hold on to it for seconds
+                    self._lines[line.peer].remove(line)
+                    self._end(line.socket, line.monitor, 0)
+                    self._dial(line.peer)
 
+    def _broken(self, monitor: Socket) -> None:
+        """Count connections to our port of which libzmq takes no more, and which end within its time-out."""
+        while not monitor.closed and readable(monitor):
+            recv_monitor_message(monitor, zmq.DONTWAIT)
+            self._refuse("a caller", UNPROVEN)
 
-async def _bound(address: str) -> Port:
-    """Return a port that listens; a predecessor's port may take a moment to be free."""
-    for left in range(BIND_TRIES, -1, -1):
-        try:
-            return listen(address)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE or not left:
-                text = f"{address}: {error.strerror}; choose another port in zmq_ports"
-                raise ConfigError(text) from error
-        await asyncio.sleep(0.1)
-    raise AssertionError  # the last try has raised
-
-
-def _readable(socket: Socket) -> bool:
-    """Tell whether a frame waits; polling costs half of what asking for EVENTS does."""
-    return bool(zmq.zmq_poll([(socket, POLLIN)], 0))
+    def _refuse(self, whom: str, why: str) -> None:
+        """Count a connection that was refused or ended; say so once a minute."""
+        self.handshakes_failed += 1
+        held = self._seldom.due(f"{whom}: {why}", time.monotonic())
+        if held is not None:
+            words = f" ({held} more like this in the last minute)" if held else ""
+            _log.warning("connection with %s refused: %s%s", whom, why, words)
