@@ -67,7 +67,7 @@ SHOWN: dict[str, tuple[str, str]] = {
        for w in AGENTS},
 }  # fmt: skip
 #: sections with a table of their own
-CONSTANTS = {"pads", "qbmia", "quasar", "quantum_amos", "prediction"}
+CONSTANTS = {"pads", "qbmia", "quasar", "quantum_amos", *(w.wire for w in AGENTS if w.settings)}
 
 
 def keys(section: type[msgspec.Struct], prefix: str = "") -> set[str]:

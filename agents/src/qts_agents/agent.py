@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 import numpy as np
@@ -92,6 +92,18 @@ class Voter(Protocol):
 
     def load(self, state: bytes) -> None:
         """Restore a saved state; ConfigError when its version is unknown."""
+        ...
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """What a voter has beside, to be given a document: the shell reads it, the agent stays pure."""
+
+    source: str  # path or URL
+    period_s: float  # between two readings
+
+    def on_document(self, document: bytes, now_ns: int) -> str:
+        """Take the document as it is now; return what is wrong with it and the remedy, "" for nothing."""
         ...
 
 

@@ -14,6 +14,7 @@ from qts_agents import keepsake
 from qts_agents.agent import MarketWindow, Outgoing, Voter
 from qts_agents.bars_inlet import Inlet
 from qts_agents.context import Context
+from qts_agents.documents import Documents
 from qts_agents.market.windows import from_wire
 from qts_core.errors import ConfigError, LocalError
 from qts_core.probes import Status
@@ -46,6 +47,7 @@ class VoterShell:
         self._begun = asyncio.Event()  # the kept state is loaded: what comes earlier waits for it
         self._unproved = False  # a kept state is loaded and has not lived through a bar yet
         self._inlet = Inlet(context, VOTER_BARS, self._on_bar)
+        self._documents = Documents(context, lambda: self.agent)
         self._tasks: set[asyncio.Task[None]] = set()
         self._seen = (-1, -1)  # epoch and number of the newest bar that the agent has lived through
         self._path = context.place.state / "state" / f"{context.workload.name}.state"
@@ -65,14 +67,15 @@ class VoterShell:
             bus.subscribe(kind, self._on_message)
 
     async def begin(self) -> None:
-        """Remember what was learned before, then learn what the snapshot stream holds."""
+        """Remember what was learned before, read what is read, then learn what the snapshot stream holds."""
         await self._context.compute(self._remember)
         self._begun.set()
+        await self._documents.once()
         await self._inlet.backfill()
 
     def background(self) -> list[Coroutine[Any, Any, None]]:
-        """Return the bar worker and the saver."""
-        return [self._inlet.run(), self._save()]
+        """Return the bar worker, the reader and the saver."""
+        return [self._inlet.run(), self._documents.run(), self._save()]
 
     async def drain(self) -> None:
         """Let the answers under way leave."""
@@ -81,6 +84,7 @@ class VoterShell:
 
     async def finish(self) -> None:
         """Keep what was learned."""
+        self._documents.close()
         await self._keep()
 
     def describe(self, status: Status) -> None:

@@ -17,9 +17,26 @@ def _durations(*paths: tuple[str, str, str]) -> tuple[tuple[str, str], ...]:
     )
 
 
+def _camel(key: str) -> str:
+    """Return a key of the file as the resource spells it."""
+    first, *rest = key.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
 _SEATS = ", ".join(f"'{seat}'" for seat in SEATS)
 _ADDED = ", ".join(f"'{seat}'" for seat in ADDED_SEATS)
 _PORTS = [f"self.{w.name}.?port.orValue({w.port})" for w in AGENTS]
+_NEEDS = tuple(
+    (
+        (
+            f"!self.?agents.?{w.name}.?enabled.orValue({str(w.enabled).lower()})"
+            f" || self.?config.?{_camel(w.wire)}.?{_camel(key)}.hasValue()"
+        ),
+        f"config.{_camel(w.wire)}.{_camel(key)} is required when agents.{w.name} is enabled",
+    )
+    for w in AGENTS
+    for key in w.needs
+)
 _RESERVED_ENV = "!self.name.startsWith('QTS_') && !self.name.startsWith('OTEL_RESOURCE')"
 _OWN_KEYS = "!k.startsWith('quantumtrading.io/') && !k.startsWith('app.kubernetes.io/')"
 _POD_RULES: tuple[tuple[str, str], ...] = (
@@ -108,7 +125,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
             "redis.storage.storageClassName is immutable",
         ),
     ),
-    "SystemSpec": _durations(("gangTimeout", "10s", "1h")),
+    "SystemSpec": (*_durations(("gangTimeout", "10s", "1h")), *_NEEDS),
     "Messaging": (
         (
             "self.credentialsGeneration == 1",

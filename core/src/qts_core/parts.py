@@ -151,6 +151,7 @@ class Agent(Pods, frozen=True, kw_only=True):
     pod_annotations: Annotated[
         dict[str, Annotated[str, msgspec.Meta(max_length=4096)]], msgspec.Meta(max_length=16)
     ] = {}
+    claim_name: Name | None = None  # a claim with files that the agent reads, at /data
     termination_grace_period_seconds: Annotated[int, msgspec.Meta(ge=5, le=300)] = 30
     port: int = 0
     gpu: Gpu = Gpu()

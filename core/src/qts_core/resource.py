@@ -163,6 +163,8 @@ def tree_of(spec: Spec, namespace: str, name: str) -> dict[str, Any]:
     tree: dict[str, Any] = _snake(cast(Any, spec).config)
     for workload in AGENTS:
         tree[f"enable_{workload.wire}"] = spec.agent(workload.name).enabled
+        if not (workload.enabled or spec.agent(workload.name).enabled):
+            tree.pop(workload.wire, None)  # an image older than this agent would refuse its section
     tree["zmq_ports"] = {w.wire: spec.agent(w.name).port for w in AGENTS}
     tree["gpu_acceleration"] = any(spec.agent(w.name).gpu.mode != "None" for w in AGENTS if w.gpu)
     tree["simulate_market_data"] = spec.market.source != "External"

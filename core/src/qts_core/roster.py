@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from qts_core.sections import Fraction, Positive
+from qts_core.sections import Fraction, Positive, Source
 
 
 class Workload(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,6 +26,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     seat: str | None = None  # seat on the board
     weight: float = 0.1  # of the seat that an agent which is off by default adds to a whole board
     settings: tuple[tuple[str, Any, Any], ...] = ()  # section of the file: name, type with limits, default
+    needs: tuple[str, ...] = ()  # of these, those without which it cannot be switched on
     max_replicas: int = 5
     cpu: str = "250m"
     memory: str = "384Mi"
@@ -90,6 +91,25 @@ ROSTER: tuple[Workload, ...] = (
             ("baseline_outcomes", Annotated[int, msgspec.Meta(ge=20, le=2000)], 250),
             ("signal_scale", Positive, 0.2),  # p_up − p_down that counts as a full signal
         ),
+        enabled=False,
+    ),
+    Workload(
+        name="sentiment",
+        wire="sentiment",
+        title="scored headlines, decayed",
+        role="voter",
+        entry="qts_agents.sentiment.agent:Sentiment",
+        port=9095,
+        seat="sentiment",
+        settings=(
+            ("source", Source | None, None),  # file or URL of one JSON object a line: time, symbol, score
+            ("period_s", Annotated[float, msgspec.Meta(ge=1.0, le=86_400.0)], 60.0),  # between two readings
+            ("half_life_h", Positive, 24.0),  # hours of the market's time after which a headline counts half
+            ("fresh_h", Positive, 72.0),  # hours after which it counts nothing
+            ("prior", Positive, 2.0),  # headlines that stand against those that came
+            ("signal_scale", Positive, 0.2),  # p_up − p_down that counts as a full signal
+        ),
+        needs=("source",),
         enabled=False,
     ),
     Workload(

@@ -8,6 +8,8 @@ import msgspec
 
 Fraction = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Positive = Annotated[float, msgspec.Meta(gt=0.0)]
+#: a file, or a URL without a password: a document that an agent reads beside the market
+Source = Annotated[str, msgspec.Meta(max_length=1024, pattern=r"^(https?://[^\s@]+|[^\s:][^:]*)$")]
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

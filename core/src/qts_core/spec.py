@@ -105,12 +105,19 @@ class System(Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Check what one field alone cannot tell; the text begins with the field's path."""
+        _check_needs(self)
         _check_board(self.board())
         _check_ports(self.ports())
 
     def enabled(self, wire: str) -> bool:
         """Tell whether the agent `wire` runs."""
         return bool(getattr(self, f"enable_{wire}", True))
+
+    def urls(self, wire: str) -> tuple[str, ...]:
+        """Return the URLs among the settings of the agent `wire`: where its process asks."""
+        section = getattr(self, wire, None)
+        said = msgspec.structs.astuple(section) if isinstance(section, msgspec.Struct) else ()
+        return tuple(v for v in said if isinstance(v, str) and v.startswith(("http://", "https://")))
 
     def board(self) -> dict[str, float]:
         """Return weight by seat: `board_members`, and the seats of agents that are off by default."""
@@ -133,6 +140,15 @@ class System(Section, frozen=True, kw_only=True):
     def feed_runs(self) -> bool:
         """Tell whether a feed of ours publishes."""
         return self.simulate_market_data and self.market.source != "external"
+
+
+def _check_needs(system: System) -> None:
+    """Refuse an agent that is switched on without a setting that it cannot do without."""
+    for w in AGENTS:
+        section = getattr(system, w.wire, None)
+        for key in w.needs if system.enabled(w.wire) else ():
+            if getattr(section, key, None) is None:
+                raise ValueError(f"{w.wire}.{key}: required when enable_{w.wire} is true; set it")
 
 
 def _check_board(board: dict[str, float]) -> None:

@@ -1,4 +1,4 @@
-"""Every constant of the sections `pads`, `qbmia`, `quasar`, `quantum_amos`, `prediction` changes what its agent does.
+"""Every constant of the sections `pads`, `qbmia`, `quasar`, `quantum_amos`, … changes what its agent does.
 
 One table a section, another value for every key; a key that the table lacks fails the test, so none can be
 added without an effect. Equal settings give equal bytes (checked first), so a difference is the key's.
@@ -22,6 +22,7 @@ from qts_agents.pads.hearing import hear
 from qts_agents.prediction.agent import Prediction
 from qts_agents.qbmia.agent import Qbmia
 from qts_agents.quasar.agent import Quasar
+from qts_agents.sentiment.agent import Sentiment
 from qts_core.sections import AmosSettings, PadsSettings, QbmiaSettings, QuasarSettings
 from qts_core.spec import SYSTEM
 from qts_messaging import codec
@@ -53,6 +54,14 @@ QBMIA: dict[str, Any] = {
     "risk_aversion": 50.0,
     "entanglement": 0.2,
     "payoff_draws": 64,
+}
+SENTIMENT: dict[str, Any] = {
+    "source": "https://news.example/h",
+    "period_s": 5.0,
+    "half_life_h": 0.5,
+    "fresh_h": 0.3,
+    "prior": 20.0,
+    "signal_scale": 1.9,
 }
 QUASAR: dict[str, Any] = {
     "update": "expected_sarsa",
@@ -145,6 +154,16 @@ def prediction(**changes: Any) -> bytes:
     return life(Prediction(msgspec.convert({"prediction": changes}, SYSTEM)), 360, 700)
 
 
+def sentiment(**changes: Any) -> bytes:
+    """Return a life among headlines of its hours, and what is said of a wrong line."""
+    agent, lines = Sentiment(msgspec.convert({"sentiment": changes}, SYSTEM)), [b"not a headline"]
+    for minute in range(300, 520, 7):
+        time, score = f"1970-01-01T{minute // 60:02}:{minute % 60:02}:00Z", (minute % 5 - 1) / 4
+        lines.append(msgspec.json.encode({"time": time, "score": score}))
+    wrong = agent.on_document(b"\n".join(lines), 0)
+    return life(agent, 360, 520) + wrong.encode()
+
+
 def qbmia(**changes: Any) -> bytes:
     return life(Qbmia(SYSTEM(qbmia=QbmiaSettings(**({"nash_mode": "classical"} | changes)))), 360, 420)
 
@@ -163,6 +182,7 @@ def quasar(**changes: Any) -> bytes:
         (QuasarSettings, QUASAR),
         (PadsSettings, PADS),
         (type(SYSTEM().prediction), PREDICTION),
+        (type(SYSTEM().sentiment), SENTIMENT),
     ],
 )
 def test_every_key_is_in_its_table(section: type[msgspec.Struct], table: dict[str, Any]) -> None:
@@ -180,6 +200,12 @@ def test_amos(key: str) -> None:
 @pytest.mark.parametrize("key", PREDICTION)
 def test_prediction(key: str) -> None:
     assert differs(prediction, key, PREDICTION[key])
+
+
+@pytest.mark.parametrize("key", [key for key in SENTIMENT if key != "period_s"])
+def test_sentiment(key: str) -> None:
+    """How often the source is read is the shell's affair: test_documents.py."""
+    assert differs(sentiment, key, SENTIMENT[key])
 
 
 @pytest.mark.parametrize("key", QBMIA)

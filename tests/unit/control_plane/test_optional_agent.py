@@ -11,7 +11,7 @@ import pytest
 
 from qts_core import names
 from qts_core.config import convert
-from qts_core.roster import ROSTER
+from qts_core.roster import BY_NAME, ROSTER, Workload
 from qts_operator.checks import degraded
 from qts_operator.credentials import NEEDED, filled
 from qts_operator.digests import child
@@ -20,9 +20,15 @@ from qts_operator.objects.frame import Frame
 from qts_operator.snapshot import Child
 from qts_operator.writes import State
 
-AGENT = next(w for w in ROSTER if w.agent and not w.enabled)
-ON: dict[str, Any] = {"agents": {AGENT.name: {"enabled": True}}}
+OPTIONAL = [w for w in ROSTER if w.agent and not w.enabled]
+EACH = pytest.mark.parametrize("agent", OPTIONAL, ids=lambda w: w.name)
 USUAL = [w for w in ROSTER if w.enabled]
+
+
+def on(agent: Workload, need: str = "headlines.jsonl") -> dict[str, Any]:
+    """Return the part of a resource that switches the agent on, with what it needs."""
+    given = {"config": {agent.wire: dict.fromkeys(agent.needs, need)}} if agent.needs else {}
+    return {"agents": {agent.name: {"enabled": True}}} | given
 
 
 def made(frame: Frame) -> dict[tuple[str, str], dict[str, Any]]:
@@ -57,24 +63,25 @@ def secrets(frame: Frame, holders: str | None) -> dict[tuple[str, str], Child]:
     return found
 
 
-def test_switched_on_it_has_all_that_an_agent_has(frame_of) -> None:
+@EACH
+def test_switched_on_it_has_all_that_an_agent_has(agent, frame_of) -> None:
     """Deployment, Service, own key and password, an address that PADS knows, a seat; policies reach its port."""
-    frame = frame_of(ON)
+    frame = frame_of(on(agent))
     objects = made(frame)
-    pod = template(frame, AGENT.name)
+    pod = template(frame, agent.name)
     container = pod["spec"]["containers"][0]
-    assert container["command"] == ["python", "-m", "qts_agents", AGENT.name]
-    assert AGENT.port in {p["containerPort"] for p in container["ports"]}
-    service = objects[("Service", f"desk-1-{AGENT.name}")]
-    assert AGENT.port in {p["port"] for p in service["spec"]["ports"]}
-    own = {f"curve/{AGENT.wire}.key", f"curve/{AGENT.wire}.pub", f"redis/{AGENT.wire}.password"}
+    assert container["command"] == ["python", "-m", "qts_agents", agent.name]
+    assert agent.port in {p["containerPort"] for p in container["ports"]}
+    service = objects[("Service", f"desk-1-{agent.name}")]
+    assert agent.port in {p["port"] for p in service["spec"]["ports"]}
+    own = {f"curve/{agent.wire}.key", f"curve/{agent.wire}.pub", f"redis/{agent.wire}.password"}
     assert own <= mounted(pod)
-    assert f"curve/{AGENT.wire}.pub" in mounted(template(frame, "pads"))
-    assert f"curve/{AGENT.wire}.key" not in mounted(template(frame, "pads"))
-    assert peers(template(frame, "pads"))[AGENT.wire].endswith(f":{AGENT.port}")
+    assert f"curve/{agent.wire}.pub" in mounted(template(frame, "pads"))
+    assert f"curve/{agent.wire}.key" not in mounted(template(frame, "pads"))
+    assert peers(template(frame, "pads"))[agent.wire].endswith(f":{agent.port}")
     system = convert(json.loads(objects[("ConfigMap", "desk-1-config")]["data"]["system.json"]))
-    assert AGENT.wire in system.voters()
-    assert system.board()[AGENT.seat] > 0.0
+    assert agent.wire in system.voters()
+    assert system.board()[agent.seat] > 0.0
     policy = objects[("NetworkPolicy", "desk-1-agents")]["spec"]
     asked = policy["podSelector"]
     matched = asked.get("matchLabels", {}).items() <= pod["metadata"]["labels"].items()
@@ -82,40 +89,44 @@ def test_switched_on_it_has_all_that_an_agent_has(frame_of) -> None:
     for each in asked.get("matchExpressions", ()):
         inside = pod["metadata"]["labels"].get(each["key"]) in each.get("values", ())
         assert inside is (each["operator"] == "In")
-    assert AGENT.port in {p["port"] for rule in policy["ingress"] for p in rule.get("ports", ())}
+    assert agent.port in {p["port"] for rule in policy["ingress"] for p in rule.get("ports", ())}
 
 
-def test_new_secrets_hold_its_key_and_its_user(frame_of) -> None:
+@EACH
+def test_new_secrets_hold_its_key_and_its_user(agent, frame_of) -> None:
     """Also while it is off, so that it can be switched on later."""
     manifests = [m for m in desired(frame_of()) if m["kind"] == "Secret"]
     data = {k: v for m in manifests for k, v in filled(m, os.urandom(NEEDED))["data"].items()}
-    assert {f"{AGENT.wire}.key", f"{AGENT.wire}.pub", f"{AGENT.wire}.password"} <= set(data)
-    assert f"user {AGENT.wire} on" in base64.b64decode(data["users.acl"]).decode()
+    assert {f"{agent.wire}.key", f"{agent.wire}.pub", f"{agent.wire}.password"} <= set(data)
+    assert f"user {agent.wire} on" in base64.b64decode(data["users.acl"]).decode()
 
 
-def test_switched_off_nothing_of_a_system_tells_of_it(frame_of) -> None:
+@EACH
+def test_switched_off_nothing_of_a_system_tells_of_it(agent, frame_of) -> None:
     """Not one object but the Secrets, which are never written again, has its name in it."""
     others = [m for key, m in made(frame_of()).items() if key[0] != "Secret"]
-    assert AGENT.wire not in json.dumps(others)
+    assert agent.wire not in json.dumps(others)
 
 
-def test_switching_it_on_rolls_every_pod_once(frame_of) -> None:
+@EACH
+def test_switching_it_on_rolls_every_pod_once(agent, frame_of) -> None:
     """All must know key and address, and an image that knows the agent: rolling, they take the newest."""
-    before, after = frame_of(), frame_of(ON)
+    before, after = frame_of(), frame_of(on(agent))
     rolled = {w.name for w in USUAL if template(before, w.name) != template(after, w.name)}
     assert rolled == {w.name for w in USUAL}
 
 
 @pytest.mark.parametrize("holders", ["", ",".join(w.wire for w in USUAL)])
-def test_older_secrets_keep_it_off_and_all_else_as_it_is(frame_of, snapshot_of, holders: str) -> None:
+@EACH
+def test_older_secrets_keep_it_off_and_all_else_as_it_is(agent, frame_of, snapshot_of, holders: str) -> None:
     """No pod may wait for a key that is not there: what runs runs on, and the condition says what to do."""
     old = secrets(frame_of(), holders)
-    kept, snapshot = frame_of(ON, children=old), snapshot_of(ON, children=old)
+    kept, snapshot = frame_of(on(agent), children=old), snapshot_of(on(agent), children=old)
     assert made(kept) == made(frame_of(children=old))
     found = degraded(snapshot, kept, State(todo=()))
     assert found is not None
     assert found.reason == "CredentialsMissing"
-    assert all(word in found.message for word in (AGENT.name, "desk-1-curve", "desk-1-redis-auth"))
+    assert all(word in found.message for word in (agent.name, "desk-1-curve", "desk-1-redis-auth"))
 
 
 def test_older_secrets_are_no_fault_while_it_is_off(frame_of, snapshot_of) -> None:
@@ -124,9 +135,76 @@ def test_older_secrets_are_no_fault_while_it_is_off(frame_of, snapshot_of) -> No
     assert degraded(snapshot_of(children=old), frame_of(children=old), State(todo=())) is None
 
 
-def test_secrets_of_this_operator_let_it_run(frame_of) -> None:
+@EACH
+def test_secrets_of_this_operator_let_it_run(agent, frame_of) -> None:
     """What says that it holds its credentials is enough; without CURVE and with a foreign Redis none is needed."""
-    assert made(frame_of(ON, children=secrets(frame_of(), None))) == made(frame_of(ON))
-    foreign = ON | {"messaging": {"encryption": "None"}, "redis": {"mode": "External", "url": "redis://r:1"}}
+    assert made(frame_of(on(agent), children=secrets(frame_of(), None))) == made(frame_of(on(agent)))
+    foreign = on(agent) | {
+        "messaging": {"encryption": "None"},
+        "redis": {"mode": "External", "url": "redis://r:1"},
+    }
     frame = frame_of(foreign, children=secrets(frame_of(), ""))
-    assert ("Deployment", f"desk-1-{AGENT.name}") in made(frame)
+    assert ("Deployment", f"desk-1-{agent.name}") in made(frame)
+
+
+def egress(frame: Frame, name: str) -> list[dict[str, Any]] | None:
+    policy = made(frame).get(("NetworkPolicy", f"desk-1-{name}"))
+    if policy is None:
+        return None
+    assert (
+        policy["spec"]["podSelector"]["matchLabels"].items()
+        <= template(frame, name)["metadata"]["labels"].items()
+    )
+    assert (
+        template(frame, "pads")["metadata"]["labels"].items() & {("app.kubernetes.io/component", name)}
+        == set()
+    )
+    assert policy["spec"]["policyTypes"] == ["Egress"]
+    return list(policy["spec"]["egress"])
+
+
+READER = BY_NAME["sentiment"]
+
+
+@pytest.mark.parametrize(
+    ("source", "rule"),
+    [
+        ("https://news.example/h.jsonl", {"ports": [{"port": 443, "protocol": "TCP"}]}),
+        ("http://news.example:8000/h", {"ports": [{"port": 8000, "protocol": "TCP"}]}),
+        (
+            "http://10.0.0.7/h",
+            {"to": [{"ipBlock": {"cidr": "10.0.0.7/32"}}], "ports": [{"port": 80, "protocol": "TCP"}]},
+        ),
+        (
+            "http://[fd00::7]:81/h",
+            {"to": [{"ipBlock": {"cidr": "fd00::7/128"}}], "ports": [{"port": 81, "protocol": "TCP"}]},
+        ),
+        ("http://scores.news.svc:80/h", "news"),
+        ("http://scores.news.svc.cluster.local/h", "news"),
+        ("http://scores/h", "trading"),
+    ],
+)
+def test_a_source_on_the_network_may_be_asked_by_its_agent_alone(frame_of, source: str, rule: Any) -> None:
+    """Its own policy lets it out, to an address, a namespace's pods or a port; the others' policy is as before."""
+    frame = frame_of(on(READER, source))
+    if isinstance(rule, str):
+        chosen = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": rule}}}
+        rule = {"to": [chosen], "ports": [{"protocol": "TCP"}]}
+    assert egress(frame, READER.name) == [rule]
+    assert egress(frame_of(on(READER, source) | {"networkPolicy": {"enabled": False}}), READER.name) is None
+    shared = [made(f)[("NetworkPolicy", "desk-1-agents")]["spec"]["egress"] for f in (frame, frame_of())]
+    assert shared[0] == shared[1]
+
+
+def test_a_source_in_a_file_opens_nothing_and_may_lie_on_a_claim(frame_of) -> None:
+    """No policy of its own; the claim is mounted for this agent, read-only, where the feed's is."""
+    spec = on(READER, "/data/headlines.jsonl")
+    spec["agents"][READER.name]["claimName"] = "news"
+    frame = frame_of(spec)
+    assert egress(frame, READER.name) is None
+    pod = template(frame, READER.name)["spec"]
+    assert {"name": "data", "persistentVolumeClaim": {"claimName": "news", "readOnly": True}} in pod[
+        "volumes"
+    ]
+    assert {"name": "data", "mountPath": "/data", "readOnly": True} in pod["containers"][0]["volumeMounts"]
+    assert "news" not in json.dumps(template(frame, "pads"))

@@ -90,7 +90,7 @@ def test_the_roster_brings_switch_and_port() -> None:
     for agent in AGENTS:
         assert system.enabled(agent.wire) is agent.enabled
         assert system.port(agent.wire) == agent.port
-    assert [w.wire for w in AGENTS if not w.enabled] == ["prediction"], "four of four stay four of four"
+    assert [w.wire for w in AGENTS if w.enabled] == ["pads", "qbmia", "quasar", "quantum_amos"], "4 of 4"
     assert system.voters() == ("qbmia", "quasar", "quantum_amos")
 
 
@@ -105,6 +105,20 @@ def test_an_agent_that_is_off_by_default_brings_its_seat() -> None:
         assert said.board()["prediction"] == weight
     with pytest.raises(ValueError, match="board_members: weights must sum to 1"):
         SYSTEM(board_members=on.board_members | {"prediction": 0.3})
+
+
+def test_an_agent_is_not_switched_on_without_what_it_needs() -> None:
+    """The key is named with the switch; a URL with a password in it is no source."""
+    with pytest.raises(
+        ConfigError, match=r"sentiment\.source: required when enable_sentiment is true; set it"
+    ):
+        config.load(None, {}, ["enable_sentiment=true"])
+    for fine in ("headlines.jsonl", "/data/a b.jsonl", "https://news.example:8443/h?since=1"):
+        system = config.load(None, {}, ["enable_sentiment=true", f'sentiment.source="{fine}"']).system
+        assert system.urls("sentiment") == ((fine,) if fine.startswith("https") else ())
+    for wrong in ("ftp://news.example/h", "https://me:secret@news.example/h", ""):
+        with pytest.raises(ConfigError, match=r"sentiment\.source"):
+            config.load(None, {}, [f'sentiment.source="{wrong}"'])
 
 
 def test_the_market_maker_may_be_added_to_full_weights() -> None:

@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
-from qts_agents.agent import MarketWindow, Outgoing, Voter
+from qts_agents import sources
+from qts_agents.agent import MarketWindow, Outgoing, Reader, Voter
 from qts_agents.market.bars import Ring, update_of
 from qts_agents.market.source import Source
 from qts_agents.pads.actions import Action, Answer, Ask, Publish, Record, Send
 from qts_agents.pads.agent import Pads
-from qts_core.errors import ConfigError
+from qts_core.errors import ConfigError, RemoteError
 from qts_core.roster import BY_WIRE
 from qts_core.spec import System
 from qts_messaging.messages import (
@@ -85,6 +86,7 @@ class Stage:
             raise ConfigError("--bars: this market does not end; say how many bars to decide on")
         stop = stop if length is None else min(stop, length)
         self._do(self._pads.begin("evaluation"))
+        self._inform()
         for index, update in enumerate(self._updates(stop)):
             live = index >= source.backfill
             if index == source.backfill:
@@ -93,6 +95,18 @@ class Stage:
             if live:
                 yield self._taken(update)
             self._now_ns += self._step_ns
+
+    def _inform(self) -> None:
+        """Give each agent that reads a document its own, once; ConfigError when it cannot be read."""
+        for name, voter in self._voters.items():
+            if not isinstance(voter, Reader):
+                continue
+            try:
+                wrong = voter.on_document(sources.read(voter.source), self._now_ns)
+            except RemoteError as error:
+                raise ConfigError(f"{name}.source: {error}") from None
+            if wrong:
+                self.failures[name] = wrong
 
     def _updates(self, stop: int) -> Iterator[MarketUpdate]:
         backfill = self._source.backfill

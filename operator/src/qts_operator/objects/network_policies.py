@@ -1,7 +1,11 @@
-"""NetworkPolicies: the system's pods talk to each other, to DNS, Redis and the collector, to nobody else."""
+"""NetworkPolicies: the system's pods talk to each other, to DNS, Redis and the collector, to nobody else.
+
+An agent whose settings name a URL has a policy of its own beside that, which lets its pods alone ask there.
+"""
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,6 +21,10 @@ def build(frame: Frame) -> list[Manifest]:
     if not frame.spec.network_policy.enabled:
         return []
     policies = [_policy(frame, "agents", _agents(frame))]
+    for workload in frame.workloads():
+        urls = frame.system.urls(workload.wire)
+        if urls:
+            policies.append(_policy(frame, workload.name, _reader(frame, workload.name, urls)))
     if frame.spec.redis.mode == "Managed":
         policies.append(_policy(frame, names.REDIS_PART, _redis(frame)))
     return policies
@@ -62,14 +70,49 @@ def _outside(frame: Frame) -> list[dict[str, Any]]:
     rules = []
     endpoint = frame.spec.observability.otlp_endpoint
     if endpoint is not None:
-        parts = urlsplit(endpoint)
-        rules.append({"ports": [_tcp(parts.port or (443 if parts.scheme == "https" else 80))]})
+        rules.append({"ports": [_port(endpoint)]})
     redis = frame.spec.redis
     if redis.mode == "External":
         ports = sorted(_redis_ports(redis.url)) if redis.url else []
         # the address is in a Secret that the operator does not read, so any port must do
         rules.append({"ports": [_tcp(p) for p in ports]} if ports else {})
     return rules
+
+
+def _reader(frame: Frame, component: str, urls: tuple[str, ...]) -> dict[str, Any]:
+    """Return what lets the pods of one agent ask at `urls`."""
+    return {
+        "podSelector": {"matchLabels": frame.selector(component)},
+        "policyTypes": ["Egress"],
+        "egress": [_towards(frame, url) for url in urls],
+    }
+
+
+def _towards(frame: Frame, url: str) -> dict[str, Any]:
+    """Return the rule that reaches a URL: its address, the namespace of its Service, or only its port.
+
+    A policy knows no names, and sees a Service's pods behind ports of their own; so a name outside the
+    cluster opens the port, a Service opens the TCP ports of its namespace.
+    """
+    host = urlsplit(url).hostname or ""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        _, _, namespace = host.removesuffix(".cluster.local").removesuffix(".svc").partition(".")
+        if "." not in host:
+            namespace = frame.namespace
+        elif not host.endswith((".svc", ".svc.cluster.local")):
+            return {"ports": [_port(url)]}
+        return {
+            "to": [{"namespaceSelector": {"matchLabels": {_NAMESPACE: namespace}}}],
+            "ports": [{"protocol": "TCP"}],
+        }
+    return {"to": [{"ipBlock": {"cidr": f"{address}/{address.max_prefixlen}"}}], "ports": [_port(url)]}
+
+
+def _port(url: str) -> dict[str, Any]:
+    parts = urlsplit(url)
+    return _tcp(parts.port or (443 if parts.scheme == "https" else 80))
 
 
 def _redis_ports(url: str) -> set[int]:

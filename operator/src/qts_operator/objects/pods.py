@@ -194,9 +194,11 @@ def _probes(frame: Frame) -> dict[str, Any]:
 
 
 def _claim(frame: Frame, workload: Workload) -> str | None:
-    """Return the claim that holds the replayed file, for the feed only."""
+    """Return the claim that holds the file which the feed replays, or those which an agent reads."""
+    if workload.agent:
+        return frame.spec.agent(workload.name).claim_name
     replay = frame.spec.market.replay
-    return replay.claim_name if replay is not None and not workload.agent else None
+    return replay.claim_name if replay is not None else None
 
 
 def _volumes(frame: Frame, workload: Workload) -> list[dict[str, Any]]:
