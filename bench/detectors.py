@@ -12,10 +12,10 @@ import json
 import numpy as np
 from bench.harness import Row, text
 
-from qts_agents.qbmia import episodes, machiavellian
+from qts_agents.qbmia import episodes, flow, machiavellian
 
 EPISODES, WINDOWS = 1000, 3
-ALPHA = episodes.WINDOW_S / episodes.DAY_S  # one test a window and symbol
+ALPHA = episodes.WINDOW_S / flow.DAY_S  # one test a window and symbol
 
 
 def alarmed(rng: np.random.Generator, baseline: episodes.OrderEvents, kind: str) -> bool:
@@ -34,7 +34,7 @@ def main() -> int:
     options = parser.parse_args()
     rng = np.random.default_rng(1)
     count = 8 if options.smoke else EPISODES
-    baseline = episodes.honest(rng, 4000, episodes.DAY_S)
+    baseline = episodes.honest(rng, 4000, flow.DAY_S)
     each = count // len(episodes.KINDS)
     found = {kind: [alarmed(rng, baseline, kind) for _ in range(each)] for kind in episodes.KINDS}
     false = float(np.mean([alarmed(rng, baseline, "") for _ in range(count)]))

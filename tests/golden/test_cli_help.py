@@ -21,6 +21,7 @@ PAGES = (
     "replay",
     "plot",
     "evaluate",
+    "orders",
     "plan",
     "config",
     "config check",

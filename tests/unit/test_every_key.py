@@ -41,6 +41,9 @@ SHOWN: dict[str, tuple[str, str]] = {
     "market.predictability": ("unit/agents/test_market_simulate.py", "test_drift_and_momentum_exist_only_when_planted"),
     "market.replay.dataset": (SOURCE, "test_a_replay_backfills_a_third_of_its_bars"),
     "market.replay.path": (SOURCE, "test_a_file_is_replayed_by_path_with_its_stamp"),
+    "market.replay.orders": (
+        "unit/agents/test_order_flow.py", "test_events_unmask_the_strategy_raise_an_alert_and_replay_byte_for_byte"
+    ),
     "market.replay.stamp": (TABLES, "test_open_stamps_close_a_bar_later"),
     "market.replay.ts_unit": (TABLES, "test_times_may_be_numbers"),
     "market.replay.speed": (FEED, "test_bars_come_at_the_stated_pace"),

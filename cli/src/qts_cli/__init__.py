@@ -26,6 +26,7 @@ _COMMANDS = (
         "qts_cli.evaluate:evaluate",
         "Replay a market through the real agents and say whether there is an edge.",
     ),
+    ("orders", "qts_cli.orders:orders", "Write synthetic order events beside a market's bars."),
     ("plan", "qts_cli.plan:plan", "Print what the operator would do for a resource."),
     (
         "support",

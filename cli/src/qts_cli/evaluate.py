@@ -70,7 +70,7 @@ def evaluate(
         raise ConfigError(f'--output: expected a name that ends in ".html", found "{output}"')
     if not output.parent.is_dir():
         raise ConfigError(f"--output: the folder {output.parent} does not exist; make it first")
-    loaded = config.load(settings_file(config_file), environment(), (*_market(market), *set_))
+    loaded = config.load(settings_file(config_file), environment(), (*market_sets(market), *set_))
     book = ledger or output.parent / "trials.jsonl"
 
     import msgspec
@@ -88,7 +88,7 @@ def evaluate(
     return 0
 
 
-def _market(market: str | None) -> tuple[str, ...]:
+def market_sets(market: str | None) -> tuple[str, ...]:
     """Return the settings that choose a data set or a file."""
     if market is None:
         return ()

@@ -92,6 +92,10 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ),
         ("has(self.claimName) == has(self.path)", "replay.path is required with claimName, and only there"),
         ("!has(self.path) || !self.path.contains('..')", "replay.path must not contain .."),
+        (
+            "!has(self.orders) || (has(self.claimName) && !self.orders.contains('..'))",
+            "replay.orders is a file on the claim of claimName, without ..",
+        ),
     ),
     "Market": (
         ("self.source != 'Live'", "market.source Live is not built yet; use Replay, Simulated or External"),

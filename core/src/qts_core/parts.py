@@ -163,6 +163,7 @@ class Replay(Part, frozen=True, kw_only=True):
     dataset: Annotated[str, msgspec.Meta(max_length=64)] | None = None
     claim_name: Name | None = None
     path: Annotated[str, msgspec.Meta(max_length=1024, pattern=r"^[^/].*$")] | None = None
+    orders: Annotated[str, msgspec.Meta(max_length=1024, pattern=r"^[^/].*$")] | None = None
     speed: Annotated[float, msgspec.Meta(ge=0.0)] | None = None
     repeat: bool = False
     stamp: Literal["Close", "Open"] = "Close"

@@ -198,6 +198,8 @@ def _market(market: Market) -> dict[str, Any]:
             inner["dataset"] = replay.dataset
         else:
             inner["path"] = f"{names.DIR_DATA}/{replay.path}"
+        if replay.orders is not None:
+            inner["orders"] = f"{names.DIR_DATA}/{replay.orders}"
         tree["replay"] = inner
     return tree
 

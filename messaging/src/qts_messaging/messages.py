@@ -14,6 +14,7 @@ import msgspec
 from qts_core.spec import System
 
 ACTIONS: tuple[str, ...] = ("BUY", "SELL", "HOLD", "INCREASE", "DECREASE", "HEDGE", "EXIT")
+ORDER_EVENTS: tuple[str, ...] = ("new", "cancel", "fill")
 PHASES: tuple[str, ...] = ("growth", "conservation", "release", "reorganization", "unknown")
 
 HIGH, NORMAL, LOW = 1, 2, 3
@@ -244,6 +245,22 @@ class PerformanceFeedback(Body, frozen=True, gc=False, array_like=True, tag="per
     marginal: Column  # [S,n]
 
 
+class OrderFlow(Body, frozen=True, gc=False, array_like=True):
+    """N order events of the bars they come with, ascending in time; other people's orders, never ours.
+
+    They ride on the update, so that none can overtake its bar, and what brings back a lost bar brings them.
+    """
+
+    row: Column  # [N] u2 index into the update's symbols
+    time_ns: Column  # [N] i8
+    side: Column  # [N] u1: 1 buy, 0 sell
+    price: Column  # [N]
+    size: Column  # [N] base units
+    order: Column  # [N] i8 id of the order
+    events: Names
+    event: Column  # [N] u1 index into `events`
+
+
 class MarketUpdate(Body, frozen=True, gc=False, array_like=True, tag="market_update"):
     """K closed bars of all symbols as [S,K] columns; K = 1 live."""
 
@@ -270,6 +287,7 @@ class MarketUpdate(Body, frozen=True, gc=False, array_like=True, tag="market_upd
     market_ret: Column  # [K]
     epoch: int = 0  # grows when a replay starts again: nothing learned from the future is used
     ended: bool = False  # the last update of a replay that does not repeat
+    orders: OrderFlow | None = None  # what was ordered since the bar before; None: the source does not say
 
 
 class AgentStatus(Body, frozen=True, gc=False, array_like=True, tag="agent_status"):

@@ -9,7 +9,7 @@ import pytest
 from tests.property import markets as market
 
 from qts_agents.columns import array
-from qts_agents.qbmia import episodes, machiavellian, orders
+from qts_agents.qbmia import episodes, flow, machiavellian, orders
 from qts_agents.qbmia.agent import Qbmia
 from qts_agents.qbmia.orders import CANCEL, FILL, NEW, SECOND, OrderEvents
 from qts_core.spec import SYSTEM
@@ -155,8 +155,8 @@ def test_suspected_manipulation_is_reported_and_votes_flat():
 @pytest.mark.parametrize("kind", ["spoofing", "wash", "pump_dump"])
 def test_injected_episodes_alarm_and_honest_windows_do_not(kind):
     """Two windows of three below one false alarm a day, in four episodes of five; none of five honest ones."""
-    rng, level = np.random.default_rng(7), episodes.WINDOW_S / episodes.DAY_S
-    baseline = episodes.honest(rng, 2000, episodes.DAY_S)
+    rng, level = np.random.default_rng(7), episodes.WINDOW_S / flow.DAY_S
+    baseline = episodes.honest(rng, 2000, flow.DAY_S)
 
     def alarmed(kind):
         windows = [machiavellian.examine(episodes.evidence(rng, baseline, kind)) for _ in range(3)]

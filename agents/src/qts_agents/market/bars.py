@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from qts_agents.agent import MarketWindow
 from qts_agents.columns import array, column
+from qts_agents.market.flow import Orders, flow_of, joined
 from qts_agents.market.windows import F8, MATRICES, PRICES, QUOTES, VECTORS, frozen, pick, resample
 from qts_messaging.messages import MarketUpdate
 
@@ -39,12 +40,18 @@ class Bars(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     fee: float
     spread_assumed: float
     source: str
+    orders: Orders | None = None  # events of these bars, where the source has any
 
     def part(self, start: int, stop: int) -> Bars:
         """Return the bars [start, stop) as views."""
         cut = {name: getattr(self, name)[:, start:stop] for name in (*PRICES, "valid", *QUOTES)}
+        close_ns, orders = self.close_ns[start:stop], self.orders
         return msgspec.structs.replace(
-            self, close_ns=self.close_ns[start:stop], market_ret=self.market_ret[start:stop], **cut
+            self,
+            close_ns=close_ns,
+            market_ret=self.market_ret[start:stop],
+            orders=orders.part(start, start + close_ns.size) if orders is not None else None,
+            **cut,
         )
 
     def choose(self, symbols: Sequence[str]) -> Bars:
@@ -52,7 +59,8 @@ class Bars(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         rows = [self.symbols.index(symbol) for symbol in symbols]
         cut = {name: getattr(self, name)[rows] for name in (*PRICES, "valid", *QUOTES)}
         ret = market_return(cut["close"], cut["valid"])
-        return msgspec.structs.replace(self, symbols=tuple(symbols), market_ret=ret, **cut)
+        orders = self.orders.choose(rows) if self.orders is not None else None
+        return msgspec.structs.replace(self, symbols=tuple(symbols), market_ret=ret, orders=orders, **cut)
 
 
 def market_return(close: F8, valid: NDArray[np.uint8], before: F8 | None = None) -> F8:
@@ -93,6 +101,7 @@ def update_of(bars: Bars, seq: int, kind: str = "delta", epoch: int = 0, ended: 
         market_ret=column(bars.market_ret),
         epoch=epoch,
         ended=ended,
+        orders=flow_of(bars.orders),
         **last,
     )
 
@@ -109,13 +118,13 @@ def concat(updates: Sequence[MarketUpdate]) -> MarketUpdate:
             raise ValueError(
                 f"update {update.seq} does not follow: expected seq {expected} of the same epoch"
             )
-    joined: dict[str, Any] = {
+    columns: dict[str, Any] = {
         name: column(np.concatenate([array(getattr(u, name)) for u in updates], axis=1)) for name in PRICES
     }
-    joined["valid"] = column(np.concatenate([array(u.valid) for u in updates], axis=1), "u1")
-    joined["close_ns"] = column(np.concatenate([array(u.close_ns) for u in updates]), "i8")
-    joined["market_ret"] = column(np.concatenate([array(u.market_ret) for u in updates]))
-    return msgspec.structs.replace(last, **joined)
+    columns["valid"] = column(np.concatenate([array(u.valid) for u in updates], axis=1), "u1")
+    columns["close_ns"] = column(np.concatenate([array(u.close_ns) for u in updates]), "i8")
+    columns["market_ret"] = column(np.concatenate([array(u.market_ret) for u in updates]))
+    return msgspec.structs.replace(last, orders=joined([u.orders for u in updates]), **columns)
 
 
 class Gap(msgspec.Struct, frozen=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -124,12 +124,12 @@ def series_of(rows: Rows, stamp: str, costs: Costs, source: str, bar_s: float | 
         fee=costs.fee,
         spread_assumed=costs.spread,
         source=source,
-        **{name: grid[name] for name in PRICES},
+        **cast(dict[str, Any], {name: grid[name] for name in PRICES}),
         **_quote_columns(quotes, valid.shape),
     )
 
 
-def _quote_columns(quotes: dict[str, F8], shape: tuple[int, ...]) -> dict[str, F8]:
+def _quote_columns(quotes: dict[str, F8], shape: tuple[int, ...]) -> dict[str, Any]:
     """Return spread, imbalance and depth [S,T]; without a book the depth is NaN, never guessed."""
     blank = np.full(shape, np.nan)
     bid, ask = quotes.get("bid", blank), quotes.get("ask", blank)

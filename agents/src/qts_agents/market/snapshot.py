@@ -6,10 +6,12 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
+import msgspec
+
 from qts_core.clock import Clock
 from qts_core.errors import RemoteError
 from qts_messaging.bus import Bus
-from qts_messaging.messages import MarketUpdate
+from qts_messaging.messages import Column, MarketUpdate
 
 ENTRIES = 4096
 BYTES = 64 << 20
@@ -24,7 +26,10 @@ def entry_bytes(update: MarketUpdate) -> int:
     """Return about how many bytes one update takes in the snapshot."""
     columns = (update.open, update.high, update.low, update.close, update.volume, update.valid)
     quotes = (update.spread, update.imbalance, update.depth)
-    return OVERHEAD + sum(len(c.data) for c in (*columns, *quotes)) + sum(len(s) + 2 for s in update.symbols)
+    told = msgspec.structs.astuple(update.orders) if update.orders is not None else ()
+    flow = tuple(c for c in told if isinstance(c, Column))
+    size = sum(len(c.data) for c in (*columns, *quotes, *flow))
+    return OVERHEAD + size + sum(len(s) + 2 for s in update.symbols)
 
 
 class Snapshot:

@@ -127,7 +127,7 @@ def open_source(system: System) -> Source:
         return Simulated(system)
     if market.source != "replay" or market.replay is None:
         raise ConfigError(f'market.source: a feed of ours does not run for "{market.source}"')
-    bars = _load(market.replay)
+    bars = _with_orders(_load(market.replay), market.replay)
     if market.symbols is not None:
         bars = bars.choose(_known(market.symbols, bars.symbols))
     costs = _costs(market, Costs(bars.fee, bars.spread_assumed))
@@ -140,6 +140,16 @@ def _load(replay: Replay) -> Bars:
     from qts_agents.market.tables import load_table  # pandas loads for files only
 
     return load_table(replay.path or "", replay.stamp, replay.ts_unit)
+
+
+def _with_orders(bars: Bars, replay: Replay) -> Bars:
+    """Return the bars with the order events of `market.replay.orders`, if it names a file."""
+    if replay.orders is None:
+        return bars
+    from qts_agents.market.order_tables import load_orders
+
+    orders, name = load_orders(replay.orders, bars.symbols, bars.close_ns, replay.ts_unit)
+    return msgspec.structs.replace(bars, orders=orders, source=f"{bars.source} {name}")
 
 
 def _known(wanted: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:

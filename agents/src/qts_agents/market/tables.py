@@ -36,7 +36,7 @@ LATEST_NS = 9_000_000_000_000_000_000
 
 def load_table(path: str, stamp: str = "close", ts_unit: str = "iso", costs: Costs | None = None) -> Bars:
     """Read and check a file; ConfigError names file, line, column, what was found and the remedy."""
-    data = _read(path)
+    data = read_file(path)
     source = f"file:{Path(path).name} sha256:{hashlib.sha256(data).hexdigest()}"
     rows = parse(path, data, ts_unit)
     check_rows(rows)
@@ -45,20 +45,17 @@ def load_table(path: str, stamp: str = "close", ts_unit: str = "iso", costs: Cos
 
 def parse(path: str, data: bytes, ts_unit: str = "iso") -> Rows:
     """Return the columns of a file's bytes, not yet checked against each other."""
-    if path.endswith(".parquet"):
-        frame, unit, first = _parquet(path, data), "row", 1
-    else:
-        frame, unit, first = read_csv(path, data), "line", 2
+    frame, unit, first = read_frame(path, data)
     lines = np.asarray(frame.index, dtype=np.int64) + first
     names = {str(name).strip().lower(): name for name in frame.columns}
     ts_name = next((name for name in TIME_NAMES if name in names), None)
     if ts_name is None:
-        raise ConfigError(_missing(path, " or ".join(TIME_NAMES), names))
+        raise ConfigError(missing(path, " or ".join(TIME_NAMES), names))
     for name in PRICES:
         if name not in names:
-            raise ConfigError(_missing(path, name, names))
+            raise ConfigError(missing(path, name, names))
     if "symbol" in names:
-        symbol = _symbols(path, unit, lines, frame[names["symbol"]])
+        symbol = symbols_of(path, unit, lines, frame[names["symbol"]])
     else:
         symbol = np.full(len(frame), Path(path).name.split(".")[0], dtype=object)
     place = f"{path}: {unit}"
@@ -67,26 +64,33 @@ def parse(path: str, data: bytes, ts_unit: str = "iso") -> Rows:
         unit=unit,
         lines=lines,
         symbol=symbol,
-        ts_ns=_times(place, ts_name, lines, frame[names[ts_name]], ts_unit),
+        ts_ns=times(place, ts_name, lines, frame[names[ts_name]], ts_unit),
         ts_name=ts_name,
-        values={name: _numbers(place, name, lines, frame[names[name]], False) for name in PRICES},
+        values={name: numbers(place, name, lines, frame[names[name]], False) for name in PRICES},
         quotes={
-            name: _numbers(place, name, lines, frame[names[name]], True)
+            name: numbers(place, name, lines, frame[names[name]], True)
             for name in QUOTE_NAMES
             if name in names
         },
     )
 
 
-def _read(path: str) -> bytes:
-    """Return the bytes of the file."""
+def read_frame(path: str, data: bytes) -> tuple[pd.DataFrame, str, int]:
+    """Return a file's cells, what its rows are called, and the number of the first."""
+    if path.endswith(".parquet"):
+        return _parquet(path, data), "row", 1
+    return read_csv(path, data), "line", 2
+
+
+def read_file(path: str, key: str = "market.replay.path") -> bytes:
+    """Return the bytes of the file that the setting `key` names."""
     if not path.endswith(SUFFIXES):
         known = ", ".join(SUFFIXES)
         raise ConfigError(f"{path}: found extension {Path(path).suffix or 'none'!r}; use a file of {known}")
     try:
         data = Path(path).read_bytes()
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; check market.replay.path") from None
+        raise ConfigError(f"{path}: no such file; check {key}") from None
     except OSError as error:
         raise ConfigError(
             f"{path}: cannot be read ({error.strerror}); check the path and its mode"
@@ -145,14 +149,15 @@ def _parquet(path: str, data: bytes) -> pd.DataFrame:
     return frame.reset_index(drop=not frame.index.name)
 
 
-def _missing(path: str, wanted: str, names: dict[str, Any]) -> str:
+def missing(
+    path: str, wanted: str, names: dict[str, Any], all_: str = "ts, open, high, low, close, volume"
+) -> str:
     """Return what to say about a table without the column `wanted`."""
     found = ", ".join(names)
-    remedy = "name the columns ts, open, high, low, close, volume"
-    return f"{path}: line 1: column {wanted} is missing, found {found}; {remedy}"
+    return f"{path}: line 1: column {wanted} is missing, found {found}; name the columns {all_}"
 
 
-def _symbols(path: str, unit: str, lines: NDArray[np.int64], cells: pd.Series[Any]) -> NDArray[Any]:
+def symbols_of(path: str, unit: str, lines: NDArray[np.int64], cells: pd.Series[Any]) -> NDArray[Any]:
     """Return every row's symbol."""
     symbol = np.asarray(cells.astype(str).str.strip(), dtype=object)
     bad = np.flatnonzero((symbol == "") | (symbol == "nan") | (symbol == "None"))
@@ -163,7 +168,7 @@ def _symbols(path: str, unit: str, lines: NDArray[np.int64], cells: pd.Series[An
     return symbol
 
 
-def _numbers(place: str, name: str, lines: NDArray[np.int64], cells: pd.Series[Any], optional: bool) -> F8:
+def numbers(place: str, name: str, lines: NDArray[np.int64], cells: pd.Series[Any], optional: bool) -> F8:
     """Return a column as float64; empty cells are NaN where `optional`, everything else must be a number."""
     values = np.asarray(pd.to_numeric(cells, errors="coerce"), dtype=np.float64)
     blank = np.asarray(cells.isna() | (cells.astype(str).str.strip() == ""))
@@ -178,7 +183,7 @@ def _numbers(place: str, name: str, lines: NDArray[np.int64], cells: pd.Series[A
     return values
 
 
-def _times(
+def times(
     place: str, name: str, lines: NDArray[np.int64], cells: pd.Series[Any], unit: str
 ) -> NDArray[np.int64]:
     """Return times as UTC nanoseconds; ISO text without a zone is read as UTC."""

@@ -2,8 +2,8 @@
 
 With `quantum_circuits` the EWL game is simulated beside the classical equilibria; it costs about 1 ms a
 symbol, so above 16 symbols it is played only when voted (`nash_mode: ewl`) or asked for (`explain`), and an
-answer without it says `classical`. Order events have no message yet: until `observe` is given some,
-machiavellian is masked and its weight goes to the other components.
+answer without it says `classical`. Without order events on the bars machiavellian is masked, and its weight
+goes to the other components.
 """
 
 from __future__ import annotations
@@ -62,11 +62,16 @@ class Qbmia:
         """Compile every kernel by answering an invented request with a fresh agent."""
         rehearsal.rehearse(Qbmia(self._system))
 
-    def on_bars(self, update: MarketUpdate, window: MarketWindow, now_ns: int) -> Sequence[Outgoing]:  # noqa: ARG002
+    def on_bars(self, update: MarketUpdate, window: MarketWindow, now_ns: int) -> Sequence[Outgoing]:
         """Keep the quotes; judge what the newest request showed, at most one bar later."""
         state = self._state
         state.last_bar_ns = now_ns
         state.quotes.push(update.symbols, update.seq, array(update.spread), array(update.imbalance))
+        if update.orders is not None:
+            for symbol in state.flow.take(update.orders, update.symbols, update.asof_ns):
+                evidence = state.flow.evidence(symbol, window, self._key(symbol))
+                if evidence is not None:
+                    self.observe(symbol, evidence)
         if update.kind == "snapshot" or state.seen is None:
             return ()
         expires_ns = now_ns + reports.ALERT_BARS * pace.pace_ns(self._system, update.bar_s)

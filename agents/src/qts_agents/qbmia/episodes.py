@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from qts_agents.qbmia.flow import PERMUTATIONS, WINDOW_S
 from qts_agents.qbmia.machiavellian import Evidence
 from qts_agents.qbmia.orders import CANCEL, FILL, NEW, SECOND, OrderEvents
 
 KINDS = ("spoofing", "wash", "pump_dump", "front_running")
-WINDOW_S, DAY_S = 600.0, 86_400.0
 BARS, MOVES = 240, 10
-PERMUTATIONS = 1999  # with fewer a wash alone cannot fall below one false alarm a day
 
 
 def events(time_s: Any, side: Any, price: Any, size: Any, order: Any, event: Any) -> OrderEvents:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from qts_agents.agent import Outgoing
 from qts_agents.qbmia import machiavellian, regime
+from qts_agents.qbmia.flow import DAY_S, window_s
 from qts_agents.qbmia.regime import Reading
 from qts_agents.qbmia.robin_hood import ALERT
 from qts_agents.qbmia.state import Seen, State
@@ -17,7 +18,6 @@ from qts_messaging.messages import PhaseTransition, RiskAlert
 F8 = NDArray[np.float64]
 ALERT_BARS = 30  # until an alert expires
 QUIET_BARS = 5  # between alerts of one type
-DAY_S = 86_400.0
 DECIDER, SENDER = "pads", "qbmia"
 
 
@@ -37,7 +37,7 @@ def illiquidity(state: State, bar: int, now_ns: int, expires_ns: int) -> list[Ou
 
 def manipulation(state: State, bar: int, now_ns: int, expires_ns: int, bar_s: float) -> list[Outgoing]:
     """Return an alert for the symbols with 2 of 3 windows below one false alarm a day."""
-    alpha = min(0.05, bar_s / DAY_S)
+    alpha = min(0.05, window_s(bar_s) / DAY_S)
     suspected = {
         name: score
         for name, (combined, score) in state.findings.items()

@@ -7,13 +7,15 @@ import numpy as np
 
 from qts_agents import graph
 from qts_agents.opinions import Pending, Reliability
+from qts_agents.qbmia.flow import Flow
 from qts_agents.qbmia.memory import Memory
+from qts_agents.qbmia.orders import OrderEvents
 from qts_agents.qbmia.quotes import Quotes
 from qts_agents.qbmia.regime import Monitor
 from qts_messaging import messages
 from qts_messaging.messages import Column
 
-VERSION = "qbmia-2"
+VERSION = "qbmia-3"
 STRATEGIES = 64
 SIGNALS = 10
 
@@ -56,6 +58,7 @@ class State:
         self.signals: list[float] = []  # mean x_up − x_down of the last answers
         self.strategies: list[tuple[int, tuple[float, ...]]] = []  # (bar, mean learned strategy)
         self.findings: dict[str, tuple[list[float], float]] = {}  # symbol: combined p of 3 windows, score
+        self.flow = Flow()
         self.last_bar_ns = 0
         self.alerted: dict[str, int] = {}  # alert type: bar of the last one
 
@@ -75,7 +78,19 @@ class State:
 #: every class that a QBMIA remembers with
 KNOWN: graph.Table = {
     kind.__name__: kind
-    for kind in (State, Reliability, Pending, Remembered, Seen, Memory, Quotes, Monitor, messages.Column)
+    for kind in (
+        State,
+        Reliability,
+        Pending,
+        Remembered,
+        Seen,
+        Memory,
+        Quotes,
+        Monitor,
+        Flow,
+        OrderEvents,
+        messages.Column,
+    )
 }
 
 

@@ -1,0 +1,135 @@
+"""CSV and Parquet files of order events → Orders; what is wrong is named by file, line and column.
+
+One row an event. Columns: one of `ts`, `timestamp`, `time`, `date`; `side` (buy, sell), `price`, `size`,
+`order` (a whole number that names the order), `event` (new, cancel, fill), and `symbol` where the bars have
+more than one. Other columns are ignored; `label` says of made-up events that they are synthetic, and is
+never handed on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from qts_agents.market.flow import Orders, ends_of
+from qts_agents.market.tables import TIME_NAMES, missing, numbers, read_file, read_frame, symbols_of, times
+from qts_core.errors import ConfigError
+from qts_messaging.messages import ORDER_EVENTS
+
+SIDES = ("sell", "buy")
+SYNTHETIC = "synthetic"
+MOST_A_BAR = 50_000  # events; more would not fit a message
+WANTED = "ts, side, price, size, order, event"
+
+
+def load_orders(
+    path: str, symbols: tuple[str, ...], close_ns: NDArray[np.int64], ts_unit: str = "iso"
+) -> tuple[Orders, str]:
+    """Read and check a file beside the bars that close at `close_ns`; return its events and its name.
+
+    ConfigError names file, line, column, what was found and the remedy. Events before the first bar's close
+    belong to it; those after the last bar are left out.
+    """
+    data = read_file(path, "market.replay.orders")
+    frame, unit, first = read_frame(path, data)
+    lines = np.asarray(frame.index, dtype=np.int64) + first
+    names = {str(name).strip().lower(): name for name in frame.columns}
+    ts_name = next((name for name in TIME_NAMES if name in names), None)
+    for name in (ts_name, "side", "price", "size", "order", "event"):
+        if name is None or name not in names:
+            raise ConfigError(missing(path, name or " or ".join(TIME_NAMES), names, WANTED))
+    place = f"{path}: {unit}"
+
+    def cells(name: str) -> pd.Series[Any]:
+        return frame[names[name]]
+
+    assert ts_name is not None  # noqa: S101 - checked above
+    time_ns = times(place, ts_name, lines, cells(ts_name), ts_unit)
+    _ascending(place, lines, time_ns)
+    order = numbers(place, "order", lines, cells("order"), False)
+    price, size = (numbers(place, name, lines, cells(name), False) for name in ("price", "size"))
+    _positive(place, lines, {"price": price, "size": size})
+    last = int(np.searchsorted(time_ns, close_ns[-1], side="right"))
+    orders = Orders(
+        row=_rows(place, path, unit, lines, cells("symbol") if "symbol" in names else None, symbols)[:last],
+        time_ns=time_ns[:last],
+        buy=_choice(place, "side", lines, cells("side"), SIDES)[:last],
+        price=price[:last],
+        size=size[:last],
+        order=order.astype(np.int64)[:last],
+        event=_choice(place, "event", lines, cells("event"), ORDER_EVENTS)[:last],
+        ends=ends_of(time_ns[:last], close_ns),
+    )
+    _bounded(place, lines, orders)
+    label = (
+        " synthetic" if "label" in names and cells("label").astype(str).str.contains(SYNTHETIC).any() else ""
+    )
+    return orders, f"orders:{Path(path).name} sha256:{hashlib.sha256(data).hexdigest()}{label}"
+
+
+def _ascending(place: str, lines: NDArray[np.int64], time_ns: NDArray[np.int64]) -> None:
+    back = np.flatnonzero(np.diff(time_ns) < 0)
+    if back.size:
+        raise ConfigError(
+            f"{place} {lines[back[0] + 1]}: found an earlier time than the row before; sort by time"
+        )
+
+
+def _positive(place: str, lines: NDArray[np.int64], columns: dict[str, NDArray[np.float64]]) -> None:
+    for name, values in columns.items():
+        bad = np.flatnonzero(~(np.isfinite(values) & (values > 0.0)))
+        if bad.size:
+            raise ConfigError(
+                f"{place} {lines[bad[0]]}, column {name}: found {values[bad[0]]:g}; give more than 0"
+            )
+
+
+def _choice(
+    place: str, name: str, lines: NDArray[np.int64], cells: pd.Series[Any], known: tuple[str, ...]
+) -> NDArray[np.uint8]:
+    """Return the index of each cell among `known`."""
+    text = cells.astype(str).str.strip().str.lower()
+    found = pd.Index(known).get_indexer(pd.Index(text))
+    bad = np.flatnonzero(found < 0)
+    if bad.size:
+        cell = str(cells.iloc[int(bad[0])])
+        raise ConfigError(
+            f"{place} {lines[bad[0]]}, column {name}: found {cell!r}; allowed are {', '.join(known)}"
+        )
+    return np.asarray(found, dtype=np.uint8)
+
+
+def _rows(
+    place: str,
+    path: str,
+    unit: str,
+    lines: NDArray[np.int64],
+    cells: pd.Series[Any] | None,
+    symbols: tuple[str, ...],
+) -> NDArray[np.int64]:
+    """Return the row of each event's symbol."""
+    if cells is None:
+        if len(symbols) > 1:
+            raise ConfigError(f"{place} 1: column symbol is missing; the bars have {len(symbols)} symbols")
+        return np.zeros(lines.size, dtype=np.int64)
+    named = symbols_of(path, unit, lines, cells)
+    found = pd.Index(symbols).get_indexer(pd.Index(named))
+    bad = np.flatnonzero(found < 0)
+    if bad.size:
+        shown = ", ".join(symbols[:20])
+        raise ConfigError(
+            f"{place} {lines[bad[0]]}, column symbol: found {named[bad[0]]!r}; the bars hold {shown}"
+        )
+    return np.asarray(found, dtype=np.int64)
+
+
+def _bounded(place: str, lines: NDArray[np.int64], orders: Orders) -> None:
+    crowded = np.flatnonzero(np.diff(orders.ends) > MOST_A_BAR)
+    if crowded.size:
+        line = lines[int(orders.ends[crowded[0]]) + MOST_A_BAR]
+        raise ConfigError(f"{place} {line}: more than {MOST_A_BAR} events in one bar; leave out the smallest")

@@ -1,0 +1,261 @@
+"""Order events from a file to QBMIA: which bar they come with, what is refused, and what they unmask."""
+
+from __future__ import annotations
+
+import functools
+import gzip
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.unit.agents.evaluation import stages
+
+from qts_agents.columns import array
+from qts_agents.evaluation.stage import Heard, Stage
+from qts_agents.market.bars import Ring, concat, update_of
+from qts_agents.market.flow import Orders, ends_of, joined
+from qts_agents.market.order_tables import load_orders
+from qts_agents.market.source import Source, open_source
+from qts_agents.pads.records import frame
+from qts_agents.pads.replay import replay
+from qts_agents.qbmia.flow import Flow, window_s
+from qts_cli import main
+from qts_core.errors import ConfigError
+from qts_core.spec import SYSTEM
+from qts_messaging import codec
+from qts_messaging.messages import ORDER_EVENTS
+
+HEADER = "time,symbol,side,price,size,order,event"
+CLOSES = np.array([100, 200, 300, 400], dtype=np.int64) * 1_000_000_000
+
+
+def written(folder: Path, *rows: str, header: str = HEADER, name: str = "o.csv") -> str:
+    path = folder / name
+    path.write_text("\n".join((header, *rows)) + "\n")
+    return str(path)
+
+
+def row(second: float, symbol: str = "A", event: str = "new", side: str = "buy", order: int = 1) -> str:
+    return f"{second},{symbol},{side},10.5,2,{order},{event}"
+
+
+def test_an_event_belongs_to_the_bar_that_closes_at_its_time_or_next(tmp_path: Path) -> None:
+    """Before the first close to the first bar, at a close to it, after the last one to none."""
+    path = written(tmp_path, *(row(s) for s in (50, 100, 100.5, 200, 399, 401)))
+    orders, name = load_orders(path, ("A",), CLOSES, "s")
+    assert orders.ends.tolist() == [0, 2, 4, 4, 5]
+    assert orders.time_ns.tolist() == [50e9, 100e9, 100.5e9, 200e9, 399e9]
+    assert name.startswith("orders:o.csv sha256:")
+    assert not name.endswith("synthetic")
+
+
+def test_a_label_marks_made_up_events_and_goes_no_further(tmp_path: Path) -> None:
+    """The name of the source says so; the events do not tell what they are."""
+    header, rows = HEADER + ",label", [row(50) + ",synthetic honest", row(51) + ",synthetic spoofing"]
+    orders, name = load_orders(written(tmp_path, *rows, header=header), ("A",), CLOSES, "s")
+    assert name.endswith(" synthetic")
+    assert "spoofing" not in repr(orders)
+
+
+@pytest.mark.parametrize(
+    ("rows", "header", "words"),
+    [
+        (
+            [row(50)],
+            HEADER.replace(",event", ",kind"),
+            r"line 1: column event is missing, found time, .*name the columns",
+        ),
+        ([row(50)], HEADER.replace("time", "when"), "column ts or timestamp or time or date is missing"),
+        ([row(50), row(40)], HEADER, "line 3: found an earlier time than the row before; sort by time"),
+        (
+            [row(50, event="amend")],
+            HEADER,
+            "line 2, column event: found 'amend'; allowed are new, cancel, fill",
+        ),
+        ([row(50, side="long")], HEADER, "line 2, column side: found 'long'; allowed are sell, buy"),
+        ([row(50, "B")], HEADER, "line 2, column symbol: found 'B'; the bars hold A"),
+        ([row(50).replace("10.5", "-1")], HEADER, "line 2, column price: found -1; give more than 0"),
+        ([row(50).replace("10.5", "ten")], HEADER, "line 2, column price: found 'ten'"),
+        ([row(50).replace("50,", "noon,", 1)], HEADER, "line 2, column time"),
+    ],
+)
+def test_a_wrong_file_is_refused_by_line_and_column(
+    tmp_path: Path, rows: list[str], header: str, words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        load_orders(written(tmp_path, *rows, header=header), ("A",), CLOSES, "s")
+
+
+def test_a_missing_file_names_its_key(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no such file; check market\.replay\.orders"):
+        load_orders(str(tmp_path / "none.csv"), ("A",), CLOSES)
+    path = written(tmp_path, row(50).replace("A,", ""), header=HEADER.replace("symbol,", ""))
+    assert load_orders(path, ("A",), CLOSES, "s")[0].row.tolist() == [0]
+    with pytest.raises(ConfigError, match="column symbol is missing; the bars have 2 symbols"):
+        load_orders(path, ("A", "B"), CLOSES, "s")
+
+
+def made(count: int, bars: int, rows: int, seed: int) -> Orders:
+    rng = np.random.default_rng(seed)
+    times = np.sort(rng.integers(0, bars * 100, count))
+    return Orders(
+        row=rng.integers(0, rows, count),
+        time_ns=times,
+        buy=rng.integers(0, 2, count).astype(np.uint8),
+        price=rng.uniform(1, 2, count),
+        size=rng.uniform(1, 2, count),
+        order=np.arange(count),
+        event=rng.integers(0, len(ORDER_EVENTS), count).astype(np.uint8),
+        ends=ends_of(times, 100 * np.arange(1, bars + 1)),
+    )
+
+
+@given(count=st.integers(0, 40), seed=st.integers(0, 1000), cut=st.integers(0, 12))
+@settings(max_examples=60, deadline=None)
+def test_parts_make_the_whole(count: int, seed: int, cut: int) -> None:
+    """Bar by bar, in two parts, or joined on the wire: each event once, in order; rows can be chosen."""
+    bars = stages.euro(12)
+    orders = made(count, 12, 1, seed)
+    whole = msgspec.structs.replace(bars, orders=orders)
+    singles = [update_of(whole.part(t, t + 1), t) for t in range(12)]
+    flow = joined([u.orders for u in singles])
+    assert flow is not None
+    kept = int(orders.ends[-1])
+    assert array(flow.order).tolist() == orders.order[:kept].tolist()
+    assert concat(singles) == update_of(whole, 11)
+    if cut:
+        first, second = whole.part(0, cut).orders, whole.part(cut, 12).orders
+        assert [*first.order, *second.order] == orders.order[:kept].tolist()
+    several = made(count, 12, 3, seed)
+    chosen = several.choose([2, 0])
+    assert chosen.order[chosen.row == 0].tolist() == several.order[several.row == 2].tolist()
+    assert chosen.order[chosen.row == 1].tolist() == several.order[several.row == 0].tolist()
+    assert chosen.ends[-1] == int((several.row[: several.ends[-1]] != 1).sum())
+
+
+def test_updates_with_and_without_events_survive_the_wire() -> None:
+    """Encoded and decoded they are equal; a body written before the field existed reads as without."""
+    bars = stages.euro(3)
+    for orders in (None, made(7, 3, 1, 0)):
+        update = update_of(msgspec.structs.replace(bars, orders=orders), 2)
+        raw = codec.encode_body(update)
+        assert codec.decode_body(raw) == update
+    older = msgspec.msgpack.decode(codec.encode_body(update_of(bars, 2)))
+    assert older[-1] is None
+    assert codec.decode_body(msgspec.msgpack.encode(older[:-1])) == update_of(bars, 2)
+
+
+@functools.cache
+def synthetic(folder: str) -> str:
+    """Return a file of `qts orders` beside the first bars of EUR/USD after the tests' history."""
+    path = f"{folder}/orders.csv.gz"
+    assert main(["orders", "eurusd_1h", "-o", path, "--bars", "80", "--every", "20", "--per-bar", "30"]) == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return synthetic(str(tmp_path_factory.mktemp("orders")))
+
+
+def test_the_generator_is_seeded_and_labels_every_row(file: str, tmp_path: Path) -> None:
+    """Equal seeds give equal bytes, another seed others; every row is synthetic, some are episodes."""
+    lines = gzip.decompress(Path(file).read_bytes()).decode().splitlines()
+    labels = {line.rpartition(",")[2] for line in lines[1:]}
+    assert labels == {"synthetic honest", "synthetic spoofing", "synthetic wash"}
+    arguments = ["orders", "eurusd_1h", "--bars", "80", "--every", "20", "--per-bar", "30"]
+    for seed, equal in (("0", True), ("1", False)):
+        again = tmp_path / f"{seed}.csv.gz"
+        assert main([*arguments, "--seed", seed, "-o", str(again)]) == 0
+        assert (again.read_bytes() == Path(file).read_bytes()) is equal
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--every", "1"], "--every: expected at least 2"),
+        (["-o", "orders.txt"], "--output: expected a name that ends in .csv"),
+        (["-o", "none/orders.csv"], "--output: the folder none does not exist"),
+    ],
+)
+def test_the_generator_refuses(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["orders", "eurusd_1h", *arguments]) == 2
+    assert words in capsys.readouterr().err
+
+
+def opened(orders: str | None) -> Source:
+    """Return the replay of EUR/USD with the events or without, cut to 420 bars of history and 80 live ones."""
+    market: dict[str, Any] = {"source": "replay", "replay": {"dataset": "eurusd_1h", "speed": 0.0}}
+    if orders is not None:
+        market["replay"]["orders"] = orders
+    whole = open_source(msgspec.convert({"market": market}, SYSTEM))
+    assert whole.name.endswith(" synthetic") is ("orders:orders.csv.gz" in whole.name) is (orders is not None)
+    first = whole.backfill - stages.BACKFILL
+    return stages.source(whole.read(first, whole.backfill + 80))
+
+
+def lived(orders: str | None) -> list[Heard]:
+    """Return 80 live bars of EUR/USD, with the events or without."""
+    return list(Stage(stages.settings(), opened(orders)).bars())
+
+
+@pytest.mark.timeout(300)
+def test_events_unmask_the_strategy_raise_an_alert_and_replay_byte_for_byte(
+    file: str, tmp_path: Path
+) -> None:
+    """In the whole system: without a file machiavellian is masked, with one it votes, and the alert reaches PADS."""
+    runs = {name: lived(orders) for name, orders in (("with", file), ("without", None))}
+    scored: dict[str, list[float]] = {}
+    for name, heard in runs.items():
+        opinions = [a.opinion for bar in heard for a in bar.answers if a.peer == "qbmia"]
+        assert opinions
+        scored[name] = [float(array(o.p)[0, 1]) for o in opinions if o is not None]
+        raw = b"".join(record for bar in heard for record in bar.records)
+        assert (b"manipulation_suspected" in raw) is (name == "with")
+    assert scored["with"] != scored["without"]
+    again = lived(file)
+    assert [stages.said(bar) for bar in again] == [stages.said(bar) for bar in runs["with"]]
+    journal = tmp_path / "000001.qtsj"
+    journal.write_bytes(b"".join(frame(record) for bar in again for record in bar.records))
+    found = replay(journal)
+    assert found.rounds == found.equal == sum(bar.decision is not None for bar in again) > 0
+
+
+def test_windows_are_disjoint_and_a_day_is_kept() -> None:
+    """Ten minutes of one-minute bars, each bar of an hour; older events are forgotten."""
+    assert [window_s(s) for s in (60.0, 400.0, 3600.0)] == [600.0, 800.0, 3600.0]
+    bars = stages.euro(60)
+    hour = 3_600_000_000_000
+    times = np.arange(int(bars.close_ns[0]) - hour + 1, int(bars.close_ns[-1]), hour // 30)
+    n = times.size
+    orders = Orders(
+        row=np.zeros(n, np.int64), time_ns=times, buy=(np.arange(n) % 2).astype(np.uint8), price=np.full(n, 1.1),
+        size=np.random.default_rng(0).lognormal(0, 0.5, n), order=np.arange(n),
+        event=np.zeros(n, np.uint8), ends=ends_of(times, bars.close_ns),
+    )  # fmt: skip
+    whole, flow = msgspec.structs.replace(bars, orders=orders), Flow()
+    looked = []
+    for t in range(60):
+        update = update_of(whole.part(t, t + 1), t)
+        assert update.orders is not None
+        flow.take(update.orders, update.symbols, update.asof_ns)
+        window = stages_window(whole, t)
+        evidence = flow.evidence("EUR/USD", window, (1, 2))
+        looked.append(evidence)
+        assert flow.evidence("EUR/USD", window, (1, 2)) is None, "once a window"
+    last = looked[-1]
+    assert last is not None
+    now = int(bars.close_ns[-1])
+    assert last.recent.time_ns.min() > now - hour
+    assert last.baseline.time_ns.max() <= now - hour
+    assert last.baseline.time_ns.min() > now - 24 * hour - 600 * 10**9
+
+
+def stages_window(bars: Any, t: int) -> Any:
+    ring = Ring(512)
+    ring.push(update_of(bars.part(0, t + 1), t))
+    return ring.window()
