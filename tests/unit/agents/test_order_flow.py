@@ -16,7 +16,7 @@ from tests.unit.agents.evaluation import stages
 
 from qts_agents.columns import array
 from qts_agents.evaluation.stage import Heard, Stage
-from qts_agents.market.bars import Ring, concat, update_of
+from qts_agents.market.bars import Bars, Ring, concat, update_of
 from qts_agents.market.flow import Orders, ends_of, joined
 from qts_agents.market.order_tables import load_orders
 from qts_agents.market.source import Source, open_source
@@ -114,12 +114,16 @@ def made(count: int, bars: int, rows: int, seed: int) -> Orders:
     )
 
 
+@functools.cache
+def first_bars() -> Bars:
+    return stages.euro(12)
+
+
 @given(count=st.integers(0, 40), seed=st.integers(0, 1000), cut=st.integers(0, 12))
 @settings(max_examples=60, deadline=None)
 def test_parts_make_the_whole(count: int, seed: int, cut: int) -> None:
     """Bar by bar, in two parts, or joined on the wire: each event once, in order; rows can be chosen."""
-    bars = stages.euro(12)
-    orders = made(count, 12, 1, seed)
+    bars, orders = first_bars(), made(count, 12, 1, seed)
     whole = msgspec.structs.replace(bars, orders=orders)
     singles = [update_of(whole.part(t, t + 1), t) for t in range(12)]
     flow = joined([u.orders for u in singles])
@@ -200,7 +204,7 @@ def opened(orders: str | None) -> Source:
 
 def lived(orders: str | None) -> list[Heard]:
     """Return 80 live bars of EUR/USD, with the events or without."""
-    return list(Stage(stages.settings(), opened(orders)).bars())
+    return list(Stage(stages.settings(pads={"surrogates": 19}), opened(orders)).bars())
 
 
 @pytest.mark.timeout(300)
