@@ -22,6 +22,7 @@ from qts_operator.packaging import NAME, NAMESPACE
 RELEASE = "operator"
 ACCOUNT = f"{RELEASE}-{NAME}"
 CHART = Path(__file__).parents[2] / "charts" / NAME
+SHARED = Path(__file__).parents[3] / "shared" / "cluster" / "cluster"
 TEST_IMAGES = ("--agent-image", "localhost/absent:0", "--agent-gpu-image", "localhost/absent-gpu:0")
 #: pods of these tests never start, also where there is a node
 QUIET = {"images": {"pullPolicy": "Never", "redis": "localhost/absent-redis:0"}}
@@ -187,6 +188,19 @@ def access(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         *("--server", cluster["server"], "--token-file", str(folder / "token")),
         *("--ca-file", str(folder / "ca.crt")),
     ]
+
+
+@pytest.fixture(scope="module")
+def played_nodes(kube: Kube) -> Iterator[None]:
+    """Eight nodes of eight devices each that kwok plays; skipped where nobody does."""
+    if not SHARED.exists():
+        pytest.skip("fake nodes come with the shared cluster")
+    command = [str(SHARED), "fake-nodes", "8", "--gpus", "8"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180)
+    if done.returncode:
+        pytest.skip(f"fake nodes: {done.stderr.strip()[-300:]}")
+    yield
+    kube.run("delete", "node", "-l", "type=kwok", "--wait=false", check=False)
 
 
 @pytest.fixture

@@ -118,6 +118,10 @@ class Hand:
     async def _delete(self, action: Delete) -> Response:
         await self._api.delete(BY_KIND[action.kind], action.namespace, action.name, action.uid)
         self._metrics.writes.labels(action.kind, "delete").inc()
+        known = self.known(action.kind, action.namespace, action.name)
+        if known is not None and known.uid == action.uid:
+            # what lingers for a finalizer comes back with its next event
+            self._children[action.kind].remove(known)
         return Done()
 
 

@@ -173,7 +173,7 @@ class Engine:
             view=self.view,
             hand=Hand(api, self.view.children, self.metrics),
             queue=self.queue,
-            answers=Answers(http),
+            answers=Answers(http, self.poke),
             metrics=self.metrics,
             clock=self._clock,
             random=self._random,

@@ -11,7 +11,7 @@ from qts_core import names
 from qts_core.roster import BY_NAME
 from qts_operator import events, status, steps
 from qts_operator.apply import error_of
-from qts_operator.cluster import PODS
+from qts_operator.cluster import PODS, SYSTEMS
 from qts_operator.context import Context
 from qts_operator.digests import Resource
 from qts_operator.digests import resource as resource_of
@@ -30,6 +30,7 @@ _log = structlog.get_logger("qts_operator.reconcile")
 # What a person has to put right (a stranger's object, a refused field) costs one read to look at again,
 # and the person is waiting: an API server that fails is left alone for longer.
 FINDING_LAST_S = 15.0
+UNANSWERED = (0, 504)
 
 
 class Reconciler:
@@ -40,6 +41,7 @@ class Reconciler:
         self._eyes = Eyes(context)
         self._expected = Expectations()
         self._told_s: dict[str, float] = {}
+        self._unsure: set[str] = set()  # whose status may have been written, though nobody answered
 
     async def run(self, key: str) -> None:
         """Make one pass; never raise."""
@@ -74,6 +76,8 @@ class Reconciler:
             return "noop"
         if not self._c.leads() or not await self._seen(key):
             return "wait"
+        if key in self._unsure:
+            resource = await self._read(resource)
         trace.attributes["qts.generation"] = resource.generation
         told_s = self._c.now_s() - self._told_s.get(key, float("-inf"))
         state, request = steps.begin(self._c.defaults, told_s)
@@ -107,11 +111,22 @@ class Reconciler:
                 await self._c.api.create(events.KIND, request.event)
                 return Done()
         except ApiError as error:
+            if isinstance(request, steps.Report) and error.code in UNANSWERED:
+                self._unsure.add(key_of(resource.namespace, resource.name))
             return error_of(error)
         answer = await self._c.hand.perform(request)
         if isinstance(request, Apply):
             self._note(key_of(resource.namespace, resource.name), request)
         return answer
+
+    async def _read(self, resource: Resource) -> Resource:
+        """Return the resource as the server has it: on an older status, transitions would be dated anew."""
+        live = await self._c.api.get(SYSTEMS, resource.namespace, resource.name)
+        self._unsure.discard(key_of(resource.namespace, resource.name))
+        if live is None:
+            return resource
+        self._c.view.systems.put(resource_of(live))
+        return self._c.view.systems.get(resource.namespace, resource.name) or resource
 
     async def _report(self, request: steps.Report) -> Done:
         answer = await self._c.api.put_status(request.namespace, request.name, request.uid, request.status)
@@ -196,4 +211,5 @@ class Reconciler:
         self._c.traces.forget(key)
         self._c.queue.succeed(key)
         self._told_s.pop(key, None)
+        self._unsure.discard(key)
         self._c.metrics.systems.forget(namespace, name)

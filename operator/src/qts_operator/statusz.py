@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+
 import aiohttp
 import msgspec
 import structlog
@@ -12,15 +15,39 @@ from qts_operator.snapshot import Pod
 
 TIMEOUT_S = 2.0
 PERIOD_S = 30.0
+SOON_S = 3.0
 _log = structlog.get_logger("qts_operator.statusz")
 
 
-class Answers:
-    """The last answer for each system, and when to ask again."""
+class Known(msgspec.Struct, frozen=True):
+    """An answer, when it came, of which pod, and how often in a row there was none."""
 
-    def __init__(self, http: aiohttp.ClientSession | None = None) -> None:
-        self._http = http
-        self._known: dict[str, tuple[Status | None, float, str]] = {}
+    told: Status | None
+    at_s: float
+    mark: str
+    misses: int = 0
+
+    @property
+    def period_s(self) -> float:
+        """Return when to ask again: soon until PADS hears everybody (Ready waits), rarer in silence."""
+        if self.told is None:
+            return min(PERIOD_S, SOON_S * float(2**self.misses))
+        return PERIOD_S if _content(self.told) else SOON_S
+
+
+class Answers:
+    """The last answer for each system, and when to ask again.
+
+    Only the first question to a pod is waited for. Later ones run beside the passes: a thousand pods that
+    cannot be reached would hold every worker for two seconds each. `moved` is told whose answer is another.
+    """
+
+    def __init__(
+        self, http: aiohttp.ClientSession | None = None, moved: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self._http, self._moved = http, moved
+        self._known: dict[str, Known] = {}
+        self._asking: dict[str, asyncio.Task[None]] = {}
 
     async def ask(self, key: str, pods: tuple[Pod, ...], now_s: float) -> Status | None:
         """Return the answer of the running PADS pod; asked anew every 30 s and when the pod changes."""
@@ -30,20 +57,28 @@ class Answers:
             return None
         mark = f"{asked.uid} {asked.ready}"
         known = self._known.get(key)
-        # until PADS hears everybody it is asked more often: Ready waits for that
-        period = PERIOD_S if known is not None and _content(known[0]) else 3.0
-        if known is not None and known[2] == mark and now_s - known[1] < period:
-            return known[0]
-        told = await self._get(asked.ip)
-        self._known[key] = (told, now_s, mark)
-        return told
+        if known is None or known.mark != mark:
+            self._known[key] = Known(await self._get(asked.ip), now_s, mark)
+        elif now_s - known.at_s >= known.period_s and key not in self._asking:
+            task = asyncio.create_task(self._again(key, asked.ip, now_s, known))
+            self._asking[key] = task
+            task.add_done_callback(lambda _: self._asking.pop(key, None))
+        return self._known[key].told
+
+    async def _again(self, key: str, address: str, now_s: float, former: Known) -> None:
+        told = await self._get(address)
+        if self._known.get(key) is former:  # else the pod is another by now
+            misses = former.misses + 1 if told is None else 0
+            self._known[key] = Known(told, now_s, former.mark, misses)
+            if told != former.told:
+                self._moved(key)
 
     def recheck_s(self, key: str, fraction: float) -> float | None:
         """Return seconds until the next question, ± 20 % by `fraction` in [0, 1)."""
         known = self._known.get(key)
         if known is None:
             return None
-        return (PERIOD_S if _content(known[0]) else 3.0) * (0.8 + 0.4 * fraction)
+        return known.period_s * (0.8 + 0.4 * fraction)
 
     def forget(self, key: str) -> None:
         """Drop a system that is gone."""

@@ -72,6 +72,10 @@ class WorkQueue:
         """Return seconds since what asked for the pass that runs."""
         return now - self._active.get(key, now)
 
+    def busy(self, key: str) -> bool:
+        """Tell whether a pass of the key runs or is asked for now; one that is due later does not count."""
+        return key in self._ready or key in self._active
+
     def tries(self, key: str) -> int:
         """Return how often a key failed in a row."""
         return self._tries.get(key, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from qts_operator.main import Engine, Options
 from qts_operator.session import Access, ApiError
 from qts_operator.testing import FakeCluster
+from qts_operator.times import stamp
 
 NS, NAME = "trading", "desk-1"
 OPTIONS = Options(
@@ -316,3 +318,46 @@ async def test_a_claim_template_goes_with_the_last_pod_that_uses_it() -> None:
         api.remove("Pod", NS, "p")
         await until(lambda: len(api.names("ResourceClaimTemplate", NS)) == 1)
         assert first not in api.names("ResourceClaimTemplate", NS)
+
+
+class Mute(FakeCluster):
+    """Writes the first status and does not answer; its watch never shows the resource again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[dict] = []
+
+    @asynccontextmanager
+    async def watch(self, kind, namespace, params):
+        async with super().watch(kind, namespace, params) as events:
+
+            async def nothing():
+                await asyncio.Event().wait()
+                yield {}
+
+            yield nothing() if kind.name == "QuantumTradingSystem" else events
+
+    async def put_status(self, namespace, name, uid, status):
+        answer = await super().put_status(namespace, name, uid, status)
+        self.told.append(status)
+        if len(self.told) == 1:
+            raise ApiError(0, "NoAnswer", "the answer was lost")
+        return answer
+
+
+async def test_a_status_whose_answer_was_lost_is_not_dated_anew() -> None:
+    """What was perhaps written is read before the next status is built on it."""
+    api = Mute()
+    api.system(NS, NAME, {})
+    async with running(api):
+        await until(lambda: len(api.told) == 1)
+        first = api.told[0]["conditions"][0]["lastTransitionTime"]
+        await until(lambda: stamp(time.time()) > first)  # dates are whole seconds
+        api.settle(NS)
+        await until(lambda: condition(api, "Ready")[0] == "True")
+    dated: dict[tuple[str, str], str] = {}
+    for told in api.told:
+        for each in told["conditions"]:
+            known = dated.setdefault((each["type"], each["status"]), each["lastTransitionTime"])
+            assert each["lastTransitionTime"] == known, each["type"]
+    assert len(api.told) >= 2

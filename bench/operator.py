@@ -1,0 +1,283 @@
+"""Many systems on a real control plane with nodes that kwok plays: python -m bench.operator --json.
+
+Needs $KUBECONFIG of a cluster with `cluster fake-nodes 20` and nobody else's operator on it. A thousand
+systems in a hundred namespaces are asked for at 100/s; --systems and --smoke scale it. The operator is a
+process of its own with a ServiceAccount, so `cluster writes --user qts-operator` counts what it writes.
+"""
+# ruff: noqa: A005 - the name is the command's
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+from bench.harness import Row, text
+from tests.control_plane_campaign.judge import Judge, opened
+from tests.control_plane_campaign.workloads import spec
+from tests.kwok import every_pod
+from tests.processes.running import free_ports
+
+from qts_core import names
+from qts_core.errors import ConfigError
+from qts_operator.cluster import SYSTEMS, Cluster, path_of
+from qts_operator.objects import BY_KIND, Kind
+from qts_operator.session import Access, from_kubeconfig
+
+HOME, ACCOUNT = "bench-operator", "qts-operator"
+EACH, RATE = 10, 100.0  # systems a namespace, systems asked for a second
+SHARED = Path(__file__).parents[2] / "shared" / "cluster" / "cluster"
+BINDINGS = Kind("ClusterRoleBinding", "rbac.authorization.k8s.io", "v1", "clusterrolebindings")
+GOALS = {"ready_s": 240.0, "cpu_ms": 30.0, "bytes": 60_000.0, "rss_mb": 120.0, "p50_ms": 10.0, "p99_ms": 50.0}
+LIMIT_S = 3600.0
+_SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
+_LABEL = re.compile(r'(\w+)="([^"]*)"')
+Sample = tuple[str, dict[str, str], float]
+
+
+class Process:
+    """One operator process; its metrics, CPU time and memory."""
+
+    def __init__(self, access: Access, folder: Path, number: int) -> None:
+        ports = free_ports(2)
+        self._metrics = f"http://127.0.0.1:{ports[1]}/metrics"
+        arguments = [
+            *(sys.executable, "-m", "qts_operator", "--server", access.server, "--host", "127.0.0.1"),
+            *(
+                "--token-file",
+                str(folder / "token"),
+                "--ca-file",
+                str(folder / "ca.crt"),
+                "--namespace",
+                HOME,
+            ),
+            *("--http-port", str(ports[0]), "--metrics-port", str(ports[1]), "--identity", f"bench-{number}"),
+        ]
+        env = {k: v for k, v in os.environ.items() if k != "KUBECONFIG"}
+        log = (folder / f"operator-{number}.log").open("w")
+        self._process = subprocess.Popen(arguments, stdout=log, stderr=subprocess.STDOUT, env=env)
+
+    def samples(self) -> list[Sample]:
+        """Return everything that /metrics tells; nothing while it does not answer."""
+        try:
+            with urllib.request.urlopen(self._metrics, timeout=10) as answer:
+                told = answer.read().decode()
+        except OSError:
+            return []
+        return [(m[1], dict(_LABEL.findall(m[2] or "")), float(m[3])) for m in _SAMPLE.finditer(told)]
+
+    def sum(self, name: str, **labels: str) -> float:
+        """Return the sum of a metric over the samples with these labels."""
+        return sum(v for n, known, v in self.samples() if n == name and labels.items() <= known.items())
+
+    def writes(self) -> int:
+        """Return how many objects and statuses were written."""
+        return int(self.sum("qts_writes_total"))
+
+    def quantile_ms(self, name: str, share: float) -> float:
+        """Return the upper bound of the bucket that holds a quantile of a histogram, in ms."""
+        buckets = sorted((float(k["le"]), v) for n, k, v in self.samples() if n == f"{name}_bucket")
+        whole = buckets[-1][1] if buckets else 0.0
+        return next((le * 1000 for le, v in buckets if v >= share * whole), float("inf"))
+
+    def cpu_s(self) -> float:
+        """Return seconds of CPU since the start."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def rss_mb(self) -> float:
+        """Return resident memory in MB."""
+        told = Path(f"/proc/{self._process.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+)", told)[1]) / 1000  # type: ignore[index]
+
+    def stop(self) -> None:
+        """End it by SIGTERM."""
+        self._process.terminate()
+        try:
+            self._process.wait(20)
+        finally:
+            self._process.kill()
+
+
+async def account(judge: Judge, access: Access, folder: Path) -> None:
+    """Make the operator's ServiceAccount, and files with its token and the server's certificate."""
+    call = judge.session.call
+    subject = {"kind": "ServiceAccount", "name": ACCOUNT, "namespace": HOME}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"}
+    binding = {"metadata": {"name": HOME}, "subjects": [subject], "roleRef": role}
+    await judge.post(path_of(BY_KIND["ServiceAccount"], HOME), {"metadata": {"name": ACCOUNT}})
+    await judge.post(path_of(BINDINGS, None), binding)
+    path = path_of(BY_KIND["ServiceAccount"], HOME, ACCOUNT) + "/token"
+    told = await call("POST", path, kind="Token", body={"spec": {"expirationSeconds": 7200}})
+    (folder / "token").write_text(told["status"]["token"])
+    (folder / "ca.crt").write_bytes(Path(str(access.ca_file)).read_bytes())
+
+
+async def ask(judge: Judge, systems: list[tuple[str, str]]) -> None:
+    """Create all systems at RATE."""
+    body = {"apiVersion": names.API_VERSION, "kind": names.KIND, "spec": spec()}
+    began, open_ = time.monotonic(), set()
+    for number, (namespace, name) in enumerate(systems):
+        await asyncio.sleep(max(0.0, began + number / RATE - time.monotonic()))
+        made = body | {"metadata": {"name": name}}
+        open_.add(asyncio.create_task(judge.post(path_of(SYSTEMS, namespace), made)))
+    await asyncio.gather(*open_)
+
+
+async def all_ready(api: Cluster, count: int) -> None:
+    """Wait until so many systems are Ready; TimeoutError after LIMIT_S."""
+    async with asyncio.timeout(LIMIT_S):
+        while True:
+            items = (await api.list(SYSTEMS, None, {})).items
+            if sum(_ready(item) for item in items) >= count:
+                return
+            await asyncio.sleep(1.0)
+
+
+def _ready(item: dict[str, Any]) -> bool:
+    told = (item.get("status") or {}).get("conditions") or ()
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in told)
+
+
+async def quiet(operator: Process, seconds: float) -> None:
+    """Wait until nothing was written for `seconds`; TimeoutError after LIMIT_S."""
+    async with asyncio.timeout(LIMIT_S):
+        written, since = -1, time.monotonic()
+        while time.monotonic() - since < seconds or operator.sum("qts_leader") < 1.0:
+            await asyncio.sleep(1.0)
+            if operator.writes() != written:
+                written, since = operator.writes(), time.monotonic()
+
+
+def audited(since_s: float) -> float:
+    """Return the operator's writes by the audit log, Leases and Events aside; NaN where there is none."""
+    if not SHARED.exists():
+        return float("nan")
+    command = [str(SHARED), "writes", "--since", f"{since_s:.0f}", "--user", ACCOUNT]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[:-1]
+    rows = [line.split() for line in told]
+    return float(sum(int(n) for n, _, what, _ in rows if what not in ("leases", "events")))
+
+
+async def bare_apply_ms(judge: Judge, namespace: str) -> float:
+    """Return the median of one bare server-side apply that changes something: the floor of a write."""
+    taken = []
+    path = path_of(BY_KIND["ConfigMap"], namespace, "floor")
+    for number in range(30):
+        body = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "floor"},
+            "data": {"n": f"{number}"},
+        }
+        began = time.perf_counter()
+        headers = {"Content-Type": "application/apply-patch+yaml"}
+        params = {"fieldManager": "bench", "force": "true"}
+        await judge.session.call("PATCH", path, kind="ConfigMap", params=params, body=body, headers=headers)
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken) * 1000
+
+
+def created(operator: Process, count: int, seconds: float, floor_ms: float) -> Iterator[Row]:
+    """Yield what it took to bring all systems up."""
+    title = f"{count} systems"
+    yield Row(
+        f"{title} asked for at {RATE:.0f}/s, first create to last Ready", seconds, "s", goal=GOALS["ready_s"]
+    )
+    yield Row(f"{title}, writes each", round(operator.writes() / count, 2), "writes")
+    sent = operator.sum("qts_api_bytes_total", direction="out") / count
+    yield Row(f"{title}, bytes sent each", round(sent), "bytes", goal=GOALS["bytes"])
+    yield Row(
+        f"{title}, bytes read each",
+        round(operator.sum("qts_api_bytes_total", direction="in") / count),
+        "bytes",
+    )
+    yield Row(f"{title}, CPU each", round(operator.cpu_s() / count * 1000, 1), "ms", goal=GOALS["cpu_ms"])
+    for share, goal in ((0.5, GOALS["p50_ms"]), (0.99, GOALS["p99_ms"])):
+        took = operator.quantile_ms("qts_event_to_write_seconds", share)
+        yield Row(f"{title}, event to write p{share * 100:.0f}", took, "ms", "bare apply p50", floor_ms, goal)
+    yield Row(f"{title}, memory", round(operator.rss_mb(), 1), "MB", goal=GOALS["rss_mb"])
+
+
+async def rows(count: int, silence_s: float, folder: Path) -> AsyncIterator[Row]:
+    """Yield every figure."""
+    access = from_kubeconfig(os.environ.get("KUBECONFIG"))
+    spaces = [f"bench-{n}" for n in range((count + EACH - 1) // EACH)]
+    async with opened(access) as judge, every_pod(judge.api):
+        await judge.prepare([HOME, *spaces])
+        await account(judge, access, folder)
+        operator = Process(access, folder, 1)
+        try:
+            await quiet(operator, 1.0)
+            began = time.monotonic()
+            await ask(judge, [(spaces[n // EACH], f"desk-{n % EACH}") for n in range(count)])
+            await all_ready(judge.api, count)
+            seconds = round(time.monotonic() - began, 1)
+            await quiet(operator, 5.0)
+            for row in created(operator, count, seconds, await bare_apply_ms(judge, HOME)):
+                yield row
+            written, spent = operator.writes(), operator.cpu_s()
+            await asyncio.sleep(silence_s)
+            told = max(operator.writes() - written, audited(silence_s))
+            yield Row(
+                f"{count} systems, writes in {silence_s:.0f} s of rest",
+                told,
+                "writes",
+                goal=0.0,
+                agrees=told == 0,
+            )
+            idle = (operator.cpu_s() - spent) / silence_s * 1000
+            yield Row(f"{count} systems at rest, CPU a second", round(idle, 2), "ms")
+            operator.stop()
+            operator = Process(access, folder, 2)
+            began = time.monotonic()
+            await quiet(operator, 15.0)
+            told = max(float(operator.writes()), audited(time.monotonic() - began))
+            yield Row(f"{count} systems, writes by a restart", told, "writes", goal=0.0, agrees=told == 0)
+        finally:
+            operator.stop()
+            for space in (HOME, *spaces):
+                await judge.remove(space)
+
+
+async def run(options: argparse.Namespace) -> bool:
+    """Print every row; tell whether all that must agree does."""
+    count = 50 if options.smoke else options.systems
+    silence_s = 60.0 if options.smoke else options.silence
+    good = True
+    with tempfile.TemporaryDirectory() as folder:
+        async for row in rows(count, silence_s, Path(folder)):
+            good &= row.agrees
+            print(json.dumps(row.line()) if options.json else text(row.line()), flush=True)
+    return good
+
+
+def main() -> int:
+    """Measure; 1 when something was written at rest, 2 where there is no cluster to measure on."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--smoke", action="store_true", help="50 systems and 60 s of rest")
+    parser.add_argument("--systems", type=int, default=1000)
+    parser.add_argument("--silence", type=float, default=600.0, help="seconds of rest")
+    options = parser.parse_args()
+    try:
+        return 0 if asyncio.run(run(options)) else 1
+    except ConfigError as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,217 @@
+"""ORACLES: what must hold at the end of, and during, every plan. Pure functions of what was observed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from .side_by_side import columns
+from .workloads import Plan
+
+Tree = dict[str, Any]
+#: on top of the reference's time: back-off of a failed pass, and of a stranger's object
+BUDGET_S = 90.0
+
+
+class Reference(msgspec.Struct, frozen=True, kw_only=True):
+    """What clean runs of a workload came to; of numbers the largest."""
+
+    end: str
+    writes: int
+    counts: dict[str, int]
+    templates: dict[str, int]
+    pods_deleted: int
+    seconds: float
+
+
+class Evidence(msgspec.Struct, kw_only=True):
+    """What was observed of one plan."""
+
+    plan: Plan
+    end: str = ""  # everything of the system as text, masked
+    writes: tuple[str, ...] = ()  # the operator's, in order; Lease and Events left out
+    recovery: int = 0  # how many of them after the last death
+    died: int = 0
+    orphans: tuple[str, ...] = ()
+    counts: dict[str, int] = {}
+    templates: dict[str, int] = {}
+    pods_deleted: int = 0
+    after_rest: tuple[str, ...] = ()
+    by_second_pass: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
+    statuses: list[tuple[int, Tree]] = []
+    leaks: tuple[str, ...] = ()
+    rested: bool = False
+    seconds: float = 0.0
+
+
+Judgement = Callable[[Evidence, Reference], list[str]]
+
+
+class Oracle(msgspec.Struct, frozen=True):
+    """A law; judged for each plan by a function, or by the named test where no plan can show it."""
+
+    number: str
+    law: str
+    judge: Judgement | None = None
+    shown_by: str = ""
+
+
+def same_end(seen: Evidence, reference: Reference) -> list[str]:
+    """O1."""
+    return [columns(reference.end, seen.end)] if seen.end != reference.end else []
+
+
+def no_more_made(seen: Evidence, reference: Reference) -> list[str]:
+    """O2."""
+    return _above(seen.counts, reference.counts)
+
+
+def no_orphans(seen: Evidence, _: Reference) -> list[str]:
+    """O3."""
+    return [f"{item} has no living owner" for item in seen.orphans]
+
+
+def silent(seen: Evidence, _: Reference) -> list[str]:
+    """O4."""
+    return list(seen.after_rest)
+
+
+def fixed_point(seen: Evidence, _: Reference) -> list[str]:
+    """O5."""
+    return list(seen.by_second_pass)
+
+
+def no_fault(seen: Evidence, _: Reference) -> list[str]:
+    """O9."""
+    return list(seen.faults)
+
+
+def nothing_rolled(seen: Evidence, reference: Reference) -> list[str]:
+    """O10."""
+    more = seen.pods_deleted - reference.pods_deleted
+    return _above(seen.templates, reference.templates) + ([f"{more} pods more deleted"] if more > 0 else [])
+
+
+def honest(seen: Evidence, _: Reference) -> list[str]:
+    """O11."""
+    found, former = [], None
+    for generation, told in seen.statuses:
+        found += _untrue(generation, told) + (_jump(former, told) if former else [])
+        former = told
+    return found
+
+
+def in_time(seen: Evidence, reference: Reference) -> list[str]:
+    """O13."""
+    if not seen.rested:
+        return ["no rest"]
+    limit = reference.seconds + BUDGET_S
+    return [f"{seen.seconds:.0f} s, at most {limit:.0f}"] if seen.seconds > limit else []
+
+
+def no_secret(seen: Evidence, _: Reference) -> list[str]:
+    """O14."""
+    return [f"a secret's value in {place}" for place in seen.leaks]
+
+
+ORACLES: tuple[Oracle, ...] = (
+    Oracle("O1", "the end state is the reference's; masks hold over all clean runs", same_end),
+    Oracle("O2", "no object is created or deleted more often than in the reference", no_more_made),
+    Oracle("O3", "no labelled object without a living owner", no_orphans),
+    Oracle("O4", "nothing is written once at rest, also by the next start", silent),
+    Oracle("O5", "a second pass writes nothing", fixed_point),
+    Oracle("O6", "A, B and back again is A", shown_by="the cycles of workloads.py, by O1"),
+    Oracle("O7", "a bad spec in between changes nothing", shown_by="tests/cluster/test_invalid_resources.py"),
+    Oracle(
+        "O8", "an invalid resource is refused or reported", shown_by="tests/cluster/test_invalid_resources.py"
+    ),
+    Oracle("O9", "no traceback, no error that nobody looked at", no_fault),
+    Oracle("O10", "no roll-out and no deleted pod above the reference", nothing_rolled),
+    Oracle(
+        "O11", "every status that was ever written is well-formed and follows from the one before", honest
+    ),
+    Oracle("O12", "memory does not grow with plans", shown_by="campaign.py prints the slope"),
+    Oracle("O13", "rest within the reference's time and the back-off", in_time),
+    Oracle("O14", "no value of a Secret outside Secrets", no_secret),
+)
+
+
+def broken(seen: Evidence, reference: Reference) -> list[str]:
+    """Return every law that a plan broke, with what it broke it by."""
+    found = []
+    for oracle in ORACLES:
+        if oracle.judge is not None:
+            found += [f"{oracle.number} {oracle.law}: {text}" for text in oracle.judge(seen, reference)]
+    return found
+
+
+def reference_of(clean: list[Evidence]) -> Reference:
+    """Return what clean runs have in common; the most frequent end, and the largest of each number."""
+    end = Counter(seen.end for seen in clean).most_common(1)[0][0]
+    return Reference(
+        end=end,
+        writes=max(len(seen.writes) for seen in clean),
+        counts=_largest([seen.counts for seen in clean]),
+        templates=_largest([seen.templates for seen in clean]),
+        pods_deleted=max(seen.pods_deleted for seen in clean),
+        seconds=max(seen.seconds for seen in clean),
+    )
+
+
+def _largest(each: list[dict[str, int]]) -> dict[str, int]:
+    return {key: max(d.get(key, 0) for d in each) for d0 in each for key in d0}
+
+
+def _above(seen: dict[str, int], reference: dict[str, int]) -> list[str]:
+    return [
+        f"{key}: {n}, not {reference.get(key, 0)}" for key, n in seen.items() if n > reference.get(key, 0)
+    ]
+
+
+def _untrue(generation: int, told: Tree) -> list[str]:
+    """Return what one status alone shows to be wrong."""
+    conditions = {c["type"]: c for c in told.get("conditions") or ()}
+    ready, found = conditions.get("Ready", {}), []
+    observed = told.get("observedGeneration", 0)
+    if observed > generation:
+        found.append(f"generation {observed} observed, {generation} asked for")
+    if ready.get("status") == "True":
+        up, _, of = str(told.get("agents", "")).partition("/")
+        if ready["observedGeneration"] != observed:
+            found.append(f"Ready of generation {ready['observedGeneration']} with {observed} applied")
+        if up != of:
+            found.append(f"Ready with {told['agents']} agents")
+        if conditions["Degraded"]["status"] == "True":
+            found.append("Ready and Degraded")
+    for kind, condition in conditions.items():
+        if condition["status"] not in ("True", "False", "Unknown") or not condition["reason"]:
+            found.append(f"{kind} is {condition['status']} {condition['reason']}")
+        if kind == "Degraded" and condition["status"] == "True" and not condition["message"]:
+            found.append("Degraded without a message")
+    return found
+
+
+def _jump(former: Tree, told: Tree) -> list[str]:
+    """Return what cannot follow: generations that go back, transitions that are dated wrongly."""
+    found = []
+    if told.get("observedGeneration", 0) < former.get("observedGeneration", 0):
+        found.append("the observed generation went back")
+    before = {c["type"]: c for c in former.get("conditions") or ()}
+    after = {c["type"]: c for c in told.get("conditions") or ()}
+    found += [f"{kind} is gone" for kind in before.keys() - after.keys()]
+    for kind, condition in after.items():
+        old = before.get(kind)
+        if old is None:
+            continue
+        if (
+            condition["status"] == old["status"]
+            and condition["lastTransitionTime"] != old["lastTransitionTime"]
+        ):
+            found.append(f"{kind} is dated anew without a transition")
+        if condition["lastTransitionTime"] < old["lastTransitionTime"]:
+            found.append(f"{kind} is dated back")
+    return found

@@ -1,0 +1,186 @@
+"""Every law of the campaign sees the evidence that breaks it, and only that one; the tables hold together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from .journal import Journal, at_rest, counts, templates
+from .judge import ACTORS, NAME, end_of, orphans_of, secrets_of
+from .oracles import ORACLES, Evidence, Reference, broken, reference_of
+from .workloads import CYCLES, WAYS, WORKLOADS, Crash, Plan, longer, parsed, singles
+
+PLAN = Plan(workload="create", crashes=(Crash(2, "sent"),))
+ROOT = Path(__file__).parents[2]
+TYPES = ("Ready", "Progressing", "Degraded")
+
+
+def _told(ready: str = "True", observed: int = 1, at: str = "2026-01-01T00:00:00Z", **more: Any) -> dict:
+    status = {"Ready": ready, "Progressing": "False", "Degraded": "False"}
+    conditions = [
+        {
+            "type": kind,
+            "status": status[kind],
+            "reason": "Because",
+            "message": "",
+            "lastTransitionTime": at,
+            "observedGeneration": observed,
+        }
+        for kind in TYPES
+    ]
+    return {"observedGeneration": observed, "agents": "4/4", "conditions": conditions} | more
+
+
+GOOD: dict[str, Any] = {
+    "end": "the same",
+    "counts": {"ADDED Service/desk-pads": 1},
+    "templates": {"Deployment/desk-pads": 1},
+    "pods_deleted": 1,
+    "statuses": [(1, _told("False")), (1, _told())],
+    "rested": True,
+    "seconds": 3.0,
+}
+REFERENCE = Reference(
+    end="the same",
+    writes=20,
+    counts={"ADDED Service/desk-pads": 1},
+    templates={"Deployment/desk-pads": 1},
+    pods_deleted=1,
+    seconds=3.0,
+)
+BROKEN: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("O1", {"end": "another"}),
+    ("O2", {"counts": {"ADDED Service/desk-pads": 2}}),
+    ("O2", {"counts": {"DELETED Service/desk-pads": 1}}),
+    ("O3", {"orphans": ("Service/desk-pads",)}),
+    ("O4", {"after_rest": ("PATCH services/desk-pads",)}),
+    ("O5", {"by_second_pass": ("PATCH services/desk-pads",)}),
+    ("O9", {"faults": ("pass failed: KeyError",)}),
+    ("O10", {"templates": {"Deployment/desk-pads": 2}}),
+    ("O10", {"pods_deleted": 2}),
+    ("O11", {"statuses": [(1, _told(observed=2))]}),
+    ("O11", {"statuses": [(2, _told() | {"observedGeneration": 2})]}),
+    ("O11", {"statuses": [(1, _told(agents="3/4"))]}),
+    ("O11", {"statuses": [(2, _told(observed=2)), (2, _told("False"))]}),
+    ("O11", {"statuses": [(1, _told()), (1, _told(at="2026-01-01T00:00:09Z"))]}),
+    ("O11", {"statuses": [(1, _told()), (1, _told() | {"conditions": []})]}),
+    ("O13", {"rested": False}),
+    ("O13", {"seconds": 1000.0}),
+    ("O14", {"leaks": ("ConfigMap/desk-config",)}),
+)
+
+
+def test_good_evidence_breaks_nothing() -> None:
+    assert broken(Evidence(plan=PLAN, **GOOD), REFERENCE) == []
+
+
+@pytest.mark.parametrize(("number", "change"), BROKEN)
+def test_a_law_sees_what_breaks_it(number: str, change: dict[str, Any]) -> None:
+    found = broken(Evidence(plan=PLAN, **(GOOD | change)), REFERENCE)
+    assert {text.split()[0] for text in found} == {number}
+
+
+def test_every_law_is_judged_or_names_what_shows_it() -> None:
+    """The table has the design's fourteen; each judged one is broken above, each other names a file."""
+    assert [oracle.number for oracle in ORACLES] == [f"O{n}" for n in range(1, 15)]
+    judged = {oracle.number for oracle in ORACLES if oracle.judge is not None}
+    assert judged == {number for number, _ in BROKEN}
+    for oracle in ORACLES:
+        if oracle.judge is None and oracle.shown_by.startswith("tests/"):
+            assert (ROOT / oracle.shown_by).is_file()
+
+
+def test_a_reference_takes_the_largest_of_its_clean_runs() -> None:
+    """One run may need a status write more than another; each is as clean."""
+    runs = [
+        Evidence(plan=PLAN, **(GOOD | {"writes": ("PATCH a",) * n, "counts": {f"ADDED {n}": 1}}))
+        for n in (3, 5)
+    ]
+    made = reference_of(runs)
+    assert made.writes == 5
+    assert made.counts == {"ADDED 3": 1, "ADDED 5": 1}
+
+
+def test_cycles_lead_from_state_to_state_through_known_workloads() -> None:
+    played = [name for cycle in CYCLES for name in cycle.workloads]
+    assert sorted(played) == sorted(WORKLOADS)
+    assert set(WAYS.values()) <= WORKLOADS.keys()
+    assert {w.actor for w in WORKLOADS.values()} - {""} == ACTORS.keys()
+
+
+def test_plans_cover_each_side_of_each_write_and_read_back() -> None:
+    plans = singles("gpu", 3)
+    assert len(set(plans)) == 9
+    assert len(list(longer(plans[0], 2))) == 6
+    assert all(parsed(msgspec.json.encode(plan).decode()) == plan for plan in plans)
+    for wrong in ("{", '{"workload": "nothing"}', '{"workload": "gpu", "crashes": [[1, "late"]]}'):
+        with pytest.raises(ValueError, match="--plan: "):
+            parsed(wrong)
+
+
+def _deployment(**status: int) -> dict[str, Any]:
+    metadata = {"name": "desk-pads", "namespace": "n", "uid": "u-1", "resourceVersion": "1", "generation": 1}
+    return {"metadata": metadata, "spec": {"replicas": 1, "template": {"a": 1}}, "status": status}
+
+
+def _system(**told: Any) -> dict[str, Any]:
+    metadata = {"name": NAME, "namespace": "n", "uid": "u-0", "resourceVersion": "1", "generation": 2}
+    return {"metadata": metadata, "spec": {}, "status": told}
+
+
+def test_rest_needs_a_current_status_and_settled_workloads() -> None:
+    done = {"observedGeneration": 1, "replicas": 1, "readyReplicas": 1, "updatedReplicas": 1}
+    system, kind = _system(**_told(observed=2)), "QuantumTradingSystem"
+    assert at_rest(
+        {f"{kind}/{NAME}": system, "Deployment/desk-pads": _deployment(**done)}, NAME, applied=True
+    )
+    late = _deployment(**done | {"readyReplicas": 0})
+    assert not at_rest({f"{kind}/{NAME}": system, "Deployment/desk-pads": late}, NAME, applied=True)
+    assert not at_rest({f"{kind}/{NAME}": _system(**_told(observed=1))}, NAME, applied=True)
+    assert not at_rest({"Deployment/desk-pads": late}, NAME, applied=True)
+    assert at_rest({}, NAME, applied=True)
+
+
+def test_the_journal_counts_creations_and_roll_outs_once() -> None:
+    journal = Journal()
+    first = _deployment()
+    rolled = msgspec.json.decode(msgspec.json.encode(first))
+    rolled["metadata"]["resourceVersion"], rolled["spec"]["template"] = "2", {"a": 2}
+    for event, live in (("ADDED", first), ("ADDED", first), ("MODIFIED", rolled), ("DELETED", rolled)):
+        journal.note(event, "Deployment", live)
+    versions = journal.versions["n"]
+    assert counts(versions) == {"ADDED Deployment/desk-pads": 1, "DELETED Deployment/desk-pads": 1}
+    assert templates(versions) == {"Deployment/desk-pads": 2}
+    assert journal.live["n"] == {}
+
+
+def test_the_end_state_masks_what_no_two_runs_share_and_nothing_else() -> None:
+    """Another uid, namespace or node is the same end; another spec or another restart is not."""
+
+    def end(namespace: str, uid: str, *, replicas: int = 1, restarts: int = 3, before: int = 3) -> str:
+        child = _deployment()
+        child["metadata"] |= {"namespace": namespace, "uid": uid}
+        child["spec"]["replicas"] = replicas
+        agent = {"name": "amos", "restarts": restarts}
+        told = _told(observed=2) | {"agentStatuses": [agent]}
+        told["conditions"][0]["message"] = f"in {namespace} on fake-{uid}"
+        live = {f"QuantumTradingSystem/{NAME}": _system(**told), "Deployment/desk-pads": child}
+        return end_of(namespace, live, {"amos": before})
+
+    assert end("n-1", "1") == end("n-2", "2")
+    assert end("n-1", "1", restarts=4) == end("n-1", "1", restarts=1, before=0)
+    assert end("n-1", "1") != end("n-1", "1", replicas=2)
+    assert end("n-1", "1") != end("n-1", "1", restarts=4)
+
+
+def test_orphans_and_secret_values_are_found() -> None:
+    owned = _deployment()
+    owned["metadata"]["ownerReferences"] = [{"uid": "u-0"}]
+    live = {f"QuantumTradingSystem/{NAME}": _system(), "Deployment/desk-pads": owned}
+    assert orphans_of(live) == []
+    assert orphans_of({"Deployment/desk-pads": owned}) == ["Deployment/desk-pads"]
+    secret = {"data": {"a.key": "c2VjcmV0LXNlY3JldC1zZWNyZXQ=", "a.pub": "cHVibGljLXB1YmxpYy1wdWJsaWM="}}
+    assert secrets_of({"Secret/desk-curve": secret}) == ["secret-secret-secret"]

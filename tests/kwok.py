@@ -1,0 +1,75 @@
+"""Nodes that kwok plays take every pod for a while; real nodes take none. Needs `cluster fake-nodes N`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from qts_core.errors import ConfigError
+from qts_operator.cluster import LEASES, NODES, PODS, Cluster, path_of
+from qts_operator.middleware import ApiError
+
+RENEW_S, TURNS = 5.0, 6  # every sixth time it looks at the pods too
+_MERGE = {"Content-Type": "application/merge-patch+json"}
+
+
+@asynccontextmanager
+async def every_pod(api: Cluster) -> AsyncIterator[None]:
+    """Take the taint off kwok's nodes and cordon the others; put both back. ConfigError when kwok plays none."""
+    nodes = (await api.list(NODES, None, {})).items
+    played = [n for n in nodes if n["metadata"].get("labels", {}).get("type") == "kwok"]
+    if not played:
+        raise ConfigError("no node has the label type=kwok; `cluster fake-nodes 8 --gpus 8` makes some")
+    real = [n for n in nodes if n not in played and not n["spec"].get("unschedulable")]
+
+    async def change(node: dict[str, Any], spec: dict[str, Any]) -> None:
+        path = path_of(NODES, None, node["metadata"]["name"])
+        await api.session.call("PATCH", path, kind="Node", body={"spec": spec}, headers=_MERGE)
+
+    try:
+        for node in played:
+            await change(node, {"taints": None})
+        for node in real:
+            await change(node, {"unschedulable": True})
+        beating = asyncio.create_task(_beat(api, [node["metadata"]["name"] for node in played]))
+        try:
+            yield
+        finally:
+            beating.cancel()
+    finally:
+        for node in played:
+            await change(node, {"taints": node["spec"].get("taints")})
+        for node in real:
+            await change(node, {"unschedulable": None})
+
+
+async def _beat(api: Cluster, nodes: list[str]) -> None:
+    """Do what kwok does not on a busy machine: renew the nodes' Leases in time, and mark pods ready again.
+
+    Pods of a node that was silent are marked not ready; a kubelet would mark them ready again, kwok never does.
+    """
+    for turn in itertools.count():
+        body = {"spec": {"renewTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")}}
+        with contextlib.suppress(ApiError):
+            for node in nodes:
+                path = path_of(LEASES, "kube-node-lease", node)
+                await api.session.call("PATCH", path, kind="Lease", body=body, headers=_MERGE)
+            if turn % TURNS == 0:
+                await _mark_ready(api)
+        await asyncio.sleep(RENEW_S)
+
+
+async def _mark_ready(api: Cluster) -> None:
+    for pod in (await api.list(PODS, None, {"fieldSelector": "status.phase=Running"})).items:
+        conditions = {c["type"]: c for c in pod["status"].get("conditions") or ()}
+        up = conditions.get("ContainersReady", {}).get("status") == "True"
+        if up and conditions["Ready"]["status"] != "True" and "deletionTimestamp" not in pod["metadata"]:
+            path = path_of(PODS, pod["metadata"]["namespace"], pod["metadata"]["name"]) + "/status"
+            ready = conditions["Ready"] | {"status": "True"}
+            body = {"status": {"conditions": [*(conditions | {"Ready": ready}).values()]}}
+            await api.session.call("PATCH", path, kind="Pod", body=body, headers=_MERGE)
