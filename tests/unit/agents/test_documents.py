@@ -10,10 +10,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.unit.agents.evaluation import stages
 
 from qts_agents import sources
+from qts_agents.columns import array
 from qts_agents.documents import TROUBLE, Documents
-from qts_core.errors import RemoteError
+from qts_agents.evaluation.stage import Stage, voter_of
+from qts_core.errors import ConfigError, RemoteError
 from qts_core.roster import BY_NAME
 
 
@@ -177,3 +180,21 @@ async def test_the_source_is_read_at_the_agents_pace(tmp_path: Path) -> None:
     await idle.run()
     documents.close()
     idle.close()
+
+
+def test_an_evaluation_reads_the_document_once_before_it_begins(tmp_path: Path) -> None:
+    """Its headlines count from the first round; a wrong line is among the failures, a missing file is refused."""
+    path = tmp_path / "headlines.jsonl"
+    path.write_text('{"time": "2017-01-20T00:00:00Z", "score": 0.9}\noops\n')
+    system = stages.settings(
+        enable_sentiment=True, enable_prediction=True, sentiment={"source": str(path), "fresh_h": 2000.0}
+    )
+    source = stages.source(stages.euro(stages.BACKFILL + 25))
+    stage = Stage(system, source, [voter_of(wire, system) for wire in ("sentiment", "prediction")])
+    answers = [a.opinion for bar in stage.bars() for a in bar.answers if a.peer == "sentiment"]
+    assert len(answers) > 1
+    assert all(o is not None and array(o.abstain).tolist() == [0] for o in answers)
+    assert "headlines.jsonl: line 2: JSON is malformed" in stage.failures["sentiment"]
+    path.unlink()
+    with pytest.raises(ConfigError, match=r"sentiment\.source: .*headlines\.jsonl: no such file; write it"):
+        next(Stage(system, source, [voter_of("sentiment", system)]).bars())
