@@ -92,10 +92,13 @@ class Stand:
             "peers": self.addresses,
             "bind": self.addresses.get(name),
         }
-        bus = open_bus(system, BusOptions(**(options | changes)))  # type: ignore[arg-type]
+        return self.listen(open_bus(system, BusOptions(**(options | changes))))  # type: ignore[arg-type]
+
+    def listen(self, bus: Fabric) -> Fabric:
+        """Give `bus` a handler that notes everything and answers requests."""
 
         async def handler(envelope: Envelope) -> None:
-            self.heard[name].append(envelope)
+            self.heard[bus.name].append(envelope)
             if isinstance(envelope.body, DecisionRequest):
                 await bus.reply(envelope, DecisionResponse(envelope.body.round_id))
 

@@ -15,9 +15,13 @@ from qts_core.allocator import keep_threshold
 from qts_core.errors import ConfigError
 from qts_core.roster import AGENTS, BY_NAME
 
+UNTIL_REDIS = "--until-redis"  # simulated at first: change over to the real wires when Redis answers
+
 
 def main(arguments: Sequence[str], env: Mapping[str, str]) -> int:
     """Check the arguments and the environment, run until a signal; 2 for what a person must mend."""
+    together = UNTIL_REDIS in arguments
+    arguments = [each for each in arguments if each != UNTIL_REDIS]
     try:
         unknown = [name for name in arguments if name not in BY_NAME]
         if unknown or not arguments:
@@ -28,7 +32,7 @@ def main(arguments: Sequence[str], env: Mapping[str, str]) -> int:
         place = place_of(env, loaded.system.ports())
         from qts_agents.runtime import serve  # numba and numpy load only for arguments that are right
 
-        return asyncio.run(serve([BY_NAME[name] for name in arguments], loaded, place))
+        return asyncio.run(serve([BY_NAME[name] for name in arguments], loaded, place, until_redis=together))
     except ConfigError as error:
         print(f"qts_agents: {error}", file=sys.stderr)  # noqa: T201 - the message for a person
         return error.exit_code

@@ -25,6 +25,7 @@ from qts_core.spec import System
 from qts_core.telemetry import open_logs, open_tracing
 from qts_messaging.messages import AgentStatus
 from qts_messaging.open import BusOptions, open_bus
+from qts_messaging.returning import leave_simulated
 
 HEARTBEAT_S = 5.0
 WATCH_S = 0.25
@@ -52,13 +53,15 @@ def shell_of(role: str) -> Callable[[Context], Shell]:
 class Worker:
     """One workload in this process."""
 
-    def __init__(self, workload: Workload, loaded: Loaded, place: Place, metrics: Metrics) -> None:
+    def __init__(
+        self, workload: Workload, loaded: Loaded, place: Place, metrics: Metrics, *, until_redis: bool
+    ) -> None:
         clock, health = SystemClock(), Health(workload.name)
         system = loaded.system
         self.started_ns = clock.monotonic_ns()
         log = open_logs(workload.name, place.system_name, system.observability.log_level)
         own = system.ports().get(workload.wire)
-        options = BusOptions(
+        self.options = BusOptions(
             name=workload.wire,
             system_name=place.system_name,
             peers={peer: address for peer, address in place.peers.items() if peer != workload.wire},
@@ -68,12 +71,14 @@ class Worker:
             epoch_ns=clock.wall_ns(),
             clock=clock,
         )
+        wired = msgspec.structs.replace(system, use_real_messaging=False) if until_redis else system
+        self.bus = open_bus(wired, self.options)
         self.context = Context(
             workload,
             system,
             loaded.digest,
             place,
-            open_bus(system, options),
+            self.bus,
             clock,
             open_tracing(
                 workload.name,
@@ -96,7 +101,7 @@ class Worker:
     async def start(self) -> None:
         """Compile, bind, catch up, beat; in that order, so that ready means ready."""
         context = self.context
-        self._spawn(self._watch())
+        self.spawn(self._watch())
         self.shell.subscribe()
         await context.bus.start()
         context.health.bound = True
@@ -107,8 +112,8 @@ class Worker:
             gc.collect()
             gc.freeze()
         for work in self.shell.background():
-            self._spawn(work)
-        self._spawn(self._heartbeat())
+            self.spawn(work)
+        self.spawn(self._heartbeat())
         device = {"device": gpu.device(), "device_reason": gpu.why()} if context.workload.gpu else {}
         context.log.info("started", state=context.health.state(), after_s=round(self.uptime_s(), 3), **device)
 
@@ -152,7 +157,8 @@ class Worker:
         self.shell.describe(status)
         return status
 
-    def _spawn(self, work: Any) -> None:
+    def spawn(self, work: Any) -> None:
+        """Run `work` until the end of this worker; its failure is the worker's."""
         task: asyncio.Task[None] = asyncio.create_task(work)
         task.add_done_callback(self._on_end)
         self.tasks.append(task)
@@ -186,6 +192,7 @@ class Worker:
                 "messaging is simulated: all agents share one process, no wire is used"
             )
             return now_s
+        health.troubles.pop("simulated", None)
         if bus.redis_reached:
             redis_seen_s = now_s
             health.blockers.pop("redis", None)
@@ -224,14 +231,19 @@ class Worker:
             context.log.warning("heartbeat_not_sent", error=str(error))
 
 
-async def serve(workloads: Sequence[Workload], loaded: Loaded, place: Place) -> int:
-    """Run the workloads until a signal or a failure; return the exit code."""
+async def serve(
+    workloads: Sequence[Workload], loaded: Loaded, place: Place, *, until_redis: bool = False
+) -> int:
+    """Run the workloads until a signal or a failure; return the exit code.
+
+    With `until_redis` they begin with simulated messaging and leave it once Redis answers.
+    """
     system = loaded.system
     if system.market.source == "simulated" or any(workload.agent for workload in workloads):
         _choose_kernels(system, any(workload.gpu for workload in workloads))
     stop = _signals()
     metrics = Metrics()
-    workers = [Worker(workload, loaded, place, metrics) for workload in workloads]
+    workers = [Worker(each, loaded, place, metrics, until_redis=until_redis) for each in workloads]
     clock: Clock = workers[0].context.clock
     server = HealthServer(
         [Workplace(worker.context.health, worker.status) for worker in workers],
@@ -245,6 +257,8 @@ async def serve(workloads: Sequence[Workload], loaded: Loaded, place: Place) -> 
     await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
     if begun.done():
         begun.result()
+        if until_redis:
+            workers[0].spawn(leave_simulated(system, [(w.bus, w.options) for w in workers]))
         await asyncio.wait({stop, *failures}, return_when=asyncio.FIRST_COMPLETED)
     else:
         begun.cancel()

@@ -15,17 +15,26 @@ from qts_core.errors import QtsError
 from qts_core.roster import ROSTER
 from qts_core.spec import System
 
+_WIRES = tuple(w.wire for w in ROSTER)
+
 
 def write(run: Path, system: str, redis: Redis | None) -> None:
     """Write CURVE pairs, and what is needed to log in to the Redis, under `keys/` (0700, files 0600)."""
     from qts_messaging import keys
 
-    wires = tuple(w.wire for w in ROSTER)
-    keys.create_curve(run / "keys", wires)
-    if redis is not None and redis.embedded:
-        passwords = keys.create_passwords(run / "keys", wires)
+    keys.create_curve(run / "keys", _WIRES)
+    if redis is not None:
+        write_login(run, system, redis)
+
+
+def write_login(run: Path, system: str, redis: Redis) -> None:
+    """Write what is needed to log in to `redis`, and the configuration of an embedded one."""
+    from qts_messaging import keys
+
+    if redis.embedded:
+        passwords = keys.create_passwords(run / "keys", _WIRES)
         redis_server.write_config(run, redis.port, users_acl(system, passwords))
-    elif redis is not None and redis.secret_url is not None:
+    elif redis.secret_url is not None:
         folder = run / "keys" / keys.REDIS_DIR
         folder.mkdir(mode=0o700)
         path = folder / "url"

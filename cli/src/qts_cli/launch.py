@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from qts_cli import redis_server, sockets
+from qts_cli.events import Event
 from qts_cli.redis_server import Redis
 from qts_cli.supervisor import Spec
 from qts_cli.view import SIMULATED
@@ -21,6 +22,7 @@ from qts_core.spec import System
 
 SYSTEM_NAME = "local"
 REDIS = "redis"
+UNTIL_REDIS = "--until-redis"
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -32,6 +34,7 @@ class Setting(msgspec.Struct, frozen=True):
     env: Mapping[str, str]  # what processes inherit
     redis: Redis | None  # None: simulated, no server at all
     ports: Mapping[str, int]  # workload or process → probe port
+    wanted: System | None = None  # settings of a run that is simulated only until a Redis can be had
 
 
 def workloads(system: System) -> tuple[Workload, ...]:
@@ -69,7 +72,7 @@ def specs(setting: Setting) -> list[Spec]:
     """Return every process to start, the Redis first."""
     system = setting.system
     running = workloads(system)
-    found = [_redis(setting)] if setting.redis is not None and setting.redis.embedded else []
+    found = [redis_spec(setting)] if setting.redis is not None and setting.redis.embedded else []
     if not system.use_real_messaging:
         return [*found, _agents(setting, SIMULATED, tuple(w.name for w in running))]
     return [*found, *(_agents(setting, w.name, (w.name,)) for w in running)]
@@ -89,13 +92,15 @@ def _agents(setting: Setting, process: str, names_: tuple[str, ...]) -> Spec:
         names.ENV_METRICS_PORT: str(port),
     }
 
+    flags = (UNTIL_REDIS,) if setting.wanted is not None else ()
+
     async def ask(probe: Probe) -> bool:
         status, _ = await sockets.http_get(port, probe.path, probe.timeout_s)
         return status == 200
 
     return Spec(
         name=process,
-        argv=(sys.executable, "-m", "qts_agents", *names_),
+        argv=(sys.executable, "-m", "qts_agents", *flags, *names_),
         env=env,
         logs=setting.run / "logs",
         probe=ask,
@@ -104,7 +109,16 @@ def _agents(setting: Setting, process: str, names_: tuple[str, ...]) -> Spec:
     )
 
 
-def _redis(setting: Setting) -> Spec:
+def redis_event(redis: Redis | None) -> Event:
+    """Return what is told of the Redis of a run."""
+    if redis is None:
+        return {"kind": "redis", "mode": "simulated", "words": "none: messaging is simulated in one process"}
+    mode = "embedded" if redis.embedded else "external"
+    return {"kind": "redis", "mode": mode, "url": redis.url, "words": redis.words()}
+
+
+def redis_spec(setting: Setting) -> Spec:
+    """Return the embedded server's process."""
     redis = setting.redis
     if redis is None:
         raise LookupError("a simulated run has no Redis")

@@ -51,7 +51,7 @@ def run(
     set_
         Override a setting, for example market.replay.speed=0; may be given again.
     allow_simulated
-        Go on with simulated messaging in one process when no Redis can be had.
+        Go on with simulated messaging in one process when no Redis can be had, until one can.
     run_dir
         Folder for runs, caches and the lock.
     """
@@ -65,7 +65,8 @@ def run(
         system, redis = _redis(loaded.system, allow_simulated)
         launch.check(system)
         run_folder = folder.make_run(home)
-        setting = prepare(system, redis, run_folder, home)
+        wanted = loaded.system if system is not loaded.system else None
+        setting = prepare(system, redis, run_folder, home, wanted)
         return _start(setting, for_s, json or not sys.stdout.isatty(), loaded.digest)
     finally:
         if run_folder is not None:
@@ -90,18 +91,24 @@ def duration(text: str) -> float:
     return seconds
 
 
-def prepare(system: System, redis: redis_server.Redis | None, run_folder: Path, home: Path) -> Setting:
+def prepare(
+    system: System,
+    redis: redis_server.Redis | None,
+    run_folder: Path,
+    home: Path,
+    wanted: System | None = None,
+) -> Setting:
     """Write settings, keys and the Redis configuration into the run folder."""
     name = launch.SYSTEM_NAME
-    if redis is not None and not redis.embedded:
+    if wanted is not None or (redis is not None and not redis.embedded):
         name = f"{name}-{secrets.token_hex(2)}"  # somebody else's server: keys of two runs must not meet
     path = run_folder / names.CONFIG_FILE
     path.touch(mode=0o600)
-    path.write_bytes(config.dump(credentials.without_secret(system)))
+    path.write_bytes(config.dump(credentials.without_secret(wanted or system)))
     credentials.write(run_folder, name, redis)
     env = child_environment()
     env.setdefault("NUMBA_CACHE_DIR", str(home / "cache" / "numba"))
-    return Setting(system, name, run_folder, env, redis, launch.probe_ports(system))
+    return Setting(system, name, run_folder, env, redis, launch.probe_ports(system), wanted)
 
 
 def _redis(system: System, allow_simulated: bool) -> tuple[System, redis_server.Redis | None]:
@@ -113,14 +120,14 @@ def _redis(system: System, allow_simulated: bool) -> tuple[System, redis_server.
     except ConfigError as error:
         if not allow_simulated:
             raise
-        print(f"qts: {error}; going on with simulated messaging, as --allow-simulated says", file=sys.stderr)
+        print(f"qts: {error}; messaging is simulated until then, as --allow-simulated says", file=sys.stderr)
         import msgspec
 
         return msgspec.structs.replace(system, use_real_messaging=False), None
 
 
 def _start(setting: Setting, for_s: float | None, lines: bool, digest: str) -> int:
-    events: list[Event] = [_first(setting, digest), _second(setting)]
+    events: list[Event] = [_first(setting, digest), launch.redis_event(setting.redis)]
     code, refusal = asyncio.run(_go(setting, for_s, lines, events))
     if refusal:
         raise ConfigError(refusal.removeprefix("qts_agents: "))
@@ -147,7 +154,7 @@ async def _go(setting: Setting, for_s: float | None, lines: bool, events: list[E
     finally:
         if screen is not None:
             screen.stop()
-        credentials.forget(setting)
+        credentials.forget(session.setting)
 
 
 def _first(setting: Setting, digest: str) -> Event:
@@ -163,16 +170,4 @@ def _first(setting: Setting, digest: str) -> Event:
         "cold": cold,
         "note": "kernels are compiled first, up to 30 s" if cold else "",
         "free_gib": round(shutil.disk_usage(setting.run).free / 2**30, 1),
-    }
-
-
-def _second(setting: Setting) -> Event:
-    redis = setting.redis
-    if redis is None:
-        return {"kind": "redis", "mode": "simulated", "words": "none: messaging is simulated in one process"}
-    return {
-        "kind": "redis",
-        "mode": "embedded" if redis.embedded else "external",
-        "url": redis.url,
-        "words": redis.words(),
     }

@@ -7,7 +7,9 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from qts_cli import launch, summary
+import msgspec
+
+from qts_cli import credentials, launch, redis_server, summary
 from qts_cli.books import account
 from qts_cli.children import CONFIG_EXIT
 from qts_cli.events import Event, Sink
@@ -18,12 +20,14 @@ from qts_cli.tail import Tail
 from qts_cli.view import View
 from qts_core import names
 from qts_core.clock import Clock
+from qts_core.errors import ConfigError
 from qts_core.roster import BY_NAME
 
 _LOOK_S, _TAIL_S, _DRAW_S = 0.5, 0.1, 0.25
 _FEED_GRACE_S, _ROUND_GRACE_S, _AGENT_GRACE_S, _REDIS_GRACE_S = 1.0, 0.8, 2.2, 0.5
 _QUIET_S = 1.0
 _REDRAW = 2
+_SEEK_S = 5.0
 INTERRUPTED = 130
 
 
@@ -56,6 +60,8 @@ class Session:
             self._supervisor.start(launch.specs(self._setting))
             self._write_run()
             tasks = [asyncio.create_task(each) for each in (self._look(), self._follow(), self._redraw())]
+            if self._setting.wanted is not None:
+                tasks.append(asyncio.create_task(self._seek(self._setting.wanted.redis_url)))
             if for_s is not None:
                 tasks.append(asyncio.create_task(self._end_after(for_s)))
             await self._until_ending(tasks)
@@ -75,6 +81,27 @@ class Session:
     def refusal(self) -> str:
         """Return the words of a process that refused its settings, if one did."""
         return self._refusal
+
+    @property
+    def setting(self) -> launch.Setting:
+        """Return what the processes share now."""
+        return self._setting
+
+    async def _seek(self, url: str) -> None:
+        """Give a run that is simulated for want of a Redis one, as soon as that can be had; then rest."""
+        while self._setting.redis is None:
+            await self._clock.sleep(_SEEK_S)
+            try:
+                redis = await asyncio.to_thread(redis_server.choose, url)
+            except ConfigError:
+                continue
+            setting = self._setting = msgspec.structs.replace(self._setting, redis=redis)
+            credentials.write_login(setting.run, setting.name, redis)
+            if redis.embedded:
+                self._supervisor.start([launch.redis_spec(setting)])
+            self._tell(launch.redis_event(redis))
+            self._write_run()
+        await asyncio.Event().wait()
 
     async def _until_ending(self, tasks: list[asyncio.Task[None]]) -> None:
         ending = asyncio.create_task(self._ending.wait())

@@ -37,6 +37,10 @@ class Durables:
         self.spooled = 0  # messages that went through the spool
         self.readded = 0  # messages stored again after the store lost them
 
+    def adopt(self, wire: DurableWire) -> None:
+        """Store elsewhere from the next message on."""
+        self._wire = wire
+
     @property
     def idle(self) -> bool:
         """Tell whether all is stored; a store that is away leaves the rest in the spool."""

@@ -148,13 +148,27 @@ class Fabric:
 
     async def start(self) -> None:
         """Bind, connect, begin to deliver; returns without waiting for peers."""
-        await self.wires.direct.start(self.incoming)
-        await self.wires.topics.start(self.incoming)
-        await self.wires.durable.start(self.incoming)
+        await self.open(self.wires)
         runs = [self.incoming.run, self.outgoing.run, self.durables.run, self._ticks]
         if self.wires.credentials is not None:
             runs.append(self.wires.credentials.run)
         self._tasks = [asyncio.create_task(for_ever(run)) for run in runs]
+
+    async def open(self, wires: Wires) -> None:
+        """Bind and connect `wires`; what they bring is heard from now on."""
+        await wires.direct.start(self.incoming)
+        await wires.topics.start(self.incoming)
+        await wires.durable.start(self.incoming)
+
+    def adopt(self, wires: Wires) -> Wires:
+        """Speak over `wires`, which are open, from now on; return those before, for the caller to close."""
+        before, self.wires = self.wires, wires
+        self.outgoing.adopt(wires)
+        self.durables.adopt(wires.durable)
+        self.incoming.resume[:] = [wires.direct.resume]
+        if wires.credentials is not None:
+            self._tasks.append(asyncio.create_task(for_ever(wires.credentials.run)))
+        return before
 
     async def _ticks(self) -> None:
         """Let deadlines, holes, alerts and dead peers have their consequences."""

@@ -45,6 +45,10 @@ class Outgoing:
         self._publishing = False
         self.unconfirmed = 0  # alerts that expired without a receipt
 
+    def adopt(self, wires: Wires) -> None:
+        """Use other wires from the next message on."""
+        self._wires = wires
+
     @property
     def queued(self) -> int:
         """Return how many messages have not left."""

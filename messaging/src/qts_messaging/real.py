@@ -23,16 +23,20 @@ TRIMMER = "pads"
 def real_bus(system: System, options: BusOptions) -> Fabric:
     """Return a bus over the real wires, not yet started."""
     clock = options.clock or SystemClock()
-    epoch = options.epoch_ns or clock.wall_ns()
-    options = msgspec.structs.replace(options, epoch_ns=epoch, clock=clock)
+    options = msgspec.structs.replace(options, epoch_ns=options.epoch_ns or clock.wall_ns(), clock=clock)
+    return Fabric(system, options, real_wires(system, options))
+
+
+def real_wires(system: System, options: BusOptions) -> Wires:
+    """Return the real wires of one process, not yet started; `options` has its epoch."""
+    epoch = options.epoch_ns
     prefix, name = redis_prefix(options.system_name), options.name
     door, keys = Door(system.redis_url, options.secrets, name), _curve(system, options)
     direct = ZeroMQ(name, options.bind, options.peers, keys)
     topics = RedisTopics(door, prefix, name, epoch)
     streams = RedisStreams(door, prefix, name, trims=name == TRIMMER)
     rotation = Rotation(options, keys, direct, door, topics, streams)
-    wires = Wires(direct, topics, streams, rotation)
-    return Fabric(system, options, wires)
+    return Wires(direct, topics, streams, rotation)
 
 
 def _curve(system: System, options: BusOptions) -> CurveKeys | None:
