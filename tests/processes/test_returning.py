@@ -28,6 +28,7 @@ from qts_messaging.messages import MarketUpdate, PerformanceFeedback
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(400)]
 REQUEST = examples.messages()[0]
+RATES = ("market_update_interval=0.2", "decision_interval=1.0", "decision_timeout=1.0")
 
 
 class Simulated(Stand):
@@ -136,15 +137,22 @@ def test_a_run_leaves_simulated_messaging_when_the_server_answers_again(tmp_path
     ports = free_ports(5)
     command = [str(get_binary_path()), "--port", str(ports[4]), "--bind", "127.0.0.1", "--save", ""]
     server = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
-    run: Whole | None = None
     try:
         for _ in range(500):
             if not closed(ports[4]):
                 break
             time.sleep(0.02)
         server.send_signal(signal.SIGSTOP)
-        rates = ("market_update_interval=0.2", "decision_interval=1.0", "decision_timeout=1.0")
-        run = Whole(tmp_path, "--allow-simulated", *qts_arguments(ports, *rates))
+        changes(Whole(tmp_path, "--allow-simulated", *qts_arguments(ports, *RATES)), server)
+    finally:
+        server.send_signal(signal.SIGCONT)
+        server.kill()
+        server.wait()
+
+
+def changes(run: Whole, server: subprocess.Popen[bytes]) -> None:
+    """Look at `run` before and after `server` goes on; end it."""
+    try:
         run.until(lambda e: e["kind"] == "decision", timeout_s=240.0)
         run.until(lambda e: e["kind"] == "degraded" and e["on"] and "simulated" in e["reason"])
         assert run.events[1]["mode"] == "simulated"
@@ -165,11 +173,7 @@ def test_a_run_leaves_simulated_messaging_when_the_server_answers_again(tmp_path
         assert (status, metrics) == ({"connected"}, {"connected"})
         assert "simulated" not in ready
     finally:
-        if run is not None:
-            run.process.terminate()
-            code = run.end()
-        server.send_signal(signal.SIGCONT)
-        server.kill()
-        server.wait()
+        run.process.terminate()
+        code = run.end()
     assert code == 0, run.errors()
     assert run.events[-1]["messages"]["unaccounted"] == 0
