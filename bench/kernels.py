@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from bench.harness import Row, median_time, run
 from bench.kernels_games import ROWS as GAMES
+from scipy.special import softmax
 
 from qts_agents.agent import MarketWindow
 from qts_agents.kernels import backend, philox, pool, rolling
@@ -48,6 +49,16 @@ def lmsr(smoke: bool) -> Row:
     value = median_time(lambda: pool.lmsr_pool(*inputs, 50.0), count) * 1e3
     peer = median_time(lambda: pool.lmsr_reference(*inputs, 50.0, 2.0), count) * 1e3
     return Row("lmsr_pool, 6 seats with leave-one-out", value, "us/symbol", "numpy", peer, 1.0, agrees)
+
+
+def lmsr_quote(smoke: bool) -> Row:
+    """Prices of the securities outstanding, 1 000 symbols, against scipy's softmax."""
+    q = np.random.default_rng(6).normal(0.0, 100.0, (1_000, 3))
+    agrees = bool(np.allclose(pool.lmsr_price(q, 50.0), softmax(q / 50.0, axis=1), rtol=1e-12, atol=1e-12))
+    count = 3 if smoke else 200
+    value = median_time(lambda: pool.lmsr_price(q, 50.0), count) * 1e6
+    peer = median_time(lambda: softmax(q / 50.0, axis=1), count) * 1e6
+    return Row("lmsr quote, 3 outcomes", value, "ns/symbol", "scipy softmax", peer, 100.0, agrees)
 
 
 def indicators_one(smoke: bool) -> Row:
@@ -129,6 +140,7 @@ def random_numbers(smoke: bool) -> Row:
 
 #: one function per row; each takes `smoke`
 ROWS: tuple[Callable[[bool], Row], ...] = (
+    lmsr_quote,
     lmsr,
     indicators_one,
     indicators_many,

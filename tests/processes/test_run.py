@@ -25,14 +25,24 @@ def last_line(result: Any) -> dict[str, Any]:
     return dict(json.loads(result.stdout.splitlines()[-1]))
 
 
+def compiles(run: Whole) -> dict[str, int]:
+    """Return how many kernels each process of a run has compiled or loaded (`qts_kernel_compiles_total`)."""
+    answers = json.loads(qts("status", "--json", cwd=run.cwd).stdout)["processes"]
+    return {name: int(answer["compiles"]) for name, answer in answers.items() if name in AGENTS}
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], list[dict[str, Any]]]:
     """A run that was ended after five decisions of four agents: its folder, summary and events."""
-    run = Whole(tmp_path_factory.mktemp("finished"), *settings(*RATES))
+    run = Whole(tmp_path_factory.mktemp("finished"), *settings(*RATES, "horizon_bars=3"))
     try:
         run.all_ready()
+        ready = compiles(run)
         run.until(lambda event: event["kind"] == "decision", since=run.now())
         run.until(lambda event: event["kind"] == "decision" and event["number"] >= 5)
+        assert compiles(run) == ready, "kernels were compiled after an agent said that it is ready"
+        assert set(ready) >= set(AGENTS)
+        assert min(ready[agent] for agent in AGENTS) > 0
     finally:
         run.process.send_signal(signal.SIGINT)
         code = run.end()

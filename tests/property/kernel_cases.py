@@ -113,13 +113,16 @@ def circuit(draws: Generator, kind: int) -> tuple[tuple[statevector.Gate, ...], 
         gates.append(
             statevector.Gate(int(draws.integers(5)), int(target), control, parameter, draws.normal())
         )
-    return tuple(gates), draws.normal(size=(11, 4)), qubits
+    return tuple(gates), draws.normal(size=(41, 4)) * (1e7 if kind == 4 else 1.0), qubits
 
 
 def _convexity(draws: Generator, kind: int) -> Callable[[], Any]:
-    pnl, sigma = draws.normal(size=(3, 200)), draws.random((3, 201))
-    pnl[0, :150] = np.nan
-    sigma[1] = 0.5
+    pnl, sigma = 0.01 * draws.normal(size=(5, 250)), 0.02 * draws.random((5, 251))
+    pnl[0, :170] = np.nan  # too few
+    sigma[1] = 0.5  # no variance
+    sigma[2, 1::2] = sigma[2, 0]  # some changes are zero
+    sigma[3] = 0.01 + 0.01 * (np.arange(251) // 3 % 2)  # three values, of which a parabola knows nothing
+    pnl[4] = 0.0
     return lambda: convexity.convexity_t(pnl, sigma)
 
 
@@ -190,6 +193,11 @@ def _phase(draws: Generator, _kind: int) -> Callable[[], Any]:
 def _uniforms(draws: Generator, kind: int) -> Callable[[], Any]:
     key = philox.key_of(int(draws.integers(2**31)), "quasar", "EURUSD")
     return lambda: philox.uniforms(key, 9, 2, (5, 2**40 + 5)[kind % 2], first=3)
+
+
+def _normals(draws: Generator, kind: int) -> Callable[[], Any]:
+    keys = [philox.key_of(int(draws.integers(2**31)), "qbmia", name) for name in "ABCD"[: kind + 1]]
+    return lambda: philox.normal_rows(keys, 2000, 1, (5, 2**40 + 5)[kind % 2], first=3)
 
 
 def _lmsr(draws: Generator, kind: int) -> Callable[[], Any]:
@@ -322,6 +330,7 @@ CASES: dict[str, Case] = {
     "outcomes.classify": _classify,
     "pads.hmm.fit": _hmm,
     "phase.pcr_phase": _phase,
+    "philox.normal_rows": _normals,
     "philox.uniforms": _uniforms,
     "pool.lmsr_pool": _lmsr,
     "pool.log_pool": _log_pool,

@@ -76,7 +76,8 @@ def abstentions(
         return bits | np.uint16(NO_DATA)
     if window.window_seq < request.window_seq:
         bits |= STALE_WINDOW
-    missing = np.array([name not in window.symbols for name in request.symbols], dtype=bool)
+    held = set(window.symbols)
+    missing = np.array([name not in held for name in request.symbols], dtype=bool)
     bits[missing] |= NO_DATA
     present = ~missing
     bits[present] |= _window_bits(align(window, request.symbols))[present]

@@ -1,10 +1,9 @@
-"""Ask PADS which peers it hears, whether it reaches Redis, in which mode its bus is; all for credentials."""
+"""Ask PADS which peers it hears, whether it reaches Redis, in which mode its bus is."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TypeVar
 
 import aiohttp
 import msgspec
@@ -12,13 +11,11 @@ import structlog
 
 from qts_core import names
 from qts_core.probes import Status
-from qts_operator.snapshot import Heard, Pod
+from qts_operator.snapshot import Pod
 
 TIMEOUT_S = 2.0
 PERIOD_S = 30.0
 SOON_S = 3.0
-SURVEY_S = 1.0
-Answer = TypeVar("Answer", Status, Heard)
 _log = structlog.get_logger("qts_operator.statusz")
 
 
@@ -51,7 +48,6 @@ class Answers:
         self._http, self._moved = http, moved
         self._known: dict[str, Known] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
-        self._surveys: dict[str, tuple[dict[str, Heard], float]] = {}
 
     async def ask(self, key: str, pods: tuple[Pod, ...], now_s: float) -> Status | None:
         """Return the answer of the running PADS pod; asked anew every 30 s and when the pod changes."""
@@ -77,17 +73,6 @@ class Answers:
             if told != former.told:
                 self._moved(key)
 
-    async def survey(self, key: str, pods: tuple[Pod, ...], now_s: float) -> dict[str, Heard]:
-        """Return the answers of all running pods by uid; asked anew each second at most."""
-        known = self._surveys.get(key)
-        if known is not None and now_s - known[1] < SURVEY_S:
-            return known[0]
-        asked = [p for p in pods if p.ip and p.phase == "Running"]
-        told = await asyncio.gather(*(self._fetch(p.ip, Heard) for p in asked))
-        heard = {p.uid: answer for p, answer in zip(asked, told, strict=True) if answer is not None}
-        self._surveys[key] = (heard, now_s)
-        return heard
-
     def recheck_s(self, key: str, fraction: float) -> float | None:
         """Return seconds until the next question, ± 20 % by `fraction` in [0, 1)."""
         known = self._known.get(key)
@@ -98,12 +83,8 @@ class Answers:
     def forget(self, key: str) -> None:
         """Drop a system that is gone."""
         self._known.pop(key, None)
-        self._surveys.pop(key, None)
 
     async def _get(self, address: str) -> Status | None:
-        return await self._fetch(address, Status)
-
-    async def _fetch(self, address: str, kind: type[Answer]) -> Answer | None:
         if self._http is None:
             return None
         host = f"[{address}]" if ":" in address else address
@@ -111,9 +92,9 @@ class Answers:
         try:
             limit = aiohttp.ClientTimeout(total=TIMEOUT_S)
             async with self._http.get(url, timeout=limit) as response:
-                return msgspec.json.decode(await response.read(), type=kind)
+                return msgspec.json.decode(await response.read(), type=Status)
         except (aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError) as error:
-            _log.info("a pod cannot be asked", address=address, error=type(error).__name__)
+            _log.info("PADS cannot be asked", address=address, error=type(error).__name__)
             return None
 
 

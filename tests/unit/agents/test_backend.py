@@ -1,8 +1,6 @@
-"""The switch between compiled and plain kernels, the compile counter, threads, concurrent calls."""
+"""The switch between compiled and plain kernels, the compile counter, threads."""
 
 from __future__ import annotations
-
-from concurrent.futures import ThreadPoolExecutor
 
 import numba
 import numpy as np
@@ -78,14 +76,3 @@ def test_an_error_in_a_part_reaches_the_caller() -> None:
             backend.each_part(fail, np.zeros(100))
     finally:
         backend.threads(False)
-
-
-def test_concurrent_calls_agree() -> None:
-    """Eight threads calling one kernel get the bits of a single caller."""
-    draws = np.random.default_rng(5)
-    pi, omega = draws.dirichlet([2.0, 2.0, 2.0], (20, 5)), np.full((20, 5), 0.2)
-    prior = np.full((20, 3), 1.0 / 3.0)
-    expected = pool.lmsr_pool(pi, omega, prior, 50.0).leave_one_out.tobytes()
-    with ThreadPoolExecutor(8) as workers:
-        calls = [workers.submit(pool.lmsr_pool, pi, omega, prior, 50.0) for _ in range(2_000)]
-        assert {call.result().leave_one_out.tobytes() for call in calls} == {expected}

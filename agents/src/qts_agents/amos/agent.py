@@ -77,6 +77,8 @@ class Amos:
         """Let desire fade, make the last intention a habit, report a breach of the drawdown norm."""
         state = self._state
         state.last_bar_ns = now_ns
+        if update.kind == "delta":
+            indicators(window)  # remembered: a request about this bar, which is on its way, asks for them
         fade = 2.0 ** (-update.close_ns.shape[0] / self._settings.desire_half_life)
         state.desire = {name: value * fade for name, value in state.desire.items() if abs(value) > 1e-9}
         state.habit.update(state.intended)

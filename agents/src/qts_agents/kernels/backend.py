@@ -78,17 +78,19 @@ def compiles() -> int:
 def threads(hardware_optimization: bool) -> int:
     """Choose the threading layer and return how many threads kernels may use.
 
-    Without a layer that allows concurrent calls, or without `hardware_optimization`, it is one.
+    Without a layer that allows concurrent calls, or without `hardware_optimization`, it is one. Of two such
+    layers NUMBA_THREADING_LAYER may name the first to try; NUMBA_NUM_THREADS bounds the threads.
     """
     _State.threads = 1
     if _TBB.exists():
         ctypes.CDLL(str(_TBB), mode=ctypes.RTLD_GLOBAL)
-    layer = next((name for name, module in LAYERS if _available(module)), None)
+    config: Any = numba_config
+    wished_first = sorted(LAYERS, key=lambda layer: layer[0] != config.THREADING_LAYER)
+    layer = next((name for name, module in wished_first if _available(module)), None)
     if layer is not None:
-        config: Any = numba_config
         config.THREADING_LAYER = layer
         if hardware_optimization:
-            _State.threads = int(config.NUMBA_DEFAULT_NUM_THREADS)
+            _State.threads = int(config.NUMBA_NUM_THREADS)
     return _State.threads
 
 

@@ -1,12 +1,19 @@
-"""Antifragility: convexity of a paper profit in volatility (agents.md §1.8; Taleb & Douady 2013)."""
+"""Antifragility: convexity of a paper profit in volatility (agents.md §1.8; Taleb & Douady 2013).
+
+The t-statistic needs one element of the sandwich (X'X)⁻¹·M·(X'X)⁻¹, so the compiled form carries the third
+row of the inverse into the residuals and sums the autocovariances of one series instead of matrices.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qts_agents.kernels.backend import jit_enabled, kernel
+
 F8 = NDArray[np.float64]
 LAGS, LEAST = 5, 100
+SINGULAR = 1e-12  # share of a regressor that the others leave unexplained, below which there is none
 
 
 def convexity_t(pnl: F8, sigma: F8, lags: int = LAGS, least: int = LEAST) -> F8:
@@ -14,13 +21,100 @@ def convexity_t(pnl: F8, sigma: F8, lags: int = LAGS, least: int = LEAST) -> F8:
 
     `pnl` [S,n] and `sigma` [S,n+1] may begin with NaN (not known yet); such bars are left out.
     """
-    change = np.diff(sigma, axis=1)
-    return np.array([_row(pnl[s], change[s], lags, least) for s in range(len(pnl))], dtype=np.float64)
+    run, out = _rows if jit_enabled() else rows_reference, np.empty(len(pnl))
+    run(np.array(pnl, dtype=np.float64, order="C"), np.diff(sigma, axis=1), lags, least, out)
+    return out
 
 
 def antifragility(t: F8) -> F8:
     """Return AF = ½ + ½·tanh(t/2); NaN stays NaN (masked)."""
     return np.asarray(0.5 + 0.5 * np.tanh(t / 2.0))
+
+
+@kernel
+def _third_row(x: F8, out: F8) -> bool:
+    """Write the third row of (X'X)⁻¹ for X = (1, x, x²), mean x² = 1, by Cholesky; False where singular."""
+    n, one, three, four = x.shape[0], 0.0, 0.0, 0.0
+    for v in x:
+        one += v
+        three += v * v * v
+        four += v * v * v * v
+    # X'X = n·[[1, a, 1], [a, 1, b], [1, b, c]]
+    a, b, c = one / n, three / n, four / n
+    second = 1.0 - a * a
+    if second <= SINGULAR:
+        return False
+    low = b - a  # element (2,1) of what is left after the first column
+    third = c - 1.0 - low * low / second
+    if third <= SINGULAR * c:
+        return False
+    out[2] = 1.0 / (n * third)
+    out[1] = -out[2] * low / second
+    out[0] = -out[2] - a * out[1]
+    return True
+
+
+@kernel
+def _rows(pnl: F8, change: F8, lags: int, least: int, out: F8) -> None:
+    """Write t of each row; 0 where the regressors or the residuals have no variance."""
+    width = pnl.shape[1]
+    xs, ys, inverse, total = np.empty(width), np.empty(width), np.empty(3), np.empty(3)
+    for s in range(pnl.shape[0]):
+        n, square = 0, 0.0
+        for i in range(width):
+            if np.isfinite(pnl[s, i]) and np.isfinite(change[s, i]):
+                xs[n], ys[n] = change[s, i], pnl[s, i]
+                square += change[s, i] * change[s, i]
+                n += 1
+        out[s] = np.nan if n < least else 0.0
+        if n < least or square == 0.0:
+            continue
+        x, y, scale = xs[:n], ys[:n], np.sqrt(square / n)
+        for i in range(n):
+            x[i] /= scale  # the t-statistic does not depend on the unit, the conditioning does
+        if _third_row(x, inverse):
+            out[s] = _statistic(x, y, inverse, lags, total)
+
+
+@kernel
+def _statistic(x: F8, y: F8, row: F8, lags: int, beta: F8) -> float:
+    """Return β₂ over its Newey–West error, given the third row of (X'X)⁻¹; overwrites y."""
+    n = x.shape[0]
+    _fit(x, y, row, beta)
+    for i in range(n):
+        weight = row[0] + row[1] * x[i] + row[2] * x[i] * x[i]
+        y[i] = weight * (y[i] - beta[0] - beta[1] * x[i] - beta[2] * x[i] * x[i])
+    variance = 0.0
+    for lag in range(lags + 1):
+        product = 0.0
+        for i in range(lag, n):
+            product += y[i] * y[i - lag]
+        variance += product if lag == 0 else 2.0 * (1.0 - lag / (lags + 1.0)) * product
+    return beta[2] / np.sqrt(variance) if variance > 0.0 else 0.0
+
+
+@kernel
+def _fit(x: F8, y: F8, row: F8, beta: F8) -> None:
+    """Write the coefficients of y on (1, x, x²): the third by `row`, then those of what it leaves."""
+    n, mean_x, mean_y = x.shape[0], 0.0, 0.0
+    beta[2] = 0.0
+    for i in range(n):
+        beta[2] += (row[0] + row[1] * x[i] + row[2] * x[i] * x[i]) * y[i]
+    for i in range(n):
+        mean_x += x[i] / n
+        mean_y += (y[i] - beta[2] * x[i] * x[i]) / n
+    top, bottom = 0.0, 0.0
+    for i in range(n):
+        top += (x[i] - mean_x) * (y[i] - beta[2] * x[i] * x[i] - mean_y)
+        bottom += (x[i] - mean_x) * (x[i] - mean_x)
+    beta[1] = top / bottom
+    beta[0] = mean_y - beta[1] * mean_x
+
+
+def rows_reference(pnl: F8, change: F8, lags: int, least: int, out: F8) -> None:
+    """Write t of each row by LAPACK and whole matrices."""
+    for s in range(len(pnl)):
+        out[s] = _row(pnl[s], change[s], lags, least)
 
 
 def _row(pnl: F8, change: F8, lags: int, least: int) -> float:

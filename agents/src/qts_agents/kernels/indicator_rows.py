@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qts_agents.kernels.backend import kernel
-from qts_agents.kernels.rolling import SIGMA_FLOOR, TIE
+from qts_agents.kernels.rolling import SIGMA_FLOOR, TIE, moments_row
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
@@ -22,6 +22,8 @@ MIN_CLOSES = 288  # valid ones among them; fewer make the row NaN
 MIN_RETURNS = 144
 RANK, RECURSION, WILDER = 250, 250, 14
 TAIL_RETURNS, TAIL_LAG = 25, 5
+WIDTHS = (20, 50)  # of the moments that are ranked
+BLOCK = 64  # rows whose scratch stays in a core's cache
 FIELDS = (
     "trend", "momentum", "volatility", "rsi", "adx", "macd", "whale", "whale_side", "anomaly", "tail",
     "flash", "illiquidity", "ews", "crisis", "sigma20", "sigma50", "sigma100", "sigma100_lag5", "m20",
@@ -31,13 +33,22 @@ Y, HIGH, LOW, VOLUME, R = range(5)  # columns of `bars`
 
 
 def indicator_rows(o: F8, h: F8, lo: F8, c: F8, v: F8, valid: U1, spread: F8, out: F8) -> None:
-    """Write the indicators of every row [S,T] to `out` [S,28]; NaN where there are too few closes."""
-    S, T = c.shape
-    bars, counts = np.empty((S, 5, T)), np.zeros((S, 4), dtype=np.int64)
-    collect_rows(h, lo, c, v, valid, bars, counts)
-    return_rows(bars, counts, valid, out)
-    oscillator_rows(bars, counts, out)
-    volume_rows(bars, counts, o, c, spread, out)
+    """Write the indicators of every row [S,T] to `out` [S,28]; NaN where there are too few closes.
+
+    Any layout will do: blocks of rows are copied, so that one signature serves and the cache holds a block.
+    """
+    bars = np.empty((min(len(c), BLOCK), 5, c.shape[1]))
+    for first in range(0, len(c), BLOCK):
+        rows = slice(first, first + BLOCK)
+        opened, high, low, close, volume = (
+            np.array(x[rows], dtype=np.float64, order="C") for x in (o, h, lo, c, v)
+        )
+        known = np.array(valid[rows], dtype=np.uint8, order="C")
+        counts, part = np.zeros((len(close), 4), dtype=np.int64), out[rows]
+        collect_rows(high, low, close, volume, known, bars, counts)
+        return_rows(bars, counts, known, part)
+        oscillator_rows(bars, counts, part)
+        volume_rows(bars, counts, opened, close, np.array(spread[rows], dtype=np.float64), part)
 
 
 @kernel
@@ -119,33 +130,6 @@ def std_of(x: F8, a: int, b: int) -> float:
 
 
 @kernel
-def windows_moments(r: F8, end: int, n: int, m: int, std: F8, rho: F8, mean: F8, square: F8) -> None:
-    """Write deviation and lag-1 autocorrelation of the last `m` windows of `n` values before `end`.
-
-    The inner loops run over windows, which the compiler vectorises; each sum stays in index order.
-    `mean` and `square` are scratch.
-    """
-    first = end - n - m + 1
-    for w in range(m):
-        mean[w], square[w], rho[w] = 0.0, 0.0, 0.0
-    for j in range(n):
-        for w in range(m):
-            mean[w] += r[first + w + j]
-    for w in range(m):
-        mean[w] /= n
-    for j in range(n):
-        for w in range(m):
-            d = r[first + w + j] - mean[w]
-            square[w] += d * d
-            if j > 0:
-                rho[w] += d * (r[first + w + j - 1] - mean[w])
-    for w in range(m):
-        sigma = np.sqrt(square[w] / (n - 1))
-        std[w] = sigma if sigma > SIGMA_FLOOR else 0.0
-        rho[w] = rho[w] / square[w] if sigma > SIGMA_FLOOR else 0.0
-
-
-@kernel
 def last_rank(x: F8, m: int, tie: float, tie_absolute: float) -> float:
     """Return the mid-rank of the last of the first `m` values among them; near values are ties."""
     margin = max(tie * abs(x[m - 1]), tie_absolute)
@@ -178,19 +162,24 @@ def hill(r: F8, end: int, n: int, sizes: F8) -> float:
 @kernel
 def return_rows(bars: F8, counts: I8, valid: U1, out: F8) -> None:
     """Write to `out` what follows from the returns alone."""
-    work = np.empty((4, RANK))
-    std, rho, mean, square = work[0], work[1], work[2], work[3]
+    longest = RANK + WIDTHS[1]
+    work, sums, sizes = np.empty((4, longest)), np.zeros((8, WIDTHS[1])), np.empty(RANK)
     for s in range(counts.shape[0]):
         out[s, :] = np.nan
         if counts[s, 0] == 0:
             continue
         r, n = bars[s, R], counts[s, 1]
-        tail_index = hill(r, n, min(RANK, n), square)
-        for width in (20, 50):
+        tail_index = hill(r, n, min(RANK, n), sizes)
+        for width in WIDTHS:
             m = min(RANK, n - width + 1)
-            windows_moments(r, n, width, m, std, rho, mean, square)
+            kept = m + width - 1
+            moments_row(
+                r[n - kept : n], width, SIGMA_FLOOR, sums,
+                work[0, :kept], work[1, :kept], work[2, :kept], work[3, :kept],
+            )  # fmt: skip
+            std, rho = work[1, width - 1 : kept], work[2, width - 1 : kept]
             rank = last_rank(std, m, TIE, 0.0)
-            if width == 20:
+            if width == WIDTHS[0]:
                 out[s, 2], out[s, 14] = rank, std[m - 1]
             else:
                 out[s, 12] = 0.6 * rank + 0.4 * last_rank(rho, m, 0.0, TIE)

@@ -237,11 +237,9 @@ def average(xs: F8, ys: F8, found: int, score: F8, x: F8, y: F8) -> None:
 
 
 @kernel
-def _choose(a: F8, b: F8, pairs: I8, most: int, index: I8) -> tuple[F8, F8, I8, F8]:
-    """Choose one strategy pair in each of G scaled games; a, b [G,m,n]."""
+def _choose(a: F8, b: F8, pairs: I8, most: int, index: I8, x: F8, y: F8, count: I8, regret: F8) -> None:
+    """Write one strategy pair of each of G scaled games a, b [G,m,n] to x [G,m], y [G,n]."""
     games, m, n = a.shape
-    x, y = np.empty((games, m)), np.empty((games, n))
-    count, regret = np.zeros(games, np.int64), np.zeros(games)
     xs, ys = np.empty((most + 1, m)), np.empty((most + 1, n))
     bt, work, score = np.empty((n, m)), scratch(pairs), np.empty(most + 1)
     room, labels, seen = walk_room(m, n, pairs.shape[0] + 1 if index.shape[0] > 1 else 0)
@@ -256,7 +254,6 @@ def _choose(a: F8, b: F8, pairs: I8, most: int, index: I8) -> tuple[F8, F8, I8, 
         for e in range(found):
             regret[g] = max(regret[g], largest_gain(a[g], bt, xs[e], ys[e]))
         average(xs, ys, found, score, x[g], y[g])
-    return x, y, count, regret
 
 
 def scaled(payoff: F8) -> F8:
@@ -274,7 +271,16 @@ def choose_on_cpu() -> Callable[..., tuple[F8, F8, I8, F8]]:
     """Return the form of the choice that this process uses without a device."""
     if not backend.jit_enabled():
         return _choose_reference
-    return lambda a, b, pairs, most: _choose(a, b, pairs, most, _numbers(a.shape[1], a.shape[2]))
+    return _choose_in_parts
+
+
+def _choose_in_parts(a: F8, b: F8, pairs: I8, most: int) -> tuple[F8, F8, I8, F8]:
+    """Run `_choose` on each thread's share of the games."""
+    games, m, n = a.shape
+    solved = np.empty((games, m)), np.empty((games, n)), np.zeros(games, np.int64), np.zeros(games)
+    index = _numbers(m, n)
+    backend.each_part(lambda p, q, *out: _choose(p, q, pairs, most, index, *out), a, b, *solved)
+    return solved
 
 
 def nash_all(a: F8, b: F8) -> Equilibria:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -67,8 +68,22 @@ def uniforms(key: Key, count: int, purpose: int, decision: int, first: int = 0) 
 
 def normals(key: Key, count: int, purpose: int, decision: int, first: int = 0) -> F8:
     """Return the normals of draws `first` … `first`+count−1, equal to `normal` of each."""
-    draws = uniforms(key, count, purpose, decision, first)
-    return np.array([inverse_normal(float(u)) for u in draws], dtype=np.float64)
+    drawn: F8 = normal_rows([key], count, purpose, decision, first)[0]
+    return drawn
+
+
+def normal_rows(keys: Sequence[Key], count: int, purpose: int, decision: int, first: int = 0) -> F8:
+    """Return the `normals` [K,count] of each of K keys."""
+    out = np.empty((len(keys), count))
+    run = _normals if jit_enabled() else normals_reference
+    run(np.array(keys, dtype=np.uint64).reshape(-1, 2), purpose, decision, first, out)
+    return out
+
+
+def normals_reference(keys: NDArray[np.uint64], purpose: int, decision: int, first: int, out: F8) -> None:
+    """Write `normal` of each draw to `out` [K,count]."""
+    for row, (low, high) in enumerate(keys.tolist()):
+        out[row] = [normal((low, high), first + i, purpose, decision) for i in range(out.shape[1])]
 
 
 @kernel
@@ -86,16 +101,31 @@ def philox_words(counter: NDArray[np.uint64], key: NDArray[np.uint64], out: NDAr
 
 @kernel
 def _uniforms(key: NDArray[np.uint64], count: int, purpose: int, decision: int, first: int) -> F8:
-    counter, words, out = np.empty(4, np.uint64), np.empty(4, np.uint64), np.empty(count)
+    out = np.empty(count)
+    _fill(key, purpose, decision, first, out)
+    return out
+
+
+@kernel
+def _normals(keys: NDArray[np.uint64], purpose: int, decision: int, first: int, out: F8) -> None:
+    for row in range(out.shape[0]):
+        _fill(keys[row], purpose, decision, first, out[row])
+        for i in range(out.shape[1]):
+            out[row, i] = quantile(out[row, i])
+
+
+@kernel
+def _fill(key: NDArray[np.uint64], purpose: int, decision: int, first: int, out: F8) -> None:
+    """Write uniforms to `out` [count]."""
+    counter, words = np.empty(4, np.uint64), np.empty(4, np.uint64)
     mask = np.uint64(_MASK)
     counter[1] = np.uint64(purpose) & mask
     counter[2] = np.uint64(decision) & mask
     counter[3] = (np.uint64(decision) >> np.uint64(32)) & mask
-    for i in range(count):
+    for i in range(out.shape[0]):
         counter[0] = np.uint64(first + i) & mask
         philox_words(counter, key, words)
         out[i] = (float(words[0]) + 0.5) * 2.0**-32
-    return out
 
 
 # Coefficients of AS 241 (PPND16), highest power first: numerator and denominator of three ranges.
@@ -137,10 +167,28 @@ def _ratio(table: tuple[tuple[float, ...], tuple[float, ...]], x: float) -> floa
     return top / bottom
 
 
+@kernel
+def quantile(p: float) -> float:
+    """Return `inverse_normal` of `p`, bit by bit."""
+    q = p - 0.5
+    table, r = _CENTRE, 0.180625 - q * q
+    if abs(q) > 0.425:
+        r = math.sqrt(-math.log(p if q < 0.0 else 1.0 - p))
+        table = _MIDDLE if r <= 5.0 else _TAIL
+        r -= 1.6 if r <= 5.0 else 5.0
+    top, bottom = 0.0, 0.0
+    for i in range(8):
+        top, bottom = top * r + table[0][i], bottom * r + table[1][i]
+    if abs(q) <= 0.425:
+        return q * (top / bottom)
+    return -(top / bottom) if q < 0.0 else top / bottom
+
+
 def warm_up() -> None:
     """Compile what serving calls."""
     if jit_enabled():
         uniforms(_zero_key(), 1, 0, 0)
+        normals(_zero_key(), 1, 0, 0)
 
 
 def _zero_key() -> Any:

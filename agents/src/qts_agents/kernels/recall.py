@@ -15,37 +15,62 @@ F4 = NDArray[np.float32]
 I8 = NDArray[np.int64]
 U1 = NDArray[np.uint8]
 TOP, LEAST, HALF_LIFE = 5, 0.7, 5_000.0
+BLOCK = 64  # episodes whose columns stay in a core's first cache
+
+
+@kernel
+def _add(sums: F8, column: F8, factor: float) -> None:
+    """Add factor·column to the sums of a block."""
+    for e in range(BLOCK):
+        sums[e] += factor * column[e]
+
+
+@kernel
+def _insert(best: F8, which: I8, count: int, cosine: float, episode: int) -> int:
+    """Take an episode in where it belongs among at most TOP; return how many there are."""
+    place = count if count < TOP else TOP - 1
+    while place > 0 and best[place - 1] <= cosine:
+        best[place], which[place] = best[place - 1], which[place - 1]
+        place -= 1
+    best[place], which[place] = cosine, episode
+    return min(TOP, count + 1)
+
+
+@kernel
+def _scan(now: F4, held: F4, best: F8, which: I8, found: I8) -> None:
+    """Find the nearest episodes of every symbol, a block of episodes after the other, turned to columns."""
+    symbols, width, episodes = now.shape[0], now.shape[1], held.shape[0]
+    columns, cosine = np.zeros((width, BLOCK)), np.empty(BLOCK)
+    for first in range(0, episodes, BLOCK):
+        size = min(BLOCK, episodes - first)
+        for e in range(size):
+            for j in range(width):
+                columns[j, e] = held[first + e, j]
+        for s in range(symbols):
+            cosine[:] = 0.0
+            for j in range(width):
+                _add(cosine, columns[j], np.float64(now[s, j]))
+            for e in range(size):
+                if cosine[e] >= LEAST and not (found[s] == TOP and cosine[e] < best[s, TOP - 1]):
+                    found[s] = _insert(best[s], which[s], found[s], cosine[e], first + e)
 
 
 @kernel
 def _recall(now: F4, held: F4, bars: I8, outcomes: U1, bar: int) -> tuple[F8, I8]:
     """Scan all episodes for each symbol; ties go to the newer place in the ring."""
-    symbols, episodes, width = now.shape[0], held.shape[0], now.shape[1]
+    symbols = now.shape[0]
     x, found = np.full((symbols, 3), np.nan), np.zeros(symbols, np.int64)
-    best, which = np.empty(TOP), np.empty(TOP, np.int64)
+    best, which = np.empty((symbols, TOP)), np.empty((symbols, TOP), np.int64)
+    _scan(now, held, best, which, found)
     for s in range(symbols):
-        count = 0
-        for e in range(episodes):
-            cosine = 0.0
-            for j in range(width):
-                cosine += np.float64(now[s, j]) * np.float64(held[e, j])
-            if not cosine >= LEAST or (count == TOP and cosine < best[TOP - 1]):
-                continue
-            place = count if count < TOP else TOP - 1
-            while place > 0 and best[place - 1] <= cosine:
-                best[place], which[place] = best[place - 1], which[place - 1]
-                place -= 1
-            best[place], which[place] = cosine, e
-            count = min(TOP, count + 1)
-        found[s] = count
-        if count < TOP:
+        if found[s] < TOP:
             continue
         total = 0.0
         for k in range(3):
             x[s, k] = 0.0
         for i in range(TOP):
-            weight = best[i] * 2.0 ** (-max(0, bar - bars[which[i]]) / HALF_LIFE)
-            x[s, outcomes[which[i]]] += weight
+            weight = best[s, i] * 2.0 ** (-max(0, bar - bars[which[s, i]]) / HALF_LIFE)
+            x[s, outcomes[which[s, i]]] += weight
             total += weight
         for k in range(3):
             x[s, k] /= total
@@ -57,9 +82,11 @@ def recall(now: Any, held: Any, bars: Any, outcomes: Any, bar: int) -> tuple[F8,
 
     now [S,w] and held [N,w] unit vectors (f32), bars [N] when each was, outcomes [N] (0, 1, 2); NaN below 5.
     """
-    arrays = (np.array(now, np.float32), np.array(held, np.float32), np.array(bars, np.int64))
+    # one layout is one compiled signature; what has it is not copied, which would cost as much as the scan
+    mine, theirs = (np.require(vectors, np.float32, ["C", "W"]) for vectors in (now, held))
+    when, what = np.require(bars, np.int64, ["C", "W"]), np.require(outcomes, np.uint8, ["C", "W"])
     run = _recall if backend.jit_enabled() else recall_reference
-    return run(*arrays, np.array(outcomes, np.uint8), bar)
+    return run(mine, theirs, when, what, bar)
 
 
 def recall_reference(now: F4, held: F4, bars: I8, outcomes: U1, bar: int) -> tuple[F8, I8]:

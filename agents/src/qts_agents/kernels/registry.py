@@ -28,7 +28,10 @@ class Kernel(msgspec.Struct, frozen=True):
 
 
 KERNELS: tuple[Kernel, ...] = (
-    Kernel("convexity.convexity_t", "Newey & West 1987; Taleb & Douady 2013"),
+    Kernel(
+        "convexity.convexity_t", "Newey & West 1987; Taleb & Douady 2013",
+        "convexity.rows_reference", "convexity._rows", "", 1e-9,
+    ),
     Kernel("ewa.ewa", "Camerer & Ho 1999", "ewa.ewa_reference", "ewa._populations", "", 1e-10),
     Kernel(
         "ewa.regret_match", "Hart & Mas-Colell 2000",
@@ -57,6 +60,7 @@ KERNELS: tuple[Kernel, ...] = (
     Kernel("outcomes.classify", "agents.md §1.3"),
     Kernel("phase.pcr_phase", "Gunderson & Holling 2002; agents.md §3"),
     Kernel("philox.uniforms", "Salmon et al. 2011", "philox.uniform", "philox._uniforms"),
+    Kernel("philox.normal_rows", "Wichura 1988 (AS 241)", "philox.normals_reference", "philox._normals"),
     Kernel("pool.lmsr_pool", "Hanson 2003, 2007", "pool.lmsr_reference", "pool._lmsr_kernel", "", 1e-12),
     Kernel(
         "pool.log_pool", "Genest & Zidek 1986",
@@ -100,6 +104,7 @@ KERNELS: tuple[Kernel, ...] = (
 PARTS: dict[str, str] = {
     "backend": "the switch between forms, threads, the count of compilations",
     "gpu": "the device: found, checked, given up",
+    "lanes": "what one circuit of a block does, on a CPU's vector unit or a GPU's thread",
     "registry": "this table",
     "vertices": "which supports `nash` solves",
 }

@@ -94,20 +94,24 @@ def rolling_entropy(codes: Any, n: int, letters: int) -> F8:
 
 @kernel
 def _moments(x: F8, n: int, floor: float, mean: F8, std: F8, rho: F8, skew: F8) -> None:
-    """Write the moments of rows [S,T], block after block."""
-    S, T = x.shape
-    ends, begins = np.empty((4, n)), np.zeros((4, n))
-    for s in range(S):
-        for begin in range(0, T - n + 1, n):
-            edge, until = begin + n, min(begin + 2 * n - 1, T)
-            zero = _centre(x[s, begin:edge])
-            _sum_ends(x[s, begin:edge], zero, ends)
-            _sum_begins(x[s, edge - 1 : until], zero, begins)
-            here = slice(edge - 1, until)
-            _finish(
-                x[s, begin:until], n, floor, zero, ends, begins,
-                mean[s, here], std[s, here], rho[s, here], skew[s, here],
-            )  # fmt: skip
+    """Write the moments of rows [S,T]."""
+    sums = np.zeros((8, n))
+    for s in range(x.shape[0]):
+        moments_row(x[s], n, floor, sums, mean[s], std[s], rho[s], skew[s])
+
+
+@kernel
+def moments_row(x: F8, n: int, floor: float, sums: F8, mean: F8, std: F8, rho: F8, skew: F8) -> None:
+    """Write the moments of one row [T], block after block, from place n−1 on; `sums` [8,n] is scratch."""
+    T, ends, begins = x.shape[0], sums[:4], sums[4:]
+    for begin in range(0, T - n + 1, n):
+        edge, until = begin + n, min(begin + 2 * n - 1, T)
+        zero = _centre(x[begin:edge])
+        _sum_ends(x[begin:edge], zero, ends)
+        begins[:, 0] = 0.0
+        _sum_begins(x[edge - 1 : until], zero, begins)
+        here = slice(edge - 1, until)
+        _finish(x[begin:until], n, floor, zero, ends, begins, mean[here], std[here], rho[here], skew[here])
 
 
 @kernel

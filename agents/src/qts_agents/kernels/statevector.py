@@ -2,7 +2,8 @@
 
 Qubit 0 is the highest bit of a basis state's index. Gates that follow each other on one qubit are
 multiplied into one 2×2 matrix first (gate fusion), so a layer of three rotations passes the state once; a
-run of controlled NOTs only renumbers amplitudes and is applied as one permutation.
+run of controlled NOTs only renumbers amplitudes and is applied as one permutation. Circuits run in blocks of
+`lanes.LANES`.
 """
 
 from __future__ import annotations
@@ -15,15 +16,29 @@ from numpy.typing import NDArray
 
 from qts_agents.kernels import backend
 from qts_agents.kernels.backend import kernel
+from qts_agents.kernels.lanes import (
+    FAR,
+    LANES,
+    RX,
+    RY,
+    RZ,
+    H,
+    X,
+    flip,
+    mix,
+    rotate_x,
+    rotate_y,
+    rotate_z,
+    sine_cosine,
+    turn,
+)
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 C16 = NDArray[np.complex128]
-RX, RY, RZ, H, X = range(5)
 FREE = -1  # no control, no parameter
 MOST_QUBITS = 12
 SINGLE, CONTROLLED, RENUMBER = range(3)  # kinds of a step
-RUN = 8  # amplitudes in a row from which a vectorised loop pays
 
 
 class Gate(msgspec.Struct, frozen=True):
@@ -46,89 +61,92 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 @kernel
-def _matrix(kind: int, c: float, s: float, out: C16) -> None:
-    """Write the 2×2 matrix of a gate; c and s are cosine and sine of half its angle."""
+def _absorb(kind: int, c: F8, s: F8, gate: F8) -> None:
+    """Multiply a gate of `kind` onto every lane's; a loop for each kind, so that it is vectorised."""
     if kind == 0:
-        out[0, 0], out[0, 1], out[1, 0], out[1, 1] = c, -1j * s, -1j * s, c
+        for lane in range(LANES):
+            rotate_x(gate, lane, c[lane], s[lane])
     elif kind == 1:
-        out[0, 0], out[0, 1], out[1, 0], out[1, 1] = c, -s, s, c
+        for lane in range(LANES):
+            rotate_y(gate, lane, c[lane], s[lane])
     elif kind == 2:
-        out[0, 0], out[0, 1], out[1, 0], out[1, 1] = c - 1j * s, 0.0, 0.0, c + 1j * s
+        for lane in range(LANES):
+            rotate_z(gate, lane, c[lane], s[lane])
     elif kind == 3:
-        half = np.sqrt(0.5)
-        out[0, 0], out[0, 1], out[1, 0], out[1, 1] = half, half, half, -half
+        for lane in range(LANES):
+            mix(gate, lane)
     else:
-        out[0, 0], out[0, 1], out[1, 0], out[1, 1] = 0.0, 1.0, 1.0, 0.0
+        for lane in range(LANES):
+            flip(gate, lane)
 
 
 @kernel
-def _fuse(table: I8, cosine: F8, sine: F8, first: int, behind: int, gate: C16, one: C16) -> None:
-    """Multiply gates first…behind−1, which share their qubit, into `gate`; `one` is scratch."""
-    _matrix(table[first, 0], cosine[first], sine[first], gate)
-    for g in range(first + 1, behind):
-        _matrix(table[g, 0], cosine[g], sine[g], one)
-        for j in range(2):
-            top, low = gate[0, j], gate[1, j]
-            gate[0, j] = one[0, 0] * top + one[0, 1] * low
-            gate[1, j] = one[1, 0] * top + one[1, 1] * low
+def _turn_pair(low: F8, high: F8, gate: F8) -> None:
+    """Apply every lane's gate to one pair of amplitudes."""
+    for lane in range(LANES):
+        turn(low, high, gate, lane)
 
 
 @kernel
-def _turn(re: F8, im: F8, bit: int, needed: int, gate: C16) -> None:
-    """Apply a 2×2 matrix to every pair of amplitudes that differ in `bit` (of those with `needed` set)."""
-    a, b, c, d = gate[0, 0], gate[0, 1], gate[1, 0], gate[1, 1]
-    ar, ai, br, bi, cr, ci, dr, di = a.real, a.imag, b.real, b.imag, c.real, c.imag, d.real, d.imag
-    for pair in range(re.shape[0] // 2):
+def _turn_all(state: F8, where: I8, bit: int, needed: int, gate: F8) -> None:
+    """Apply the gate to every pair of amplitudes that differ in `bit` (of those with `needed` set)."""
+    wide = 2 * LANES
+    for pair in range(where.shape[0] // 2):
         i = ((pair & -bit) << 1) | (pair & (bit - 1))
         if i & needed == needed:
-            zr, zi, wr, wi = re[i], im[i], re[i + bit], im[i + bit]
-            re[i] = ar * zr - ai * zi + br * wr - bi * wi
-            im[i] = ar * zi + ai * zr + br * wi + bi * wr
-            re[i + bit] = cr * zr - ci * zi + dr * wr - di * wi
-            im[i + bit] = cr * zi + ci * zr + dr * wi + di * wr
+            low, high = where[i] * wide, where[i + bit] * wide
+            _turn_pair(state[low : low + wide], state[high : high + wide], gate)
 
 
 @kernel
-def _turn_all(re: F8, im: F8, bit: int, gate: C16) -> None:
-    """Do `_turn` without a control, in runs that the compiler vectorises."""
-    a, b, c, d = gate[0, 0], gate[0, 1], gate[1, 0], gate[1, 1]
-    ar, ai, br, bi, cr, ci, dr, di = a.real, a.imag, b.real, b.imag, c.real, c.imag, d.real, d.imag
-    for block in range(0, re.shape[0], 2 * bit):
-        r0, r1 = re[block : block + bit], re[block + bit : block + 2 * bit]
-        i0, i1 = im[block : block + bit], im[block + bit : block + 2 * bit]
-        for i in range(bit):
-            zr, zi, wr, wi = r0[i], i0[i], r1[i], i1[i]
-            r0[i] = ar * zr - ai * zi + br * wr - bi * wi
-            i0[i] = ar * zi + ai * zr + br * wi + bi * wr
-            r1[i] = cr * zr - ci * zi + dr * wr - di * wi
-            i1[i] = cr * zi + ci * zr + dr * wi + di * wr
+def _angles(table: I8, halves: F8, params: F8, first: int, sine: F8, cosine: F8, room: F8) -> None:
+    """Write sine and cosine of half the angle of every gate in the lanes of circuits first…; [L·LANES]."""
+    last, far = params.shape[0] - 1, False
+    for row in range(table.shape[0]):
+        column, out = table[row, 3], room[row * LANES : (row + 1) * LANES]
+        for lane in range(LANES):
+            out[lane] = halves[row] * (1.0 if column < 0 else params[min(first + lane, last), column])
+            far |= not abs(out[lane]) < FAR
+    if far:
+        for i in range(room.shape[0]):
+            sine[i], cosine[i] = np.sin(room[i]), np.cos(room[i])
+    else:
+        sine_cosine(room, sine, cosine)
 
 
 @kernel
-def _run(table: I8, steps: I8, sources: I8, qubits: int, cosine: F8, sine: F8, out: F8) -> None:
-    """Run K circuits from |0…0⟩ by the plan's steps, given half angles [K,L]; write probabilities [K,2^n]."""
-    size = 1 << qubits
-    state, moved = np.empty((2, size)), np.empty((2, size))
-    gate, one = np.empty((2, 2), np.complex128), np.empty((2, 2), np.complex128)
-    for k in range(out.shape[0]):
+def _run(table: I8, halves: F8, steps: I8, sources: I8, qubits: int, params: F8, out: F8) -> None:
+    """Run K circuits from |0…0⟩ by the plan's steps; params [K,P]; write probabilities [K,2^n]."""
+    size, wide, gates = 1 << qubits, 2 * LANES, table.shape[0]
+    state, gate = np.empty(size * wide), np.empty(8 * LANES)
+    where, moved = np.empty(size, np.int64), np.empty(size, np.int64)  # which block holds an amplitude
+    sine, cosine, room = np.empty(gates * LANES), np.empty(gates * LANES), np.empty(gates * LANES)
+    for first in range(0, out.shape[0], LANES):
+        _angles(table, halves, params, first, sine, cosine, room)
         state[:] = 0.0
-        state[0, 0] = 1.0
+        state[:LANES] = 1.0
+        for i in range(size):
+            where[i] = i
         for step in range(steps.shape[0]):
-            kind, first, behind, source = steps[step]
+            kind, begins, behind, source = steps[step]
             if kind == 2:
                 for i in range(size):
-                    moved[0, i], moved[1, i] = state[0, sources[source, i]], state[1, sources[source, i]]
-                state, moved = moved, state
+                    moved[i] = where[sources[source, i]]
+                where, moved = moved, where
                 continue
-            _fuse(table, cosine[k], sine[k], first, behind, gate, one)
-            bit = 1 << (qubits - 1 - table[first, 1])
-            if kind == 0 and bit >= RUN:
-                _turn_all(state[0], state[1], bit, gate)
-            else:
-                needed = 0 if kind == 0 else 1 << (qubits - 1 - table[first, 2])
-                _turn(state[0], state[1], bit, needed, gate)
+            gate[:] = 0.0
+            gate[:LANES] = gate[6 * LANES : 7 * LANES] = 1.0
+            for row in range(begins, behind):
+                lanes = slice(row * LANES, (row + 1) * LANES)
+                _absorb(table[row, 0], cosine[lanes], sine[lanes], gate)
+            bit = 1 << (qubits - 1 - table[begins, 1])
+            needed = 0 if kind == 0 else 1 << (qubits - 1 - table[begins, 2])
+            _turn_all(state, where, bit, needed, gate)
         for i in range(size):
-            out[k, i] = state[0, i] ** 2 + state[1, i] ** 2
+            begins = where[i] * wide
+            re, im = state[begins : begins + LANES], state[begins + LANES : begins + wide]
+            for lane in range(min(LANES, out.shape[0] - first)):
+                out[first + lane, i] = re[lane] * re[lane] + im[lane] * im[lane]
 
 
 @lru_cache(maxsize=64)
@@ -185,27 +203,30 @@ def probabilities(gates: tuple[Gate, ...], params: F8, qubits: int) -> F8:
     if not backend.jit_enabled():
         return probabilities_reference(gates, params, qubits)
     way, out = plan(gates, qubits), np.empty((len(params), 1 << qubits))
-    free = way.table[:, 3] < 0
-    half = np.broadcast_to(0.5 * way.scales, (len(params), len(way.scales))).copy()
-    half[:, ~free] *= params[:, way.table[~free, 3]]
     backend.each_part(
-        lambda c, s, part: _run(way.table, way.steps, way.sources, qubits, c, s, part),
-        np.cos(half), np.sin(half), out,
-    )  # fmt: skip
+        lambda p, part: _run(way.table, 0.5 * way.scales, way.steps, way.sources, qubits, p, part),
+        params,
+        out,
+    )
     return out
+
+
+def _matrix(kind: int, angle: float) -> C16:
+    """Return the 2×2 matrix of a gate."""
+    c, s = np.cos(0.5 * angle), np.sin(0.5 * angle)
+    forms = {RX: [[c, -1j * s], [-1j * s, c]], RY: [[c, -s], [s, c]], RZ: [[c - 1j * s, 0], [0, c + 1j * s]]}
+    forms |= {H: [[0.5**0.5, 0.5**0.5], [0.5**0.5, -(0.5**0.5)]], X: [[0, 1], [1, 0]]}
+    return np.array(forms[kind], np.complex128)
 
 
 def probabilities_reference(gates: tuple[Gate, ...], params: F8, qubits: int) -> F8:
     """Return `probabilities` with dense Kronecker matrices, gate by gate."""
     out = np.empty((len(params), 1 << qubits))
-    small = np.empty((2, 2), np.complex128)
-    fill = getattr(_matrix, "py_func", _matrix)
     for k, row in enumerate(params):
         state: C16 = np.zeros(1 << qubits, np.complex128)
         state[0] = 1.0
         for gate in gates:
-            half = 0.5 * gate.scale * (1.0 if gate.parameter < 0 else row[gate.parameter])
-            fill(gate.kind, np.cos(half), np.sin(half), small)
+            small = _matrix(gate.kind, gate.scale * (1.0 if gate.parameter < 0 else row[gate.parameter]))
             parts = [np.eye(2, dtype=np.complex128) for _ in range(qubits)]
             parts[gate.target] = small
             if gate.control >= 0:

@@ -25,14 +25,13 @@ DEGENERATE = -1
 @kernel
 def _leaving(room: F8, v: int, column: int, rows: int, last: int) -> int:
     """Return the row of least ratio in `column` of tableau v, or DEGENERATE where it is not unique."""
-    best, row, second = np.inf, DEGENERATE, np.inf
-    for i in range(rows):
-        if room[v, i, column] > ZERO:
-            ratio = room[v, i, last] / room[v, i, column]
-            if ratio < best:
-                second, best, row = best, ratio, i
-            elif ratio < second:
-                second = ratio
+    best, row, second, table = np.inf, DEGENERATE, np.inf, room[v]
+    for i in range(rows):  # without a jump: which entries are positive cannot be guessed
+        ratio = table[i, last] / table[i, column] if table[i, column] > ZERO else np.inf
+        closer = ratio < best
+        second = best if closer else min(second, ratio)
+        row = i if closer else row
+        best = ratio if closer else best
     if row < 0 or best <= TIE or second - best <= TIE * (1.0 + best):
         return DEGENERATE
     return row
@@ -41,16 +40,18 @@ def _leaving(room: F8, v: int, column: int, rows: int, last: int) -> int:
 @kernel
 def _exchange(room: F8, old: int, new: int, row: int, column: int, rows: int, last: int) -> None:
     """Write tableau `new`: `old` after `column` enters and `row` leaves (Tucker's condensed form)."""
-    scale = 1.0 / room[old, row, column]
+    before, after = room[old], room[new]
+    scale, pivot, from_row = 1.0 / before[row, column], after[row], before[row]
     for j in range(last + 1):
-        room[new, row, j] = room[old, row, j] * scale
+        pivot[j] = from_row[j] * scale
     for i in range(rows):
         if i != row:
-            factor = room[old, i, column]
+            source, target = before[i], after[i]
+            factor = source[column]
             for j in range(last + 1):
-                room[new, i, j] = room[old, i, j] - factor * room[new, row, j]
-            room[new, i, column] = -factor * scale
-    room[new, row, column] = scale
+                target[j] = source[j] - factor * pivot[j]
+            target[column] = -factor * scale
+    pivot[column] = scale
 
 
 @kernel

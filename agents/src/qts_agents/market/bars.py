@@ -144,7 +144,8 @@ class Ring:
     """The last `capacity` bars of all symbols; one push costs O(S), amortised.
 
     Columns are written into buffers of twice the capacity; when they are full the newest bars move
-    to the front. Bars that never came are held as invalid columns until `fill` brings them.
+    to new ones. So a column once written stays, and a window is a view of it and not a copy. Bars that never
+    came are held as invalid columns until `fill` brings them.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -241,8 +242,9 @@ class Ring:
         """Make room for `count` more columns and return their place."""
         if self._end + count > 2 * self.capacity:
             kept = slice(self._end - self._held, self._end)
-            for values in self._data.values():
-                values[..., : self._held] = values[..., kept].copy()
+            for name, values in self._data.items():
+                self._data[name] = np.empty_like(values)
+                self._data[name][..., : self._held] = values[..., kept]
             self._end = self._held
         place = slice(self._end, self._end + count)
         self._end += count
@@ -273,7 +275,7 @@ class Ring:
 
     def _whole(self, last: MarketUpdate) -> MarketWindow:
         cut: dict[str, Any] = {
-            name: frozen(self._data[name][..., self._end - self._held : self._end].copy())
+            name: frozen(self._data[name][..., self._end - self._held : self._end])
             for name in (*MATRICES, *VECTORS)
         }
         cut |= {name: array(getattr(last, name)) for name in QUOTES}

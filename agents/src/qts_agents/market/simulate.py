@@ -27,7 +27,6 @@ OPEN, HIGH, LOW, CLOSE, VOLUME, SPREAD, NOISE, RETURN, JUMP = range(9)
 #: columns of the state [S,3]: ln v of the next bar, last close, last return
 LOG_V, LAST, BEFORE = range(3)
 _ROOT, _SHOCK = math.sqrt(SUB_STEPS), math.sqrt(1.0 - regimes.LEVERAGE**2)
-_CENTRE, _MIDDLE, _TAIL = philox._CENTRE, philox._MIDDLE, philox._TAIL
 
 
 class Stretch(msgspec.Struct, frozen=True, gc=False):
@@ -178,23 +177,6 @@ _bar = kernel(_bar_python)
 
 
 @kernel
-def _quantile(p: float) -> float:
-    """Return philox.inverse_normal(p), bit by bit."""
-    q = p - 0.5
-    table, r = _CENTRE, 0.180625 - q * q
-    if abs(q) > 0.425:
-        r = math.sqrt(-math.log(p if q < 0.0 else 1.0 - p))
-        table = _MIDDLE if r <= 5.0 else _TAIL
-        r -= 1.6 if r <= 5.0 else 5.0
-    top, bottom = 0.0, 0.0
-    for i in range(8):
-        top, bottom = top * r + table[0][i], bottom * r + table[1][i]
-    if abs(q) <= 0.425:
-        return q * (top / bottom)
-    return -(top / bottom) if q < 0.0 else top / bottom
-
-
-@kernel
 def _uniforms4(key: U8, purpose: int, bar: int, block: int, out: F8) -> None:
     """Write the four uniforms of one block at its place in `out`."""
     counter, words = np.empty(4, np.uint64), np.empty(4, np.uint64)
@@ -215,7 +197,7 @@ def _shared_jit(key: U8, chain: F8, first: int, count: int, regime: int) -> tupl
         for block in range(3):
             _uniforms4(key, _COMMON, first + t, block, uniform)
         for j in range(SUB_STEPS):
-            shared[t, j] = _quantile(uniform[j])
+            shared[t, j] = philox.quantile(uniform[j])
         nxt = 0
         while nxt < 3 and uniform[SUB_STEPS] >= chain[path[t], nxt]:
             nxt += 1
@@ -235,9 +217,9 @@ def _rows_jit(
             for block in range(3):
                 _uniforms4(keys[s], _SYMBOL, first + t, block, uniform)
             for j in range(11):
-                drawn[j] = _quantile(uniform[j])
+                drawn[j] = philox.quantile(uniform[j])
             drawn[13] = 0.0
             if uniform[11] < c[RATE]:
                 _uniforms4(keys[s], _SYMBOL, first + t, 3, uniform)
-                drawn[11], drawn[12], drawn[13] = _quantile(uniform[12]), uniform[13], 1.0
+                drawn[11], drawn[12], drawn[13] = philox.quantile(uniform[12]), uniform[13], 1.0
             _bar(c, drawn, shared[t], state[s], out[:, s, t])

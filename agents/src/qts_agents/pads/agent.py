@@ -38,7 +38,7 @@ from qts_messaging.messages import (
     SystemCommand,
 )
 
-CODE = "pads-2"
+CODE = "pads-3"
 INLINE_BARS, INLINE_CELLS = 512, 16_384
 EXPLAIN_EVERY = 100  # rounds
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 
 import msgspec
 import numpy as np
@@ -21,7 +22,7 @@ from qts_agents.pads.outcomes import Frequencies, Outcomes, Resolved, Waiting
 from qts_agents.pads.panarchy import Panarchy, Step
 from qts_agents.pads.reputation import Reputation, leave_one_out_score, pick
 from qts_agents.pads.risk import Risk
-from qts_agents.pads.scale import Ring
+from qts_agents.pads.scale import KEPT, Ring
 from qts_agents.pads.shapley import Credit
 from qts_agents.pads.tables import HOLD, base_weights
 from qts_core.spec import System
@@ -62,6 +63,7 @@ class Desk:
         self.bars = 0
         self.ind: Indicators | None = None
         self._quotes: Quotes | None = None
+        self._digests: deque[bytes] = deque(maxlen=KEPT)  # of each bar kept: hashing all again costs a round
         hedge = system.pads.hedge_symbol
         self._hedge = symbols.index(hedge) if hedge in symbols else -1
         self.forget()
@@ -104,6 +106,7 @@ class Desk:
         self.account.on_bar(bar)
         done = self.panarchy.push(bar, self.seq)
         micro = self.panarchy.scales["micro"]
+        self._digests.append(hashlib.sha256(micro.newest().tobytes()).digest())
         self._pnl.push(self._pool_side * micro.returns(1)[:, 0])
         self._sigma.push(micro.sigma20)
         q = self.quotes
@@ -224,11 +227,8 @@ class Desk:
         return verdict
 
     def digest(self) -> str:
-        """Return the SHA-256 of the bars the decision rests on."""
-        hasher = hashlib.sha256()
-        for column in self.panarchy.scales["micro"].table():
-            hasher.update(column.tobytes())
-        return hasher.hexdigest()
+        """Return the SHA-256 of the SHA-256 of each bar that the decision rests on, oldest first."""
+        return hashlib.sha256(b"".join(self._digests)).hexdigest()
 
     def is_open(self) -> NDArray[np.bool_]:
         """Tell which symbols hold a position."""

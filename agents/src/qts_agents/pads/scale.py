@@ -50,8 +50,11 @@ class Ring:
 
     def last(self, n: int) -> F8:
         """Return a copy [rows, min(n, len)] of the newest columns, oldest first."""
-        start = max(self._end - min(n, self._size), 0)
-        return np.ascontiguousarray(self._data[:, start : self._end])
+        return np.ascontiguousarray(self.view(n))
+
+    def view(self, n: int) -> F8:
+        """Return the same as a view, which holds until the next push."""
+        return self._data[:, max(self._end - min(n, self._size), 0) : self._end]
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -150,9 +153,9 @@ class Scale:
         values = np.nan_to_num(ring.last(n))
         return np.concatenate((np.zeros((self.S, n - values.shape[1])), values), axis=1)
 
-    def table(self) -> list[F8]:
-        """Return open, high, low, close and volume [S,T] of the bars that are kept."""
-        return [ring.last(KEPT) for ring in self._columns]
+    def newest(self) -> F8:
+        """Return open, high, low, close and volume [5,S] of the newest bar."""
+        return np.stack([ring.last(1)[:, 0] for ring in self._columns])
 
     def close(self) -> F8:
         """Return the newest close [S], NaN where invalid or before the first bar."""
@@ -160,7 +163,7 @@ class Scale:
 
     def indicators(self, quotes: tuple[F8, F8, F8], bar_s: float) -> Indicators:
         """Return the shared indicators on this scale's bars; `quotes` are spread, imbalance, depth [S]."""
-        o, h, lo, c, v = self.table()
+        o, h, lo, c, v = (ring.view(KEPT) for ring in self._columns)
         T = c.shape[1]
         nan = np.full(T, np.nan)
         window = MarketWindow(

@@ -72,6 +72,8 @@ class Qbmia:
                 evidence = state.flow.evidence(symbol, window, self._key(symbol))
                 if evidence is not None:
                     self.observe(symbol, evidence)
+        if update.kind == "delta":
+            indicators(window)  # remembered: a request about this bar, which is on its way, asks for them
         if update.kind == "snapshot" or state.seen is None:
             return ()
         expires_ns = now_ns + reports.ALERT_BARS * pace.pace_ns(self._system, update.bar_s)

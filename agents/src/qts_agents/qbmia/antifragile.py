@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from qts_agents.agent import MarketWindow
 from qts_agents.kernels.convexity import convexity_t
 from qts_agents.kernels.pool import belief_map
-from qts_agents.kernels.rolling import SIGMA_FLOOR
+from qts_agents.kernels.rolling import TIE, rolling_moments
 from qts_agents.qbmia.game import returns
 
 F8 = NDArray[np.float64]
@@ -18,12 +18,11 @@ BARS, SPAN, FULL = 250, 20, 3.0
 def trend_profit(window: MarketWindow) -> tuple[F8, F8]:
     """Return the paper profit sign(trendₜ₋₁)·rₜ [S,250] and σ₂₀ [S,251] that ends with the present bar."""
     r = returns(window, BARS + SPAN)
-    parts = np.lib.stride_tricks.sliding_window_view(r, SPAN, axis=1)  # [S,251,20]
-    mean = parts.mean(axis=2)
-    sigma = np.sqrt(((parts - mean[:, :, None]) ** 2).sum(axis=2) / (SPAN - 1))
-    sigma = np.where(sigma <= SIGMA_FLOOR, 0.0, sigma)
-    side = np.where(sigma > 0.0, np.sign(mean), 0.0 * sigma)  # tanh keeps the sign
-    return np.asarray(side[:, :-1] * r[:, -BARS:]), np.asarray(sigma)
+    known = rolling_moments(r, SPAN)
+    mean, sigma = known.mean[:, SPAN - 1 :], known.std[:, SPAN - 1 :]
+    # a price that came back has no trend; which side rounding leaves it on says nothing. NaN stays NaN
+    side = np.where(np.abs(mean) > TIE * sigma, np.sign(mean), 0.0 * sigma)
+    return np.asarray(side[:, :-1] * r[:, -BARS:]), sigma
 
 
 def convexity(window: MarketWindow) -> F8:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from qts_agents.kernels import ewl
 from qts_agents.kernels.nash import nash_choice
-from qts_agents.kernels.philox import normals
+from qts_agents.kernels.philox import normal_rows
 from qts_agents.qbmia.game import BUY, KEEP, SELL, WAIT, Estimates, action_distribution, payoffs
 
 F8 = NDArray[np.float64]
@@ -44,7 +44,7 @@ class Entangled(msgspec.Struct, frozen=True):
 def drifts(known: Estimates, keys: list[tuple[int, int]], draws: int, decision: int) -> F8:
     """Return antithetic draws [S,draws] of the drift; an odd count drops the last partner."""
     pairs = (draws + 1) // 2
-    z = np.array([normals(key, pairs, PURPOSE, decision) for key in keys]).reshape(len(keys), pairs)
+    z = normal_rows(keys, pairs, PURPOSE, decision)
     offsets = np.stack([z, -z], axis=2).reshape(len(keys), 2 * pairs)[:, :draws]
     return np.asarray(known.drift[:, None] + known.error[:, None] * offsets)
 
