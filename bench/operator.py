@@ -160,6 +160,16 @@ async def quiet(operator: Process, seconds: float) -> None:
                 written, since = operator.writes(), time.monotonic()
 
 
+async def started(operator: Process) -> None:
+    """Wait until it leads and rests: below a tenth of a core. TimeoutError after LIMIT_S."""
+    await quiet(operator, 1.0)
+    async with asyncio.timeout(LIMIT_S):
+        spent = float("-inf")
+        while operator.cpu_s() - spent > 0.2:
+            spent = operator.cpu_s()
+            await asyncio.sleep(2.0)
+
+
 def audited(since_s: float) -> float:
     """Return the operator's writes by the audit log, Leases and Events aside; NaN where there is none."""
     if not SHARED.exists():
@@ -220,8 +230,8 @@ async def rows(count: int, silence_s: float, folder: Path) -> AsyncIterator[Row]
         await account(judge, access, folder)
         operator = Process(access, folder, 1)
         try:
-            await quiet(operator, 1.0)
-            began, before_s = time.monotonic(), operator.cpu_s()  # a start alone takes seconds of imports
+            await started(operator)
+            began, before_s = time.monotonic(), operator.cpu_s()
             await ask(judge, [(spaces[n // EACH], f"desk-{n % EACH}") for n in range(count)])
             await all_ready(judge.api, count)
             seconds = round(time.monotonic() - began, 1)
