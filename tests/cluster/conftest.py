@@ -225,6 +225,19 @@ def until_fixture(kube: Kube, namespace: str) -> Callable[..., Any]:
     return wait
 
 
+@pytest.fixture(scope="module")
+def leading(access: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    """One operator for all tests of a module that need no start of their own; it ends without a traceback."""
+    made = Operator(access, tmp_path_factory.mktemp("operator"))
+    try:
+        until(made.ready, 60, "operator ready")
+        until(made.leads, 60, "operator leads")
+        yield made
+    finally:
+        made.stop()
+    assert "Traceback" not in made.log()
+
+
 @pytest.fixture
 def operator(access: list[str], tmp_path: Path) -> Iterator[Callable[..., Operator]]:
     """Start operator processes that lead or stand by; all are stopped in the end, without a traceback."""

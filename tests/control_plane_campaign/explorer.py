@@ -52,7 +52,9 @@ class Passes:
         """Return the pass after an answer."""
         state, _ = self.at(number)
         # a look is told apart by what the cache shows, which is cheap to compare
-        mark = (world.cached_system, world.cached) if isinstance(response, steps.Seen) else response
+        mark = (
+            (world.cached_system, world.cached, world.held) if isinstance(response, steps.Seen) else response
+        )
         return self._number((number, mark), lambda: steps.step(state, response))
 
     def _number(self, key: Any, make: Any) -> int:
@@ -65,10 +67,10 @@ class Passes:
 class Explorer:
     """All states within the budgets of faults, crashes, changes of the spec and acts of others."""
 
-    def __init__(self, *, faults: int, crashes: int, changes: int, actors: int) -> None:
+    def __init__(self, *, faults: int, crashes: int, changes: int, actors: int, rotation: int = 0) -> None:
         self.passes = Passes()
         empty = msgspec.json.encode({})
-        self.start = World(
+        start = World(
             spec=0,
             generation=1,
             objects=(),
@@ -83,9 +85,21 @@ class Explorer:
             changes=changes,
             actors=actors,
         )
+        self.start = start if not rotation else self._before_rotation(start)
         self.parent: dict[Node, tuple[Node, str] | None] = {}
         self._converges: set[Node] = set()
         self.runs = 0
+
+    def _before_rotation(self, start: World) -> World:
+        """Return a system at rest, with pods, in the moment that new keys and passwords are asked for."""
+        calm = {"faults": 0, "crashes": 0, "changes": 0, "actors": 0}
+        held = (("s-curve", "1"), ("s-redis-auth", "1"))
+        at: Node = (msgspec.structs.replace(start, held=held, **calm), 0)
+        while (following := next(self.forward(at), None)) is not None:
+            at = following[1]
+        budget = {name: getattr(start, name) for name in calm}
+        generation = model.ROTATION + 1
+        return msgspec.structs.replace(at[0], spec=model.ROTATION, generation=generation, **budget)
 
     def explore(self) -> int:
         """Visit every state; return their number, raise Found at the first law that is broken."""
@@ -135,6 +149,9 @@ class Explorer:
         if world.cached != world.objects or world.cached_system != current:
             delivered = {"cached": world.objects, "cached_system": current, "dirty": True}
             yield "deliver", (msgspec.structs.replace(world, **delivered), number)
+        after = model.synced(world) if world.held else world
+        if after.held != world.held:
+            yield "take up", (after, number)
         if number:
             yield self._answer(node)
         elif world.dirty:
@@ -227,13 +244,10 @@ class Explorer:
         world, _ = node
         told = msgspec.json.decode(world.status)
         conditions = {c["type"]: c for c in told.get("conditions") or ()}
-        marks, live = model.wanted_marks(world.spec, world.status, world.objects), dict(world.objects)
+        marks = model.wanted_marks(world.spec, world.status, world.objects, world.held)
+        live = dict(world.objects)
         taken = [k for k in marks if k in live and live[k].owner != OWNER]
-        wrong = [
-            k
-            for k, mark in marks.items()
-            if k not in taken and (k not in live or (k[0] != "Secret" and live[k].mark != mark))
-        ]
+        wrong = [k for k, mark in marks.items() if k not in taken and (k not in live or live[k].mark != mark)]
         extra = [k for k, o in live.items() if k not in marks and k[0] != "Secret" and o.owner == OWNER]
         ready = conditions.get("Ready", {}).get("status")
         expected = "False" if taken or model.SPECS[world.spec].get("suspend") else "True"
@@ -247,11 +261,15 @@ def _label(request: steps.Request) -> str:
     return type(request).__name__.lower() + name
 
 
+#: every act of a rotation in any order, with a fault or a crash anywhere
+SECOND = {"rotation": 1, "changes": 0, "actors": 0}
 #: what CI explores, in seconds; `make campaign` explores both
 SMALL = (
     {"faults": 1, "crashes": 1, "changes": 0, "actors": 0},
     {"faults": 0, "crashes": 1, "changes": 1, "actors": 0},
     {"faults": 0, "crashes": 0, "changes": 0, "actors": 1},
+    SECOND | {"faults": 1, "crashes": 0},
+    SECOND | {"faults": 0, "crashes": 1},
 )
 LARGE = (
     {"faults": 2, "crashes": 1, "changes": 0, "actors": 0},
@@ -259,6 +277,7 @@ LARGE = (
     {"faults": 0, "crashes": 1, "changes": 2, "actors": 0},
     {"faults": 0, "crashes": 0, "changes": 1, "actors": 1},
     {"faults": 1, "crashes": 1, "changes": 0, "actors": 1},
+    SECOND | {"faults": 1, "crashes": 1},
 )
 
 

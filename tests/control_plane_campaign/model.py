@@ -11,14 +11,16 @@ from typing import Any
 
 import msgspec
 
+from qts_core import names
 from qts_operator import steps
 from qts_operator.digests import child
 from qts_operator.fields import applied, digest
 from qts_operator.objects import desired
 from qts_operator.objects.frame import Defaults
-from qts_operator.plan import Action, Apply, Create, Delete
+from qts_operator.plan import Action, Apply, Create, Delete, Rotate
 from qts_operator.resolve import resolve
-from qts_operator.snapshot import Child, Snapshot
+from qts_operator.snapshot import Child, Heard, Pod, Snapshot
+from qts_operator.stages import read
 from qts_operator.testing import fields_of
 from qts_operator.writes import Done, Failed, Taken
 
@@ -28,12 +30,14 @@ _SMALL = {
     "market": {"source": "External"},
     "networkPolicy": {"enabled": False},
 }
-#: the second asks for one agent more, the third stops everything
+#: the second asks for one agent more, the third stops everything, the fourth for new keys and passwords
 SPECS: tuple[dict[str, Any], ...] = (
     _SMALL,
     _SMALL | {"agents": {"qbmia": OFF, "quasar": OFF}},
     _SMALL | {"suspend": True},
+    _SMALL | {"redis": {"credentialsGeneration": 2}, "messaging": {"credentialsGeneration": 2}},
 )
+ROTATION = len(SPECS) - 1
 DEFAULTS = Defaults()
 OWNER, STRANGER = "u-system", "u-stranger"
 MANIFESTS: dict[str, dict[str, Any]] = {}  # what can be applied, by digest
@@ -68,12 +72,16 @@ class World(msgspec.Struct, frozen=True):
     crashes: int
     changes: int
     actors: int
+    held: tuple[tuple[str, str], ...] = ()  # Secret → the stage whose files all pods have; () without pods
     lie: str = ""  # an untrue status that was written, or a stranger's object that was touched
 
 
-def manifests_of(spec: int, status: bytes, children: Objects) -> dict[Key, dict[str, Any]]:
+Held = tuple[tuple[str, str], ...]
+
+
+def manifests_of(spec: int, status: bytes, children: Objects, held: Held = ()) -> dict[Key, dict[str, Any]]:
     """Return what a resource asks for, remembered by digest."""
-    seen = snapshot_of(spec, 1, status, children)
+    seen = snapshot_of(spec, 1, status, children, held)
     wanted = desired(resolve(seen, DEFAULTS)[0])
     for manifest in wanted:
         MANIFESTS[digest(applied(manifest))] = manifest
@@ -81,9 +89,9 @@ def manifests_of(spec: int, status: bytes, children: Objects) -> dict[Key, dict[
 
 
 @cache
-def wanted_marks(spec: int, status: bytes, children: Objects) -> dict[Key, str]:
+def wanted_marks(spec: int, status: bytes, children: Objects, held: Held = ()) -> dict[Key, str]:
     """Return the digest of every object that a resource asks for."""
-    return {k: digest(applied(m)) for k, m in manifests_of(spec, status, children).items()}
+    return {k: digest(applied(m)) for k, m in manifests_of(spec, status, children, held).items()}
 
 
 @cache
@@ -111,9 +119,56 @@ def _child(key: Key, obj: Obj) -> Child:
     return msgspec.structs.replace(child(live, kind), digest=obj.mark)
 
 
-def snapshot_of(spec: int, generation: int, status: bytes, children: Objects) -> Snapshot:
+def _pods(children: Objects, held: Held) -> tuple[tuple[Pod, ...], dict[str, Heard]]:
+    """Return a running pod of each workload, and what it says of its keys and passwords."""
+    stages = {name: read(text) for name, text in held}
+    told = {}
+    for kind, name in (("curve", "s-curve"), ("redis", "s-redis-auth")):
+        stage = stages[name]
+        used = stage.generation - (stage.phase == "Accepting")
+        told |= {kind: used, f"{kind}_accepted": stage.generation}
+    pods, heard = [], {}
+    live = dict(children)
+    for (kind, name), obj in children:
+        if kind in ("Deployment", "StatefulSet") and obj.owner == OWNER and obj.settled:
+            part = name.removeprefix("s-")
+            pods.append(
+                Pod(namespace="n", name=name, uid=name, version="1", agent=part, node="x", ready=True)
+            )
+            secret = live.get(("Secret", "s-redis-auth"))
+            same = secret is not None and read(_stage_of(secret)) == stages["s-redis-auth"]
+            heard[name] = Heard(credentials=told, acl="" if same else "behind")
+    return tuple(pods), heard
+
+
+def _stage_of(secret: Obj) -> str:
+    """Return the stage that a Secret's last writer gave it."""
+    manifest = MANIFESTS.get(secret.mark)
+    notes = manifest["metadata"]["annotations"] if manifest is not None else {}
+    return str(notes.get(names.ANNOTATION_CREDENTIALS, ""))
+
+
+def synced(world: World) -> World:
+    """Return the world after all kubelets and the side container have taken up what the Secrets hold."""
+    live = {k[1]: _stage_of(o) for k, o in world.objects if k[0] == "Secret" and o.owner == OWNER}
+    held = tuple((name, live.get(name, stage)) for name, stage in world.held)
+    return msgspec.structs.replace(world, held=held, dirty=world.dirty or held != world.held)
+
+
+def _too_early(world: World, secret: Obj, manifest: dict[str, Any]) -> str:
+    """Return the lie of a stage that begins before all have taken up the one before; "" when it does not."""
+    name, before = manifest["metadata"]["name"], _stage_of(secret)
+    if world.held and not read(before).settled and read(dict(world.held)[name]) != read(before):
+        return f"{name} leaves {before} too early"
+    return ""
+
+
+def snapshot_of(spec: int, generation: int, status: bytes, children: Objects, held: Held = ()) -> Snapshot:
     """Return what a pass sees."""
+    pods, heard = _pods(children, held) if held else ((), {})
     return Snapshot(
+        pods=pods,
+        heard=heard,
         namespace="n",
         name="s",
         uid=OWNER,
@@ -132,7 +187,7 @@ def spec_of(generation: int) -> int:
 
 def seen(world: World) -> Snapshot:
     """Return what the cache shows."""
-    return snapshot_of(*world.cached_system, world.cached)
+    return snapshot_of(*world.cached_system, world.cached, world.held)
 
 
 def put(objects: Objects, key: Key, obj: Obj | None) -> Objects:
@@ -152,7 +207,7 @@ def perform(world: World, request: steps.Request, *, answered: bool = True) -> t
         return _report(world, request, answered=answered)
     if isinstance(request, steps.Tell):
         return world, Done()
-    if isinstance(request, Apply | Create | Delete):
+    if isinstance(request, Apply | Create | Rotate | Delete):
         after, response = _write(world, request)
         if answered and isinstance(response, Done):
             key = _key(request)
@@ -164,7 +219,7 @@ def perform(world: World, request: steps.Request, *, answered: bool = True) -> t
 
 
 def _key(action: Action) -> Key:
-    if isinstance(action, Apply | Create):
+    if isinstance(action, Apply | Create | Rotate):
         return action.manifest["kind"], action.manifest["metadata"]["name"]
     return action.kind, action.name
 
@@ -178,11 +233,17 @@ def _write(world: World, action: Action) -> tuple[World, steps.Response]:
         if str(live.uid) != action.uid:
             return world, Failed(code=409, reason="Conflict")
         return _stored(world, key, None), Done()
-    if not isinstance(action, Apply | Create):
+    if not isinstance(action, Apply | Create | Rotate):
         raise TypeError(f"{type(action).__name__} is no write")
     mark = digest(applied(action.manifest))
     MANIFESTS.setdefault(mark, action.manifest)
     settled = action.manifest["kind"] not in ("Deployment", "StatefulSet")
+    if isinstance(action, Rotate):
+        if live is None or str(live.uid) != action.uid or _stage_of(live) != action.before:
+            return world, Failed(code=409, reason="Conflict")
+        lie = _too_early(world, live, action.manifest)
+        made = msgspec.structs.replace(live, mark=mark)
+        return msgspec.structs.replace(_stored(world, key, made), lie=world.lie or lie), Done()
     if isinstance(action, Apply) and action.uid is not None:
         if live is None or str(live.uid) != action.uid:
             return world, Failed(code=409, reason="Conflict")
@@ -224,7 +285,7 @@ def untrue(world: World, told: dict[str, Any]) -> str:
     if generation > world.generation:
         return f"generation {generation} is of the future"
     spec = spec_of(generation)
-    marks, shown = wanted_marks(spec, world.status, world.looked), dict(world.looked)
+    marks, shown = wanted_marks(spec, world.status, world.looked, world.held), dict(world.looked)
     right = all(
         key in shown and shown[key].owner == OWNER and (key[0] == "Secret" or shown[key].mark == mark)
         for key, mark in marks.items()
@@ -242,6 +303,7 @@ def untrue(world: World, told: dict[str, Any]) -> str:
     if conditions["Ready"]["status"] == "True" and SPECS[spec].get("suspend"):
         return "Ready while suspended"
     person = conditions["Degraded"]["status"] == "True"  # nothing moves before somebody acts
-    if conditions["Progressing"]["reason"] == "Complete" and not person and not (right and up):
+    calm = all(read(_stage_of(o)).settled for k, o in world.looked if k[0] == "Secret")
+    if conditions["Progressing"]["reason"] == "Complete" and not person and not (right and up and calm):
         return "complete, and is not"
     return ""

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from qts_operator import status, steps, writes
+from qts_operator import rotation, status, steps, writes
 from qts_operator.plan import Apply, Delete
+from qts_operator.stages import Stage
 
 from . import model
 from .explorer import SMALL, Explorer, Found
@@ -67,6 +68,16 @@ def _no_second_try(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(steps, "unfinished", lambda _: False)
 
 
+def _no_waiting(patch: pytest.MonkeyPatch) -> None:
+    """A change of passwords goes on before the pods have them."""
+    patch.setitem(rotation.TAKEN, ("redis-auth", "Using"), lambda _: "")
+
+
+def _stage_from_memory(patch: pytest.MonkeyPatch) -> None:
+    """What a Secret says of itself is not asked: each change begins anew."""
+    patch.setattr(rotation, "read", lambda _: Stage(1))
+
+
 NONE = {"faults": 0, "crashes": 0, "changes": 0, "actors": 0}
 #: an error, and what must be allowed to happen for it to show
 MUTANTS = (
@@ -75,6 +86,8 @@ MUTANTS = (
     (_forgotten_write, NONE),
     (_status_before_writes, NONE | {"faults": 1}),
     (_no_second_try, NONE | {"faults": 1}),
+    (_no_waiting, NONE | {"rotation": 1}),
+    (_stage_from_memory, NONE | {"rotation": 1}),
 )
 
 

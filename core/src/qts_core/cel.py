@@ -115,8 +115,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ),
         ("has(self.storage) == has(oldSelf.storage)", "redis.storage cannot be added or removed"),
         (
-            "self.credentialsGeneration == 1",
-            "redis.credentialsGeneration: rotation is not built yet; leave it at 1",
+            "self.credentialsGeneration >= oldSelf.credentialsGeneration",
+            "redis.credentialsGeneration can only grow: an old secret does not come back",
         ),
     ),
     "Storage": (
@@ -132,8 +132,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "SystemSpec": (*_durations(("gangTimeout", "10s", "1h")), *_NEEDS),
     "Messaging": (
         (
-            "self.credentialsGeneration == 1",
-            "messaging.credentialsGeneration: rotation is not built yet; leave it at 1",
+            "self.credentialsGeneration >= oldSelf.credentialsGeneration",
+            "messaging.credentialsGeneration can only grow: an old secret does not come back",
         ),
     ),
     "Agents": (

@@ -12,6 +12,7 @@ import msgspec
 
 from qts_core import names
 from qts_core.roster import BY_NAME
+from qts_operator import rotation
 from qts_operator.objects import redis
 from qts_operator.objects.frame import Defaults, Frame, template_hash
 from qts_operator.objects.pods import template
@@ -21,11 +22,15 @@ from qts_operator.snapshot import Child, Finding, Snapshot
 
 def recorded(frame: Frame, snapshot: Snapshot, defaults: Defaults) -> Frame:
     """Return the frame that renders every workload as it was made; what is not there yet as the latest."""
-    latest = Made(images=defaults.named())
     made, unsupported = {}, {}
     for part in parts(frame):
         child = _child(frame, snapshot, part)
-        if child is None or frame.spec.upgrade_policy == "Immediate":
+        latest = _latest(frame, snapshot, part, defaults)
+        # a Redis that nobody can tell of new passwords is replaced once, when they first change
+        told = (
+            part != names.REDIS_PART or not redis.deaf(child) or frame.turns[names.REDIS_SECRET].stage.settled
+        )
+        if child is None or frame.spec.upgrade_policy == "Immediate" or not told:
             made[part] = latest
         elif child.revision and not known(child.revision):
             unsupported[part] = child.revision
@@ -38,13 +43,19 @@ def recorded(frame: Frame, snapshot: Snapshot, defaults: Defaults) -> Frame:
 
 def adopted(frame: Frame, snapshot: Snapshot, defaults: Defaults) -> Frame:
     """Return the frame in which every workload that rolls anyway takes the latest."""
-    latest = Made(images=defaults.named())
     made = dict(frame.made)
     for part, mine in frame.made.items():
         child = _child(frame, snapshot, part)
         if child is not None and rendered(frame, part, mine) != child.template_hash:
-            made[part] = latest
+            made[part] = _latest(frame, snapshot, part, defaults)
     return msgspec.structs.replace(frame, made=made)
+
+
+def _latest(frame: Frame, snapshot: Snapshot, part: str, defaults: Defaults) -> Made:
+    """Return what a workload that rolls is made with; Redis only what its Secret has the files for."""
+    reloads = part != names.REDIS_PART or rotation.reloads(frame, snapshot)
+    revision = LATEST_REVISION if reloads else redis.RELOADS - 1
+    return Made(revision=revision, images=defaults.named())
 
 
 def parts(frame: Frame) -> list[str]:

@@ -17,8 +17,9 @@ from qts_operator.fields import applied, digest
 from qts_operator.metrics import Metrics
 from qts_operator.middleware import ApiError
 from qts_operator.objects import BY_KIND
-from qts_operator.plan import Action, Apply, Create, Delete
+from qts_operator.plan import Action, Apply, Create, Delete, Rotate
 from qts_operator.snapshot import Child
+from qts_operator.stages import REMEDY, read
 from qts_operator.writes import Done, Failed, Response, Taken
 
 _log = structlog.get_logger("qts_operator.apply")
@@ -46,6 +47,8 @@ class Hand:
                     return await self._apply(manifest, uid)
                 case Create(manifest=manifest):
                     return await self._create(manifest)
+                case Rotate():
+                    return await self._rotate(action)
                 case Delete():
                     return await self._delete(action)
                 case _:
@@ -113,6 +116,31 @@ class Hand:
             return Done() if ours else error_of(error) if former else Taken()
         self._metrics.writes.labels(kind.name, "create").inc()
         self._children[kind.name].put(child(live, kind.name))
+        return Done()
+
+    async def _rotate(self, action: Rotate) -> Response:
+        """Read a Secret and write what its next stage needs; who wrote in between makes this one void."""
+        kind, metadata = BY_KIND["Secret"], action.manifest["metadata"]
+        namespace, name = metadata["namespace"], metadata["name"]
+        live = await self._api.get(kind, namespace, name)
+        if live is None or live["metadata"]["uid"] != action.uid:
+            await self.learn("Secret", namespace, name)
+            return Failed(code=409, reason="Conflict", message="another Secret has this name now")
+        found = child(live, "Secret")
+        if read(found.credentials) != read(action.before):
+            self._children["Secret"].put(found)
+            return Failed(code=409, reason="Conflict", message="the Secret has moved on")
+        try:
+            data, entropy = live.get("data") or {}, self._entropy(credentials.NEEDED)
+            change = credentials.advanced(action.manifest, data, entropy)
+        except (LookupError, ValueError) as error:
+            # the content is somebody's work: it is never guessed, and never printed
+            what = f"lacks {error.args[0]}" if isinstance(error, LookupError) else "cannot be read"
+            text = f"Secret {name} {what}; {REMEDY}"
+            return Failed(code=422, reason="CredentialsMissing", message=text)
+        answer = await self._api.amend(kind, namespace, name, live["metadata"]["resourceVersion"], change)
+        self._metrics.writes.labels("Secret", "rotate").inc()
+        self._children["Secret"].put(child(answer, "Secret"))
         return Done()
 
     async def _delete(self, action: Delete) -> Response:

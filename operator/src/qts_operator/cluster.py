@@ -18,6 +18,7 @@ Manifest = dict[str, Any]
 PAGE = "500"
 READ_S = 70.0
 _APPLY = {"Content-Type": "application/apply-patch+yaml"}
+_MERGE = {"Content-Type": "application/merge-patch+json"}
 _METADATA = {"Accept": "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"}
 SYSTEMS = Kind(names.KIND, names.GROUP, names.VERSION, names.PLURAL)
 PODS = Kind("Pod", "", "v1", "pods")
@@ -61,6 +62,10 @@ class Api(Protocol):
 
     async def update(self, kind: Kind, manifest: Manifest) -> Manifest:
         """Replace an object at the version it was read with."""
+        ...
+
+    async def amend(self, kind: Kind, namespace: str, name: str, version: str, change: Manifest) -> Manifest:
+        """Merge `change` into an object, only at the version it was read with."""
         ...
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
@@ -137,6 +142,15 @@ class Cluster:
         metadata = manifest["metadata"]
         path = path_of(kind, metadata["namespace"], metadata["name"])
         return dict(await self.session.call("PUT", path, kind=kind.name, body=manifest))
+
+    async def amend(self, kind: Kind, namespace: str, name: str, version: str, change: Manifest) -> Manifest:
+        """Merge `change` into an object, only at the version it was read with."""
+        body = change | {"metadata": change["metadata"] | {"resourceVersion": version}}
+        path, params = path_of(kind, namespace, name), {"fieldManager": names.FIELD_MANAGER}
+        told = await self.session.call(
+            "PATCH", path, kind=kind.name, params=params, body=body, headers=_MERGE
+        )
+        return dict(told)
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
         """Delete exactly this object; what hangs on it goes in the background."""

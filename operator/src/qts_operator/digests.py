@@ -88,10 +88,20 @@ def child(live: Live, kind: str) -> Child:
         template_hash=notes.get(names.ANNOTATION_TEMPLATE_HASH, ""),
         default_images=notes.get(names.ANNOTATION_DEFAULT_IMAGES, ""),
         holders=notes.get(names.ANNOTATION_HOLDERS, ""),
+        credentials=notes.get(names.ANNOTATION_CREDENTIALS, ""),
+        acl=notes.get(names.ANNOTATION_ACL, ""),
+        keys=_files(metadata) if kind == "Secret" else frozenset(),
         stuck=progress.get("reason") == "ProgressDeadlineExceeded",
         failure=failure.get("message", "") if failure.get("status") == "True" else "",
         failing_since=_seconds(failure.get("lastTransitionTime") or ""),
     )
+
+
+def _files(metadata: Live) -> frozenset[str]:
+    """Return the names of a Secret's files without its content: somebody manages each of them."""
+    entries = metadata.get("managedFields") or ()
+    fields = [(e.get("fieldsV1") or {}).get("f:data") or {} for e in entries]
+    return frozenset(key[2:] for each in fields for key in each if key.startswith("f:"))
 
 
 def pod(live: Live) -> Pod:

@@ -10,14 +10,15 @@ import msgspec
 
 from qts_core import names
 from qts_core.errors import ConfigError
-from qts_operator import starts
+from qts_operator import rotation, starts
 from qts_operator.apply import Hand
 from qts_operator.cluster import PODS, Api
 from qts_operator.context import Context
 from qts_operator.digests import Resource, requested
+from qts_operator.middleware import ApiError
 from qts_operator.objects.frame import Frame
 from qts_operator.resolve import spec_of
-from qts_operator.snapshot import Child, Node, Other, Pod, Snapshot
+from qts_operator.snapshot import Child, Heard, Node, Other, Pod, Snapshot
 from qts_operator.view import key_of
 
 SECRETS = (names.CURVE_SECRET, names.REDIS_SECRET)
@@ -49,7 +50,7 @@ class Eyes:
         view, key, now_s = self._c.view, key_of(resource.namespace, resource.name), self._c.now_s()
         spec, told = resource.decoded()
         pods = tuple(view.pods.of(resource.namespace, resource.name))
-        secrets = await self._secrets.of(key, resource, now_s)
+        secrets, unread = await self._secrets.of(key, resource, now_s)
         children = {
             (kind, child.name): child
             for kind, store in view.children.items()
@@ -68,6 +69,8 @@ class Eyes:
             pods=pods,
             nodes=nodes,
             statusz=await self._c.answers.ask(key, tuple(p for p in pods if p.agent == "pads"), now_s),
+            heard=await self._heard(key, resource.name, spec, secrets, pods),
+            unread=unread,
             blocked=self._c.blocked(),
             offered=self._c.offered(),
             kept=self._c.hand.kept,
@@ -78,6 +81,20 @@ class Eyes:
             snapshot = msgspec.structs.replace(snapshot, used=used)
         # the last thing that is looked at, so that no other pass can decide in between
         return msgspec.structs.replace(snapshot, others=self._others(resource, nodes))
+
+    async def _heard(
+        self,
+        key: str,
+        system: str,
+        spec: dict[str, Any],
+        secrets: dict[tuple[str, str], Child],
+        pods: tuple[Pod, ...],
+    ) -> dict[str, Heard]:
+        """Ask every pod which credentials it uses, while these change."""
+        with contextlib.suppress(ConfigError):  # a spec that cannot be read asks for nothing
+            if rotation.asks(spec_of(spec), system, secrets):
+                return await self._c.answers.survey(key, pods, self._c.now_s())
+        return {}
 
     def claim(self, key: str, frame: Frame | None) -> None:
         """Remember who claims devices for an all-or-nothing start before anybody can see its objects."""
@@ -115,20 +132,27 @@ class Secrets:
         """Drop a system that is gone."""
         self._read_s.pop(key, None)
 
-    async def of(self, key: str, resource: Resource, now_s: float) -> dict[tuple[str, str], Child]:
-        """Return the Secrets that are there."""
+    async def of(
+        self, key: str, resource: Resource, now_s: float
+    ) -> tuple[dict[tuple[str, str], Child], dict[str, str]]:
+        """Return the Secrets that are there, and by name why one may not be read."""
         fresh = now_s - self._read_s.get(key, float("-inf")) < SECRETS_S
-        found = {}
+        found: dict[tuple[str, str], Child] = {}
+        unread: dict[str, str] = {}
         for part in SECRETS:
             name = names.part(resource.name, part)
             known = self._hand.known("Secret", resource.namespace, name) if fresh else None
-            if known is None:
-                known = await self._hand.learn("Secret", resource.namespace, name)
+            try:
+                known = known or await self._hand.learn("Secret", resource.namespace, name)
+            except ApiError as error:
+                if error.code != 403:
+                    raise
+                unread[name] = error.message or f"Secret/{name}: get is forbidden"
             if known is not None:
                 found[("Secret", name)] = known
-        if not fresh:
+        if not fresh and not unread:
             self._read_s[key] = now_s
-        return found
+        return found, unread
 
 
 class Usage:

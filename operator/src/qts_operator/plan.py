@@ -10,6 +10,7 @@ from qts_core import names
 from qts_operator.fields import applied, digest
 from qts_operator.objects.frame import Manifest
 from qts_operator.snapshot import Child
+from qts_operator.stages import read
 
 Key = tuple[str, str]
 
@@ -25,6 +26,14 @@ class Create(msgspec.Struct, frozen=True, kw_only=True):
     """Create the Secret, with content made on the spot; keep it when it exists."""
 
     manifest: Manifest
+
+
+class Rotate(msgspec.Struct, frozen=True, kw_only=True):
+    """Take the Secret of this uid from the stage `before` to the one that the manifest names."""
+
+    manifest: Manifest
+    uid: str
+    before: str
 
 
 class Delete(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +59,7 @@ class Refuse(msgspec.Struct, frozen=True, kw_only=True):
     name: str
 
 
-Action = Apply | Create | Delete | Wait | Refuse
+Action = Apply | Create | Rotate | Delete | Wait | Refuse
 
 
 def plan(
@@ -87,11 +96,19 @@ def _one(
     if child.deleting:
         return Wait(kind=kind, name=name)
     if kind == "Secret":
-        return None
+        return _rotation(manifest, child)
     wanted = digest(applied(manifest))
     if child.digest == wanted or kept.get(child.uid) == (child.version, wanted):
         return None
     return Apply(manifest=manifest, uid=child.uid)
+
+
+def _rotation(manifest: Manifest, child: Child) -> Action | None:
+    """Return the next step of a change; without one a Secret is never written."""
+    wanted = manifest["metadata"]["annotations"][names.ANNOTATION_CREDENTIALS]
+    if read(wanted) == read(child.credentials):
+        return None
+    return Rotate(manifest=manifest, uid=child.uid, before=child.credentials)
 
 
 def line(action: Action) -> str:
@@ -102,6 +119,9 @@ def line(action: Action) -> str:
             return f"{verb} {manifest['kind']}/{manifest['metadata']['name']}"
         case Create(manifest=manifest):
             return f"Create {manifest['kind']}/{manifest['metadata']['name']}"
+        case Rotate(manifest=manifest):
+            stage = manifest["metadata"]["annotations"][names.ANNOTATION_CREDENTIALS]
+            return f"Rotate Secret/{manifest['metadata']['name']}: {stage}"
         case Delete(kind=kind, name=name):
             return f"Delete {kind}/{name}"
         case Wait(kind=kind, name=name):

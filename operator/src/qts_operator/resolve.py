@@ -11,10 +11,11 @@ from qts_core.config import dump_changed
 from qts_core.errors import ConfigError
 from qts_core.resource import Spec, read, settings_of
 from qts_core.roster import AGENTS, ROSTER
-from qts_operator import adopt, circuit, gang, gpu, starts
+from qts_operator import adopt, circuit, gang, gpu, rotation, starts
 from qts_operator.objects import claim_templates, secrets
 from qts_operator.objects.frame import Defaults, Frame
 from qts_operator.snapshot import Child, Finding, Snapshot
+from qts_operator.stages import REMEDY
 
 Verdicts = dict[str, gpu.Verdict]
 
@@ -44,14 +45,19 @@ def resolve(snapshot: Snapshot, defaults: Defaults) -> tuple[Frame, Verdicts]:
         offered=snapshot.offered,
         stopped=_stopped(snapshot, auto=system.auto_restart_failed),
     )
+    frame = msgspec.structs.replace(frame, turns=rotation.turns(frame, snapshot))
     frame = adopt.recorded(frame, snapshot, defaults)
     verdicts = {w.name: _placement(frame, snapshot, w.name) for w in AGENTS if w.gpu and frame.runs(w)}
     placements = {name: v.device for name, v in verdicts.items() if v.device is not None}
     caps = {name: v.cap for name, v in verdicts.items() if v.cap is not None}
     lost = [v for v in verdicts.values() if v.cap is not None]
-    faults = tuple(_keyless(name, secret) for name, secret in keyless.items())
+    gone = rotation.lacking(snapshot, frame)
+    faults = tuple(_withheld(snapshot, name, text) for name, text in gone.items())
+    faults += tuple(_keyless(name, secret) for name, secret in keyless.items())
     faults += tuple(Finding(reason=v.reason, message=v.message) for v in lost)
-    frame = msgspec.structs.replace(frame, placements=placements, caps=caps, faults=faults)
+    frame = msgspec.structs.replace(
+        frame, placements=placements, caps=caps, faults=faults, withheld=frozenset(gone)
+    )
     frame, verdicts = starts.held(frame, snapshot, verdicts)
     return adopt.adopted(frame, snapshot, defaults), verdicts
 
@@ -63,6 +69,12 @@ def _off(spec: Spec, agents: Collection[str]) -> Spec:
     sections = cast(Any, spec).agents
     off = {name: msgspec.structs.replace(getattr(sections, name), enabled=False) for name in agents}
     return msgspec.structs.replace(spec, agents=msgspec.structs.replace(sections, **off))
+
+
+def _withheld(snapshot: Snapshot, name: str, text: str) -> Finding:
+    if name in snapshot.unread:
+        return Finding(reason="AccessDenied", message=text)
+    return Finding(reason="CredentialsMissing", message=f"{text}; {REMEDY}")
 
 
 def _keyless(agent: str, listed: list[str]) -> Finding:

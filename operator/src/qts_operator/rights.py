@@ -23,8 +23,8 @@ def rules() -> list[Rule]:
         _rule(names.GROUP, [names.PLURAL], _LOOK),
         _rule(names.GROUP, [f"{names.PLURAL}/status"], ["patch"]),
         *owned,
-        # by name only: the operator never lists, changes or deletes a Secret
-        _rule("", ["secrets"], ["get", "create"]),
+        # by name only: the operator never lists, watches or deletes a Secret; it changes one to rotate it
+        _rule("", ["secrets"], ["get", "create", "patch"]),
         _rule("", ["pods"], [*_LOOK, "delete"]),
         _rule("events.k8s.io", ["events"], ["create"]),
     ]

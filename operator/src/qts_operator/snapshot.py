@@ -33,6 +33,9 @@ class Child(msgspec.Struct, frozen=True, kw_only=True):
     template_hash: str = ""
     default_images: str = ""  # annotation: the defaults that its template was rendered with
     holders: str = ""  # annotation of a Secret: the wire names that it has credentials of
+    credentials: str = ""  # annotation of a Secret: generation and stage
+    acl: str = ""  # annotation of a Secret: fingerprint of its access list
+    keys: frozenset[str] = frozenset()  # of a Secret: the names of its files, as its field managers tell
     stuck: bool = False
     failure: str = ""  # message of ReplicaFailure
     failing_since: float = 0.0  # seconds since the epoch
@@ -111,6 +114,13 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     condition: str = "Degraded"
 
 
+class Heard(msgspec.Struct, frozen=True):
+    """What a pod says of its credentials at /statusz; the side container of Redis tells its access list."""
+
+    credentials: dict[str, int] = {}
+    acl: str = ""
+
+
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that one pass knows."""
 
@@ -126,6 +136,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     nodes: tuple[Node, ...] | None = None  # None: not visible
     used: dict[str, dict[str, int]] = {}  # node → resource → asked for by all pods there
     statusz: Status | None = None  # answer of PADS, None when it could not be asked
+    heard: dict[str, Heard] = {}  # pod uid → its answer, asked while credentials change
+    unread: dict[str, str] = {}  # Secret → why it could not be read
     blocked: tuple[Finding, ...] = ()  # from outside the pass: rights, definition
     offered: frozenset[str] = frozenset()  # optional kinds that the cluster has, once they are seen
     created: float = 0.0  # of the resource, seconds since the epoch

@@ -9,7 +9,7 @@ import msgspec
 
 from qts_core import names
 from qts_core.roster import AGENTS, BY_NAME, VOTERS, Workload
-from qts_operator import adopt, gpu
+from qts_operator import adopt, gpu, rotation
 from qts_operator.checks import degraded
 from qts_operator.objects.frame import Frame
 from qts_operator.resolve import Verdicts, history
@@ -266,6 +266,9 @@ def _progressing(facts: Facts, frame: Frame, current: bool) -> Condition:
         text = f"no progress for 10 minutes: {', '.join(stuck)}"
         return Condition("Progressing", "False", "RolloutStuck", text)
     open_ = [c for c in children if c is None or not c.settled]
+    changing = rotation.under_way(frame, facts.snapshot)
+    if not open_ and current and changing:
+        return Condition("Progressing", "True", "Rotating", changing)
     if not open_ and current:
         return Condition("Progressing", "False", "Complete", "")
     if facts.snapshot.status.get("observedGeneration") is None or any(c is None for c in open_):

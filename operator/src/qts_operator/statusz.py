@@ -1,9 +1,13 @@
-"""Ask PADS which peers it hears, whether it reaches Redis, in which mode its bus is."""
+"""Ask PADS which peers it hears, whether it reaches Redis, in which mode its bus is; all for credentials."""
 
 from __future__ import annotations
 
 import asyncio
+<<<<<<< HEAD
 from collections.abc import Callable
+=======
+from typing import TypeVar
+>>>>>>> f7ca682 (Rotate keys and passwords stage by stage; GPU cases run beside a real node)
 
 import aiohttp
 import msgspec
@@ -11,17 +15,23 @@ import structlog
 
 from qts_core import names
 from qts_core.probes import Status
-from qts_operator.snapshot import Pod
+from qts_operator.snapshot import Heard, Pod
 
 TIMEOUT_S = 2.0
 PERIOD_S = 30.0
+<<<<<<< HEAD
 SOON_S = 3.0
+=======
+SURVEY_S = 1.0
+Answer = TypeVar("Answer", Status, Heard)
+>>>>>>> f7ca682 (Rotate keys and passwords stage by stage; GPU cases run beside a real node)
 _log = structlog.get_logger("qts_operator.statusz")
 
 
 class Known(msgspec.Struct, frozen=True):
     """An answer, when it came, of which pod, and how often in a row there was none."""
 
+<<<<<<< HEAD
     told: Status | None
     at_s: float
     mark: str
@@ -48,6 +58,12 @@ class Answers:
         self._http, self._moved = http, moved
         self._known: dict[str, Known] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
+=======
+    def __init__(self, http: aiohttp.ClientSession | None = None) -> None:
+        self._http = http
+        self._known: dict[str, tuple[Status | None, float, str]] = {}
+        self._surveys: dict[str, tuple[dict[str, Heard], float]] = {}
+>>>>>>> f7ca682 (Rotate keys and passwords stage by stage; GPU cases run beside a real node)
 
     async def ask(self, key: str, pods: tuple[Pod, ...], now_s: float) -> Status | None:
         """Return the answer of the running PADS pod; asked anew every 30 s and when the pod changes."""
@@ -57,6 +73,7 @@ class Answers:
             return None
         mark = f"{asked.uid} {asked.ready}"
         known = self._known.get(key)
+<<<<<<< HEAD
         if known is None or known.mark != mark:
             self._known[key] = Known(await self._get(asked.ip), now_s, mark)
         elif now_s - known.at_s >= known.period_s and key not in self._asking:
@@ -72,6 +89,26 @@ class Answers:
             self._known[key] = Known(told, now_s, former.mark, misses)
             if told != former.told:
                 self._moved(key)
+=======
+        # until PADS hears everybody it is asked more often: Ready waits for that
+        period = PERIOD_S if known is not None and _content(known[0]) else 3.0
+        if known is not None and known[2] == mark and now_s - known[1] < period:
+            return known[0]
+        told = await self._get(asked.ip, Status)
+        self._known[key] = (told, now_s, mark)
+        return told
+>>>>>>> f7ca682 (Rotate keys and passwords stage by stage; GPU cases run beside a real node)
+
+    async def survey(self, key: str, pods: tuple[Pod, ...], now_s: float) -> dict[str, Heard]:
+        """Return the answers of all running pods by uid; asked anew each second at most."""
+        known = self._surveys.get(key)
+        if known is not None and now_s - known[1] < SURVEY_S:
+            return known[0]
+        asked = [p for p in pods if p.ip and p.phase == "Running"]
+        told = await asyncio.gather(*(self._get(p.ip, Heard) for p in asked))
+        heard = {p.uid: answer for p, answer in zip(asked, told, strict=True) if answer is not None}
+        self._surveys[key] = (heard, now_s)
+        return heard
 
     def recheck_s(self, key: str, fraction: float) -> float | None:
         """Return seconds until the next question, ± 20 % by `fraction` in [0, 1)."""
@@ -83,8 +120,9 @@ class Answers:
     def forget(self, key: str) -> None:
         """Drop a system that is gone."""
         self._known.pop(key, None)
+        self._surveys.pop(key, None)
 
-    async def _get(self, address: str) -> Status | None:
+    async def _get(self, address: str, kind: type[Answer]) -> Answer | None:
         if self._http is None:
             return None
         host = f"[{address}]" if ":" in address else address
@@ -92,9 +130,9 @@ class Answers:
         try:
             limit = aiohttp.ClientTimeout(total=TIMEOUT_S)
             async with self._http.get(url, timeout=limit) as response:
-                return msgspec.json.decode(await response.read(), type=Status)
+                return msgspec.json.decode(await response.read(), type=kind)
         except (aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError) as error:
-            _log.info("PADS cannot be asked", address=address, error=type(error).__name__)
+            _log.info("a pod cannot be asked", address=address, error=type(error).__name__)
             return None
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from qts_core.errors import ConfigError
-from qts_operator import budget, circuit, events, node_loss, restarts, status, writes
+from qts_operator import budget, circuit, events, node_loss, restarts, rotation, status, writes
 from qts_operator.explain import lines
 from qts_operator.objects import desired
 from qts_operator.objects.frame import Defaults, Frame
@@ -178,6 +178,10 @@ def _write(state: Pass) -> Step:
 
 def _settle(state: Pass) -> Step:
     due, again, exhausted = _restarts(state)
+    if state.frame is not None and rotation.under_way(state.frame, _seen(state)):
+        again.append(rotation.AGAIN_S)
+    if state.frame is not None and state.frame.withheld:
+        again.append(rotation.MENDED_S)
     again += [v.recheck_s for v in state.verdicts.values() if v.recheck_s is not None]
     state = msgspec.structs.replace(state, due=tuple(due), recheck_s=tuple(again))
     return _report(state, exhausted=exhausted)

@@ -77,6 +77,9 @@ class FakeCluster:
         if live is None:
             return None
         found = copy.deepcopy(live)
+        if metadata and "data" in found:
+            fields: Live = {"f:data": {f"f:{file}": {} for file in found["data"]}}
+            found["metadata"]["managedFields"] = [{"manager": names.FIELD_MANAGER, "fieldsV1": fields}]
         return {"metadata": found["metadata"]} if metadata else found
 
     async def apply(self, manifest: Live, *, uid: str | None) -> Live:
@@ -122,6 +125,18 @@ class FakeCluster:
             raise ApiError(409, "Conflict", "the object has been modified")
         fresh = self._stamped(copy.deepcopy(manifest), known)
         self._store(key, fresh, known)
+        return copy.deepcopy(fresh)
+
+    async def amend(self, kind: Kind, namespace: str, name: str, version: str, change: Live) -> Live:
+        """Merge `change` into an object, only at the version it was read with."""
+        self._write("amend", kind.name, name)
+        known = self.objects.get((kind.name, namespace, name))
+        if known is None:
+            raise ApiError(404, "NotFound", name)
+        if known["metadata"]["resourceVersion"] != version:
+            raise ApiError(409, "Conflict", "the object has been modified")
+        fresh = self._stamped(_merged(known, change), known)
+        self._store((kind.name, namespace, name), fresh, known)
         return copy.deepcopy(fresh)
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
@@ -237,6 +252,19 @@ class FakeCluster:
         for watched, queue in self._watchers:
             if watched == kind:
                 queue.put_nowait({"type": event, "object": copy.deepcopy(live)})
+
+
+def _merged(known: Live, change: Live) -> Live:
+    """Return a JSON merge patch (RFC 7396) applied to a copy."""
+    fresh = copy.deepcopy(known)
+    for name, value in change.items():
+        if value is None:
+            fresh.pop(name, None)
+        elif isinstance(value, dict):
+            fresh[name] = _merged(fresh.get(name) or {}, value)
+        else:
+            fresh[name] = copy.deepcopy(value)
+    return fresh
 
 
 def _key(manifest: Live) -> Key:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from qts_operator.plan import Action, Apply, Create, Delete, Refuse, Wait
+from qts_operator.plan import Action, Apply, Create, Delete, Refuse, Rotate, Wait
 from qts_operator.snapshot import Finding
 
 
@@ -54,7 +54,7 @@ def begin(actions: list[Action]) -> State:
     """Return the state before the first write."""
     refused = tuple(_taken(a.kind, a.name) for a in actions if isinstance(a, Refuse))
     waiting = any(isinstance(a, Wait) for a in actions)
-    todo = tuple(a for a in actions if isinstance(a, Apply | Create | Delete))
+    todo = tuple(a for a in actions if isinstance(a, Apply | Create | Rotate | Delete))
     return State(todo=todo, findings=refused, waiting=waiting)
 
 
@@ -88,7 +88,7 @@ def step(state: State, response: Response) -> State:
 
 
 def _identity(action: Action) -> tuple[str, str]:
-    if isinstance(action, Apply | Create):
+    if isinstance(action, Apply | Create | Rotate):
         return action.manifest["kind"], action.manifest["metadata"]["name"]
     return action.kind, action.name
 
@@ -103,5 +103,7 @@ def _refusal(failed: Failed, kind: str, name: str) -> Finding:
         return Finding(reason="QuotaExceeded", message=failed.message, condition="Scheduled")
     if failed.code == 403:
         return Finding(reason="AccessDenied", message=failed.message or f"{kind}/{name}: forbidden")
+    if failed.reason == "CredentialsMissing":
+        return Finding(reason=failed.reason, message=failed.message)
     where = f"{kind}/{name}" + (f": {failed.field}" if failed.field else "")
     return Finding(reason="ObjectRejected", message=f"{where}: {failed.message}"[:1000])

@@ -82,7 +82,9 @@ def test_only_the_agent_that_rolls_anyway_takes_the_latest(snapshot_of) -> None:
     before, _ = _made_by_the_old(snapshot_of)
     spec = {"agents": {"amos": {"nodeSelector": {"disk": "ssd"}}}}
     after, _ = resolve(snapshot_of(spec, children=_live(before)), NEW)
-    assert {part: m.revision for part, m in after.made.items() if m.revision != 1} == {"amos": 2}
+    assert {part: m.revision for part, m in after.made.items() if m.revision != 1} == {
+        "amos": revisions.LATEST_REVISION
+    }
     assert _images(after) == _images(before) | {"amos": "a:2"}
 
 
@@ -91,7 +93,7 @@ def test_immediate_takes_the_latest_at_once(snapshot_of) -> None:
     """The resource says so."""
     before, _ = _made_by_the_old(snapshot_of)
     after, _ = resolve(snapshot_of({"upgradePolicy": "Immediate"}, children=_live(before)), NEW)
-    assert {m.revision for m in after.made.values()} == {2}
+    assert {m.revision for m in after.made.values()} == {revisions.LATEST_REVISION}
     assert set(_images(after).values()) == {"a:2", "r:2"}
 
 

@@ -201,7 +201,7 @@ def test_probes_follow_the_health_check_interval(frame_of) -> None:
 
 
 def test_policies_let_only_the_system_in(frame_of) -> None:
-    """Redis hears the system's pods on its port and nobody else; the agents' metrics follow metricsFrom."""
+    """Redis hears the system's pods, its side container the operator, neither hears others; metrics follow metricsFrom."""
     frame = frame_of({"networkPolicy": {"metricsFrom": {"team": "sre"}}})
     made = _by(frame)
     redis = made[("NetworkPolicy", "desk-1-redis")]["spec"]
@@ -209,7 +209,16 @@ def test_policies_let_only_the_system_in(frame_of) -> None:
         {
             "from": [{"podSelector": {"matchLabels": frame.selector()}}],
             "ports": [{"port": 6379, "protocol": "TCP"}],
-        }
+        },
+        {
+            "from": [
+                {
+                    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "qts-system"}},
+                    "podSelector": {"matchLabels": {"app.kubernetes.io/name": "quantum-trading-operator"}},
+                }
+            ],
+            "ports": [{"port": 8080, "protocol": "TCP"}],
+        },
     ]
     assert "egress" not in redis
     metrics = made[("NetworkPolicy", "desk-1-agents")]["spec"]["ingress"][2]

@@ -15,6 +15,7 @@ from qts_core.spec import System
 from qts_operator.gang import Gang
 from qts_operator.objects.revisions import Made
 from qts_operator.snapshot import Finding
+from qts_operator.stages import Stage
 
 Manifest = dict[str, Any]
 
@@ -30,6 +31,13 @@ class Defaults(msgspec.Struct, frozen=True, kw_only=True):
     def named(self) -> dict[str, str]:
         """Return the images by the names that `status.images` has."""
         return {"agent": self.agent, "agentGPU": self.agent_gpu, "redis": self.redis}
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """The stage that a Secret should be in, and who has not taken up the last one."""
+
+    stage: Stage
+    waits: str = ""
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,10 +58,18 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     gang: Gang | None = None  # where an all-or-nothing start stands
     faults: tuple[Finding, ...] = ()  # what resolving found that needs a person
     unsupported: dict[str, int] = {}  # part → a revision that this operator cannot render
+    turns: dict[str, Turn] = {}  # Secret → where a change of its content stands
+    withheld: frozenset[str] = frozenset()  # Secrets that must not be made: pods use what was in them
 
     def workloads(self) -> tuple[Workload, ...]:
         """Return the workloads that exist, in roster order."""
         return tuple(w for w in ROSTER if self.runs(w))
+
+    @property
+    def held_secrets(self) -> frozenset[str]:
+        """Return the Secrets that the system has."""
+        wanted = {names.CURVE_SECRET} if self.spec.messaging.encryption == "Curve" else set()
+        return frozenset(wanted | ({names.REDIS_SECRET} if self.spec.redis.mode == "Managed" else set()))
 
     def members(self) -> tuple[Workload, ...]:
         """Return the workloads that every pod of the system is told of, in roster order.

@@ -42,10 +42,7 @@ def _policy(frame: Frame, name: str, spec: dict[str, Any]) -> Manifest:
 def _agents(frame: Frame) -> dict[str, Any]:
     zmq = [_tcp(frame.spec.agent(w.name).port) for w in frame.workloads() if w.agent]
     system = {"podSelector": {"matchLabels": frame.selector()}}
-    operator = {
-        "namespaceSelector": {"matchLabels": {_NAMESPACE: frame.images.namespace}},
-        "podSelector": {"matchLabels": {names.LABEL_NAME: "quantum-trading-operator"}},
-    }
+    operator = _operator(frame)
     metrics: dict[str, Any] = {"ports": [_tcp(names.PORT_METRICS)]}
     if frame.spec.network_policy.metrics_from:
         selector = {"matchLabels": dict(frame.spec.network_policy.metrics_from)}
@@ -62,6 +59,14 @@ def _agents(frame: Frame) -> dict[str, Any]:
             metrics,
         ],
         "egress": [{"to": [system]}, {"ports": _DNS}, *_outside(frame)],
+    }
+
+
+def _operator(frame: Frame) -> dict[str, Any]:
+    """Return the operator's pods."""
+    return {
+        "namespaceSelector": {"matchLabels": {_NAMESPACE: frame.images.namespace}},
+        "podSelector": {"matchLabels": {names.LABEL_NAME: "quantum-trading-operator"}},
     }
 
 
@@ -125,7 +130,11 @@ def _redis(frame: Frame) -> dict[str, Any]:
     return {
         "podSelector": {"matchLabels": frame.selector(names.REDIS_PART)},
         "policyTypes": ["Ingress", "Egress"],
-        "ingress": [{"from": [system], "ports": [_tcp(names.PORT_REDIS)]}],
+        "ingress": [
+            {"from": [system], "ports": [_tcp(names.PORT_REDIS)]},
+            # the side container tells which access list is loaded
+            {"from": [_operator(frame)], "ports": [_tcp(names.PORT_HTTP)]},
+        ],
     }
 
 

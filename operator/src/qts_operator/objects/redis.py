@@ -5,12 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from qts_core import names
+from qts_core.acl import RELOADER
 from qts_operator.objects.frame import Frame, Manifest, template_hash
 from qts_operator.objects.pods import container_security, pod_security, resources
 from qts_operator.objects.quantities import canonical
 from qts_operator.objects.revisions import noted
+from qts_operator.snapshot import Child
 
+#: the first revision with the side container
+RELOADS = 2
 _ACL_DIR = "/etc/redis"
+_ACL_FILE, _PASSWORD_FILE = "users.acl", f"{RELOADER}.password"
 _DATA_DIR = "/data"
 
 
@@ -60,13 +65,15 @@ def _stateful_set(frame: Frame) -> Manifest:
 
 def template(frame: Frame) -> dict[str, Any]:
     """Return the pod template of Redis."""
+    reloads = frame.made_of(names.REDIS_PART).revision >= RELOADS
+    files = (_ACL_FILE, _PASSWORD_FILE) if reloads else (_ACL_FILE,)
     volumes: list[dict[str, Any]] = [
         {
             "name": "acl",
             "secret": {
                 "secretName": frame.part(names.REDIS_SECRET),
                 "defaultMode": 0o440,
-                "items": [{"key": "users.acl", "path": "users.acl"}],
+                "items": [{"key": file, "path": file} for file in files],
             },
         }
     ]
@@ -78,7 +85,7 @@ def template(frame: Frame) -> dict[str, Any]:
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 30,
         "securityContext": pod_security(),
-        "containers": [_container(frame)],
+        "containers": [_container(frame), *([_side(frame)] if reloads else [])],
         "volumes": volumes,
     }
     if frame.spec.images.pull_secrets:
@@ -100,7 +107,7 @@ def _container(frame: Frame) -> dict[str, Any]:
         "command": ["redis-server"],
         "args": [
             *("--port", str(port)),
-            *("--aclfile", f"{_ACL_DIR}/users.acl"),
+            *("--aclfile", f"{_ACL_DIR}/{_ACL_FILE}"),
             *("--dir", _DATA_DIR),
             *("--appendonly", "yes"),
             *("--protected-mode", "no"),
@@ -117,6 +124,27 @@ def _container(frame: Frame) -> dict[str, Any]:
     }
     asked = resources(frame.spec.redis.resources)
     return container | ({"resources": asked} if asked else {})
+
+
+def _side(frame: Frame) -> dict[str, Any]:
+    """Return the container that has Redis load its access list when it changes, and tells which it has."""
+    command = ["python", "-m", "qts_messaging.acl", f"{_ACL_DIR}/{_ACL_FILE}"]
+    command += [f"redis://127.0.0.1:{names.PORT_REDIS}", f"{_ACL_DIR}/{_PASSWORD_FILE}", str(names.PORT_HTTP)]
+    return {
+        "name": "acl",
+        "image": frame.image_for(names.REDIS_PART, "agent"),
+        "imagePullPolicy": frame.spec.images.pull_policy,
+        "command": command,
+        "ports": [{"name": "http", "containerPort": names.PORT_HTTP, "protocol": "TCP"}],
+        "securityContext": container_security(),
+        "volumeMounts": [{"name": "acl", "mountPath": _ACL_DIR, "readOnly": True}],
+        "resources": {"requests": {"cpu": "10m", "memory": "48Mi"}, "limits": {"memory": "128Mi"}},
+    }
+
+
+def deaf(child: Child | None) -> bool:
+    """Tell whether a Redis runs without the container that reloads its access list."""
+    return child is not None and 0 < child.revision < RELOADS
 
 
 def _claim(frame: Frame) -> dict[str, Any]:

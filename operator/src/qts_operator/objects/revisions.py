@@ -15,7 +15,7 @@ import msgspec
 from qts_core import names
 
 OLDEST_REVISION = 1
-LATEST_REVISION = 1
+LATEST_REVISION = 2  # 2: beside Redis a container that reloads the access list
 
 
 class Made(msgspec.Struct, frozen=True, kw_only=True):

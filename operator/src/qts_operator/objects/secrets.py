@@ -1,29 +1,37 @@
 # ruff: noqa: A005  - a module of this package, never a top-level one
-"""Secrets: what exists and who owns it; `credentials.py` makes the content once, when one is created."""
+"""Secrets: what exists and who owns it; `credentials.py` makes the content."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from qts_core import names
+from qts_core.acl import RELOADER
 from qts_core.resource import Spec
 from qts_core.roster import AGENTS, ROSTER
 from qts_operator.objects.frame import Frame, Manifest
 from qts_operator.snapshot import Child
+from qts_operator.stages import Stage
 
 
 def build(frame: Frame) -> list[Manifest]:
-    """Return the Secrets without data; they are created, never applied."""
-    holders = {names.ANNOTATION_HOLDERS: ",".join(w.wire for w in ROSTER)}
+    """Return the Secrets without data; they are created, never applied, and changed stage by stage."""
     return [
         {
             "apiVersion": "v1",
             "kind": "Secret",
-            "metadata": frame.metadata(frame.part(name), component) | {"annotations": holders},
+            "metadata": frame.metadata(frame.part(name), component) | {"annotations": _notes(frame, name)},
             "type": "Opaque",
         }
         for name, component in used(frame.spec)
+        if frame.part(name) not in frame.withheld
     ]
+
+
+def _notes(frame: Frame, name: str) -> dict[str, str]:
+    holders = [w.wire for w in ROSTER] + ([RELOADER] if name == names.REDIS_SECRET else [])
+    stage = frame.turns[name].stage if name in frame.turns else Stage()
+    return {names.ANNOTATION_HOLDERS: ",".join(holders), names.ANNOTATION_CREDENTIALS: stage.text()}
 
 
 def used(spec: Spec) -> list[tuple[str, str]]:

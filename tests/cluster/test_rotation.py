@@ -1,0 +1,160 @@
+"""Keys change on a real API server: one write a stage, none before every pod has taken up the last.
+
+Pods run on nodes that kwok plays; what they say at /statusz is played here, so that one of them can be late.
+The change with real pods, under load, is a step of `test_walk.py`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
+SHARED = Path(__file__).parents[3] / "shared" / "cluster" / "cluster"
+PLACE: dict[str, Any] = {
+    "nodeSelector": {"type": "kwok"},
+    "tolerations": [{"key": "kwok.x-k8s.io/node", "operator": "Exists", "effect": "NoSchedule"}],
+}
+AGENTS = ("pads", "qbmia", "quasar", "amos", "market")
+SPEC: dict[str, Any] = {
+    "agents": {name: dict(PLACE) for name in AGENTS[:-1]},
+    "market": dict(PLACE),
+    "redis": {"mode": "External", "url": "redis://x"},
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def node(kube: Any) -> Iterator[None]:
+    """One node that kwok plays."""
+    if not SHARED.exists():
+        pytest.skip("fake nodes come with the shared cluster")
+    done = subprocess.run([str(SHARED), "fake-nodes", "1"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    yield
+    kube.run("delete", "node", "fake-0", check=False)
+
+
+@pytest.fixture
+def say(kube: Any, namespace: str) -> Iterator[Callable[..., None]]:
+    """Play the pods' /statusz: `say(agent, curve=2)` changes what the pod of an agent answers."""
+    told = {name: {"curve": 1, "curve_accepted": 1} for name in AGENTS}
+    servers = []
+    for number, name in enumerate(AGENTS):
+        address = f"127.0.77.{number + 1}"
+
+        class Handler(BaseHTTPRequestHandler):
+            agent = name
+
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(json.dumps({"agent": self.agent, "credentials": told[self.agent]}).encode())
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = ThreadingHTTPServer((address, 8080), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+
+    def change(name: str, **generations: int) -> None:
+        if not generations:
+            address = f"127.0.77.{AGENTS.index(name) + 1}"
+            pod = _pod(kube, namespace, name)["metadata"]["name"]
+            status = {"status": {"podIP": address, "podIPs": [{"ip": address}]}}
+            kube.run(
+                "-n",
+                namespace,
+                "patch",
+                "pod",
+                pod,
+                "--subresource=status",
+                "--type=merge",
+                "-p",
+                json.dumps(status),
+            )
+        told[name] |= generations
+
+    yield change
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def _pod(kube: Any, namespace: str, agent: str) -> dict[str, Any]:
+    pods = kube.get("-n", namespace, "pods", "-l", f"app.kubernetes.io/component={agent}")["items"]
+    return next((p for p in pods if p["status"].get("phase") == "Running"), {})
+
+
+def _secret(kube: Any, namespace: str) -> tuple[str, dict[str, str]]:
+    secret = kube.get("-n", namespace, "secret/desk-curve")
+    files = {name: base64.b64decode(text).decode() for name, text in secret["data"].items()}
+    return secret["metadata"]["annotations"]["quantumtrading.io/credentials"], files
+
+
+def test_keys_change_stage_by_stage_and_no_pod_restarts(kube, namespace, operator, until, say) -> None:
+    """Nothing is dropped while one pod is behind, and the status names that pod."""
+    operator()
+    kube.system(namespace, "desk", SPEC)
+    until(lambda: all(_pod(kube, namespace, a) for a in AGENTS), "five running pods", 60)
+    for agent in AGENTS:
+        say(agent)
+    uids = {a: _pod(kube, namespace, a)["metadata"]["uid"] for a in AGENTS}
+    stage, before = _secret(kube, namespace)
+    assert stage == "1"
+    kube.patch(namespace, "desk", {"messaging": {"credentialsGeneration": 2}})
+    until(lambda: _secret(kube, namespace)[0] == "2 Accepting", "Accepting")
+    files = _secret(kube, namespace)[1]
+    assert all(before[f"{w}.pub"] in files[f"{w}.pub"].splitlines() for w in ("pads", "quantum_amos"))
+    assert files["pads.key"] == before["pads.key"]
+    for agent in AGENTS[:-1]:
+        say(agent, curve_accepted=2)
+    late = _pod(kube, namespace, "market")["metadata"]["name"]
+    sentence = f"desk-curve: generation 2: Accepting, waiting for {late}"
+    waits = ("True", "Rotating", sentence)
+    until(lambda: kube.condition(namespace, "desk", "Progressing") == waits, "market is waited for", 60)
+    assert _secret(kube, namespace)[0] == "2 Accepting"
+    say("market", curve_accepted=2)
+    until(lambda: _secret(kube, namespace)[0] == "2 Using", "Using", 60)
+    files = _secret(kube, namespace)[1]
+    assert files["pads.key"] != before["pads.key"]
+    assert len(files["pads.pub"].splitlines()) == 2
+    for agent in AGENTS:
+        say(agent, curve=2)
+    until(lambda: _secret(kube, namespace)[0] == "2", "done", 60)
+    after = _secret(kube, namespace)[1]
+    assert set(after) == set(before)
+    assert {text.partition(" ")[2] for text in after.values()} == {"2"}
+    until(lambda: kube.condition(namespace, "desk", "Progressing")[1] == "Complete", "Complete", 60)
+    assert {a: _pod(kube, namespace, a)["metadata"]["uid"] for a in AGENTS} == uids
+    body = json.dumps({"spec": {"messaging": {"credentialsGeneration": 1}}})
+    lower = kube.run("-n", namespace, "patch", "qts", "desk", "--type=merge", "-p", body, check=False)
+    assert "messaging.credentialsGeneration can only grow" in lower.stderr
+
+
+def test_keys_that_are_gone_are_not_made_anew_while_pods_use_them(kube, namespace, operator, until) -> None:
+    """CredentialsMissing names the Secret and the way out; once no pod runs, the way out works."""
+    first = operator()
+    kube.system(namespace, "desk", SPEC)
+    until(lambda: all(_pod(kube, namespace, a) for a in AGENTS), "five running pods", 60)
+    first.stop()
+    kube.run("-n", namespace, "delete", "secret", "desk-curve")
+    operator()
+    missing = ("True", "CredentialsMissing")
+    until(lambda: kube.condition(namespace, "desk", "Degraded")[:2] == missing, "CredentialsMissing", 60)
+    message = kube.condition(namespace, "desk", "Degraded")[2]
+    assert message.startswith("Secret desk-curve is gone while pods use what was in it; put it back")
+    assert "desk-curve" not in kube.run("-n", namespace, "get", "secrets", "-o", "name").stdout
+    kube.patch(namespace, "desk", {"suspend": True})
+    until(
+        lambda: "desk-curve" in kube.run("-n", namespace, "get", "secrets", "-o", "name").stdout, "anew", 60
+    )
+    until(lambda: kube.condition(namespace, "desk", "Degraded")[0] == "False", "healthy", 60)
