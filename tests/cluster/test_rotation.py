@@ -58,7 +58,7 @@ def say(kube: Any, namespace: str) -> Iterator[Callable[..., None]]:
                 self.end_headers()
                 self.wfile.write(json.dumps({"agent": self.agent, "credentials": told[self.agent]}).encode())
 
-            def log_message(self, *_: object) -> None:
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
                 pass
 
         server = ThreadingHTTPServer((address, 8080), Handler)

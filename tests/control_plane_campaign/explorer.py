@@ -85,7 +85,7 @@ class Explorer:
             changes=changes,
             actors=actors,
         )
-        self.start = start if not rotation else self._before_rotation(start)
+        self.start: World = start if not rotation else self._before_rotation(start)
         self.parent: dict[Node, tuple[Node, str] | None] = {}
         self._converges: set[Node] = set()
         self.runs = 0
@@ -105,7 +105,7 @@ class Explorer:
         """Visit every state; return their number, raise Found at the first law that is broken."""
         first: Node = (self.start, 0)
         self.parent[first] = None
-        todo = deque([first])
+        todo: deque[Node] = deque([first])
         while todo:
             node = todo.popleft()
             if node[0].lie:

@@ -87,7 +87,7 @@ class Page:
                 self.end_headers()
                 self.wfile.write(page.body if known else b"{}")
 
-            def log_message(self, *_: object) -> None:
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
                 """Say nothing: it is asked each second."""
 
         with ThreadingHTTPServer(("", port), Handler) as server:
