@@ -40,7 +40,7 @@ def test_a_changed_list_is_loaded_without_a_restart(tmp_path: Path) -> None:
     """A second password is accepted soon after the file has changed, the first still is, and the page says so."""
     port, page = free_ports(2)
     path, secret = tmp_path / "users.acl", tmp_path / "acl.password"
-    secret.write_text("reloader\n")
+    secret.write_text("reloader 2\n")  # as the operator writes it at a rotation
     users = {RELOADER: "reloader", "pads": "one"}
     path.write_text(users_acl("s", users))
     server = subprocess.Popen(

@@ -56,10 +56,7 @@ def follow(
                 loaded = found if digest(path) == found else b""
                 told(loaded)
                 _log.info("access list loaded")
-            except (
-                redis.RedisError,
-                OSError,
-            ) as error:  # the server, or the password's file, is not there yet
+            except (redis.RedisError, OSError) as error:  # server or file is not there yet
                 _log.warning("access list not loaded yet: %.200s", error)
         over = wait(PERIOD_S)
 
@@ -112,7 +109,9 @@ def main(arguments: Sequence[str]) -> int:
         signal.signal(number, lambda *_: over.set())
 
     def reload() -> None:
-        login = {"username": RELOADER, "password": password.read_text().strip()}
+        # after a rotation the line ends with its generation
+        word, _, _ = password.read_text().strip().partition(" ")
+        login = {"username": RELOADER, "password": word}
         with redis.Redis.from_url(url, socket_timeout=2.0, socket_connect_timeout=1.0, **login) as server:
             server.acl_load()
 

@@ -22,6 +22,11 @@ def refused(_: Snapshot, __: Frame | None, state: State) -> Finding | None:
     return next((f for f in state.findings if f.condition == "Degraded"), None)
 
 
+def barred(snapshot: Snapshot, _: Frame | None, __: State) -> Finding | None:
+    """Report a pod that was to be restarted and could not be deleted."""
+    return snapshot.refused
+
+
 def stopped(_: Snapshot, frame: Frame | None, __: State) -> Finding | None:
     """Report agents that stay down because `config.autoRestartFailed` is false."""
     if frame is None or not frame.stopped:
@@ -41,7 +46,7 @@ def unhealthy(_: Snapshot, frame: Frame | None, __: State) -> Finding | None:
     return next(iter(frame.faults), None) if frame is not None else None
 
 
-CHECKS: tuple[Check, ...] = (blocked, unsupported, refused, unhealthy, stopped)
+CHECKS: tuple[Check, ...] = (blocked, unsupported, refused, barred, unhealthy, stopped)
 
 
 def degraded(snapshot: Snapshot, frame: Frame | None, state: State) -> Finding | None:

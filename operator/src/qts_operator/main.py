@@ -43,6 +43,7 @@ _log = structlog.get_logger("qts_operator.main")
 VERSION = "0.1.0"
 CHECK_S = 60.0
 LAG_S = 10.0
+SYNC_S = 0.5
 MINE = {"labelSelector": f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"}
 
 
@@ -88,6 +89,7 @@ class Engine:
         self._thread: threading.Thread | None = None
         self._turned_s = time.monotonic()
         self._outdated: tuple[Finding, ...] = ()
+        self._denied: dict[str, str] = {}
         self._offered: set[str] = set()
         self._decided = {kind.name: asyncio.Event() for kind in KINDS if kind.optional}
         self._leader: Leader | None = None
@@ -229,6 +231,9 @@ class Engine:
         try:
             await api.list(kind, scope, MINE)
         except ApiError as error:
+            if error.code == 403:
+                self.metrics.denied.labels(kind.name).inc()
+                _log.warning("an optional kind may not be seen", kind=kind.name, error=error.message)
             if error.code in (403, 404):  # no such kind, or no right to it
                 return CHECK_S
             # a definition that was just made answers 429 while its storage is opened
@@ -238,10 +243,14 @@ class Engine:
     async def _work(self, reconciler: Reconciler) -> None:
         """Take keys one after the other, once everything is known."""
         for reflector in self.reflectors:
-            await reflector.synced.wait()
+            # a kind that may not be seen holds nobody back: each pass says so, and writes nothing else
+            while not (reflector.synced.is_set() or reflector.denied or self._stop.is_set()):
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(reflector.synced.wait(), SYNC_S)
         for decided in self._decided.values():
             await decided.wait()
-        while True:
+        # asked each time: a wait that ends while it is cancelled forgets that it was (wait_for, Python 3.11)
+        while not self._stop.is_set():
             key = self.queue.take(self._now_s())
             if key is None:
                 await self._rest()
@@ -272,6 +281,10 @@ class Engine:
                 self.metrics.objects.labels(kind).set(count)
             for kind, age_s in self._silences().items():
                 self.metrics.event_age.labels(kind).set(age_s)
+            denied = {r.kind.name: r.denied for r in self.reflectors if r.denied}
+            if denied != self._denied:
+                self._denied = denied
+                self._all()
 
     def _silences(self) -> dict[str, float]:
         """Return seconds since each kind was heard of; the most silent of its namespaces counts."""
@@ -290,7 +303,9 @@ class Engine:
                 self._judge(served is None or notes.get(ANNOTATION_SCHEMA) == wanted)
             except ApiError as error:
                 # in namespaced mode the definition may not be read
-                if error.code != 403:
+                if error.code == 403 and self.options.nodes:
+                    self.metrics.denied.labels(DEFINITIONS.name).inc()
+                if error.code != 403 or self.options.nodes:
                     _log.warning("definition not read", code=error.code)
             await self._clock.sleep(CHECK_S)
 

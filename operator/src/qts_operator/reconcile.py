@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import msgspec
 import structlog
 
 from qts_core import names
@@ -21,6 +22,7 @@ from qts_operator.middleware import ApiError
 from qts_operator.objects import BY_KIND
 from qts_operator.plan import Apply
 from qts_operator.restarts import Restart
+from qts_operator.snapshot import Finding
 from qts_operator.tracing import PassTrace
 from qts_operator.view import key_of
 from qts_operator.workqueue import LAST_S
@@ -42,6 +44,7 @@ class Reconciler:
         self._expected = Expectations()
         self._told_s: dict[str, float] = {}
         self._unsure: set[str] = set()  # whose status may have been written, though nobody answered
+        self._refused: dict[str, Finding] = {}
 
     async def run(self, key: str) -> None:
         """Make one pass; never raise."""
@@ -81,10 +84,13 @@ class Reconciler:
         trace.attributes["qts.generation"] = resource.generation
         told_s = self._c.now_s() - self._told_s.get(key, float("-inf"))
         state, request = steps.begin(self._c.defaults, told_s)
+        refused = self._refused.pop(key, None)
         while request is not None:
             written = state.writes.writes
             asked_ns = time.time_ns()
             response = await self._perform(resource, request)
+            if isinstance(response, steps.Seen):
+                response = steps.Seen(msgspec.structs.replace(response.snapshot, refused=refused))
             trace.child("snapshot", asked_ns)
             answered_ns = time.time_ns()
             state, request = steps.step(state, response)
@@ -113,6 +119,7 @@ class Reconciler:
         except ApiError as error:
             if isinstance(request, steps.Report) and error.code in UNANSWERED:
                 self._unsure.add(key_of(resource.namespace, resource.name))
+            self._barred(key_of(resource.namespace, resource.name), request, error)
             return error_of(error)
         answer = await self._c.hand.perform(request)
         if isinstance(request, Apply):
@@ -127,6 +134,16 @@ class Reconciler:
             return resource
         self._c.view.systems.put(resource_of(live))
         return self._c.view.systems.get(resource.namespace, resource.name) or resource
+
+    def _barred(self, key: str, request: steps.Request, error: ApiError) -> None:
+        """Count a right that is missing; a pod that may not be deleted is told by the next pass."""
+        if error.code != 403:
+            return
+        told = {steps.Report: names.KIND, Restart: PODS.name, steps.Tell: events.KIND.name}
+        self._c.metrics.denied.labels(told.get(type(request), "")).inc()
+        if isinstance(request, Restart):
+            text = error.message or f"Pod/{request.pod.name}: delete is forbidden"
+            self._refused[key] = Finding(reason="AccessDenied", message=text)
 
     async def _report(self, request: steps.Report) -> Done:
         answer = await self._c.api.put_status(request.namespace, request.name, request.uid, request.status)
@@ -212,4 +229,5 @@ class Reconciler:
         self._c.queue.succeed(key)
         self._told_s.pop(key, None)
         self._unsure.discard(key)
+        self._refused.pop(key, None)
         self._c.metrics.systems.forget(namespace, name)

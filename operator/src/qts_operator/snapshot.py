@@ -139,6 +139,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     heard: dict[str, Heard] = {}  # pod uid → its answer, asked while credentials change
     unread: dict[str, str] = {}  # Secret → why it could not be read
     blocked: tuple[Finding, ...] = ()  # from outside the pass: rights, definition
+    refused: Finding | None = None  # a pod that the last pass was not allowed to delete
     offered: frozenset[str] = frozenset()  # optional kinds that the cluster has, once they are seen
     created: float = 0.0  # of the resource, seconds since the epoch
     others: tuple[Other, ...] = ()  # other systems that start all or nothing

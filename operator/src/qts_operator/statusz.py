@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-<<<<<<< HEAD
 from collections.abc import Callable
-=======
 from typing import TypeVar
->>>>>>> f7ca682 (Rotate keys and passwords stage by stage; GPU cases run beside a real node)
 
 import aiohttp
 import msgspec
@@ -19,19 +16,15 @@ from qts_operator.snapshot import Heard, Pod
 
 TIMEOUT_S = 2.0
 PERIOD_S = 30.0
-<<<<<<< HEAD
 SOON_S = 3.0
-=======
 SURVEY_S = 1.0
 Answer = TypeVar("Answer", Status, Heard)
->>>>>>> f7ca682 (Rotate keys and passwords stage by stage; GPU cases run beside a real node)
 _log = structlog.get_logger("qts_operator.statusz")
 
 
 class Known(msgspec.Struct, frozen=True):
     """An answer, when it came, of which pod, and how often in a row there was none."""
 
-<<<<<<< HEAD
     told: Status | None
     at_s: float
     mark: str
@@ -58,12 +51,7 @@ class Answers:
         self._http, self._moved = http, moved
         self._known: dict[str, Known] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
-=======
-    def __init__(self, http: aiohttp.ClientSession | None = None) -> None:
-        self._http = http
-        self._known: dict[str, tuple[Status | None, float, str]] = {}
         self._surveys: dict[str, tuple[dict[str, Heard], float]] = {}
->>>>>>> f7ca682 (Rotate keys and passwords stage by stage; GPU cases run beside a real node)
 
     async def ask(self, key: str, pods: tuple[Pod, ...], now_s: float) -> Status | None:
         """Return the answer of the running PADS pod; asked anew every 30 s and when the pod changes."""
@@ -73,9 +61,8 @@ class Answers:
             return None
         mark = f"{asked.uid} {asked.ready}"
         known = self._known.get(key)
-<<<<<<< HEAD
         if known is None or known.mark != mark:
-            self._known[key] = Known(await self._get(asked.ip), now_s, mark)
+            self._known[key] = Known(await self._get(asked.ip, Status), now_s, mark)
         elif now_s - known.at_s >= known.period_s and key not in self._asking:
             task = asyncio.create_task(self._again(key, asked.ip, now_s, known))
             self._asking[key] = task
@@ -83,21 +70,12 @@ class Answers:
         return self._known[key].told
 
     async def _again(self, key: str, address: str, now_s: float, former: Known) -> None:
-        told = await self._get(address)
+        told = await self._get(address, Status)
         if self._known.get(key) is former:  # else the pod is another by now
             misses = former.misses + 1 if told is None else 0
             self._known[key] = Known(told, now_s, former.mark, misses)
             if told != former.told:
                 self._moved(key)
-=======
-        # until PADS hears everybody it is asked more often: Ready waits for that
-        period = PERIOD_S if known is not None and _content(known[0]) else 3.0
-        if known is not None and known[2] == mark and now_s - known[1] < period:
-            return known[0]
-        told = await self._get(asked.ip, Status)
-        self._known[key] = (told, now_s, mark)
-        return told
->>>>>>> f7ca682 (Rotate keys and passwords stage by stage; GPU cases run beside a real node)
 
     async def survey(self, key: str, pods: tuple[Pod, ...], now_s: float) -> dict[str, Heard]:
         """Return the answers of all running pods by uid; asked anew each second at most."""

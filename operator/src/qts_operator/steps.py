@@ -147,6 +147,9 @@ def _checked(state: Pass, fresh: Snapshot) -> Pass:
 
 def _plan(state: Pass) -> Step:
     snapshot = _seen(state)
+    if any(f.reason == "AccessDenied" for f in snapshot.blocked):
+        # what may not be seen would be made again, or deleted, on a guess
+        return _report(state)
     try:
         frame, verdicts = resolve(snapshot, state.defaults)
     except ConfigError as error:

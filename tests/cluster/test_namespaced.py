@@ -1,0 +1,73 @@
+"""Namespaced mode on a real API server: Roles alone, in a namespace that enforces Pod Security "restricted"."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+CHART = Path(__file__).parents[2] / "charts" / "quantum-trading-operator"
+RELEASE = "team"
+
+
+@pytest.fixture
+def roles(kube: Any, namespace: str) -> list[dict[str, Any]]:
+    """What the chart renders for one namespace, applied; the operator's own Deployment is left out."""
+    command = ["helm", "template", RELEASE, str(CHART), "-n", namespace, "--set", "crds.enabled=false"]
+    command += ["--set", f"watch.namespaces={{{namespace}}}"]
+    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    documents = [d for d in yaml.safe_load_all(text) if d]
+    for each in documents:
+        if each["kind"] in ("ServiceAccount", "Role", "RoleBinding"):
+            kube.run("apply", "-f", "-", given=each)
+    return documents
+
+
+@pytest.fixture
+def allowed(kube: Any, namespace: str, roles: list[dict[str, Any]], tmp_path: Path) -> list[str]:
+    """Arguments of an operator process that is this ServiceAccount and watches this namespace."""
+    account = next(d["metadata"]["name"] for d in roles if d["kind"] == "ServiceAccount")
+    token = kube.run("-n", namespace, "create", "token", account, "--duration=1h").stdout.strip()
+    (tmp_path / "token").write_text(token)
+    config = json.loads(kube.run("config", "view", "--raw", "--flatten", "--minify", "-o", "json").stdout)
+    cluster = config["clusters"][0]["cluster"]
+    (tmp_path / "ca.crt").write_bytes(base64.b64decode(cluster["certificate-authority-data"]))
+    return [
+        *("--server", cluster["server"], "--token-file", str(tmp_path / "token")),
+        *("--ca-file", str(tmp_path / "ca.crt"), "--namespace", namespace, "--watch", namespace),
+    ]
+
+
+def test_roles_alone_bring_a_system_up_where_pods_must_be_restricted(
+    kube, namespace, roles, allowed, operator, until
+) -> None:
+    """No ClusterRole is rendered or needed; every pod is admitted; nodes are not seen, and it says so."""
+    assert [d["kind"] for d in roles if d["kind"].startswith("Cluster")] == []
+    label = "pod-security.kubernetes.io/enforce=restricted"
+    kube.run("label", "namespace", namespace, label)
+    account = next(d["metadata"]["name"] for d in roles if d["kind"] == "ServiceAccount")
+    who = f"system:serviceaccount:{namespace}:{account}"
+    for verb, resource in (("list", "nodes"), ("list", "pods"), ("get", "customresourcedefinitions")):
+        answer = kube.run("auth", "can-i", verb, resource, "--as", who, "-n", "default", check=False)
+        assert answer.stdout.strip() == "no", f"{verb} {resource}"
+    running = operator(*allowed)
+    kube.system(namespace, "desk", {"agents": {"quasar": {"gpu": {"mode": "Required"}}}})
+    until(lambda: kube.applied(namespace), "applied", 60)
+    agents = {"pads", "qbmia", "quasar", "amos", "market", "redis"}
+
+    def admitted() -> bool:
+        pods = kube.get("-n", namespace, "pods")["items"]
+        return {p["metadata"]["labels"]["app.kubernetes.io/component"] for p in pods} == agents
+
+    until(admitted, "a pod of each workload", 60)
+    until(lambda: kube.condition(namespace, "desk", "GPUAvailable")[0] == "Unknown", "GPUAvailable", 60)
+    assert kube.condition(namespace, "desk", "Degraded")[:2] == ("False", "Healthy")
+    assert "qts_reflector_denied_total{" not in running._get(running.metrics, "/metrics")
+    kube.run("-n", namespace, "delete", "qts", "desk", "--timeout=30s")
+    until(lambda: not kube.get("-n", namespace, "deployments")["items"], "nothing left", 60)

@@ -1,0 +1,213 @@
+"""Every right is needed: without it something is refused, and the operator says which right it was.
+
+The rules are those of the charts; the API server is in memory and refuses by the same rules. That the charts'
+rules suffice on a real one is what every test of `tests/cluster` shows: its operator has nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pytest
+from tests.unit.control_plane.guarded import EVERYWHERE, Guarded
+
+from qts_core import names
+from qts_operator import rights, rotation
+from qts_operator.main import Engine, Options
+from qts_operator.session import Access
+
+NS, NAME, HOME = "trading", "desk-1", "qts-system"
+Rule = dict[str, Any]
+#: asks for everything that the operator can make: a claim, a second replica, its own Redis, keys
+SPEC: dict[str, Any] = {
+    "agents": {
+        "quasar": {"gpu": {"mode": "Required", "deviceClassName": "gpu.example.com"}},
+        "amos": {"replicas": 2},
+    },
+}
+CLUSTER = Options(
+    access=Access(server="http://nowhere"), identity="one", http_port=0, metrics_port=0, workers=2
+)
+NAMESPACED = msgspec.structs.replace(CLUSTER, watched=(NS,), nodes=False)
+
+
+def granted(mode: Options, *, without: Rule | None = None) -> dict[str, list[Rule]]:
+    """Return the rules of the charts, by namespace, less one."""
+
+    def less(rules: Sequence[Rule]) -> list[Rule]:
+        return [rule for rule in rules if rule != without]
+
+    lease = {HOME: less(rights.lease_rules())}
+    if mode.watched:
+        return {NS: less(rights.rules())} | lease
+    return {EVERYWHERE: less([*rights.rules(), *rights.cluster_rules()])} | lease
+
+
+async def until(check: Any, seconds: float = 20.0) -> bool:
+    """Wait for a fact; tell whether it came."""
+    for _ in range(int(seconds / 0.02)):
+        if check():
+            return True
+        await asyncio.sleep(0.02)
+    return False
+
+
+def _fail_a_pod(api: Guarded) -> None:
+    """Let a pod of pads be one that the operator must replace."""
+    labels = {
+        names.LABEL_MANAGED_BY: names.MANAGED_BY,
+        names.LABEL_SYSTEM: NAME,
+        names.LABEL_COMPONENT: "pads",
+    }
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "pads-1", "namespace": NS, "labels": labels},
+    }
+    key = ("Pod", NS, "pads-1")
+    fresh = api._stamped(pod | {"spec": {"nodeName": "n"}, "status": {"phase": "Failed"}}, None)
+    api._store(key, fresh, None)
+
+
+def signs(api: Guarded, engine: Engine, rule: Rule) -> list[str]:
+    """Return how the operator tells that a right of `rule` is missing."""
+    found = []
+    reason, message = api.degraded(NS, NAME)
+    if reason == "AccessDenied" and any(f'resource "{r}"' in message for r in rule["resources"]):
+        found.append("condition")
+    if any(f'resource "{r}"' in engine.ready() for r in rule["resources"]):
+        found.append("readyz")
+    text = engine.metrics.exposition("")[0].decode()
+    counted = {
+        line.split('"')[1] for line in text.splitlines() if line.startswith("qts_reflector_denied_total{")
+    }
+    plurals = {r.partition("/")[0].rstrip("s") for r in rule["resources"]}
+    if plurals & {kind.lower() for kind in counted}:
+        found.append("metric")
+    if api.refused & {"leases"} & set(rule["resources"]) and not engine.leads():
+        found.append("leader")
+    return found
+
+
+async def play(api: Guarded, mode: Options, done: Any) -> bool:
+    """Run an operator through a life of a system until `done`."""
+    api.system(NS, NAME, SPEC)
+    engine = Engine(mode, api=api)
+    task = asyncio.create_task(engine.run())
+    try:
+        if await until(lambda: len(api.names("Deployment", NS)) == 5 or done(engine), 5.0):
+            _fail_a_pod(api)
+            api.system(NS, NAME, SPEC | {"messaging": {"credentialsGeneration": 2}, "suspend": True})
+            await until(lambda: ("delete", "Pod", "pads-1") in api.calls or done(engine), 5.0)
+            api.system(NS, NAME, {"messaging": {"credentialsGeneration": 2}})
+        return await until(lambda: done(engine), 10.0)
+    finally:
+        engine._stop.set()
+        await asyncio.wait_for(task, 10)
+
+
+def _key(rule: Rule) -> str:
+    return ",".join(rule["resources"]) + ":" + ",".join(rule["verbs"])
+
+
+CLUSTER_RULES = [*rights.rules(), *rights.cluster_rules(), *rights.lease_rules()]
+NAMESPACED_RULES = [*rights.rules(), *rights.lease_rules()]
+#: rights whose loss cannot be a condition: nothing can be written, or nothing is known to write it on
+SILENT = (
+    "quantumtradingsystems",
+    "leases",
+    "events",
+    "customresourcedefinitions",
+    "podmonitors",
+    "resourceclaim",
+)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rotation, "AGAIN_S", 0.05)
+
+
+@pytest.mark.parametrize(
+    ("mode", "rule"),
+    [
+        *((CLUSTER, rule) for rule in CLUSTER_RULES),
+        *((NAMESPACED, rule) for rule in NAMESPACED_RULES),
+    ],
+    ids=[
+        *(f"cluster-{_key(r)}" for r in CLUSTER_RULES),
+        *(f"namespaced-{_key(r)}" for r in NAMESPACED_RULES),
+    ],
+)
+async def test_a_right_that_is_missing_is_named(mode: Options, rule: Rule) -> None:
+    """One rule less: a condition names resource and verb; where none can be written, readiness or a metric does."""
+    api = Guarded(granted(mode, without=rule))
+    silent = any(r.startswith(SILENT) for r in rule["resources"])
+
+    def told(engine: Engine) -> bool:
+        found = signs(api, engine, rule)
+        return bool(found) if silent else "condition" in found
+
+    assert await play(api, mode, told), f"nothing needs {_key(rule)}, or nobody says so"
+
+
+async def test_a_rule_that_nothing_needs_is_found() -> None:
+    """The check above can fail: a right of no use is missed by nobody."""
+    idle = {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["get", "create"]}
+    api = Guarded(granted(CLUSTER))
+    assert not await play(api, CLUSTER, lambda engine: bool(signs(api, engine, idle)))
+
+
+VERBS = [
+    ({"secrets"}, "get"),
+    ({"secrets"}, "create"),
+    ({"secrets"}, "patch"),
+    ({"pods"}, "delete"),
+    ({"deployments"}, "create"),
+    ({"deployments"}, "patch"),
+    ({"configmaps"}, "patch"),
+    ({"services"}, "create"),
+    ({"poddisruptionbudgets"}, "delete"),
+]
+
+
+@pytest.mark.parametrize(("resources", "verb"), VERBS, ids=[f"{min(r)}-{v}" for r, v in VERBS])
+async def test_a_verb_that_is_missing_is_named(resources: set[str], verb: str) -> None:
+    """Reading is allowed, writing is not: the condition names the verb."""
+    api = Guarded(granted(CLUSTER))
+    rules = copy.deepcopy(api.granted[EVERYWHERE])
+    for rule in rules:
+        if resources & set(rule["resources"]):
+            rule["verbs"].remove(verb)
+    api.granted = dict(api.granted) | {EVERYWHERE: rules}
+
+    def told(_: Engine) -> bool:
+        reason, message = api.degraded(NS, NAME)
+        return reason == "AccessDenied" and f"cannot {verb} resource" in message
+
+    assert await play(api, CLUSTER, told)
+
+
+@pytest.mark.parametrize("mode", [CLUSTER, NAMESPACED], ids=["cluster", "namespaced"])
+async def test_the_rules_suffice(mode: Options) -> None:
+    """With all of them nothing is refused; in namespaced mode nothing outside the namespaces is asked for."""
+    api = Guarded(granted(mode))
+    asked: list[str] = []
+    real = api.ask
+
+    def ask(*given: Any) -> None:
+        try:
+            real(*given)
+        except Exception as error:
+            asked.append(str(error))
+            raise
+
+    api.ask = ask  # type: ignore[method-assign]
+    wanted = {("amend", "Secret", f"{NAME}-curve"), ("delete", "Pod", "pads-1")}
+    assert await play(api, mode, lambda _: wanted <= set(api.calls))
+    optional = [text for text in asked if "customresourcedefinitions" not in text]
+    assert optional == [] if mode.watched else asked == []
