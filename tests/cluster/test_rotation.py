@@ -1,7 +1,6 @@
 """Keys change on a real API server: one write a stage, none before every pod has taken up the last.
 
 Pods run on nodes that kwok plays; what they say at /statusz is played here, so that one of them can be late.
-The change with real pods, under load, is a step of `test_walk.py`.
 """
 
 from __future__ import annotations

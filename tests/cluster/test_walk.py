@@ -232,55 +232,6 @@ def test_08_preferred_falls_back_to_the_cpu() -> None:
     eventually(settled, 180, "4/4 on the CPU")
 
 
-def test_085_keys_and_passwords_change_while_it_decides() -> None:
-    """Both generations are raised: no pod is replaced or restarted, Redis refuses no command, decisions go on."""
-
-    def pods() -> dict[str, tuple[str, int]]:
-        found = json.loads(kubectl("get", "pods", "-l", f"quantumtrading.io/system={NAME}", "-o", "json"))
-        return {
-            p["metadata"]["uid"]: (
-                p["metadata"]["name"],
-                sum(c["restartCount"] for c in p["status"]["containerStatuses"]),
-            )
-            for p in found["items"]
-        }
-
-    def stages() -> list[str]:
-        note = "{.metadata.annotations.quantumtrading\\.io/credentials}"
-        get = ("get", "secret", "-o", f"jsonpath={note}")
-        return [kubectl(*get, f"{NAME}-{part}") for part in ("curve", "redis-auth")]
-
-    def used() -> set[tuple[int, ...]]:
-        kinds = ("redis", "curve", "curve_accepted")
-        told = [
-            statusz(name).get("credentials", {}) for name in ("pads", "qbmia", "quasar", "amos", "market")
-        ]
-        return {tuple(each.get(kind, 0) for kind in kinds) for each in told}
-
-    before, refused, decided = pods(), errors(), statusz("pads")["board"]["decision"]["id"]
-    assert stages() == ["1", "1"]
-    patch({"redis": {"credentialsGeneration": 2}, "messaging": {"credentialsGeneration": 2}})
-    eventually(lambda: condition("Progressing")["reason"] == "Rotating", 60, "Rotating")
-    assert condition("Ready")["status"] == "True"
-    eventually(lambda: stages() == ["2", "2"] and settled(), 300, "both at the second generation")
-    assert used() == {(2, 2, 2)}
-    assert pods() == before
-    assert errors() == refused
-    eventually(lambda: statusz("pads")["board"]["decision"]["id"] != decided, 60, "another decision")
-
-
-def errors() -> dict[str, Any]:
-    """Return what Redis has refused since it started, as PADS may ask; groups that exist are no failure."""
-    code = (
-        "import json, os, pathlib, redis;"
-        "word = pathlib.Path('/etc/qts/redis/pads.password').read_text().split()[0];"
-        f"server = redis.Redis('{NAME}-redis', username='pads', password=word);"
-        "found = server.info('errorstats');"
-        "print(json.dumps({k: v['count'] for k, v in found.items() if 'BUSYGROUP' not in k}))"
-    )
-    return dict(json.loads(kubectl("exec", f"deploy/{NAME}-pads", "--", "python", "-c", code)))
-
-
 def test_09_at_rest_nothing_is_written() -> None:
     """The audit log counts no write of the operator while nothing changes."""
     if not SHARED.exists():

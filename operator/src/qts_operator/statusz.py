@@ -62,7 +62,7 @@ class Answers:
         mark = f"{asked.uid} {asked.ready}"
         known = self._known.get(key)
         if known is None or known.mark != mark:
-            self._known[key] = Known(await self._get(asked.ip, Status), now_s, mark)
+            self._known[key] = Known(await self._get(asked.ip), now_s, mark)
         elif now_s - known.at_s >= known.period_s and key not in self._asking:
             task = asyncio.create_task(self._again(key, asked.ip, now_s, known))
             self._asking[key] = task
@@ -70,7 +70,7 @@ class Answers:
         return self._known[key].told
 
     async def _again(self, key: str, address: str, now_s: float, former: Known) -> None:
-        told = await self._get(address, Status)
+        told = await self._get(address)
         if self._known.get(key) is former:  # else the pod is another by now
             misses = former.misses + 1 if told is None else 0
             self._known[key] = Known(told, now_s, former.mark, misses)
@@ -83,7 +83,7 @@ class Answers:
         if known is not None and now_s - known[1] < SURVEY_S:
             return known[0]
         asked = [p for p in pods if p.ip and p.phase == "Running"]
-        told = await asyncio.gather(*(self._get(p.ip, Heard) for p in asked))
+        told = await asyncio.gather(*(self._fetch(p.ip, Heard) for p in asked))
         heard = {p.uid: answer for p, answer in zip(asked, told, strict=True) if answer is not None}
         self._surveys[key] = (heard, now_s)
         return heard
@@ -100,7 +100,10 @@ class Answers:
         self._known.pop(key, None)
         self._surveys.pop(key, None)
 
-    async def _get(self, address: str, kind: type[Answer]) -> Answer | None:
+    async def _get(self, address: str) -> Status | None:
+        return await self._fetch(address, Status)
+
+    async def _fetch(self, address: str, kind: type[Answer]) -> Answer | None:
         if self._http is None:
             return None
         host = f"[{address}]" if ":" in address else address
