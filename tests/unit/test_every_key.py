@@ -141,7 +141,7 @@ def test_log_level(level: str, lines: int, capsys: pytest.CaptureFixture[str]) -
 
 def test_hardware_optimization(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kernels may use all cores with it, one without."""
-    monkeypatch.setattr(numba.config, "NUMBA_DEFAULT_NUM_THREADS", 3)
+    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 3)
     try:
         several = any(backend._available(module) for _, module in backend.LAYERS)
         assert backend.threads(hardware_optimization=True) == (3 if several else 1)

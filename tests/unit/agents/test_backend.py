@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numba
 import numpy as np
 import pytest
@@ -46,6 +48,22 @@ def test_threads_never_use_the_layer_that_aborts() -> None:
         assert chosen == 1 or numba.config.THREADING_LAYER in {"tbb", "omp"}
     finally:
         assert backend.threads(False) == 1
+
+
+def test_compiled_code_on_disk_holds_for_these_sources_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A kernel is loaded from the cache, and compiled again once any kernel's source has changed."""
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+
+    def hits() -> int:
+        again = backend.kernel(doubled.py_func)
+        assert again(1.5) == 3.0
+        return sum(again.stats.cache_hits.values())
+
+    assert (hits(), hits()) == (0, 1)
+    monkeypatch.setattr(backend, "sources", lambda: "another digest")
+    assert (hits(), hits()) == (0, 1)
 
 
 @pytest.mark.parametrize("rows", [1, 63, 64, 65, 200])

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
+import hashlib
 import importlib
 import sys
 from collections.abc import Callable
@@ -55,9 +57,19 @@ def _register(function: F, parallel: bool) -> F:
     # under NUMBA_DISABLE_JIT, which the simulator of a GPU needs, the function is left as it is
     with contextlib.suppress(RuntimeError, AttributeError):
         compiled.enable_caching()
+        # numba looks at the function's own file alone: what it calls may have changed in another
+        cached = compiled._cache._cache_file
+        cached._source_stamp = (cached._source_stamp, sources())
     KERNELS[f"{function.__module__}.{function.__qualname__}"] = compiled
     typed: F = compiled
     return typed
+
+
+@functools.cache
+def sources() -> str:
+    """Return the digest of every kernel's source: compiled code on disk holds for these alone."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def set_jit(enabled: bool) -> None:
