@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
@@ -15,6 +16,11 @@ from qts_agents.kernels import backend, pool
 def doubled(x: float) -> float:
     """Return twice `x`."""
     return x + x
+
+
+def tripled(x: float) -> float:
+    """Return thrice `x`; a test compiles it."""
+    return x + x + x
 
 
 def test_a_new_signature_is_counted_once() -> None:
@@ -57,8 +63,8 @@ def test_compiled_code_on_disk_holds_for_these_sources_alone(
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
 
     def hits() -> int:
-        again = backend.kernel(doubled.py_func)
-        assert again(1.5) == 3.0
+        again: Any = backend.kernel(tripled)
+        assert again(1.5) == 4.5
         return sum(again.stats.cache_hits.values())
 
     assert (hits(), hits()) == (0, 1)
