@@ -24,6 +24,9 @@ AT_ONCE = frozenset(
 )
 #: cases that may pass: it falls back after `fallbackAfter`
 IN_TIME = frozenset({"GPUsBusy", "NodesUnavailable", "Unschedulable", "ClaimNotAllocated", "QuotaExceeded"})
+#: pods of others are not watched: what they hold is asked for again after so long, as is what follows from it
+USAGE_S = 30.0
+BY_USAGE = frozenset({"Scheduling", "GPUsBusy"})
 _QUOTA = re.compile(r"exceeded quota: (\S+), requested: (\S+), used: (\S+), limited: (\S+)")
 _SYSTEM_TAINT = "node.kubernetes.io/"
 
@@ -97,7 +100,8 @@ def place(demand: Demand, view: View, *, on_cpu: bool, now: float) -> Verdict:
     if demand.asked.gpu.mode == "Preferred":
         return _preferred(demand, reason, message, on_cpu, now)
     status: Answer = "Unknown" if reason in ("Scheduling", "NodesNotVisible") else "False"
-    return Verdict(device="GPU", status=status, reason=reason, message=message)
+    again = USAGE_S if reason in BY_USAGE else None
+    return Verdict(device="GPU", status=status, reason=reason, message=message, recheck_s=again)
 
 
 def _unhealthy(demand: Demand, circuit: Circuit, on_cpu: bool, now: float) -> Verdict:
@@ -124,14 +128,15 @@ def _unhealthy(demand: Demand, circuit: Circuit, on_cpu: bool, now: float) -> Ve
 def _preferred(demand: Demand, reason: str, message: str, on_cpu: bool, now: float) -> Verdict:
     waits = [*(p.started for p in demand.pods if not p.node and not p.deleting), *demand.waiting]
     left = seconds(demand.asked.gpu.fallback_after) - (now - min(waits, default=now))
-    if on_cpu and reason in ("Scheduling", "GPUsBusy"):
+    if on_cpu and reason in BY_USAGE:
         # whether one is free is asked only while a pod waits for it
         message = "free devices are looked for when it rolls next"
     if on_cpu or reason in AT_ONCE or (reason in IN_TIME and left <= 0):
         text = f"{demand.agent} runs on CPU: {message}"
         return Verdict(device="CPU", status="False", reason="FallbackToCPU", message=text)
     status: Answer = "Unknown" if reason in ("Scheduling", "NodesNotVisible") else "False"
-    return Verdict(device="GPU", status=status, reason=reason, message=message, recheck_s=max(left, 0.1))
+    again = min(max(left, 0.1), USAGE_S)
+    return Verdict(device="GPU", status=status, reason=reason, message=message, recheck_s=again)
 
 
 def _holders(demand: Demand) -> list[Pod]:

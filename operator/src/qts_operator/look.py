@@ -15,6 +15,7 @@ from qts_operator.apply import Hand
 from qts_operator.cluster import PODS, Api
 from qts_operator.context import Context
 from qts_operator.digests import Resource, requested
+from qts_operator.gpu import USAGE_S
 from qts_operator.middleware import ApiError
 from qts_operator.objects.frame import Frame
 from qts_operator.resolve import spec_of
@@ -23,7 +24,6 @@ from qts_operator.view import key_of
 
 SECRETS = (names.CURVE_SECRET, names.REDIS_SECRET)
 SECRETS_S = 600.0
-USAGE_S = 30.0
 NODES_ASKED = 20
 ENDED = ("Succeeded", "Failed")
 

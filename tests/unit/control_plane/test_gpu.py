@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from qts_core.parts import Agent, Gpu, Toleration
 from qts_operator.circuit import left_over, read
-from qts_operator.gpu import Demand, View, place
+from qts_operator.gpu import USAGE_S, Demand, View, place
 from qts_operator.snapshot import Node, Pod
 from qts_operator.times import seconds
 
@@ -108,6 +108,16 @@ def test_a_tolerated_taint_is_no_obstacle() -> None:
     tolerations = (Toleration(key=GPU, operator="Exists", effect="NoSchedule"),)
     verdict = _why(_demand(tolerations=tolerations), _node("gpu-t", taints=TAINT))
     assert (verdict.reason, verdict.status) == ("Scheduling", "Unknown")
+
+
+def test_what_follows_from_others_pods_is_looked_at_again() -> None:
+    """They are not watched: a verdict from an old count must not stand until something else happens."""
+    busy = {"gpu-a": {GPU: 8}}
+    for used in ({}, busy):
+        assert _why(_demand(), _node("gpu-a"), used=used).recheck_s == USAGE_S
+        preferred = _demand("Preferred", pods=[_pod(started=100.0)], after="600s")
+        assert _why(preferred, _node("gpu-a"), used=used, now=100.0).recheck_s == USAGE_S
+    assert _why(_demand(), _node("gpu-a", 0)).recheck_s is None
 
 
 @pytest.mark.parametrize(
