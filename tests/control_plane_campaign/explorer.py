@@ -68,6 +68,7 @@ class Explorer:
     """All states within the budgets of faults, crashes, changes of the spec and acts of others."""
 
     def __init__(self, *, faults: int, crashes: int, changes: int, actors: int, rotation: int = 0) -> None:
+        model.forget()
         self.passes = Passes()
         empty = msgspec.json.encode({})
         start = World(
@@ -251,6 +252,8 @@ class Explorer:
         extra = [k for k, o in live.items() if k not in marks and k[0] != "Secret" and o.owner == OWNER]
         ready = conditions.get("Ready", {}).get("status")
         expected = "False" if taken or model.SPECS[world.spec].get("suspend") else "True"
+        if world.held and (late := model.unfinished(world)):
+            raise Found(f"at rest with {late=}\n{self.way(origin)}")
         if wrong or extra or ready != expected:
             raise Found(f"at rest with {wrong=} {extra=} {ready=} {taken=}\n{self.way(origin)}")
 

@@ -20,7 +20,7 @@ from qts_operator.objects.frame import Defaults
 from qts_operator.plan import Action, Apply, Create, Delete, Rotate
 from qts_operator.resolve import resolve
 from qts_operator.snapshot import Child, Heard, Pod, Snapshot
-from qts_operator.stages import read
+from qts_operator.stages import Stage, read
 from qts_operator.testing import fields_of
 from qts_operator.writes import Done, Failed, Taken
 
@@ -94,6 +94,11 @@ def wanted_marks(spec: int, status: bytes, children: Objects, held: Held = ()) -
     return {k: digest(applied(m)) for k, m in manifests_of(spec, status, children, held).items()}
 
 
+def forget() -> None:
+    """Drop what was worked out by the operator's own code: a test may have put an error into it."""
+    wanted_marks.cache_clear()
+
+
 @cache
 def _child(key: Key, obj: Obj) -> Child:
     kind, name = key
@@ -146,6 +151,17 @@ def _stage_of(secret: Obj) -> str:
     manifest = MANIFESTS.get(secret.mark)
     notes = manifest["metadata"]["annotations"] if manifest is not None else {}
     return str(notes.get(names.ANNOTATION_CREDENTIALS, ""))
+
+
+def unfinished(world: World) -> list[str]:
+    """Return the Secrets that are not at the generation that the resource asks for, or are still on the way."""
+    spec = SPECS[world.spec]
+    asked = {
+        name: Stage(spec.get(part, {}).get("credentialsGeneration", 1))
+        for name, part in (("s-curve", "messaging"), ("s-redis-auth", "redis"))
+    }
+    ours = [(k[1], o) for k, o in world.objects if k[0] == "Secret" and o.owner == OWNER]
+    return [name for name, obj in ours if name in asked and read(_stage_of(obj)) != asked[name]]
 
 
 def synced(world: World) -> World:
