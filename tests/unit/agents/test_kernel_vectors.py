@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from qts_agents.kernels import backend, hedge, outcomes, philox, pool, prospect, rolling
+from qts_agents.kernels import hedge, outcomes, philox, pool, prospect, rolling
 
 PI = np.array([[[0.5, 0.3, 0.2], [0.4, 0.35, 0.25], [0.2, 0.5, 0.3]]])
 OMEGA = np.array([[0.30, 0.25, 0.20]])
 UNIFORM = np.full((1, 3), 1.0 / 3.0)
 CLOSES = np.array([100, 101, 103, 102, 104, 107, 105, 108, 110, 109], dtype=float)
-
-
-@pytest.fixture(params=[True, False], ids=["compiled", "reference"])
-def either(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Run with the compiled kernels, then with the numpy references."""
-    backend.set_jit(request.param)
-    yield
-    backend.set_jit(True)
 
 
 @pytest.mark.usefixtures("either")

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 
-from qts_agents.kernels import backend, qre, shapley, sumtree
+from qts_agents.kernels import qre, shapley, sumtree
 
 pytestmark = pytest.mark.timeout(300)  # compiling with a cold cache on a busy machine takes a minute
 GLOVES = np.array([[0.0, 0, 0, 0, 0, 1, 1, 1]])  # players 0 and 1 hold left gloves, 2 the only right one
-
-
-@pytest.fixture(params=[True, False], ids=["compiled", "reference"])
-def either(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Run with the compiled kernels, then with the numpy references."""
-    backend.set_jit(request.param)
-    yield
-    backend.set_jit(True)
 
 
 @pytest.mark.usefixtures("either")

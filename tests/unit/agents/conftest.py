@@ -1,0 +1,17 @@
+"""What tests of agents and kernels share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from qts_agents.kernels import backend
+
+
+@pytest.fixture(params=[True, False], ids=["compiled", "reference"])
+def either(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Run with the compiled kernels, then with the numpy references."""
+    backend.set_jit(request.param)
+    yield
+    backend.set_jit(True)
