@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests.processes.running import free_ports, qts_arguments
-from tests.processes.whole import Whole
+from tests.processes.whole import AGENTS, Whole
 
 from qts_core.roster import VOTERS
 
@@ -53,7 +53,9 @@ def test_added_agents_vote_and_a_wrong_source_ends_nothing(tmp_path: Path) -> No
     more = (f"sentiment.source={json.dumps(str(source))}", "sentiment.period_s=1", *rates)
     run = Whole(tmp_path, *qts_arguments(ports[:5], *added, *more))
     try:
-        run.until(voted, timeout_s=240)  # kernels may have to be compiled first
+        for agent in (*AGENTS, *ADDED):
+            run.ready(agent, timeout_s=240)  # kernels may have to be compiled first, QUASAR's last of all
+        run.until(voted)
         source.write_text(headlines() + "oops\n")
         run.until(lambda e: troubled(e) is True)
         run.until(voted, since=run.now())

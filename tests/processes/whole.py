@@ -74,10 +74,10 @@ class Whole:
                     raise AssertionError(f"no such event; the last were {self.events[-5:]}")
                 self._news.wait(0.2)
 
-    def ready(self, agent: str, since: int = 0) -> Event:
+    def ready(self, agent: str, since: int = 0, timeout_s: float = 120.0) -> Event:
         """Wait until `agent` is ready."""
         return self.until(
-            lambda e: e["kind"] == "agent" and e["agent"] == agent and e["state"] == "ready", since
+            lambda e: e["kind"] == "agent" and e["agent"] == agent and e["state"] == "ready", since, timeout_s
         )
 
     def all_ready(self) -> None:
