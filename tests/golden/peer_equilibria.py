@@ -16,7 +16,7 @@ from pathlib import Path
 import nashpy
 import numpy as np
 
-FILE = Path(__file__).parent / "equilibria" / "nashpy.json"
+FILE = Path(__file__).parent / "peers" / "nashpy.json"
 SHAPES = ((2, 2), (2, 4), (3, 3), (3, 4), (4, 4))
 A_SHAPE = 100
 CLOSE = 1e-8
