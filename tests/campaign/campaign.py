@@ -32,9 +32,9 @@ from qts_messaging import books
 from qts_messaging.accounts import Record
 from qts_messaging.fabric import Fabric
 from qts_messaging.incoming import Incoming
-from qts_messaging.messages import DURABLE_TOPICS
 from qts_messaging.reconcile import reconcile
 from qts_messaging.redis_connection import AWAY
+from qts_messaging.redis_names import RedisNames
 from qts_messaging.redis_pubsub import RedisTopics
 
 BESIDE = 8  # schedules at once in one process
@@ -160,18 +160,21 @@ class Trial:
         if ear is None:
             return
         with contextlib.suppress(*AWAY):
-            await ear.unsubscribe(f"qts:{{{SYSTEM_NAME}}}:market")
+            await ear.punsubscribe(RedisNames(SYSTEM_NAME, name).heard[0])
         if await bounded(250, lambda: topics.resubscribed > before or topics._ear is not ear):
             self._recoveries.setdefault("deaf subscriber", []).append(time.monotonic() - began)
 
     async def _unread(self) -> int:
         """Ask the server how many stored messages some group has not read or not acknowledged."""
-        login = {"username": "pads", "password": self.stand.passwords["pads"]}
+        names, login = (
+            RedisNames(SYSTEM_NAME, "pads"),
+            {"username": "pads", "password": self.stand.passwords["pads"]},
+        )
         async with redis.asyncio.Redis(port=self.stand.port, **login) as server:
             groups = [
                 group
-                for topic in DURABLE_TOPICS
-                for group in await server.xinfo_groups(f"qts:{{{SYSTEM_NAME}}}:{topic}")
+                for sender in self.stand.names
+                for group in await server.xinfo_groups(names.stream(sender))
             ]
         return sum(int(group["pending"]) + int(group["lag"] or 0) for group in groups)
 

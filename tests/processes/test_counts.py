@@ -30,6 +30,7 @@ from qts_messaging.messages import (
     Message,
     RiskAlert,
 )
+from qts_messaging.redis_names import RedisNames
 
 pytestmark = pytest.mark.processes
 REQUEST, TRANSITION = examples.messages()[0], examples.messages()[2]
@@ -121,14 +122,13 @@ async def bars(stand: Stand, tally: Tally, market: Fabric, count: int) -> None:
 async def deafen(stand: Stand) -> None:
     """Let the server forget that qbmia listens to bars."""
     topics: Any = stand.buses["qbmia"].wires.topics
-    channel = f"qts:{{{SYSTEM_NAME}}}:market"
-    await topics._ear.unsubscribe(channel)
+    names = RedisNames(SYSTEM_NAME, "pads")
+    await topics._ear.punsubscribe(names.heard[0])
     async with redis.asyncio.Redis(
         port=stand.port, username="pads", password=stand.passwords["pads"]
     ) as server:
         for _ in range(500):
-            ((_, listeners),) = await server.pubsub_numsub(channel)
-            if listeners == len(stand.names) - 1:
+            if await server.publish(names.channel("market"), bytes(1)) == len(stand.names) - 1:
                 return
             await asyncio.sleep(0.01)
     raise AssertionError("the server did not forget")

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 import redis.asyncio
 import zmq
+from redis.exceptions import NoPermissionError
 from tests.processes.stand import SYSTEM_NAME, Stand, until
 
 from qts_core.acl import users_acl
@@ -24,13 +25,14 @@ from qts_messaging.messages import (
     RiskAlert,
     SystemCommand,
 )
+from qts_messaging.redis_names import RedisNames
 from qts_messaging.zap import Curtain
 from qts_messaging.zeromq_sockets import FRAME
 
 pytestmark = pytest.mark.processes
 REQUEST = examples.messages()[0]
 FEEDBACK = examples.messages()[4]
-PREFIX = f"qts:{{{SYSTEM_NAME}}}:"
+NAMES = {name: RedisNames(SYSTEM_NAME, name) for name in ("pads", "qbmia", "market")}
 
 
 @pytest.fixture
@@ -199,7 +201,7 @@ async def test_killed_redis_degrades_and_loses_nothing(stand: Stand) -> None:
     await until(lambda: len(pads.durables.spool) == 0)
     await until(lambda: pads.redis_reached and not pads.deaf)
     client = admin(stand)
-    entries = await client.xrange(PREFIX + "feedback")
+    entries = await client.xrange(NAMES["pads"].stream("pads"))
     await client.aclose()
     stored = [codec.decode(fields[b"m"]) for _, fields in entries]
     assert list(range(1, 22)) == [e.sequence for e in stored if isinstance(e, Envelope)]
@@ -261,13 +263,13 @@ async def test_a_handler_that_raises_sends_durable_messages_to_the_dead_letters(
     client = admin(stand)
 
     async def letters() -> int:
-        return int(await client.xlen(PREFIX + "dead"))
+        return int(await client.xlen(NAMES["qbmia"].dead))
 
     for _ in range(200):
         if await letters():
             break
         await asyncio.sleep(0.02)
-    ((_, letter),) = await client.xrange(PREFIX + "dead")
+    ((_, letter),) = await client.xrange(NAMES["qbmia"].dead)
     await client.aclose()
     assert letter[b"reason"] == b"ValueError: cannot digest this"
     assert (await stand.buses["pads"].ask(REQUEST, "qbmia", 2.0)).reason == ""
@@ -288,23 +290,26 @@ async def test_dead_letters_are_driven_again_once(stand: Stand) -> None:
     qbmia.subscribe(PerformanceFeedback, handler)
     sent = [await stand.buses["pads"].publish(examples.feedback(f"d-{n}")) for n in range(3)]
     await until(lambda: qbmia.numbers().dead_letters == 3)
-    client = admin(stand)
-    letters = await dead_letters.read(client, PREFIX)
+    client, other = admin(stand, "qbmia"), admin(stand)
+    letters = await dead_letters.read(other, SYSTEM_NAME, "qbmia")
     assert [(each.kind, each.sender, each.group, each.topic) for each in letters] == [
         ("performance_feedback", "pads", "qbmia", "feedback")
     ] * 3
     assert {each.reason for each in letters} == {"ValueError: cannot digest this"}
     broken[0] = False
-    assert await dead_letters.redrive(client, PREFIX, letters[:2]) == 2
+    with pytest.raises(NoPermissionError):  # another could write a letter of its own making
+        await dead_letters.redrive(other, SYSTEM_NAME, "qbmia", letters[:2])
+    assert await dead_letters.redrive(client, SYSTEM_NAME, "qbmia", letters[:2]) == 2
     await until(lambda: len(seen) == 2)
     broken[0] = True  # and what fails again is a letter again
-    await dead_letters.redrive(client, PREFIX, letters[2:])
+    await dead_letters.redrive(client, SYSTEM_NAME, "qbmia", letters[2:])
     await until(lambda: qbmia.numbers().dead_letters == 4)
     await asyncio.sleep(0.5)
     assert seen == sent[:2]
     assert len(stand.kinds("market", PerformanceFeedback)) == 3
-    assert len(await dead_letters.read(client, PREFIX)) == 1
+    assert len(await dead_letters.read(client, SYSTEM_NAME, "qbmia")) == 1
     await client.aclose()
+    await other.aclose()
     total = await stand.stop()
     assert (total.unaccounted, total.in_flight) == (0, 0)
 
@@ -314,7 +319,7 @@ async def test_a_deaf_subscriber_notices_and_hears_again(stand: Stand) -> None:
     qbmia = stand.buses["qbmia"]
     topics = qbmia.wires.topics
     ear = topics._ear  # type: ignore[attr-defined]
-    await ear.unsubscribe(PREFIX + "market")  # the server forgets one channel of ours
+    await ear.punsubscribe(NAMES["qbmia"].heard[0])  # the server forgets one of our patterns
     await until(lambda: topics.resubscribed == 1, 6.0)  # type: ignore[attr-defined]
     await until(lambda: not qbmia.deaf, 6.0)
     await stand.buses["market"].publish(examples.update())
@@ -322,12 +327,12 @@ async def test_a_deaf_subscriber_notices_and_hears_again(stand: Stand) -> None:
 
 
 async def test_a_server_that_forgot_us_is_asked(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
-    """NUMSUB alone finds a subscription the server has lost, in 3 s; the bus says deaf and not connected."""
+    """A beacon nobody received tells at once; the bus says deaf and not connected."""
     monkeypatch.setattr("qts_messaging.heartbeat.Beacon.deaf", False)
     qbmia = stand.buses["qbmia"]
     topics = qbmia.wires.topics
     await until(lambda: topics._proven is topics._ear)  # type: ignore[attr-defined]
-    await topics._ear.unsubscribe(PREFIX + "to.qbmia")  # type: ignore[attr-defined]
+    await topics._ear.punsubscribe(NAMES["qbmia"].heard[-1])  # type: ignore[attr-defined]
     await until(lambda: qbmia.deaf and qbmia.mode == "degraded", 3.0)
     await until(lambda: not qbmia.deaf and qbmia.mode == "connected", 5.0)
     assert topics.resubscribed == 1

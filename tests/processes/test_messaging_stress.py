@@ -17,6 +17,7 @@ from tests.processes.stand import SYSTEM_NAME, Stand, until
 
 from qts_messaging import examples
 from qts_messaging.messages import DecisionResponse, MarketUpdate
+from qts_messaging.redis_names import RedisNames
 from qts_messaging.testing import Proxy
 from qts_messaging.zeromq_sockets import HWM
 
@@ -49,7 +50,7 @@ async def test_ten_thousand_cancellations_cross_no_answers(idle_stand: Stand, re
     peer, server = await linked(stand, DELAY_S)
     pads, draw = stand.buses["pads"], random.Random(7)
     bars = [examples.update(n, "snapshot") for n in range(1, 9)]
-    assert await pads.remember(*bars)
+    assert await stand.buses["market"].remember(*bars)
     wrong, right = 0, 0
 
     async def ask(n: int) -> None:
@@ -116,7 +117,7 @@ async def test_a_giant_beside_small_ones(idle_stand: Stand, report: Report) -> N
     market = stand.buses["market"]
     giant = redis.asyncio.Redis(port=stand.port, username="pads", password=stand.passwords["pads"])
     loop = asyncio.get_running_loop()
-    await giant.publish(f"qts:{{{SYSTEM_NAME}}}:market", bytes(33 << 20))
+    await giant.publish(RedisNames(SYSTEM_NAME, "pads").channel("market"), bytes(33 << 20))
     began = loop.time()
     await giant.aclose()
     number = 0

@@ -15,6 +15,7 @@ from tests.processes.stand import SYSTEM_NAME, Stand, until
 
 from qts_messaging import codec, keys
 from qts_messaging.messages import DecisionResponse, Envelope
+from qts_messaging.redis_names import RedisNames
 from qts_messaging.testing import Proxy
 from qts_messaging.zap import Curtain
 from qts_messaging.zeromq_sockets import FRAME
@@ -234,16 +235,16 @@ async def test_an_announced_giant_takes_no_memory(pair: Pair) -> None:
 
 async def test_redis_carries_no_forgery(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
     """A name nobody has, a frame twice and one that is too large, on channel and stream: dropped and counted."""
-    pads, prefix = pair.buses["pads"], f"qts:{{{SYSTEM_NAME}}}:"
+    pads, names = pair.buses["pads"], RedisNames(SYSTEM_NAME, "market")
     login = {"username": "market", "password": pair.passwords["market"]}
     await pair.buses["market"].close(0.0)  # it would warn of the same
     honest = msgspec.structs.replace(codec.decode(frame(1, "market")), recipient=None)  # type: ignore[type-var]
     again = codec.encode(honest)  # type: ignore[arg-type]
     async with redis.asyncio.Redis(port=pair.port, **login) as server:  # type: ignore[arg-type]
         for data in (*(frame(n, "mallory") for n in range(2, 2 + TIMES)), again, again):
-            await server.publish(prefix + "to.pads", data)
-            await server.xadd(prefix + "feedback", {"m": data})
-        await server.publish(prefix + "to.pads", frame(2, "market", codec.LIMIT))
+            await server.publish(names.channel("to.pads"), data)
+            await server.xadd(names.stream("market"), {"m": data})
+        await server.publish(names.channel("to.pads"), frame(2, "market", codec.LIMIT))
         await until(lambda: pads.record().refused.get("too_large") == 1)
     await until(lambda: pads.record().refused.get("sender_mismatch") == 2 * TIMES)
     await until(lambda: pads.record().into["market|1|to.pads"].duplicates == 3)

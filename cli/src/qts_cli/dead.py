@@ -14,13 +14,12 @@ from rich.table import Table
 from qts_cli import folder
 from qts_cli.decisions import wide_console
 from qts_cli.events import line
-from qts_core import names
 from qts_core.config import load
 from qts_core.errors import ConfigError, LocalError
+from qts_core.roster import BY_WIRE
 from qts_messaging.dead_letters import Letter, read, redrive
 from qts_messaging.redis_connection import AWAY, Door
 
-READER = "pads"  # whose login is used: it may read and write every stream of its system
 TIMEOUT_S = 5.0
 
 
@@ -58,25 +57,30 @@ def dead(
 
 async def _work(path: Path, again: str) -> tuple[list[Letter], set[str]]:
     """Read the letters; drive those chosen again; return both."""
-    prefix, url = _place(path)
-    client = Door(url, path / "keys", READER)(TIMEOUT_S)
-    try:
-        letters = await read(client, prefix)
-        chosen = [each for each in letters if again in ("all", each.entry)]
-        if again not in ("", "all") and not chosen:
-            raise ConfigError(f"--again {again}: no such letter; `qts dead` lists their entries")
-        await redrive(client, prefix, chosen)
-    except AWAY as error:
-        raise LocalError(
-            f"{path}: its Redis does not answer ({error}); dead letters need a run that is up"
-        ) from None
-    finally:
-        await client.aclose()
-    return letters, {each.entry for each in chosen}
+    system, url = _place(path)
+    found: list[Letter] = []
+    moved: set[str] = set()
+    for group in BY_WIRE:
+        client = Door(url, path / "keys", group)(TIMEOUT_S)  # the one user that may write under this name
+        try:
+            letters = await read(client, system, group)
+            chosen = [each for each in letters if again in ("all", each.entry)]
+            await redrive(client, system, group, chosen)
+        except AWAY as error:
+            raise LocalError(
+                f"{path}: its Redis does not answer ({error}); dead letters need a run that is up"
+            ) from None
+        finally:
+            await client.aclose()
+        found += letters
+        moved.update(each.entry for each in chosen)
+    if again not in ("", "all") and not moved:
+        raise ConfigError(f"--again {again}: no such letter; `qts dead` lists their entries")
+    return found, moved
 
 
 def _place(path: Path) -> tuple[str, str]:
-    """Return the prefix of the run's keys and the address of its Redis."""
+    """Return the name of the run's system and the address of its Redis."""
     try:
         tree = json.loads((path / "run.json").read_text())
         loaded = load(path / tree["config"], {})
@@ -84,7 +88,7 @@ def _place(path: Path) -> tuple[str, str]:
         raise ConfigError(f"{path}: no run folder ({error}); give one that `qts run` made") from None
     if tree["redis"] is None or not loaded.system.use_real_messaging:
         raise ConfigError(f"{path}: this run is simulated; its dead letters end with it")
-    return names.redis_prefix(tree["system"]), loaded.system.redis_url
+    return str(tree["system"]), loaded.system.redis_url
 
 
 def _print(letters: Sequence[Letter]) -> None:

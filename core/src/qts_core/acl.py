@@ -1,14 +1,20 @@
-"""The ACL file of a system's Redis: one user an agent, its keys and channels only (pure)."""
+"""The ACL file of a system's Redis: one user an agent, which writes under its own name only (pure).
+
+Every key and channel ends with "@" and the name of who writes it. An agent reads all of its system, writes
+what ends with its own name, and on the streams of others takes, claims and acknowledges entries of its group.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
 
-from qts_core.names import redis_prefix
+from qts_core.names import BROADCAST_TOPICS, redis_prefix
 
 #: the user of the side container that reloads this file; it may do nothing else
 RELOADER = "acl"
+#: who cuts streams that have grown too long, its own and those of others
+TRIMMER = "pads"
 #: @read would show the key names of other systems by SCAN and RANDOMKEY; INFO is @dangerous, hence last
 _AGENT = (
     "-@all +@read +@write +@stream +@pubsub +@connection -@dangerous -scan -randomkey -dbsize"
@@ -28,6 +34,17 @@ def users_acl(system: str, passwords: Mapping[str, str | Sequence[str]]) -> str:
         given = passwords[name]
         secrets = (given,) if isinstance(given, str) else tuple(given)
         hashes = " ".join("#" + hashlib.sha256(secret.encode()).hexdigest() for secret in secrets)
-        rights = _RELOADER if name == RELOADER else f"~{prefix}* &{prefix}* {_AGENT}"
+        rights = _RELOADER if name == RELOADER else _agent(prefix, name)
         lines.append(f"user {name} on resetpass {hashes} resetkeys resetchannels {rights}")
     return "\n".join(lines) + "\n"
+
+
+def _agent(prefix: str, name: str) -> str:
+    """Return the rights of one agent; each selector in parentheses stands for itself.
+
+    A pattern is granted letter by letter to PSUBSCRIBE, and would grant PUBLISH too outside of a selector.
+    """
+    own = f"{prefix}*@{name}"
+    heard = " ".join(f"&{prefix}{topic}@*" for topic in (*BROADCAST_TOPICS, f"to.{name}"))
+    group = "+xreadgroup +xclaim +xack +xgroup|create" + (" +xtrim" if name == TRIMMER else "")
+    return f"%R~{prefix}* ~{own} &{own} {_AGENT} (~{prefix}durable@* {group}) ({heard} +psubscribe)"

@@ -83,6 +83,10 @@ def part(system: str, name: str) -> str:
     return f"{system}-{name}"
 
 
+#: what is said to all on channels
+BROADCAST_TOPICS: tuple[str, ...] = ("market", "status")
+
+
 def redis_prefix(system: str) -> str:
     """Return the prefix of every key and channel; the braces keep a system in one Cluster slot."""
     return f"qts:{{{system}}}:"

@@ -10,8 +10,9 @@ import msgspec
 from qts_messaging import codec
 from qts_messaging.codec import Rejected
 from qts_messaging.messages import KIND
+from qts_messaging.redis_names import RedisNames
 
-FIELD, REASON, GROUP, TOPIC, AGAIN = b"m", b"reason", b"group", b"topic", b"again"
+FIELD, REASON, GROUP, AGAIN = b"m", b"reason", b"group", b"again"
 MOST = 1000  # letters read at once
 
 
@@ -35,25 +36,29 @@ class Letter(msgspec.Struct, frozen=True):
 def letter(entry: bytes, fields: dict[bytes, bytes]) -> Letter:
     """Read one entry of the stream."""
     frame = fields.get(FIELD, b"")
-    text = {name: fields.get(name, b"").decode(errors="replace") for name in (TOPIC, GROUP, REASON)}
+    text = {name: fields.get(name, b"").decode(errors="replace") for name in (GROUP, REASON)}
     envelope = codec.decode(frame)
-    kind, sender, sent_ns = "?", "?", 0
+    topic, kind, sender, sent_ns = "?", "?", "?", 0
     if not isinstance(envelope, Rejected):
-        kind, sender, sent_ns = KIND.get(type(envelope.body), "?"), envelope.sender, envelope.sent_ns
-    return Letter(entry.decode(), text[TOPIC], text[GROUP], text[REASON], kind, sender, sent_ns, frame)
+        topic, kind = envelope.lane.partition(".")[0], KIND.get(type(envelope.body), "?")
+        sender, sent_ns = envelope.sender, envelope.sent_ns
+    return Letter(entry.decode(), topic, text[GROUP], text[REASON], kind, sender, sent_ns, frame)
 
 
-async def read(client: Any, prefix: str) -> list[Letter]:
-    """Return the oldest dead letters of a system, at most 1,000."""
-    return [letter(entry, fields) for entry, fields in await client.xrange(prefix + "dead", count=MOST)]
+async def read(client: Any, system: str, group: str) -> list[Letter]:
+    """Return the oldest dead letters of `group`, at most 1,000; any user of the system may read them."""
+    found = await client.xrange(RedisNames(system, group).dead, count=MOST)
+    return [letter(entry, fields) for entry, fields in found]
 
 
-async def redrive(client: Any, prefix: str, letters: Sequence[Letter]) -> int:
-    """Put letters back on their streams for the one group they failed at; return how many.
+async def redrive(client: Any, system: str, group: str, letters: Sequence[Letter]) -> int:
+    """Give letters back to `group`, at which they failed, with a client of its own user; return how many.
 
-    Stored before they are taken off the list: an end in between drives a letter twice rather than losing it.
+    They go on its own stream, where it takes a message of another's name and nobody else can write. Stored
+    before they are taken off the list: an end in between drives a letter twice rather than losing it.
     """
+    names = RedisNames(system, group)
     for each in letters:
-        await client.xadd(prefix + each.topic, {FIELD: each.frame, AGAIN: each.group.encode()})
-        await client.xdel(prefix + "dead", each.entry)
+        await client.xadd(names.stream(group), {FIELD: each.frame, AGAIN: group.encode()})
+        await client.xdel(names.dead, each.entry)
     return len(letters)

@@ -12,6 +12,8 @@ SUSPECT_AFTER, DEAD_AFTER = 3, 6  # missed heartbeats
 MAGIC = b"qtsbeacn"
 _BEACON = struct.Struct("<8sqq")
 BEACON_BYTES = _BEACON.size
+BEACON_S = 0.5
+MISSED = 3  # beacons: deafness is found (MISSED + 1) periods after it began at the latest
 SKEW_NS = 2_000_000_000
 SAME_MACHINE_NS = 5_000_000  # smaller offsets are delays, not clocks
 
@@ -76,32 +78,35 @@ class Peers:
 
 
 class Beacon:
-    """Says on every subscribed channel that it was heard there, or that the subscription is deaf."""
+    """Says by each subscribed pattern that it was heard there, or that the subscription is deaf."""
 
-    def __init__(self, epoch: int, channels: tuple[str, ...]) -> None:
+    def __init__(self, epoch: int, patterns: tuple[str, ...]) -> None:
         self.epoch = epoch
         self._sent = 0
-        self._back = dict.fromkeys(channels, 0)
+        self._back = dict.fromkeys(patterns, 0)
 
     def restart(self) -> None:
         """Forget what is missing: a new subscription begins."""
         self._back = dict.fromkeys(self._back, self._sent)
 
     def next(self) -> bytes:
-        """Return the next beacon to publish on all channels."""
+        """Return the next beacon to publish to all patterns."""
         self._sent += 1
         return _BEACON.pack(MAGIC, self.epoch, self._sent)
 
-    def heard(self, channel: str, data: bytes) -> None:
-        """Take a beacon off a channel; those of others are ignored."""
+    def heard(self, pattern: str, data: bytes) -> None:
+        """Take a beacon that a pattern brought; those of others are ignored."""
         _, epoch, counter = _BEACON.unpack(data)
-        if epoch == self.epoch and channel in self._back:
-            self._back[channel] = max(self._back[channel], counter)
+        if epoch == self.epoch and pattern in self._back:
+            self._back[pattern] = max(self._back[pattern], counter)
 
     @property
     def deaf(self) -> bool:
-        """Tell whether two beacons are missing on any channel; ask before sending the next one."""
-        return any(self._sent - back >= 2 for back in self._back.values())
+        """Tell whether so many beacons are missing from any pattern; ask before sending the next one.
+
+        Beacons are counted, not seconds: a loop that was held up sends none meanwhile and is not deaf.
+        """
+        return any(self._sent - back >= MISSED for back in self._back.values())
 
 
 def is_beacon(data: bytes) -> bool:

@@ -10,13 +10,13 @@ from typing import Any
 import msgspec
 
 from qts_core.clock import Clock
+from qts_core.names import BROADCAST_TOPICS
 from qts_messaging import codec
 from qts_messaging.accounts import Book
 from qts_messaging.bus import Done, Handler
 from qts_messaging.correlation import Correlation
 from qts_messaging.heartbeat import Peers
 from qts_messaging.messages import (
-    BROADCAST_TOPICS,
     DURABLE_TOPICS,
     HIGH,
     KIND,

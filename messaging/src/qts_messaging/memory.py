@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from itertools import islice
 from weakref import WeakValueDictionary
 
+from qts_core.names import BROADCAST_TOPICS
 from qts_core.spec import System
 from qts_messaging.bus import BusOptions, Sink, Wires
 from qts_messaging.fabric import Fabric
-from qts_messaging.messages import BROADCAST_TOPICS, DURABLE_TOPICS
+from qts_messaging.messages import DURABLE_TOPICS
 
 SNAPSHOT = 4096
 KEPT = 4096  # stored entries of a topic, and dead letters, for readers that come later

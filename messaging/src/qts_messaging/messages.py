@@ -362,9 +362,8 @@ class Envelope(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=T
 
 #: message type → its name on the wire, also the type in accounts and metrics
 KIND: dict[type, str] = {kind: str(kind.__struct_config__.tag) for kind in MESSAGE_TYPES}
-#: streams and channels of a system
+#: what is stored, and (`BROADCAST_TOPICS`) what is said to all
 DURABLE_TOPICS: tuple[str, ...] = ("decisions", "transitions", "risks", "feedback", "commands")
-BROADCAST_TOPICS: tuple[str, ...] = ("market", "status")
 
 
 def ttl_ms(message: Message, system: System, now_ns: int) -> int:

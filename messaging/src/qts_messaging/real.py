@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import msgspec
 
+from qts_core.acl import TRIMMER
 from qts_core.clock import SystemClock
 from qts_core.errors import ConfigError
-from qts_core.names import redis_prefix
+from qts_core.roster import BY_WIRE
 from qts_core.spec import System
 from qts_messaging.bus import BusOptions, Wires
 from qts_messaging.fabric import Fabric
 from qts_messaging.keys import CurveKeys, load_curve
 from qts_messaging.redis_connection import Door
+from qts_messaging.redis_names import RedisNames
 from qts_messaging.redis_pubsub import RedisTopics
 from qts_messaging.redis_streams import RedisStreams
 from qts_messaging.rotation import Rotation
 from qts_messaging.zeromq import ZeroMQ
-
-TRIMMER = "pads"
 
 
 def real_bus(system: System, options: BusOptions) -> Fabric:
@@ -30,11 +30,11 @@ def real_bus(system: System, options: BusOptions) -> Fabric:
 def real_wires(system: System, options: BusOptions) -> Wires:
     """Return the real wires of one process, not yet started; `options` has its epoch."""
     epoch = options.epoch_ns
-    prefix, name = redis_prefix(options.system_name), options.name
+    name, names = options.name, RedisNames(options.system_name, options.name)
     door, keys = Door(system.redis_url, options.secrets, name), _curve(system, options)
     direct = ZeroMQ(name, options.bind, options.peers, keys)
-    topics = RedisTopics(door, prefix, name, epoch)
-    streams = RedisStreams(door, prefix, name, trims=name == TRIMMER)
+    topics = RedisTopics(door, names, epoch)
+    streams = RedisStreams(door, names, (*BY_WIRE, *options.peers), trims=name == TRIMMER)
     rotation = Rotation(options, keys, direct, door, topics, streams)
     return Wires(direct, topics, streams, rotation)
 

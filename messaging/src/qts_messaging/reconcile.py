@@ -15,8 +15,9 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from qts_core.names import BROADCAST_TOPICS
 from qts_messaging.accounts import InCount, OutCount, Record
-from qts_messaging.messages import BROADCAST_TOPICS, DURABLE_TOPICS
+from qts_messaging.messages import DURABLE_TOPICS
 
 GRACE_NS = 500_000_000  # on the way while a process closes
 JOIN_NS = 5_000_000_000  # until a new process certainly listens

@@ -12,13 +12,12 @@ from typing import Any
 
 from qts_messaging.bus import Sink
 from qts_messaging.ending import end, for_ever
-from qts_messaging.heartbeat import Beacon, is_beacon
-from qts_messaging.messages import BROADCAST_TOPICS
+from qts_messaging.heartbeat import BEACON_S, Beacon, is_beacon
 from qts_messaging.reconnect import Backoff
 from qts_messaging.redis_connection import AWAY, SOCKET_TIMEOUT_S, accepted, shut
+from qts_messaging.redis_names import RedisNames, writer
 
 _log = logging.getLogger(__name__)
-BEACON_S = 0.9  # two must be missed: deafness is found within 3 s
 REACHED_S = 5.0
 RENEW_STEPS = 100  # of 50 ms: how long a new subscription may take beside the old one
 
@@ -26,10 +25,9 @@ RENEW_STEPS = 100  # of 50 ms: how long a new subscription may take beside the o
 class RedisTopics:
     """The broadcast wire of one process: one connection to speak, one to listen."""
 
-    def __init__(self, connect: Callable[[float], Any], prefix: str, name: str, epoch: int) -> None:
-        self._connect, self._prefix = connect, prefix
-        self._channels = tuple(prefix + topic for topic in (*BROADCAST_TOPICS, f"to.{name}"))
-        self._beacon = Beacon(epoch, self._channels)
+    def __init__(self, connect: Callable[[float], Any], names: RedisNames, epoch: int) -> None:
+        self._connect, self._names = connect, names
+        self._beacon = Beacon(epoch, names.heard)
         self._commands: Any = None
         self._ear: Any = None  # the subscribed connection
         self._sink: Sink | None = None
@@ -92,7 +90,7 @@ class RedisTopics:
         try:
             pipe = client.pipeline(transaction=False)
             for channel, frame in batch:
-                pipe.publish(self._prefix + channel, frame)
+                pipe.publish(self._names.channel(channel), frame)
             counts = await pipe.execute()
         except AWAY as error:
             self._lost(error)
@@ -109,13 +107,14 @@ class RedisTopics:
             _log.warning("redis is away: %.200s", error)
 
     async def _speak(self) -> None:
-        """Keep the command connection, beat once a second on every own channel."""
-        backoff = Backoff()
+        """Keep the command connection, beat at a steady pace however slowly the server answers."""
+        backoff, loop = Backoff(), asyncio.get_running_loop()
         while True:
             try:
+                began = loop.time()
                 await self._beat()
                 backoff.reset()
-                await asyncio.sleep(BEACON_S)
+                await asyncio.sleep(max(0.0, began + BEACON_S - loop.time()))
             except AWAY as error:
                 self._lost(error)
                 await shut(self._commands)
@@ -123,22 +122,22 @@ class RedisTopics:
                 await asyncio.sleep(backoff.next(random.random()))
 
     async def _beat(self) -> None:
-        """Publish one beacon on every channel of ours; look whether the last ones came back."""
+        """Publish one beacon to every pattern of ours; look whether the last ones came back."""
         if self._commands is None:
             self._commands = self._connect(SOCKET_TIMEOUT_S)
         pipe = self._commands.pipeline(transaction=False)
-        listening = self._ear is not None
-        if listening and self._beacon.deaf:
+        if self._ear is not None and self._beacon.deaf:
             await self._deafened("own beacons did not come back")
-            listening = False
-        beacon = self._beacon.next() if listening else b""
-        for channel in self._channels if listening else ():
-            pipe.publish(channel, beacon)
         ear = self._proven  # a newer subscription may not have reached the server yet
-        pipe.pubsub_numsub(*self._channels)
-        *_, listeners = await pipe.execute()
+        if self._ear is None:
+            pipe.ping()
+        else:
+            beacon = self._beacon.next()
+            for pattern in self._names.heard:
+                pipe.publish(pattern.removesuffix("*") + self._names.name, beacon)
+        receivers = await pipe.execute()
         self._answered_s = time.monotonic()
-        if ear is not None and ear is self._ear and not all(count for _, count in listeners):
+        if ear is not None and ear is self._ear and not all(receivers):
             await self._deafened("the server knows no subscriber of an own channel")
         if not self.up:
             self.up = True
@@ -162,7 +161,7 @@ class RedisTopics:
             client = self._connect(SOCKET_TIMEOUT_S)
             ear = client.pubsub()
             try:
-                await ear.subscribe(*self._channels)
+                await ear.psubscribe(*self._names.heard)
                 self._beacon.restart()
                 self._ear = ear
                 backoff.reset()
@@ -180,12 +179,12 @@ class RedisTopics:
         """Hand on what comes until the connection ends or is found deaf."""
         while ear is not self._thrown:
             message = await ear.get_message(ignore_subscribe_messages=True, timeout=BEACON_S)
-            if message is None or message["type"] != "message":
+            if message is None or message["type"] != "pmessage":
                 continue
             data = message["data"]
             if is_beacon(data):
-                self._beacon.heard(message["channel"].decode(), data)
+                self._beacon.heard(message["pattern"].decode(), data)
                 self.deaf = False
                 self._proven = ear
             else:
-                sink.arrived(data, None)
+                sink.arrived(data, writer(message["channel"]))

@@ -13,11 +13,11 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from qts_messaging.bus import Sink
-from qts_messaging.dead_letters import AGAIN, FIELD, GROUP, REASON, TOPIC
+from qts_messaging.dead_letters import AGAIN, FIELD, GROUP, REASON
 from qts_messaging.ending import end, for_ever
-from qts_messaging.messages import DURABLE_TOPICS
 from qts_messaging.reconnect import Backoff
 from qts_messaging.redis_connection import AWAY, SOCKET_TIMEOUT_S, accepted, shut
+from qts_messaging.redis_names import RedisNames, writer
 from qts_messaging.trimming import cut
 
 _log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ CLAIM_IDLE_MS = 5_000
 CLAIM_S, TRIM_S = 2.5, 10.0
 DELIVERIES = 5
 RENEW_STEPS = 100  # of 50 ms: how long the reader may take to end its wait
-REMEMBERED = 1024  # stored entries of a stream, to see whether a server that was restarted forgot any
+REMEMBERED = 1024  # of our stored entries, to see whether a server that was restarted forgot any
 SNAPSHOT_ENTRIES, SNAPSHOT_BYTES = 4096, 64 << 20
 RECALL_BYTES = 8 << 20  # of one answer
 
@@ -34,17 +34,18 @@ RECALL_BYTES = 8 << 20  # of one answer
 class RedisStreams:
     """The durable wire of one process."""
 
-    def __init__(self, connect: Callable[[float], Any], prefix: str, name: str, trims: bool) -> None:
-        self._connect, self._prefix, self._name, self._trims = connect, prefix, name, trims
-        self._keys = {prefix + topic: topic for topic in DURABLE_TOPICS}
-        self._market = prefix + "market.last"
-        self._dead = prefix + "dead"
+    def __init__(
+        self, connect: Callable[[float], Any], names: RedisNames, senders: Sequence[str], trims: bool
+    ) -> None:
+        self._connect, self._names, self._name, self._trims = connect, names, names.name, trims
+        self._own = names.stream(names.name)
+        self._keys = tuple(dict.fromkeys((self._own, *map(names.stream, senders))))
         self._commands: Any = None
         self._tasks: list[asyncio.Task[None]] = []
         self._acks: list[tuple[str, bytes, str]] = []  # key, entry, outcome
         self._acking = asyncio.Event()
         self._open: set[tuple[str, bytes]] = set()  # handed over, not yet ended
-        self._last: dict[str, deque[bytes]] = {}  # key → the last entries we stored
+        self._last: deque[bytes] = deque(maxlen=REMEMBERED)  # the last entries we stored
         self._run_id = b""
         self._wiped = False
         self._reading: Any = None  # the client that waits for new entries
@@ -129,9 +130,8 @@ class RedisStreams:
         if self._run_id and run_id != self._run_id:
             # not the newest alone: the client may have reached the new server before we notice it
             pipe = client.pipeline(transaction=False)
-            for key, entries in self._last.items():
-                for entry in entries:
-                    pipe.xrange(key, entry, entry)
+            for entry in self._last:
+                pipe.xrange(self._own, entry, entry)
             self._wiped = self._wiped or not all(await pipe.execute())
         self._run_id = run_id
         await self._groups(client)
@@ -151,14 +151,12 @@ class RedisStreams:
         try:
             client = await self._client()
             pipe = client.pipeline(transaction=False)
-            for topic, frame in batch:
-                pipe.xadd(self._prefix + topic, {FIELD: frame})
-            entries = await pipe.execute()
+            for _, frame in batch:
+                pipe.xadd(self._own, {FIELD: frame})
+            self._last.extend(await pipe.execute())
         except AWAY as error:
             self._lost(error)
             return False
-        for (topic, _), entry in zip(batch, entries, strict=True):
-            self._last.setdefault(self._prefix + topic, deque(maxlen=REMEMBERED)).append(entry)
         return True
 
     # -- reading ------------------------------------------------------------------------------------
@@ -228,8 +226,8 @@ class RedisStreams:
             self._open.add((key, entry))
             frame, again = (fields or {}).get(FIELD, b""), (fields or {}).get(AGAIN)
             if again is None:
-                sink.arrived(frame, None, self._ender(key, entry))
-            elif again == self._name.encode():
+                sink.arrived(frame, writer(key), self._ender(key, entry))
+            elif key == self._own:  # nobody else may write there
                 sink.again(frame, self._ender(key, entry))
             else:
                 self._end(key, entry, "ok")  # a dead letter that failed elsewhere
@@ -285,8 +283,8 @@ class RedisStreams:
         """Copy one entry to the dead letters."""
         found = await client.xrange(key, entry, entry)
         frame = found[0][1].get(FIELD, b"") if found else b""
-        fields = {FIELD: frame, REASON: reason[:1000], GROUP: self._name, TOPIC: self._keys[key]}
-        await client.xadd(self._dead, fields)
+        fields = {FIELD: frame, REASON: reason[:1000], GROUP: self._name}
+        await client.xadd(self._names.dead, fields)
         self.dead_letters += 1
 
     async def _trim(self, client: Any) -> None:
@@ -305,7 +303,7 @@ class RedisStreams:
                 pipe = client.pipeline(transaction=False)
                 for body in bodies[start : start + 256]:
                     most = max(64, min(SNAPSHOT_ENTRIES, SNAPSHOT_BYTES // max(1, len(body))))
-                    pipe.xadd(self._market, {FIELD: body}, maxlen=most, approximate=False)
+                    pipe.xadd(self._names.market, {FIELD: body}, maxlen=most, approximate=False)
                 await pipe.execute()
         except AWAY as error:
             self._lost(error)
@@ -319,7 +317,7 @@ class RedisStreams:
         try:
             client = await self._client()
             while len(found) < count:
-                entries = await client.xrevrange(self._market, upto, "-", min(step, count - len(found)))
+                entries = await client.xrevrange(self._names.market, upto, "-", min(step, count - len(found)))
                 found.extend(fields[FIELD] for _, fields in entries)
                 if len(entries) < min(step, count):
                     break
@@ -332,7 +330,7 @@ class RedisStreams:
     async def forget(self) -> None:
         """Empty the market snapshot."""
         try:
-            await (await self._client()).delete(self._market)
+            await (await self._client()).delete(self._names.market)
         except AWAY as error:
             self._lost(error)
 

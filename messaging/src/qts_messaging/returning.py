@@ -14,6 +14,7 @@ from qts_messaging.fabric import Fabric
 from qts_messaging.memory import SNAPSHOT
 from qts_messaging.real import real_wires
 from qts_messaging.redis_connection import AWAY, Door, accepted, shut
+from qts_messaging.redis_names import FEED
 
 _log = logging.getLogger(__name__)
 RETRY_S = 5.0
@@ -39,7 +40,8 @@ async def _changed(system: System, buses: Sequence[tuple[Fabric, BusOptions]]) -
         for bus, options in buses:
             opened.append(real_wires(system, options))
             await bus.open(opened[-1])
-        if not await _stand(buses, opened) or not await _carry(buses[0][0].wires, opened[0]):
+        writer = next((n for n, (bus, _) in enumerate(buses) if bus.name == FEED), 0)
+        if not await _stand(buses, opened) or not await _carry(buses[writer][0].wires, opened[writer]):
             raise TimeoutError("Redis answers, but not all wires stand")
     except (QtsError, *AWAY) as error:
         _log.info("messaging stays simulated: %.200s", error)

@@ -7,7 +7,7 @@ import pytest
 from qts_core.spec import SYSTEM
 from qts_messaging import examples, tracing
 from qts_messaging.correlation import Correlation
-from qts_messaging.heartbeat import BEACON_BYTES, Beacon, Peers, is_beacon
+from qts_messaging.heartbeat import BEACON_BYTES, BEACON_S, MISSED, Beacon, Peers, is_beacon
 from qts_messaging.messages import HIGH, KIND, LOW, NORMAL, DecisionResponse, ttl_ms
 from qts_messaging.outbox import Item, Outbox
 from qts_messaging.reconnect import Backoff, Failover
@@ -189,15 +189,17 @@ def test_a_clock_that_is_off_is_corrected() -> None:
 
 
 def test_a_subscription_that_hears_no_beacon_is_deaf() -> None:
-    """Two missing beacons on one channel are enough; those of others do not count."""
+    """So many missing from one pattern are enough and no fewer; those of others do not count."""
     mine, other = Beacon(1, ("m", "s")), Beacon(2, ("m", "s"))
-    for _ in range(2):
+    for _ in range(MISSED):
+        assert not mine.deaf
         sent = mine.next()
         mine.heard("m", sent)
         mine.heard("s", other.next())
     assert mine.deaf
     mine.heard("s", sent)
     assert not mine.deaf
+    assert (MISSED + 1) * BEACON_S <= 2.0  # a third of the 3 s is left for a loop that is late
     assert (len(sent), is_beacon(sent), is_beacon(b"x" * BEACON_BYTES)) == (24, True, False)
 
 

@@ -10,6 +10,7 @@ from tests.processes.running import free_ports
 
 from qts_messaging import keys
 from qts_messaging.redis_connection import SOCKET_TIMEOUT_S, options
+from qts_messaging.redis_names import RedisNames
 from qts_messaging.redis_streams import BLOCK_MS, RedisStreams
 from qts_messaging.zeromq import ZeroMQ
 
@@ -46,7 +47,7 @@ async def test_the_waiting_reader_has_a_client_with_more_patience() -> None:
         asked.append(timeout_s)
         raise ConnectionError
 
-    streams = RedisStreams(connect, "qts:{s}:", "pads", trims=False)
+    streams = RedisStreams(connect, RedisNames("s", "pads"), ("pads",), trims=False)
     reader = asyncio.create_task(streams._read(Silent()))
     with pytest.raises(ConnectionError):
         await reader
