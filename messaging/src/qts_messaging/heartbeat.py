@@ -12,8 +12,9 @@ SUSPECT_AFTER, DEAD_AFTER = 3, 6  # missed heartbeats
 MAGIC = b"qtsbeacn"
 _BEACON = struct.Struct("<8sqq")
 BEACON_BYTES = _BEACON.size
-BEACON_S = 0.5
-MISSED = 3  # beacons: deafness is found (MISSED + 1) periods after it began at the latest
+BEACON_S = 0.4
+SILENT = 3  # beacons after which nothing came: found (SILENT + 1) periods after it began at the latest
+OVERTAKEN = 2  # beacons that came by another pattern: found (OVERTAKEN + 1) periods after it began
 SKEW_NS = 2_000_000_000
 SAME_MACHINE_NS = 5_000_000  # smaller offsets are delays, not clocks
 
@@ -78,35 +79,44 @@ class Peers:
 
 
 class Beacon:
-    """Says by each subscribed pattern that it was heard there, or that the subscription is deaf."""
+    """Says by each subscribed pattern that it was heard there, or that the subscription is deaf.
+
+    Beacons are counted, not seconds: a loop or a server that was held up sends none meanwhile, and nothing is
+    deaf for it. All patterns share one connection, which keeps the order in which beacons are published.
+    """
 
     def __init__(self, epoch: int, patterns: tuple[str, ...]) -> None:
         self.epoch = epoch
         self._sent = 0
+        self._sign = 0  # how many were sent when anything came last
         self._back = dict.fromkeys(patterns, 0)
 
     def restart(self) -> None:
         """Forget what is missing: a new subscription begins."""
         self._back = dict.fromkeys(self._back, self._sent)
+        self._sign = self._sent
 
     def next(self) -> bytes:
         """Return the next beacon to publish to all patterns."""
         self._sent += 1
         return _BEACON.pack(MAGIC, self.epoch, self._sent)
 
+    def sign(self) -> None:
+        """Take anything that came: what was published before may still be behind it."""
+        self._sign = self._sent
+
     def heard(self, pattern: str, data: bytes) -> None:
-        """Take a beacon that a pattern brought; those of others are ignored."""
+        """Take a beacon that a pattern brought; those of others are a sign and no more."""
+        self.sign()
         _, epoch, counter = _BEACON.unpack(data)
         if epoch == self.epoch and pattern in self._back:
             self._back[pattern] = max(self._back[pattern], counter)
 
     @property
     def deaf(self) -> bool:
-        """Tell whether so many beacons are missing from any pattern; ask before sending the next one.
-
-        Beacons are counted, not seconds: a loop that was held up sends none meanwhile and is not deaf.
-        """
-        return any(self._sent - back >= MISSED for back in self._back.values())
+        """Tell whether all is silent, or a pattern whose later beacons others brought; ask before `next`."""
+        newest = max(self._back.values())
+        return self._sent - self._sign >= SILENT or any(newest - n >= OVERTAKEN for n in self._back.values())
 
 
 def is_beacon(data: bytes) -> bool:

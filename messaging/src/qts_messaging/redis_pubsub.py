@@ -187,4 +187,5 @@ class RedisTopics:
                 self.deaf = False
                 self._proven = ear
             else:
+                self._beacon.sign()
                 sink.arrived(data, writer(message["channel"]))

@@ -7,7 +7,7 @@ import pytest
 from qts_core.spec import SYSTEM
 from qts_messaging import examples, tracing
 from qts_messaging.correlation import Correlation
-from qts_messaging.heartbeat import BEACON_BYTES, BEACON_S, MISSED, Beacon, Peers, is_beacon
+from qts_messaging.heartbeat import BEACON_BYTES, BEACON_S, OVERTAKEN, SILENT, Beacon, Peers, is_beacon
 from qts_messaging.messages import HIGH, KIND, LOW, NORMAL, DecisionResponse, ttl_ms
 from qts_messaging.outbox import Item, Outbox
 from qts_messaging.reconnect import Backoff, Failover
@@ -188,10 +188,22 @@ def test_a_clock_that_is_off_is_corrected() -> None:
     assert peers.skewed == {"b": 1}
 
 
-def test_a_subscription_that_hears_no_beacon_is_deaf() -> None:
-    """So many missing from one pattern are enough and no fewer; those of others do not count."""
+def test_a_subscription_that_hears_nothing_is_deaf() -> None:
+    """So many beacons after which nothing came are enough, and no fewer; a third of 3 s is left for late loops."""
+    mine = Beacon(1, ("m", "s"))
+    for _ in range(SILENT):
+        assert not mine.deaf
+        mine.next()
+    assert mine.deaf
+    assert (SILENT + 1) * BEACON_S <= 2.0
+    mine.restart()
+    assert not mine.deaf
+
+
+def test_a_pattern_that_others_overtake_is_deaf() -> None:
+    """Later beacons by another pattern prove what is missing; beacons of others prove nothing."""
     mine, other = Beacon(1, ("m", "s")), Beacon(2, ("m", "s"))
-    for _ in range(MISSED):
+    for _ in range(OVERTAKEN):
         assert not mine.deaf
         sent = mine.next()
         mine.heard("m", sent)
@@ -199,8 +211,16 @@ def test_a_subscription_that_hears_no_beacon_is_deaf() -> None:
     assert mine.deaf
     mine.heard("s", sent)
     assert not mine.deaf
-    assert (MISSED + 1) * BEACON_S <= 2.0  # a third of the 3 s is left for a loop that is late
     assert (len(sent), is_beacon(sent), is_beacon(b"x" * BEACON_BYTES)) == (24, True, False)
+
+
+def test_a_subscription_with_much_to_read_is_not_deaf() -> None:
+    """While messages come the beacons may be behind them."""
+    mine = Beacon(1, ("m", "s"))
+    for _ in range(5 * SILENT):
+        mine.next()
+        mine.sign()
+        assert not mine.deaf
 
 
 # -- reconnect ------------------------------------------------------------------------------------------
