@@ -20,6 +20,7 @@ from qts_core.probes import Status
 from qts_messaging import examples
 from qts_messaging.accounts import Book
 from qts_messaging.fabric import Fabric
+from qts_messaging.heartbeat import Beacon
 from qts_messaging.messages import (
     KIND,
     MESSAGE_TYPES,
@@ -98,8 +99,10 @@ async def speak(stand: Stand, tally: Tally) -> None:
     for _ in range(4):
         await tally.say(pads, DecisionResponse("nobody there"), "quasar")
     await bars(stand, tally, market, 10)
-    await deafen(stand)
-    await bars(stand, tally, market, 10)  # qbmia hears none of these
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("qts_messaging.heartbeat.Beacon.deaf", False)  # not before the bars are out
+        await deafen(stand)
+        await bars(stand, tally, market, 10)  # qbmia hears none of these
     topics: Any = qbmia.wires.topics
     await until(lambda: topics.resubscribed == 1 and not qbmia.deaf)
     await bars(stand, tally, market, 5)
@@ -122,13 +125,13 @@ async def bars(stand: Stand, tally: Tally, market: Fabric, count: int) -> None:
 async def deafen(stand: Stand) -> None:
     """Let the server forget that qbmia listens to bars."""
     topics: Any = stand.buses["qbmia"].wires.topics
-    names = RedisNames(SYSTEM_NAME, "pads")
+    names, nobody = RedisNames(SYSTEM_NAME, "pads"), Beacon(0, topics._names.heard)
     await topics._ear.punsubscribe(names.heard[0])
     async with redis.asyncio.Redis(
         port=stand.port, username="pads", password=stand.passwords["pads"]
     ) as server:
         for _ in range(500):
-            if await server.publish(names.channel("market"), bytes(1)) == len(stand.names) - 1:
+            if await server.publish(names.channel("market"), nobody.next()) == len(stand.names) - 1:
                 return
             await asyncio.sleep(0.01)
     raise AssertionError("the server did not forget")
