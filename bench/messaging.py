@@ -19,8 +19,9 @@ from pathlib import Path
 
 import msgspec
 import zmq
+from bench import exchange_parts
 from bench.bare import twin
-from bench.harness import Row
+from bench.harness import Row, text
 from bench.stand import direct_bus, free_address
 
 from qts_messaging import codec, examples, keys
@@ -196,6 +197,7 @@ async def exchange_figures(rounds: int, calls: int) -> list[Row]:
         await quantiles(raw.ask, 50)
         latency = [(await quantiles(ours, calls), await quantiles(raw.ask, calls)) for _ in range(rounds)]
         rates = [(await rate(ours, calls), await rate(raw.ask, calls)) for _ in range(rounds)]
+        parts = await exchange_parts.rows(ours, raw.ask, rate, calls)
         await asker.close()
         await answerer.close()
         raw.close()
@@ -209,6 +211,7 @@ async def exchange_figures(rounds: int, calls: int) -> list[Row]:
         figure("request and answer, median", "us", "pyzmq", p50, 1.3),
         figure("request and answer, p99", "us", "pyzmq", p99, 1.5),
         figure("request and answer, 64 in flight", "1/s", "pyzmq", middle(rates), 0.7),
+        *parts,
     ]
 
 
@@ -226,11 +229,7 @@ def main(arguments: list[str]) -> int:
     ]
     for row in figures:
         line = row.line()
-        words = f"{line['figure']}: {line['value']} {line['unit']}, {line['peer']} {line['peer_value']}"
-        mark = "ok" if line["ok"] else "short of its goal"
-        sys.stdout.write(
-            (json.dumps(line) if chosen.json else f"{words}, goal {line['goal']}: {mark}") + "\n"
-        )
+        sys.stdout.write((json.dumps(line) if chosen.json else text(line)) + "\n")
     sys.stdout.flush()
     return 0
 

@@ -279,3 +279,17 @@ async def test_wrong_use_is_refused(tmp_path: Path) -> None:
             await pads.ask(examples.feedback(), "qbmia", 1.0)
         with pytest.raises(TypeError, match="not a message type"):
             pads.subscribe(int, lambda _: asyncio.sleep(0))
+
+
+async def test_each_request_has_its_own_time(tmp_path: Path) -> None:
+    """Requests whose times are over in another order than they were sent end in that order, each as timeout."""
+    over: list[tuple[float, str]] = []
+    async with Trio(tmp_path) as trio:
+        trio.buses["qbmia"].subscribe(DecisionRequest, lambda _: asyncio.sleep(0))
+
+        async def ask(timeout_s: float) -> None:
+            reply = await trio.buses["pads"].ask(REQUEST, "qbmia", timeout_s)
+            over.append((timeout_s, reply.reason))
+
+        await asyncio.gather(*map(ask, (2.0, 0.1, 1.0)))
+    assert over == [(timeout_s, "timeout") for timeout_s in (0.1, 1.0, 2.0)]

@@ -71,6 +71,12 @@ class Correlation(Generic[T]):
             del self._tombs[request]
         return [token for request in over if (token := self.fail(request)) is not None]
 
+    def earliest(self) -> int | None:
+        """Return when the next deadline is over or the next tombstone can be forgotten (monotonic ns)."""
+        ends = [waiter.deadline_ns for waiter in self._open.values()]
+        ends += [tomb.forget_ns for tomb in self._tombs.values()]
+        return min(ends, default=None)
+
     def _bury(self, request: bytes, waiter: Waiter[T]) -> None:
         """Keep a tombstone, within the bound."""
         self._tombs[request] = waiter

@@ -30,6 +30,7 @@ from qts_messaging.spool import Spool
 
 _log = logging.getLogger(__name__)
 TICK_S = 0.1
+APART_NS = 5_000_000  # at least so long from one look at all requests to the next: each costs their number
 _randomness = random.Random(os.urandom(32))  # a call of the system for each id costs ten times as much
 
 
@@ -70,6 +71,8 @@ class Fabric:
         self._tasks: list[asyncio.Task[None]] = []
         self._ways: dict[tuple[type, str | None], _Way] = {}
         self._closed = False
+        self._alarm: asyncio.TimerHandle | None = None  # for the request whose time is over first
+        self._alarm_ns = 0
 
     # -- state --------------------------------------------------------------------------------------
     @property
@@ -174,9 +177,6 @@ class Fabric:
         """Let deadlines, holes, alerts and dead peers have their consequences."""
         while True:
             await self._clock.sleep(TICK_S)
-            now = self._clock.monotonic_ns()
-            for waiter in self._desk.waiting.expire(now):
-                _settle(waiter, "timeout")
             lost = self.incoming.sweep()
             if lost:
                 _log.warning("%d messages never came", lost)
@@ -204,6 +204,8 @@ class Fabric:
         self._desk.book.closed_ns = self._clock.wall_ns()
         for waiter in self._desk.waiting.expire(2**63):
             _settle(waiter, "timeout")
+        if self._alarm is not None:
+            self._alarm.cancel()
         books.write(self._options.state, self.record())
 
     def _drained(self) -> bool:
@@ -279,11 +281,28 @@ class Fabric:
         future: asyncio.Future[Envelope | str] = loop.create_future()
         if not self._desk.waiting.register(item.id, to, future, now, int(timeout_s * 1e9)):
             return "full"
-        timer = loop.call_later(timeout_s, self._unsent, item.id, "timeout")
-        future.add_done_callback(lambda _: timer.cancel())
+        self._wake(now + int(timeout_s * 1e9), now)
         with contextlib.suppress(LocalError):  # the future says "full" by now
             self.outgoing.submit(item)
         return future
+
+    def _wake(self, deadline_ns: int, now_ns: int) -> None:
+        """Look at the requests that are out when `deadline_ns` is over: one timer for all of them."""
+        if self._alarm is not None and self._alarm_ns <= deadline_ns:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        delay_s = max(0, deadline_ns - now_ns) / 1e9
+        self._alarm_ns = deadline_ns
+        self._alarm = asyncio.get_running_loop().call_later(delay_s, self._expire)
+
+    def _expire(self) -> None:
+        """Tell callers whose time is over; wake up again for the next ones."""
+        self._alarm, now = None, self._clock.monotonic_ns()
+        for waiter in self._desk.waiting.expire(now):
+            _settle(waiter, "timeout")
+        if (earliest := self._desk.waiting.earliest()) is not None:
+            self._wake(max(earliest, now + APART_NS), now)
 
     def _unsent(self, message_id: bytes, reason: str) -> None:
         """Tell who waits for an answer to this message that none will come."""

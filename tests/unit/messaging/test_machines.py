@@ -50,6 +50,19 @@ def test_an_answer_after_the_deadline_is_late_then_forgotten() -> None:
     assert table.resolve(b"a", "quasar") == ("unknown", None)
 
 
+def test_the_table_tells_when_to_look_again() -> None:
+    """At the next deadline, else when the next tombstone is forgotten; never when it is empty."""
+    table: Correlation[str] = Correlation()
+    assert table.earliest() is None
+    table.register(b"late", "quasar", "token", 0, 9 * S)
+    table.register(b"soon", "quasar", "token", 0, S)
+    assert table.earliest() == S
+    table.expire(S)
+    assert table.earliest() == 3 * S
+    table.expire(3 * S)
+    assert table.earliest() == 9 * S
+
+
 def test_the_table_is_bounded_and_a_dead_peer_fails_at_once() -> None:
     """One more than the bound is refused; requests to a dead peer are given up together."""
     table: Correlation[int] = Correlation(bound=3)
