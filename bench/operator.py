@@ -224,7 +224,10 @@ def created(operator: Process, count: int, seconds: float, before_s: float, floo
 async def rows(count: int, silence_s: float, folder: Path) -> AsyncIterator[Row]:
     """Yield every figure."""
     access = from_kubeconfig(os.environ.get("KUBECONFIG"))
-    spaces = [f"bench-{n}" for n in range((count + EACH - 1) // EACH)]
+    run = (
+        f"{time.time_ns() // 1_000_000_000 % 100_000:05d}"  # of an earlier run namespaces may still be going
+    )
+    spaces = [f"bench-{run}-{n}" for n in range((count + EACH - 1) // EACH)]
     async with opened(access) as judge, every_pod(judge.api):
         await judge.prepare([HOME, *spaces])
         await account(judge, access, folder)

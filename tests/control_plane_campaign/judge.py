@@ -57,7 +57,7 @@ class Judge:
     async def prepare(self, namespaces: list[str]) -> None:
         """Make sure that the kind is served, and make the namespaces."""
         if await self.api.get(DEFINITIONS, "", names.CRD_NAME) is None:
-            await self.session.call("POST", path_of(DEFINITIONS, None), kind="Definition", body=crd())
+            await self.post(path_of(DEFINITIONS, None), crd())
         async with asyncio.timeout(60):
             while True:
                 with contextlib.suppress(ApiError):

@@ -46,8 +46,8 @@ def _no_uid(patch: pytest.MonkeyPatch) -> None:
 
 def _forgotten_write(patch: pytest.MonkeyPatch) -> None:
     """The last thing to do is left out."""
-    real = steps.plan
-    patch.setattr(steps, "plan", lambda *given: real(*given)[:-1])
+    real = steps.due
+    patch.setattr(steps, "due", lambda *given: real(*given)[:-1])
 
 
 def _status_before_writes(patch: pytest.MonkeyPatch) -> None:

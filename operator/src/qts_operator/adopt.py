@@ -13,6 +13,7 @@ import msgspec
 from qts_core import names
 from qts_core.roster import BY_NAME
 from qts_operator import rotation
+from qts_operator.memo import remembered
 from qts_operator.objects import redis
 from qts_operator.objects.frame import Defaults, Frame, template_hash
 from qts_operator.objects.pods import template
@@ -43,10 +44,10 @@ def recorded(frame: Frame, snapshot: Snapshot, defaults: Defaults) -> Frame:
 
 def adopted(frame: Frame, snapshot: Snapshot, defaults: Defaults) -> Frame:
     """Return the frame in which every workload that rolls anyway takes the latest."""
-    made = dict(frame.made)
-    for part, mine in frame.made.items():
+    made, hashes = dict(frame.made), _hashes(frame)
+    for part in frame.made:
         child = _child(frame, snapshot, part)
-        if child is not None and rendered(frame, part, mine) != child.template_hash:
+        if child is not None and hashes[part] != child.template_hash:
             made[part] = _latest(frame, snapshot, part, defaults)
     return msgspec.structs.replace(frame, made=made)
 
@@ -62,6 +63,12 @@ def parts(frame: Frame) -> list[str]:
     """Return the names of everything with pods."""
     managed = [names.REDIS_PART] if frame.spec.redis.mode == "Managed" else []
     return [w.name for w in frame.workloads()] + managed
+
+
+@remembered
+def _hashes(frame: Frame) -> dict[str, str]:
+    """Return the hash of every part's template as the part was made."""
+    return {part: rendered(frame, part, made) for part, made in frame.made.items()}
 
 
 def rendered(frame: Frame, part: str, made: Made) -> str:

@@ -10,13 +10,13 @@ import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
 from qts_core import names
 from qts_core.acl import RELOADER, users_acl
 from qts_core.roster import ROSTER
 from qts_operator.stages import Stage, read
 
-_PRIME = 2**255 - 19
-_A24 = 121665
 _Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
 #: who has a password: every workload, and the side container of Redis
 USERS = (*(w.wire for w in ROSTER), RELOADER)
@@ -43,28 +43,7 @@ def public_of(secret: bytes) -> bytes:
     """Return the X25519 public key of 32 secret bytes (RFC 7748, section 5)."""
     if len(secret) != 32:
         raise ValueError(f"a secret key has 32 bytes, found {len(secret)}")
-    scalar = int.from_bytes(secret, "little")
-    scalar = (scalar & ~7 & ~(1 << 255)) | (1 << 254)
-    return _ladder(scalar, 9).to_bytes(32, "little")
-
-
-def _ladder(scalar: int, u: int) -> int:
-    """Multiply the point `u` by `scalar` on the Montgomery ladder."""
-    x2, z2, x3, z3, swap = 1, 0, u, 1, 0
-    for bit in range(254, -1, -1):
-        now = scalar >> bit & 1
-        if swap ^ now:
-            x2, z2, x3, z3 = x3, z3, x2, z2
-        swap = now
-        a, b = (x2 + z2) % _PRIME, (x2 - z2) % _PRIME
-        aa, bb = a * a % _PRIME, b * b % _PRIME
-        e = (aa - bb) % _PRIME
-        da, cb = (x3 - z3) * a % _PRIME, (x3 + z3) * b % _PRIME
-        x3, z3 = (da + cb) ** 2 % _PRIME, u * (da - cb) ** 2 % _PRIME
-        x2, z2 = aa * bb % _PRIME, e * (aa + _A24 * e) % _PRIME
-    if swap:
-        x2, z2 = x3, z3
-    return x2 * pow(z2, _PRIME - 2, _PRIME) % _PRIME
+    return X25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()
 
 
 def curve(entropy: bytes, generation: int = 1) -> Files:

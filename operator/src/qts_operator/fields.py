@@ -10,6 +10,8 @@ import json
 from hashlib import blake2b
 from typing import Any
 
+import orjson
+
 from qts_core import names
 
 _ABSENT = object()
@@ -67,12 +69,12 @@ def applied(manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def canonical(value: Any) -> Any:
-    """Return a value whose JSON is equal for equal meaning."""
+    """Return a value whose JSON, with its keys in order, is equal for equal meaning."""
     if isinstance(value, dict):
-        return {key: canonical(value[key]) for key in sorted(value)}
+        return {key: canonical(inner) for key, inner in value.items()}
     if isinstance(value, list):
         items = [canonical(item) for item in value]
-        if items and all(isinstance(item, dict) for item in items):
+        if len(items) > 1 and all(isinstance(item, dict) for item in items):
             items.sort(key=_text)
         return items
     if isinstance(value, float) and value.is_integer():
@@ -82,7 +84,7 @@ def canonical(value: Any) -> Any:
 
 def digest(value: Any) -> str:
     """Return 32 hex digits, equal exactly for values of equal meaning."""
-    return blake2b(_text(canonical(value)).encode(), digest_size=16).hexdigest()
+    return blake2b(_text(canonical(value)), digest_size=16).hexdigest()
 
 
 def differences(live: Any, wanted: Any, path: str = "") -> list[str]:
@@ -114,5 +116,6 @@ def _by_name(value: Any) -> dict[str, Any] | None:
     return None
 
 
-def _text(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+def _text(value: Any) -> bytes:
+    # orjson takes a tenth of json's time, and a pass does this for every object
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)

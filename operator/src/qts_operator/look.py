@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable
 from typing import Any
@@ -139,8 +140,8 @@ class Secrets:
         fresh = now_s - self._read_s.get(key, float("-inf")) < SECRETS_S
         found: dict[tuple[str, str], Child] = {}
         unread: dict[str, str] = {}
-        for part in SECRETS:
-            name = names.part(resource.name, part)
+
+        async def ask(name: str) -> None:
             known = self._hand.known("Secret", resource.namespace, name) if fresh else None
             try:
                 known = known or await self._hand.learn("Secret", resource.namespace, name)
@@ -150,6 +151,8 @@ class Secrets:
                 unread[name] = error.message or f"Secret/{name}: get is forbidden"
             if known is not None:
                 found[("Secret", name)] = known
+
+        await asyncio.gather(*(ask(names.part(resource.name, part)) for part in SECRETS))
         if not fresh and not unread:
             self._read_s[key] = now_s
         return found, unread

@@ -44,6 +44,7 @@ VERSION = "0.1.0"
 CHECK_S = 60.0
 LAG_S = 10.0
 SYNC_S = 0.5
+GATHER_S = 0.1  # of the second in which Ready must follow the last pod
 MINE = {"labelSelector": f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"}
 
 
@@ -80,7 +81,7 @@ class Engine:
         self.metrics.build_info.labels(VERSION, str(LATEST_REVISION)).set(1)
         self.queue = WorkQueue()
         self.reflectors: list[Reflector] = []
-        self.view = View(self.poke, self.metrics.spec_changes.inc)
+        self.view = View(self.poke, self.metrics.spec_changes.inc, self._gather)
         self._api, self._given = api, api is not None
         self._clock, self._random = SystemClock(), Random()
         self._wake = asyncio.Event()
@@ -328,6 +329,11 @@ class Engine:
 
     def _add(self, key: str) -> None:
         self.queue.add(key, self._now_s())
+        self._wake.set()
+
+    def _gather(self, key: str) -> None:
+        """Ask for a pass soon: a roll-out reports dozens of changes, and one pass sees them all."""
+        self.queue.add_after(key, GATHER_S, self._now_s())
         self._wake.set()
 
     def _now_s(self) -> float:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 import msgspec
 
 from qts_core import names
 from qts_operator.fields import applied, digest
-from qts_operator.objects.frame import Manifest
+from qts_operator.memo import remembered
+from qts_operator.objects import desired
+from qts_operator.objects.frame import Frame, Manifest
 from qts_operator.snapshot import Child
 from qts_operator.stages import read
 
@@ -62,31 +65,77 @@ class Refuse(msgspec.Struct, frozen=True, kw_only=True):
 Action = Apply | Create | Rotate | Delete | Wait | Refuse
 
 
+class Want(msgspec.Struct, frozen=True):
+    """What tells a wanted object from the one that is there."""
+
+    kind: str
+    name: str
+    digest: str
+    credentials: str = ""  # of a Secret: the stage that it should be in
+
+
+Kept = Mapping[str, tuple[str, str]]
+
+
+def want(manifest: Manifest) -> Want:
+    """Return the digest of a manifest."""
+    notes = manifest["metadata"].get("annotations") or {}
+    staged = notes.get(names.ANNOTATION_CREDENTIALS, "") if manifest["kind"] == "Secret" else ""
+    return Want(manifest["kind"], manifest["metadata"]["name"], digest(applied(manifest)), staged)
+
+
+@remembered
+def wants(frame: Frame) -> tuple[Want, ...]:
+    """Return the digests of everything that a frame renders."""
+    return tuple(want(manifest) for manifest in desired(frame))
+
+
+def due(frame: Frame, observed: Mapping[Key, Child], kept: Kept) -> list[Action]:
+    """Return the plan for a frame; nothing is rendered while everything is as it should be."""
+    wanted = wants(frame)
+    strays = _strays({(w.kind, w.name) for w in wanted}, observed, frame.uid)
+    if not strays and not any(_open(w, observed.get((w.kind, w.name)), frame.uid, kept) for w in wanted):
+        return []
+    return plan(desired(frame), observed, frame.uid, kept)
+
+
 def plan(
-    desired: Sequence[Manifest],
+    wanted: Sequence[Manifest],
     observed: Mapping[Key, Child],
     owner_uid: str,
-    kept: Mapping[str, tuple[str, str]] | None = None,
+    kept: Kept | None = None,
 ) -> list[Action]:
-    """Return what must be done so that `observed` becomes `desired`, in the order of writing."""
+    """Return what must be done so that `observed` becomes `wanted`, in the order of writing."""
     actions: list[Action] = []
-    for manifest in desired:
+    for manifest in wanted:
         key = (manifest["kind"], manifest["metadata"]["name"])
         action = _one(manifest, observed.get(key), owner_uid, kept or {})
         if action is not None:
             actions.append(action)
-    wanted = {(m["kind"], m["metadata"]["name"]) for m in desired}
-    for key in sorted(observed.keys() - wanted):
-        child = observed[key]
-        if child.owner_uid == owner_uid and not child.deleting and child.kind != "Secret":
-            actions.append(Delete(kind=child.kind, namespace=child.namespace, name=child.name, uid=child.uid))
-    return actions
+    strays = _strays({(m["kind"], m["metadata"]["name"]) for m in wanted}, observed, owner_uid)
+    return actions + [Delete(kind=c.kind, namespace=c.namespace, name=c.name, uid=c.uid) for c in strays]
 
 
-def _one(
-    manifest: Manifest, child: Child | None, owner_uid: str, kept: Mapping[str, tuple[str, str]]
-) -> Action | None:
+def _strays(wanted: AbstractSet[Key], observed: Mapping[Key, Child], owner_uid: str) -> list[Child]:
+    """Return our objects that nothing asks for any more; a Secret is never one."""
+    rest = [observed[key] for key in sorted(observed.keys() - wanted)]
+    return [c for c in rest if c.owner_uid == owner_uid and not c.deleting and c.kind != "Secret"]
+
+
+def _open(wanted: Want, child: Child | None, owner_uid: str, kept: Kept) -> bool:
+    """Tell whether an object is missing, another's, going, or not as wanted."""
+    if child is None or child.owner_uid != owner_uid or child.deleting:
+        return True
+    if wanted.kind == "Secret":
+        # without a change of credentials a Secret is never written
+        return read(wanted.credentials) != read(child.credentials)
+    return child.digest != wanted.digest and kept.get(child.uid) != (child.version, wanted.digest)
+
+
+def _one(manifest: Manifest, child: Child | None, owner_uid: str, kept: Kept) -> Action | None:
     kind, name = manifest["kind"], manifest["metadata"]["name"]
+    if not _open(want(manifest), child, owner_uid, kept):
+        return None
     if child is None:
         return Create(manifest=manifest) if kind == "Secret" else Apply(manifest=manifest)
     if child.owner_uid != owner_uid:
@@ -96,19 +145,8 @@ def _one(
     if child.deleting:
         return Wait(kind=kind, name=name)
     if kind == "Secret":
-        return _rotation(manifest, child)
-    wanted = digest(applied(manifest))
-    if child.digest == wanted or kept.get(child.uid) == (child.version, wanted):
-        return None
+        return Rotate(manifest=manifest, uid=child.uid, before=child.credentials)
     return Apply(manifest=manifest, uid=child.uid)
-
-
-def _rotation(manifest: Manifest, child: Child) -> Action | None:
-    """Return the next step of a change; without one a Secret is never written."""
-    wanted = manifest["metadata"]["annotations"][names.ANNOTATION_CREDENTIALS]
-    if read(wanted) == read(child.credentials):
-        return None
-    return Rotate(manifest=manifest, uid=child.uid, before=child.credentials)
 
 
 def line(action: Action) -> str:

@@ -147,9 +147,15 @@ class Reconciler:
 
     async def _report(self, request: steps.Report) -> Done:
         answer = await self._c.api.put_status(request.namespace, request.name, request.uid, request.status)
-        self._c.view.systems.put(resource_of(answer))
+        key, now_s = key_of(request.namespace, request.name), self._c.now_s()
+        before = self._c.view.systems.get(request.namespace, request.name)
+        told = resource_of(answer)
+        self._c.view.systems.put(told)
+        if before is None or (before.generation, before.deleting) != (told.generation, told.deleting):
+            # a user's change came just before; the watch will bring nothing newer than this answer
+            self._c.queue.add(key, now_s)
         self._c.metrics.writes.labels(names.KIND, "status").inc()
-        self._told_s[key_of(request.namespace, request.name)] = self._c.now_s()
+        self._told_s[key] = now_s
         return Done()
 
     async def _restart(self, restart: Restart) -> Done:

@@ -11,7 +11,9 @@ from qts_core.config import dump_changed
 from qts_core.errors import ConfigError
 from qts_core.resource import Spec, read, settings_of
 from qts_core.roster import AGENTS, ROSTER
+from qts_core.spec import System
 from qts_operator import adopt, circuit, gang, gpu, rotation, starts
+from qts_operator.memo import remembered
 from qts_operator.objects import claim_templates, secrets
 from qts_operator.objects.frame import Defaults, Frame
 from qts_operator.snapshot import Child, Finding, Snapshot
@@ -20,6 +22,7 @@ from qts_operator.stages import REMEDY
 Verdicts = dict[str, gpu.Verdict]
 
 
+@remembered
 def spec_of(tree: dict[str, Any]) -> Spec:
     """Read a resource's `spec`; ConfigError names the field."""
     try:
@@ -28,12 +31,19 @@ def spec_of(tree: dict[str, Any]) -> Spec:
         raise ConfigError(f"spec: {error}") from None
 
 
+@remembered
+def _settings(spec: Spec, namespace: str, name: str) -> tuple[System, str]:
+    """Return the settings of the agents, and the text of their file."""
+    system = settings_of(spec, namespace, name)
+    return system, dump_changed(system).decode()
+
+
 def resolve(snapshot: Snapshot, defaults: Defaults) -> tuple[Frame, Verdicts]:
     """Return what is to be rendered, and why each agent runs where it does; ConfigError names the field."""
     spec = spec_of(snapshot.spec)
     keyless = secrets.lacking(spec, snapshot.name, snapshot.children)
     spec = _off(spec, keyless)
-    system = settings_of(spec, snapshot.namespace, snapshot.name)
+    system, config = _settings(spec, snapshot.namespace, snapshot.name)
     frame = Frame(
         namespace=snapshot.namespace,
         name=snapshot.name,
@@ -41,7 +51,7 @@ def resolve(snapshot: Snapshot, defaults: Defaults) -> tuple[Frame, Verdicts]:
         spec=spec,
         system=system,
         images=defaults,
-        config=dump_changed(system).decode(),
+        config=config,
         offered=snapshot.offered,
         stopped=_stopped(snapshot, auto=system.auto_restart_failed),
     )

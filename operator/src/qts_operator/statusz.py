@@ -15,6 +15,7 @@ from qts_core.probes import Status
 from qts_operator.snapshot import Heard, Pod
 
 TIMEOUT_S = 2.0
+FIRST_S = 0.25
 PERIOD_S = 30.0
 SOON_S = 3.0
 SURVEY_S = 1.0
@@ -41,8 +42,9 @@ class Known(msgspec.Struct, frozen=True):
 class Answers:
     """The last answer for each system, and when to ask again.
 
-    Only the first question to a pod is waited for. Later ones run beside the passes: a thousand pods that
-    cannot be reached would hold every worker for two seconds each. `moved` is told whose answer is another.
+    Only the first question to a pod is waited for, and for a moment only. The others run beside the passes: a
+    thousand pods that cannot be reached would hold every worker for two seconds each. `moved` is told whose
+    answer is another.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Answers:
         self._http, self._moved = http, moved
         self._known: dict[str, Known] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
+        self._waiting: set[str] = set()  # for whom a pass waits: it sees the answer itself
         self._surveys: dict[str, tuple[dict[str, Heard], float]] = {}
 
     async def ask(self, key: str, pods: tuple[Pod, ...], now_s: float) -> Status | None:
@@ -62,19 +65,33 @@ class Answers:
         mark = f"{asked.uid} {asked.ready}"
         known = self._known.get(key)
         if known is None or known.mark != mark:
-            self._known[key] = Known(await self._get(asked.ip), now_s, mark)
-        elif now_s - known.at_s >= known.period_s and key not in self._asking:
-            task = asyncio.create_task(self._again(key, asked.ip, now_s, known))
-            self._asking[key] = task
-            task.add_done_callback(lambda _: self._asking.pop(key, None))
-        return self._known[key].told
+            self._known[key] = fresh = Known(None, now_s, mark, misses=-1)
+            self._waiting.add(key)
+            await asyncio.wait({self._start(key, asked.ip, now_s, fresh)}, timeout=FIRST_S)
+            self._waiting.discard(key)
+            # the pod may have gone meanwhile
+            known = self._known.get(key)
+            return known.told if known is not None else None
+        if now_s - known.at_s >= known.period_s and key not in self._asking:
+            self._start(key, asked.ip, now_s, known)
+        return known.told
+
+    def _start(self, key: str, address: str, now_s: float, former: Known) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._again(key, address, now_s, former))
+        self._asking[key] = task
+        task.add_done_callback(lambda _: self._done(key, task))
+        return task
+
+    def _done(self, key: str, task: asyncio.Task[None]) -> None:
+        if self._asking.get(key) is task:
+            del self._asking[key]
 
     async def _again(self, key: str, address: str, now_s: float, former: Known) -> None:
         told = await self._get(address)
         if self._known.get(key) is former:  # else the pod is another by now
             misses = former.misses + 1 if told is None else 0
             self._known[key] = Known(told, now_s, former.mark, misses)
-            if told != former.told:
+            if told != former.told and key not in self._waiting:
                 self._moved(key)
 
     async def survey(self, key: str, pods: tuple[Pod, ...], now_s: float) -> dict[str, Heard]:

@@ -13,9 +13,8 @@ import msgspec
 from qts_core.errors import ConfigError
 from qts_operator import budget, circuit, events, node_loss, restarts, rotation, status, writes
 from qts_operator.explain import lines
-from qts_operator.objects import desired
 from qts_operator.objects.frame import Defaults, Frame
-from qts_operator.plan import Action, Apply, plan
+from qts_operator.plan import Action, Apply, due
 from qts_operator.resolve import Verdicts, history, resolve, touched
 from qts_operator.snapshot import Finding, Snapshot
 from qts_operator.times import stamp
@@ -140,7 +139,7 @@ def _same_system(state: Pass, fresh: Snapshot) -> Snapshot:
 def _checked(state: Pass, fresh: Snapshot) -> Pass:
     """Take the look after the writes; what somebody changed meanwhile is not applied, whoever wrote it."""
     progress, frame = state.writes, state.frame
-    if frame is not None and plan(desired(frame), touched(fresh, frame), frame.uid, fresh.kept):
+    if frame is not None and due(frame, touched(fresh, frame), fresh.kept):
         progress = msgspec.structs.replace(progress, stale=True)
     return msgspec.structs.replace(state, snapshot=fresh, writes=progress)
 
@@ -156,7 +155,7 @@ def _plan(state: Pass) -> Step:
         fault = Finding(reason="SpecRejected", message=str(error)[:1000])
         blocked = msgspec.structs.replace(snapshot, blocked=(fault, *snapshot.blocked))
         return _report(msgspec.structs.replace(state, snapshot=blocked))
-    actions = plan(desired(frame), touched(snapshot, frame), frame.uid, snapshot.kept)
+    actions = due(frame, touched(snapshot, frame), snapshot.kept)
     state = msgspec.structs.replace(state, frame=frame, verdicts=verdicts)
     if frame.spec.paused:
         state = msgspec.structs.replace(state, writes=writes.State(todo=tuple(actions)), phase="read")

@@ -93,8 +93,12 @@ class NodeEntry(msgspec.Struct, frozen=True, kw_only=True):
 class View:
     """Everything that is seen of the cluster."""
 
-    def __init__(self, poke: Poke, spec_changed: Callable[[float], None] = lambda _: None) -> None:
+    def __init__(
+        self, poke: Poke, spec_changed: Callable[[float], None] = lambda _: None, gather: Poke | None = None
+    ) -> None:
+        """`poke` asks for a pass; `gather`, for what follows our own writes, for one a moment later."""
         self._spec_changed = spec_changed
+        self._gather = gather or poke
         self.systems: Store[Resource] = Store()
         self.children: dict[str, Store[Child]] = {kind.name: Store() for kind in KINDS}
         self.pods: Store[Pod] = Store()
@@ -126,7 +130,7 @@ class View:
 
     def _owned(self, item: Child | Pod) -> None:
         if item.system:
-            self._poke(key_of(item.namespace, item.system))
+            self._gather(key_of(item.namespace, item.system))
 
     def _node_moved(self, entry: NodeEntry) -> None:
         if not entry.node.ready:

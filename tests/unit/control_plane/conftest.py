@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from qts_operator import memo
 from qts_operator.objects.frame import Defaults, Frame
 from qts_operator.resolve import resolve
 from qts_operator.snapshot import Snapshot
@@ -18,6 +19,14 @@ def make_snapshot(spec: dict[str, Any] | None = None, **more: Any) -> Snapshot:
 
 def make_frame(spec: dict[str, Any] | None = None, **more: Any) -> Frame:
     return resolve(make_snapshot(spec, **more), Defaults())[0]
+
+
+@pytest.fixture(autouse=True)
+def _forgetting():
+    """What a test made functions do is not remembered for the next."""
+    memo.forget()
+    yield
+    memo.forget()
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from qts_core import config, names
 from qts_core.config import convert
 from qts_core.roster import ROSTER
 from qts_core.spec import SYSTEM
+from qts_operator import memo
 from qts_operator.objects import KINDS, desired
 
 #: the workloads of a system that says nothing
@@ -289,6 +290,7 @@ def test_a_setting_that_a_later_operator_knows_restarts_nobody(frame_of, monkeyp
     spec = {"config": {"decisionTimeout": 1.25, "pads": {"baseSize": 0.03}}}
     before = frame_of(spec)
     monkeypatch.setattr(config, "SYSTEM", _wider())
+    memo.forget()
     after = frame_of(spec)
     assert (after.system.much_later, after.system.pads.later) == (True, 2.5)
     assert [_pod(before, w.name) for w in USUAL] == [_pod(after, w.name) for w in USUAL]

@@ -343,6 +343,29 @@ async def test_a_kind_that_comes_later_is_used_from_then_on(monkeypatch: pytest.
         await until(lambda: api.names("PodMonitor", NS) == set())
 
 
+class Hasty(FakeCluster):
+    """A user changes the spec just before the operator's first status arrives."""
+
+    async def put_status(self, namespace, name, uid, status):
+        if not any(verb == "status" for verb, _, _ in self.writes()):
+            self.change("QuantumTradingSystem", namespace, name, _without_amos)
+        return await super().put_status(namespace, name, uid, status)
+
+
+def _without_amos(live: dict) -> None:
+    live["spec"] = {"agents": {"amos": {"enabled": False}}}
+
+
+async def test_a_change_that_a_status_write_overtakes_is_not_lost() -> None:
+    """The answer to the status shows the new spec first, so the watch brings nothing that is newer."""
+    api = Hasty()
+    api.system(NS, NAME, {})
+    async with running(api):
+        await until(lambda: len(api.names("Deployment", NS)) == 4)
+        await quiet(api)
+    assert f"{NAME}-amos" not in api.names("Deployment", NS)
+
+
 def _claiming(count: int) -> dict:
     gpu = {"mode": "Required", "deviceClassName": "gpu.nvidia.com", "count": count}
     return {"agents": {"quasar": {"gpu": gpu}}}

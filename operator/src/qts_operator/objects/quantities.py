@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from fractions import Fraction
 
@@ -10,6 +11,7 @@ _DECIMAL = ("", "k", "M", "G", "T", "P", "E")
 _BINARY = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
 
 
+@functools.lru_cache(1024)
 def value_of(text: str) -> Fraction:
     """Return a quantity's value; ValueError when it is none."""
     match = _FORM.match(text)
@@ -23,6 +25,7 @@ def value_of(text: str) -> Fraction:
     return number * int(1000 ** _DECIMAL.index(suffix))
 
 
+@functools.lru_cache(1024)
 def canonical(text: str) -> str:
     """Return the shortest whole number with the largest suffix of the same family."""
     number = value_of(text)

@@ -1,0 +1,44 @@
+"""Remember what a pure function made of the same values: most passes see a system that rests.
+
+The key is the encoded value, so nothing has to be hashable and nothing can go stale.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import msgspec
+
+P = ParamSpec("P")
+R = TypeVar("R")
+LIMIT = 4096
+_memos: list[OrderedDict[bytes, Any]] = []
+
+
+def remembered(function: Callable[P, R]) -> Callable[P, R]:
+    """Keep the last LIMIT results of a pure function of structs and plain values; nobody may change them."""
+    known: OrderedDict[bytes, R] = OrderedDict()
+    _memos.append(known)
+    encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        key = encode((args, kwargs))
+        if key in known:
+            known.move_to_end(key)
+            return known[key]
+        result = known[key] = function(*args, **kwargs)
+        if len(known) > LIMIT:
+            known.popitem(last=False)
+        return result
+
+    return wrapper
+
+
+def forget() -> None:
+    """Drop everything: for tests that change what a function does."""
+    for known in _memos:
+        known.clear()

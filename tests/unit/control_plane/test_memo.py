@@ -1,0 +1,103 @@
+"""What is remembered is what the function would say, and no more than LIMIT of it."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from qts_operator import memo
+from qts_operator.objects import desired
+from qts_operator.plan import due, plan, wants
+from qts_operator.snapshot import Child
+
+
+class Point(msgspec.Struct, frozen=True):
+    """Two numbers."""
+
+    x: int
+    y: int = 0
+
+
+@pytest.fixture
+def counted():
+    """Return a remembered function and the list of what it was asked."""
+    asked: list[Point] = []
+
+    @memo.remembered
+    def double(point: Point) -> int:
+        asked.append(point)
+        return 2 * point.x
+
+    return double, asked
+
+
+def test_equal_values_are_asked_once_and_others_each(counted) -> None:
+    double, asked = counted
+    assert [double(Point(1)), double(Point(1)), double(Point(2))] == [2, 2, 4]
+    assert asked == [Point(1), Point(2)]
+
+
+def test_an_error_is_not_remembered() -> None:
+    tries = []
+
+    @memo.remembered
+    def fails(number: int) -> int:
+        tries.append(number)
+        raise ValueError
+
+    for _ in range(2):
+        with pytest.raises(ValueError):
+            fails(1)
+    assert tries == [1, 1]
+
+
+def test_the_longest_unused_goes_first(counted, monkeypatch) -> None:
+    double, asked = counted
+    monkeypatch.setattr(memo, "LIMIT", 2)
+    for x in (1, 2, 1, 3, 1, 2):
+        double(Point(x))
+    assert [p.x for p in asked] == [1, 2, 3, 2]
+
+
+def _observed(frame) -> dict[tuple[str, str], Child]:
+    return {
+        (w.kind, w.name): Child(
+            kind=w.kind, namespace="n", name=w.name, uid="x", version="1", owner_uid=frame.uid,
+            digest=w.digest, credentials=w.credentials,
+        )
+        for w in wants(frame)
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "open_"),
+    [
+        ({}, False),
+        ({"digest": "another"}, True),
+        ({"owner_uid": "another"}, True),
+        ({"deleting": True}, True),
+        ({"credentials": "2 Accepting"}, False),  # what stands on a Deployment says nothing
+    ],
+)
+def test_nothing_is_rendered_exactly_when_the_plan_is_empty(frame_of, change, open_) -> None:
+    """The short way of a pass at rest and the plan say the same."""
+    frame = frame_of()
+    observed = _observed(frame)
+    key = ("Deployment", "desk-1-amos")
+    observed[key] = msgspec.structs.replace(observed[key], **change)
+    assert bool(due(frame, observed, {})) is open_
+    assert due(frame, observed, {}) == plan(desired(frame), observed, frame.uid)
+
+
+def test_a_missing_object_a_stray_and_a_stage_are_seen(frame_of) -> None:
+    frame = frame_of()
+    whole = _observed(frame)
+    assert due(frame, whole, {}) == []
+    missing = {k: v for k, v in whole.items() if k != ("Service", "desk-1-amos")}
+    stray = whole | {("Service", "old"): msgspec.structs.replace(whole["Service", "desk-1-amos"], name="old")}
+    curve = ("Secret", "desk-1-curve")
+    staged = whole | {curve: msgspec.structs.replace(whole[curve], credentials="7 Using")}
+    for observed in (missing, stray, staged):
+        told = due(frame, observed, {})
+        assert len(told) == 1
+        assert told == plan(desired(frame), observed, frame.uid)
