@@ -3,6 +3,8 @@
 A plan is one line of JSON; a failure prints it with the laws it broke and both end states in two columns.
 
     KUBECONFIG=… python -m tests.control_plane_campaign.campaign [--workloads create,gpu] [--deaths 2] [--plan JSON]
+
+With --seconds no batch is begun after so long, and the report says what share of the plans was played.
 """
 
 from __future__ import annotations
@@ -37,12 +39,13 @@ SAMPLE = 200
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What is played: workloads by name, up to how many deaths a plan, how many plans of two and more deaths a
-    workload (None: all pairs where few writes, else SAMPLE), systems at once."""
+    workload (None: all pairs where few writes, else SAMPLE), systems at once, seconds after which no batch begins."""
 
     workloads: tuple[str, ...] = tuple(WORKLOADS)
     deaths: int = 1
     sample: int | None = None
     side: int = SIDE
+    seconds: float = float("inf")
     seed: int = 7
     only: Plan | None = None
 
@@ -53,6 +56,7 @@ class Report(msgspec.Struct, kw_only=True):
     workload: str
     writes: int = 0
     plans: int = 0
+    left: int = 0  # plans that no time was left for
     pairs: int = 0
     died: int = 0
     failed: list[str] = []
@@ -70,6 +74,7 @@ class Campaign:
         self.reports: dict[str, Report] = {}
         self._references: dict[str, Reference] = {}
         self._state = "nothing"
+        self._ends_s = time.monotonic() + options.seconds
 
     async def run(self) -> None:
         """Play every cycle that has one of the chosen workloads."""
@@ -83,7 +88,7 @@ class Campaign:
     async def _go(self, state: str) -> None:
         """Bring all systems to the state that a cycle begins with."""
         while self._state != state:
-            way = "running" if self._state == "nothing" else state
+            way = state if (self._state, state) in WAYS else "running"
             await self._clean(WAYS[(self._state, way)])
             self._state = way
 
@@ -115,12 +120,14 @@ class Campaign:
     async def _rounds(self, cycle: tuple[str, ...], todo: dict[str, list[Plan]]) -> dict[str, list[Evidence]]:
         """Go round the cycle until every plan was played; who has no plan left goes along without a death."""
         seen: dict[str, list[Evidence]] = {name: [] for name in cycle}
-        while any(todo.values()):
+        while any(todo.values()) and time.monotonic() < self._ends_s:
             for name in cycle:
                 side = len(self._open)
                 batch, todo[name] = todo[name][:side], todo[name][side:]
                 clean = [Plan(workload=name)] * (side - len(batch))
                 seen[name] += await self._batch(name, [*batch, *clean], len(batch))
+        for name, left in todo.items():
+            self.reports[name].left += len(left)
         return seen
 
     async def _clean(self, name: str) -> None:
@@ -189,6 +196,7 @@ def told(reports: list[Report]) -> str:
     total = {
         "workloads": len(reports),
         "plans": sum(r.plans for r in reports),
+        "share": round(share(reports), 3),
         "died": sum(r.died for r in reports),
         "pairs": sum(r.pairs for r in reports),
         "failed": sum(len(r.failed) for r in reports),
@@ -196,6 +204,12 @@ def told(reports: list[Report]) -> str:
         "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
     return "\n".join([*lines, json.dumps(total)])
+
+
+def share(reports: list[Report]) -> float:
+    """Return the played part of all plans of the chosen workloads."""
+    played = sum(r.plans for r in reports)
+    return played / max(1, played + sum(r.left for r in reports))
 
 
 def _laws(text: str) -> list[str]:
@@ -212,6 +226,7 @@ def main() -> int:
     parser.add_argument(
         "--sample", type=int, help="plans of two and more deaths a workload; left out: all pairs"
     )
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no batch after so long")
     parser.add_argument("--seed", type=int, default=7, help="which pairs, where not all are played")
     parser.add_argument("--plan", default="", help="one plan, as a failure prints it")
     given = parser.parse_args()
@@ -228,6 +243,7 @@ def main() -> int:
         deaths=given.deaths,
         sample=given.sample,
         side=1 if only else given.side,
+        seconds=given.seconds,
         seed=given.seed,
         only=only,
     )

@@ -28,7 +28,7 @@ NAMESPACES = Kind("Namespace", "", "v1", "namespaces")
 _MERGE = {"Content-Type": "application/merge-patch+json"}
 _MASKED = ("uid", "resourceVersion", "creationTimestamp", "managedFields", "generation", "ownerReferences")
 #: hashes over text that holds the namespace's name or drawn credentials; the hashed text is compared itself
-_HASHES = re.compile(r'(quantumtrading.io/(?:config|template|curve|redis)-hash": ")[0-9a-f]+')
+_HASHES = re.compile(r'(quantumtrading.io/(?:acl|(?:config|template|curve|redis)-hash)": ")[0-9a-f]+')
 _NODES = re.compile(r"fake-\d+")
 #: what a status holds of each agent that two runs share
 _TOLD = ("name", "desired", "ready", "placement", "templateRevision")

@@ -50,7 +50,9 @@ WORKLOADS: dict[str, Workload] = {
             agents={n: PLACE | {"resources": SMALL} | ({"gpu": GPU} if n == "quasar" else {}) for n in AGENTS}
         )
     ),
+    "create-suspended": Workload(spec=spec(suspend=True)),
     "delete": Workload(),
+    "delete-suspended": Workload(),
     "delete-gpu": Workload(),
     "settings": Workload(
         spec={
@@ -102,6 +104,7 @@ class Cycle(msgspec.Struct, frozen=True):
 CYCLES: tuple[Cycle, ...] = (
     Cycle("nothing", ("create-gpu", "delete-gpu")),
     Cycle("nothing", ("create", "delete")),
+    Cycle("nothing", ("create-suspended", "delete-suspended")),
     Cycle("running", ("suspend", "resume")),
     Cycle("running", ("pod-fails", "board", "board-back")),
     Cycle("suspended", ("gpu", "gpu-back")),
@@ -115,10 +118,11 @@ CYCLES: tuple[Cycle, ...] = (
 #: how systems come from one state to another between cycles
 WAYS: dict[tuple[str, str], str] = {
     ("nothing", "running"): "create",
+    ("nothing", "suspended"): "create-suspended",
     ("running", "suspended"): "suspend",
     ("suspended", "running"): "resume",
     ("running", "nothing"): "delete",
-    ("suspended", "nothing"): "delete",
+    ("suspended", "nothing"): "delete-suspended",
 }
 
 

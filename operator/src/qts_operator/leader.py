@@ -79,6 +79,9 @@ class Leader:
             await self._api.create(LEASES, body | {"metadata": metadata} | step.body)
         else:
             await self._api.update(LEASES, step.body)
+        if not self.leads():
+            # it had run out, if only for a moment, in which passes ended without a write: they are due again
+            self._led = False
         self._election.succeeded(sent)
 
     async def release(self) -> None:

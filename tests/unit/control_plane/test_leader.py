@@ -80,3 +80,43 @@ async def test_the_lease_of_another_is_left_alone(api) -> None:
     await leader(api, "two").once()
     await leader(api, "one").release()
     assert await holder(api) == "two"
+
+
+async def test_a_lapse_between_two_renewals_asks_for_every_pass_again(api) -> None:
+    """A renewal that comes late: passes of the moment before it wrote nothing, and nobody else asks for them."""
+    won: list[str] = []
+    clock, election = _Turns(), Election("one")
+    one = Leader(api, election, "qts", (clock, Random(0), Metrics()))
+    task = asyncio.create_task(one.run(lambda: won.append("won")))
+    await clock.asleep()
+    assert won == ["won"]
+    await clock.turn()
+    assert won == ["won"], "a renewal in time is no reason for passes"
+    election._renewed -= election.terms.renew_deadline_s  # the last renewal is as old as it may be
+    assert not one.leads()
+    await clock.turn()
+    assert one.leads()
+    assert won == ["won", "won"]
+    task.cancel()
+
+
+class _Turns(SystemClock):
+    """A clock whose sleeps end when the test says so."""
+
+    def __init__(self) -> None:
+        self._sleeps, self._go = asyncio.Event(), asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        self._sleeps.set()
+        await self._go.wait()
+        self._go.clear()
+
+    async def turn(self) -> None:
+        """Let the sleeper go, and wait until it sleeps again."""
+        self._sleeps.clear()
+        self._go.set()
+        await self.asleep()
+
+    async def asleep(self) -> None:
+        """Wait until somebody sleeps."""
+        await asyncio.wait_for(self._sleeps.wait(), 30)

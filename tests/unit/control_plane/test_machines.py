@@ -90,6 +90,7 @@ def test_expectations_hold_a_key_until_the_cache_saw_our_write() -> None:
     expected.note("k", item, "10", 0.0)
     assert expected.pending("k", lambda _: "9", 1.0) == [item]
     assert expected.pending("k", lambda _: "11", 1.0) == []
+    assert expected._notes == {}, "of a key at rest nothing is kept: there may be ten thousand"
     expected.note("k", item, "10", 0.0)
     assert expected.pending("k", lambda _: None, 6.0) == []
     assert expected.overdue("k", 6.0) == [item]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from qts_core import names
+from qts_core.parts import Pods
 from qts_operator import digests, restarts, steps
+from qts_operator.node_loss import by_name, replaceable
 from qts_operator.objects.frame import Defaults
 from qts_operator.snapshot import Node, Pod
 from qts_operator.view import View
@@ -73,3 +76,11 @@ def test_a_pass_records_the_loss_before_it_deletes_the_pod(snapshot_of) -> None:
     assert told < gone
     entry = next(e for e in state.status["agentStatuses"] if e["name"] == "amos")
     assert (entry["restarts"], entry["lastRestart"]["reason"]) == (1, "NodeLost")
+
+
+def test_a_pod_with_claimed_devices_is_not_taken_for_replaceable() -> None:
+    """Of claimed devices only the scheduler knows; without a claim any other ready node would do."""
+    nodes = by_name((Node(name="n1", ready=False), Node(name="n2")))
+    pod = Pod(namespace="trading", name="p", uid="u", version="1", agent="amos", node="n1")
+    assert replaceable(pod, Pods(), nodes, {})
+    assert not replaceable(msgspec.structs.replace(pod, claims=("gpu",)), Pods(), nodes, {})

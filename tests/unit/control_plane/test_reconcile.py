@@ -378,7 +378,7 @@ async def test_a_claim_template_goes_with_the_last_pod_that_uses_it() -> None:
     api = FakeCluster()
     api.unserved = {"PodMonitor"}
     api.system(NS, NAME, _claiming(1))
-    async with running(api):
+    async with running(api) as engine:
         await until(lambda: len(api.names("ResourceClaimTemplate", NS)) == 1)
         (first,) = api.names("ResourceClaimTemplate", NS)
         labels = {
@@ -389,6 +389,8 @@ async def test_a_claim_template_goes_with_the_last_pod_that_uses_it() -> None:
         metadata = {"name": "p", "namespace": NS, "labels": labels}
         claims = [{"name": "gpu", "resourceClaimTemplateName": first}]
         await api.create(PODS, {"metadata": metadata, "spec": {"resourceClaims": claims}})
+        # pods and systems come by watches of their own: what is meant to be first must be seen first
+        await until(lambda: engine.view.pods.get(NS, "p") is not None)
         api.system(NS, NAME, _claiming(2))
         await until(lambda: len(api.names("ResourceClaimTemplate", NS)) == 2)
         await quiet(api)
@@ -397,6 +399,7 @@ async def test_a_claim_template_goes_with_the_last_pod_that_uses_it() -> None:
         newer = [{"name": "gpu", "resourceClaimTemplateName": second}]
         named = metadata | {"name": "q"}
         await api.create(PODS, {"metadata": named, "spec": {"resourceClaims": newer}})
+        await until(lambda: engine.view.pods.get(NS, "q") is not None)
         api.remove("Pod", NS, "p")
         await until(lambda: len(api.names("ResourceClaimTemplate", NS)) == 1)
         assert first not in api.names("ResourceClaimTemplate", NS)

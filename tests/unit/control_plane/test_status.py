@@ -213,6 +213,20 @@ def test_required_without_a_device_says_why_in_ready(snapshot_of) -> None:
     assert status["gpus"] == "0/1"
 
 
+def test_an_agent_that_fell_back_does_not_hide_one_that_cannot_start(snapshot_of) -> None:
+    """Of two agents without a device the one that has to have it is told, whoever comes first."""
+    agents = {"qbmia": {"gpu": {"mode": "Preferred"}}, "quasar": {"gpu": {"mode": "Required"}}}
+    spec = {"agents": agents}
+    frame, verdicts = resolve(snapshot_of(spec, nodes=()), Defaults())
+    assert (verdicts["qbmia"].reason, verdicts["qbmia"].status) == ("FallbackToCPU", "False")
+    for order in (verdicts, dict(reversed(verdicts.items()))):
+        facts = _facts(snapshot_of, spec)
+        status = build(msgspec.structs.replace(facts, frame=frame, verdicts=order))
+        told = next(c for c in status["conditions"] if c["type"] == "GPUAvailable")
+        assert told["reason"] == "NoGPUNodes"
+        assert told["message"] == verdicts["quasar"].message
+
+
 def test_times_move_only_with_the_status_of_a_condition(snapshot_of) -> None:
     """The same facts later give the same status; a transition is dated anew."""
     first = build(_facts(snapshot_of))

@@ -1,0 +1,83 @@
+"""CPU of one pass of the operator over a system at rest, in memory: python -m bench.operator_pass --json.
+
+The peer is the same pass with everything that was remembered dropped before it, so it renders all objects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+
+import structlog
+from bench.harness import Row, run
+
+from qts_operator import memo
+from qts_operator.main import Engine, Options
+from qts_operator.session import Access
+from qts_operator.testing import FakeCluster
+
+NAMESPACE, GOAL_MS = "trading", 2.0
+CHILDREN = 5  # Deployments of one system
+
+
+async def _until(check: Callable[[], bool]) -> None:
+    async with asyncio.timeout(120):
+        while not check():
+            await asyncio.sleep(0.01)
+
+
+async def _pass_ms(engine: Engine, keys: list[str], rounds: int, before: Callable[[], None]) -> float:
+    """Return milliseconds of CPU a pass; `before` is called before each round of all systems."""
+    spent = 0.0
+    for _ in range(rounds):
+        before()
+        began = time.process_time()
+        for key in keys:
+            engine.poke(key)
+        await asyncio.sleep(0)
+        await _until(lambda: not any(engine.queue.busy(key) for key in keys))
+        spent += time.process_time() - began
+    return spent / (rounds * len(keys)) * 1000
+
+
+async def _measured(systems: int, rounds: int) -> Row:
+    api = FakeCluster()
+    options = Options(
+        access=Access(server="http://nowhere"), identity="bench", http_port=0, metrics_port=0, workers=1
+    )
+    engine = Engine(options, api=api)
+    task = asyncio.create_task(engine.run())
+    try:
+        names = [f"desk-{n}" for n in range(systems)]
+        for name in names:
+            api.system(NAMESPACE, name, {})
+        keys = [f"{NAMESPACE}/{name}" for name in names]
+        await _until(lambda: len(api.names("Deployment", NAMESPACE)) == CHILDREN * systems)
+        api.settle(NAMESPACE)
+        await asyncio.sleep(2.0)
+        await _pass_ms(engine, keys, 1, lambda: None)
+        written = len(api.writes())
+        ours = await _pass_ms(engine, keys, rounds, lambda: None)
+        theirs = await _pass_ms(engine, keys, max(1, rounds // 4), memo.forget)
+        silent = len(api.writes()) == written
+    finally:
+        engine.stop()
+        await task
+    title = f"a pass over one of {systems} systems at rest, CPU"
+    return Row(title, round(ours, 3), "ms", "all objects rendered", round(theirs, 3), GOAL_MS, silent)
+
+
+def at_rest(smoke: bool) -> Row:
+    """Measure passes that write nothing; one that writes does not agree."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    return asyncio.run(_measured(5 if smoke else 20, 4 if smoke else 20))
+
+
+main = partial(run, (at_rest,), __doc__ or "")
+
+if __name__ == "__main__":
+    sys.exit(main())
