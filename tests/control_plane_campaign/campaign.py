@@ -4,7 +4,8 @@ A plan is one line of JSON; a failure prints it with the laws it broke and both 
 
     KUBECONFIG=… python -m tests.control_plane_campaign.campaign [--workloads create,gpu] [--deaths 2] [--plan JSON]
 
-With --seconds no batch is begun after so long, and the report says what share of the plans was played.
+With --seconds, shared out among the cycles, no batch of deaths begins after so long, and the report says what share
+of the plans was played.
 """
 
 from __future__ import annotations
@@ -74,15 +75,15 @@ class Campaign:
         self.reports: dict[str, Report] = {}
         self._references: dict[str, Reference] = {}
         self._state = "nothing"
-        self._ends_s = time.monotonic() + options.seconds
+        self._ends_s = float("inf")
 
     async def run(self) -> None:
         """Play every cycle that has one of the chosen workloads."""
-        for cycle in CYCLES:
-            chosen = [name for name in cycle.workloads if name in self._options.workloads]
-            if chosen:
-                await self._go(cycle.begins)
-                await self._cycle(cycle.workloads, chosen)
+        picked = [(c, [n for n in c.workloads if n in self._options.workloads]) for c in CYCLES]
+        picked = [(cycle, chosen) for cycle, chosen in picked if chosen]
+        for cycle, chosen in picked:
+            await self._go(cycle.begins)
+            await self._cycle(cycle.workloads, chosen, self._options.seconds / len(picked))
         await self._go("nothing")
 
     async def _go(self, state: str) -> None:
@@ -92,10 +93,11 @@ class Campaign:
             await self._clean(WAYS[(self._state, way)])
             self._state = way
 
-    async def _cycle(self, cycle: tuple[str, ...], chosen: list[str]) -> None:
-        """Play clean runs, then single deaths, then more."""
+    async def _cycle(self, cycle: tuple[str, ...], chosen: list[str], seconds: float) -> None:
+        """Play clean runs, then single deaths, then more; after `seconds` of deaths no batch begins."""
         for name in cycle:
             await self._clean(name)
+        self._ends_s = time.monotonic() + seconds
         todo = {name: self._first(name) if name in chosen else [] for name in cycle}
         seen = await self._rounds(cycle, todo)
         for deaths in range(2, self._options.deaths + 1):
@@ -226,7 +228,9 @@ def main() -> int:
     parser.add_argument(
         "--sample", type=int, help="plans of two and more deaths a workload; left out: all pairs"
     )
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no batch after so long")
+    parser.add_argument(
+        "--seconds", type=float, default=float("inf"), help="for deaths, of all cycles together"
+    )
     parser.add_argument("--seed", type=int, default=7, help="which pairs, where not all are played")
     parser.add_argument("--plan", default="", help="one plan, as a failure prints it")
     given = parser.parse_args()
