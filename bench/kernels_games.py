@@ -164,7 +164,13 @@ def remembered(smoke: bool) -> Row:
     draws = np.random.default_rng(7)
     held = draws.normal(size=(100 if smoke else 10_000, 16)).astype(np.float32)
     held /= np.linalg.norm(held, axis=1, keepdims=True)
-    inputs = (held[:4], held, np.arange(len(held)), draws.integers(0, 3, len(held)), len(held))
+    inputs = (
+        held[:4],
+        np.ascontiguousarray(held.T),
+        np.arange(len(held)),
+        draws.integers(0, 3, len(held)),
+        len(held),
+    )
     reference = recall.recall_reference(*inputs)
     agrees = bool(np.array_equal(recall.recall(*inputs)[1], reference[1]))
     agrees &= bool(np.allclose(recall.recall(*inputs)[0], reference[0], equal_nan=True, atol=1e-12))

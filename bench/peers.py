@@ -2,12 +2,12 @@
 
 A peer is measured where it can be imported and named as absent where not. All of them, one thread each:
 
-OMP_NUM_THREADS=1 uv run --with pygambit==16.7.0 --with quantecon --with pennylane --with qiskit-aer \\
+OMP_NUM_THREADS=1 uv run --with pygambit==17.0.0b2 --with quantecon --with pennylane --with qiskit-aer \\
     python -m bench.peers --json
 
-(pygambit has no wheel for Python 3.11; it is built for five minutes once). Peers get the same inputs, their
-answers are compared before the times, and what it can be given as one batch it is given as one. nashpy's
-Lemke-Howson is left out: its whole-number pivots overflow on such payoffs, and it may not end.
+Peers get the same inputs, answers are compared before times, and what they can be given as one batch
+they are given as one. nashpy's Lemke-Howson is left out: its pivots overflow on such payoffs, and
+it may not end.
 """
 
 from __future__ import annotations
@@ -51,16 +51,17 @@ def _quantecon_path(quantecon: Any, a: F8, b: F8) -> Pairs:
     return [quantecon.game_theory.lemke_howson(_quantecon_game(quantecon, a, b))]
 
 
-def _mixture(profile: Any, player: Any) -> F8:
-    return np.array([float(profile[strategy]) for strategy in player.strategies])
+def _mixtures(profile: Any) -> tuple[F8, F8]:
+    x, y = (np.array([float(p) for _, p in profile[player]]) for player in profile.game.players)
+    return x, y
 
 
 def _gambit(solve: Callable[[Any, Any], Any]) -> Solver:
     """Return a solver that hands a game to Gambit and reads its profiles."""
 
     def found(pygambit: Any, a: F8, b: F8) -> Pairs:
-        profiles = solve(pygambit, pygambit.Game.from_arrays(a, b)).equilibria
-        return [(_mixture(p, p.game.players[0]), _mixture(p, p.game.players[1])) for p in profiles]
+        profiles = solve(pygambit, pygambit.StrategicGame.from_arrays(a, b)).equilibria
+        return [_mixtures(profile) for profile in profiles]
 
     return found
 

@@ -1,4 +1,4 @@
-"""The solver finds exactly the equilibria that a peer found in 500 stored games."""
+"""The solver finds exactly the equilibria that Gambit found in 500 stored games."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from tests.golden.peer_equilibria import A_SHAPE, FILE, SHAPES, peers_agree
+from tests.golden.peer_equilibria import A_SHAPE, FILE, SHAPES, agree
 
 from qts_agents.kernels import nash
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.timeout(300)  # compiling with a cold cache on a busy m
 
 
 def test_the_sets_of_500_games_are_the_peers() -> None:
-    """None more, none less, each strategy to 1e-8."""
+    """None more, none less, each probability to 1e-9."""
     games = json.loads(FILE.read_text())["games"]
     assert len(games) == 500
     for i in range(0, len(games), A_SHAPE):
@@ -24,4 +24,4 @@ def test_the_sets_of_500_games_are_the_peers() -> None:
         solved = nash.nash_all(a, b)
         for g, game in enumerate(batch):
             ours = [np.concatenate((solved.x[g, e], solved.y[g, e])) for e in range(solved.count[g])]
-            assert peers_agree([np.array(pair) for pair in game["equilibria"]], ours), (i + g, game)
+            assert agree([np.array(pair) for pair in game["equilibria"]], ours), (i + g, game)

@@ -91,7 +91,7 @@ def tape(draws: Generator) -> tuple[qtable.Tape, qtable.Plan]:
     sigma[0, 7] = 0.0
     plan = qtable.Plan(
         draws.integers(0, symbols, episodes), draws.integers(0, bars, episodes),
-        draws.integers(-1, 2, episodes), np.linspace(1, 0.05, episodes), draws.random((episodes, 64)),
+        draws.integers(-1, 2, episodes), np.linspace(1, 0.05, episodes), draws.random((episodes, 64)), draws.random(episodes),
     )  # fmt: skip
     return qtable.Tape(code, orient, ret, sigma), plan
 
@@ -225,9 +225,9 @@ def _train(draws: Generator, kind: int) -> Callable[[], Any]:
 
     def run() -> Any:
         values, visits = np.zeros((2, 2, STATES, 7))
-        moved, count = qtable.train(values, visits, FRAME, seen, plan, rule)
+        moved, count, error = qtable.train(values, visits, FRAME, seen, plan, rule)
         assert count > 300
-        return values, visits, np.float64(f"{moved:.12g}"), count
+        return values, visits, np.float64(f"{moved:.12g}"), count, error
 
     return run
 
@@ -251,7 +251,8 @@ def _recall(draws: Generator, kind: int) -> Callable[[], Any]:
     held /= np.linalg.norm(held, axis=1, keepdims=True)
     count = 4 if kind == 3 else 40
     when, what = np.arange(40) * 300, draws.integers(0, 3, 40)
-    return lambda: recall.recall(held[:6], held[:count], when[:count], what[:count], 13_000)
+    columns = np.ascontiguousarray(held.T)
+    return lambda: recall.recall(held[:6], columns, when[:count], what[:count], 13_000)
 
 
 def _moments(draws: Generator, kind: int) -> Callable[[], Any]:

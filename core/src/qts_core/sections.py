@@ -69,6 +69,8 @@ class QuasarSettings(Section, frozen=True, kw_only=True):
     episode_bars: Annotated[int, msgspec.Meta(ge=8, le=400)] = 128
     episodes_per_bar: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 20  # until converged
     replay_batch: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 64  # per bar, once converged
+    replay_priority: Fraction = 0.6  # exponent of a transition's last error; 0: all alike
+    replay_correction: Fraction = 0.4  # of the bias of such draws, at first; rises to 1
     convergence: Positive = 0.01
     drawdown_penalty: Annotated[float, msgspec.Meta(ge=0.0)] = 0.1
     temperature: Positive = 0.5

@@ -236,12 +236,20 @@ def test_recall_weighs_by_cosine_and_age():
     """Five of the nearest count; an episode 5,000 bars older counts half."""
     one = np.zeros((1, 16), np.float32)
     one[0, 0] = 1.0
-    held = np.repeat(one, 5, axis=0)
+    held = np.repeat(one.T, 5, axis=1)
     x, count = recall.recall(
         one, held, np.array([0, 5000, 5000, 5000, 5000]), np.array([0, 1, 1, 2, 2]), 5000
     )
     assert count.tolist() == [5]
     np.testing.assert_allclose(x[0], [0.5 / 4.5, 2 / 4.5, 2 / 4.5], atol=1e-12)
-    x, count = recall.recall(one, held[:4], np.arange(4), np.zeros(4), 5)
+    x, count = recall.recall(one, held, np.arange(4), np.zeros(4), 5)
     assert count.tolist() == [4]
     assert np.isnan(x).all()
+
+
+def test_vectors_that_do_not_fill_a_pass_are_refused():
+    """Columns are read four at a time."""
+    with pytest.raises(ValueError, match="multiple of 4"):
+        recall.recall(
+            np.zeros((1, 6), np.float32), np.zeros((6, 5), np.float32), np.arange(5), np.zeros(5), 5
+        )

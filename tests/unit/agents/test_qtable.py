@@ -64,6 +64,7 @@ def _problem(seed, symbols=3, bars=200, episodes=30):
         draws.integers(-1, 2, episodes),
         np.linspace(1, 0.05, episodes),
         draws.random((episodes, 64)),
+        np.ones(episodes),
     )
     return Tape(code, orient, ret, sigma), plan
 

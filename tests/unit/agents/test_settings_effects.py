@@ -72,6 +72,8 @@ QUASAR: dict[str, Any] = {
     "episode_bars": 32,
     "episodes_per_bar": 2,
     "replay_batch": 0,
+    "replay_priority": 0.0,
+    "replay_correction": 1.0,
     "convergence": 1e-9,
     "drawdown_penalty": 5.0,
     "temperature": 5.0,

@@ -42,13 +42,14 @@ class Tape(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Episodes: where each begins, with which exposure sign, how greedy, and its uniform draws [E,L]."""
+    """Episodes: where each begins, with which exposure sign, how greedy, its draws [E,L] and weight."""
 
     symbol: I8
     start: I8
     side: I8
     epsilon: F8
     draws: F8
+    weight: F8  # of its steps, 1 unless a prioritised draw has to be made up for
 
 
 class Frame(NamedTuple):
@@ -98,12 +99,12 @@ def target(own: F8, other: F8, flat: bool, one_cell: bool, rule: Rule, epsilon: 
 
 
 @backend.kernel
-def learn(Q: F8, N: F8, cell: tuple[int, int, int], value: float, rule: Rule) -> float:
-    """Move one cell (table, row, action) towards `value`; return how far it moved."""
+def learn(Q: F8, N: F8, cell: tuple[int, int, int], value: float, rule: Rule, weight: float = 1.0) -> float:
+    """Move one cell (table, row, action) towards `value`, by `weight` times α; return how far it moved."""
     table, row, a = cell
     N[table, row, a] += 1.0
     alpha = max(rule.floor, rule.gain / (rule.gain + N[table, row, a] - 1.0))
-    step: float = alpha * (value - Q[table, row, a])
+    step: float = weight * alpha * (value - Q[table, row, a])
     Q[table, row, a] += step
     return abs(step)
 
@@ -153,7 +154,7 @@ def _sign(x: float) -> int:
 
 
 @backend.kernel
-def _train(Q: F8, N: F8, frame: Frame, tape: Tape, plan: Plan, rule: Rule) -> tuple[float, int]:
+def _train(Q: F8, N: F8, frame: Frame, tape: Tape, plan: Plan, rule: Rule, error: F8) -> tuple[float, int]:
     moved, count = 0.0, 0
     length = tape.code.shape[1]
     for e in range(plan.start.shape[0]):
@@ -187,19 +188,26 @@ def _train(Q: F8, N: F8, frame: Frame, tape: Tape, plan: Plan, rule: Rule) -> tu
                 Q[table, ahead], Q[1 - table, ahead], after == 0.0, frame.kind[then] == 2, rule, epsilon
             )
             column = BUY if one_cell and a == SELL else a
-            moved += learn(Q, N, (table, row, column), value, rule)  # pyright: ignore[reportArgumentType]
+            cell = (table, row, column)
+            error[e] = abs(value - Q[table, row, column])
+            moved += learn(Q, N, cell, value, rule, plan.weight[e])  # pyright: ignore[reportArgumentType]
             count += 1
             x = after
     return moved, count
 
 
-def train(Q: F8, N: F8, frame: Frame, tape: Tape, plan: Plan, rule: Rule) -> tuple[float, int]:
-    """Run the episodes of `plan` over `tape`, learning in place; return Σ|ΔQ| and the number of updates."""
-    if not backend.jit_enabled():
-        from qts_agents.kernels import qtable_reference  # it imports the records of this module
+def train(Q: F8, N: F8, frame: Frame, tape: Tape, plan: Plan, rule: Rule) -> tuple[float, int, F8]:
+    """Run the episodes of `plan` over `tape`, learning in place.
 
-        return qtable_reference.train(Q, N, frame, tape, plan, rule)
-    return _train(Q, N, frame, tape, plan, rule)
+    Returns Σ|ΔQ|, the number of updates, and [E] how far the last target of each episode was from its value
+    (0 where no step was possible), which is what prioritised replay goes by.
+    """
+    error = np.zeros(len(plan.start))
+    if backend.jit_enabled():
+        return *_train(Q, N, frame, tape, plan, rule, error), error
+    from qts_agents.kernels import qtable_reference  # it imports the records of this module
+
+    return *qtable_reference.train(Q, N, frame, tape, plan, rule, error), error
 
 
 @backend.kernel

@@ -79,7 +79,9 @@ def _exposure(x: float, a: int, side: float) -> float:
     return min(max(1.5 * x, -MAX_EXPOSURE), MAX_EXPOSURE) if a == INCREASE else after.get(a, x)
 
 
-def _episode(Q: F8, N: F8, frame: Frame, tape: Tape, plan: Plan, rule: Rule, e: int) -> tuple[float, int]:
+def _episode(
+    Q: F8, N: F8, frame: Frame, tape: Tape, plan: Plan, rule: Rule, error: F8, e: int
+) -> tuple[float, int]:
     i, epsilon = int(plan.symbol[e]), float(plan.epsilon[e])
     x, equity, peak, moved, count = float(plan.side[e]), 1.0, 1.0, 0.0, 0
     for step in range(plan.draws.shape[1]):
@@ -104,17 +106,18 @@ def _episode(Q: F8, N: F8, frame: Frame, tape: Tape, plan: Plan, rule: Rule, e: 
         cell = (table, here.row, BUY if here.shared and a == SELL else a)
         N[cell] += 1.0
         alpha = max(rule.floor, rule.gain / (rule.gain + N[cell] - 1.0))
-        change = alpha * (reward + rule.gamma * value - Q[cell])
+        off = reward + rule.gamma * value - Q[cell]
+        error[e], change = abs(off), float(plan.weight[e]) * alpha * off
         Q[cell] += change
         moved, count, x = moved + abs(float(change)), count + 1, after
     return moved, count
 
 
-def train(Q: F8, N: F8, frame: Frame, tape: Tape, plan: Plan, rule: Rule) -> tuple[float, int]:
-    """Run the episodes of `plan`; return Σ|ΔQ| and the number of updates."""
+def train(Q: F8, N: F8, frame: Frame, tape: Tape, plan: Plan, rule: Rule, error: F8) -> tuple[float, int]:
+    """Run the episodes of `plan`, write each one's last error; return Σ|ΔQ| and the number of updates."""
     moved, count = 0.0, 0
     for e in range(plan.start.shape[0]):
-        distance, updates = _episode(Q, N, frame, tape, plan, rule, e)
+        distance, updates = _episode(Q, N, frame, tape, plan, rule, error, e)
         moved, count = moved + distance, count + updates
     return moved, count
 

@@ -15,14 +15,27 @@ F4 = NDArray[np.float32]
 I8 = NDArray[np.int64]
 U1 = NDArray[np.uint8]
 TOP, LEAST, HALF_LIFE = 5, 0.7, 5_000.0
-BLOCK = 64  # episodes whose columns stay in a core's first cache
+BLOCK = 256  # episodes whose columns stay in a core's first cache
+TOGETHER = 4  # columns of one pass over a block's sums
 
 
 @kernel
-def _add(sums: F8, column: F8, factor: float) -> None:
-    """Add factor·column to the sums of a block."""
-    for e in range(BLOCK):
-        sums[e] += factor * column[e]
+def _add(sums: F8, columns: F4, first: int, now: F4, j: int) -> None:
+    """Add four columns' share of the cosine to the sums of a block, one after the other."""
+    last = first + sums.shape[0]
+    a, b, c, d = (
+        columns[j, first:last], columns[j + 1, first:last],
+        columns[j + 2, first:last], columns[j + 3, first:last],
+    )  # fmt: skip
+    f, g, h, k = np.float64(now[j]), np.float64(now[j + 1]), np.float64(now[j + 2]), np.float64(now[j + 3])
+    for e in range(sums.shape[0]):
+        sums[e] = (
+            sums[e]
+            + f * np.float64(a[e])
+            + g * np.float64(b[e])
+            + h * np.float64(c[e])
+            + k * np.float64(d[e])
+        )
 
 
 @kernel
@@ -37,22 +50,19 @@ def _insert(best: F8, which: I8, count: int, cosine: float, episode: int) -> int
 
 
 @kernel
-def _scan(now: F4, held: F4, best: F8, which: I8, found: I8) -> None:
-    """Find the nearest episodes of every symbol, a block of episodes after the other, turned to columns."""
-    symbols, width, episodes = now.shape[0], now.shape[1], held.shape[0]
-    columns, cosine = np.zeros((width, BLOCK)), np.empty(BLOCK)
+def _scan(now: F4, held: F4, episodes: int, best: F8, which: I8, found: I8) -> None:
+    """Find the nearest episodes of every symbol, a block of episodes after the other."""
+    symbols, width = now.shape
+    cosine = np.empty(BLOCK)
     for first in range(0, episodes, BLOCK):
-        size = min(BLOCK, episodes - first)
-        for e in range(size):
-            for j in range(width):
-                columns[j, e] = held[first + e, j]
+        sums = cosine[: min(BLOCK, episodes - first)]
         for s in range(symbols):
-            cosine[:] = 0.0
-            for j in range(width):
-                _add(cosine, columns[j], np.float64(now[s, j]))
-            for e in range(size):
-                if cosine[e] >= LEAST and not (found[s] == TOP and cosine[e] < best[s, TOP - 1]):
-                    found[s] = _insert(best[s], which[s], found[s], cosine[e], first + e)
+            sums[:] = 0.0
+            for j in range(0, width, TOGETHER):
+                _add(sums, held, first, now[s], j)
+            for e in range(sums.shape[0]):
+                if sums[e] >= LEAST and not (found[s] == TOP and sums[e] < best[s, TOP - 1]):
+                    found[s] = _insert(best[s], which[s], found[s], sums[e], first + e)
 
 
 @kernel
@@ -61,7 +71,7 @@ def _recall(now: F4, held: F4, bars: I8, outcomes: U1, bar: int) -> tuple[F8, I8
     symbols = now.shape[0]
     x, found = np.full((symbols, 3), np.nan), np.zeros(symbols, np.int64)
     best, which = np.empty((symbols, TOP)), np.empty((symbols, TOP), np.int64)
-    _scan(now, held, best, which, found)
+    _scan(now, held, bars.shape[0], best, which, found)
     for s in range(symbols):
         if found[s] < TOP:
             continue
@@ -80,8 +90,11 @@ def _recall(now: F4, held: F4, bars: I8, outcomes: U1, bar: int) -> tuple[F8, I8
 def recall(now: Any, held: Any, bars: Any, outcomes: Any, bar: int) -> tuple[F8, I8]:
     """Return the outcome shares [S,3] of the 5 nearest episodes of cosine ≥ 0.7, and how many there are.
 
-    now [S,w] and held [N,w] unit vectors (f32), bars [N] when each was, outcomes [N] (0, 1, 2); NaN below 5.
+    now [S,w] and held [w,≥N] unit vectors (f32), the held ones in columns, as the scan reads;
+    bars [N] when each was, outcomes [N] (0, 1, 2). NaN below 5. ValueError unless w is a multiple of 4.
     """
+    if np.shape(now)[1] % TOGETHER:
+        raise ValueError(f"recall: vectors of a multiple of {TOGETHER} numbers, found {np.shape(now)[1]}")
     # one layout is one compiled signature; what has it is not copied, which would cost as much as the scan
     mine, theirs = (np.require(vectors, np.float32, ["C", "W"]) for vectors in (now, held))
     when, what = np.require(bars, np.int64, ["C", "W"]), np.require(outcomes, np.uint8, ["C", "W"])
@@ -93,7 +106,7 @@ def recall_reference(now: F4, held: F4, bars: I8, outcomes: U1, bar: int) -> tup
     """Return `recall` by a full sort."""
     x, found = np.full((len(now), 3), np.nan), np.zeros(len(now), np.int64)
     for s, vector in enumerate(now.astype(np.float64)):
-        cosine = held.astype(np.float64) @ vector if len(held) else np.empty(0)
+        cosine = vector @ held[:, : len(bars)].astype(np.float64)
         newest_first = np.arange(len(cosine))[::-1]
         order = newest_first[np.argsort(-cosine[::-1], kind="stable")][:TOP]
         order = order[cosine[order] >= LEAST]

@@ -43,7 +43,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.stored = 0
-        self.vectors: F4 = np.zeros((CAPACITY, WIDTH), np.float32)
+        self.vectors: F4 = np.zeros((WIDTH, CAPACITY), np.float32)  # in columns, as `recall` reads them
         self.bars: I8 = np.zeros(CAPACITY, np.int64)
         self.outcomes: NDArray[np.uint8] = np.zeros(CAPACITY, np.uint8)
         self.prototypes: F4 = np.zeros((0, WIDTH), np.float32)
@@ -54,7 +54,7 @@ class Memory:
     def store(self, vector: F4, bar: int, outcome: int) -> None:
         """Keep an episode whose outcome (0 up, 1 flat, 2 down) is known; the oldest beyond 10 000 goes."""
         slot = self.stored % CAPACITY
-        self.vectors[slot], self.bars[slot], self.outcomes[slot] = vector, bar, outcome
+        self.vectors[:, slot], self.bars[slot], self.outcomes[slot] = vector, bar, outcome
         self.stored += 1
         self._cluster(vector)
 
@@ -71,7 +71,7 @@ class Memory:
     def recall(self, vectors: F4, bar: int) -> tuple[F8, NDArray[np.int64]]:
         """Return x_mem [S,3] from the five most similar episodes, NaN where fewer, and their number."""
         n = len(self)
-        return recalling.recall(vectors, self.vectors[:n], self.bars[:n], self.outcomes[:n], bar)
+        return recalling.recall(vectors, self.vectors, self.bars[:n], self.outcomes[:n], bar)
 
     def novelty(self, vectors: F4) -> F8:
         """Return 1 − the cosine to the nearest prototype [S]; 1 while there is none."""
@@ -83,12 +83,13 @@ class Memory:
     def pack(self) -> tuple[int, F4, I8, NDArray[np.uint8], F4]:
         """Return what is kept: the number stored and the slots in use."""
         n = len(self)
-        return self.stored, self.vectors[:n], self.bars[:n], self.outcomes[:n], self.prototypes
+        vectors = np.ascontiguousarray(self.vectors[:, :n].T)
+        return self.stored, vectors, self.bars[:n], self.outcomes[:n], self.prototypes
 
     @classmethod
     def unpack(cls, kept: tuple[int, F4, I8, NDArray[np.uint8], F4]) -> Memory:
         """Return the memory that `pack` described."""
         memory, n = cls(), len(kept[1])
         memory.stored, vectors, bars, outcomes, memory.prototypes = kept
-        memory.vectors[:n], memory.bars[:n], memory.outcomes[:n] = vectors, bars, outcomes
+        memory.vectors[:, :n], memory.bars[:n], memory.outcomes[:n] = vectors.T, bars, outcomes
         return memory

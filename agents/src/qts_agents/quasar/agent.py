@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from qts_agents import pace, rehearsal
 from qts_agents.agent import UNTRAINED, MarketWindow, Outgoing
 from qts_agents.columns import array, column
+from qts_agents.kernels import sumtree
 from qts_agents.kernels.factors import FACTOR_NAMES, factors
 from qts_agents.kernels.indicators import indicators
 from qts_agents.kernels.outcomes import costs
@@ -76,6 +77,7 @@ class Quasar:
     def warm_up(self) -> None:
         """Compile what serving and learning call, by doing both on made-up bars with a second agent."""
         rehearsal.rehearse(Quasar(self._system))
+        sumtree.warm_up()  # nothing is replayed before the table has converged
 
     def on_bars(self, update: MarketUpdate, window: MarketWindow, now_ns: int) -> Sequence[Outgoing]:
         """Learn from each closed bar that is new; report anomalies and drifts of live ones."""

@@ -3,7 +3,8 @@
 The market does not depend on what is done in it, so a recorded bar pays every position and every action.
 Until convergence each bar is followed by episodes over the recorded bars, the last 64 held out, with
 α = g/(g + visits − 1), g = 1/(1−γ), which decays to 0 as convergence needs. Afterwards each bar is replayed
-as it comes, together with a uniform sample of recorded ones, with α = max(floor, 1/visits), which tracks.
+as it comes, together with earlier ones drawn by how wrong the table last was about them, with
+α = max(floor, 1/visits), which tracks.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from qts_agents.kernels import philox
 from qts_agents.kernels.qtable import HEDGE, Frame, Plan, Rule, serve, train
+from qts_agents.quasar.experience import Experience
 from qts_agents.quasar.states import ACTIONS, KIND, POSITIONS, ROW, STATES
 from qts_agents.quasar.tape import BARS, History
 from qts_core.sections import QuasarSettings
@@ -24,6 +26,7 @@ SLACK = 64  # starts to choose from before the first episode
 CHECK_EPISODES = 100
 AGREEMENT = 0.99
 DRIFT_FLOOR, DRIFT_UPDATES = 0.1, 100
+ANNEAL = 2_000  # replays until the correction of prioritised draws is whole
 PURPOSE_TRAIN = 1
 FRAME = Frame(ROW, KIND)
 ALL_STATES = np.arange(STATES, dtype=np.int64)
@@ -38,6 +41,8 @@ class Learner:
         self.Q: F8 = np.zeros((2, STATES, ACTIONS))
         self.N: F8 = np.zeros((2, STATES, ACTIONS))
         self.history = History()
+        self.experience = Experience()
+        self.replays = 0
         self.episodes = 0
         self.bars = 0
         self.converged = False
@@ -57,10 +62,11 @@ class Learner:
         if symbols != self.history.symbols:
             self.history = History(symbols)
         self.history.push(*bar)
+        newest = self.experience.add(self.history)
         self.bars += 1
         settings = self._settings
         if self.converged:
-            self._replay(fee)
+            self._replay(newest, fee)
         elif self.history.count >= settings.episode_bars + HOLD_OUT + SLACK and settings.episodes_per_bar:
             self._episodes(fee)
 
@@ -90,42 +96,39 @@ class Learner:
             side=np.zeros(count, dtype=np.int64),
             epsilon=np.maximum(settings.exploration_floor, settings.exploration_decay**powers),
             draws=np.ascontiguousarray(draws[:, 2:]),
+            weight=np.ones(count),
         )
         gain = 1.0 / (1.0 - settings.discount)
-        moved, updates = train(self.Q, self.N, FRAME, history.tape(), plan, self._rule(fee, 0.0, gain))
+        moved, updates, _ = train(self.Q, self.N, FRAME, history.tape(), plan, self._rule(fee, 0.0, gain))
         self._moved, self._updates = self._moved + moved, self._updates + updates
         before, self.episodes = self.episodes, self.episodes + count
         if self.episodes // CHECK_EPISODES > before // CHECK_EPISODES:
             self._check()
 
-    def _replay(self, fee: float) -> None:
-        """Replay the newest transition from each side, then a uniform sample of the record."""
-        settings, history = self._settings, self.history
-        symbols, sample = len(history.symbols), settings.replay_batch
-        draws = self._draws(sample * 4 + symbols * POSITIONS)
-        picked, fresh = draws[: sample * 3].reshape(3, sample), draws[sample * 3 :]
-        first = BARS - history.count
-        sides = np.tile(np.array([-1, 0, 1], dtype=np.int64), symbols)
-        total = sides.shape[0] + sample
-        symbol = np.concatenate(
-            [np.repeat(np.arange(symbols), POSITIONS), (picked[0] * symbols).astype(np.int64)]
-        )
-        start = np.concatenate(
-            [np.full(sides.shape[0], BARS - 2), first + (picked[1] * (history.count - 1)).astype(np.int64)]
-        )
-        side = np.concatenate([sides, (picked[2] * POSITIONS).astype(np.int64) - 1])
+    def _replay(self, newest: NDArray[np.int64], fee: float) -> None:
+        """Replay the newest transition from each side, then those drawn by their priority."""
+        settings, held = self._settings, self.experience
+        draws = self._draws(2 * settings.replay_batch + len(newest))
+        chosen, fresh = draws[: settings.replay_batch], draws[settings.replay_batch :]
+        start = settings.replay_correction
+        correction = min(1.0, start + (1.0 - start) * self.replays / ANNEAL)
+        drawn, weight = held.draw(chosen, correction)
+        slots = np.concatenate([newest, drawn])
         plan = Plan(
-            symbol=symbol,
-            start=start,
-            side=side * history.orient[symbol, start],  # the inverted market replays inverted positions
-            epsilon=np.full(total, settings.exploration_floor),
-            draws=np.ascontiguousarray(fresh[:total, None]),
+            symbol=np.arange(len(slots), dtype=np.int64),
+            start=np.zeros(len(slots), dtype=np.int64),
+            side=held.side[slots].astype(np.int64),
+            epsilon=np.full(len(slots), settings.exploration_floor),
+            draws=np.ascontiguousarray(fresh[: len(slots), None]),
+            weight=np.concatenate([np.ones(len(newest)), weight]),
         )
         floor = settings.learning_floor
         if self._alert > 0:
             self._alert -= 1
             floor = max(floor, DRIFT_FLOOR)
-        train(self.Q, self.N, FRAME, history.tape(), plan, self._rule(fee, floor, 1.0))
+        _, _, error = train(self.Q, self.N, FRAME, held.tape(slots), plan, self._rule(fee, floor, 1.0))
+        held.judge(slots, error, settings.replay_priority)
+        self.replays += 1
 
     def _check(self) -> None:
         """Measure the last 100 episodes against the two criteria of convergence."""

@@ -10,6 +10,7 @@ from qts_agents import graph
 from qts_agents.kernels import philox
 from qts_agents.opinions import Pending, Reliability
 from qts_agents.quasar.circuit import Reuploading
+from qts_agents.quasar.experience import Experience
 from qts_agents.quasar.gate import Gate
 from qts_agents.quasar.learner import Learner
 from qts_agents.quasar.model import Logistic
@@ -22,7 +23,7 @@ from qts_messaging import messages
 from qts_messaging.messages import Column
 
 F8 = NDArray[np.float64]
-VERSION = "quasar-3"
+VERSION = "quasar-4"
 
 
 class Remembered(msgspec.Struct, frozen=True, array_like=True):
@@ -63,8 +64,8 @@ class State:
 KNOWN: graph.Table = {
     kind.__name__: kind
     for kind in (
-        State, Gate, Reuploading, Reliability, Pending, Remembered, Learner, History, Monitors, Stream,
-        FactorPool, Logistic, messages.Column,
+        State, Gate, Reuploading, Reliability, Pending, Remembered, Learner, Experience, History, Monitors,
+        Stream, FactorPool, Logistic, messages.Column,
     )
 }  # fmt: skip
 
