@@ -69,7 +69,7 @@ campaign: sync ## every reachable state of an operator's pass; crashes at every 
 	@if [ -n "$$KUBECONFIG" ]; then $(RUN) python -m tests.control_plane_campaign.campaign --deaths 3 $(ARGS); else echo "left out: crashes at every write; they need \$$KUBECONFIG"; fi
 
 bench: sync ## every benchmark, one JSON object a line
-	@for name in messaging votes streams memory tracing kernels peers equilibria regimes tail_risk decision_round operator_pass whole_run; do $(RUN) python -m bench.$$name --json || exit 1; done
+	@for name in messaging votes streams memory tracing gc_pause kernels peers equilibria regimes tail_risk decision_round operator_pass whole_run; do $(RUN) python -m bench.$$name --json || exit 1; done
 
 bench-smoke: sync ## every benchmark, short: does it run, do the results agree
-	@for name in messaging votes streams memory tracing kernels peers equilibria regimes tail_risk decision_round operator_pass whole_run; do $(RUN) python -m bench.$$name --json --smoke || exit 1; done
+	@for name in messaging votes streams memory tracing gc_pause kernels peers equilibria regimes tail_risk decision_round operator_pass whole_run; do $(RUN) python -m bench.$$name --json --smoke || exit 1; done

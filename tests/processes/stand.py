@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,8 @@ from qts_messaging.reconcile import Totals, reconcile
 
 NAMES = ("pads", "qbmia", "market")
 SYSTEM_NAME = "stand"
+#: the kernel kills the server when its test is killed from outside
+MORTAL = ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()
 _running: set[subprocess.Popen[bytes]] = set()
 
 
@@ -70,7 +73,7 @@ class Stand:
             return
         arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", ""]
         command = [self.binary, *arguments, "--appendonly", "yes", "--aclfile", str(self.acl), *self.options]
-        self.server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        self.server = subprocess.Popen([*MORTAL, *command], stdout=subprocess.DEVNULL)
         _running.add(self.server)
 
     def kill(self) -> None:

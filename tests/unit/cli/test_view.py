@@ -192,3 +192,20 @@ def test_summary_for_people_and_programs() -> None:
     text = console.export_text()
     wanted = ("HOLD 3", "pads 1", "5 sent, 4 delivered, lost: shutdown 1; 0 unaccounted")
     assert [w for w in wanted if w not in text] == []
+
+
+def test_the_screen_leaves_simulated_mode_with_the_last_process(view: View) -> None:
+    """It says simulated until no process is, and connected only then; a Redis that goes is said at once."""
+    names = ("pads", "qbmia", "market")
+
+    def told(*modes: str) -> str:
+        answers = {name: status(name, bus_mode=mode) for name, mode in zip(names, modes, strict=True)}
+        view.statuses(answers, 1.0)
+        return next(line for line in shown(view).splitlines() if "bus " in line)
+
+    assert "bus simulated" in told("simulated", "simulated", "simulated")
+    assert "bus simulated" in told("connected", "connected", "simulated")
+    left = told("connected", "connected", "connected")
+    assert "bus connected" in left
+    assert "simulated" not in shown(view)
+    assert "bus degraded" in told("connected", "degraded", "connected")

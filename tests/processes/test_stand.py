@@ -1,0 +1,37 @@
+"""What a campaign leaves behind when it is killed from outside: nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.processes.running import free_ports
+from tests.processes.stand import MORTAL, until
+from tests.processes.whole import ROOT, alive
+
+pytestmark = pytest.mark.processes
+HOLDER = """
+import sys, time
+from pathlib import Path
+from tests.processes.stand import Stand
+stand = Stand(Path(sys.argv[1]), ("pads", "market"), (int(sys.argv[2]), int(sys.argv[3])))
+stand.serve()
+print(stand.server.pid, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(not MORTAL, reason="no setpriv here: it is in Debian's util-linux")
+async def test_the_server_of_a_killed_test_ends(tmp_path: Path) -> None:
+    """SIGKILL leaves no time for a handler; the kernel ends the server with its parent."""
+    command = [sys.executable, "-c", HOLDER, str(tmp_path), *map(str, free_ports(2))]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        server = int(holder.stdout.readline())
+        try:
+            assert alive(server)
+        finally:
+            holder.kill()
+        await until(lambda: not alive(server))
