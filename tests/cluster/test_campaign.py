@@ -10,7 +10,7 @@ from tests.control_plane_campaign.campaign import Options, campaign, share, told
 
 from qts_operator.session import from_kubeconfig
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600), pytest.mark.usefixtures("played_nodes")]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900), pytest.mark.usefixtures("played_nodes")]
 #: of systems without pods but Redis's, so that it is the operator that is waited for
 WORKLOADS = (
     *("create-suspended", "delete-suspended"),

@@ -117,7 +117,9 @@ def at_rest(objects: dict[str, Tree], name: str, *, applied: bool) -> bool:
     conditions = told.get("conditions") or [{}]
     spoken = conditions[0].get("observedGeneration") == generation
     if applied:
-        spoken = spoken and told.get("observedGeneration") == generation
+        # on a busy machine the status may follow the Deployments by more than the second of silence
+        moving = [c for c in conditions if c.get("type") == "Progressing" and c["status"] != "False"]
+        spoken = spoken and told.get("observedGeneration") == generation and not moving
     return spoken and all(
         _settled(live) for item, live in objects.items() if item.startswith(("Deployment/", "StatefulSet/"))
     )

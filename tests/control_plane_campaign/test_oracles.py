@@ -142,6 +142,10 @@ def test_rest_needs_a_current_status_and_settled_workloads() -> None:
     assert not at_rest({f"{kind}/{NAME}": _system(**_told(observed=1))}, NAME, applied=True)
     assert not at_rest({"Deployment/desk-pads": late}, NAME, applied=True)
     assert at_rest({}, NAME, applied=True)
+    moving = _told(observed=2)
+    moving["conditions"] = [*moving["conditions"], {"type": "Progressing", "status": "True"}]
+    assert not at_rest({f"{kind}/{NAME}": _system(**moving)}, NAME, applied=True)
+    assert at_rest({f"{kind}/{NAME}": _system(**moving)}, NAME, applied=False)
 
 
 def test_the_journal_counts_creations_and_roll_outs_once() -> None:
