@@ -22,12 +22,26 @@ from qts_operator.testing import FakeCluster
 
 NAMESPACE, GOAL_MS = "trading", 2.0
 CHILDREN = 5  # Deployments of one system
+QUIET_S = 6.0  # numbers alone are told every 5 s at most
 
 
 async def _until(check: Callable[[], bool]) -> None:
     async with asyncio.timeout(120):
         while not check():
             await asyncio.sleep(0.01)
+
+
+async def _quiet(api: FakeCluster) -> None:
+    """Wait until nothing was written for QUIET_S."""
+    written, since = -1, time.monotonic()
+
+    def quiet() -> bool:
+        nonlocal written, since
+        if len(api.writes()) != written:
+            written, since = len(api.writes()), time.monotonic()
+        return time.monotonic() - since >= QUIET_S
+
+    await _until(quiet)
 
 
 async def _pass_ms(engine: Engine, keys: list[str], rounds: int, before: Callable[[], None]) -> float:
@@ -58,7 +72,7 @@ async def _measured(systems: int, rounds: int) -> Row:
         keys = [f"{NAMESPACE}/{name}" for name in names]
         await _until(lambda: len(api.names("Deployment", NAMESPACE)) == CHILDREN * systems)
         api.settle(NAMESPACE)
-        await asyncio.sleep(2.0)
+        await _quiet(api)
         await _pass_ms(engine, keys, 1, lambda: None)
         written = len(api.writes())
         ours = await _pass_ms(engine, keys, rounds, lambda: None)
