@@ -28,9 +28,11 @@ from qts_agents.kernels import (
     pool,
     prospect,
     qre,
+    qre_three,
     qtable,
     readout,
     recall,
+    replicator,
     rolling,
     shapley,
     statevector,
@@ -220,6 +222,17 @@ def _qre(draws: Generator, kind: int) -> Callable[[], Any]:
     return lambda: qre.qre(a, b, 2.0)
 
 
+def _three(draws: Generator, kind: int) -> Callable[[], Any]:
+    payoff = draws.random((2, 3, *3 * ((3, 2)[kind % 2],)))
+    return lambda: qre_three.qre_three(payoff, 1.5)
+
+
+def _replicate(draws: Generator, kind: int) -> Callable[[], Any]:
+    (a, b), x, y = games(draws, kind, 5, 3, 4), draws.dirichlet(np.ones(3), 5), draws.dirichlet(np.ones(4), 5)
+    x[0] = 0.0, 1.0, 0.0  # what is extinct stays so
+    return lambda: replicator.replicate(a, b, x, y, 2.0, 200)
+
+
 def _train(draws: Generator, kind: int) -> Callable[[], Any]:
     rule, (seen, plan) = qtable.Rule(0.97, 0.02, 10.0, kind % 2 == 1, 0.00005, 0.1), tape(draws)
 
@@ -337,10 +350,12 @@ CASES: dict[str, Case] = {
     "pool.log_pool": _log_pool,
     "prospect.prospect_value": _prospect,
     "qre.qre": _qre,
+    "qre_three.qre_three": _three,
     "qtable.serve": _serve,
     "qtable.train": _train,
     "readout.readout": _readout,
     "recall.recall": _recall,
+    "replicator.replicate": _replicate,
     "rolling.rolling_entropy": _entropy,
     "rolling.rolling_moments": _moments,
     "rolling.rolling_rank": _rank,

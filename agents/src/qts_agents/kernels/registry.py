@@ -69,11 +69,19 @@ KERNELS: tuple[Kernel, ...] = (
     Kernel("prospect.prospect_value", "Tversky & Kahneman 1992"),
     Kernel("qre.qre", "McKelvey & Palfrey 1995", "qre._follow_reference", "qre._follow", "", 1e-10),
     Kernel(
+        "qre_three.qre_three", "McKelvey & Palfrey 1995",
+        "qre_three.follow_reference", "qre_three._follow", "", 1e-10,
+    ),
+    Kernel(
         "qtable.train", "van Hasselt 2010; van Seijen et al. 2009",
         "qtable_reference.train", "qtable._train",
     ),
     Kernel("qtable.serve", "van Hasselt 2010", "qtable_reference.serve", "qtable._serve"),
     Kernel("readout.readout", "agents.md §6", "readout.readout_reference", "readout._readout", "", 1e-12),
+    Kernel(
+        "replicator.replicate", "Taylor & Jonker 1978; Taylor 1979",
+        "replicator.flow_reference", "replicator._flow", "", 1e-10,
+    ),
     Kernel("recall.recall", "agents.md §4", "recall.recall_reference", "recall._recall", "", 1e-12),
     Kernel(
         "rolling.rolling_moments", "Chan, Golub & LeVeque 1983",

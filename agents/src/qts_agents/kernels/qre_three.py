@@ -1,0 +1,132 @@
+"""Logit quantal response equilibria (McKelvey & Palfrey 1995) of games of three players, along a path of λ.
+
+As in `qre` the path begins at λ = 0, each player uniform, and every step starts where the last one ended: a
+damped fixed point comes near, Newton's method on all three mixtures finishes.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from qts_agents.kernels import backend
+from qts_agents.kernels.backend import kernel
+from qts_agents.kernels.qre import DAMPED, DAMPING, NEWTON, SETTLED
+
+F8 = NDArray[np.float64]
+PLAYERS = 3
+
+
+class Quantal(msgspec.Struct, frozen=True):
+    """Where the path ends, for each of G games."""
+
+    mix: F8  # [G,3,n]
+    residual: F8  # [G] largest |mix − response|; above 1e-10 the path has been lost
+
+
+@kernel
+def _answers(u: F8, rate: float, mix: F8, out: F8) -> float:
+    """Write every player's logit response to `mix` [3,n]; return the largest distance between both."""
+    n, off = mix.shape[1], 0.0
+    for p in range(3):
+        second, third = mix[(p + 1) % 3], mix[(p + 2) % 3]
+        top, total = -np.inf, 0.0
+        for i in range(n):
+            earned = 0.0
+            for j in range(n):
+                for k in range(n):
+                    earned += u[p, i, j, k] * second[j] * third[k]
+            out[p, i] = rate * earned
+            top = max(top, out[p, i])
+        for i in range(n):
+            out[p, i] = np.exp(out[p, i] - top)
+            total += out[p, i]
+        for i in range(n):
+            out[p, i] /= total
+            off = max(off, abs(out[p, i] - mix[p, i]))
+    return off
+
+
+@kernel
+def _slopes(u: F8, rate: float, mix: F8, answer: F8, out: F8) -> None:
+    """Write the Jacobian [3n,3n] of mix − response; the response's is λ·(diag(r) − rrᵀ)·∂payoff."""
+    n = mix.shape[1]
+    effect = np.empty((2, n))
+    out[:] = 0.0
+    for p in range(3):
+        second, third = (p + 1) % 3, (p + 2) % 3
+        for j in range(n):
+            out[p * n + j, p * n + j] = 1.0
+        for j in range(n):
+            mean = np.zeros(2)
+            for i in range(n):
+                effect[0, i] = effect[1, i] = 0.0
+                for k in range(n):
+                    effect[0, i] += u[p, i, j, k] * mix[third, k]
+                    effect[1, i] += u[p, i, k, j] * mix[second, k]
+                for side in range(2):
+                    mean[side] += answer[p, i] * effect[side, i]
+            for i in range(n):
+                out[p * n + i, second * n + j] = -rate * answer[p, i] * (effect[0, i] - mean[0])
+                out[p * n + i, third * n + j] = -rate * answer[p, i] * (effect[1, i] - mean[1])
+
+
+@kernel
+def _follow(u: F8, rates: F8, mix: F8) -> float:
+    """Follow one game u [3,n,n,n] along `rates` [L] from `mix` [3,n], in place; return the last residual."""
+    n, off = mix.shape[1], 0.0
+    answer, slope, gap = np.empty((3, n)), np.empty((3 * n, 3 * n)), np.empty(3 * n)
+    for step in range(rates.shape[0]):
+        for _ in range(DAMPED):
+            off = _answers(u, rates[step], mix, answer)
+            if off < 1e-4:
+                break
+            mix += DAMPING * (answer - mix)
+        for _ in range(NEWTON):
+            off = _answers(u, rates[step], mix, answer)
+            if off < SETTLED:
+                break
+            _slopes(u, rates[step], mix, answer, slope)
+            for i in range(3 * n):
+                gap[i] = answer[i // n, i % n] - mix[i // n, i % n]
+            moved = np.linalg.solve(slope, gap)
+            for i in range(3 * n):
+                mix[i // n, i % n] += moved[i]
+        off = _answers(u, rates[step], mix, answer)
+    return off
+
+
+def own_first(payoff: F8) -> F8:
+    """Return payoffs [G,3,n,n,n], by the actions of players 1, 2, 3, with each player's own action first."""
+    turned = [payoff[:, 0], payoff[:, 1].transpose(0, 2, 3, 1), payoff[:, 2].transpose(0, 3, 1, 2)]
+    return np.ascontiguousarray(np.stack(turned, axis=1), np.float64)
+
+
+def qre_three(payoff: F8, rate: float, steps: int = 10) -> Quantal:
+    """Return the equilibrium at λ = `rate` (per unit of payoff) of games payoff [G,3,n,n,n].
+
+    payoff[g, p, i, j, k] is what player p gets when players 1, 2, 3 play i, j, k.
+    """
+    u, rates = own_first(payoff), np.linspace(0.0, rate, steps + 1)[1:]
+    mix, residual = np.full((*u.shape[:2], u.shape[2]), 1.0 / u.shape[2]), np.empty(len(u))
+    follow = _follow if backend.jit_enabled() else follow_reference
+    for g in range(len(u)):
+        residual[g] = follow(u[g], rates, mix[g])
+    return Quantal(mix, residual)
+
+
+def follow_reference(u: F8, rates: F8, mix: F8) -> float:
+    """Do what `_follow` does by the damped fixed point alone, with as many steps as it takes."""
+    off = np.inf
+    for rate in rates:
+        for _ in range(200_000):
+            pairs = [(mix[(p + 1) % PLAYERS], mix[(p + 2) % PLAYERS]) for p in range(PLAYERS)]
+            earned = np.array([np.einsum("ijk,j,k->i", u[p], *pair) for p, pair in enumerate(pairs)])
+            raised = np.exp(rate * (earned - earned.max(axis=1, keepdims=True)))
+            moved = raised / raised.sum(axis=1, keepdims=True) - mix
+            off = float(np.abs(moved).max())
+            if off < SETTLED:
+                break
+            mix += 0.2 * moved
+    return float(off)
