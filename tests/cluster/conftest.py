@@ -39,7 +39,7 @@ class Kube:
         return done
 
     def get(self, *args: str) -> Any:
-        return json.loads(self.run("get", *args, "-o", "json").stdout)
+        return json.loads(self.run("get", *args, "-o", "json", "--show-managed-fields").stdout)
 
     def system(self, namespace: str, name: str, spec: dict[str, Any] | None = None) -> None:
         self.run(

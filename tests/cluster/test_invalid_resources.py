@@ -40,6 +40,11 @@ INVALID: list[tuple[dict[str, Any], str]] = [
     ({"market": {"fee": 0.2}}, "spec.market.fee"),
     ({"agents": {"pads": {"enabled": False}}}, "pads decides and cannot be disabled"),
     ({"agents": {"pads": {"replicas": 2}}}, "spec.agents.pads.replicas"),
+    (
+        {"agents": {"pads": {"replicasManagedBy": "External"}}},
+        "replicasManagedBy External needs an agent that may have more than one replica",
+    ),
+    ({"agents": {"amos": {"replicasManagedBy": "HPA"}}}, "spec.agents.amos.replicasManagedBy"),
     ({"agents": {"pads": {"gpu": {"mode": "Required"}}}}, "spec.agents.pads.gpu"),
     ({"agents": {"oracle": {}}}, "spec.agents.oracle"),
     ({"agents": {"quasar": {"replicas": 6}}}, "spec.agents.quasar.replicas"),

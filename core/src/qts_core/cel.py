@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qts_core.resource import SECTIONS
-from qts_core.roster import ADDED_SEATS, AGENTS, SEATS
+from qts_core.roster import ADDED_SEATS, AGENTS, BY_NAME, SEATS
 from qts_core.spec import MOST_ADDED
 
 
@@ -51,6 +51,12 @@ _POD_RULES: tuple[tuple[str, str], ...] = (
     (
         "!has(self.port) || (self.port != 8080 && self.port != 9464)",
         "port 8080 and 9464 are reserved for probes and metrics",
+    ),
+)
+_ALONE = (
+    (
+        "!has(self.replicasManagedBy) || self.replicasManagedBy == 'Operator'",
+        "replicasManagedBy External needs an agent that may have more than one replica",
     ),
 )
 #: CEL rules by struct name, or by `struct.field` where the value itself is meant: (rule, message)
@@ -165,6 +171,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         section.__name__: (
             *_POD_RULES,
             *((("self.enabled", "pads decides and cannot be disabled"),) if name == "pads" else ()),
+            *(_ALONE if BY_NAME[name].max_replicas == 1 else ()),
         )
         for name, section in SECTIONS.items()
     },

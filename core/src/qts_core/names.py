@@ -12,6 +12,7 @@ CRD_NAME = f"{PLURAL}.{GROUP}"
 
 FIELD_MANAGER = "qts-operator"
 STATUS_MANAGER = "qts-operator-status"
+HANDOVER_MANAGER = "qts-operator-handover"  # holds the replicas until an autoscaler's first write
 
 LABEL_NAME = "app.kubernetes.io/name"
 LABEL_INSTANCE = "app.kubernetes.io/instance"

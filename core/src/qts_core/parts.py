@@ -142,6 +142,7 @@ class Agent(Pods, frozen=True, kw_only=True):
 
     enabled: bool = True
     replicas: Annotated[int, msgspec.Meta(ge=1, le=5)] = 1
+    replicas_managed_by: Literal["Operator", "External"] = "Operator"  # External: an autoscaler's from now on
     topology_spread_constraints: Annotated[
         tuple[TopologySpread, ...], msgspec.Meta(max_length=8, extra_json_schema=ATOMIC)
     ] = ()

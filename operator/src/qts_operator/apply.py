@@ -17,7 +17,7 @@ from qts_operator.fields import applied, digest
 from qts_operator.metrics import Metrics
 from qts_operator.middleware import ApiError
 from qts_operator.objects import BY_KIND
-from qts_operator.plan import Action, Apply, Create, Delete, Rotate
+from qts_operator.plan import Action, Apply, Create, Delete, HandOver, Rotate
 from qts_operator.snapshot import Child
 from qts_operator.stages import REMEDY, read
 from qts_operator.writes import Done, Failed, Response, Taken
@@ -49,6 +49,8 @@ class Hand:
                     return await self._create(manifest)
                 case Rotate():
                     return await self._rotate(action)
+                case HandOver():
+                    return await self._hand_over(action)
                 case Delete():
                     return await self._delete(action)
                 case _:
@@ -141,6 +143,19 @@ class Hand:
         answer = await self._api.amend(kind, namespace, name, live["metadata"]["resourceVersion"], change)
         self._metrics.writes.labels("Secret", "rotate").inc()
         self._children["Secret"].put(child(answer, "Secret"))
+        return Done()
+
+    async def _hand_over(self, action: HandOver) -> Response:
+        """Own the number under another name for the moment, so that it stays when we leave it out."""
+        manifest = {
+            "apiVersion": BY_KIND[action.kind].api_version,
+            "kind": action.kind,
+            "metadata": {"name": action.name, "namespace": action.namespace},
+            "spec": {"replicas": action.replicas},
+        }
+        live = await self._api.apply(manifest, uid=action.uid, manager=names.HANDOVER_MANAGER)
+        self._metrics.writes.labels(action.kind, "handover").inc()
+        self._children[action.kind].put(child(live, action.kind))
         return Done()
 
     async def _delete(self, action: Delete) -> Response:

@@ -52,7 +52,9 @@ class Api(Protocol):
         """Return one object, or only its metadata; None when it is not there."""
         ...
 
-    async def apply(self, manifest: Manifest, *, uid: str | None) -> Manifest:
+    async def apply(
+        self, manifest: Manifest, *, uid: str | None, manager: str = names.FIELD_MANAGER
+    ) -> Manifest:
         """Apply on the server; with `uid` only to that object, without it never over a stranger's field."""
         ...
 
@@ -117,10 +119,12 @@ class Cluster:
             raise
         return dict(found)
 
-    async def apply(self, manifest: Manifest, *, uid: str | None) -> Manifest:
+    async def apply(
+        self, manifest: Manifest, *, uid: str | None, manager: str = names.FIELD_MANAGER
+    ) -> Manifest:
         """Apply on the server; with `uid` only to that object, without it never over a stranger's field."""
         kind, metadata = BY_KIND[manifest["kind"]], manifest["metadata"]
-        params = {"fieldManager": names.FIELD_MANAGER}
+        params = {"fieldManager": manager}
         body = manifest
         if uid is not None:
             params["force"] = "true"

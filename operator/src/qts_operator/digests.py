@@ -64,6 +64,7 @@ def child(live: Live, kind: str) -> Child:
     owner: Live = next((o for o in metadata.get("ownerReferences") or () if o.get("controller")), {})
     notes = metadata.get("annotations") or {}
     told = {c.get("type"): c for c in status.get("conditions") or ()}
+    mine = owned(live)
     progress, failure = told.get("Progressing") or {}, told.get("ReplicaFailure") or {}
     revision = str(notes.get(names.ANNOTATION_TEMPLATE_REVISION, ""))
     return Child(
@@ -75,7 +76,7 @@ def child(live: Live, kind: str) -> Child:
         system=(metadata.get("labels") or {}).get(names.LABEL_SYSTEM, ""),
         owner_uid=owner.get("uid", ""),
         owner_kind=owner.get("kind", ""),
-        digest=digest(owned(live)),
+        digest=digest(mine),
         deleting="deletionTimestamp" in metadata,
         generation=int(metadata.get("generation") or 0),
         observed=int(status.get("observedGeneration") or 0),
@@ -90,6 +91,8 @@ def child(live: Live, kind: str) -> Child:
         holders=notes.get(names.ANNOTATION_HOLDERS, ""),
         credentials=notes.get(names.ANNOTATION_CREDENTIALS, ""),
         acl=notes.get(names.ANNOTATION_ACL, ""),
+        counts="replicas" in (mine.get("spec") or {}),
+        parked=notes.get(names.ANNOTATION_REPLICAS_BEFORE_SUSPEND, ""),
         keys=_files(metadata) if kind == "Secret" else frozenset(),
         stuck=progress.get("reason") == "ProgressDeadlineExceeded",
         failure=failure.get("message", "") if failure.get("status") == "True" else "",

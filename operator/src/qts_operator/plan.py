@@ -39,6 +39,16 @@ class Rotate(msgspec.Struct, frozen=True, kw_only=True):
     before: str
 
 
+class HandOver(msgspec.Struct, frozen=True, kw_only=True):
+    """Leave a Deployment's number of replicas to whoever writes it next, at this value until then."""
+
+    namespace: str
+    name: str
+    uid: str
+    replicas: int
+    kind: str = "Deployment"
+
+
 class Delete(msgspec.Struct, frozen=True, kw_only=True):
     """Delete exactly this object."""
 
@@ -62,7 +72,7 @@ class Refuse(msgspec.Struct, frozen=True, kw_only=True):
     name: str
 
 
-Action = Apply | Create | Rotate | Delete | Wait | Refuse
+Action = Apply | Create | Rotate | HandOver | Delete | Wait | Refuse
 
 
 class Want(msgspec.Struct, frozen=True):
@@ -109,7 +119,10 @@ def plan(
     actions: list[Action] = []
     for manifest in wanted:
         key = (manifest["kind"], manifest["metadata"]["name"])
-        action = _one(manifest, observed.get(key), owner_uid, kept or {})
+        child = observed.get(key)
+        action = _one(manifest, child, owner_uid, kept or {})
+        if isinstance(action, Apply) and child is not None:
+            actions += _left(manifest, child)
         if action is not None:
             actions.append(action)
     strays = _strays({(m["kind"], m["metadata"]["name"]) for m in wanted}, observed, owner_uid)
@@ -149,6 +162,14 @@ def _one(manifest: Manifest, child: Child | None, owner_uid: str, kept: Kept) ->
     return Apply(manifest=manifest, uid=child.uid)
 
 
+def _left(manifest: Manifest, child: Child) -> list[Action]:
+    """Return what comes before a Deployment is applied without a number: alone, that would reset it to 1."""
+    if child.kind != "Deployment" or "replicas" in manifest["spec"] or not (child.counts or child.parked):
+        return []
+    replicas = int(child.parked) if child.parked.isdecimal() else child.replicas
+    return [HandOver(namespace=child.namespace, name=child.name, uid=child.uid, replicas=replicas)]
+
+
 def line(action: Action) -> str:
     """Return one line for a person."""
     match action:
@@ -160,6 +181,8 @@ def line(action: Action) -> str:
         case Rotate(manifest=manifest):
             stage = manifest["metadata"]["annotations"][names.ANNOTATION_CREDENTIALS]
             return f"Rotate Secret/{manifest['metadata']['name']}: {stage}"
+        case HandOver(name=name, replicas=replicas):
+            return f"Leave the replicas of Deployment/{name}, now {replicas}, to its autoscaler"
         case Delete(kind=kind, name=name):
             return f"Delete {kind}/{name}"
         case Wait(kind=kind, name=name):

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import msgspec
 
+from qts_core import names
 from qts_core.config import dump_changed
 from qts_core.errors import ConfigError
 from qts_core.resource import Spec, read, settings_of
@@ -54,6 +55,7 @@ def resolve(snapshot: Snapshot, defaults: Defaults) -> tuple[Frame, Verdicts]:
         config=config,
         offered=snapshot.offered,
         stopped=_stopped(snapshot, auto=system.auto_restart_failed),
+        external=external(snapshot, spec),
     )
     frame = msgspec.structs.replace(frame, turns=rotation.turns(frame, snapshot))
     frame = adopt.recorded(frame, snapshot, defaults)
@@ -116,6 +118,19 @@ def history(snapshot: Snapshot, name: str) -> dict[str, Any]:
         if entry.get("name") == name:
             return dict(entry)
     return {}
+
+
+def external(snapshot: Snapshot, spec: Spec) -> dict[str, int]:
+    """Return the replicas that somebody else gives each agent: before it was held back, else now.
+
+    A Deployment begins with the number of the resource; from then on the number is its autoscaler's.
+    """
+    found = {}
+    for name in (w.name for w in AGENTS if spec.agent(w.name).replicas_managed_by == "External"):
+        child = snapshot.children.get(("Deployment", names.part(snapshot.name, name)))
+        if child is not None and child.owner_uid == snapshot.uid:
+            found[name] = int(child.parked) if child.parked.isdecimal() else child.replicas
+    return found
 
 
 def _stopped(snapshot: Snapshot, *, auto: bool) -> frozenset[str]:

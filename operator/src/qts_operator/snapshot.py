@@ -35,6 +35,8 @@ class Child(msgspec.Struct, frozen=True, kw_only=True):
     holders: str = ""  # annotation of a Secret: the wire names that it has credentials of
     credentials: str = ""  # annotation of a Secret: generation and stage
     acl: str = ""  # annotation of a Secret: fingerprint of its access list
+    counts: bool = False  # its number of replicas is ours
+    parked: str = ""  # annotation: the replicas that somebody else had given it before it was held back
     keys: frozenset[str] = frozenset()  # of a Secret: the names of its files, as its field managers tell
     stuck: bool = False
     failure: str = ""  # message of ReplicaFailure

@@ -198,9 +198,11 @@ def _agent(facts: Facts, frame: Frame, workload: Workload) -> dict[str, Any]:
 def _live(facts: Facts, frame: Frame, workload: Workload) -> bool:
     """Tell whether the workload runs what was last written, with every replica available."""
     child, wanted = facts.child("Deployment", workload.name), frame.wanted(workload)
-    if child is None or wanted == 0 or child.observed < child.generation or child.replicas != wanted:
+    if child is None or wanted == 0 or child.observed < child.generation:
         return False
-    return child.available >= wanted and child.updated >= wanted
+    if workload.name in frame.external and not frame.held(workload):
+        return min(child.available, child.updated) >= 1  # the others are spares that come and go
+    return child.replicas == wanted and child.available >= wanted and child.updated >= wanted
 
 
 def _ready(
@@ -242,6 +244,8 @@ def _reason(facts: Facts, workload: Workload) -> str:
     child = facts.child("Deployment", workload.name)
     if child is not None and child.failure:
         return child.failure[:300]
+    if facts.frame is not None and facts.frame.external.get(workload.name) == 0:
+        return "its autoscaler keeps it at 0 replicas"
     for pod in facts.snapshot.pods_of(workload.name):
         if pod.unschedulable:
             return f"Unschedulable: {_sentence(pod)}"

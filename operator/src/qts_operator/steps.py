@@ -15,7 +15,7 @@ from qts_operator import budget, circuit, events, node_loss, restarts, rotation,
 from qts_operator.explain import lines
 from qts_operator.objects.frame import Defaults, Frame
 from qts_operator.plan import Action, Apply, due
-from qts_operator.resolve import Verdicts, history, resolve, touched
+from qts_operator.resolve import Verdicts, external, history, resolve, touched
 from qts_operator.snapshot import Finding, Snapshot
 from qts_operator.times import stamp
 from qts_operator.writes import Done, Failed, Taken
@@ -139,8 +139,11 @@ def _same_system(state: Pass, fresh: Snapshot) -> Snapshot:
 def _checked(state: Pass, fresh: Snapshot) -> Pass:
     """Take the look after the writes; what somebody changed meanwhile is not applied, whoever wrote it."""
     progress, frame = state.writes, state.frame
-    if frame is not None and due(frame, touched(fresh, frame), fresh.kept):
-        progress = msgspec.structs.replace(progress, stale=True)
+    if frame is not None:
+        # a Deployment that was made with a number is left to its autoscaler next
+        new = external(fresh, frame.spec).keys() - frame.external.keys()
+        if new or due(frame, touched(fresh, frame), fresh.kept):
+            progress = msgspec.structs.replace(progress, stale=True)
     return msgspec.structs.replace(state, snapshot=fresh, writes=progress)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from qts_core import names
 from qts_operator.cluster import SYSTEMS, Listing
+from qts_operator.fields import project
 from qts_operator.middleware import ApiError
 from qts_operator.objects import BY_KIND, KINDS, Kind
 
@@ -82,21 +83,21 @@ class FakeCluster:
             found["metadata"]["managedFields"] = [{"manager": names.FIELD_MANAGER, "fieldsV1": fields}]
         return {"metadata": found["metadata"]} if metadata else found
 
-    async def apply(self, manifest: Live, *, uid: str | None) -> Live:
+    async def apply(self, manifest: Live, *, uid: str | None, manager: str = names.FIELD_MANAGER) -> Live:
         """Apply: fields that the manifest has are set, fields it had before and has no more are removed."""
         kind, key = manifest["kind"], _key(manifest)
         self._write("apply", kind, key[2])
         known = self.objects.get(key)
         if uid is not None and (known is None or known["metadata"]["uid"] != uid):
             raise ApiError(409, "Conflict", "Precondition failed: UID")
-        fresh = self._stamped(copy.deepcopy(manifest), known)
-        fresh["metadata"]["managedFields"] = [
-            {
-                "manager": names.FIELD_MANAGER,
-                "operation": "Apply",
-                "fieldsV1": fields_of(manifest),
-            }
-        ]
+        others = [e for e in _entries(known) if e["manager"] != manager]
+        body = copy.deepcopy(manifest)
+        for entry in others:
+            body = _merged(project(entry["fieldsV1"], known), body)
+            _yield(entry["fieldsV1"], known or {}, body)
+        fresh = self._stamped(body, known)
+        mine: Live = {"manager": manager, "operation": "Apply", "fieldsV1": fields_of(manifest)}
+        fresh["metadata"]["managedFields"] = [*others, mine]
         self._store(key, fresh, known)
         return copy.deepcopy(fresh)
 
@@ -267,6 +268,20 @@ def _merged(known: Live, change: Live) -> Live:
     return fresh
 
 
+def _entries(known: Live | None) -> list[Live]:
+    return copy.deepcopy((known or {"metadata": {}})["metadata"].get("managedFields") or [])
+
+
+def _yield(fields: Live, known: Live, fresh: Live) -> None:
+    """Take out of another manager's fields those that got another value by force."""
+    for key in [k for k in fields if k.startswith("f:") and k[2:] in fresh]:
+        before, after = known.get(key[2:]), fresh[key[2:]]
+        if isinstance(after, dict) and fields[key]:
+            _yield(fields[key], before or {}, after)
+        elif before != after:
+            del fields[key]
+
+
 def _key(manifest: Live) -> Key:
     metadata = manifest["metadata"]
     kind = SYSTEMS.name if manifest["kind"] == names.KIND else BY_KIND[manifest["kind"]].name
@@ -289,4 +304,4 @@ def fields_of(manifest: Live) -> Live:
     body = {k: v for k, v in manifest.items() if k not in ("apiVersion", "kind")}
     identity = ("name", "namespace", "uid")
     body["metadata"] = {k: v for k, v in manifest["metadata"].items() if k not in identity}
-    return walk(body)
+    return walk({key: value for key, value in body.items() if value != {} or key != "metadata"})

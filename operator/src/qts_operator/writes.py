@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from qts_operator.plan import Action, Apply, Create, Delete, Refuse, Rotate, Wait
+from qts_operator.plan import Action, Apply, Create, Delete, HandOver, Refuse, Rotate, Wait
 from qts_operator.snapshot import Finding
 
 
@@ -54,7 +54,7 @@ def begin(actions: list[Action]) -> State:
     """Return the state before the first write."""
     refused = tuple(_taken(a.kind, a.name) for a in actions if isinstance(a, Refuse))
     waiting = any(isinstance(a, Wait) for a in actions)
-    todo = tuple(a for a in actions if isinstance(a, Apply | Create | Rotate | Delete))
+    todo = tuple(a for a in actions if isinstance(a, Apply | Create | Rotate | HandOver | Delete))
     return State(todo=todo, findings=refused, waiting=waiting)
 
 

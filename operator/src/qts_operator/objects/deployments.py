@@ -21,13 +21,15 @@ def _deployment(frame: Frame, workload: Workload) -> Manifest:
     labels = {names.LABEL_AGENT: workload.name, names.LABEL_VERSION: version_of(frame.image(workload))}
     metadata = frame.metadata(frame.part(workload.name), workload.name, **labels)
     made = frame.made_of(workload.name)
-    metadata["annotations"] = noted(made, template_hash(pod), ("agent", "agentGPU"))
+    metadata["annotations"] = noted(made, template_hash(pod), ("agent", "agentGPU")) | _parked(
+        frame, workload
+    )
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": metadata,
         "spec": {
-            "replicas": frame.wanted(workload),
+            **_count(frame, workload),
             "revisionHistoryLimit": 2,
             "progressDeadlineSeconds": 600,
             "selector": {"matchLabels": frame.selector(workload.name)},
@@ -35,6 +37,20 @@ def _deployment(frame: Frame, workload: Workload) -> Manifest:
             "template": pod,
         },
     }
+
+
+def _count(frame: Frame, workload: Workload) -> dict[str, int]:
+    """Return the number of replicas; nothing where it is somebody else's."""
+    if workload.name in frame.external and not frame.held(workload):
+        return {}
+    return {"replicas": frame.wanted(workload)}
+
+
+def _parked(frame: Frame, workload: Workload) -> dict[str, str]:
+    """Return the note of what somebody else's number was, while ours stands in its place."""
+    if workload.name not in frame.external or not frame.held(workload):
+        return {}
+    return {names.ANNOTATION_REPLICAS_BEFORE_SUSPEND: str(frame.external[workload.name])}
 
 
 def _strategy(frame: Frame, workload: Workload) -> dict[str, Any]:

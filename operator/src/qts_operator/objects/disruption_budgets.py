@@ -7,7 +7,7 @@ from qts_operator.objects.frame import Frame, Manifest
 
 
 def build(frame: Frame) -> list[Manifest]:
-    """Return one budget for each agent with at least two replicas."""
+    """Return one budget for each agent that has, or may be given, at least two replicas."""
     return [
         {
             "apiVersion": "policy/v1",
@@ -22,5 +22,10 @@ def build(frame: Frame) -> list[Manifest]:
             },
         }
         for workload in frame.workloads()
-        if workload.agent and frame.spec.agent(workload.name).replicas >= 2
+        if workload.agent and _spare(frame, workload.name)
     ]
+
+
+def _spare(frame: Frame, name: str) -> bool:
+    asked = frame.spec.agent(name)
+    return asked.replicas >= 2 or asked.replicas_managed_by == "External"

@@ -54,6 +54,7 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     offered: frozenset[str] = frozenset()  # optional kinds that the cluster has
     stopped: frozenset[str] = frozenset()  # agents held at 0 after an exit, by auto_restart_failed
     made: dict[str, Made] = {}  # part → what its template is rendered with; absent: the latest
+    external: dict[str, int] = {}  # agent → replicas that somebody else gives its Deployment
     caps: dict[str, int] = {}  # agent → most replicas for now: its start waits, or its device is lost
     gang: Gang | None = None  # where an all-or-nothing start stands
     faults: tuple[Finding, ...] = ()  # what resolving found that needs a person
@@ -86,15 +87,20 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
         return self.spec.market.source != "External"
 
     def wanted(self, workload: Workload) -> int:
-        """Return the replicas of the Deployment: 0 while suspended, stopped or held back."""
+        """Return the replicas of the Deployment: fewer while suspended, stopped or held back."""
         if self.spec.suspend or workload.name in self.stopped:
             return 0
         asked = self.asked(workload)
         return min(asked, self.caps.get(workload.name, asked))
 
     def asked(self, workload: Workload) -> int:
-        """Return the replicas that the resource names, whatever holds them back."""
-        return self.spec.agent(workload.name).replicas if workload.agent else 1
+        """Return the replicas that the resource or its autoscaler names, whatever holds them back."""
+        own = self.spec.agent(workload.name).replicas if workload.agent else 1
+        return self.external.get(workload.name, own)
+
+    def held(self, workload: Workload) -> bool:
+        """Tell whether the operator says how many replicas there are, whoever says so otherwise."""
+        return self.spec.suspend or workload.name in self.stopped or workload.name in self.caps
 
     def on_gpu(self, workload: Workload) -> bool:
         """Tell whether the workload's pods ask for a device."""
