@@ -117,7 +117,7 @@ def installed() -> Iterator[None]:
     )  # fmt: skip
     run(
         "helm", "upgrade", "--install", NAME, str(ROOT / "charts/quantum-trading-system"),
-        "-n", NAMESPACE, "--create-namespace", "--set", f"name={NAME}",
+        "-n", NAMESPACE, "--create-namespace", "--set", f"name={NAME},test.image=localhost/qts-operator:{tag}",
         "--set-json", 'spec.config={"decisionInterval": 2, "marketUpdateInterval": 0.5}',
     )  # fmt: skip
     yield
@@ -131,6 +131,14 @@ def test_01_both_charts_bring_up_four_of_four() -> None:
     eventually(settled, 300, "4/4 and Ready")
     row = kubectl("get", "qts", NAME, "--no-headers").split()
     assert row[:3] == [NAME, "True", "4/4"]
+
+
+def test_015_helm_test_says_that_all_is_well() -> None:
+    """Both charts' tests run in pods of their own, with rights of their own, and leave nothing."""
+    assert "Succeeded" in run("helm", "test", "operator", "-n", OPERATOR, "--timeout", "3m")
+    assert "Succeeded" in run("helm", "test", NAME, "-n", NAMESPACE, "--timeout", "3m")
+    left = ("kubectl", "get", "pods,serviceaccounts,roles", "-A", "-o", "name")
+    eventually(lambda: "-test" not in run(*left), 60, "nothing of the tests left")
 
 
 def test_02_decisions_are_made_on_the_real_data() -> None:

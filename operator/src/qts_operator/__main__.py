@@ -72,15 +72,20 @@ def options_of(given: argparse.Namespace) -> Options:
     )
 
 
+def of_the_pod() -> Access:
+    """Return the access of this pod's ServiceAccount; ConfigError outside a cluster."""
+    env = os.environ
+    return in_cluster(
+        ACCOUNT, env.get("KUBERNETES_SERVICE_HOST", ""), env.get("KUBERNETES_SERVICE_PORT", "443")
+    )
+
+
 def _access(given: argparse.Namespace) -> Access:
     if given.server:
         return Access(server=given.server.rstrip("/"), token_file=given.token_file, ca_file=given.ca_file)
     if given.kubeconfig:
         return from_kubeconfig(given.kubeconfig)
-    env = os.environ
-    return in_cluster(
-        ACCOUNT, env.get("KUBERNETES_SERVICE_HOST", ""), env.get("KUBERNETES_SERVICE_PORT", "443")
-    )
+    return of_the_pod()
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -33,7 +33,7 @@ def files() -> dict[str, str]:
         f"{_OPERATOR}/values.yaml": _yaml(packaging.values()),
         f"{_SYSTEM}/Chart.yaml": _chart("quantum-trading-system", "One QuantumTradingSystem"),
         f"{_SYSTEM}/values.schema.json": _json(packaging.system_schema()),
-        f"{_SYSTEM}/values.yaml": _yaml(packaging.SYSTEM_VALUES),
+        f"{_SYSTEM}/values.yaml": _yaml(packaging.system_values()),
         "manifests/alerts.yaml": _yaml(alerts.groups(alerts.THRESHOLDS)),
         "manifests/dashboards.yaml": _yaml(*packaging.boards()),
         "manifests/crd.yaml": _yaml(packaging.definition()),

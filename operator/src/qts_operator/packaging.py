@@ -72,6 +72,15 @@ def images() -> list[str]:
     return [_image(given, reference) for reference in (operator, *given["images"].values())]
 
 
+def system_values() -> Manifest:
+    """Return the default values of the system chart."""
+    return {
+        "name": "",
+        "spec": {"market": _REPLAY},
+        "test": {"image": images()[0], "within": 300},
+    }
+
+
 def values_schema() -> Manifest:
     """Return the schema of the operator's values; unknown keys are refused."""
     text: Manifest = {"type": "string", "maxLength": 512}
@@ -133,7 +142,16 @@ def system_schema() -> Manifest:
     spec = chart_schema(spec_schema()) | {"type": ["object", "null"]}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **_closed({"name": text, "spec": _optional(spec), "global": {"type": "object"}}),
+        **_closed(
+            {
+                "name": text,
+                "spec": _optional(spec),
+                "test": _closed(
+                    {"image": text | {"maxLength": 512}, "within": {"type": "integer", "minimum": 1}}
+                ),
+                "global": {"type": "object"},
+            }
+        ),
     }
 
 
@@ -253,8 +271,6 @@ def system(name: str, spec: Manifest, namespace: str | None = None) -> Manifest:
 
 
 _REPLAY: Manifest = {"source": "Replay", "replay": {"dataset": "eurusd_1h", "repeat": True}}
-#: the default values of the system chart
-SYSTEM_VALUES: Manifest = {"name": "", "spec": {"market": _REPLAY}}
 SAMPLES: dict[str, Manifest] = {
     "minimal": {"market": _REPLAY},
     "simulated": {"market": {"source": "Simulated", "symbols": ["BTC/USDT", "ETH/USDT"]}},

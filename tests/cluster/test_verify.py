@@ -1,0 +1,53 @@
+"""What `helm test` asks, against a real API server: well, and each way of not being well."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from qts_operator import packaging
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+
+
+def verify(*arguments: str) -> tuple[int, str]:
+    """Return exit code and text of the command."""
+    command = [sys.executable, "-m", "qts_operator.verify", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_an_installation_is_well_while_an_operator_leads(kube, namespace, operator, until) -> None:
+    """Without an operator it says what is missing; with one, who leads; nothing is created by asking."""
+    code, told = verify("--namespace", namespace)
+    assert (code, "no operator holds the Lease" in told) == (1, True), told
+    leader = operator()
+    kube.system(namespace, "desk")
+    until(leader.leads, "leading")
+    code, told = verify("--namespace", packaging.NAMESPACE)
+    assert (code, told.startswith("a resource is accepted, and operator-")) == (0, True), told
+    assert kube.get("-n", packaging.NAMESPACE, "qts")["items"] == []
+
+
+def test_a_system_that_is_not_ready_says_why(kube, namespace, operator, until) -> None:
+    """Missing, not looked at, and waiting for its agents; reason and message come from its condition."""
+    asked = ("--namespace", namespace, "--system", "desk", "--within", "0.1")
+    assert verify(*asked) == (1, f"not well: there is no QuantumTradingSystem {namespace}/desk\n")
+    kube.system(namespace, "desk")
+    assert "no operator has looked at it" in verify(*asked)[1]
+    operator()
+    until(lambda: kube.condition(namespace, "desk", "Ready")[1] == "AgentsNotReady", "looked at")
+    code, told = verify(*asked)
+    assert (code, "AgentsNotReady: " in told) == (1, True), told
+
+
+def test_no_way_to_the_api_server_is_a_wrong_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit 2 outside a cluster, with the remedy."""
+    monkeypatch.delenv("KUBECONFIG")
+    assert "KUBECONFIG" not in os.environ
+    code, told = verify("--namespace", "x")
+    assert (code, "give one, or run in a pod" in told) == (2, True), told
