@@ -63,6 +63,7 @@ SETS: dict[str, tuple[str, dict[str, Any]]] = {
             "tolerations": [{"key": "control", "operator": "Exists"}],
             "resources": {"limits": {"memory": "1Gi"}},
             "logLevel": "debug",
+            "admission": {"maxGPUsPerSystem": 3},
         },
     ),
     "system": (SYSTEM, {}),

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from qts_core.crd import crd
-from qts_operator import alerts, dashboards, packaging, rights
+from qts_operator import admission, alerts, dashboards, packaging, rights
 from qts_operator.main import VERSION
 
 _OPERATOR = "charts/quantum-trading-operator"
@@ -24,11 +24,13 @@ def files() -> dict[str, str]:
         "clusterRules": rights.cluster_rules(),
         "leaseRules": rights.lease_rules(),
     }
+    limits = admission.limits()
     made = {
         f"{_OPERATOR}/Chart.yaml": _chart("quantum-trading-operator", "The operator of QuantumTradingSystem"),
         f"{_OPERATOR}/files/crd.json": _json(crd()),
         f"{_OPERATOR}/files/alerts.json": _json(alerts.groups()),
         f"{_OPERATOR}/files/rules.json": _json(told),
+        f"{_OPERATOR}/files/limits.json": _json(limits),
         f"{_OPERATOR}/values.schema.json": _json(packaging.values_schema()),
         f"{_OPERATOR}/values.yaml": _yaml(packaging.values()),
         f"{_SYSTEM}/Chart.yaml": _chart("quantum-trading-system", "One QuantumTradingSystem"),

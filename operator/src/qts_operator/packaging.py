@@ -62,6 +62,7 @@ def values() -> Manifest:
         "nodeSelector": {},
         "tolerations": [],
         "networkPolicy": {"enabled": False},
+        "admission": {"maxGPUsPerSystem": 0},
     }
 
 
@@ -130,6 +131,7 @@ def values_schema() -> Manifest:
                 "nodeSelector": {"type": "object", "additionalProperties": text},
                 "tolerations": {"type": "array", "items": {"type": "object"}},
                 "networkPolicy": _closed({"enabled": flag}),
+                "admission": _closed({"maxGPUsPerSystem": {"type": "integer", "minimum": 0}}),
                 "global": {"type": "object"},
             }
         ),
