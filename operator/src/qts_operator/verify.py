@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -72,7 +71,7 @@ async def system(session: Session, namespace: str, name: str, within_s: float) -
 def main(arguments: list[str] | None = None) -> int:
     """Ask, print the answer, return 0 when all is well, 1 when it is not, 2 for a wrong call."""
     out = argparse.ArgumentParser(prog="qts-operator-verify", description="What `helm test` asks")
-    out.add_argument("--kubeconfig", default=os.environ.get("KUBECONFIG"), help="default: the pod's account")
+    out.add_argument("--kubeconfig", help="default: the pod's account")
     out.add_argument("--namespace", required=True, help="the operator's, or the system's")
     out.add_argument("--system", default="", help="wait until it is Ready; without it, ask the operator")
     out.add_argument("--within", type=float, default=300.0, help="seconds to wait")
