@@ -120,7 +120,7 @@ class Load:
 
 
 def rows(title: str, samples: list[Sample], missing: int, smoke: bool) -> Iterator[Row]:
-    """Turn samples into slopes per million messages; a short run says too little to judge pages."""
+    """Turn samples into slopes per million messages; a short run says too little to judge them."""
     half, last, agrees = samples[len(samples) // 2 :], samples[-1], missing == 0
     at = [s.messages / 1e6 for s in half]
     blocks = statistics.linear_regression(at, [s.blocks for s in half]).slope
@@ -128,9 +128,9 @@ def rows(title: str, samples: list[Sample], missing: int, smoke: bool) -> Iterat
     yield Row(f"{title}, messages handled", last.messages, "messages", agrees=agrees, lower_is_better=False)
     yield Row(f"{title}, allocated blocks at the end", last.blocks, "blocks")
     yield Row(f"{title}, resident at the end", last.rss_mib, "MiB", "after the warm-up", samples[0].rss_mib)
-    goal = None if smoke else MIB_PER_MILLION
-    yield Row(f"{title}, growth of resident size", rss, "MiB per million", goal=goal)
-    yield Row(f"{title}, growth of blocks", blocks, "blocks per million", goal=BLOCKS_PER_MILLION)
+    mib, most = (None, None) if smoke else (MIB_PER_MILLION, BLOCKS_PER_MILLION)
+    yield Row(f"{title}, growth of resident size", rss, "MiB per million", goal=mib)
+    yield Row(f"{title}, growth of blocks", blocks, "blocks per million", goal=most)
 
 
 async def over(title: str, buses: list[Fabric], messages: int, seconds: float, smoke: bool) -> list[Row]:
@@ -160,7 +160,7 @@ async def measure(messages: int, seconds: float, smoke: bool) -> list[Row]:
         keys.create_curve(folder, NAMES)
         addresses, hub = {n: free_address() for n in NAMES}, Hub()
         pair = [direct_bus(folder, n, addresses, hub, patient()) for n in NAMES]
-        part = messages if smoke else int(messages * ZEROMQ_SHARE)
+        part = messages if smoke else max(2 * WARM, int(messages * ZEROMQ_SHARE))
         found += await over("ZeroMQ with CURVE", pair, part, seconds * ZEROMQ_SHARE, smoke)
     return found
 
