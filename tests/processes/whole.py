@@ -18,9 +18,11 @@ Event = dict[str, Any]
 
 
 def environment() -> dict[str, str]:
-    """Return an environment without settings of the caller, with the tree's kernel cache."""
+    """Return an environment without settings of the caller, with the tree's caches of kernels and byte code."""
     env = {key: value for key, value in os.environ.items() if not key.startswith("QTS_")}
     env.setdefault("NUMBA_CACHE_DIR", str(ROOT / ".qts" / "cache" / "numba"))
+    env.setdefault("PYTHONPYCACHEPREFIX", str(ROOT / ".qts" / "cache" / "python"))
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
     return env
 
 

@@ -14,10 +14,12 @@ import numpy as np
 from tests.property.made_windows import made
 
 from qts_agents.kernels import (
+    adwin,
     convexity,
     ewa,
     ewl,
     factors,
+    half_space,
     hedge,
     indicators,
     lemke_howson,
@@ -116,6 +118,32 @@ def circuit(draws: Generator, kind: int) -> tuple[tuple[statevector.Gate, ...], 
             statevector.Gate(int(draws.integers(5)), int(target), control, parameter, draws.normal())
         )
     return tuple(gates), draws.normal(size=(41, 4)) * (1e7 if kind == 4 else 1.0), qubits
+
+
+def _adwin(draws: Generator, kind: int) -> Callable[[], Any]:
+    x = draws.normal(size=(1200, 4)) * draws.choice([0.1, 1.0, 3.0], 4)
+    x[400:] += (0.0, 0.1, 2.0, -5.0)
+    x[700:] *= (1.0, 3.0, 0.3, 1.0)
+    x = np.round(x) if kind % 2 else x
+
+    def run() -> Any:
+        held = adwin.windows(np.array([0.002, 0.05, 0.3, 0.002]))
+        flags = np.array([adwin.adwin(held, values) for values in x])
+        assert flags.any()
+        return flags, held.counts, held.whole
+
+    return run
+
+
+def _half_space(draws: Generator, kind: int) -> Callable[[], Any]:
+    points = np.clip(0.5 + 0.1 * draws.normal(size=(130, 5)), 0.0, 1.0)
+    points[110:] = draws.random((20, 5)) if kind % 2 else points[0]
+
+    def run() -> Any:
+        held = half_space.forest(5, 10, 6, 50, kind)
+        return [half_space.score(held, x) for x in points], held.past, held.fresh
+
+    return run
 
 
 def _convexity(draws: Generator, kind: int) -> Callable[[], Any]:
@@ -329,12 +357,14 @@ def _hmm(draws: Generator, _kind: int) -> Callable[[], Any]:
 
 #: entry of the registry → its inputs
 CASES: dict[str, Case] = {
+    "adwin.adwin": _adwin,
     "convexity.convexity_t": _convexity,
     "ewa.ewa": _ewa,
     "ewa.regret_match": _regret_match,
     "ewl.ewl": _ewl,
     "ewl.play": _play,
     "factors.factors": _factors,
+    "half_space.score": _half_space,
     "hedge.hedge_update": _hedge,
     "indicators.indicators": _indicators,
     "lemke_howson.nash_one": _one,

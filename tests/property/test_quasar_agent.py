@@ -9,11 +9,13 @@ import msgspec
 import numpy as np
 import pytest
 from river import anomaly
+from river.drift import ADWIN
 from tests.property import agent_properties as check
 from tests.property import markets
 
 from qts_agents.agent import UNTRAINED
 from qts_agents.columns import array, column
+from qts_agents.kernels import adwin
 from qts_agents.kernels.indicators import indicators
 from qts_agents.quasar import bars, blend
 from qts_agents.quasar.agent import Quasar
@@ -338,13 +340,29 @@ def test_adwin_finds_a_change_of_variance():
     assert alarms[0] > 1.0
 
 
+@pytest.mark.parametrize("delta", [0.002, 0.05, 0.5])
+def test_windows_are_those_of_river(delta: float):
+    """Flags, length, sum and squared deviations equal River's own object over changes of mean and variance."""
+    ours, river, draws = adwin.windows(np.array([delta])), ADWIN(delta=delta), np.random.default_rng(6)
+    x, cuts = draws.normal(size=3000), 0
+    x[800:1500] *= 3.0
+    x[2000:] += 1.0
+    for value in x.tolist():
+        river.update(value)
+        flag = bool(adwin.adwin(ours, np.array([value]))[0])
+        assert flag == river.drift_detected
+        assert ours.whole[0, :3].tolist() == [river.width, river.total, river.variance]
+        cuts += flag
+    assert cuts >= 2
+
+
 def test_trees_are_those_of_river():
     """Scores equal River's own object given the same inputs, and strength flags a break of pattern."""
     stream, river = Stream(7), anomaly.HalfSpaceTrees(n_trees=50, height=8, window_size=50, seed=7)
     draws = np.random.default_rng(5)
     for _ in range(220):
-        scaled = np.clip(0.5 + 0.02 * draws.normal(size=5), 0, 1).tolist()
-        x = dict(enumerate(scaled))
+        scaled = np.clip(0.5 + 0.02 * draws.normal(size=5), 0, 1)
+        x = dict(enumerate(scaled.tolist()))
         expected = river.score_one(x)
         river.learn_one(x)
         assert stream._score(scaled) == expected

@@ -106,9 +106,20 @@ def prepare(
     path.touch(mode=0o600)
     path.write_bytes(config.dump(credentials.without_secret(wanted or system)))
     credentials.write(run_folder, name, redis)
-    env = child_environment()
-    env.setdefault("NUMBA_CACHE_DIR", str(home / "cache" / "numba"))
+    env = cached(child_environment(), home / "cache")
     return Setting(system, name, run_folder, env, redis, launch.probe_ports(system), wanted)
+
+
+def cached(env: dict[str, str], cache: Path) -> dict[str, str]:
+    """Return `env` with places for compiled kernels and byte code, unless it names its own.
+
+    Who wants no byte code beside the sources has it here: without any, reading numba's sources anew takes each
+    process longer than all else until it is ready.
+    """
+    found = {"NUMBA_CACHE_DIR": str(cache / "numba")} | env
+    if found.pop("PYTHONDONTWRITEBYTECODE", ""):
+        found.setdefault("PYTHONPYCACHEPREFIX", str(cache / "python"))
+    return found
 
 
 def _redis(system: System, allow_simulated: bool) -> tuple[System, redis_server.Redis | None]:

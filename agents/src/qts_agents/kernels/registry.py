@@ -28,6 +28,7 @@ class Kernel(msgspec.Struct, frozen=True):
 
 
 KERNELS: tuple[Kernel, ...] = (
+    Kernel("adwin.adwin", "Bifet & Gavaldà 2007", "adwin.update_reference", "adwin._update", "", 1e-9),
     Kernel(
         "convexity.convexity_t", "Newey & West 1987; Taleb & Douady 2013",
         "convexity.rows_reference", "convexity._rows", "", 1e-9,
@@ -40,6 +41,9 @@ KERNELS: tuple[Kernel, ...] = (
     Kernel("ewl.ewl", "Eisert, Wilkens & Lewenstein 1999", "ewl.ewl_reference", "ewl._payoffs", "", 1e-12),
     Kernel("ewl.play", "Eisert, Wilkens & Lewenstein 1999", "ewl.games", "ewl._games", "", 1e-9),
     Kernel("factors.factors", "agents.md §5", "factors.reference_rows", "factors.factor_rows", "", 1e-9),
+    Kernel(
+        "half_space.score", "Tan, Ting & Liu 2011", "half_space.score_reference", "half_space._score",
+    ),
     Kernel("hedge.hedge_update", "Freund & Schapire 1997"),
     Kernel(
         "indicators.indicators", "Wilder 1978; Hill 1975; agents.md §1.8",

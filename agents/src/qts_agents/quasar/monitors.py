@@ -1,7 +1,7 @@
-"""Drift and anomaly by River: ADWIN (Bifet & Gavaldà 2007) and Half-Space Trees (Tan, Ting & Liu 2011).
+"""Drift by ADWIN (Bifet & Gavaldà 2007), anomaly by Half-Space Trees (Tan, Ting & Liu 2011).
 
 Up to 16 symbols have a stream each; more share the equal-weight aggregate, so that a bar costs a bounded
-time. Both detectors can be rebuilt from a bounded list of their inputs, which is what is saved.
+time and memory. The trees are rebuilt from their last inputs, which is what is saved of them.
 
 On rank-scaled features the raw score of the trees is above 0.9 for most bars (uniform margins leave every
 leaf thin), so a fixed level of it would flag all of them. Strength is therefore how far the score lies in
@@ -16,8 +16,8 @@ from typing import Any
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from river import anomaly, drift
 
+from qts_agents.kernels import adwin, half_space
 from qts_agents.kernels.indicators import Indicators
 
 F8 = NDArray[np.float64]
@@ -28,9 +28,7 @@ RANK_BARS = 250
 LEAST_SCORES = 100  # before that no strength is stated
 TAIL = 0.02
 ALARM_DELTA, SOFT_DELTA = 0.002, 0.05
-RECENT = 32  # ADWIN looks for a cut every 32 inputs
 SOFT_BARS = 30  # how long a soft flag stands
-KEPT, RESTART = 2048, 8192  # inputs an ADWIN is rebuilt from when it has held RESTART
 CEILING = 25.0  # of the squared statistic: one crash is no change of mean
 
 
@@ -48,41 +46,23 @@ def rank(values: F8) -> float:
     return float(((values < last).sum() + 0.5 * (values == last).sum()) / values.shape[0])
 
 
-def _adwin(delta: float) -> Any:
-    """Return a detector; River carries no types for its methods."""
-    make: Any = drift.ADWIN
-    return make(delta=delta)
-
-
 class Drift:
     """Two ADWINs, alarm and soft, over one statistic."""
 
     def __init__(self) -> None:
-        self.inputs: list[float] = []
-        self._alarm, self._soft = _adwin(ALARM_DELTA), _adwin(SOFT_DELTA)
+        self.recent: list[float] = []  # the last 250 inputs
+        self.windows = adwin.windows(np.array([ALARM_DELTA, SOFT_DELTA]))
 
     def update(self, value: float) -> tuple[bool, bool, float]:
         """Take a value; return whether alarm and soft flag rose, and at an alarm the shift of the mean."""
-        if len(self.inputs) >= RESTART:
-            self.rebuild(self.inputs[-KEPT:])
-        self.inputs.append(value)
-        self._alarm.update(value)
-        self._soft.update(value)
-        alarm = bool(self._alarm.drift_detected)
-        return alarm, alarm or bool(self._soft.drift_detected), self._shift() if alarm else 0.0
+        self.recent = [*self.recent[1 - RANK_BARS :], value]
+        alarm, soft = adwin.adwin(self.windows, np.full(2, value)).tolist()
+        return alarm, alarm or soft, self._shift() if alarm else 0.0
 
     def _shift(self) -> float:
         """Return how far the mean of the newest 32 inputs is from that of up to 218 before them."""
-        fresh, past = self.inputs[-RECENT:], self.inputs[-RANK_BARS:-RECENT]
+        fresh, past = self.recent[-adwin.CLOCK :], self.recent[: -adwin.CLOCK]
         return abs(sum(fresh) / len(fresh) - sum(past) / len(past)) if past else 0.0
-
-    def rebuild(self, inputs: list[float]) -> None:
-        """Start again from `inputs`."""
-        self._alarm, self._soft = _adwin(ALARM_DELTA), _adwin(SOFT_DELTA)
-        self.inputs = list(inputs)
-        for value in inputs:
-            self._alarm.update(value)
-            self._soft.update(value)
 
 
 class Stream:
@@ -90,9 +70,8 @@ class Stream:
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
-        # River carries no types for its methods
-        self._trees: Any = anomaly.HalfSpaceTrees(n_trees=TREES, height=HEIGHT, window_size=WINDOW, seed=seed)
-        self._tree_inputs: list[list[float]] = []  # since the last but one window of the trees began
+        self._trees = half_space.forest(EVEN, TREES, HEIGHT, WINDOW, seed)
+        self._tree_inputs: list[F8] = []  # since the last but one window of the trees began
         self._ranked: F8 = np.zeros((0, EVEN))
         self._scores: F8 = np.zeros(0)
         self._drifts = (Drift(), Drift())
@@ -103,7 +82,8 @@ class Stream:
         """Take a bar's even features [5] (the first is a rank already) and r/σ₂₀; score before learning."""
         past = self._ranked = np.concatenate((self._ranked[1 - RANK_BARS :], even[None, :]))
         below, equal = (past < even).sum(axis=0), (past == even).sum(axis=0)
-        scaled = [float(even[0]), *((below + 0.5 * equal) / past.shape[0])[1:].tolist()]
+        scaled = (below + 0.5 * equal) / past.shape[0]
+        scaled[0] = even[0]
         self._scores = np.append(self._scores[1 - RANK_BARS :], self._score(scaled))
         top = rank(self._scores) if self._scores.shape[0] >= LEAST_SCORES else 0.0
         self.strength = min(max(1.0 - (1.0 - top) / TAIL, 0.0), 1.0)
@@ -113,10 +93,8 @@ class Stream:
         shift = max(moved for _, _, moved in signs)
         return Signs(self.strength, alarm, shift)
 
-    def _score(self, scaled: list[float]) -> float:
-        x = dict(enumerate(scaled))
-        score = float(self._trees.score_one(x))
-        self._trees.learn_one(x)
+    def _score(self, scaled: F8) -> float:
+        score = half_space.score(self._trees, scaled)
         self._tree_inputs.append(scaled)
         if len(self._tree_inputs) == 2 * WINDOW:
             self._tree_inputs = self._tree_inputs[WINDOW:]
@@ -124,20 +102,17 @@ class Stream:
 
     def pack(self) -> tuple[Any, ...]:
         """Return what the stream can be rebuilt from."""
-        inputs = [d.inputs for d in self._drifts]
-        kept = (self._tree_inputs, self._ranked, self._scores, inputs)
+        kept = (self._tree_inputs, self._ranked, self._scores, self._drifts)
         return (self._seed, *kept, self.strength, self.soft_left)
 
     @classmethod
     def unpack(cls, kept: tuple[Any, ...]) -> Stream:
         """Return the stream that `pack` described: the trees know no more than their last two windows."""
-        seed, tree_inputs, ranked, scores, inputs, strength, soft_left = kept
+        seed, tree_inputs, ranked, scores, drifts, strength, soft_left = kept
         stream = cls(seed)
         for scaled in tree_inputs:
             stream._score(scaled)
-        stream._ranked, stream._scores = ranked, scores
-        for detector, values in zip(stream._drifts, inputs, strict=True):
-            detector.rebuild(values)
+        stream._ranked, stream._scores, stream._drifts = ranked, scores, drifts
         stream.strength, stream.soft_left = strength, soft_left
         return stream
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from qts_agents import graph
 from qts_agents.kernels import philox
+from qts_agents.kernels.adwin import Windows
 from qts_agents.opinions import Pending, Reliability
 from qts_agents.quasar.circuit import Reuploading
 from qts_agents.quasar.experience import Experience
@@ -15,7 +16,7 @@ from qts_agents.quasar.gate import Gate
 from qts_agents.quasar.learner import Learner
 from qts_agents.quasar.model import Logistic
 from qts_agents.quasar.monitoring import Monitors
-from qts_agents.quasar.monitors import Stream
+from qts_agents.quasar.monitors import Drift, Stream
 from qts_agents.quasar.qar import FactorPool
 from qts_agents.quasar.tape import History
 from qts_core.spec import System
@@ -65,7 +66,7 @@ KNOWN: graph.Table = {
     kind.__name__: kind
     for kind in (
         State, Gate, Reuploading, Reliability, Pending, Remembered, Learner, Experience, History, Monitors,
-        Stream, FactorPool, Logistic, messages.Column,
+        Stream, Drift, Windows, FactorPool, Logistic, messages.Column,
     )
 }  # fmt: skip
 
