@@ -113,8 +113,8 @@ def prepare(
 def cached(env: dict[str, str], cache: Path) -> dict[str, str]:
     """Return `env` with places for compiled kernels and byte code, unless it names its own.
 
-    Who wants no byte code beside the sources has it here: without any, reading numba's sources anew takes each
-    process longer than all else until it is ready.
+    Who wants no byte code beside the sources has it here: without any, reading numba's sources anew takes
+    each process longer than all else until it is ready.
     """
     found = {"NUMBA_CACHE_DIR": str(cache / "numba")} | env
     if found.pop("PYTHONDONTWRITEBYTECODE", ""):

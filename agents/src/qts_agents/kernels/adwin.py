@@ -1,6 +1,6 @@
-"""ADWIN, an adaptive window over a stream (Bifet & Gavaldà 2007): it drops its past when the mean has changed.
+"""ADWIN, an adaptive window over a stream (Bifet & Gavaldà 2007): it drops its past when the mean changes.
 
-The window is an exponential histogram: row i holds up to five buckets of 2^i values, each with its sum and its
+The window is an exponential histogram: row i holds up to five buckets of 2^i values, each with its sum and
 squared deviations, so its memory grows with the logarithm of its length. Every 32 values each border between
 two buckets is tried: where the means of both sides differ by more than
 
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qts_agents.kernels import backend
-from qts_agents.kernels.backend import kernel
+from qts_agents.kernels.backend import kernel, part
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
@@ -69,7 +69,7 @@ def _update(x: F8, delta: F8, sums: F8, spreads: F8, counts: I8, whole: F8) -> N
                 whole[d, CHANGED] = 1.0
 
 
-@kernel
+@part
 def _insert(value: float, sums: F8, spreads: F8, counts: I8, whole: F8) -> None:
     """Add a bucket of one value; six of a size become five by merging the two oldest."""
     sums[0, counts[0]], spreads[0, counts[0]] = value, 0.0
@@ -94,7 +94,7 @@ def _insert(value: float, sums: F8, spreads: F8, counts: I8, whole: F8) -> None:
         row, size = row + 1, 2.0 * size
 
 
-@kernel
+@part
 def _shrink(delta: float, sums: F8, spreads: F8, counts: I8, whole: F8) -> bool:
     """Drop the oldest bucket if the means on the two sides of any border differ; tell whether they do."""
     oldest = ROWS - 1
@@ -119,7 +119,7 @@ def _shrink(delta: float, sums: F8, spreads: F8, counts: I8, whole: F8) -> bool:
     return False
 
 
-@kernel
+@part
 def _drop(row: int, sums: F8, spreads: F8, counts: I8, whole: F8) -> None:
     """Take the oldest bucket of `row` out of the window."""
     size = 2.0**row

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import functools
 import hashlib
 import importlib
+import os
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -21,6 +24,7 @@ from typing import Any, TypeVar
 
 import numba
 from numba.core import config as numba_config
+from numba.extending import register_jitable
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -29,6 +33,7 @@ KERNELS: dict[str, Any] = {}
 #: threading layers that allow concurrent calls, in order of preference; workqueue aborts on them
 LAYERS: tuple[tuple[str, str], ...] = (("tbb", "tbbpool"), ("omp", "omppool"))
 MIN_PARALLEL_ROWS = 64  # below, handing over costs more than it saves
+PATIENCE_S, LOOK_S = 60.0, 0.02  # how long another process's compilation is waited for, and between two looks
 _TBB = Path(sys.prefix) / "lib" / "libtbb.so.12"
 
 
@@ -43,6 +48,15 @@ class _State:
 def kernel(function: F) -> F:
     """Compile `function` on first call, cache it on disk where that is possible, and count it."""
     return _register(function, parallel=False)
+
+
+def part(function: F) -> F:
+    """Let kernels call `function`: compiled into each of them, plain Python when called from elsewhere.
+
+    Without an entry of its own from Python and a place in the cache, it takes a third less time to compile.
+    """
+    inside: F = register_jitable(nogil=True, error_model="numpy", no_cfunc_wrapper=True)(function)
+    return inside
 
 
 def parallel_kernel(function: F) -> F:
@@ -60,9 +74,59 @@ def _register(function: F, parallel: bool) -> F:
         # numba looks at the function's own file alone: what it calls may have changed in another
         cached = compiled._cache._cache_file
         cached._source_stamp = (cached._source_stamp, sources())
+        compiled._cache = _Shared(compiled._cache)
     KERNELS[f"{function.__module__}.{function.__qualname__}"] = compiled
     typed: F = compiled
     return typed
+
+
+class _Shared:
+    """The cache of one kernel, which processes that start together fill once: the others wait and load it.
+
+    Whoever finds nothing takes a lock beside the cache and looks again. A process that ends while it compiles
+    lets go of the lock; where none can be made (a read-only cache), each process compiles for itself.
+    """
+
+    def __init__(self, cache: Any) -> None:
+        self._cache = cache
+        self._lock = -1  # file descriptor while this process compiles
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cache, name)
+
+    def load_overload(self, signature: Any, context: Any) -> Any:
+        """Return the compiled form; None, with the lock held, if this process is to compile it."""
+        found = self._cache.load_overload(signature, context)
+        if found is None and self._lock < 0 and self._take():
+            found = self._cache.load_overload(signature, context)
+            if found is not None:
+                self._free()
+        return found
+
+    def save_overload(self, signature: Any, compiled: Any) -> None:
+        """Keep what was compiled, then let the others look."""
+        try:
+            self._cache.save_overload(signature, compiled)
+        finally:
+            self._free()
+
+    def _take(self) -> bool:
+        file = self._cache._cache_file
+        path = Path(file._cache_path) / f"{file._index_name}.lock"
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+            for _ in range(int(PATIENCE_S / LOOK_S)):
+                with contextlib.suppress(BlockingIOError):
+                    fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                time.sleep(LOOK_S)
+        return self._lock >= 0
+
+    def _free(self) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from qts_agents.kernels.backend import jit_enabled, kernel
+from qts_agents.kernels.backend import jit_enabled, kernel, part
 
 F8 = NDArray[np.float64]
 LAGS, LEAST = 5, 100
@@ -31,7 +31,7 @@ def antifragility(t: F8) -> F8:
     return np.asarray(0.5 + 0.5 * np.tanh(t / 2.0))
 
 
-@kernel
+@part
 def _third_row(x: F8, out: F8) -> bool:
     """Write the third row of (X'X)⁻¹ for X = (1, x, x²), mean x² = 1, by Cholesky; False where singular."""
     n, one, three, four = x.shape[0], 0.0, 0.0, 0.0
@@ -76,7 +76,7 @@ def _rows(pnl: F8, change: F8, lags: int, least: int, out: F8) -> None:
             out[s] = _statistic(x, y, inverse, lags, total)
 
 
-@kernel
+@part
 def _statistic(x: F8, y: F8, row: F8, lags: int, beta: F8) -> float:
     """Return β₂ over its Newey–West error, given the third row of (X'X)⁻¹; overwrites y."""
     n = x.shape[0]
@@ -93,7 +93,7 @@ def _statistic(x: F8, y: F8, row: F8, lags: int, beta: F8) -> float:
     return beta[2] / np.sqrt(variance) if variance > 0.0 else 0.0
 
 
-@kernel
+@part
 def _fit(x: F8, y: F8, row: F8, beta: F8) -> None:
     """Write the coefficients of y on (1, x, x²): the third by `row`, then those of what it leaves."""
     n, mean_x, mean_y = x.shape[0], 0.0, 0.0

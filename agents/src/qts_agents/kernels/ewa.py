@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qts_agents.kernels import backend
-from qts_agents.kernels.backend import kernel
+from qts_agents.kernels.backend import kernel, part
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
@@ -22,7 +22,7 @@ HISTORY = 150
 STEPS, INERTIA = 8, 1.25  # of the power iteration for an invariant mixture
 
 
-@kernel
+@part
 def attractions(u: F8, own: I8, seen: I8, out: F8) -> float:
     """Write the attractions [m] after the observed actions (−1 = unknown, skipped); return N."""
     experience = 1.0
@@ -94,7 +94,7 @@ def ewa_reference(u: F8, own: I8, seen: I8) -> F8:
     return out
 
 
-@kernel
+@part
 def _invariant(regrets: F8, mix: F8, spare: F8) -> None:
     """Move `mix` towards the mixture that positive regrets leave unchanged: STEPS power iterations."""
     n, bound = regrets.shape[0], 0.0
@@ -115,7 +115,7 @@ def _invariant(regrets: F8, mix: F8, spare: F8) -> None:
                 mix[j] -= flow
 
 
-@kernel
+@part
 def _draw(mix: F8, draw: float) -> int:
     """Return the action that a uniform number picks."""
     reached = 0.0

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qts_agents.kernels import backend
-from qts_agents.kernels.backend import kernel
+from qts_agents.kernels.backend import kernel, part
 from qts_agents.kernels.ewl_reference import ROUNDS, SETTLED, SWEEPS, TIE, entangler, games
 
 F8 = NDArray[np.float64]
@@ -34,7 +34,7 @@ class Quantum(msgspec.Struct, frozen=True):
     regret: F8  # [G] largest gain found / payoff range; exact for q = 1, a lower bound above
 
 
-@kernel
+@part
 def _side(moves: F8, ones: int, out: C16) -> None:
     """Write ⊗U|0…0⟩ or ⊗U|1…1⟩ of one player's moves [q,3] to out [2^q]; first qubit = highest bit."""
     q = moves.shape[0]
@@ -49,7 +49,7 @@ def _side(moves: F8, ones: int, out: C16) -> None:
         out[i] = amplitude
 
 
-@kernel
+@part
 def _state(sides: C16, gamma: float, out: C16) -> None:
     """Write J†(⊗U)J|0…0⟩ to out [2^q,2^q]; sides [player, from 0 or 1, 2^q]."""
     c, s, size = np.cos(gamma / 2.0), np.sin(gamma / 2.0), sides.shape[2]
@@ -66,7 +66,7 @@ def _state(sides: C16, gamma: float, out: C16) -> None:
             out[r, k] = c * here - 1j * s * sign * flip
 
 
-@kernel
+@part
 def _prepare(moves: F8, sides: C16) -> None:
     """Write both sides of both players; moves [2,q,3]."""
     for player in range(2):
@@ -74,7 +74,7 @@ def _prepare(moves: F8, sides: C16) -> None:
             _side(moves[player], ones, sides[player, ones])
 
 
-@kernel
+@part
 def _expect(payoff: F8, state: C16) -> float:
     """Return Σ payoff·|amplitude|²."""
     total = 0.0
@@ -84,7 +84,7 @@ def _expect(payoff: F8, state: C16) -> float:
     return total
 
 
-@kernel
+@part
 def _rotate(form: F8, vectors: F8, p: int, q: int) -> None:
     """Zero form[p, q] of a symmetric 3×3 matrix by one Jacobi rotation."""
     if form[p, q] == 0.0:
@@ -103,7 +103,7 @@ def _rotate(form: F8, vectors: F8, p: int, q: int) -> None:
         form[p, i], form[q, i] = c * a - s * b, s * a + c * b
 
 
-@kernel
+@part
 def _top(form: F8, vectors: F8, move: F8) -> None:
     """Move to the nearest vector of the largest eigenvalue's space (ties keep the present move)."""
     for i in range(3):
@@ -126,7 +126,7 @@ def _top(form: F8, vectors: F8, move: F8) -> None:
         move[i] = target[i] / np.sqrt(length) if length > 1e-6 else vectors[i, first]
 
 
-@kernel
+@part
 def _respond(payoff: F8, gamma: float, moves: F8, sides: C16, player: int, qubit: int) -> None:
     """Set one qubit's move to its best response; payoff is that player's, scaled to 0…1."""
     size = payoff.shape[0]
@@ -154,7 +154,7 @@ def _respond(payoff: F8, gamma: float, moves: F8, sides: C16, player: int, qubit
     _side(moves[player], 1, sides[player, 1])
 
 
-@kernel
+@part
 def _sweep(payoff: F8, gamma: float, moves: F8, sides: C16, player: int, reverse: bool) -> None:
     """Let each qubit of a player respond once, in order or in reverse order."""
     q = moves.shape[1]
@@ -162,7 +162,7 @@ def _sweep(payoff: F8, gamma: float, moves: F8, sides: C16, player: int, reverse
         _respond(payoff, gamma, moves, sides, player, q - 1 - j if reverse else j)
 
 
-@kernel
+@part
 def _gain(payoffs: F8, gamma: float, moves: F8, sides: C16, reverse: bool) -> float:
     """Return the largest gain either player finds from its present move and from every classical one."""
     q, size = moves.shape[1], payoffs.shape[1]
@@ -185,7 +185,7 @@ def _gain(payoffs: F8, gamma: float, moves: F8, sides: C16, reverse: bool) -> fl
     return gain
 
 
-@kernel
+@part
 def _settle(payoffs: F8, gamma: float, moves: F8, sides: C16, reverse: bool) -> None:
     """Let both players respond in turn until nothing moves, at most ROUNDS times."""
     _prepare(moves, sides)
@@ -200,7 +200,7 @@ def _settle(payoffs: F8, gamma: float, moves: F8, sides: C16, reverse: bool) -> 
             break
 
 
-@kernel
+@part
 def _game(payoffs: F8, gamma: float, starts: F8, out: F8) -> float:
     """Write the outcome probabilities of the runs with least regret, ties averaged; return that regret."""
     runs, size = starts.shape[0], payoffs.shape[1]

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from qts_agents.kernels.backend import kernel
+from qts_agents.kernels.backend import kernel, part
 from qts_agents.kernels.rolling import SIGMA_FLOOR, TIE
 
 F8 = NDArray[np.float64]
@@ -19,7 +19,7 @@ _COS: F8 = np.cos(2.0 * np.pi * np.arange(CYCLE_BARS) / CYCLE_BARS)
 _SIN: F8 = np.sin(2.0 * np.pi * np.arange(CYCLE_BARS) / CYCLE_BARS)
 
 
-@kernel
+@part
 def sentiment_of(c: F8, v: F8, valid: U1, sigma: float) -> float:
     """Return the volume-weighted mean of 2Φ(r/σ)−1 over 20 bars (Easley et al. 2012); NaN without volume."""
     total, weight = 0.0, 0.0
@@ -34,7 +34,7 @@ def sentiment_of(c: F8, v: F8, valid: U1, sigma: float) -> float:
     return total / weight if weight > 0.0 else np.nan
 
 
-@kernel
+@part
 def correlation_of(c: F8, valid: U1, market: F8) -> float:
     """Return corr(r, market a bar earlier; 100 bars)·tanh(last market return/σ); NaN under 50 pairs."""
     count, mx, my = 0, 0.0, 0.0
@@ -56,7 +56,7 @@ def correlation_of(c: F8, valid: U1, market: F8) -> float:
     return float(xy / np.sqrt(xx * yy) * np.tanh(market[market.size - 1] / sy))
 
 
-@kernel
+@part
 def detrended(c: F8, valid: U1, y: F8) -> bool:
     """Write the last 64 log prices less their least-squares line to `y`; False if one is missing."""
     n, first = CYCLE_BARS, c.size - CYCLE_BARS
@@ -74,7 +74,7 @@ def detrended(c: F8, valid: U1, y: F8) -> bool:
     return True
 
 
-@kernel
+@part
 def cycle_of(y: F8) -> float:
     """Return the side of the strongest sinusoid's next step times its share of power.
 

@@ -91,9 +91,7 @@ def _score(x: F8, feature: I4, threshold: F8, past: I4, fresh: I4, filled: I4, w
     return answer
 
 
-def score_reference(
-    x: F8, feature: I4, threshold: F8, past: I4, fresh: I4, filled: I4, window: int
-) -> float:
+def score_reference(x: F8, feature: I4, threshold: F8, past: I4, fresh: I4, filled: I4, window: int) -> float:
     """Let the point sink through all trees at once, level by level."""
     trees, nodes = feature.shape
     each, node = np.arange(trees), np.zeros(trees, np.int64)

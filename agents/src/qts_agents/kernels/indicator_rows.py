@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from qts_agents.kernels.backend import kernel
+from qts_agents.kernels.backend import kernel, part
 from qts_agents.kernels.rolling import SIGMA_FLOOR, TIE, moments_row
 
 F8 = NDArray[np.float64]
@@ -86,7 +86,7 @@ def collect_rows(h: F8, lo: F8, c: F8, v: F8, valid: U1, bars: F8, counts: I8) -
         counts[s, 2], counts[s, 3] = ranges, volumes
 
 
-@kernel
+@part
 def select_part(a: F8, n: int, k: int) -> float:
     """Return the k-th smallest of the first `n` values; smaller ones end before, larger ones behind it.
 
@@ -110,7 +110,7 @@ def select_part(a: F8, n: int, k: int) -> float:
     return float(a[k])
 
 
-@kernel
+@part
 def mean_of(x: F8, a: int, b: int) -> float:
     """Return the mean of x[a:b]."""
     total = 0.0
@@ -119,7 +119,7 @@ def mean_of(x: F8, a: int, b: int) -> float:
     return total / (b - a)
 
 
-@kernel
+@part
 def std_of(x: F8, a: int, b: int) -> float:
     """Return the sample deviation of x[a:b]; 0 when it is rounding."""
     m, square = mean_of(x, a, b), 0.0
@@ -129,7 +129,7 @@ def std_of(x: F8, a: int, b: int) -> float:
     return sigma if sigma > SIGMA_FLOOR else 0.0
 
 
-@kernel
+@part
 def last_rank(x: F8, m: int, tie: float, tie_absolute: float) -> float:
     """Return the mid-rank of the last of the first `m` values among them; near values are ties."""
     margin = max(tie * abs(x[m - 1]), tie_absolute)
@@ -140,13 +140,13 @@ def last_rank(x: F8, m: int, tie: float, tie_absolute: float) -> float:
     return (less + 0.5 * (m - less - more)) / m
 
 
-@kernel
+@part
 def clip01(x: float) -> float:
     """Return `x` limited to [0,1]."""
     return min(max(x, 0.0), 1.0)
 
 
-@kernel
+@part
 def hill(r: F8, end: int, n: int, sizes: F8) -> float:
     """Return the Hill (1975) tail index of the 25 largest of the last `n` |r|; infinite when undefined."""
     for i in range(n):
@@ -244,7 +244,7 @@ def oscillator_rows(bars: F8, counts: I8, out: F8) -> None:
         out[s, 25] = y[n - 1] - mid
 
 
-@kernel
+@part
 def median_part(a: F8, n: int) -> float:
     """Return the median of the first `n` values; reorders them."""
     upper = select_part(a, n, n // 2)
@@ -256,7 +256,7 @@ def median_part(a: F8, n: int) -> float:
     return float(0.5 * (lower + upper))
 
 
-@kernel
+@part
 def robust_z(a: F8, n: int, work: F8) -> float:
     """Return how far the last of `n` values is from the median in 1.4826·MAD; 0 when that is rounding."""
     for i in range(n):
@@ -268,7 +268,7 @@ def robust_z(a: F8, n: int, work: F8) -> float:
     return float((a[n - 1] - centre) / spread) if spread > SIGMA_FLOOR else 0.0
 
 
-@kernel
+@part
 def typical_volume(v: F8, end: int, n: int, work: F8) -> float:
     """Return the median of the last `n` volumes; if it is 0 that of the positive ones; 1 without any."""
     centre = 1.0

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from qts_agents.kernels.backend import kernel
+from qts_agents.kernels.backend import part
 
 F8 = NDArray[np.float64]
 LANES = 32
@@ -19,7 +19,7 @@ RX, RY, RZ, H, X = range(5)
 ROOT_HALF = 0.5**0.5
 
 
-@kernel
+@part
 def rotate_x(g: F8, lane: int, c: float, s: float) -> None:
     """Multiply RX, given cosine and sine of half its angle, onto a lane's gate."""
     for j in range(0, 4, 2):
@@ -29,7 +29,7 @@ def rotate_x(g: F8, lane: int, c: float, s: float) -> None:
         g[(j + 4) * LANES + lane], g[(j + 5) * LANES + lane] = c * yr + s * xi, c * yi - s * xr
 
 
-@kernel
+@part
 def rotate_y(g: F8, lane: int, c: float, s: float) -> None:
     """Multiply RY onto a lane's gate."""
     for j in range(4):
@@ -37,7 +37,7 @@ def rotate_y(g: F8, lane: int, c: float, s: float) -> None:
         g[j * LANES + lane], g[(j + 4) * LANES + lane] = c * x - s * y, s * x + c * y
 
 
-@kernel
+@part
 def rotate_z(g: F8, lane: int, c: float, s: float) -> None:
     """Multiply RZ onto a lane's gate."""
     for j in range(0, 4, 2):
@@ -47,7 +47,7 @@ def rotate_z(g: F8, lane: int, c: float, s: float) -> None:
         g[(j + 4) * LANES + lane], g[(j + 5) * LANES + lane] = c * yr - s * yi, c * yi + s * yr
 
 
-@kernel
+@part
 def mix(g: F8, lane: int) -> None:
     """Multiply the Hadamard gate onto a lane's gate."""
     for j in range(4):
@@ -55,7 +55,7 @@ def mix(g: F8, lane: int) -> None:
         g[j * LANES + lane], g[(j + 4) * LANES + lane] = ROOT_HALF * (x + y), ROOT_HALF * (x - y)
 
 
-@kernel
+@part
 def flip(g: F8, lane: int) -> None:
     """Multiply NOT onto a lane's gate."""
     for j in range(4):
@@ -64,7 +64,7 @@ def flip(g: F8, lane: int) -> None:
         g[(j + 4) * LANES + lane] = x
 
 
-@kernel
+@part
 def turn(low: F8, high: F8, g: F8, lane: int) -> None:
     """Apply a lane's gate to the amplitudes `low` and `high` [2][LANES], which differ in the gate's qubit."""
     zr, zi, wr, wi = low[lane], low[LANES + lane], high[lane], high[LANES + lane]
@@ -85,7 +85,7 @@ _COS = (-1.13585365213876817300e-11, 2.08757008419747316778e-9, -2.7557314179296
 FAR = 1e5  # from here on the reduction would lose digits
 
 
-@kernel
+@part
 def sine_cosine(angle: F8, sine: F8, cosine: F8) -> None:
     """Write sine and cosine of |angle| < FAR to 1e-15 (Cephes, Moshier 1989), without a branch."""
     for i in range(angle.shape[0]):

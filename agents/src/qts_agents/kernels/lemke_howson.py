@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qts_agents.kernels import backend
-from qts_agents.kernels.backend import kernel
+from qts_agents.kernels.backend import kernel, part
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
@@ -26,7 +26,7 @@ class One(msgspec.Struct, frozen=True):
     regret: F8  # [G] largest unilateral gain / payoff range
 
 
-@kernel
+@part
 def _least_ratio(table: F8, pivot: int, slack: int) -> int:
     """Return the row that leaves when column `pivot` enters; ties go by the slack columns from `slack` on."""
     rows, last = table.shape[0], table.shape[1] - 1
@@ -52,7 +52,7 @@ def _least_ratio(table: F8, pivot: int, slack: int) -> int:
     return alive[0] if left > 0 else -1
 
 
-@kernel
+@part
 def _pivot(table: F8, column: int, row: int) -> None:
     """Make `column` a unit vector with its 1 in `row`."""
     width, scale = table.shape[1], table[row, column]
@@ -65,7 +65,7 @@ def _pivot(table: F8, column: int, row: int) -> None:
                 table[i, j] -= factor * table[row, j]
 
 
-@kernel
+@part
 def _tables(a: F8, bt: F8) -> tuple[F8, F8]:
     """Return the tableaux of {Bᵀx ≤ 1} and {Ay ≤ 1}; payoffs in 0…1 are shifted to be positive."""
     m, n = a.shape
@@ -79,7 +79,7 @@ def _tables(a: F8, bt: F8) -> tuple[F8, F8]:
     return first, second
 
 
-@kernel
+@part
 def _read(table: F8, basis: I8, start: int, mix: F8) -> None:
     """Read the labels from `start` on off a solved tableau and scale them to a mixture."""
     total = 0.0
@@ -94,7 +94,7 @@ def _read(table: F8, basis: I8, start: int, mix: F8) -> None:
         mix[j] /= total
 
 
-@kernel
+@part
 def transpose(payoff: F8, out: F8) -> None:
     """Write payoff [m,n] to out [n,m]."""
     for i in range(payoff.shape[0]):
@@ -102,7 +102,7 @@ def transpose(payoff: F8, out: F8) -> None:
             out[j, i] = payoff[i, j]
 
 
-@kernel
+@part
 def lemke_howson(a: F8, bt: F8, label: int, x: F8, y: F8) -> bool:
     """Drop `label`, follow the path, write the equilibrium of the scaled game a [m,n], bt [n,m]."""
     m, n = a.shape

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qts_agents.kernels import backend, gpu
-from qts_agents.kernels.backend import kernel
+from qts_agents.kernels.backend import kernel, part
 from qts_agents.kernels.lemke_howson import lemke_howson, lemke_howson_reference, transpose
 from qts_agents.kernels.vertices import candidates, numbering, walk_room
 
@@ -139,7 +139,7 @@ def enumerate_game(a: F8, bt: F8, pairs: I8, work: F8, x: F8, y: F8) -> int:
     return found
 
 
-@kernel
+@part
 def _enumerate(
     a: F8, bt: F8, pairs: I8, work: F8, x: F8, y: F8, index: I8, room: F8, labels: I8, seen: I8, stamp: int,
     chosen: I8,
@@ -190,7 +190,7 @@ def _entropy(x: F8, y: F8) -> float:
     return total
 
 
-@kernel
+@part
 def scratch(pairs: I8) -> F8:
     """Return room for the largest linear system of `enumerate_game`."""
     k = (pairs.shape[1] - 1) // 2

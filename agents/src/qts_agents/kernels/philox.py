@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qts_agents.kernels.backend import jit_enabled, kernel
+from qts_agents.kernels.backend import jit_enabled, kernel, part
 
 F8 = NDArray[np.float64]
 Words = tuple[int, int, int, int]
@@ -86,7 +86,7 @@ def normals_reference(keys: NDArray[np.uint64], purpose: int, decision: int, fir
         out[row] = [normal((low, high), first + i, purpose, decision) for i in range(out.shape[1])]
 
 
-@kernel
+@part
 def philox_words(counter: NDArray[np.uint64], key: NDArray[np.uint64], out: NDArray[np.uint64]) -> None:
     """Write the four words of one block to `out`; all arrays are uint64 holding 32-bit words."""
     mask, shift = np.uint64(_MASK), np.uint64(32)
@@ -114,7 +114,7 @@ def _normals(keys: NDArray[np.uint64], purpose: int, decision: int, first: int, 
             out[row, i] = quantile(out[row, i])
 
 
-@kernel
+@part
 def _fill(key: NDArray[np.uint64], purpose: int, decision: int, first: int, out: F8) -> None:
     """Write uniforms to `out` [count]."""
     counter, words = np.empty(4, np.uint64), np.empty(4, np.uint64)

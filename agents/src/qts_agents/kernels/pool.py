@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from qts_agents.kernels.backend import jit_enabled, kernel
+from qts_agents.kernels.backend import jit_enabled, kernel, part
 
 F8 = NDArray[np.float64]
 FLOOR, CEILING = 0.001, 0.999
@@ -56,7 +56,7 @@ def lmsr_reference(pi: F8, omega: F8, prior: F8, b: float, factor: float) -> tup
     return p, dissent, share, without, b * total
 
 
-@kernel
+@part
 def _softmax_row(z: F8, out: F8) -> None:
     top = max(z[0], z[1], z[2])
     total = 0.0
@@ -67,7 +67,7 @@ def _softmax_row(z: F8, out: F8) -> None:
         out[k] /= total
 
 
-@kernel
+@part
 def _clip_row(pi: F8, out: F8) -> bool:
     total = 0.0
     for k in range(3):
@@ -80,7 +80,7 @@ def _clip_row(pi: F8, out: F8) -> bool:
     return True
 
 
-@kernel
+@part
 def _divergence(p: F8, log_p: F8, q: F8, log_q: F8) -> float:
     """Return the Jensen-Shannon divergence of two rows whose logarithms are known."""
     total = 0.0

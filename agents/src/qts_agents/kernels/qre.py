@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qts_agents.kernels import backend
-from qts_agents.kernels.backend import kernel
+from qts_agents.kernels.backend import kernel, part
 
 F8 = NDArray[np.float64]
 DAMPED, NEWTON = 60, 8
@@ -28,7 +28,7 @@ class Quantal(msgspec.Struct, frozen=True):
     residual: F8  # [G] largest |z − response(z)|; above 1e-10 the path has been lost
 
 
-@kernel
+@part
 def _softmax(z: F8) -> F8:
     """Return exp(z)/Σ without overflow."""
     raised = np.exp(z - z.max())
@@ -36,7 +36,7 @@ def _softmax(z: F8) -> F8:
     return out
 
 
-@kernel
+@part
 def _respond(a: F8, b: F8, rate: float, z: F8, out: F8) -> float:
     """Write both logit responses to z = (x, y); return the largest distance from z."""
     m, n = a.shape
@@ -55,7 +55,7 @@ def _respond(a: F8, b: F8, rate: float, z: F8, out: F8) -> float:
     return float(np.abs(out - z).max())
 
 
-@kernel
+@part
 def _slope(a: F8, b: F8, rate: float, answer: F8, out: F8) -> None:
     """Write the Jacobian of z − response(z); the response's is λ·(diag(p) − ppᵀ)·payoff."""
     m, n = a.shape

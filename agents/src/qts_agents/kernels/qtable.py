@@ -59,7 +59,7 @@ class Frame(NamedTuple):
     kind: I1
 
 
-@backend.kernel
+@backend.part
 def _best(values: F8, flat: bool, own: bool) -> int:
     """Return the greedy action among those allowed; HOLD unless another is better than all others."""
     best = HOLD
@@ -72,7 +72,7 @@ def _best(values: F8, flat: bool, own: bool) -> int:
     return best
 
 
-@backend.kernel
+@backend.part
 def expectation(values: F8, policy: F8) -> float:
     """Return the mean of `values` [7] under `policy` [7]."""
     total = 0.0
@@ -81,7 +81,7 @@ def expectation(values: F8, policy: F8) -> float:
     return total
 
 
-@backend.kernel
+@backend.part
 def target(own: F8, other: F8, flat: bool, one_cell: bool, rule: Rule, epsilon: float) -> float:
     """Return the value of the next state: the other table's at the own table's best, or the expectation."""
     if not rule.sarsa:
@@ -98,7 +98,7 @@ def target(own: F8, other: F8, flat: bool, one_cell: bool, rule: Rule, epsilon: 
     return expectation(mean, policy)
 
 
-@backend.kernel
+@backend.part
 def learn(Q: F8, N: F8, cell: tuple[int, int, int], value: float, rule: Rule, weight: float = 1.0) -> float:
     """Move one cell (table, row, action) towards `value`, by `weight` times α; return how far it moved."""
     table, row, a = cell
@@ -109,7 +109,7 @@ def learn(Q: F8, N: F8, cell: tuple[int, int, int], value: float, rule: Rule, we
     return abs(step)
 
 
-@backend.kernel
+@backend.part
 def _explore(mean: F8, flat: bool, one_cell: bool, epsilon: float, u: float) -> int:
     """Return an action in the canonical frame: greedy, or one of the allowed by the remaining bits of `u`."""
     v = 2.0 * u if u < 0.5 else 2.0 * u - 1.0
@@ -119,7 +119,7 @@ def _explore(mean: F8, flat: bool, one_cell: bool, epsilon: float, u: float) -> 
     return min(low + int(v / epsilon * (high - low)), high - 1)
 
 
-@backend.kernel
+@backend.part
 def _greedy(mean: F8, flat: bool, one_cell: bool) -> int:
     """Return what serving would do: like `_best`, but equal best actions and a shared cell hold."""
     best = _best(mean, flat, one_cell)
@@ -132,7 +132,7 @@ def _greedy(mean: F8, flat: bool, one_cell: bool) -> int:
     return best
 
 
-@backend.kernel
+@backend.part
 def _exposure(x: float, a: int, side: float) -> float:
     """Return the exposure after an action; `side` is what BUY means in this frame."""
     if a == BUY:
@@ -148,7 +148,7 @@ def _exposure(x: float, a: int, side: float) -> float:
     return x
 
 
-@backend.kernel
+@backend.part
 def _sign(x: float) -> int:
     return 1 if x > 0.0 else -1 if x < 0.0 else 0
 
@@ -230,7 +230,8 @@ def _serve(Q: F8, N: F8, frame: Frame, states: I8, values: F8, action: I1) -> No
             if best in (BUY, SELL):
                 best = SELL if best == BUY else BUY
         if seen > 0.0:
-            values[i] = mean
+            for a in range(7):  # an array's assignment would compile its error message for seconds
+                values[i, a] = mean[a]
             action[i] = best
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qts_agents.kernels import backend
-from qts_agents.kernels.backend import kernel
+from qts_agents.kernels.backend import kernel, part
 
 F8 = NDArray[np.float64]
 F4 = NDArray[np.float32]
@@ -19,7 +19,7 @@ BLOCK = 256  # episodes whose columns stay in a core's first cache
 TOGETHER = 4  # columns of one pass over a block's sums
 
 
-@kernel
+@part
 def _add(sums: F8, columns: F4, first: int, now: F4, j: int) -> None:
     """Add four columns' share of the cosine to the sums of a block, one after the other."""
     last = first + sums.shape[0]
@@ -38,7 +38,7 @@ def _add(sums: F8, columns: F4, first: int, now: F4, j: int) -> None:
         )
 
 
-@kernel
+@part
 def _insert(best: F8, which: I8, count: int, cosine: float, episode: int) -> int:
     """Take an episode in where it belongs among at most TOP; return how many there are."""
     place = count if count < TOP else TOP - 1
@@ -49,7 +49,7 @@ def _insert(best: F8, which: I8, count: int, cosine: float, episode: int) -> int
     return min(TOP, count + 1)
 
 
-@kernel
+@part
 def _scan(now: F4, held: F4, episodes: int, best: F8, which: I8, found: I8) -> None:
     """Find the nearest episodes of every symbol, a block of episodes after the other."""
     symbols, width = now.shape

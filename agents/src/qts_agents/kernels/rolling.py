@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qts_agents.kernels.backend import each_part, jit_enabled, kernel
+from qts_agents.kernels.backend import each_part, jit_enabled, kernel, part
 
 F8 = NDArray[np.float64]
 #: standard deviations of log returns at or below this are rounding noise of float64 and count as 0
@@ -100,7 +100,7 @@ def _moments(x: F8, n: int, floor: float, mean: F8, std: F8, rho: F8, skew: F8) 
         moments_row(x[s], n, floor, sums, mean[s], std[s], rho[s], skew[s])
 
 
-@kernel
+@part
 def moments_row(x: F8, n: int, floor: float, sums: F8, mean: F8, std: F8, rho: F8, skew: F8) -> None:
     """Write the moments of one row [T], block after block, from place n−1 on; `sums` [8,n] is scratch."""
     T, ends, begins = x.shape[0], sums[:4], sums[4:]
@@ -114,7 +114,7 @@ def moments_row(x: F8, n: int, floor: float, sums: F8, mean: F8, std: F8, rho: F
         _finish(x[begin:until], n, floor, zero, ends, begins, mean[here], std[here], rho[here], skew[here])
 
 
-@kernel
+@part
 def _centre(block: F8) -> float:
     """Return the mean of the finite values; 0 without any."""
     total, known = 0.0, 0
@@ -125,7 +125,7 @@ def _centre(block: F8) -> float:
     return total / known if known > 0 else 0.0
 
 
-@kernel
+@part
 def _sum_ends(block: F8, zero: float, sums: F8) -> None:
     """Write Σd, Σd², Σd³, Σdd₊₁ of block[i:], d = value − `zero`, to sums[:, i]."""
     one, two, three, pairs, after = 0.0, 0.0, 0.0, 0.0, 0.0
@@ -139,7 +139,7 @@ def _sum_ends(block: F8, zero: float, sums: F8) -> None:
         sums[0, i], sums[1, i], sums[2, i], sums[3, i] = one, two, three, pairs
 
 
-@kernel
+@part
 def _sum_begins(block: F8, zero: float, sums: F8) -> None:
     """Write the same of block[1:i+1] to sums[:, i]; block[0] is the last of the block before."""
     one, two, three, pairs, before = 0.0, 0.0, 0.0, 0.0, block[0] - zero
@@ -153,7 +153,7 @@ def _sum_begins(block: F8, zero: float, sums: F8) -> None:
         sums[0, i], sums[1, i], sums[2, i], sums[3, i] = one, two, three, pairs
 
 
-@kernel
+@part
 def _finish(
     x: F8, n: int, floor: float, zero: float, ends: F8, begins: F8, mean: F8, std: F8, rho: F8, skew: F8
 ) -> None:
@@ -178,7 +178,7 @@ def _finish(
             _afresh(x[i : i + n], floor, i, mean, std, rho, skew)
 
 
-@kernel
+@part
 def _afresh(x: F8, floor: float, i: int, mean: F8, std: F8, rho: F8, skew: F8) -> None:
     """Write the statistics of one window in two passes."""
     n, total = x.shape[0], 0.0

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qts_agents.kernels import backend
-from qts_agents.kernels.backend import kernel
+from qts_agents.kernels.backend import kernel, part
 from qts_agents.kernels.lanes import (
     FAR,
     LANES,
@@ -60,7 +60,7 @@ class Plan(msgspec.Struct, frozen=True):
     sources: I8  # [R,2^n]: where the amplitude of each basis state comes from
 
 
-@kernel
+@part
 def _absorb(kind: int, c: F8, s: F8, gate: F8) -> None:
     """Multiply a gate of `kind` onto every lane's; a loop for each kind, so that it is vectorised."""
     if kind == 0:
@@ -80,14 +80,14 @@ def _absorb(kind: int, c: F8, s: F8, gate: F8) -> None:
             flip(gate, lane)
 
 
-@kernel
+@part
 def _turn_pair(low: F8, high: F8, gate: F8) -> None:
     """Apply every lane's gate to one pair of amplitudes."""
     for lane in range(LANES):
         turn(low, high, gate, lane)
 
 
-@kernel
+@part
 def _turn_all(state: F8, where: I8, bit: int, needed: int, gate: F8) -> None:
     """Apply the gate to every pair of amplitudes that differ in `bit` (of those with `needed` set)."""
     wide = 2 * LANES
@@ -98,7 +98,7 @@ def _turn_all(state: F8, where: I8, bit: int, needed: int, gate: F8) -> None:
             _turn_pair(state[low : low + wide], state[high : high + wide], gate)
 
 
-@kernel
+@part
 def _angles(table: I8, halves: F8, params: F8, first: int, sine: F8, cosine: F8, room: F8) -> None:
     """Write sine and cosine of half the angle of every gate in the lanes of circuits first…; [L·LANES]."""
     last, far = params.shape[0] - 1, False
@@ -233,8 +233,8 @@ def probabilities_reference(gates: tuple[Gate, ...], params: F8, qubits: int) ->
                 parts[gate.target] = small - np.eye(2)
                 parts[gate.control] = np.diag([0.0, 1.0]).astype(np.complex128)
             full: C16 = np.ones((1, 1), np.complex128)
-            for part in parts:
-                full = np.asarray(np.kron(full, part), np.complex128)
+            for factor in parts:
+                full = np.asarray(np.kron(full, factor), np.complex128)
             state = full @ state + (state if gate.control >= 0 else 0.0)
         out[k] = np.abs(state) ** 2
     return out

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from qts_agents.kernels.backend import kernel
+from qts_agents.kernels.backend import part
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
@@ -22,7 +22,7 @@ MOST_LABELS = 12  # m + n; above, the tables of sets outgrow the cache
 DEGENERATE = -1
 
 
-@kernel
+@part
 def _leaving(room: F8, v: int, column: int, rows: int, last: int) -> int:
     """Return the row of least ratio in `column` of tableau v, or DEGENERATE where it is not unique."""
     best, row, second, table = np.inf, DEGENERATE, np.inf, room[v]
@@ -37,7 +37,7 @@ def _leaving(room: F8, v: int, column: int, rows: int, last: int) -> int:
     return row
 
 
-@kernel
+@part
 def _exchange(room: F8, old: int, new: int, row: int, column: int, rows: int, last: int) -> None:
     """Write tableau `new`: `old` after `column` enters and `row` leaves (Tucker's condensed form)."""
     before, after = room[old], room[new]
@@ -54,7 +54,7 @@ def _exchange(room: F8, old: int, new: int, row: int, column: int, rows: int, la
     pivot[column] = scale
 
 
-@kernel
+@part
 def _walk(payoff: F8, own: int, other: int, room: F8, labels: I8, seen: I8, stamp: int) -> int:
     """Visit every vertex of {z ≥ 0, payoff·z ≤ 1}; return how many, DEGENERATE where that is not clear.
 
@@ -94,7 +94,7 @@ def _walk(payoff: F8, own: int, other: int, room: F8, labels: I8, seen: I8, stam
     return count
 
 
-@kernel
+@part
 def candidates(a: F8, bt: F8, index: I8, room: F8, labels: I8, seen: I8, stamp: int, chosen: I8) -> int:
     """Write the numbers of the pairs that share out all labels to `chosen`, ascending; return how many.
 
@@ -133,7 +133,7 @@ def numbering(m: int, n: int, pairs: I8) -> I8:
     return index
 
 
-@kernel
+@part
 def walk_room(m: int, n: int, most: int) -> tuple[F8, I8, I8]:
     """Return scratch for `candidates`: tableaux, labels, and which sets were seen."""
     wide = max(m, n)

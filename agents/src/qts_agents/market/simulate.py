@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qts_agents.kernels import philox
-from qts_agents.kernels.backend import jit_enabled, kernel
+from qts_agents.kernels.backend import jit_enabled, kernel, part
 from qts_agents.market import regimes
 from qts_agents.market.regimes import JUMP_MEAN, JUMP_STD, LOG_VBAR, MEAN, PHI, RATE, RHO, SUB_STEPS
 
@@ -176,7 +176,7 @@ def _bar_python(c: F8, drawn: F8, shared: F8, state: F8, out: F8) -> None:
 _bar = kernel(_bar_python)
 
 
-@kernel
+@part
 def _uniforms4(key: U8, purpose: int, bar: int, block: int, out: F8) -> None:
     """Write the four uniforms of one block at its place in `out`."""
     counter, words = np.empty(4, np.uint64), np.empty(4, np.uint64)
