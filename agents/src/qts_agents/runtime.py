@@ -106,6 +106,7 @@ class Worker:
         await context.bus.start()
         context.health.bound = True
         await context.compute(self.shell.warm_up)
+        context.log.info("warmed_up", after_s=round(self.uptime_s(), 3), kernels=_compiles())
         await self.shell.begin()
         context.health.warm = True
         if context.system.hardware_optimization:

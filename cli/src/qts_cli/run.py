@@ -179,6 +179,6 @@ def _first(setting: Setting, digest: str) -> Event:
         "processes": [w.name for w in launch.workloads(system)],
         "market": system.market.source if system.feed_runs() else "none",
         "cold": cold,
-        "note": "kernels are compiled first, once; that takes about a minute" if cold else "",
+        "note": "kernels are compiled first, once; that takes about half a minute" if cold else "",
         "free_gib": round(shutil.disk_usage(setting.run).free / 2**30, 1),
     }

@@ -104,7 +104,10 @@ def _head(view: View, passed_s: float) -> RenderableType:
     second.append("  ".join(f"{key} {rate:.1f}" for key, rate in view.rates.items()) or "-", "dim")
     again = f", restarted {view.redis_restarts} times" if view.redis_restarts else ""
     third = Text(f"redis  {view.redis or '-'}{again}", "dim")
-    return Group(line, second, third)
+    lines = [line, second, third]
+    if note := view.note():
+        lines.append(Text(note, "cyan"))
+    return Group(*lines)
 
 
 def _processes(view: View) -> RenderableType:

@@ -39,6 +39,7 @@ class View:
         self.first_decision_s: float | None = None
         self.redis = ""
         self.redis_restarts = 0
+        self._note = ""  # why the start takes as long as it does
         self.rates: dict[str, float] = {}
         self._latency_ms: deque[float] = deque(maxlen=_LATENCIES)
         self._reasons: dict[str, dict[str, str]] = {}
@@ -47,6 +48,8 @@ class View:
     def take(self, event: Event) -> None:
         """Take one event of the supervisor or the journal."""
         match event["kind"]:
+            case "start":
+                self._note = event.get("note", "")
             case "agent":
                 self._process(event)
             case "restart":
@@ -71,6 +74,10 @@ class View:
     def ready(self) -> int:
         """Return how many agents are up: the probe says so, or the process itself says it is at work."""
         return sum(_up(row) for name, row in self.rows.items() if name in self.agents)
+
+    def note(self) -> str:
+        """Return what the start waits for, until every agent is up; empty when there is nothing to say."""
+        return self._note if self.ready() < len(self.agents) else ""
 
     def trouble(self) -> list[str]:
         """Return everything that is not as it should be, in plain words."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +74,60 @@ def test_compiled_code_on_disk_holds_for_these_sources_alone(
     assert (hits(), hits()) == (0, 1)
     monkeypatch.setattr(backend, "sources", lambda: "another digest")
     assert (hits(), hits()) == (0, 1)
+
+
+def test_what_another_process_compiles_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Who finds nothing in the cache and its lock taken loads what the other one leaves there."""
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "cache"))
+    backend.kernel(tripled)(1.5)
+    index = next((tmp_path / "cache").rglob("*.nbi"))
+    kept = shutil.move(index.parent, tmp_path / "kept")
+    index.parent.mkdir()
+    waiting = threading.Event()
+    monkeypatch.setattr(backend.time, "sleep", lambda _: waiting.set())
+    again: Any = backend.kernel(tripled)
+    with ThreadPoolExecutor(1) as pool, index.with_name(f"{index.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        monkeypatch.setattr(backend, "PATIENCE_S", 1e6)
+        answer = pool.submit(again, 1.5)
+        assert waiting.wait(60.0)
+        shutil.copytree(kept, index.parent, dirs_exist_ok=True)
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        assert answer.result(60.0) == 4.5
+    assert (sum(again.stats.cache_hits.values()), sum(again.stats.cache_misses.values())) == (1, 0)
+
+
+def test_a_lock_that_cannot_be_had_is_not_waited_for_long(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A process that holds the lock and never compiles delays the others, it does not stop them."""
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(backend, "PATIENCE_S", 3 * backend.LOOK_S)
+    backend.kernel(tripled)(1.5)
+    index = next(tmp_path.rglob("*.nbi"))
+    index.unlink()
+    with index.with_name(f"{index.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert backend.kernel(tripled)(1.5) == 4.5
+
+
+def test_a_part_is_plain_python_elsewhere() -> None:
+    """Kernels compile it into themselves; whoever else calls it gets the same answer."""
+
+    @backend.part
+    def halved(x: float) -> float:
+        return x / 2.0
+
+    @backend.kernel
+    def halved_twice(x: float) -> float:
+        return halved(halved(x))
+
+    before = backend.compiles()
+    assert halved(3.0) == 1.5
+    assert backend.compiles() == before
+    assert halved_twice(3.0) == 0.75
 
 
 @pytest.mark.parametrize("rows", [1, 63, 64, 65, 200])

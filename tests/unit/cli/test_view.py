@@ -209,3 +209,16 @@ def test_the_screen_leaves_simulated_mode_with_the_last_process(view: View) -> N
     assert "bus connected" in left
     assert "simulated" not in shown(view)
     assert "bus degraded" in told("connected", "degraded", "connected")
+
+
+def test_the_first_start_says_what_it_waits_for(view: View) -> None:
+    """Why nothing is decided stands on the screen until every agent is up, and not at a warm start."""
+    view.take({"kind": "start", "note": "kernels are compiled first"})
+    assert "kernels are compiled first" in shown(view)
+    view.take(became("pads", "ready"))
+    assert "kernels are compiled first" in shown(view)
+    view.take(became("qbmia", "ready"))
+    assert "kernels are compiled first" not in shown(view)
+    warm = View(("pads",), ())
+    warm.take({"kind": "start", "note": ""})
+    assert warm.note() == ""

@@ -60,7 +60,7 @@ class Qbmia:
 
     def warm_up(self) -> None:
         """Compile every kernel by answering an invented request with a fresh agent."""
-        rehearsal.rehearse(Qbmia(self._system))
+        rehearsal.rehearse(Qbmia(self._system), self._system.quantum_circuits)
 
     def on_bars(self, update: MarketUpdate, window: MarketWindow, now_ns: int) -> Sequence[Outgoing]:
         """Keep the quotes; judge what the newest request showed, at most one bar later."""

@@ -6,14 +6,22 @@ import numpy as np
 
 from qts_agents.agent import MarketWindow, Voter
 from qts_agents.columns import column
+from qts_agents.kernels import ewl, nash
 from qts_messaging.messages import DecisionRequest, PerformanceFeedback, Position
 
 BARS = 320
 SYMBOLS = ("REHEARSAL-FLAT", "REHEARSAL-LONG")
 
 
-def rehearse(agent: Voter) -> None:
-    """Let a throw-away agent answer for a flat and an open position, learn, and answer again."""
+def rehearse(agent: Voter, quantum_circuits: bool) -> None:
+    """Let a throw-away agent answer for a flat and an open position, learn, and answer again.
+
+    The games come first: what all agents share is meanwhile compiled by the others.
+    """
+    game = np.zeros((1, 2, 2))
+    nash.nash_choice(game, game)
+    if quantum_circuits:
+        ewl.play(game, game, 0.0)
     window = _window()
     for number in range(4):
         request = _request(f"rehearsal-{number}")
