@@ -76,9 +76,7 @@ def test_compiled_code_on_disk_holds_for_these_sources_alone(
     assert (hits(), hits()) == (0, 1)
 
 
-def test_what_another_process_compiles_is_waited_for(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_what_another_process_compiles_is_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Who finds nothing in the cache and its lock taken loads what the other one leaves there."""
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "cache"))
     backend.kernel(tripled)(1.5)

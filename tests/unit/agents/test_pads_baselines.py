@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from qts_agents.kernels import backend
 from qts_agents.pads import changepoint, hmm, warning
+from qts_agents.pads.agent import Pads
 from qts_agents.pads.changepoint import ChangePoints
 from qts_agents.pads.hmm import Hmm
+from qts_core.spec import SYSTEM
 
 
 def regimes(seed: int, stays: tuple[int, ...] = (200, 150, 250, 200)) -> tuple[np.ndarray, np.ndarray]:
@@ -175,3 +178,14 @@ def test_an_alarm_is_tested_where_it_begins() -> None:
     assert begins == [False, True, False, False, False, True]
     assert watch.rate == pytest.approx(2 / 5 * 1000)
     assert 0.0 < watch.found.variance <= 1.0
+
+
+def test_a_ready_board_compiles_no_markov_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PADS' warm-up runs the fit, which comes 250 bars after readiness, with the types of a real one."""
+    inner, calls = hmm._smooth, []
+    monkeypatch.setattr(hmm, "_smooth", lambda *columns: calls.append(inner(*columns)))
+    Pads(SYSTEM()).warm_up()
+    assert calls
+    before = backend.compiles()
+    hmm.fit(np.random.default_rng(2).normal(size=(300, 2)))
+    assert backend.compiles() == before

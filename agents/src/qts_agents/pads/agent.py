@@ -12,7 +12,7 @@ from qts_agents.agent import MarketWindow
 from qts_agents.columns import array, column
 from qts_agents.kernels import shapley
 from qts_agents.market.windows import to_wire
-from qts_agents.pads import notices, records, report
+from qts_agents.pads import hmm, notices, records, report
 from qts_agents.pads.actions import Action, Answer, Ask, Publish, Record, Send
 from qts_agents.pads.authority import Evidence, reply
 from qts_agents.pads.board import Situation, Verdict
@@ -73,6 +73,7 @@ class Pads:
         """Compile what serving calls by a rehearsal of one round on made-up bars."""
         rehearse(Pads(self._system), self._system)
         shapley.warm_up()  # no outcome is known within one round
+        hmm.warm_up()  # nor is the history long enough for the first fit
 
     def begin(self, system_name: str = "", now_ns: int = 0, state: bytes = b"") -> list[Action]:
         """Return the header record of a journal; `state` is what `kept.save` said of this PADS."""

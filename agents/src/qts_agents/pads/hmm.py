@@ -51,7 +51,8 @@ def _smooth(b: F8, move: F8, start: F8, forward: F8, gamma: F8, moves: F8) -> No
             total += forward[t, j]
         for j in range(K):
             forward[t, j] = forward[t, j] / total if total > 0.0 else 1.0 / K
-    gamma[T - 1] = forward[T - 1]
+    for i in range(K):
+        gamma[T - 1, i] = forward[T - 1, i]
     for t in range(T - 2, -1, -1):
         for i in range(K):
             gamma[t, i] = 0.0
@@ -109,6 +110,11 @@ def fit(x: F8, iterations: int = ITERATIONS) -> tuple[Parameters, F8]:
     )
     smooth(likelihood(x, known), known.move, known.start, forward, gamma, np.zeros((STATES, STATES)))
     return known, forward
+
+
+def warm_up() -> None:
+    """Compile what serving calls."""
+    fit(np.arange(16.0).reshape(8, 2), 1)
 
 
 def _first(x: F8) -> Parameters:
