@@ -24,7 +24,7 @@ from qts_messaging import messages
 from qts_messaging.messages import Column
 
 F8 = NDArray[np.float64]
-VERSION = "quasar-4"
+VERSION = "quasar-5"
 
 
 class Remembered(msgspec.Struct, frozen=True, array_like=True):
