@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qts_agents.kernels import qtable
+from qts_agents.kernels import backend, qtable
 from qts_agents.quasar.experience import CAPACITY, LEAST_ERROR, Experience
-from qts_agents.quasar.learner import FRAME
+from qts_agents.quasar.learner import FRAME, Learner
 from qts_agents.quasar.states import ACTIONS, NONE, ROW, STATES
 from qts_agents.quasar.tape import History
+from qts_core.sections import QuasarSettings
 
 pytestmark = pytest.mark.timeout(300)  # compiling with a cold cache on a busy machine takes a minute
 RULE = qtable.Rule(0.97, 0.05, 1.0, False, 0.0, 0.0)
@@ -111,3 +112,19 @@ def test_a_step_is_scaled_by_its_weight_and_tells_its_error() -> None:
         assert N[0, ROW[5 * 3 + 2]].sum() == 1.0
         moved.append(distance)
     assert moved == [pytest.approx(1.0), pytest.approx(0.25)]
+
+
+def test_a_gap_with_nothing_to_draw_compiles_nothing() -> None:
+    """Once converged, a bar without a code and no batch leave the table, and the kernels, as they are."""
+    learner = Learner(QuasarSettings(replay_batch=0), (1, 0))
+    learner.converged = True
+    known, gap = np.array([5]), np.array([NONE])
+    rest = np.ones(1, np.int8), np.array([0.001]), np.array([0.001])
+    for _ in range(2):
+        learner.on_bar(("X",), (known, *rest), 0.0)
+    assert learner.replays == 1
+    visits, compiled = learner.N.copy(), backend.compiles()
+    learner.on_bar(("X",), (gap, *rest), 0.0)
+    assert backend.compiles() == compiled
+    assert visits.sum() == 3.0
+    np.testing.assert_array_equal(learner.N, visits)

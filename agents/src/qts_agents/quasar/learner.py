@@ -114,6 +114,8 @@ class Learner:
         correction = min(1.0, start + (1.0 - start) * self.replays / ANNEAL)
         drawn, weight = held.draw(chosen, correction)
         slots = np.concatenate([newest, drawn])
+        if not len(slots):
+            return  # a gap, and nothing is to be drawn; empty columns would be compiled for anew
         plan = Plan(
             symbol=np.arange(len(slots), dtype=np.int64),
             start=np.zeros(len(slots), dtype=np.int64),
