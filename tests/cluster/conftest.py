@@ -101,6 +101,9 @@ class Operator:
     def ready(self) -> bool:
         return self._get(self.http, "/readyz") == "ok"
 
+    def healthy(self) -> bool:
+        return self._get(self.http, "/healthz") == "ok"
+
     def leads(self) -> bool:
         return "qts_leader 1.0" in self._get(self.metrics, "/metrics")
 

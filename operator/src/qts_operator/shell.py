@@ -25,8 +25,8 @@ _log = structlog.get_logger("qts_operator.shell")
 FIRST_S, LAST_S = 1.0, 60.0
 
 
-def configure(settings: kopf.OperatorSettings) -> None:
-    """Switch off what kopf would write or lose; the reasons are in the design, section 1."""
+def configure(settings: kopf.OperatorSettings, *, owns: bool) -> None:
+    """Switch off what kopf would write, lose or kill; the reasons are in the design, section 1."""
     settings.posting.enabled = False
     settings.peering.standalone = True
     settings.scanning.disabled = True
@@ -41,7 +41,9 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.queueing.worker_limit = 64
     settings.queueing.idle_timeout = 1
     settings.execution.default_backoff = 5
-    settings.process.ultimate_exiting_timeout = 25
+    # kopf kills itself when it hangs while it stops, as it does when the API server goes and leaves a watch
+    # open; as a thread it would take the engine with it
+    settings.process.ultimate_exiting_timeout = 25 if owns else None
 
 
 def registry_of(
@@ -52,7 +54,7 @@ def registry_of(
 
     @kopf.on.startup(registry=registry)
     async def _startup(settings: kopf.OperatorSettings, **_: Any) -> None:
-        configure(settings)
+        configure(settings, owns=owns)
         if owns:
             engine.start()
 

@@ -23,7 +23,10 @@ from qts_operator.middleware import ApiError
 from qts_operator.objects import Kind
 
 _log = structlog.get_logger("qts_operator.watch")
-FIRST_S, LAST_S, DENIED_S = 0.1, 30.0, 60.0
+FIRST_S, LAST_S = 0.1, 30.0
+#: how long a right that was there must be refused before it counts as missing, and how far apart tries get;
+#: an API server that has just started refuses everybody until it has read the roles
+DOUBT_S, DENIED_S = 10.0, 60.0
 STEADY_S = 60.0
 RELIST_S = 600.0
 STALE_S = 140.0
@@ -61,6 +64,7 @@ class Reflector:
         self._tools = tools
         self.synced = asyncio.Event()
         self.denied = ""
+        self._refused_s: float | None = None  # since when
         self.heard_s = tools.now_s()
         self._tries = 0
         self._version = ""
@@ -87,7 +91,7 @@ class Reflector:
         if self.synced.is_set() and missed and reason == "periodic":
             self._tools.metrics.missed.labels(self.kind.name).inc(missed)
         self._tools.metrics.relists.labels(self.kind.name, reason).inc()
-        self._version, self.denied = listing.version, ""
+        self._version, self.denied, self._refused_s = listing.version, "", None
         self._listed_s = self.heard_s = self._tools.now_s()
         self.synced.set()
 
@@ -125,7 +129,7 @@ class Reflector:
                 self._take(event)
                 if event.get("type") != "BOOKMARK":
                     heard = True
-                self._tries = 0
+                self._tries, self._refused_s = 0, None
                 self.heard_s = self._tools.now_s()
         return heard
 
@@ -149,13 +153,21 @@ class Reflector:
         self._tries = min(self._tries + 1, 16)
         delay = self._tools.random.uniform(0.05, top) if top > 0.05 else top
         if error.code == 403:
-            self.denied = error.message or f"cannot list {self.kind.plural}"
-            self._tools.metrics.denied.labels(self.kind.name).inc()
-            delay = DENIED_S
+            delay = self._refused(error)
         if error.retry_after is not None:
             delay = max(delay, error.retry_after)
         _log.warning("watch paused", kind=self.kind.name, code=error.code, delay_s=round(delay, 2))
         await self._tools.clock.sleep(delay)
+
+    def _refused(self, error: ApiError) -> float:
+        """Say that a right is missing once that is no start of a server; return when to try again."""
+        now_s = self._tools.now_s()
+        self._refused_s = now_s if self._refused_s is None else self._refused_s
+        since_s = now_s - self._refused_s
+        if since_s >= DOUBT_S or not self.synced.is_set():
+            self.denied = error.message or f"cannot list {self.kind.plural}"
+            self._tools.metrics.denied.labels(self.kind.name).inc()
+        return min(DENIED_S, max(1.0, since_s))
 
 
 class Tools:

@@ -170,12 +170,23 @@ async def test_a_server_that_closes_at_once_is_not_hammered() -> None:
     assert sum(clock.slept[6:]) > 10
 
 
-async def test_missing_rights_are_named_and_wait_a_minute() -> None:
-    """403 keeps the process alive, says what is missing, and tries again."""
-    sink, clock, _, reflector = await play([ApiError(403, "Forbidden", "cannot list"), [("a", 1)]], [])
-    assert clock.slept == [DENIED_S]
+async def test_missing_rights_are_named_and_waits_grow_to_a_minute() -> None:
+    """403 keeps the process alive, says what is missing, and tries again: soon at first, then once a minute."""
+    refused = [ApiError(403, "Forbidden", "cannot list") for _ in range(9)]
+    sink, clock, _, reflector = await play([*refused, [("a", 1)]], [])
+    assert clock.slept == [1.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, DENIED_S, DENIED_S]
     assert reflector.denied == ""
     assert sink.items == {"a": "1"}
+
+
+@pytest.mark.parametrize(("times", "missing"), [(4, False), (6, True)])
+async def test_a_server_that_has_just_started_lacks_no_right(times: int, missing: bool) -> None:
+    """Refused for some seconds by a server that allowed it before: no word of it; for longer it is said."""
+    refused = [ApiError(403, "Forbidden", "cannot list") for _ in range(times)]
+    sink, clock, _, reflector = await play([[("a", 1)], *refused, [("a", 2)]], [ApiError(410, "Expired")])
+    told = reflector._tools.metrics.denied.labels(KIND.name)._value.get()
+    assert (told > 0, reflector.denied) == (missing, "")
+    assert (sink.items, clock.slept[:4]) == ({"a": "2"}, [1.0, 1.0, 2.0, 4.0])
 
 
 async def test_retry_after_is_honoured() -> None:
