@@ -212,6 +212,14 @@ SYSTEM: tuple[Alert, ...] = (
         f"{{{{ $value | humanize }}}} rounds of {_WHERE} had no quorum in 5 minutes.",
     ),
     Alert(
+        "QtsMessagesLost",
+        f"sum {_BY} (increase(qts_dead_letters_total[10m])) > 0"
+        f" or sum {_BY} (increase(qts_messages_unaccounted_total[10m])) > 0",
+        "0m", "page",
+        "Durable messages were put aside, or messages ended without a reason",
+        f"{{{{ $value | humanize }}}} messages of {_WHERE} in 10 minutes.",
+    ),
+    Alert(
         "QtsRotationStuck",
         f'count {_BY} (count_values {_BY} ("generation", qts_config_generation)) > 1', "10m", "ticket",
         "The processes of a system hold different settings",

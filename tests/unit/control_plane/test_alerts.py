@@ -134,6 +134,16 @@ CASES: dict[str, Case] = {
         "40m",
     ),
     "QtsNoQuorum": _one(f'{_ROUNDS}no_quorum"}}', "0+2x20", "9x20", "0x8 3x3", "10m"),
+    "QtsMessagesLost": Case(
+        {f'qts_dead_letters_total{SYSTEM}, agent="pads"}}': "0x5 1x20"},
+        {
+            f'qts_dead_letters_total{SYSTEM}, agent="pads"}}': "0x20",
+            f'qts_messages_unaccounted_total{SYSTEM}, agent="amos"}}': "0x20",
+        },
+        # what was put aside before this process was first asked is no news
+        {f'qts_messages_unaccounted_total{SYSTEM}, agent="amos"}}': "3x20"},
+        "10m",
+    ),
     "QtsRotationStuck": Case(
         {f'qts_config_generation{SYSTEM}, agent="{a}"}}': f"{v}x30" for a, v in (("pads", 7), ("amos", 8))},
         {f'qts_config_generation{SYSTEM}, agent="{a}"}}': f"{v}x30" for a, v in (("pads", 7), ("amos", 7))},
