@@ -7,7 +7,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ KILLED_S = 15.0
 #: before this nobody but a candidate to whom the Lease was handed back can have it: it lasts 10 s and is renewed
 #: every 2 s. On a quiet machine the other one writes within 2 s, which this test prints.
 RUNS_OUT_S = 7.6
+#: so long a write may last that had left the leader before it was stopped; it goes on only after the Lease ran out
+IN_FLIGHT_S = 3.0
 #: asked for when nobody can answer, so the next leader has something to write at once
 LATER = {"config": {"systemSeed": 7}}
 
@@ -94,4 +96,4 @@ def test_a_paused_leader_writes_nothing_after_its_lease(kube, namespace, pair, u
     until(leader.ready)
     assert not leader.leads()
     assert standby.leads()
-    assert _writes(leader, stopped) == []
+    assert _writes(leader, stopped + timedelta(seconds=IN_FLIGHT_S)) == []
