@@ -224,9 +224,8 @@ def created(operator: Process, count: int, seconds: float, before_s: float, floo
 async def rows(count: int, silence_s: float, folder: Path) -> AsyncIterator[Row]:
     """Yield every figure."""
     access = from_kubeconfig(os.environ.get("KUBECONFIG"))
-    run = (
-        f"{time.time_ns() // 1_000_000_000 % 100_000:05d}"  # of an earlier run namespaces may still be going
-    )
+    # namespaces of an earlier run may still be going
+    run = f"{time.time_ns() // 1_000_000_000 % 100_000:05d}"
     spaces = [f"bench-{run}-{n}" for n in range((count + EACH - 1) // EACH)]
     async with opened(access) as judge, every_pod(judge.api):
         await judge.prepare([HOME, *spaces])

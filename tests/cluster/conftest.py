@@ -28,6 +28,10 @@ TEST_IMAGES = ("--agent-image", "localhost/absent:0", "--agent-gpu-image", "loca
 QUIET = {"images": {"pullPolicy": "Never", "redis": "localhost/absent-redis:0"}}
 
 
+#: what the operator owns
+KINDS = "deployments,statefulsets,services,configmaps,serviceaccounts,networkpolicies,poddisruptionbudgets,secrets"
+
+
 class Kube:
     """kubectl with JSON in and out."""
 
@@ -59,6 +63,11 @@ class Kube:
 
     def status(self, namespace: str, name: str) -> dict[str, Any]:
         return self.get("-n", namespace, "qts", name).get("status") or {}
+
+    def owned(self, namespace: str) -> dict[str, dict[str, Any]]:
+        """Return the operator's objects by kind and name."""
+        items = self.get("-n", namespace, KINDS, "-l", "app.kubernetes.io/managed-by=qts-operator")["items"]
+        return {f"{i['kind']}/{i['metadata']['name']}": i for i in items}
 
     def applied(self, namespace: str, name: str = "desk") -> bool:
         """Tell whether the status speaks of the newest generation."""

@@ -17,24 +17,11 @@ from qts_operator.packaging import NAME, NAMESPACE
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
-KINDS = "deployments,statefulsets,services,configmaps,serviceaccounts,networkpolicies,poddisruptionbudgets,secrets"
-OWNED = "app.kubernetes.io/managed-by=qts-operator"
-
-
-def _objects(kube: Any, namespace: str) -> dict[str, dict[str, Any]]:
-    items = kube.get("-n", namespace, KINDS, "-l", OWNED)["items"]
-    return {f"{i['kind']}/{i['metadata']['name']}": i for i in items}
-
-
-def _applied(kube: Any, namespace: str, name: str = "desk") -> bool:
-    told = kube.get("-n", namespace, "qts", name)
-    return (told.get("status") or {}).get("observedGeneration") == told["metadata"]["generation"]
-
 
 def _versions(kube: Any, namespace: str) -> dict[str, Any]:
     """Return what our writes would move: generations, and the times of our own field managers."""
     moved = {}
-    for key, item in _objects(kube, namespace).items():
+    for key, item in kube.owned(namespace).items():
         ours = [
             m.get("time")
             for m in item["metadata"].get("managedFields") or ()
@@ -63,8 +50,8 @@ def test_creates_everything_and_then_writes_nothing(kube, namespace, operator, w
     """All objects come up with an owner; neither time nor a restart of the operator brings another write."""
     first = operator()
     kube.system(namespace, "desk", {"agents": {"qbmia": {"replicas": 2}}})
-    wait(lambda: _applied(kube, namespace))
-    made = _objects(kube, namespace)
+    wait(lambda: kube.applied(namespace))
+    made = kube.owned(namespace)
     assert sorted(k for k in made if not k.startswith("Secret")) == [
         "ConfigMap/desk-config",
         "Deployment/desk-amos",
@@ -105,8 +92,8 @@ def test_no_finalizer_and_no_webhook(kube, namespace, operator, wait) -> None:
     """Deletion can never hang on us: no finalizer on anything, no webhook in the cluster."""
     operator()
     kube.system(namespace, "desk")
-    wait(lambda: _applied(kube, namespace))
-    every = [*_objects(kube, namespace).values(), kube.get("-n", namespace, "qts", "desk")]
+    wait(lambda: kube.applied(namespace))
+    every = [*kube.owned(namespace).values(), kube.get("-n", namespace, "qts", "desk")]
     assert [i["metadata"]["name"] for i in every if i["metadata"].get("finalizers")] == []
     hooks = kube.get("validatingwebhookconfigurations,mutatingwebhookconfigurations")["items"]
     assert [h["metadata"]["name"] for h in hooks if "qts" in json.dumps(h)] == []
@@ -116,7 +103,7 @@ def test_drift_is_repaired(kube, namespace, operator, wait) -> None:
     """An edited field, a deleted child and a removed list item come back; a foreign label stays."""
     operator()
     kube.system(namespace, "desk")
-    wait(lambda: _applied(kube, namespace))
+    wait(lambda: kube.applied(namespace))
     kube.run("-n", namespace, "scale", "deployment/desk-amos", "--replicas=3")
     wait(lambda: kube.get("-n", namespace, "deployment/desk-amos")["spec"]["replicas"] == 1, 10)
     kube.run("-n", namespace, "set", "image", "deployment/desk-pads", "pads=localhost/evil:1")
@@ -127,7 +114,7 @@ def test_drift_is_repaired(kube, namespace, operator, wait) -> None:
 
     wait(lambda: image() == "localhost/absent:0", 10)
     kube.run("-n", namespace, "delete", "service/desk-quasar")
-    wait(lambda: "Service/desk-quasar" in _objects(kube, namespace), 10)
+    wait(lambda: "Service/desk-quasar" in kube.owned(namespace), 10)
     kube.run("-n", namespace, "label", "service/desk-quasar", "team=desk")
     patch = [{"op": "remove", "path": "/spec/ports/0"}]
     kube.run("-n", namespace, "patch", "service/desk-quasar", "--type=json", "-p", json.dumps(patch))
@@ -139,15 +126,15 @@ def test_board_weights_reach_only_the_decider(kube, namespace, operator, wait) -
     """A changed weight is in the settings file, and only the template of PADS differs."""
     operator()
     kube.system(namespace, "desk")
-    wait(lambda: _applied(kube, namespace))
+    wait(lambda: kube.applied(namespace))
 
     def templates() -> dict[str, Any]:
-        found = _objects(kube, namespace)
+        found = kube.owned(namespace)
         return {k: v["spec"]["template"] for k, v in found.items() if k.startswith("Deployment")}
 
     before = templates()
     kube.patch(namespace, "desk", {"config": {"boardMembers": {"qar": 0.5, "qstar": 0.05}}})
-    wait(lambda: _applied(kube, namespace))
+    wait(lambda: kube.applied(namespace))
     after = templates()
     assert {k for k in after if after[k] != before[k]} == {"Deployment/desk-pads"}
     text = kube.get("-n", namespace, "configmap/desk-config")["data"]["system.json"]
@@ -158,10 +145,10 @@ def test_suspend_pause_and_disable(kube, namespace, operator, wait) -> None:
     """Suspend takes replicas to 0 and back, pause only plans, a disabled agent leaves."""
     operator()
     kube.system(namespace, "desk")
-    wait(lambda: _applied(kube, namespace))
+    wait(lambda: kube.applied(namespace))
 
     def replicas() -> dict[str, int]:
-        found = _objects(kube, namespace)
+        found = kube.owned(namespace)
         return {k: v["spec"]["replicas"] for k, v in found.items() if k.startswith(("Depl", "State"))}
 
     kube.patch(namespace, "desk", {"suspend": True})
@@ -178,7 +165,7 @@ def test_suspend_pause_and_disable(kube, namespace, operator, wait) -> None:
     ]
     assert replicas()["Deployment/desk-amos"] == 1
     kube.patch(namespace, "desk", {"paused": False, "agents": {"amos": {"enabled": False}}})
-    wait(lambda: "Deployment/desk-amos" not in _objects(kube, namespace))
+    wait(lambda: "Deployment/desk-amos" not in kube.owned(namespace))
     wait(lambda: kube.status(namespace, "desk")["agents"].endswith("/3"))
 
 
@@ -187,11 +174,11 @@ def test_deletion_leaves_nothing_with_the_operator_up_or_down(kube, namespace, o
     running = operator()
     for up in (True, False):
         kube.system(namespace, "desk")
-        wait(lambda: _applied(kube, namespace))
+        wait(lambda: kube.applied(namespace))
         if not up:
             running.stop()
         kube.run("-n", namespace, "delete", "qts", "desk", "--timeout=10s")
-        wait(lambda: not _objects(kube, namespace), 40)
+        wait(lambda: not kube.owned(namespace), 40)
 
 
 def test_required_without_a_device_says_why(kube, namespace, operator, wait) -> None:
@@ -207,7 +194,7 @@ def test_required_without_a_device_says_why(kube, namespace, operator, wait) -> 
             }
         },
     )
-    wait(lambda: _applied(kube, namespace))
+    wait(lambda: kube.applied(namespace))
     count = len(kube.get("nodes")["items"])
     text = f"quasar needs 1 example.com/absent; none of {count} nodes offers it"
     assert kube.condition(namespace, "desk", "GPUAvailable") == ("False", "NoGPUNodes", text)
@@ -233,7 +220,7 @@ def test_a_strangers_object_is_never_adopted(kube, namespace, operator, wait) ->
     wait(lambda: kube.condition(namespace, "desk", "Degraded")[:2] == ("True", "NameTaken"))
     assert "ConfigMap/desk-config" in kube.condition(namespace, "desk", "Degraded")[2]
     assert kube.get("-n", namespace, "configmap/desk-config")["data"] == {"mine": "1"}
-    assert len([k for k in _objects(kube, namespace) if k.startswith("Deployment")]) == 5
+    assert len([k for k in kube.owned(namespace) if k.startswith("Deployment")]) == 5
     kube.run("-n", namespace, "delete", "configmap", "desk-config")
     wait(lambda: kube.condition(namespace, "desk", "Degraded")[0] == "False", 60)
 
@@ -248,7 +235,7 @@ def test_an_object_that_the_server_refuses_is_named(kube, namespace, operator, w
     assert "Deployment/desk-amos" in message
     assert "nodeSelectorTerms" in message
     assert "observedGeneration" not in kube.status(namespace, "desk")
-    assert "Deployment/desk-quasar" in _objects(kube, namespace)
+    assert "Deployment/desk-quasar" in kube.owned(namespace)
 
 
 def test_the_standby_takes_over(kube, namespace, operator, wait) -> None:
@@ -263,7 +250,7 @@ def test_the_standby_takes_over(kube, namespace, operator, wait) -> None:
     second.process.send_signal(signal.SIGKILL)
     wait(third.leads, 20)
     kube.system(namespace, "desk")
-    wait(lambda: _applied(kube, namespace))
+    wait(lambda: kube.applied(namespace))
 
 
 def test_rights_are_the_charts_and_no_more(kube) -> None:
@@ -348,8 +335,8 @@ def test_kopf_run_starts_the_same_engine(kube, namespace, operator, wait, tmp_pa
     process = subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT)
     try:
         kube.system(namespace, "desk")
-        wait(lambda: _applied(kube, namespace), 60)
-        assert len([k for k in _objects(kube, namespace) if k.startswith("Deployment")]) == 5
+        wait(lambda: kube.applied(namespace), 60)
+        assert len([k for k in kube.owned(namespace) if k.startswith("Deployment")]) == 5
     finally:
         process.terminate()
         process.wait(30)
@@ -366,7 +353,7 @@ def test_a_pod_monitor_where_the_cluster_has_that_kind(kube, namespace, operator
         )
         running = operator()
         kube.system(namespace, "desk")
-        wait(lambda: _applied(kube, namespace))
+        wait(lambda: kube.applied(namespace))
 
         def found() -> list[str]:
             return [i["metadata"]["name"] for i in kube.get("-n", namespace, "podmonitors")["items"]]

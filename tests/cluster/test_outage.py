@@ -44,10 +44,7 @@ def server() -> Iterator[Callable[[str], None]]:
 
 
 def _uids(kube: Any, namespace: str) -> dict[str, str]:
-    kinds = "deployments,statefulsets,services,configmaps,secrets,networkpolicies,serviceaccounts"
-    label = "app.kubernetes.io/managed-by=qts-operator"
-    items = kube.get("-n", namespace, kinds, "-l", label)["items"]
-    return {f"{i['kind']}/{i['metadata']['name']}": i["metadata"]["uid"] for i in items}
+    return {key: item["metadata"]["uid"] for key, item in kube.owned(namespace).items()}
 
 
 def test_an_outage_ends_no_process_and_is_made_up_for(

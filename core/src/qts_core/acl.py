@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 
-from qts_core.names import BROADCAST_TOPICS, redis_prefix
+from qts_core.names import WRITER_MARK, redis_heard, redis_prefix
 
 #: the user of the side container that reloads this file; it may do nothing else
 RELOADER = "acl"
@@ -28,23 +28,23 @@ def users_acl(system: str, passwords: Mapping[str, str | Sequence[str]]) -> str:
 
     Several passwords of one user are generations that are valid at once. Only hashes are written.
     """
-    prefix = redis_prefix(system)
     lines = ["user default off resetpass resetkeys resetchannels -@all"]
     for name in sorted(passwords):
         given = passwords[name]
         secrets = (given,) if isinstance(given, str) else tuple(given)
         hashes = " ".join("#" + hashlib.sha256(secret.encode()).hexdigest() for secret in secrets)
-        rights = _RELOADER if name == RELOADER else _agent(prefix, name)
+        rights = _RELOADER if name == RELOADER else _agent(system, name)
         lines.append(f"user {name} on resetpass {hashes} resetkeys resetchannels {rights}")
     return "\n".join(lines) + "\n"
 
 
-def _agent(prefix: str, name: str) -> str:
+def _agent(system: str, name: str) -> str:
     """Return the rights of one agent; each selector in parentheses stands for itself.
 
     A pattern is granted letter by letter to PSUBSCRIBE, and would grant PUBLISH too outside of a selector.
     """
-    own = f"{prefix}*@{name}"
-    heard = " ".join(f"&{prefix}{topic}@*" for topic in (*BROADCAST_TOPICS, f"to.{name}"))
+    prefix = redis_prefix(system)
+    own, streams = f"{prefix}*{WRITER_MARK}{name}", f"{prefix}durable{WRITER_MARK}*"
+    heard = " ".join(f"&{pattern}" for pattern in redis_heard(system, name))
     group = "+xreadgroup +xclaim +xack +xgroup|create" + (" +xtrim" if name == TRIMMER else "")
-    return f"%R~{prefix}* ~{own} &{own} {_AGENT} (~{prefix}durable@* {group}) ({heard} +psubscribe)"
+    return f"%R~{prefix}* ~{own} &{own} {_AGENT} (~{streams} {group}) ({heard} +psubscribe)"

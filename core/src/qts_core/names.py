@@ -88,6 +88,16 @@ def part(system: str, name: str) -> str:
 BROADCAST_TOPICS: tuple[str, ...] = ("market", "status")
 
 
+#: before the writer's name, with which every key and channel ends
+WRITER_MARK = "@"
+
+
 def redis_prefix(system: str) -> str:
     """Return the prefix of every key and channel; the braces keep a system in one Cluster slot."""
     return f"qts:{{{system}}}:"
+
+
+def redis_heard(system: str, name: str) -> tuple[str, ...]:
+    """Return the patterns of channels that the agent `name` hears: every topic by whoever, and its own."""
+    topics = (*BROADCAST_TOPICS, f"to.{name}")
+    return tuple(f"{redis_prefix(system)}{topic}{WRITER_MARK}*" for topic in topics)

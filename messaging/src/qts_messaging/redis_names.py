@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from qts_core.names import BROADCAST_TOPICS, redis_prefix
+from qts_core.names import WRITER_MARK, redis_heard, redis_prefix
 from qts_core.roster import ROSTER
 
-AT = "@"  # before the writer's name
 FEED = next(workload.wire for workload in ROSTER if workload.role == "feed")  # writes the market snapshot
 
 
@@ -15,20 +14,20 @@ class RedisNames:
     def __init__(self, system: str, name: str) -> None:
         self.name, self._prefix = name, redis_prefix(system)
         #: what this process subscribes to: every topic by whoever, and what is meant for it alone
-        self.heard = tuple(f"{self._prefix}{topic}{AT}*" for topic in (*BROADCAST_TOPICS, f"to.{name}"))
-        self.market = f"{self._prefix}market.last{AT}{FEED}"
-        self.dead = f"{self._prefix}dead{AT}{name}"  # what this process could not handle
+        self.heard = redis_heard(system, name)
+        self.market = f"{self._prefix}market.last{WRITER_MARK}{FEED}"
+        self.dead = f"{self._prefix}dead{WRITER_MARK}{name}"  # what this process could not handle
 
     def channel(self, topic: str) -> str:
         """Return the channel on which this process says something of `topic`."""
-        return f"{self._prefix}{topic}{AT}{self.name}"
+        return f"{self._prefix}{topic}{WRITER_MARK}{self.name}"
 
     def stream(self, sender: str) -> str:
         """Return the stream of all that `sender` stores."""
-        return f"{self._prefix}durable{AT}{sender}"
+        return f"{self._prefix}durable{WRITER_MARK}{sender}"
 
 
 def writer(name: str | bytes) -> str:
     """Return who alone may write a key or channel; "" where its name does not say."""
     text = name.decode(errors="replace") if isinstance(name, bytes) else name
-    return text.rpartition(AT)[2] if AT in text else ""
+    return text.rpartition(WRITER_MARK)[2] if WRITER_MARK in text else ""

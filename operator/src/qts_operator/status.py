@@ -200,7 +200,7 @@ def _live(facts: Facts, frame: Frame, workload: Workload) -> bool:
     child, wanted = facts.child("Deployment", workload.name), frame.wanted(workload)
     if child is None or wanted == 0 or child.observed < child.generation:
         return False
-    if workload.name in frame.external and not frame.held(workload):
+    if frame.left(workload):
         return min(child.available, child.updated) >= 1  # the others are spares that come and go
     return child.replicas == wanted and child.available >= wanted and child.updated >= wanted
 

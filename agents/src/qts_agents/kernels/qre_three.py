@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qts_agents.kernels import backend
-from qts_agents.kernels.backend import kernel
+from qts_agents.kernels.backend import kernel, part
 from qts_agents.kernels.qre import DAMPED, DAMPING, NEWTON, SETTLED
 
 F8 = NDArray[np.float64]
@@ -25,7 +25,7 @@ class Quantal(msgspec.Struct, frozen=True):
     residual: F8  # [G] largest |mix − response|; above 1e-10 the path has been lost
 
 
-@kernel
+@part
 def _answers(u: F8, rate: float, mix: F8, out: F8) -> float:
     """Write every player's logit response to `mix` [3,n]; return the largest distance between both."""
     n, off = mix.shape[1], 0.0
@@ -48,7 +48,7 @@ def _answers(u: F8, rate: float, mix: F8, out: F8) -> float:
     return off
 
 
-@kernel
+@part
 def _slopes(u: F8, rate: float, mix: F8, answer: F8, out: F8) -> None:
     """Write the Jacobian [3n,3n] of mix − response; the response's is λ·(diag(r) − rrᵀ)·∂payoff."""
     n = mix.shape[1]

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qts_agents.kernels import backend
-from qts_agents.kernels.backend import kernel
+from qts_agents.kernels.backend import kernel, part
 
 F8 = NDArray[np.float64]
 LONGEST = 0.5  # step × payoff range; beyond it the method leaves the simplex
 
 
-@kernel
+@part
 def _growth(payoff: F8, own: F8, other: F8, out: F8) -> None:
     """Write the rate of change of `own` [m], whose actions earn payoff [m,n] against `other` [n]."""
     mean = 0.0

@@ -21,9 +21,8 @@ def _deployment(frame: Frame, workload: Workload) -> Manifest:
     labels = {names.LABEL_AGENT: workload.name, names.LABEL_VERSION: version_of(frame.image(workload))}
     metadata = frame.metadata(frame.part(workload.name), workload.name, **labels)
     made = frame.made_of(workload.name)
-    metadata["annotations"] = noted(made, template_hash(pod), ("agent", "agentGPU")) | _parked(
-        frame, workload
-    )
+    notes = noted(made, template_hash(pod), ("agent", "agentGPU"))
+    metadata["annotations"] = notes | _parked(frame, workload)
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -41,14 +40,12 @@ def _deployment(frame: Frame, workload: Workload) -> Manifest:
 
 def _count(frame: Frame, workload: Workload) -> dict[str, int]:
     """Return the number of replicas; nothing where it is somebody else's."""
-    if workload.name in frame.external and not frame.held(workload):
-        return {}
-    return {"replicas": frame.wanted(workload)}
+    return {} if frame.left(workload) else {"replicas": frame.wanted(workload)}
 
 
 def _parked(frame: Frame, workload: Workload) -> dict[str, str]:
     """Return the note of what somebody else's number was, while ours stands in its place."""
-    if workload.name not in frame.external or not frame.held(workload):
+    if workload.name not in frame.external or frame.left(workload):
         return {}
     return {names.ANNOTATION_REPLICAS_BEFORE_SUSPEND: str(frame.external[workload.name])}
 

@@ -98,9 +98,10 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
         own = self.spec.agent(workload.name).replicas if workload.agent else 1
         return self.external.get(workload.name, own)
 
-    def held(self, workload: Workload) -> bool:
-        """Tell whether the operator says how many replicas there are, whoever says so otherwise."""
-        return self.spec.suspend or workload.name in self.stopped or workload.name in self.caps
+    def left(self, workload: Workload) -> bool:
+        """Tell whether an autoscaler says now how many replicas there are: it may, and nothing holds them."""
+        held = self.spec.suspend or workload.name in self.stopped or workload.name in self.caps
+        return workload.name in self.external and not held
 
     def on_gpu(self, workload: Workload) -> bool:
         """Tell whether the workload's pods ask for a device."""
