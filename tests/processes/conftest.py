@@ -17,3 +17,10 @@ async def idle_stand(tmp_path: Path) -> AsyncIterator[Stand]:
     for bus in made.buses.values():
         await bus.close(0.0)
     made.kill()
+
+
+@pytest.fixture
+async def stand(idle_stand: Stand) -> Stand:
+    """Give a stand with everything up."""
+    await idle_stand.start()
+    return idle_stand

@@ -19,8 +19,8 @@ from qts_agents.metrics import Metrics
 from qts_core.probes import Status
 from qts_messaging import examples
 from qts_messaging.accounts import Book
+from qts_messaging.beacon import Beacon
 from qts_messaging.fabric import Fabric
-from qts_messaging.heartbeat import Beacon
 from qts_messaging.messages import (
     KIND,
     MESSAGE_TYPES,
@@ -100,7 +100,7 @@ async def speak(stand: Stand, tally: Tally) -> None:
         await tally.say(pads, DecisionResponse("nobody there"), "quasar")
     await bars(stand, tally, market, 10)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("qts_messaging.heartbeat.Beacon.deaf", False)  # not before the bars are out
+        patch.setattr("qts_messaging.beacon.Beacon.deaf", False)  # not before the bars are out
         await deafen(stand)
         await bars(stand, tally, market, 10)  # qbmia hears none of these
     topics: Any = qbmia.wires.topics

@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from qts_cli import redis_server
 from qts_cli.sockets import LOOPBACK, free_ports
@@ -112,6 +115,19 @@ def test_nobody_answers_elsewhere() -> None:
 def test_embedded_server_lets_nobody_in_without_login(server: int) -> None:
     """The server of a run answers strangers with NOAUTH and nothing else."""
     assert redis_server.ping(LOOPBACK, server).startswith(b"-NOAUTH")
+
+
+def test_a_giant_is_refused_before_it_is_kept(server: int) -> None:
+    """Nobody makes the server, or who listens, hold more than two frames at once."""
+    login = {"username": "pads", "password": "secret", "protocol": 2, "retry": Retry(NoBackoff(), 0)}
+    with redis.Redis(port=server, **login) as client:
+        assert client.publish("qts:{local}:status@pads", b"x" * (1 << 20)) == 0
+        with pytest.raises((redis.ConnectionError, redis.ResponseError)):
+            client.publish("qts:{local}:status@pads", b"x" * (3 << 20))
+    with redis.Redis(
+        port=server, **login
+    ) as another:  # the refused connection ends, its answer may come before
+        assert another.ping()
 
 
 def test_no_server_program(monkeypatch: pytest.MonkeyPatch) -> None:

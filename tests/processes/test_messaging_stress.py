@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import random
 import subprocess
@@ -16,7 +17,8 @@ from tests.conftest import Report
 from tests.processes.stand import SYSTEM_NAME, Stand, until
 
 from qts_messaging import examples
-from qts_messaging.messages import DecisionResponse, MarketUpdate
+from qts_messaging.messages import DecisionRequest, DecisionResponse, MarketUpdate
+from qts_messaging.reconnect import Failover
 from qts_messaging.redis_names import RedisNames
 from qts_messaging.testing import Proxy
 from qts_messaging.zeromq_sockets import HWM
@@ -109,6 +111,44 @@ async def test_a_flood_beyond_every_queue_is_counted(idle_stand: Stand) -> None:
     assert (total.sent, total.delivered) == (count, heard)
     assert heard + sum(total.lost.values()) == count
     assert heard > 1000 or not stood
+    await peer.close()
+    await server.close()
+
+
+async def test_requests_go_by_redis_while_their_line_is_away_and_come_back(
+    idle_stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cut line to one peer: its requests are answered over its channel, under the same lane; later directly again."""
+    monkeypatch.setattr("qts_messaging.outgoing.Failover", functools.partial(Failover, 0.3))
+    stand = idle_stand
+    peer, server = await linked(stand, 0.0)
+    pads = stand.buses["pads"]
+
+    async def answered(count: int) -> None:
+        for _ in range(count):
+            assert (await pads.ask(REQUEST, "qbmia", 10.0)).reason == ""
+
+    await answered(5)
+    assert pads.numbers().failovers.get("to.qbmia", 0) == 0
+    peer.refuse = True
+    peer.cut()
+    await until(lambda: not pads.wires.direct.reachable("qbmia"))
+    await answered(5)
+    assert pads.numbers().failovers["to.qbmia"] == 1
+    assert pads.mode == "connected"  # both transports are up: one line is away
+    peer.refuse = False
+    await until(lambda: pads.wires.direct.reachable("qbmia"))
+
+    async def back() -> bool:
+        await answered(1)
+        return pads.numbers().failovers["to.qbmia"] == 2
+
+    async with asyncio.timeout(20.0):
+        while not await back():
+            await asyncio.sleep(0.05)
+    total = await stand.stop()
+    assert (total.unaccounted, total.in_flight) == (0, 0)
+    assert pads.record().out["to.qbmia"].left == len(stand.kinds("qbmia", DecisionRequest))
     await peer.close()
     await server.close()
 

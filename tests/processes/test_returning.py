@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections import Counter
 from pathlib import Path
@@ -112,9 +113,12 @@ async def test_every_message_arrives_through_the_change(
 
 
 def asked(port: int, path: str) -> str:
-    """Return what a process answers."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10.0) as answer:
-        return str(answer.read().decode())
+    """Return what a process answers, also when it is not ready and says why."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10.0) as answer:
+            return str(answer.read().decode())
+    except urllib.error.HTTPError as refusal:
+        return str(refusal.read().decode())
 
 
 def told(run: Whole) -> tuple[set[str], set[str], str]:

@@ -31,6 +31,14 @@ def compiles(run: Whole) -> dict[str, int]:
     return {name: int(answer["compiles"]) for name, answer in answers.items() if name in AGENTS}
 
 
+def living(run: Whole) -> dict[str, Any]:
+    """Return the sums of all books while the run goes on: three looks, and each adds up."""
+    for _ in range(3):
+        told = last_line(qts("messages", "--json", cwd=run.cwd))
+        assert 0 == told["unaccounted"], told
+    return told
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], list[dict[str, Any]]]:
     """A run that was ended after five decisions of four agents: its folder, summary and events."""
@@ -40,6 +48,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
         ready = compiles(run)
         run.until(lambda event: event["kind"] == "decision", since=run.now())
         run.until(lambda event: event["kind"] == "decision" and event["number"] >= 5)
+        seen = living(run)
         assert compiles(run) == ready, "kernels were compiled after an agent said that it is ready"
         assert set(ready) >= set(AGENTS)
         assert min(ready[agent] for agent in AGENTS) > 0
@@ -47,6 +56,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
         run.process.send_signal(signal.SIGINT)
         code = run.end()
     assert 0 == code, run.errors()
+    assert 0 < seen["delivered"] <= run.events[-1]["messages"]["delivered"]
     return run.cwd, run.events[-1], run.events
 
 

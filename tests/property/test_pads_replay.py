@@ -155,7 +155,7 @@ def test_decisions_are_sane_whatever_happens(log, extra):
     for data in world.decisions:
         decision = msgspec.msgpack.decode(data, type=Decision)
         p, share = array(decision.p), array(decision.share)
-        assert np.allclose(p.sum(axis=1), 1.0, atol=1e-12)
+        assert np.allclose(p.sum(axis=1), 1.0, rtol=0, atol=1e-12)
         assert (share >= 0).all()
         assert (share.sum(axis=1) <= 1 + 1e-12).all()
         assert (np.abs(array(decision.size)) <= 0.051).all()

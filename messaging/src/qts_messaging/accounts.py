@@ -10,11 +10,13 @@ prove no sender (garbage, wrong key) are counted beside the equations.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 
 import msgspec
 
 from qts_messaging.sequence import Lane
 
+NOBODY = "?"  # peer and lane of what no wire and no header proves
 TAIL = 256  # send times kept of a lane, to tell at the end what was sent to somebody who had left
 
 
@@ -179,9 +181,10 @@ class Book:
         else:
             lane.note_high(sequence, now_ns)
 
-    def refuse(self, reason: str) -> None:
-        """A frame that proves no sender was thrown away."""
+    def refuse(self, reason: str, peer: str = NOBODY) -> None:
+        """A frame that proves no sender was thrown away; `peer` is whose connection or channel brought it."""
         self.refused[reason] = self.refused.get(reason, 0) + 1
+        self._count(peer, NOBODY, "unknown", reason)
 
     # -- reading ------------------------------------------------------------------------------------
     def record(self) -> Record:
@@ -211,6 +214,10 @@ class Book:
             refused=dict(self.refused),
             counts=self.as_counts(),
         )
+
+    def missing(self, topics: Collection[str]) -> int:
+        """Return how many messages of these topics were given up and not found since."""
+        return sum(lane.gap for (_, _, name), lane in self.lanes.items() if name.split(".", 1)[0] in topics)
 
     def high_water(self) -> dict[str, int]:
         """Return each lane's last sequence, for the heartbeat."""

@@ -52,6 +52,10 @@ class Bus(Protocol):
         """Let `handler` see every arriving message of type `kind`; one handler a type."""
         ...
 
+    async def stand_by(self) -> None:
+        """Wait, before `start`, until no other process of this name is at work."""
+        ...
+
     async def start(self) -> None:
         """Bind, connect and begin to deliver; returns without waiting for peers."""
         ...
@@ -131,6 +135,16 @@ class Bus(Protocol):
         """Tell whether the own subscription does not hear its beacons."""
         ...
 
+    @property
+    def deposed(self) -> bool:
+        """Tell whether another process of this name has taken over; this one shall end."""
+        ...
+
+    @property
+    def handling(self) -> tuple[str, float] | None:
+        """Return the type whose handler runs and for how many seconds; None while none does."""
+        ...
+
 
 class Numbers(msgspec.Struct, frozen=True, kw_only=True):
     """Gauges and counters of one bus."""
@@ -147,6 +161,9 @@ class Numbers(msgspec.Struct, frozen=True, kw_only=True):
     claimed: int  # durable messages taken over from a dead consumer
     dead_letters: int
     unconfirmed: int  # alerts that expired without a receipt
+    missing: int  # durable messages that others sent and that never came
+    backlog: dict[str, Backlog]  # reader of this system → how far it is behind; empty where nobody trims
+    trimmed: dict[str, int]  # reader → messages cut that it had not handled
     credentials: dict[str, int]  # kind → generation, as in StatusFields
     counts: dict[str, int]  # "peer/lane/type/outcome" → messages, as in StatusFields.accounts
 
@@ -230,6 +247,7 @@ class TopicWire(Protocol):
         ...
 
     resubscribed: int
+    deposed: bool  # another process of our name is at work
 
     @property
     def listening(self) -> bool:
@@ -251,10 +269,24 @@ class TopicWire(Protocol):
         ...
 
 
+class Backlog(msgspec.Struct, frozen=True):
+    """How far a reader of durable messages is behind."""
+
+    age_s: float = 0.0  # since the oldest that it has not handled was stored
+    waiting: int = 0  # not handled
+
+    def beside(self, other: Backlog) -> Backlog:
+        """Add up what it has to read in two streams."""
+        return Backlog(max(self.age_s, other.age_s), self.waiting + other.waiting)
+
+
 class DurableWire(Protocol):
-    """Frames that are kept until every group has handled them, and the market snapshot."""
+    """Frames that are kept until every group has handled them (7 days at most), and the market snapshot."""
 
     claimed: int  # taken over from a dead consumer
+    wiped: bool  # the server came back without what we had stored; who stores it again takes the flag down
+    backlog: dict[str, Backlog]  # reader → how far it is behind; known to who trims
+    trimmed: dict[str, int]  # reader → messages cut that it had not handled
 
     @property
     def dead_letters(self) -> int:
@@ -272,10 +304,6 @@ class DurableWire(Protocol):
     @property
     def up(self) -> bool:
         """Tell whether storing works now."""
-        ...
-
-    def wiped(self) -> bool:
-        """Tell, once, that the server came back without what we had stored."""
         ...
 
     async def append(self, batch: Sequence[tuple[str, bytes]]) -> bool:
@@ -315,6 +343,14 @@ class Credentials(Protocol):
         ...
 
 
+class Waiting(Protocol):
+    """Where a process waits before it opens its wires."""
+
+    async def turn(self, credentials: Credentials | None) -> None:
+        """Return when no other process of this name is at work; follow changed credentials meanwhile."""
+        ...
+
+
 class Wires(msgspec.Struct, frozen=True):
     """The transports below one bus."""
 
@@ -322,3 +358,4 @@ class Wires(msgspec.Struct, frozen=True):
     topics: TopicWire
     durable: DurableWire
     credentials: Credentials | None = None
+    standby: Waiting | None = None

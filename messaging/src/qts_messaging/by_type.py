@@ -14,7 +14,8 @@ ALL = "*"  # who a broadcast or an open durable topic goes to
 class TypeRow(msgspec.Struct):
     """One type between two processes; `receiver` is `*` for what left for all and was given one number.
 
-    Per row of one receiver: sent = delivered + the sum of ended + unseen.
+    Per row of one receiver: sent = delivered + the sum of ended + unseen. What could not be read is `unknown`
+    at the receiver; its sender counts it under the type it had.
     """
 
     sender: str

@@ -12,7 +12,7 @@ LIMIT = 1 << 20  # bytes of any frame
 OVERHEAD = 4096  # what an envelope can add to its body, names of 4 KiB left aside
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Envelope)
+_read = msgspec.msgpack.Decoder(Envelope).decode
 _body_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 _json_encoder = msgspec.json.Encoder()
 _json_decoder = msgspec.json.Decoder(Envelope)
@@ -66,7 +66,7 @@ def decode(frame: bytes) -> Envelope | Rejected:
     if len(frame) > LIMIT:
         return Rejected("too_large", f"{len(frame)} bytes, at most {LIMIT} are accepted")
     try:
-        return _decoder.decode(frame)
+        return _read(frame)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         return _rejected(frame, str(error))
 

@@ -44,7 +44,7 @@ class Durables:
     @property
     def idle(self) -> bool:
         """Tell whether all is stored; a store that is away leaves the rest in the spool."""
-        waiting = bool(len(self.spool)) and self._wire.up
+        waiting = (bool(len(self.spool)) or self._wire.wiped) and self._wire.up
         return not self._queue and not self._busy and not waiting
 
     async def store(self, item: Item) -> None:
@@ -80,8 +80,10 @@ class Durables:
 
     async def _restore(self) -> None:
         """Store again what the server lost; receivers know the ids."""
-        if self._wire.wiped() and self._kept:
-            kept = list(self._kept)
+        if not self._wire.wiped:
+            return
+        self._wire.wiped = False
+        if kept := list(self._kept):
             _log.warning("the store came back without our messages: %d are stored again", len(kept))
             self.readded += len(kept)
             for frame in kept:

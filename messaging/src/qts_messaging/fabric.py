@@ -9,8 +9,6 @@ import os
 import random
 from collections.abc import Sequence
 
-import msgspec
-
 from qts_core.clock import SystemClock
 from qts_core.errors import LocalError
 from qts_core.roster import BY_WIRE
@@ -23,25 +21,16 @@ from qts_messaging.durable import Durables
 from qts_messaging.ending import end, for_ever
 from qts_messaging.heartbeat import PeerHealth, Peers
 from qts_messaging.incoming import Desk, Incoming
-from qts_messaging.messages import KIND, Envelope, MarketUpdate, Message, ttl_ms
+from qts_messaging.messages import DURABLE_TOPICS, Envelope, MarketUpdate, Message, ttl_ms
 from qts_messaging.outbox import BOUNDS, Item
 from qts_messaging.outgoing import Outgoing
 from qts_messaging.spool import Spool
+from qts_messaging.ways import Way, find
 
 _log = logging.getLogger(__name__)
 TICK_S = 0.1
 APART_NS = 5_000_000  # at least so long from one look at all requests to the next: each costs their number
 _randomness = random.Random(os.urandom(32))  # a call of the system for each id costs ten times as much
-
-
-class _Way(msgspec.Struct, frozen=True):
-    """How messages of one type travel to one recipient; looked up once."""
-
-    kind: str
-    lane: str
-    priority: int
-    drop: str
-    expires: bool
 
 
 class Fabric:
@@ -54,6 +43,7 @@ class Fabric:
         self._system, self._options, self._clock = system, options, clock
         self._epoch = options.epoch_ns or clock.wall_ns()
         others = tuple(w for w in dict.fromkeys((*options.peers, *_expected(system))) if w != self.name)
+        self._members = (self.name, *others)
         self._desk = Desk(
             name=self.name,
             epoch=self._epoch,
@@ -69,7 +59,7 @@ class Fabric:
         spool = Spool(options.state / "spool" / f"{self.name}.spool")
         self.durables = Durables(self._desk, wires.durable, self.outgoing, spool)
         self._tasks: list[asyncio.Task[None]] = []
-        self._ways: dict[tuple[type, str | None], _Way] = {}
+        self._ways: dict[tuple[type, str | None], Way] = {}
         self._closed = False
         self._alarm: asyncio.TimerHandle | None = None  # for the request whose time is over first
         self._alarm_ns = 0
@@ -93,6 +83,16 @@ class Fabric:
     def deaf(self) -> bool:
         """Tell whether the own subscription does not hear its beacons."""
         return self.wires.topics.deaf
+
+    @property
+    def deposed(self) -> bool:
+        """Tell whether another process of this name has taken over."""
+        return self.wires.topics.deposed
+
+    @property
+    def handling(self) -> tuple[str, float] | None:
+        """Return the type whose handler runs and for how many seconds; None while none does."""
+        return self.incoming.handling
 
     @property
     def spool_fill(self) -> float:
@@ -140,6 +140,9 @@ class Fabric:
             claimed=wires.durable.claimed,
             dead_letters=wires.durable.dead_letters,
             unconfirmed=self.outgoing.unconfirmed,
+            missing=self._desk.book.missing(DURABLE_TOPICS),
+            backlog={n: b for n, b in wires.durable.backlog.items() if n in self._members},
+            trimmed=dict(wires.durable.trimmed),
             credentials=self.credentials,
             counts=self._desk.book.as_counts(),
         )
@@ -148,6 +151,11 @@ class Fabric:
     def subscribe(self, kind: type, handler: Handler) -> None:
         """Let `handler` see every arriving message of type `kind`."""
         self.incoming.subscribe(kind, handler)
+
+    async def stand_by(self) -> None:
+        """Wait, before `start`, until no other process of this name is at work."""
+        if self.wires.standby is not None:
+            await self.wires.standby.turn(self.wires.credentials)
 
     async def start(self) -> None:
         """Bind, connect, begin to deliver; returns without waiting for peers."""
@@ -314,7 +322,7 @@ class Fabric:
         """Encode a message for its route; LocalError when the route does not exist or it is too large."""
         way = self._ways.get((type(message), to))
         if way is None:
-            way = self._ways[(type(message), to)] = self._way(type(message), to)
+            way = self._ways[(type(message), to)] = find(type(message), to, self.name, self._desk.known)
         if self._closed:
             raise LocalError("closed: the bus takes no more messages")
         body = codec.encode_body(message)
@@ -337,18 +345,6 @@ class Fabric:
             drop=way.drop,
         )
 
-    def _way(self, kind: type[Message], to: str | None) -> _Way:
-        """Return how messages of a type travel to `to`; LocalError when they do not."""
-        route = kind.ROUTE
-        name = route.addressed if to is not None else route.unaddressed
-        if name is None:
-            whom = "one peer" if to is not None else "all"
-            raise LocalError(f"{kind.__name__} is not sent to {whom}")
-        if to is not None and to not in self._desk.known:
-            raise LocalError(f"no_route: {to!r} is not a peer of {self.name}")
-        lane = _lane(name, route.topic if to is not None else route.open_topic, to)
-        return _Way(KIND[kind], lane, route.priority, route.drop, route.ttl == "expires")
-
     # -- market snapshot ----------------------------------------------------------------------------
     async def remember(self, update: MarketUpdate, *more: MarketUpdate) -> bool:
         """Append closed bars to the market snapshot; False when it is out of reach."""
@@ -369,13 +365,6 @@ def _expected(system: System) -> tuple[str, ...]:
     return tuple(
         w for w, load in BY_WIRE.items() if (system.enabled(w) if load.agent else system.feed_runs())
     )
-
-
-def _lane(way: str, topic: str, to: str | None) -> str:
-    """Return the lane: numbers are counted per lane, and a lane has one kind of promise."""
-    if to is None:
-        return topic
-    return f"{topic}.to.{to}" if way == "durable" else f"to.{to}"
 
 
 def _new_id(now_ns: int) -> bytes:

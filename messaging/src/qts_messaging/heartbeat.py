@@ -1,20 +1,13 @@
-"""Who is alive, how far their clocks are off, and whether the own subscription still hears (pure)."""
+"""Who is alive, and how far their clocks are off (pure)."""
 
 from __future__ import annotations
 
-import struct
 from collections import deque
 
 import msgspec
 
 PERIOD_S = 5.0
 SUSPECT_AFTER, DEAD_AFTER = 3, 6  # missed heartbeats
-MAGIC = b"qtsbeacn"
-_BEACON = struct.Struct("<8sqq")
-BEACON_BYTES = _BEACON.size
-BEACON_S = 0.4
-SILENT = 3  # beacons after which nothing came: found (SILENT + 1) periods after it began at the latest
-OVERTAKEN = 2  # beacons that came by another pattern: found (OVERTAKEN + 1) periods after it began
 SKEW_NS = 2_000_000_000
 SAME_MACHINE_NS = 5_000_000  # smaller offsets are delays, not clocks
 
@@ -76,49 +69,3 @@ class Peers:
         if age < -SKEW_NS:
             self.skewed[peer] = self.skewed.get(peer, 0) + 1
         return max(0, age)
-
-
-class Beacon:
-    """Says by each subscribed pattern that it was heard there, or that the subscription is deaf.
-
-    Beacons are counted, not seconds: a loop or a server that was held up sends none meanwhile, and nothing is
-    deaf for it. All patterns share one connection, which keeps the order in which beacons are published.
-    """
-
-    def __init__(self, epoch: int, patterns: tuple[str, ...]) -> None:
-        self.epoch = epoch
-        self._sent = 0
-        self._sign = 0  # how many were sent when anything came last
-        self._back = dict.fromkeys(patterns, 0)
-
-    def restart(self) -> None:
-        """Forget what is missing: a new subscription begins."""
-        self._back = dict.fromkeys(self._back, self._sent)
-        self._sign = self._sent
-
-    def next(self) -> bytes:
-        """Return the next beacon to publish to all patterns."""
-        self._sent += 1
-        return _BEACON.pack(MAGIC, self.epoch, self._sent)
-
-    def sign(self) -> None:
-        """Take anything that came: what was published before may still be behind it."""
-        self._sign = self._sent
-
-    def heard(self, pattern: str, data: bytes) -> None:
-        """Take a beacon that a pattern brought; those of others are a sign and no more."""
-        self.sign()
-        _, epoch, counter = _BEACON.unpack(data)
-        if epoch == self.epoch and pattern in self._back:
-            self._back[pattern] = max(self._back[pattern], counter)
-
-    @property
-    def deaf(self) -> bool:
-        """Tell whether all is silent, or a pattern whose later beacons others brought; ask before `next`."""
-        newest = max(self._back.values())
-        return self._sent - self._sign >= SILENT or any(newest - n >= OVERTAKEN for n in self._back.values())
-
-
-def is_beacon(data: bytes) -> bool:
-    """Tell a beacon from a message."""
-    return len(data) == BEACON_BYTES and data.startswith(MAGIC)

@@ -12,7 +12,7 @@ import msgspec
 from qts_core.clock import Clock
 from qts_core.names import BROADCAST_TOPICS
 from qts_messaging import codec
-from qts_messaging.accounts import Book
+from qts_messaging.accounts import NOBODY, Book
 from qts_messaging.bus import Done, Handler
 from qts_messaging.correlation import Correlation
 from qts_messaging.heartbeat import Peers
@@ -34,7 +34,6 @@ INBOX = 4096
 GRACE_NS = 2_000_000_000  # a hole this old is a loss
 DURABLE_GRACE_NS = 60_000_000_000  # the stream or a spool may still bring it
 SLOW_NS = 50_000_000
-DURABLE_LANES = DURABLE_TOPICS
 
 
 class Desk(msgspec.Struct, frozen=True):
@@ -49,7 +48,9 @@ class Desk(msgspec.Struct, frozen=True):
     waiting: Correlation[asyncio.Future[Envelope | str]]
 
 
-class _Arrival(msgspec.Struct, gc=False):
+class _Arrival(msgspec.Struct):
+    """A message in the inbox. The collector must see it: `done` leads back to the bus that holds it."""
+
     envelope: Envelope
     key: tuple[str, int, str]
     done: Done | None
@@ -63,13 +64,16 @@ class Incoming:
         self._receipt = receipt  # send a receipt for this envelope
         self._confirmed = confirmed  # a receipt for this id came
         self._seen = Seen()
+        self._copies: dict[bytes, _Arrival | None] = {}  # of stored messages; None: not handled
         self._queues: dict[int, deque[_Arrival]] = {HIGH: deque(), NORMAL: deque(), LOW: deque()}
         self._waiting = 0  # in all queues
         self._wake: asyncio.Future[None] | None = None  # the loop of handlers sleeps on it
         self._handlers: dict[type, Handler] = {}
         self._busy = False
+        self._handling: tuple[str, int] | None = None  # type whose handler runs, and since when
         self._settled = False
         self._seldom = Seldom()
+        self._stored = frozenset((*DURABLE_TOPICS, *(f"{topic}.to.{desk.name}" for topic in DURABLE_TOPICS)))
         self._lanes = self._own_lanes()
         self.slow: dict[str, int] = {}  # type → handler calls over 50 ms
         self.errors: dict[str, int] = {}  # type → handler exceptions
@@ -77,10 +81,7 @@ class Incoming:
 
     def _own_lanes(self) -> frozenset[str]:
         """Return the lanes that can lead here; others are refused, so a peer cannot grow our tables."""
-        me = self._desk.name
-        return frozenset(
-            (*BROADCAST_TOPICS, *DURABLE_TOPICS, f"to.{me}", *(f"{t}.to.{me}" for t in DURABLE_TOPICS))
-        )
+        return frozenset((*BROADCAST_TOPICS, f"to.{self._desk.name}")) | self._stored
 
     def subscribe(self, kind: type, handler: Handler) -> None:
         """Set the handler of a type."""
@@ -100,6 +101,14 @@ class Incoming:
         """Tell whether nothing waits and no handler runs."""
         return not self._busy and not self._waiting
 
+    @property
+    def handling(self) -> tuple[str, float] | None:
+        """Return the type whose handler runs and for how many seconds; None while none does."""
+        if self._handling is None:
+            return None
+        kind, since_ns = self._handling
+        return kind, (self._desk.clock.monotonic_ns() - since_ns) / 1e9
+
     # -- arrival ------------------------------------------------------------------------------------
     def arrived(self, frame: bytes, peer: str | None, done: Done | None = None) -> None:
         """Check one frame and queue it; every way out ends its account."""
@@ -109,7 +118,7 @@ class Incoming:
         if isinstance(envelope, codec.Rejected):
             self._reject(envelope, peer, done)
         elif not self._proven(envelope.sender, peer):
-            self._refuse("sender_mismatch", f"{envelope.sender!r} sent by {peer!r}", done)
+            self._refuse("sender_mismatch", f"{envelope.sender!r} sent by {peer!r}", peer, done)
         elif envelope.sender == self._desk.name and envelope.epoch == self._desk.epoch:
             _finish(done)  # our own words, heard on a channel
         elif envelope.recipient not in (None, self._desk.name):
@@ -118,7 +127,7 @@ class Incoming:
             self._control(envelope)
             _finish(done)
         elif envelope.lane not in self._lanes:
-            self._refuse("decode", f"lane {envelope.lane!r} does not lead here", done)
+            self._refuse("decode", f"lane {envelope.lane!r} does not lead here", peer, done)
         else:
             self._admit(envelope, done)
 
@@ -126,10 +135,11 @@ class Incoming:
         """Tell whether `sender` is who it says, as far as the wire can prove."""
         return sender in self._desk.known and peer in (None, sender)
 
-    def _refuse(self, reason: str, text: str, done: Done | None) -> None:
-        """Throw away a frame that proves no sender."""
-        self._desk.book.refuse(reason)
-        self._warn(f"frame refused: {reason}: {text:.200s}", reason)
+    def _refuse(self, reason: str, text: str, peer: str | None, done: Done | None) -> None:
+        """Throw away a frame that proves no sender; count it against whom the wire names."""
+        whose = peer if peer in self._desk.known else NOBODY
+        self._desk.book.refuse(reason, whose)
+        self._warn(f"frame refused: {reason}: {text:.200s}", f"{reason} {whose}")
         _finish(done)
 
     def _warn(self, text: str, key: str) -> None:
@@ -148,7 +158,7 @@ class Incoming:
             or header.recipient not in (None, self._desk.name)
             or header.sequence < 1
         ):
-            self._refuse(rejected.reason, rejected.text, done)
+            self._refuse(rejected.reason, rejected.text, peer, done)
             return
         key = (header.sender, header.epoch, header.lane)
         words = f"message of {header.sender} dropped: {rejected.reason}: {rejected.text:.200s}"
@@ -173,8 +183,10 @@ class Incoming:
             self._receipt(envelope)
         if envelope.id in self._seen:
             desk.book.duplicate(key)
-            _finish(done)
+            self._second(envelope, key, done)
             return
+        if done is None and not self.room() and envelope.lane in self._stored:
+            return  # a live copy: what is stored comes when there is room
         if not desk.book.arrived(key, envelope.sequence, now):
             _finish(done)
             return
@@ -193,6 +205,20 @@ class Incoming:
         else:
             self._enqueue(envelope, key, done)
 
+    def _second(self, envelope: Envelope, key: tuple[str, int, str], done: Done | None) -> None:
+        """End a second copy; a stored one when its live copy is handled, and try it where that failed."""
+        if done is None or envelope.id not in self._copies:
+            _finish(done)
+            return
+        first = self._copies[envelope.id]
+        if first is None:
+            del self._copies[envelope.id]
+            self._enqueue(envelope, self._desk.book.reopened(key, self._desk.clock.monotonic_ns()), done)
+        elif first.done is None:
+            first.done = done
+        else:
+            _finish(done)
+
     def again(self, frame: bytes, done: Done) -> None:
         """Queue a dead letter that was driven again; it is known by its id, and that is no reason now."""
         envelope = codec.decode(frame)
@@ -207,7 +233,12 @@ class Incoming:
 
     def _enqueue(self, envelope: Envelope, key: tuple[str, int, str], done: Done | None) -> None:
         """Let a message wait for its handler."""
-        self._queues[envelope.priority].append(_Arrival(envelope, key, done))
+        arrival = _Arrival(envelope, key, done)
+        if done is None and envelope.lane in self._stored:
+            self._copies[envelope.id] = arrival
+            if len(self._copies) > INBOX:
+                self._copies.pop(next(iter(self._copies)))
+        self._queues[envelope.priority].append(arrival)
         self._waiting += 1
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
@@ -248,7 +279,7 @@ class Incoming:
         now = self._desk.clock.monotonic_ns()
         lost = 0
         for (_, _, name), lane in self._desk.book.lanes.items():
-            durable = name.split(".", 1)[0] in DURABLE_LANES
+            durable = name in self._stored
             lost += lane.sweep(now, DURABLE_GRACE_NS if durable else GRACE_NS)
         return lost
 
@@ -266,7 +297,7 @@ class Incoming:
             try:
                 await self._handle(arrival)
             finally:
-                self._busy = False
+                self._busy, self._handling = False, None
             if self._waiting == INBOX // 2 or not self._waiting:
                 for resume in self.resume:
                     resume()
@@ -277,6 +308,7 @@ class Incoming:
         kind, book = KIND[type(body)], self._desk.book
         handler = self._handlers.get(type(body))
         began = self._desk.clock.monotonic_ns()
+        self._handling = (kind, began)
         try:
             if handler is not None:
                 await handler(arrival.envelope)
@@ -287,8 +319,12 @@ class Incoming:
             self.errors[kind] = self.errors.get(kind, 0) + 1
             _log.exception("handler of %s failed", kind)
             book.finished(arrival.key, kind, "dead_letter" if arrival.done else "handler_error")
+            if arrival.done is None and arrival.envelope.id in self._copies:
+                self._copies[arrival.envelope.id] = None
             _finish(arrival.done, f"{type(error).__name__}: {error}")
             return
+        if self._copies:
+            self._copies.pop(arrival.envelope.id, None)
         if self._desk.clock.monotonic_ns() - began > SLOW_NS:
             self.slow[kind] = self.slow.get(kind, 0) + 1
         book.finished(arrival.key, kind, "delivered")
@@ -297,7 +333,7 @@ class Incoming:
     def settle(self) -> None:
         """Close the accounts of what was not handled; durable messages stay unacknowledged."""
         self._settled = True
-        self._seen.clear()  # the error of a cancelled task may hold this bus by its frames
+        self._seen.clear()  # whoever still holds a closed bus holds no tables
         for queue in self._queues.values():
             while queue:
                 arrival = queue.popleft()

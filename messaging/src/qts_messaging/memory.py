@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 
 from qts_core.names import BROADCAST_TOPICS
 from qts_core.spec import System
-from qts_messaging.bus import BusOptions, Sink, Wires
+from qts_messaging.bus import Backlog, BusOptions, Sink, Wires
 from qts_messaging.fabric import Fabric
 from qts_messaging.messages import DURABLE_TOPICS
 
@@ -123,7 +123,7 @@ class MemoryTopics:
         self.up = True
         self.listening = True
         self.reached = True
-        self.deaf = False
+        self.deaf = self.deposed = False
         self.resubscribed = 0
 
     async def start(self, sink: Sink) -> None:
@@ -148,10 +148,13 @@ class MemoryStreams:
     """Streams as lines of a hub: the last entries are kept for late readers, none for a restart."""
 
     claimed = 0
+    wiped = False  # lists are not lost while the process lives
 
     def __init__(self, hub: Hub, name: str) -> None:
         self._hub, self._name = hub, name
         self.up = True
+        self.backlog: dict[str, Backlog] = {}
+        self.trimmed: dict[str, int] = {}
 
     @property
     def dead_letters(self) -> int:
@@ -164,10 +167,6 @@ class MemoryStreams:
 
     async def close(self) -> None:
         """Nothing to close."""
-
-    def wiped(self) -> bool:
-        """Lists are not lost while the process lives."""
-        return False
 
     async def append(self, batch: Sequence[tuple[str, bytes]]) -> bool:
         """Store and hand over to every reader."""

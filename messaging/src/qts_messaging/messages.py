@@ -63,9 +63,10 @@ class Column(Body, frozen=True, gc=False, array_like=True):
     data: bytes
 
     def __post_init__(self) -> None:
-        """Compare the three."""
-        if len(self.data) != SIZES[self.dtype] * prod(self.shape):
-            raise ValueError(f"{len(self.data)} bytes for {self.dtype} of shape {self.shape}")
+        """Compare the three. Most columns of a vote have one number: no product for them, it costs most."""
+        shape = self.shape
+        if len(self.data) != SIZES[self.dtype] * (1 if shape == (1,) else prod(shape)):
+            raise ValueError(f"{len(self.data)} bytes for {self.dtype} of shape {shape}")
 
 
 class Window(Body, frozen=True, gc=False, array_like=True):

@@ -13,8 +13,8 @@ BOUNDS: dict[int, int] = {HIGH: 1024, NORMAL: 1024, LOW: 256}
 LOW_EVERY = 32  # one low message after so many others, so that none starves
 
 
-class Item(msgspec.Struct, gc=False, kw_only=True):
-    """A message on its way out: encoded, but not yet numbered."""
+class Item(msgspec.Struct, kw_only=True):
+    """A message on its way out: encoded, but not yet numbered. The collector must see it, for its waiter."""
 
     id: bytes
     kind: str  # wire name of the type

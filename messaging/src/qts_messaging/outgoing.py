@@ -243,7 +243,11 @@ class Outgoing:
             del self._alerts[alert]
 
     def tick(self) -> None:
-        """Send alerts without a receipt again; let those end whose time is over."""
+        """Send alerts without a receipt again; let those end whose time is over.
+
+        One that a channel has not answered for waits: were a copy heard and the answer "nobody", its receipt
+        would end an alert that the book has not seen leave.
+        """
         now, wall = self._desk.clock.monotonic_ns(), self._desk.clock.wall_ns()
         for key, alert in list(self._alerts.items()):
             if wall >= alert.item.deadline_ns:
@@ -252,7 +256,7 @@ class Outgoing:
                 _log.error("alert to %s expired without a receipt", alert.item.recipient)
                 if alert.frame is None:
                     self._drop(alert.item, "expired")
-            elif now >= alert.next_ns:
+            elif now >= alert.next_ns and self._under_way.get(alert.item.lane) is not alert.item:
                 self._retry(key, alert, now)
 
     def _retry(self, key: bytes, alert: _Alert, now: int) -> None:

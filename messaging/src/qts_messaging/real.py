@@ -17,6 +17,7 @@ from qts_messaging.redis_names import RedisNames
 from qts_messaging.redis_pubsub import RedisTopics
 from qts_messaging.redis_streams import RedisStreams
 from qts_messaging.rotation import Rotation
+from qts_messaging.standby import Standby
 from qts_messaging.zeromq import ZeroMQ
 
 
@@ -36,7 +37,7 @@ def real_wires(system: System, options: BusOptions) -> Wires:
     topics = RedisTopics(door, names, epoch)
     streams = RedisStreams(door, names, (*BY_WIRE, *options.peers), trims=name == TRIMMER)
     rotation = Rotation(options, keys, direct, door, topics, streams)
-    return Wires(direct, topics, streams, rotation)
+    return Wires(direct, topics, streams, rotation, Standby(door, names, epoch))
 
 
 def _curve(system: System, options: BusOptions) -> CurveKeys | None:

@@ -47,7 +47,7 @@ def reconcile(records: Sequence[Record]) -> Totals:
     for receiver in records:
         for (sender, epoch, lane), count in _entries(receiver).items():
             if (sender, epoch) not in known:  # killed: only its receivers can tell
-                _received(total, count, lane, OutCount(), orphan=True)
+                _received(total, count, lane, OutCount(), orphan=True, closed=bool(receiver.closed_ns))
     return total
 
 
@@ -68,18 +68,20 @@ def _lane(total: Totals, sender: Record, lane: str, out: OutCount, records: Sequ
     for name in sorted(names):
         books = sorted((r for r in records if r.name == name), key=lambda r: r.epoch)
         found = [(r, _entries(r)[key]) for r in books if key in _entries(r)]
-        for _, count in found:  # of several starts each was given what the others had not acknowledged
-            _received(total, count, lane, out, orphan=len(books) > 1)
+        for book, count in found:  # of several starts each was given what the others had not acknowledged
+            _received(total, count, lane, out, orphan=len(books) > 1, closed=bool(book.closed_ns))
         if _counts_from_start(lane):
             _before(total, [count for _, count in found], books, out, durable=_durable(lane))
         if books:
             _tail(total, sender, books[-1], lane, _beyond(lane, out, found, books[-1]))
 
 
-def _received(total: Totals, count: InCount, lane: str, out: OutCount, *, orphan: bool) -> None:
-    """Count one receiver's interval of a lane: what ended there, and what is missing inside it."""
+def _received(total: Totals, count: InCount, lane: str, out: OutCount, *, orphan: bool, closed: bool) -> None:
+    """Count one receiver's interval of a lane: what ended there, what is on its way, what is missing."""
     ended = {"expired": count.expired, "dead_letter": count.dead_letter} | count.dropped
-    missing = count.high - count.base - count.delivered - sum(ended.values())
+    moving = 0 if closed else count.in_flight
+    total.in_flight += moving
+    missing = count.high - count.base - count.delivered - sum(ended.values()) - moving
     total.sent += count.high - count.base
     total.delivered += count.delivered
     total.duplicates += count.duplicates

@@ -15,6 +15,7 @@ class RedisNames:
         self.name, self._prefix = name, redis_prefix(system)
         #: what this process subscribes to: every topic by whoever, and what is meant for it alone
         self.heard = redis_heard(system, name)
+        self.own = self.channel(f"to.{name}")  # where it beats for those who have its name
         self.market = f"{self._prefix}market.last{WRITER_MARK}{FEED}"
         self.dead = f"{self._prefix}dead{WRITER_MARK}{name}"  # what this process could not handle
 

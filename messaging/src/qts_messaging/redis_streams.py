@@ -12,17 +12,18 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from qts_messaging.bus import Sink
+from qts_messaging.bus import Backlog, Sink
 from qts_messaging.dead_letters import AGAIN, FIELD, GROUP, REASON
 from qts_messaging.ending import end, for_ever
 from qts_messaging.reconnect import Backoff
 from qts_messaging.redis_connection import AWAY, SOCKET_TIMEOUT_S, accepted, shut
 from qts_messaging.redis_names import RedisNames, writer
-from qts_messaging.trimming import cut
+from qts_messaging.trimming import MAX_ENTRIES, trim
 
 _log = logging.getLogger(__name__)
 COUNT, BLOCK_MS = 64, 1000
 CLAIM_IDLE_MS = 5_000
+PAGE = 256  # of what was given and not acknowledged, taken up at once
 CLAIM_S, TRIM_S = 2.5, 10.0
 DELIVERIES = 5
 RENEW_STEPS = 100  # of 50 ms: how long the reader may take to end its wait
@@ -47,12 +48,14 @@ class RedisStreams:
         self._open: set[tuple[str, bytes]] = set()  # handed over, not yet ended
         self._last: deque[bytes] = deque(maxlen=REMEMBERED)  # the last entries we stored
         self._run_id = b""
-        self._wiped = False
+        self.wiped = False
         self._reading: Any = None  # the client that waits for new entries
         self._turn = False  # it shall log in anew
         self.up = False
         self.claimed = 0
         self.dead_letters = 0
+        self.backlog: dict[str, Backlog] = {}
+        self.trimmed: dict[str, int] = {}
 
     # -- life ---------------------------------------------------------------------------------------
     async def start(self, sink: Sink) -> None:
@@ -70,6 +73,8 @@ class RedisStreams:
 
     async def renew(self) -> None:
         """Log in anew on both connections; the old ones end after what they are doing."""
+        if not self._tasks:  # it has not begun, and will log in with what is new by then
+            return
         fresh = await accepted(self._connect(SOCKET_TIMEOUT_S))
         before, self._commands = self._commands, fresh
         reading, self._turn = self._reading, True
@@ -81,11 +86,6 @@ class RedisStreams:
             await asyncio.sleep(SOCKET_TIMEOUT_S)  # commands under way end
         finally:
             await shut(before)
-
-    def wiped(self) -> bool:
-        """Tell, once, that the server came back without what we had stored."""
-        wiped, self._wiped = self._wiped, False
-        return wiped
 
     async def _client(self) -> Any:
         """Return the command client; make groups anew and look for a loss after each reconnect."""
@@ -132,7 +132,7 @@ class RedisStreams:
             pipe = client.pipeline(transaction=False)
             for entry in self._last:
                 pipe.xrange(self._own, entry, entry)
-            self._wiped = self._wiped or not all(await pipe.execute())
+            self.wiped = self.wiped or not all(await pipe.execute())
         self._run_id = run_id
         await self._groups(client)
 
@@ -175,7 +175,7 @@ class RedisStreams:
                 continue
             except ResponseError as error:
                 _log.warning("groups are made again: %.200s", error)
-                self._wiped = self._wiped or (str(error).startswith("NOGROUP") and bool(self._last))
+                self.wiped = self.wiped or (str(error).startswith("NOGROUP") and bool(self._last))
             except AWAY as error:
                 _log.debug("stream reader: %s", error)
             finally:
@@ -194,10 +194,14 @@ class RedisStreams:
     async def _pending(self, client: Any, sink: Sink) -> None:
         """Take up what an earlier process of this name was given; what failed five times goes to `dead`."""
         for key in self._keys:
-            for waiting in await client.xpending_range(key, self._name, "-", "+", 1000, self._name):
-                entry = waiting["message_id"]
-                found = await client.xclaim(key, self._name, self._name, 0, [entry])
-                self._judge(key, found, {entry: int(waiting["times_delivered"])}, sink)
+            after = "-"
+            while page := await client.xpending_range(key, self._name, after, "+", PAGE, self._name):
+                while not sink.room():
+                    await asyncio.sleep(0.01)
+                times = {waiting["message_id"]: int(waiting["times_delivered"]) for waiting in page}
+                found = await client.xclaim(key, self._name, self._name, 0, list(times))
+                self._judge(key, found, times, sink)
+                after = f"({page[-1]['message_id'].decode()}"
 
     async def _claim(self, client: Any, sink: Sink) -> None:
         """Take over entries another consumer of our group has left for 5 s."""
@@ -284,15 +288,20 @@ class RedisStreams:
         found = await client.xrange(key, entry, entry)
         frame = found[0][1].get(FIELD, b"") if found else b""
         fields = {FIELD: frame, REASON: reason[:1000], GROUP: self._name}
-        await client.xadd(self._names.dead, fields)
+        await client.xadd(self._names.dead, fields, maxlen=MAX_ENTRIES, approximate=True)
         self.dead_letters += 1
 
     async def _trim(self, client: Any) -> None:
-        """Cut what is old or too much, never past what a group has still to handle."""
+        """Cut what is old or too much; note how far every group is behind, and what one has lost by it."""
+        backlog: dict[str, Backlog] = {}
         for key in self._keys:
-            at = await cut(client, key)
-            if at is not None:
-                await client.xtrim(key, minid=at, approximate=False)
+            groups, lost = await trim(client, key)
+            for group in groups:
+                backlog[group.name] = group.backlog.beside(backlog.get(group.name, Backlog()))
+            for name, count in lost.items():
+                self.trimmed[name] = self.trimmed.get(name, 0) + count
+                _log.error("%d messages in %s were cut unread: %s has not read for 7 days", count, key, name)
+        self.backlog = backlog
 
     # -- market snapshot ----------------------------------------------------------------------------
     async def remember(self, bodies: Sequence[bytes]) -> bool:

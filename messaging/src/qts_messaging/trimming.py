@@ -1,50 +1,93 @@
-"""Where a durable stream may be cut: old or too much, and handled by every group."""
+"""Where a durable stream may be cut: old or too much, and handled by every group not 7 days behind."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
+
+from qts_messaging.bus import Backlog
+
 MAX_AGE_MS = 7 * 24 * 3_600_000
 MAX_ENTRIES = 100_000
 STEP = 1000  # entries looked at to find the excess, a cut
+PENDING = 10_000  # entries given to a group and not acknowledged that are looked at, a cut
+Id = tuple[int, int]
 
 
-def entry_id(text: bytes | str) -> tuple[int, int]:
+class Group(msgspec.Struct, frozen=True):
+    """Where one group stands in one stream."""
+
+    name: str
+    needs: Id  # the oldest entry that it has not handled
+    unread: Id  # the first one that it was never given
+    backlog: Backlog
+
+
+def entry_id(text: bytes | str) -> Id:
     """Return a stream entry's id as numbers."""
     plain = text.decode() if isinstance(text, bytes) else text
     ms, _, number = plain.partition("-")
     return int(ms), int(number or 0)
 
 
-def limit(old: tuple[int, int], excess: tuple[int, int] | None, groups: Iterable[tuple[int, int]]) -> str:
-    """Return the first id to keep: the younger of age and excess, but nothing a group has not handled."""
+def limit(old: Id, excess: Id | None, needs: Iterable[Id]) -> Id:
+    """Return the first id to keep: the younger of age and excess; what a group needs stays till it is old."""
     wanted = max(old, excess) if excess is not None else old
-    ms, number = min((wanted, *groups))
-    return f"{ms}-{number}"
+    return min((wanted, *(max(old, need) for need in needs)))
 
 
-async def cut(client: Any, key: str) -> str | None:
-    """Ask the server how far `key` may be trimmed; None when there is nothing to cut."""
-    length = int(await client.xlen(key))
-    first = await client.xrange(key, count=1)
+async def trim(client: Any, key: str) -> tuple[list[Group], dict[str, int]]:
+    """Cut `key` as far as it may be; return where its groups stand, and how much each has lost by the cut."""
+    length, first = int(await client.xlen(key)), await client.xrange(key, count=1)
     if not first:
-        return None
-    seconds, _ = await client.time()
-    old = (int(seconds) * 1000 - MAX_AGE_MS, 0)
+        return [], {}
+    seconds, micros = await client.time()
+    now_ms = int(seconds) * 1000 + int(micros) // 1000
+    oldest = entry_id(first[0][0])
+    groups = [await _stands(client, key, each, oldest, now_ms) for each in await client.xinfo_groups(key)]
     excess = None
     if length > MAX_ENTRIES:
         surplus = await client.xrange(key, count=min(STEP, length - MAX_ENTRIES) + 1)
         excess = entry_id(surplus[-1][0])
-    elif entry_id(first[0][0]) >= old:
-        return None
-    groups = [await _handled(client, key, group) for group in await client.xinfo_groups(key)]
-    return limit(old, excess, groups)
+    at = limit((now_ms - MAX_AGE_MS, 0), excess, [group.needs for group in groups])
+    return groups, await _cut(client, key, groups, oldest, at) if at > oldest else {}
 
 
-async def _handled(client: Any, key: str, group: dict[str, Any]) -> tuple[int, int]:
-    """Return the oldest id that a group still needs."""
-    if int(group["pending"]):
-        return entry_id((await client.xpending(key, group["name"]))["min"])
+async def _stands(client: Any, key: str, group: dict[str, Any], oldest: Id, now_ms: int) -> Group:
+    """Ask the server what a group has still to handle, of what is there from `oldest` on."""
+    name, given, lag = group["name"], int(group["pending"]), group.get("lag")
     ms, number = entry_id(group["last-delivered-id"])
-    return ms, number + 1
+    unread = (ms, number + 1)
+    needs, waits = unread, False
+    pending: dict[str, Any] = await client.xpending(key, name) if given else {"pending": 0}
+    given = int(pending["pending"])  # less by now if a reader acknowledged between the two questions
+    if given:
+        needs, waits = entry_id(pending["min"]), True
+    elif lag != 0:  # None: the server cannot tell
+        found = await client.xrange(key, _text(unread), count=1)
+        needs, waits = (entry_id(found[0][0]), True) if found else (unread, False)
+        lag = lag or len(found)
+    needs = max(needs, oldest)
+    age_s = max(0, now_ms - needs[0]) / 1000 if waits else 0.0
+    plain = name.decode() if isinstance(name, bytes) else str(name)
+    return Group(plain, needs, max(unread, oldest), Backlog(age_s, given + int(lag or 0)))
+
+
+async def _cut(client: Any, key: str, groups: list[Group], oldest: Id, at: Id) -> dict[str, int]:
+    """Cut in steps from group to group, so that the server's own count says what each has lost."""
+    lost = dict.fromkeys((group.name for group in groups), 0)
+    for group in groups:
+        if group.needs < min(at, group.unread):
+            given = await client.xpending_range(key, group.name, _text(oldest), f"({_text(at)}", PENDING)
+            lost[group.name] += len(given)
+    for step in sorted({at, *(group.unread for group in groups if group.unread < at)}):
+        removed = int(await client.xtrim(key, minid=_text(step), approximate=False))
+        for group in groups:
+            lost[group.name] += removed if group.unread < step else 0
+    return {name: count for name, count in lost.items() if count}
+
+
+def _text(entry: Id) -> str:
+    return f"{entry[0]}-{entry[1]}"

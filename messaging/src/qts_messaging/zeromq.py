@@ -18,6 +18,7 @@ from qts_messaging.bus import Sink
 from qts_messaging.keys import CurveKeys
 from qts_messaging.seldom import Seldom
 from qts_messaging.zap import Curtain
+from qts_messaging.zeromq_names import Seeker
 from qts_messaging.zeromq_sockets import (
     Line,
     Port,
@@ -41,7 +42,8 @@ LOOK_S = 0.001  # after sending to a peer that answers on our ROUTER
 DONTWAIT = int(zmq.DONTWAIT)  # plain: asked at every frame
 UNPROVEN = "what came is not what its key's holder said: another server key, tampered, replayed or no ZMTP"
 MONITORED = (
-    zmq.EVENT_HANDSHAKE_SUCCEEDED
+    zmq.EVENT_CONNECTED
+    | zmq.EVENT_HANDSHAKE_SUCCEEDED
     | zmq.EVENT_DISCONNECTED
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
@@ -61,6 +63,7 @@ class ZeroMQ:
         self._names: dict[str, str] = {}  # public key → whose it is
         self._routers: list[Router] = []  # the newest first
         self._lines: dict[str, list[Line]] = {}  # the best key first
+        self._seeker = Seeker(self._addresses, self._lines)
         self._dealers: dict[str, Socket] = {}  # the line in use
         self._connected: set[str] = set()
         self._callers: dict[str, tuple[Socket, bytes]] = {}  # peers heard on a ROUTER under their own name
@@ -84,9 +87,11 @@ class ZeroMQ:
             self._open_router(await bound(self._bind))
         for peer in self._addresses:
             self._dial(peer)
+        self._seeker.start()
 
     async def close(self) -> None:
         """Close every socket; what libzmq holds has 0.2 s to leave."""
+        await self._seeker.close()
         for line in [line for lines in self._lines.values() for line in lines]:
             self._end(line.socket, line.monitor, LINGER_MS)
         for router in list(self._routers):
@@ -139,7 +144,7 @@ class ZeroMQ:
         line = Line(peer, pair, dealer, dealer.get_monitor_socket(MONITORED))
         self._watch(line.monitor, lambda: self._events(line))
         self._watch(dealer, lambda: self._drain(dealer, peer))
-        dealer.connect(self._addresses[peer])
+        self._seeker.dial(line)
         return line
 
     def _end(self, socket: Socket, monitor: Socket, linger_ms: int) -> None:
@@ -168,6 +173,8 @@ class ZeroMQ:
     def renew(self, keys: CurveKeys) -> None:
         """Use other keys from now on; what stands is kept until its successor stands. OSError: try again."""
         self._keys = keys
+        if self._loop is None:  # it has not begun
+            return
         self._admit()
         if self._bind is not None and self._routers[0].public != keys.public:
             self._open_router(listen(self._bind, self._routers[0].port))
@@ -323,6 +330,7 @@ class ZeroMQ:
         for _ in range(TURN):
             if peer is None and not sink.room():
                 self._paused = True
+                readable(socket)  # takes the signal, or the loop would be woken for it in every turn
                 return
             try:
                 self._take(sink, socket, peer)
@@ -365,6 +373,7 @@ class ZeroMQ:
         while not line.monitor.closed and readable(line.monitor):
             event = recv_monitor_message(line.monitor, zmq.DONTWAIT)["event"]
             stood, line.connected = line.connected, event == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            line.answered = event in (zmq.EVENT_CONNECTED, zmq.EVENT_HANDSHAKE_SUCCEEDED)
             self._choose(line.peer)
             if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
                 self._refuse(line.peer, "keys of both sides do not match")

@@ -31,7 +31,9 @@ class Line(msgspec.Struct, eq=False):
     pair: tuple[bytes | None, bytes | None]  # own public key, server's key
     socket: Socket
     monitor: Socket
-    connected: bool = False
+    endpoint: str = ""  # what the socket dials; "" while the peer's name has not been looked up
+    answered: bool = False  # somebody listens there
+    connected: bool = False  # and has proved to be the peer
     idle_s: float | None = None  # since when it is neither wanted nor used
 
 

@@ -6,8 +6,9 @@ import pytest
 
 from qts_core.spec import SYSTEM
 from qts_messaging import examples, tracing
+from qts_messaging.beacon import BEACON_BYTES, BEACON_S, OVERTAKEN, SILENT, Beacon, is_beacon
 from qts_messaging.correlation import Correlation
-from qts_messaging.heartbeat import BEACON_BYTES, BEACON_S, OVERTAKEN, SILENT, Beacon, Peers, is_beacon
+from qts_messaging.heartbeat import Peers
 from qts_messaging.messages import HIGH, KIND, LOW, NORMAL, DecisionResponse, ttl_ms
 from qts_messaging.outbox import Item, Outbox
 from qts_messaging.reconnect import Backoff, Failover
@@ -293,9 +294,11 @@ def test_ttl_follows_the_type_and_the_settings() -> None:
     assert ttl_ms(DecisionResponse("r", decision=object()), system, 0) == 0  # type: ignore[arg-type]
 
 
-def test_a_stream_is_never_cut_past_a_group() -> None:
-    """The younger of age and excess is cut, but not what a group still needs."""
+def test_a_stream_is_not_cut_past_a_group_until_it_is_old() -> None:
+    """The younger of age and excess is cut; what a group still needs stays, but no longer than the age allows."""
     assert entry_id(b"12-3") == (12, 3)
-    assert limit((10, 0), None, []) == "10-0"
-    assert limit((10, 0), (20, 5), [(30, 0)]) == "20-5"
-    assert limit((10, 0), (20, 5), [(30, 0), (15, 2)]) == "15-2"
+    assert limit((10, 0), None, []) == (10, 0)
+    assert limit((10, 0), (20, 5), [(30, 0)]) == (20, 5)
+    assert limit((10, 0), (20, 5), [(30, 0), (15, 2)]) == (15, 2)
+    assert limit((10, 0), (20, 5), [(30, 0), (9, 9)]) == (10, 0)
+    assert limit((10, 0), None, [(3, 0)]) == (10, 0)

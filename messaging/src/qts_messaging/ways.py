@@ -1,0 +1,40 @@
+"""How messages of one type travel to one recipient (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+
+import msgspec
+
+from qts_core.errors import LocalError
+from qts_messaging.messages import KIND, Message
+
+
+class Way(msgspec.Struct, frozen=True):
+    """What every message of one type to one recipient has in common; looked up once."""
+
+    kind: str
+    lane: str
+    priority: int
+    drop: str
+    expires: bool
+
+
+def find(kind: type[Message], to: str | None, sender: str, known: Set[str]) -> Way:
+    """Return how messages of a type travel to `to`, None for all; LocalError when they do not."""
+    route = kind.ROUTE
+    name = route.addressed if to is not None else route.unaddressed
+    if name is None:
+        whom = "one peer" if to is not None else "all"
+        raise LocalError(f"{kind.__name__} is not sent to {whom}")
+    if to is not None and to not in known:
+        raise LocalError(f"no_route: {to!r} is not a peer of {sender}")
+    lane = _lane(name, route.topic if to is not None else route.open_topic, to)
+    return Way(KIND[kind], lane, route.priority, route.drop, route.ttl == "expires")
+
+
+def _lane(way: str, topic: str, to: str | None) -> str:
+    """Return the lane: numbers are counted per lane, and a lane has one kind of promise."""
+    if to is None:
+        return topic
+    return f"{topic}.to.{to}" if way == "durable" else f"to.{to}"

@@ -1,0 +1,64 @@
+"""A server that comes back without what was stored there: it is stored again, and nothing is applied twice."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+
+import pytest
+from tests.processes.stand import Stand, until
+
+from qts_messaging import examples
+from qts_messaging.messages import PerformanceFeedback
+
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(120)]
+
+
+def _copies(stand: Stand) -> dict[str, int]:
+    """Return how many second copies of feedback each process has recognised; a heartbeat may have some, too."""
+    return {
+        name: sum(i.duplicates for key, i in bus.record().into.items() if key.split("|")[2] == "feedback")
+        for name, bus in stand.buses.items()
+    }
+
+
+async def test_a_redis_that_comes_back_empty_gets_everything_again(stand: Stand) -> None:
+    """Groups are made anew, what was stored is stored again under the same ids, nothing is applied twice."""
+    pads = stand.buses["pads"]
+    for n in range(5):
+        await pads.publish(examples.feedback(f"d-{n}"))
+    # one that has not read all five yet would not know their second copies
+    for reader in ("qbmia", "market"):
+        await until(lambda reader=reader: len(stand.kinds(reader, PerformanceFeedback)) == 5)  # type: ignore[misc]
+    stand.kill()
+    shutil.rmtree(stand.folder / "appendonlydir")
+    stand.serve()
+    # until the spool is empty a message goes both ways, and has a second copy too
+    await until(lambda: pads.durables.readded == 5 and not len(pads.durables.spool))
+    await pads.publish(examples.feedback("after"))
+    await until(lambda: len(stand.kinds("qbmia", PerformanceFeedback)) == 6)
+    # both receivers see the five again, each in its own time
+    wanted = {"pads": 0, "qbmia": 5, "market": 5}
+    with contextlib.suppress(AssertionError):  # the comparison below says by how much
+        await until(lambda: _copies(stand) == wanted)
+    assert _copies(stand) == wanted
+    assert len(stand.kinds("qbmia", PerformanceFeedback)) == 6
+    total = await stand.stop()
+    assert (total.unaccounted, total.lost) == (0, {})
+
+
+async def test_a_process_that_ends_meanwhile_stores_again_first(stand: Stand) -> None:
+    """It closes as soon as the server is back, though nothing seems to wait: everything is there again."""
+    pads = stand.buses["pads"]
+    await stand.buses["market"].close(0.0)
+    for n in range(5):
+        await pads.publish(examples.feedback(f"d-{n}"))
+    stand.kill()
+    await until(lambda: not pads.wires.durable.up)
+    shutil.rmtree(stand.folder / "appendonlydir")
+    stand.serve()
+    await until(lambda: pads.wires.durable.up)
+    await pads.close()
+    stand.buses["market"] = stand.bus("market")
+    await stand.buses["market"].start()
+    await until(lambda: len(stand.kinds("market", PerformanceFeedback)) == 5)
