@@ -2,7 +2,8 @@
 
 Needs $KUBECONFIG of a cluster with `cluster fake-nodes 20` and nobody else's operator on it. A thousand
 systems in a hundred namespaces are asked for at 100/s; --systems and --smoke scale it. The operator is a
-process of its own with a ServiceAccount, so `cluster writes --user qts-operator` counts what it writes.
+process of its own with a ServiceAccount, so `cluster writes --user qts-operator` counts what it writes. After
+the rest a steady stream of changes is sent (bench/operator_stream.py).
 """
 # ruff: noqa: A005 - the name is the command's
 
@@ -12,22 +13,21 @@ import argparse
 import asyncio
 import json
 import os
-import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+from bench import operator_stream
 from bench.harness import Row, text
+from bench.operator_process import Process
 from tests.control_plane_campaign.judge import Judge, opened
 from tests.control_plane_campaign.workloads import spec
 from tests.kwok import every_pod
-from tests.processes.running import free_ports
 
 from qts_core import names
 from qts_core.errors import ConfigError
@@ -41,73 +41,6 @@ SHARED = Path(__file__).parents[2] / "shared" / "cluster" / "cluster"
 BINDINGS = Kind("ClusterRoleBinding", "rbac.authorization.k8s.io", "v1", "clusterrolebindings")
 GOALS = {"ready_s": 240.0, "cpu_ms": 30.0, "bytes": 60_000.0, "rss_mb": 120.0, "p50_ms": 10.0, "p99_ms": 50.0}
 LIMIT_S = 3600.0
-_SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
-_LABEL = re.compile(r'(\w+)="([^"]*)"')
-Sample = tuple[str, dict[str, str], float]
-
-
-class Process:
-    """One operator process; its metrics, CPU time and memory."""
-
-    def __init__(self, access: Access, folder: Path, number: int) -> None:
-        ports = free_ports(2)
-        self._metrics = f"http://127.0.0.1:{ports[1]}/metrics"
-        arguments = [
-            *(sys.executable, "-m", "qts_operator", "--server", access.server, "--host", "127.0.0.1"),
-            *(
-                "--token-file",
-                str(folder / "token"),
-                "--ca-file",
-                str(folder / "ca.crt"),
-                "--namespace",
-                HOME,
-            ),
-            *("--http-port", str(ports[0]), "--metrics-port", str(ports[1]), "--identity", f"bench-{number}"),
-        ]
-        env = {k: v for k, v in os.environ.items() if k != "KUBECONFIG"}
-        log = (folder / f"operator-{number}.log").open("w")
-        self._process = subprocess.Popen(arguments, stdout=log, stderr=subprocess.STDOUT, env=env)
-
-    def samples(self) -> list[Sample]:
-        """Return everything that /metrics tells; nothing while it does not answer."""
-        try:
-            with urllib.request.urlopen(self._metrics, timeout=10) as answer:
-                told = answer.read().decode()
-        except OSError:
-            return []
-        return [(m[1], dict(_LABEL.findall(m[2] or "")), float(m[3])) for m in _SAMPLE.finditer(told)]
-
-    def sum(self, name: str, **labels: str) -> float:
-        """Return the sum of a metric over the samples with these labels."""
-        return sum(v for n, known, v in self.samples() if n == name and labels.items() <= known.items())
-
-    def writes(self) -> int:
-        """Return how many objects and statuses were written."""
-        return int(self.sum("qts_writes_total"))
-
-    def quantile_ms(self, name: str, share: float) -> float:
-        """Return the upper bound of the bucket that holds a quantile of a histogram, in ms."""
-        buckets = sorted((float(k["le"]), v) for n, k, v in self.samples() if n == f"{name}_bucket")
-        whole = buckets[-1][1] if buckets else 0.0
-        return next((le * 1000 for le, v in buckets if v >= share * whole), float("inf"))
-
-    def cpu_s(self) -> float:
-        """Return seconds of CPU since the start."""
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def rss_mb(self) -> float:
-        """Return resident memory in MB."""
-        told = Path(f"/proc/{self._process.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+)", told)[1]) / 1000  # type: ignore[index]
-
-    def stop(self) -> None:
-        """End it by SIGTERM."""
-        self._process.terminate()
-        try:
-            self._process.wait(20)
-        finally:
-            self._process.kill()
 
 
 async def account(judge: Judge, access: Access, folder: Path) -> None:
@@ -216,25 +149,26 @@ def created(operator: Process, count: int, seconds: float, before_s: float, floo
     spent = (operator.cpu_s() - before_s) / count * 1000
     yield Row(f"{title}, CPU each", round(spent, 1), "ms", goal=GOALS["cpu_ms"])
     for share, goal in ((0.5, GOALS["p50_ms"]), (0.99, GOALS["p99_ms"])):
-        took = operator.quantile_ms("qts_event_to_write_seconds", share)
+        took = operator.quantile_ms(operator_stream.HISTOGRAM, share)
         yield Row(f"{title}, event to write p{share * 100:.0f}", took, "ms", "bare apply p50", floor_ms, goal)
     yield Row(f"{title}, memory", round(operator.rss_mb(), 1), "MB", goal=GOALS["rss_mb"])
 
 
-async def rows(count: int, silence_s: float, folder: Path) -> AsyncIterator[Row]:
-    """Yield every figure."""
+async def rows(count: int, silence_s: float, shape: tuple[float, float], folder: Path) -> AsyncIterator[Row]:
+    """Yield every figure; `shape`: changes a second and seconds of the steady stream."""
     access = from_kubeconfig(os.environ.get("KUBECONFIG"))
     # namespaces of an earlier run may still be going
     run = f"{time.time_ns() // 1_000_000_000 % 100_000:05d}"
     spaces = [f"bench-{run}-{n}" for n in range((count + EACH - 1) // EACH)]
+    systems = [(spaces[n // EACH], f"desk-{n % EACH}") for n in range(count)]
     async with opened(access) as judge, every_pod(judge.api):
         await judge.prepare([HOME, *spaces])
         await account(judge, access, folder)
-        operator = Process(access, folder, 1)
+        operator = Process(access, folder, 1, HOME)
         try:
             await started(operator)
             began, before_s = time.monotonic(), operator.cpu_s()
-            await ask(judge, [(spaces[n // EACH], f"desk-{n % EACH}") for n in range(count)])
+            await ask(judge, systems)
             await all_ready(judge.api, count)
             seconds = round(time.monotonic() - began, 1)
             await quiet(operator, 5.0)
@@ -253,16 +187,19 @@ async def rows(count: int, silence_s: float, folder: Path) -> AsyncIterator[Row]
             )
             idle = (operator.cpu_s() - spent) / silence_s * 1000
             yield Row(f"{count} systems at rest, CPU a second", round(idle, 2), "ms")
+            goals = GOALS["p50_ms"], GOALS["p99_ms"]
+            if shape[1] > 0:
+                for row in await operator_stream.rows(judge, operator, systems, shape, floor_ms, goals):
+                    yield row
             operator.stop()
-            operator = Process(access, folder, 2)
+            operator = Process(access, folder, 2, HOME)
             began = time.monotonic()
             await quiet(operator, 15.0)
             told = max(float(operator.writes()), audited(time.monotonic() - began))
             yield Row(f"{count} systems, writes by a restart", told, "writes", goal=0.0, agrees=told == 0)
         finally:
             operator.stop()
-            for space in (HOME, *spaces):
-                await judge.remove(space)
+            await judge.leave([HOME, *spaces])
 
 
 async def run(options: argparse.Namespace) -> bool:
@@ -271,7 +208,7 @@ async def run(options: argparse.Namespace) -> bool:
     silence_s = 60.0 if options.smoke else options.silence
     good = True
     with tempfile.TemporaryDirectory() as folder:
-        async for row in rows(count, silence_s, Path(folder)):
+        async for row in rows(count, silence_s, (options.rate, options.stream), Path(folder)):
             good &= row.agrees
             print(json.dumps(row.line()) if options.json else text(row.line()), flush=True)
     return good
@@ -286,6 +223,8 @@ def main() -> int:
     parser.add_argument("--smoke", action="store_true", help="50 systems and 60 s of rest")
     parser.add_argument("--systems", type=int, default=1000)
     parser.add_argument("--silence", type=float, default=600.0, help="seconds of rest")
+    parser.add_argument("--rate", type=float, default=100.0, help="changes a second of the steady stream")
+    parser.add_argument("--stream", type=float, default=20.0, help="seconds of it; 0: none")
     options = parser.parse_args()
     try:
         return 0 if asyncio.run(run(options)) else 1

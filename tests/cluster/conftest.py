@@ -172,6 +172,8 @@ def kube() -> Kube:
     if answer.returncode:
         pytest.skip(f"no cluster: {answer.stderr.strip()[:200]}")
     command = ["helm", "upgrade", "--install", RELEASE, str(CHART), "-n", NAMESPACE, "--create-namespace"]
+    # a campaign that was cut short leaves a definition without helm's marks
+    command.append("--take-ownership")
 
     def installed() -> bool:
         # a namespace that an earlier module is removing must be gone first

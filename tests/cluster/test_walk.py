@@ -21,6 +21,25 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(420)]
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "cluster" / "cluster"
 NAMESPACE, NAME, OPERATOR = "trading", "desk-1", "qts-system"
+ADDED = ("prediction", "sentiment")
+#: a web server for the file that `sentiment` reads; its image is one that the cluster has anyway
+HEADLINES = """
+apiVersion: v1
+kind: Pod
+metadata: {{name: headlines, labels: {{app: headlines}}}}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+    - name: headlines
+      image: localhost/qts-operator:{tag}
+      command: [sh, -c, "mkdir -p /tmp/h && exec python -m http.server 8000 -d /tmp/h"]
+      readinessProbe: {{tcpSocket: {{port: 8000}}, periodSeconds: 1}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: headlines}}
+spec: {{selector: {{app: headlines}}, ports: [{{port: 8000}}]}}
+"""
 IDLE_S = int(os.environ.get("QTS_TEST_IDLE_S", "60"))
 
 
@@ -49,12 +68,12 @@ def condition(kind: str) -> dict[str, Any]:
     return next((c for c in conditions if c["type"] == kind), {"status": "", "reason": "", "message": ""})
 
 
-def settled() -> bool:
-    """Tell whether the status of this generation says 4/4 and Ready."""
+def settled(agents: int = 4) -> bool:
+    """Tell whether the status of this generation says that all `agents` are Ready."""
     now = system()
     status = now.get("status", {})
     return (
-        status.get("agents") == "4/4"
+        status.get("agents") == f"{agents}/{agents}"
         and status.get("observedGeneration") == now["metadata"]["generation"]
         and condition("Ready")["status"] == "True"
         and condition("Progressing")["status"] == "False"
@@ -79,13 +98,13 @@ def eventually(fact: Callable[[], Any], within_s: float, what: str) -> None:
     )
 
 
-def statusz(agent: str) -> dict[str, Any]:
-    """Ask an agent's /statusz from inside its pod."""
+def statusz(agent: str, pod: str = "") -> dict[str, Any]:
+    """Ask an agent's /statusz from inside `pod`, by default any of its pods."""
     code = (
         "import urllib.request;"
         "print(urllib.request.urlopen('http://127.0.0.1:8080/statusz', timeout=5).read().decode())"
     )
-    text = kubectl("exec", f"deploy/{NAME}-{agent}", "--", "python", "-c", code, check=False)
+    text = kubectl("exec", pod or f"deploy/{NAME}-{agent}", "--", "python", "-c", code, check=False)
     return dict(json.loads(text)) if text.strip().startswith("{") else {}
 
 
@@ -178,6 +197,30 @@ def test_03_a_deleted_pod_comes_back() -> None:
     eventually(replaced, 150, "a new qbmia pod and 4/4")
 
 
+def test_03_a_spare_stands_by_and_takes_over() -> None:
+    """Of two pods of an agent one works; when it goes the other one does, and peers reach it."""
+
+    def states() -> dict[str, str]:
+        pods = kubectl("get", "pods", "-l", "quantumtrading.io/agent=qbmia", "-o", "name").split()
+        return {pod: statusz("qbmia", pod).get("state", "") for pod in pods}
+
+    patch({"agents": {"qbmia": {"replicas": 2}}})
+    eventually(lambda: sorted(states().values()) == ["ready", "standby"] and settled(), 150, "a spare")
+    (works,) = (pod for pod, state in states().items() if state == "ready")
+    (spare,) = (pod for pod, state in states().items() if state == "standby")
+    kubectl("delete", works, "--wait=false")
+    eventually(lambda: states().get(spare) == "ready", 60, "the spare at work")
+
+    def complete() -> int:
+        return int(statusz("pads").get("board", {}).get("rounds", {}).get("complete", 0))
+
+    before = complete()
+    eventually(lambda: complete() >= before + 3, 60, "rounds in which all answered")
+    assert statusz("qbmia", spare)["messages"]["delivered"] > 0
+    patch({"agents": {"qbmia": {"replicas": 1}}})
+    eventually(lambda: list(states().values()) == ["ready"] and settled(), 150, "one pod again")
+
+
 def test_04_a_killed_process_is_restarted_in_its_pod() -> None:
     """The kubelet restarts the container; 4/4 again."""
 
@@ -203,6 +246,58 @@ def test_05_a_changed_board_weight_reaches_the_agents() -> None:
         return bool(text) and json.loads(text)["board_members"] == board and new != before and settled()
 
     eventually(reached, 180, "the new weights in PADS")
+
+
+def votes() -> dict[str, list[float] | None]:
+    """Return what each seat said in the newest decision, None where it was silent."""
+    symbols = (statusz("pads").get("board", {}).get("decision") or {}).get("symbols", {})
+    return dict(next(iter(symbols.values()), {}).get("votes", {}))
+
+
+def write_headline(time_: str, score: float) -> None:
+    """Put one headline where the server of headlines serves it, whole at once."""
+    line = json.dumps({"time": time_, "symbol": "EUR/USD", "score": score})
+    write = "cat > /tmp/h/new && mv /tmp/h/new /tmp/h/headlines.jsonl"
+    kubectl("exec", "-i", "headlines", "--", "sh", "-c", write, stdin=line)
+
+
+def test_052_two_more_agents_are_switched_on_and_vote() -> None:
+    """6/6: `prediction` votes; `sentiment` is silent until a fresh headline lies at its source, then it votes."""
+    kubectl("apply", "-f", "-", stdin=HEADLINES.format(tag=os.environ.get("TAG", "dev")))
+    kubectl("wait", "--for=condition=Ready", "pod/headlines", "--timeout=120s")
+    write_headline("2015-01-01T00:00:00Z", -0.9)  # long before the market's time: no input
+    # two hours of the market pass each second here: a headline of its year stays fresh for the whole test
+    told = {
+        "source": "http://headlines:8000/headlines.jsonl",
+        "periodS": 1,
+        "freshH": 9000,
+        "halfLifeH": 9000,
+    }
+    on = {name: {"enabled": True} for name in ADDED}
+    patch({"agents": on, "config": {"sentiment": told}})
+    eventually(lambda: settled(6), 240, "6/6 and Ready")
+    eventually(lambda: votes().get("prediction"), 60, "a vote of prediction")
+    assert {"prediction", "sentiment"} <= set(votes())
+    assert votes()["sentiment"] is None
+    assert "document" not in json.dumps(statusz("sentiment")["reasons"])
+    write_headline("2017-01-01T00:00:00Z", -0.9)
+
+    def down() -> bool:
+        said = votes().get("sentiment")
+        return said is not None and said[2] > said[0]
+
+    eventually(down, 60, "a vote of sentiment for the side that the headline is on")
+
+
+def test_054_switched_off_again_it_is_four_of_four() -> None:
+    """Nothing of the two is left, and the others decide on."""
+    patch({"agents": dict.fromkeys(ADDED), "config": {"sentiment": None}})
+    eventually(settled, 180, "4/4 again")
+    chosen = f"quantumtrading.io/system={NAME},quantumtrading.io/agent in ({','.join(ADDED)})"
+    kinds = "deploy,svc,netpol,pdb,pods"
+    eventually(lambda: not kubectl("get", kinds, "-l", chosen, "-o", "name").strip(), 90, "nothing of them")
+    eventually(lambda: votes() and not set(ADDED) & set(votes()), 60, "a decision of the usual seats")
+    kubectl("delete", "pod,service", "headlines", "--wait=false")
 
 
 def test_06_gpu_required_without_a_gpu_stays_pending_and_says_why() -> None:

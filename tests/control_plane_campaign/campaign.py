@@ -4,20 +4,22 @@ A plan is one line of JSON; a failure prints it with the laws it broke and both 
 
     KUBECONFIG=… python -m tests.control_plane_campaign.campaign [--workloads create,gpu] [--deaths 2] [--plan JSON]
 
-With --seconds, shared out among the cycles, no batch of deaths begins after so long, and the report says what share
-of the plans was played.
+With --seconds, shared out among the groups of cycles, no plan begins after so long, and the report says what share
+of the plans was played. --short leaves out what is about pods.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
+import math
 import os
 import resource
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict, deque
 from random import Random
 
 import msgspec
@@ -29,9 +31,10 @@ from qts_operator.session import Access, from_kubeconfig
 from .judge import opened
 from .oracles import Evidence, Reference, broken, reference_of
 from .stage import Stage
-from .workloads import CYCLES, WAYS, WORKLOADS, Plan, longer, parsed, singles
+from .workloads import CYCLES, SHORT, WAYS, WORKLOADS, Cycle, Plan, longer, parsed, singles
 
-SIDE = 40
+SIDE = 24
+CLEAN = 3  # runs of each workload without a death, to compare with
 SHOWN = 3  # failures of a workload that are printed
 #: of workloads with at most so many writes every pair of deaths is played, of others a sample
 ALL_PAIRS_WRITES = 12
@@ -40,13 +43,15 @@ SAMPLE = 200
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What is played: workloads by name, up to how many deaths a plan, how many plans of two and more deaths a
-    workload (None: all pairs where few writes, else SAMPLE), systems at once, seconds after which no batch begins."""
+    workload (None: all pairs where few writes, else SAMPLE), systems at once, seconds after which no plan begins,
+    and how many plans are begun however long they take."""
 
     workloads: tuple[str, ...] = tuple(WORKLOADS)
     deaths: int = 1
     sample: int | None = None
     side: int = SIDE
     seconds: float = float("inf")
+    plans: int = 0
     seed: int = 7
     only: Plan | None = None
 
@@ -61,12 +66,14 @@ class Report(msgspec.Struct, kw_only=True):
     pairs: int = 0
     died: int = 0
     failed: list[str] = []
-    seconds: float = 0.0
     slowest_s: float = 0.0
 
 
+Todo = dict[str, deque[Plan]]
+
+
 class Campaign:
-    """Plays cycle after cycle on one stage."""
+    """Plays all cycles that begin alike side by side: each system goes round one after the other."""
 
     def __init__(self, stage: Stage, options: Options) -> None:
         self._stage, self._options = stage, options
@@ -75,35 +82,48 @@ class Campaign:
         self.reports: dict[str, Report] = {}
         self._references: dict[str, Reference] = {}
         self._state = "nothing"
+        self._began_s = time.monotonic()
         self._ends_s = float("inf")
+        self._enough = 0  # plans; with fewer no clock is looked at
 
     async def run(self) -> None:
         """Play every cycle that has one of the chosen workloads."""
-        picked = [(c, [n for n in c.workloads if n in self._options.workloads]) for c in CYCLES]
-        picked = [(cycle, chosen) for cycle, chosen in picked if chosen]
-        for cycle, chosen in picked:
-            await self._go(cycle.begins)
-            await self._cycle(cycle.workloads, chosen, self._options.seconds / len(picked))
+        chosen = set(self._options.workloads)
+        picked = [cycle for cycle in CYCLES if chosen & set(cycle.workloads)]
+        groups = dict.fromkeys((cycle.begins, cycle.slow) for cycle in picked)
+        for number, group in enumerate(groups, 1):
+            # what one group leaves of its share the next ones have
+            share = number / len(groups)
+            self._ends_s = self._began_s + self._options.seconds * share
+            self._enough = math.ceil(self._options.plans * share)
+            await self._go(group[0])
+            await self._group([cycle for cycle in picked if (cycle.begins, cycle.slow) == group])
         await self._go("nothing")
 
     async def _go(self, state: str) -> None:
-        """Bring all systems to the state that a cycle begins with."""
+        """Bring all systems to the state that a group begins with."""
         while self._state != state:
             way = state if (self._state, state) in WAYS else "running"
-            await self._clean(WAYS[(self._state, way)])
+            name = WAYS[(self._state, way)]
+            seen = await self._stage.play(dict.fromkeys(self._open, Plan(workload=name)))
+            self._take_clean(name, list(seen.values()))
+            self._drop(seen)
             self._state = way
 
-    async def _cycle(self, cycle: tuple[str, ...], chosen: list[str], seconds: float) -> None:
-        """Play clean runs, then single deaths, then more; after `seconds` of deaths no batch begins."""
-        for name in cycle:
-            await self._clean(name)
-        self._ends_s = time.monotonic() + seconds
-        todo = {name: self._first(name) if name in chosen else [] for name in cycle}
-        seen = await self._rounds(cycle, todo)
+    async def _group(self, cycles: list[Cycle]) -> None:
+        """Play clean runs, then single deaths, then more."""
+        walked = [name for cycle in cycles for name in cycle.workloads]
+        clean = await self._level(cycles, {n: deque([Plan(workload=n)] * CLEAN) for n in walked}, clean=True)
+        for name in walked:
+            self._take_clean(name, clean[name])
+        seen = await self._level(cycles, {n: deque(self._first(n)) for n in walked}, at_least=1)
         for deaths in range(2, self._options.deaths + 1):
-            seen = await self._rounds(cycle, {n: self._longer(n, seen[n], deaths) for n in cycle})
+            todo = {n: deque(self._longer(n, seen[n], deaths)) for n in walked}
+            seen = await self._level(cycles, todo)
 
     def _first(self, name: str) -> list[Plan]:
+        if name not in self._options.workloads:
+            return []
         if self._options.only is not None:
             return [self._options.only]
         return singles(name, self._references[name].writes)
@@ -117,54 +137,101 @@ class Campaign:
         limit = self._options.sample
         if limit is None and (deaths > 2 or self._references[name].writes > ALL_PAIRS_WRITES):
             limit = SAMPLE
-        return every if limit is None else self._random.sample(every, min(limit, len(every)))
+        self._random.shuffle(every)  # a form that is cut short is a sample of all
+        return every if limit is None else every[:limit]
 
-    async def _rounds(self, cycle: tuple[str, ...], todo: dict[str, list[Plan]]) -> dict[str, list[Evidence]]:
-        """Go round the cycle until every plan was played; who has no plan left goes along without a death."""
-        seen: dict[str, list[Evidence]] = {name: [] for name in cycle}
-        while any(todo.values()) and time.monotonic() < self._ends_s:
-            for name in cycle:
-                side = len(self._open)
-                batch, todo[name] = todo[name][:side], todo[name][side:]
-                clean = [Plan(workload=name)] * (side - len(batch))
-                seen[name] += await self._batch(name, [*batch, *clean], len(batch))
+    async def _level(
+        self, cycles: list[Cycle], todo: Todo, *, clean: bool = False, at_least: int = 0
+    ) -> defaultdict[str, list[Evidence]]:
+        """Play until nothing is left to do or no time, and every system is where it began.
+
+        Clean runs and the first `at_least` steps wait for no clock. Returns what was seen of the plans, by workload.
+        """
+        ahead: dict[str, list[str]] = {namespace: [] for namespace in self._open}
+        whole = {name: len(plans) for name, plans in todo.items()}
+        seen: defaultdict[str, list[Evidence]] = defaultdict(list)
+        for step in itertools.count():
+            plans: dict[str, Plan] = {}
+            played: set[str] = set()
+            in_time = clean or step < at_least or self._in_time()
+            for namespace in self._open:
+                if not ahead[namespace] and in_time:
+                    ahead[namespace] = next_tour(cycles, todo, list(ahead.values()), whole)
+                if ahead[namespace]:
+                    name = ahead[namespace].pop(0)
+                    plans[namespace] = todo[name].popleft() if todo[name] else Plan(workload=name)
+                    if plans[namespace].crashes:
+                        played.add(namespace)
+            if not plans:
+                break
+            told = await self._stage.play(plans, again=clean)
+            for namespace, evidence in told.items():
+                if clean or namespace in played:
+                    seen[evidence.plan.workload].append(evidence)
+                if not clean:
+                    self._judge(evidence, played=namespace in played)
+            self._drop(told)
+            self._progress(todo)
         for name, left in todo.items():
-            self.reports[name].left += len(left)
+            if left:
+                self.reports[name].left += len(left)
         return seen
 
-    async def _clean(self, name: str) -> None:
-        """Play a workload without a death everywhere: its reference, and the proof of the masks."""
-        plans = dict.fromkeys(self._open, Plan(workload=name))
-        seen = await self._stage.play(plans)
-        self._references.setdefault(name, reference_of(list(seen.values())))
-        self._judge(name, seen, played=0)
+    def _in_time(self) -> bool:
+        return time.monotonic() < self._ends_s or self._played() < self._enough
 
-    async def _batch(self, name: str, plans: list[Plan], played: int) -> list[Evidence]:
-        began = time.perf_counter()
-        seen = await self._stage.play(dict(zip(self._open, plans, strict=True)))
-        if played:
-            self._judge(name, seen, played)
-            self.reports[name].seconds += time.perf_counter() - began
-        return list(seen.values())[:played]
+    def _played(self) -> int:
+        return sum(report.plans for report in self.reports.values())
 
-    def _judge(self, name: str, seen: dict[str, Evidence], played: int) -> None:
+    def _progress(self, todo: Todo) -> None:
+        failed = sum(len(report.failed) for report in self.reports.values())
+        left, now_s = sum(map(len, todo.values())), time.monotonic() - self._began_s
+        print(
+            f"{now_s:.0f} s: {self._played()} plans, {left} left, {failed} failed",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def _take_clean(self, name: str, seen: list[Evidence]) -> None:
+        """Judge runs without a death by what they have in common: that is the reference, and proves the masks."""
+        self._references.setdefault(name, reference_of(seen))
+        for evidence in seen:
+            self._judge(evidence, played=False)
+
+    def _judge(self, evidence: Evidence, *, played: bool) -> None:
+        name = evidence.plan.workload
         report = self.reports.setdefault(name, Report(workload=name, failed=[]))
         reference = self._references[name]
         report.writes = reference.writes
         report.plans += played
+        report.died += evidence.died > 0
+        report.pairs += evidence.died > 1
+        report.slowest_s = round(max(report.slowest_s, evidence.seconds), 1)
+        wrong = broken(evidence, reference)
+        if wrong:
+            report.failed.append("\n".join([msgspec.json.encode(evidence.plan).decode(), *wrong]))
+            if len(report.failed) <= SHOWN:
+                print(report.failed[-1], file=sys.stderr, flush=True)
+
+    def _drop(self, seen: dict[str, Evidence]) -> None:
+        """Leave systems alone that did not come to rest: what comes after it there would be judged for it."""
         for namespace, evidence in seen.items():
-            report.died += evidence.died > 0
-            report.pairs += evidence.died > 1
-            report.slowest_s = round(max(report.slowest_s, evidence.seconds), 1)
-            wrong = broken(evidence, reference)
-            if wrong:
-                report.failed.append("\n".join([msgspec.json.encode(evidence.plan).decode(), *wrong]))
-                if len(report.failed) <= SHOWN:
-                    print(report.failed[-1], file=sys.stderr, flush=True)
             if not evidence.rested and len(self._open) > 1:
-                self._open.remove(namespace)  # what comes after it there would be judged for it
-        log = f"{name}: {len(seen)} systems, {played} plans, slowest {report.slowest_s} s, failed {len(report.failed)}"
-        print(log, file=sys.stderr, flush=True)
+                self._open.remove(namespace)
+
+
+def next_tour(cycles: list[Cycle], todo: Todo, ahead: list[list[str]], whole: dict[str, int]) -> list[str]:
+    """Return the workloads of the cycle with the largest share of plans that nobody is on the way to; [] when all are.
+
+    `whole`: how many plans of each workload there were at first. So what is cut short has some of every cycle.
+    """
+    coming = Counter(name for tour in ahead for name in tour)
+
+    def open_share(cycle: Cycle) -> float:
+        return max((len(todo[n]) - coming[n]) / max(1, whole[n]) for n in cycle.workloads)
+
+    best = max(cycles, key=open_share)
+    return list(best.workloads) if open_share(best) > 0 else []
 
 
 async def campaign(access: Access, options: Options) -> list[Report]:
@@ -181,28 +248,26 @@ async def campaign(access: Access, options: Options) -> list[Report]:
                 await player.run()
             finally:
                 await stage.close()
-                for namespace in namespaces:
-                    await judge.remove(namespace)
+                await judge.leave(namespaces)
     return [report for name, report in player.reports.items() if report.plans or report.failed]
 
 
-def told(reports: list[Report]) -> str:
-    """Return the reports as lines, with the first failures of each and the sum."""
+def told(reports: list[Report], seconds: float) -> str:
+    """Return the reports as lines, with the first failures of each and, last, the sum; `seconds` all took."""
     lines = []
     for report in reports:
-        short = msgspec.to_builtins(report) | {
-            "failed": len(report.failed),
-            "seconds": round(report.seconds, 1),
-        }
+        short = msgspec.to_builtins(report) | {"failed": len(report.failed)}
         lines += [json.dumps(short), *report.failed[:SHOWN]]
     total = {
         "workloads": len(reports),
+        "writes": sum(r.writes for r in reports),
         "plans": sum(r.plans for r in reports),
         "share": round(share(reports), 3),
         "died": sum(r.died for r in reports),
         "pairs": sum(r.pairs for r in reports),
         "failed": sum(len(r.failed) for r in reports),
         "broken": dict(Counter(line.split()[0] for r in reports for t in r.failed for line in _laws(t))),
+        "seconds": round(seconds),
         "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
     return "\n".join([*lines, json.dumps(total)])
@@ -222,7 +287,8 @@ def main() -> int:
     """Run the campaign on $KUBECONFIG."""
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
-    parser.add_argument("--workloads", default=",".join(WORKLOADS))
+    parser.add_argument("--workloads", default="")
+    parser.add_argument("--short", action="store_true", help=f"workloads {', '.join(SHORT)}")
     parser.add_argument("--side", type=int, default=SIDE, help="systems at once")
     parser.add_argument("--deaths", type=int, default=1, help="at most so many in one plan")
     parser.add_argument(
@@ -231,6 +297,9 @@ def main() -> int:
     parser.add_argument(
         "--seconds", type=float, default=float("inf"), help="for deaths, of all cycles together"
     )
+    parser.add_argument(
+        "--plans", type=int, default=0, help="with --seconds: so many are played however long they take"
+    )
     parser.add_argument("--seed", type=int, default=7, help="which pairs, where not all are played")
     parser.add_argument("--plan", default="", help="one plan, as a failure prints it")
     given = parser.parse_args()
@@ -238,7 +307,10 @@ def main() -> int:
         only = parsed(given.plan) if given.plan else None
     except ValueError as error:
         parser.error(str(error))
-    chosen = (only.workload,) if only else tuple(given.workloads.split(","))
+    named = (
+        tuple(given.workloads.split(",")) if given.workloads else SHORT if given.short else tuple(WORKLOADS)
+    )
+    chosen = (only.workload,) if only else named
     unknown = sorted(set(chosen) - WORKLOADS.keys())
     if unknown:
         parser.error(f"--workloads: unknown {unknown[0]}; known: {', '.join(WORKLOADS)}")
@@ -248,6 +320,7 @@ def main() -> int:
         sample=given.sample,
         side=1 if only else given.side,
         seconds=given.seconds,
+        plans=given.plans,
         seed=given.seed,
         only=only,
     )
@@ -256,8 +329,7 @@ def main() -> int:
         reports = asyncio.run(campaign(from_kubeconfig(os.environ.get("KUBECONFIG")), options))
     except ConfigError as error:
         parser.error(str(error))
-    print(told(reports))
-    print(f"{time.perf_counter() - began:.0f} s")
+    print(told(reports, time.perf_counter() - began))
     return int(any(report.failed for report in reports))
 
 

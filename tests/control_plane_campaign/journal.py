@@ -19,6 +19,7 @@ from qts_operator.watch import Reflector, Tools
 
 MANAGED = {"labelSelector": f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"}
 OWNED: tuple[Kind, ...] = tuple(kind for kind in KINDS if not kind.optional)
+WORKLOADS = ("Deployment/", "StatefulSet/")
 Tree = dict[str, Any]
 
 
@@ -41,16 +42,22 @@ class Version(msgspec.Struct, frozen=True):
 
 
 class Journal:
-    """Versions of the watched namespaces since `begin`, and the live objects of each."""
+    """Versions of the watched namespaces since `begin`, what was there then, and the live objects of each.
+
+    `moves` counts the changes that are not the operator's: pods, and what controllers say of workloads.
+    """
 
     def __init__(self) -> None:
         self.versions: defaultdict[str, list[Version]] = defaultdict(list)
         self.live: defaultdict[str, dict[str, Tree]] = defaultdict(dict)
+        self.first: defaultdict[str, dict[str, Tree]] = defaultdict(dict)
         self.last_s: defaultdict[str, float] = defaultdict(float)
+        self.moves: defaultdict[str, int] = defaultdict(int)
 
     def begin(self, namespace: str) -> None:
         """Forget what was; what is stays."""
         self.versions[namespace] = []
+        self.first[namespace] = dict(self.live[namespace])
 
     def follow(self, api: Api, prefix: str) -> list[Reflector]:
         """Return the reflectors that keep the journal of namespaces whose names begin with `prefix`."""
@@ -69,6 +76,7 @@ class Journal:
         if event != "DELETED" and known is not None and _mark(known) == _mark(live):
             return
         self.versions[namespace].append(version)
+        self.moves[namespace] += _by_others(version, known)
         self.last_s[namespace] = time.monotonic()
         if event == "DELETED":
             self.live[namespace].pop(version.item, None)
@@ -108,28 +116,10 @@ def _mark(live: Tree) -> tuple[str, str]:
     return live["metadata"]["uid"], live["metadata"]["resourceVersion"]
 
 
-def at_rest(objects: dict[str, Tree], name: str, *, applied: bool) -> bool:
-    """Tell whether controllers and the status have caught up, or all is gone with the resource."""
-    system = objects.get(f"{names.KIND}/{name}")
-    if system is None:
-        return not objects
-    told, generation = system.get("status") or {}, system["metadata"]["generation"]
-    conditions = told.get("conditions") or [{}]
-    spoken = conditions[0].get("observedGeneration") == generation
-    if applied:
-        # on a busy machine the status may follow the Deployments by more than the second of silence
-        moving = [c for c in conditions if c.get("type") == "Progressing" and c["status"] != "False"]
-        spoken = spoken and told.get("observedGeneration") == generation and not moving
-    return spoken and all(
-        _settled(live) for item, live in objects.items() if item.startswith(("Deployment/", "StatefulSet/"))
-    )
-
-
-def _settled(live: Tree) -> bool:
-    told, asked = live.get("status") or {}, live["spec"].get("replicas", 1)
-    if told.get("observedGeneration") != live["metadata"]["generation"]:
-        return False
-    return all(told.get(k, 0) == asked for k in ("replicas", "readyReplicas", "updatedReplicas"))
+def _by_others(version: Version, known: Tree | None) -> bool:
+    if not version.item.startswith(WORKLOADS):
+        return version.kind == "Pod"
+    return known is not None and known.get("status") != version.live.get("status")
 
 
 def counts(versions: Iterable[Version]) -> dict[str, int]:
@@ -141,15 +131,27 @@ def counts(versions: Iterable[Version]) -> dict[str, int]:
     return dict(found)
 
 
-def templates(versions: Iterable[Version]) -> dict[str, int]:
-    """Return how many pod templates each workload had: each but the first is a roll-out."""
-    seen: defaultdict[str, set[bytes]] = defaultdict(set)
+def roll_outs(first: dict[str, Tree], versions: Iterable[Version]) -> dict[str, int]:
+    """Return how often the pod template of each workload changed, from what was there at `first` on.
+
+    A workload that is made is no roll-out, and one whose status alone moves is none either.
+    """
+    last = {item: _template(live) for item, live in first.items() if item.startswith(WORKLOADS)}
+    found: defaultdict[str, int] = defaultdict(int)
     for version in versions:
-        if version.kind in ("Deployment", "StatefulSet"):
-            seen[version.item].add(
-                msgspec.json.encode(version.live["spec"]["template"], order="deterministic")
-            )
-    return {item: len(each) for item, each in seen.items()}
+        if not version.item.startswith(WORKLOADS):
+            continue
+        if version.event == "DELETED":
+            last.pop(version.item, None)
+            continue
+        template = _template(version.live)
+        found[version.item] += last.get(version.item, template) != template
+        last[version.item] = template
+    return {item: count for item, count in found.items() if count}
+
+
+def _template(live: Tree) -> bytes:
+    return msgspec.json.encode(live["spec"]["template"], order="deterministic")
 
 
 def statuses(versions: Iterable[Version]) -> list[tuple[int, Tree]]:

@@ -21,6 +21,7 @@ from qts_operator.objects import BY_KIND, Kind
 from qts_operator.session import Access, Session
 
 from .journal import MANAGED, OWNED
+from .rest import Asked
 from .workloads import Tree, Workload
 
 NAME = "desk"
@@ -33,6 +34,7 @@ _NODES = re.compile(r"fake-\d+")
 #: what a status holds of each agent that two runs share
 _TOLD = ("name", "desired", "ready", "placement", "templateRevision")
 SHORTEST_SECRET = 20  # characters
+PATIENT_S = 60.0  # a busy server has more to do, not less, when it is asked anew every three seconds
 
 
 async def _persistent(call: Call, rest: Callable[[Call], Awaitable[Any]]) -> Any:
@@ -52,12 +54,16 @@ class Judge:
 
     def __init__(self, access: Access) -> None:
         self.session = Session(access, Metrics(), "judge", (_persistent,))
+        self.session.write_s = PATIENT_S
         self.api = Cluster(self.session)
+        self.asked: defaultdict[str, list[Asked]] = defaultdict(list)
+        self._defined = False  # the kind was not served before
 
     async def prepare(self, namespaces: list[str]) -> None:
         """Make sure that the kind is served, and make the namespaces."""
         if await self.api.get(DEFINITIONS, "", names.CRD_NAME) is None:
             await self.post(path_of(DEFINITIONS, None), crd())
+            self._defined = True
         async with asyncio.timeout(60):
             while True:
                 with contextlib.suppress(ApiError):
@@ -70,14 +76,27 @@ class Judge:
         await self.post(path_of(NAMESPACES, None), {"metadata": {"name": name}})
 
     async def post(self, path: str, body: Tree) -> None:
-        """Create an object; one that is there already is as good."""
-        with _unless(409):
-            await self.session.call("POST", path, kind="Any", body=body)
+        """Create an object; one that is there already, perhaps by a try whose answer was lost, is as good."""
+        try:
+            self._note(await self.session.call("POST", path, kind="Any", body=body))
+        except ApiError as error:
+            if error.code != 409:
+                raise
+            self._note(await self.session.call("GET", f"{path}/{body['metadata']['name']}", kind="Any"))
 
     async def remove(self, namespace: str) -> None:
         """Delete a namespace; nobody waits for the end of it."""
         with _unless(404, 409):
             await self.session.call("DELETE", path_of(NAMESPACES, None, namespace), kind="Namespace")
+
+    async def leave(self, namespaces: list[str]) -> None:
+        """Delete the namespaces, and the definition if `prepare` made it: helm would not take it for its own."""
+        for namespace in namespaces:
+            await self.remove(namespace)
+        if self._defined:
+            with _unless(404, 409):
+                path = path_of(DEFINITIONS, None, names.CRD_NAME)
+                await self.session.call("DELETE", path, kind=DEFINITIONS.name)
 
     async def act(self, workload: Workload, namespace: str, live: dict[str, Tree]) -> None:
         """Do what the workload says; `live` are the system's objects."""
@@ -86,13 +105,11 @@ class Judge:
         if workload.spec is not None:
             await self._ask(namespace, workload.spec, there=f"{names.KIND}/{NAME}" in live)
         elif not workload.actor:
-            with _unless(404):
-                await self.session.call("DELETE", path_of(SYSTEMS, namespace, NAME), kind=names.KIND)
+            await self.delete(SYSTEMS, namespace, NAME, live)
 
     async def _ask(self, namespace: str, spec: Tree, *, there: bool) -> None:
         if there:
-            path = path_of(SYSTEMS, namespace, NAME)
-            await self.session.call("PATCH", path, kind=names.KIND, body={"spec": spec}, headers=_MERGE)
+            await self.patch(path_of(SYSTEMS, namespace, NAME), {"spec": spec})
             return
         body = {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": {"name": NAME}, "spec": spec}
         await self.post(path_of(SYSTEMS, namespace), body)
@@ -100,7 +117,24 @@ class Judge:
     async def patch(self, path: str, body: Tree) -> None:
         """Merge a patch; what is gone meanwhile stays so."""
         with _unless(404):
-            await self.session.call("PATCH", path, kind="Any", body=body, headers=_MERGE)
+            self._note(await self.session.call("PATCH", path, kind="Any", body=body, headers=_MERGE))
+
+    async def delete(self, kind: Kind, namespace: str, name: str, live: dict[str, Tree]) -> None:
+        """Delete an object; `live` are those of the system."""
+        with _unless(404):
+            await self.session.call("DELETE", path_of(kind, namespace, name), kind=kind.name)
+            item = f"{kind.name}/{name}"
+            if item in live:
+                self.asked[namespace].append(Asked(item, live[item]["metadata"]["uid"], None))
+
+    def _note(self, answer: Tree) -> None:
+        """Remember what the journal must show before a system can be at rest."""
+        metadata = answer["metadata"]
+        labels = metadata.get("labels") or {}
+        if answer["kind"] == names.KIND or labels.get(names.LABEL_MANAGED_BY) == names.MANAGED_BY:
+            item = f"{answer['kind']}/{metadata['name']}"
+            asked = Asked(item, metadata["uid"], int(metadata["resourceVersion"]))
+            self.asked[metadata["namespace"]].append(asked)
 
     async def everything(self, prefix: str) -> dict[str, dict[str, Tree]]:
         """Return every object of ours, read anew, by namespace, then kind and name."""
@@ -121,13 +155,12 @@ async def pod_fails(judge: Judge, namespace: str, live: dict[str, Tree]) -> None
     await judge.patch(path, {"status": {"phase": "Failed", "reason": "Evicted"}})
 
 
-async def drift(judge: Judge, namespace: str, _: dict[str, Tree]) -> None:
+async def drift(judge: Judge, namespace: str, live: dict[str, Tree]) -> None:
     """Somebody edits a Deployment and deletes a Service and a NetworkPolicy."""
     deployment = path_of(BY_KIND["Deployment"], namespace, f"{NAME}-quasar")
     await judge.patch(deployment, {"metadata": {"labels": {"app.kubernetes.io/part-of": "another"}}})
     for kind, name in (("Service", f"{NAME}-amos"), ("NetworkPolicy", f"{NAME}-redis")):
-        with _unless(404):
-            await judge.session.call("DELETE", path_of(BY_KIND[kind], namespace, name), kind=kind)
+        await judge.delete(BY_KIND[kind], namespace, name, live)
 
 
 async def name_taken(judge: Judge, namespace: str, _: dict[str, Tree]) -> None:
@@ -142,11 +175,9 @@ async def name_taken(judge: Judge, namespace: str, _: dict[str, Tree]) -> None:
     await judge.post(path, body)
 
 
-async def name_free(judge: Judge, namespace: str, _: dict[str, Tree]) -> None:
+async def name_free(judge: Judge, namespace: str, live: dict[str, Tree]) -> None:
     """The stranger's object goes."""
-    path = path_of(BY_KIND["PodDisruptionBudget"], namespace, f"{NAME}-amos")
-    with _unless(404):
-        await judge.session.call("DELETE", path, kind="PodDisruptionBudget")
+    await judge.delete(BY_KIND["PodDisruptionBudget"], namespace, f"{NAME}-amos", live)
 
 
 Actor = Callable[[Judge, str, dict[str, Tree]], Awaitable[None]]

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from qts_core import names
-from qts_operator import steps
+from qts_operator import memo, steps
 from qts_operator.digests import child
 from qts_operator.fields import applied, digest
 from qts_operator.objects import desired
@@ -96,7 +96,9 @@ def wanted_marks(spec: int, status: bytes, children: Objects, held: Held = ()) -
 
 def forget() -> None:
     """Drop what was worked out by the operator's own code: a test may have put an error into it."""
+    memo.forget()
     wanted_marks.cache_clear()
+    _child.cache_clear()
 
 
 @cache

@@ -20,10 +20,11 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from random import Random
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
@@ -124,46 +125,54 @@ OPERATORS: tuple[Callable[[ast.AST], ast.AST | None], ...] = (
 )
 
 
-def mutants(module: str) -> Iterator[Mutant]:
-    """Yield every mutant of a module, in the order of its nodes."""
-    tree = ast.parse((SOURCE / f"{module}.py").read_text())
+class Site(NamedTuple):
+    """Where a mutant is made: the node's number in its module's tree, and the number of the operator."""
+
+    module: str
+    node: int
+    operator: int
+
+
+def sites(module: str) -> list[Site]:
+    """Return where each operator fits, in the order of the nodes."""
+    tree = _tree(module)
     shapes = {
         id(n) for c in ast.walk(tree) if isinstance(c, ast.ClassDef) for k in c.keywords for n in ast.walk(k)
     }
-    for number, node in enumerate(ast.walk(tree)):
-        if id(node) in shapes:  # whether a struct is frozen changes nothing that it says
-            continue
-        for operator in OPERATORS:
-            other = operator(node)
-            if other is None:
-                continue
-            changed = copy.deepcopy(tree)
-            _replace(changed, number, ast.copy_location(operator_of(operator, changed, number), node))
-            source = ast.unparse(ast.fix_missing_locations(changed))
-            was, now = (
-                ast.unparse(each).splitlines()[0] for each in (node, ast.fix_missing_locations(other))
-            )
-            yield Mutant(module, getattr(node, "lineno", 0), was, now, source)
+    return [
+        Site(module, number, which)
+        for number, node in enumerate(ast.walk(tree))
+        if id(node) not in shapes  # whether a struct is frozen changes nothing that it says
+        for which, operator in enumerate(OPERATORS)
+        if operator(node) is not None
+    ]
 
 
-def operator_of(operator: Callable[[ast.AST], ast.AST | None], tree: ast.AST, number: int) -> ast.AST:
-    """Return what an operator makes of one node of a tree."""
-    made = operator(next(node for n, node in enumerate(ast.walk(tree)) if n == number))
-    if made is None:
+def made(site: Site) -> Mutant:
+    """Return the mutant of a site."""
+    tree = copy.deepcopy(_tree(site.module))
+    node = next(n for number, n in enumerate(ast.walk(tree)) if number == site.node)
+    other = OPERATORS[site.operator](node)
+    if other is None:
         raise LookupError("the operator does not fit this node")
-    return made
+    other = ast.fix_missing_locations(ast.copy_location(other, node))
+    was, now = (ast.unparse(each).splitlines()[0] for each in (node, other))
+    _replace(tree, node, other)
+    return Mutant(site.module, getattr(node, "lineno", 0), was, now, ast.unparse(tree))
 
 
-def _replace(tree: ast.AST, number: int, new: ast.AST) -> None:
-    old = next(node for n, node in enumerate(ast.walk(tree)) if n == number)
+@cache
+def _tree(module: str) -> ast.Module:
+    return ast.parse((SOURCE / f"{module}.py").read_text())
+
+
+def _replace(tree: ast.AST, old: ast.AST, new: ast.AST) -> None:
     for parent in ast.walk(tree):
         for name, value in ast.iter_fields(parent):
             if value is old:
                 setattr(parent, name, new)
             elif isinstance(value, list):
-                for index, each in enumerate(value):
-                    if each is old:
-                        value[index] = new
+                value[:] = [new if each is old else each for each in value]
 
 
 class Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -181,8 +190,22 @@ class Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         exec(compile(self._source, module.__name__, "exec"), module.__dict__)
 
 
-def seen(mutant: Mutant) -> bool:
-    """Tell whether a test or a law sees the mutant; in a process of its own."""
+def judged(drawn: list[Mutant], side: int) -> Iterator[tuple[Mutant, bool]]:
+    """Yield each mutant and whether a test or a law sees it; `side` at a time, each in a process of its own.
+
+    Most tests of machines wait more than they compute.
+    """
+    waiting, running = list(reversed(drawn)), {}
+    while waiting or running:
+        while waiting and len(running) < side:
+            mutant = waiting.pop()
+            running[_begun(mutant)] = mutant
+        child, status = os.wait()
+        yield running.pop(child), status != 0
+
+
+def _begun(mutant: Mutant) -> int:
+    """Return the process in which the tests look at the mutant; it ends with 0 when none sees it."""
     child = os.fork()
     if child == 0:
         code = 1
@@ -196,15 +219,15 @@ def seen(mutant: Mutant) -> bool:
             code = int(_fails(mutant.module))
         finally:
             os._exit(code)
-    return os.waitpid(child, 0)[1] != 0
+    return child
 
 
 def _fails(module: str) -> bool:
+    """Tell whether something sees the mutant; the tests look first, as most of them need milliseconds."""
     files, explored = KILLERS[module]
-    if explored and _lawless():
-        return True
     quiet = ["-x", "-q", "-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:xdist", "--timeout=120"]
-    return pytest.main([*quiet, *(str(TESTS / f"{name}.py") for name in files)]) != 0
+    seen = pytest.main([*quiet, *(str(TESTS / f"{name}.py") for name in files)]) != 0
+    return seen or (explored and _lawless())
 
 
 def _lawless() -> bool:
@@ -219,8 +242,8 @@ def _lawless() -> bool:
 
 def sample(count: int, seed: int, modules: tuple[str, ...]) -> list[Mutant]:
     """Return `count` mutants drawn from all of the modules."""
-    every = [mutant for module in modules for mutant in mutants(module)]
-    return Random(seed).sample(every, min(count, len(every)))
+    every = [site for module in modules for site in sites(module)]
+    return [made(site) for site in Random(seed).sample(every, min(count, len(every)))]
 
 
 def main() -> int:
@@ -230,6 +253,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=120)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--module", default=",".join(KILLERS))
+    parser.add_argument("--side", type=int, default=4, help="at a time")
     parser.add_argument("--share", type=float, default=0.9, help="what must be killed")
     given = parser.parse_args()
     modules = tuple(given.module.split(","))
@@ -239,8 +263,7 @@ def main() -> int:
     if any(name.startswith("qts_operator") for name in sys.modules):
         raise SystemExit("the operator is imported already, so a mutant would not be")
     began, killed, drawn = time.monotonic(), 0, sample(given.count, given.seed, modules)
-    for number, mutant in enumerate(drawn, 1):
-        dead = seen(mutant)
+    for number, (mutant, dead) in enumerate(judged(drawn, given.side), 1):
         killed += dead
         if not dead:
             print(f"survives: {mutant.module}.py:{mutant.line}: {mutant.was} → {mutant.now}", flush=True)

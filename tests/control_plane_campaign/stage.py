@@ -12,6 +12,7 @@ import re
 import sys
 import time
 from collections import defaultdict
+from statistics import median
 from typing import Any
 
 import msgspec
@@ -21,13 +22,16 @@ from qts_operator.main import Engine, Options
 from qts_operator.middleware import Call, Point, SimulatedCrash, crashing
 from qts_operator.session import Access
 
-from .journal import Journal, at_rest, counts, statuses, templates
+from .journal import Journal, counts, roll_outs, statuses
 from .judge import NAME, Judge, end_of, orphans_of, restarts, secrets_of
 from .oracles import Evidence
+from .rest import Rest, at_rest, caught_up, excused
 from .workloads import WORKLOADS, Crash, Plan, Tree
 
 PATIENCE_S = 300.0
-QUIET_S = 1.0
+QUIET_S = 0.25
+SOON_S = 1.2  # a pass that is due so soon follows from what was just done
+TRIES = 5  # at a second pass that nothing in the cluster disturbs
 _NAMESPACE = re.compile(r"/namespaces/([^/]+)/")
 
 
@@ -141,74 +145,127 @@ class Stage:
             while not self._engine.leads() or self._engine.ready():
                 await asyncio.sleep(0.02)
 
+    @property
+    def engine(self) -> Engine:
+        """Return the engine that runs; RuntimeError before the first start."""
+        if self._engine is None:
+            raise RuntimeError("no engine was started")
+        return self._engine
+
     async def kill(self) -> None:
         """End the engine without its good-bye: the Lease stays held."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def play(self, plans: dict[str, Plan]) -> dict[str, Evidence]:
-        """Play one plan in each namespace, all of one workload; return what was observed."""
-        workload = WORKLOADS[next(iter(plans.values())).workload]
+    async def play(self, plans: dict[str, Plan], *, again: bool = False) -> dict[str, Evidence]:
+        """Play one plan in each namespace; return what was observed. `again`: start anew once all rest."""
         seen = {namespace: Evidence(plan=plan) for namespace, plan in plans.items()}
         before = {ns: restarts(self.journal.live[ns]) for ns in plans}
         secrets = {ns: secrets_of(self.journal.live[ns]) for ns in plans}
         for namespace, plan in plans.items():
             self.journal.begin(namespace)
+            self._judge.asked.pop(namespace, None)
             self.wire.writes[namespace].clear()
             self.wire.arm(namespace, next(iter(plan.crashes), None))
-        await asyncio.gather(*(self._judge.act(workload, ns, dict(self.journal.live[ns])) for ns in plans))
-        rested = await self._settle(seen, applied=workload.applied)
+        acts = (
+            self._judge.act(WORKLOADS[plan.workload], ns, dict(self.journal.live[ns]))
+            for ns, plan in plans.items()
+        )
+        await asyncio.gather(*acts)
+        rests: dict[str, Rest] = {}
+        await self._settle(seen, rests)
         while self.wire.died:
-            dead = set(self.wire.died)
+            await self._next_life(seen)
+            await self._settle(seen, rests)
+        for namespace in seen:
+            self.wire.arm(namespace, None)
+        if again:
             await self.kill()
-            for namespace in plans:
-                crashes = seen[namespace].plan.crashes if namespace in dead else ()
-                seen[namespace].died += namespace in dead
-                if namespace in dead:
-                    seen[namespace].recovery = len(self.wire.writes[namespace])
-                self.wire.arm(namespace, next(iter(crashes[seen[namespace].died :]), None))
             await self.start()
-            rested |= await self._settle({ns: seen[ns] for ns in dead}, applied=workload.applied)
-        await self._second_pass(seen, rested)
+        for evidence in seen.values():
+            evidence.others_s = median(each.seconds for each in seen.values())
+        await self._second_pass(seen, rests)
         await self._observe(seen, before, secrets)
         return seen
 
-    async def _settle(self, seen: dict[str, Evidence], *, applied: bool) -> dict[str, int]:
-        """Wait until each system is at rest or dead; return the number of writes at rest."""
-        began, rested = time.monotonic(), {}
-        open_ = set(seen)
+    async def _next_life(self, seen: dict[str, Evidence]) -> None:
+        """Kill the engine, arm the next death of those who died, and start another one."""
+        dead = set(self.wire.died)
+        await self.kill()
+        for namespace in dead:
+            evidence = seen[namespace]
+            evidence.died += 1
+            evidence.recovery = len(self.wire.writes[namespace])
+            self.wire.arm(namespace, next(iter(evidence.plan.crashes[evidence.died :]), None))
+        for namespace in seen.keys() - dead:
+            self.wire.arm(namespace, None)
+        await self.start()
+
+    async def _settle(self, seen: dict[str, Evidence], rests: dict[str, Rest]) -> None:
+        """Wait until each system is at rest or dead; one that the world has moved since must rest anew."""
+        began = time.monotonic()
+        open_ = {ns for ns in seen if ns not in rests or rests[ns].moves != self.journal.moves[ns]}
         while open_ and time.monotonic() - began < PATIENCE_S:
-            now = time.monotonic()
             for namespace in list(open_):
-                quiet_s = now - max(self.wire.last_s[namespace], self.journal.last_s[namespace], began)
                 if namespace in self.wire.died:
                     open_.discard(namespace)
-                elif not self.journal.versions[namespace]:
-                    continue  # what was done to the system was not seen yet
-                elif quiet_s >= QUIET_S and at_rest(self.journal.live[namespace], NAME, applied=applied):
-                    seen[namespace].rested = True
-                    seen[namespace].seconds = now - began
-                    rested[namespace] = len(self.wire.writes[namespace])
+                elif self._rests(namespace, seen[namespace]):
+                    self._mark(namespace, seen[namespace], rests)
+                    seen[namespace].seconds = time.monotonic() - began
                     open_.discard(namespace)
             await asyncio.sleep(0.05)
-        return rested
+        for namespace in open_:
+            seen[namespace].rested = False
 
-    async def _second_pass(self, seen: dict[str, Evidence], rested: dict[str, int]) -> None:
+    def _rests(self, namespace: str, seen: Evidence) -> bool:
+        """Tell whether nothing is left to do for a system, by what is there and by the engine's own books."""
+        live, key, engine = self.journal.live[namespace], f"{namespace}/{NAME}", self.engine
+        last_s = max(self.wire.last_s[namespace], self.journal.last_s[namespace])
+        if time.monotonic() - last_s < QUIET_S or not engine.leads() or engine.queue.busy(key):
+            return False
+        due_s = engine.queue.due_s(key, engine._now_s())
+        if due_s is not None and due_s < SOON_S:
+            return False
+        asked, versions = self._judge.asked[namespace], self.journal.versions[namespace]
+        asked[:] = [each for each in asked if not each.shown(live, versions)]
+        applied = WORKLOADS[seen.plan.workload].applied
+        return (
+            not asked
+            and at_rest(live, NAME, applied=applied)
+            and caught_up(engine.view, namespace, NAME, live)
+        )
+
+    def _mark(self, namespace: str, seen: Evidence, rests: dict[str, Rest]) -> None:
+        """Note that a system rests; what was written since it last did is told but for what the world caused."""
+        former, writes = rests.get(namespace), self.wire.writes[namespace]
+        if former is not None:
+            seen.after_rest += tuple(w for w in writes[former.writes :] if not excused(w))
+        rests[namespace] = Rest(len(writes), self.journal.moves[namespace])
+        seen.rested = True
+
+    async def _second_pass(self, seen: dict[str, Evidence], rests: dict[str, Rest]) -> None:
         """Ask for one more pass of each system, and tell what was written from rest on."""
-        if self._engine is None:
-            raise RuntimeError("no engine was started")
-        before = {namespace: len(self.wire.writes[namespace]) for namespace in seen}
-        for namespace in seen:
-            self._engine.poke(f"{namespace}/{NAME}")
-        async with asyncio.timeout(PATIENCE_S):
-            while any(self._engine.queue.busy(f"{namespace}/{NAME}") for namespace in seen):
-                await asyncio.sleep(0.02)
-        for namespace, evidence in seen.items():
-            writes = self.wire.writes[namespace]
-            at = rested.get(namespace, len(writes))
-            evidence.after_rest = tuple(writes[at : before[namespace]])
-            evidence.by_second_pass = tuple(writes[before[namespace] :])
+        open_ = set(seen)
+        for _ in range(TRIES):
+            await self._settle({ns: seen[ns] for ns in open_}, rests)
+            before = {ns: len(self.wire.writes[ns]) for ns in open_}
+            for namespace in open_:
+                self.engine.poke(f"{namespace}/{NAME}")
+            async with asyncio.timeout(PATIENCE_S):
+                while any(self.engine.queue.busy(f"{namespace}/{NAME}") for namespace in open_):
+                    await asyncio.sleep(0.02)
+            for namespace in list(open_):
+                writes, rest = self.wire.writes[namespace], rests.get(namespace)
+                if rest is None or rest.moves == self.journal.moves[namespace]:
+                    at = len(writes) if rest is None else rest.writes
+                    seen[namespace].after_rest += tuple(writes[at : before[namespace]])
+                    seen[namespace].by_second_pass = tuple(writes[before[namespace] :])
+                    open_.discard(namespace)
+            if not open_:
+                return
+        for namespace in open_:
+            seen[namespace].rested = False
 
     async def _observe(
         self, seen: dict[str, Evidence], before: dict[str, dict[str, int]], secrets: dict[str, list[str]]
@@ -222,7 +279,8 @@ class Stage:
             evidence.orphans = tuple(orphans_of(live[namespace]))
             evidence.writes = tuple(writes)
             evidence.recovery = len(writes) - evidence.recovery if evidence.died else 0
-            evidence.counts, evidence.templates = counts(versions), templates(versions)
+            evidence.counts = counts(versions)
+            evidence.rolled = roll_outs(self.journal.first[namespace], versions)
             evidence.pods_deleted = sum(w.startswith("DELETE pods/") for w in writes)
             evidence.faults = (*common, *faults)
             evidence.statuses = statuses(versions)

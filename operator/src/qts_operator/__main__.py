@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
+import queue
 import signal
 import socket
 import sys
-import threading
 from pathlib import Path
 
 from qts_core.errors import ConfigError
@@ -97,29 +96,41 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"qts-operator: {error}", file=sys.stderr)  # noqa: T201 - before logs exist
         return error.exit_code
     log = open_logs("operator", "operator", given.log_level)
-    logging.getLogger("kopf").setLevel(logging.WARNING)
-    done = threading.Event()
+    # the interrupted thread may hold an Event's lock itself; this queue may be put to anywhere
+    told: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: done.set())
+        signal.signal(number, lambda which, _: told.put(which))
     tracing = open_tracing("operator", "", None, RATIO)
     engine = Engine(options, tracing=tracing)
     engine.start()
     kopf = None
     if not given.no_kopf:
-        from qts_operator.shell import KopfThread
+        from qts_operator.shell import KopfThread, hear_kopf
 
+        hear_kopf()
         kopf = KopfThread(engine)
         kopf.start()
     log.info("operator started", identity=options.identity, watched=list(options.watched) or "all")
-    while not done.wait(1.0):
+    while not _waited(told):
         if not engine.alive():
             log.error("the engine ended")
             return 1
+    if kopf is not None:
+        kopf.leave()
     engine.stop()
     tracing.close()
     if kopf is not None:
         kopf.stop()
     return 0
+
+
+def _waited(told: queue.SimpleQueue[int]) -> bool:
+    """Wait a second for a signal; tell whether one came."""
+    try:
+        told.get(timeout=1.0)
+    except queue.Empty:
+        return False
+    return True
 
 
 if __name__ == "__main__":

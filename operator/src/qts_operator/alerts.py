@@ -113,8 +113,8 @@ OPERATOR: tuple[Alert, ...] = (
     ),
     Alert(
         "QtsAccessDenied",
-        "sum by (kind) (increase(qts_reflector_denied_total[10m])) > 0"
-        ' or sum by (kind) (increase(qts_api_requests_total{code="403"}[10m])) > 0',
+        # not code 403: a quota, an admission check and a namespace on its way out answer with it too
+        "sum by (kind) (increase(qts_reflector_denied_total[10m])) > 0",
         "0m", "ticket",
         "A right of the operator is missing",
         "{{ $value | humanize }} requests about kind {{ $labels.kind }} were refused in 10 minutes.",
@@ -214,10 +214,21 @@ SYSTEM: tuple[Alert, ...] = (
     Alert(
         "QtsMessagesLost",
         f"sum {_BY} (increase(qts_dead_letters_total[10m])) > 0"
-        f" or sum {_BY} (increase(qts_messages_unaccounted_total[10m])) > 0",
+        f" or sum {_BY} (increase(qts_messages_unaccounted_total[10m])) > 0"
+        f" or sum {_BY} (delta(qts_durable_missing[10m])) > 0",
         "0m", "page",
-        "Durable messages were put aside, or messages ended without a reason",
+        "Durable messages were put aside or never came, or messages ended without a reason",
         f"{{{{ $value | humanize }}}} messages of {_WHERE} in 10 minutes.",
+    ),
+    Alert(
+        "QtsStreamBehind", "qts_stream_lag_seconds > 86400", "10m", "ticket",
+        "A reader does not handle what is stored for it; after 7 days it is cut",
+        f"{{{{ $labels.reader }}}} of {_WHERE} has left a durable message unhandled for {_SECONDS}.",
+    ),
+    Alert(
+        "QtsAlertUnconfirmed", f"sum {_BY} (increase(qts_alerts_unconfirmed_total[10m])) > 0", "0m", "page",
+        "A risk alert ended before its receiver confirmed it",
+        f"{{{{ $value | humanize }}}} risk alerts of {_WHERE} in 10 minutes.",
     ),
     Alert(
         "QtsRotationStuck",

@@ -33,8 +33,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     defaults: Defaults
     nodes_visible: bool
     leads: Callable[[], bool]
-    blocked: Callable[[], tuple[Finding, ...]]
-    offered: Callable[[], frozenset[str]]
+    blocked: Callable[[str], tuple[Finding, ...]]  # of a namespace
+    offered: Callable[[str], frozenset[str]]
     traces: PassTraces
 
     def now_s(self) -> float:

@@ -9,7 +9,7 @@ import msgspec
 import orjson
 
 from qts_core import names
-from qts_operator.fields import digest, owned
+from qts_operator.fields import summary
 from qts_operator.objects.quantities import value_of
 from qts_operator.snapshot import Child, Node, Pod
 
@@ -64,7 +64,7 @@ def child(live: Live, kind: str) -> Child:
     owner: Live = next((o for o in metadata.get("ownerReferences") or () if o.get("controller")), {})
     notes = metadata.get("annotations") or {}
     told = {c.get("type"): c for c in status.get("conditions") or ()}
-    mine = owned(live)
+    mine = summary(live)
     progress, failure = told.get("Progressing") or {}, told.get("ReplicaFailure") or {}
     revision = str(notes.get(names.ANNOTATION_TEMPLATE_REVISION, ""))
     return Child(
@@ -76,7 +76,7 @@ def child(live: Live, kind: str) -> Child:
         system=(metadata.get("labels") or {}).get(names.LABEL_SYSTEM, ""),
         owner_uid=owner.get("uid", ""),
         owner_kind=owner.get("kind", ""),
-        digest=digest(mine),
+        digest=mine.digest,
         deleting="deletionTimestamp" in metadata,
         generation=int(metadata.get("generation") or 0),
         observed=int(status.get("observedGeneration") or 0),
@@ -86,12 +86,13 @@ def child(live: Live, kind: str) -> Child:
         updated=int(status.get("updatedReplicas") or 0),
         available=int(status.get("availableReplicas") or 0),
         revision=int(revision) if revision.isdigit() else 0,
+        newest=status.get("updateRevision") or "",
         template_hash=notes.get(names.ANNOTATION_TEMPLATE_HASH, ""),
         default_images=notes.get(names.ANNOTATION_DEFAULT_IMAGES, ""),
         holders=notes.get(names.ANNOTATION_HOLDERS, ""),
         credentials=notes.get(names.ANNOTATION_CREDENTIALS, ""),
         acl=notes.get(names.ANNOTATION_ACL, ""),
-        counts="replicas" in (mine.get("spec") or {}),
+        counts=mine.counts,
         parked=notes.get(names.ANNOTATION_REPLICAS_BEFORE_SUSPEND, ""),
         keys=_files(metadata) if kind == "Secret" else frozenset(),
         stuck=progress.get("reason") == "ProgressDeadlineExceeded",
@@ -137,6 +138,8 @@ def pod(live: Live) -> Pod:
         ready_since=_seconds((told.get("Ready") or {}).get("lastTransitionTime") or ""),
         restarts=sum(int(c.get("restartCount") or 0) for c in containers),
         exited=any(_ended(c) for c in containers) or status.get("phase") == "Failed",
+        template=labels.get("controller-revision-hash", ""),
+        ended=max((_former_end(c) for c in containers), default=0.0),
         limits=requested(spec),
         claims=tuple(
             name for c in spec.get("resourceClaims") or () if (name := c.get("resourceClaimTemplateName"))
@@ -180,6 +183,12 @@ def _ended(container: Live) -> bool:
     """Tell whether a container has ended at least once."""
     states = (container.get("state") or {}), (container.get("lastState") or {})
     return int(container.get("restartCount") or 0) > 0 or any(s.get("terminated") for s in states)
+
+
+def _former_end(container: Live) -> float:
+    """Return when the container that stood here before this one ended, 0 when there was none."""
+    former = (container.get("lastState") or {}).get("terminated") or {}
+    return _seconds(former.get("finishedAt") or "")
 
 
 def _seconds(text: str) -> float:

@@ -1,17 +1,26 @@
-"""Events of a resource: one for each condition that changed, after the status was written. Pure."""
+"""Events of a resource: one for each condition that changed, after the status was written. Pure.
+
+What happens again within ten minutes is no new Event: the first one becomes a series that counts. A new
+leader does not know the series of the one before and begins its own.
+"""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from qts_core import names
+from qts_operator.conditions import CONDITIONS
 from qts_operator.objects import Kind
 from qts_operator.snapshot import Snapshot
 
 KIND = Kind("Event", "events.k8s.io", "v1", "events")
-#: conditions worth an Event, and the status that is good news
-_TOLD = {"Ready": "True", "Degraded": "False", "GPUAvailable": "True"}
+WITHIN_S = 600.0
+LIMIT = 4096
+_MICRO = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 def transitions(snapshot: Snapshot, new: dict[str, Any]) -> list[dict[str, Any]]:
@@ -19,8 +28,8 @@ def transitions(snapshot: Snapshot, new: dict[str, Any]) -> list[dict[str, Any]]
     former = {c["type"]: c for c in snapshot.status.get("conditions") or ()}
     told = []
     for condition in new["conditions"]:
-        good, before = _TOLD.get(condition["type"]), former.get(condition["type"])
-        if good is None:
+        good, before = CONDITIONS[condition["type"]].good, former.get(condition["type"])
+        if not good:
             continue
         same = before is not None and before["status"] == condition["status"]
         if same and before is not None and before["reason"] == condition["reason"]:
@@ -33,7 +42,7 @@ def transitions(snapshot: Snapshot, new: dict[str, Any]) -> list[dict[str, Any]]
 
 
 def _event(snapshot: Snapshot, condition: dict[str, Any], *, normal: bool) -> dict[str, Any]:
-    at = datetime.fromtimestamp(snapshot.now, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    at = datetime.fromtimestamp(snapshot.now, UTC).strftime(_MICRO)
     return {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
@@ -53,3 +62,47 @@ def _event(snapshot: Snapshot, condition: dict[str, Any], *, normal: bool) -> di
             "uid": snapshot.uid,
         },
     }
+
+
+class Written(msgspec.Struct, frozen=True):
+    """An Event as it was last written: where, at which version, how often it happened, when."""
+
+    name: str
+    version: str
+    count: int
+    at: float  # seconds since the epoch
+
+
+class Series:
+    """The Events that may be continued, newest last."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[str, ...], Written] = OrderedDict()
+
+    def of(self, event: dict[str, Any], now: float) -> Written | None:
+        """Return the Event that this one repeats; None when there is none, or it was too long ago."""
+        known = self._known.get(_same(event))
+        return known if known is not None and now - known.at < WITHIN_S else None
+
+    def next(self, known: Written, now: float) -> dict[str, Any]:
+        """Return the change that counts one more."""
+        at = datetime.fromtimestamp(now, UTC).strftime(_MICRO)
+        return {"metadata": {}, "series": {"count": known.count + 1, "lastObservedTime": at}}
+
+    def written(self, event: dict[str, Any], answer: dict[str, Any], now: float) -> None:
+        """Take the server's answer."""
+        told, key = answer["metadata"], _same(event)
+        count = int((answer.get("series") or {}).get("count") or 1)
+        self._known[key] = Written(told["name"], str(told.get("resourceVersion", "")), count, now)
+        self._known.move_to_end(key)
+        if len(self._known) > LIMIT:
+            self._known.popitem(last=False)
+
+    def lost(self, event: dict[str, Any]) -> None:
+        """Forget an Event that is gone or was changed by somebody else."""
+        self._known.pop(_same(event), None)
+
+
+def _same(event: dict[str, Any]) -> tuple[str, ...]:
+    """Return what two Events of one series have in common: the API server lets nothing else change."""
+    return event["regarding"]["uid"], event["type"], event["reason"], event["note"]

@@ -6,59 +6,99 @@ keep their order.
 
 from __future__ import annotations
 
-import json
+from collections import OrderedDict
+from functools import lru_cache
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from qts_core import names
+from qts_operator.memo import room
 
 _ABSENT = object()
+_DEEP = (dict, list, float)
+_KEPT = 16_384  # digests that are remembered, of a hundred bytes each
 #: what identifies an object is never applied, so never owned
 _IDENTITY = ("name", "namespace", "uid", "resourceVersion")
+#: what moves with every write, whoever makes it
+_VOLATILE = ("managedFields", "resourceVersion", "generation")
+
+
+class Owned(NamedTuple):
+    """What we own of an object: its digest, and whether its number of replicas is ours."""
+
+    digest: str
+    counts: bool
+
+
+_seen: OrderedDict[bytes, Owned] = room()
+
+
+def summary(live: dict[str, Any], manager: str = names.FIELD_MANAGER) -> Owned:
+    """Return what `manager` owns of `live`, remembered: most of what a watch tells are changes of status."""
+    fields = _fields(live, manager)
+    rest = {key: value for key, value in live.items() if key != "status"}
+    rest["metadata"] = {k: v for k, v in (live.get("metadata") or {}).items() if k not in _VOLATILE}
+    key = blake2b(orjson.dumps([fields, rest]), digest_size=16).digest()
+    known = _seen.get(key)
+    if known is None:
+        mine = project(fields, live) if fields else {}
+        known = _seen[key] = Owned(digest(mine), "replicas" in (mine.get("spec") or {}))
+        if len(_seen) > _KEPT:
+            _seen.popitem(last=False)
+    return known
+
+
+def _fields(live: dict[str, Any], manager: str) -> dict[str, Any]:
+    """Return the FieldsV1 tree of what `manager` applied; {} when it applied nothing."""
+    for entry in (live.get("metadata") or {}).get("managedFields") or ():
+        applied = entry.get("operation") == "Apply" and not entry.get("subresource")
+        if applied and entry.get("manager") == manager:
+            return dict(entry.get("fieldsV1") or {})
+    return {}
 
 
 def owned(live: dict[str, Any], manager: str = names.FIELD_MANAGER) -> Any:
     """Return the values of `live` at the fields that `manager` applied; {} when it applied none."""
-    for entry in (live.get("metadata") or {}).get("managedFields") or ():
-        applied = entry.get("operation") == "Apply" and not entry.get("subresource")
-        if applied and entry.get("manager") == manager:
-            return project(entry.get("fieldsV1") or {}, live)
-    return {}
+    fields = _fields(live, manager)
+    return project(fields, live) if fields else {}
 
 
 def project(fields: dict[str, Any], live: Any) -> Any:
-    """Return the part of `live` that a FieldsV1 tree names."""
-    below = {key: inner for key, inner in fields.items() if key != "."}
+    """Return the part of `live` that a FieldsV1 tree names; a leaf names the whole value."""
+    below = [(key, inner) for key, inner in fields.items() if key != "."]
     if not below:
         return live
     if isinstance(live, list):
-        return [item for key, inner in below.items() for item in _item(key, inner, live)]
+        return [item for key, inner in below for item in _item(key, inner, live)]
     if not isinstance(live, dict):
         return live
     kept = {}
-    for key, inner in below.items():
+    for key, inner in below:
         name = key[2:]
-        if key.startswith("f:") and name in live:
-            kept[name] = project(inner, live[name])
+        if name in live and key.startswith("f:"):
+            value = live[name]
+            kept[name] = project(inner, value) if inner else value
     return kept
 
 
 def _item(key: str, inner: dict[str, Any], live: list[Any]) -> list[Any]:
     """Return the items of a list that `k:{…}` or `v:…` names."""
     if key.startswith("v:"):
-        value = json.loads(key[2:])
+        value = _named(key)
         return [value] if value in live else []
     if key.startswith("i:"):
         index = int(key[2:])
         return [project(inner, live[index])] if index < len(live) else []
-    wanted = json.loads(key[2:])
-    return [
-        project(inner, item)
-        for item in live
-        if isinstance(item, dict) and all(item.get(k) == v for k, v in wanted.items())
-    ]
+    wanted = _named(key).items()
+    return [project(inner, item) for item in live if isinstance(item, dict) and wanted <= item.items()]
+
+
+@lru_cache(4096)
+def _named(key: str) -> Any:
+    """Return what a key names; there are few, and every object has them again. Nobody may change it."""
+    return orjson.loads(key[2:])
 
 
 def applied(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -70,11 +110,12 @@ def applied(manifest: dict[str, Any]) -> dict[str, Any]:
 
 def canonical(value: Any) -> Any:
     """Return a value whose JSON, with its keys in order, is equal for equal meaning."""
+    # most values are text, which needs no call of its own
     if isinstance(value, dict):
-        return {key: canonical(inner) for key, inner in value.items()}
+        return {key: canonical(inner) if type(inner) in _DEEP else inner for key, inner in value.items()}
     if isinstance(value, list):
-        items = [canonical(item) for item in value]
-        if len(items) > 1 and all(isinstance(item, dict) for item in items):
+        items = [canonical(item) if type(item) in _DEEP else item for item in value]
+        if len(items) > 1 and all(type(item) is dict for item in items):
             items.sort(key=_text)
         return items
     if isinstance(value, float) and value.is_integer():

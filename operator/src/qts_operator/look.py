@@ -72,8 +72,8 @@ class Eyes:
             statusz=await self._c.answers.ask(key, tuple(p for p in pods if p.agent == "pads"), now_s),
             heard=await self._heard(key, resource.name, spec, secrets, pods),
             unread=unread,
-            blocked=self._c.blocked(),
-            offered=self._c.offered(),
+            blocked=self._c.blocked(resource.namespace),
+            offered=self._c.offered(resource.namespace),
             kept=self._c.hand.kept,
             created=resource.created,
         )

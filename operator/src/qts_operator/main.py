@@ -21,6 +21,7 @@ from qts_core.clock import SystemClock
 from qts_core.crd import ANNOTATION_SCHEMA, crd
 from qts_core.telemetry import Tracing
 from qts_operator.apply import Hand
+from qts_operator.bell import Bell, taken
 from qts_operator.cluster import DEFINITIONS, NODES, PODS, SYSTEMS, Api, Cluster
 from qts_operator.context import Context
 from qts_operator.leader import Leader
@@ -30,6 +31,7 @@ from qts_operator.middleware import ApiError, Middleware
 from qts_operator.objects import KINDS, Kind
 from qts_operator.objects.frame import Defaults
 from qts_operator.objects.revisions import LATEST_REVISION
+from qts_operator.offers import Offers
 from qts_operator.reconcile import Reconciler
 from qts_operator.session import Access, Session
 from qts_operator.snapshot import Finding
@@ -84,15 +86,13 @@ class Engine:
         self.view = View(self.poke, self.metrics.spec_changes.inc, self._gather)
         self._api, self._given = api, api is not None
         self._clock, self._random = SystemClock(), Random()
-        self._wake = asyncio.Event()
+        self._bell = Bell()
         self._stop = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._turned_s = time.monotonic()
         self._outdated: tuple[Finding, ...] = ()
-        self._denied: dict[str, str] = {}
-        self._offered: set[str] = set()
-        self._decided = {kind.name: asyncio.Event() for kind in KINDS if kind.optional}
+        self._denied: list[str] = []
         self._leader: Leader | None = None
 
     def start(self) -> None:
@@ -171,6 +171,7 @@ class Engine:
         election = Election(self.options.identity)
         tools = (self._clock, self._random, self.metrics)
         self._leader = Leader(api, election, self.options.namespace, tools)
+        offers = Offers(api, self._scopes(), MINE, Tools(*tools))
         context = Context(
             api=api,
             view=self.view,
@@ -184,14 +185,18 @@ class Engine:
             nodes_visible=self.options.nodes,
             leads=self.leads,
             blocked=self._blocked,
-            offered=lambda: frozenset(self._offered),
+            offered=offers.of,
             traces=PassTraces(self._tracing),
         )
         reconciler = Reconciler(context)
         self.reflectors = self._reflect(api)
+
+        def follow(kind: Kind, scope: str | None) -> Reflector:
+            return self._follow(api, kind, self.view.sink_children(kind.name), (scope, MINE))
+
         jobs: list[Coroutine[Any, Any, None]] = [reflector.run() for reflector in self.reflectors]
-        jobs += [self._work(reconciler) for _ in range(self.options.workers)]
-        jobs += [self._offer(api, kind) for kind in KINDS if kind.optional]
+        jobs += [self._work(reconciler, offers) for _ in range(self.options.workers)]
+        jobs += offers.jobs(follow, self._all)
         return [*jobs, self._leader.run(self._all), self._beat(), self._check_definition(api)]
 
     def _reflect(self, api: Api) -> list[Reflector]:
@@ -202,70 +207,36 @@ class Engine:
         ]
         if self.options.nodes:
             kinds.append((NODES, self.view.sink_nodes(), {}))
-        return [reflector for watched in kinds for reflector in self._follow(api, *watched)]
+        return [
+            self._follow(api, kind, sink, (scope, params))
+            for kind, sink, params in kinds
+            for scope in self._scopes()
+        ]
 
-    def _follow(self, api: Api, kind: Kind, sink: Sink, params: dict[str, str]) -> list[Reflector]:
-        """Return what keeps `sink` equal to a kind, one for each watched namespace or one for all."""
+    def _scopes(self) -> tuple[str | None, ...]:
+        """Return the watched namespaces; (None,): all."""
+        return self.options.watched or (None,)
+
+    def _follow(
+        self, api: Api, kind: Kind, sink: Sink, scope: tuple[str | None, dict[str, str]]
+    ) -> Reflector:
+        """Return what keeps `sink` equal to a kind in a namespace, or in all."""
         tools = Tools(self._clock, self._random, self.metrics)
-        scopes = self.options.watched or (None,)
-        return [Reflector(api, kind, sink, scope=(scope, params), tools=tools) for scope in scopes]
+        return Reflector(api, kind, sink, scope=scope, tools=tools)
 
-    async def _offer(self, api: Api, kind: Kind) -> None:
-        """Follow a kind that not every cluster has, from when it is there."""
-        scope = next(iter(self.options.watched), None)
-        while (again_s := await self._missing_s(api, kind, scope)) > 0.0:
-            self._decided[kind.name].set()
-            await self._clock.sleep(again_s)
-        followed = self._follow(api, kind, self.view.sink_children(kind.name), MINE)
-
-        async def announce() -> None:
-            for reflector in followed:
-                await reflector.synced.wait()
-            self._offered.add(kind.name)
-            self._decided[kind.name].set()
-            self._all()
-
-        await asyncio.gather(announce(), *(reflector.run() for reflector in followed))
-
-    async def _missing_s(self, api: Api, kind: Kind, scope: str | None) -> float:
-        """Return 0 when the kind is served, else the seconds until it is worth asking again."""
-        try:
-            await api.list(kind, scope, MINE)
-        except ApiError as error:
-            if error.code == 403:
-                self.metrics.denied.labels(kind.name).inc()
-                _log.warning("an optional kind may not be seen", kind=kind.name, error=error.message)
-            if error.code in (403, 404):  # no such kind, or no right to it
-                return CHECK_S
-            # a definition that was just made answers 429 while its storage is opened
-            return max(1.0, error.retry_after or 0.0)
-        return 0.0
-
-    async def _work(self, reconciler: Reconciler) -> None:
+    async def _work(self, reconciler: Reconciler, offers: Offers) -> None:
         """Take keys one after the other, once everything is known."""
         for reflector in self.reflectors:
             # a kind that may not be seen holds nobody back: each pass says so, and writes nothing else
             while not (reflector.synced.is_set() or reflector.denied or self._stop.is_set()):
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(reflector.synced.wait(), SYNC_S)
-        for decided in self._decided.values():
-            await decided.wait()
+        await offers.decided()
         # asked each time: a wait that ends while it is cancelled forgets that it was (wait_for, Python 3.11)
         while not self._stop.is_set():
-            key = self.queue.take(self._now_s())
-            if key is None:
-                await self._rest()
-                continue
+            key = await taken(self.queue, self._bell, self._now_s)
             await reconciler.run(key)
             self.queue.done(key, self._now_s())
-            self._wake.set()
-
-    async def _rest(self) -> None:
-        """Wait for a new key or the next planned one."""
-        self._wake.clear()
-        wait = self.queue.next_s(self._now_s())
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), None if wait is None else max(wait, 0.001))
 
     async def _beat(self) -> None:
         """Show that the loop turns, and how late it is."""
@@ -282,7 +253,7 @@ class Engine:
                 self.metrics.objects.labels(kind).set(count)
             for kind, age_s in self._silences().items():
                 self.metrics.event_age.labels(kind).set(age_s)
-            denied = {r.kind.name: r.denied for r in self.reflectors if r.denied}
+            denied = [r.denied for r in self.reflectors]
             if denied != self._denied:
                 self._denied = denied
                 self._all()
@@ -318,8 +289,9 @@ class Engine:
             self._outdated = fresh
             self._all()
 
-    def _blocked(self) -> tuple[Finding, ...]:
-        denied = [r for r in self.reflectors if r.denied]
+    def _blocked(self, namespace: str) -> tuple[Finding, ...]:
+        """Return what stands in the way of every pass in a namespace; others go on."""
+        denied = [r for r in self.reflectors if r.denied and r.namespace in (None, namespace)]
         found = tuple(Finding(reason="AccessDenied", message=r.denied) for r in denied[:1])
         return (*self._outdated, *found)
 
@@ -329,12 +301,12 @@ class Engine:
 
     def _add(self, key: str) -> None:
         self.queue.add(key, self._now_s())
-        self._wake.set()
+        self._bell.ring()
 
     def _gather(self, key: str) -> None:
         """Ask for a pass soon: a roll-out reports dozens of changes, and one pass sees them all."""
         self.queue.add_after(key, GATHER_S, self._now_s())
-        self._wake.set()
+        self._bell.ring()
 
     def _now_s(self) -> float:
         return self._clock.monotonic_ns() / 1e9
@@ -367,7 +339,8 @@ async def _serve(stack: contextlib.AsyncExitStack, host: str, port: int, routes:
         return
     application = web.Application()
     application.add_routes(routes)
-    runner = web.AppRunner(application, access_log=None)
+    # a scraper that keeps its connection must not keep the process
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     await web.TCPSite(runner, host, port).start()

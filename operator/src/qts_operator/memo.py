@@ -20,8 +20,7 @@ _memos: list[OrderedDict[bytes, Any]] = []
 
 def remembered(function: Callable[P, R]) -> Callable[P, R]:
     """Keep the last LIMIT results of a pure function of structs and plain values; nobody may change them."""
-    known: OrderedDict[bytes, R] = OrderedDict()
-    _memos.append(known)
+    known: OrderedDict[bytes, R] = room()
     encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
 
     @functools.wraps(function)
@@ -36,6 +35,13 @@ def remembered(function: Callable[P, R]) -> Callable[P, R]:
         return result
 
     return wrapper
+
+
+def room() -> OrderedDict[bytes, Any]:
+    """Return a place for results that `forget` empties."""
+    known: OrderedDict[bytes, Any] = OrderedDict()
+    _memos.append(known)
+    return known
 
 
 def forget() -> None:

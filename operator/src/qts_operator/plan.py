@@ -106,7 +106,7 @@ def due(frame: Frame, observed: Mapping[Key, Child], kept: Kept) -> list[Action]
     strays = _strays({(w.kind, w.name) for w in wanted}, observed, frame.uid)
     if not strays and not any(_open(w, observed.get((w.kind, w.name)), frame.uid, kept) for w in wanted):
         return []
-    return plan(desired(frame), observed, frame.uid, kept)
+    return _planned(desired(frame), wanted, observed, frame.uid, kept)
 
 
 def plan(
@@ -116,16 +116,26 @@ def plan(
     kept: Kept | None = None,
 ) -> list[Action]:
     """Return what must be done so that `observed` becomes `wanted`, in the order of writing."""
+    return _planned(wanted, [want(manifest) for manifest in wanted], observed, owner_uid, kept or {})
+
+
+def _planned(
+    manifests: Sequence[Manifest],
+    wanted: Sequence[Want],
+    observed: Mapping[Key, Child],
+    owner_uid: str,
+    kept: Kept,
+) -> list[Action]:
+    """Return the plan; `wanted` are the digests of `manifests`, in the same order."""
     actions: list[Action] = []
-    for manifest in wanted:
-        key = (manifest["kind"], manifest["metadata"]["name"])
-        child = observed.get(key)
-        action = _one(manifest, child, owner_uid, kept or {})
+    for manifest, each in zip(manifests, wanted, strict=True):
+        child = observed.get((each.kind, each.name))
+        action = _one(manifest, each, child, owner_uid, kept)
         if isinstance(action, Apply) and child is not None:
             actions += _left(manifest, child)
         if action is not None:
             actions.append(action)
-    strays = _strays({(m["kind"], m["metadata"]["name"]) for m in wanted}, observed, owner_uid)
+    strays = _strays({(w.kind, w.name) for w in wanted}, observed, owner_uid)
     return actions + [Delete(kind=c.kind, namespace=c.namespace, name=c.name, uid=c.uid) for c in strays]
 
 
@@ -145,9 +155,9 @@ def _open(wanted: Want, child: Child | None, owner_uid: str, kept: Kept) -> bool
     return child.digest != wanted.digest and kept.get(child.uid) != (child.version, wanted.digest)
 
 
-def _one(manifest: Manifest, child: Child | None, owner_uid: str, kept: Kept) -> Action | None:
-    kind, name = manifest["kind"], manifest["metadata"]["name"]
-    if not _open(want(manifest), child, owner_uid, kept):
+def _one(manifest: Manifest, wanted: Want, child: Child | None, owner_uid: str, kept: Kept) -> Action | None:
+    kind, name = wanted.kind, wanted.name
+    if not _open(wanted, child, owner_uid, kept):
         return None
     if child is None:
         return Create(manifest=manifest) if kind == "Secret" else Apply(manifest=manifest)

@@ -9,7 +9,6 @@ import msgspec
 import structlog
 
 from qts_core import names
-from qts_core.roster import BY_NAME
 from qts_operator import events, status, steps
 from qts_operator.apply import error_of
 from qts_operator.cluster import PODS, SYSTEMS
@@ -26,7 +25,7 @@ from qts_operator.snapshot import Finding
 from qts_operator.tracing import PassTrace
 from qts_operator.view import key_of
 from qts_operator.workqueue import LAST_S
-from qts_operator.writes import Done
+from qts_operator.writes import Done, Failed, identity, lacks_right
 
 _log = structlog.get_logger("qts_operator.reconcile")
 # What a person has to put right (a stranger's object, a refused field) costs one read to look at again,
@@ -45,6 +44,7 @@ class Reconciler:
         self._told_s: dict[str, float] = {}
         self._unsure: set[str] = set()  # whose status may have been written, though nobody answered
         self._refused: dict[str, Finding] = {}
+        self._series = events.Series()
 
     async def run(self, key: str) -> None:
         """Make one pass; never raise."""
@@ -114,14 +114,14 @@ class Reconciler:
             if isinstance(request, Restart):
                 return await self._restart(request)
             if isinstance(request, steps.Tell):
-                await self._c.api.create(events.KIND, request.event)
-                return Done()
+                return await self._tell(request.event)
         except ApiError as error:
             if isinstance(request, steps.Report) and error.code in UNANSWERED:
                 self._unsure.add(key_of(resource.namespace, resource.name))
-            self._barred(key_of(resource.namespace, resource.name), request, error)
-            return error_of(error)
+            return self._barred(key_of(resource.namespace, resource.name), request, error_of(error))
         answer = await self._c.hand.perform(request)
+        if isinstance(answer, Failed):
+            self._barred(key_of(resource.namespace, resource.name), request, answer)
         if isinstance(request, Apply):
             self._note(key_of(resource.namespace, resource.name), request)
         return answer
@@ -135,15 +135,14 @@ class Reconciler:
         self._c.view.systems.put(resource_of(live))
         return self._c.view.systems.get(resource.namespace, resource.name) or resource
 
-    def _barred(self, key: str, request: steps.Request, error: ApiError) -> None:
+    def _barred(self, key: str, request: steps.Request, failed: Failed) -> Failed:
         """Count a right that is missing; a pod that may not be deleted is told by the next pass."""
-        if error.code != 403:
-            return
-        told = {steps.Report: names.KIND, Restart: PODS.name, steps.Tell: events.KIND.name}
-        self._c.metrics.denied.labels(told.get(type(request), "")).inc()
-        if isinstance(request, Restart):
-            text = error.message or f"Pod/{request.pod.name}: delete is forbidden"
+        if lacks_right(failed):
+            self._c.metrics.denied.labels(_kind(request)).inc()
+        if isinstance(request, Restart) and failed.code == 403:
+            text = failed.message or f"Pod/{request.pod.name}: delete is forbidden"
             self._refused[key] = Finding(reason="AccessDenied", message=text)
+        return failed
 
     async def _report(self, request: steps.Report) -> Done:
         answer = await self._c.api.put_status(request.namespace, request.name, request.uid, request.status)
@@ -162,7 +161,24 @@ class Reconciler:
         pod = restart.pod
         _log.warning("restart", pod=pod.name, namespace=pod.namespace, reason=restart.reason)
         await self._c.api.delete(PODS, pod.namespace, pod.name, pod.uid)
-        self._c.metrics.restarts.labels(BY_NAME[restart.agent].name, restart.reason).inc()
+        self._c.metrics.restarts.labels(restart.agent, restart.reason).inc()
+        return Done()
+
+    async def _tell(self, event: dict[str, Any]) -> Done:
+        """Write an Event, or count one more of those that say the same."""
+        now = self._c.clock.wall_ns() / 1e9
+        known = self._series.of(event, now)
+        answer = None
+        if known is not None:
+            namespace, change = event["metadata"]["namespace"], self._series.next(known, now)
+            try:
+                answer = await self._c.api.amend(events.KIND, namespace, known.name, known.version, change)
+            except ApiError as error:
+                if error.code not in (404, 409):
+                    raise
+                self._series.lost(event)
+        answer = answer or await self._c.api.create(events.KIND, event)
+        self._series.written(event, answer, now)
         return Done()
 
     async def _live(self, request: steps.Read) -> dict[tuple[str, str], dict[str, Any]]:
@@ -237,3 +253,16 @@ class Reconciler:
         self._unsure.discard(key)
         self._refused.pop(key, None)
         self._c.metrics.systems.forget(namespace, name)
+
+
+def _kind(request: steps.Request) -> str:
+    """Return the kind of what a request is about."""
+    match request:
+        case steps.Report() | steps.Look() | steps.Read():
+            return names.KIND
+        case Restart():
+            return PODS.name
+        case steps.Tell():
+            return events.KIND.name
+        case action:
+            return identity(action)[0]

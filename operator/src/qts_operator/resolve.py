@@ -13,7 +13,7 @@ from qts_core.errors import ConfigError
 from qts_core.resource import Spec, read, settings_of
 from qts_core.roster import AGENTS, ROSTER
 from qts_core.spec import System
-from qts_operator import adopt, circuit, gang, gpu, rotation, starts
+from qts_operator import adopt, budget, circuit, gang, gpu, rotation, starts
 from qts_operator.memo import remembered
 from qts_operator.objects import claim_templates, secrets
 from qts_operator.objects.frame import Defaults, Frame
@@ -118,6 +118,11 @@ def history(snapshot: Snapshot, name: str) -> dict[str, Any]:
         if entry.get("name") == name:
             return dict(entry)
     return {}
+
+
+def record_of(snapshot: Snapshot, name: str) -> dict[str, Any]:
+    """Return the workload's entry of the last status, and in it what the kubelet restarted since."""
+    return budget.seen(history(snapshot, name), snapshot.pods_of(name), snapshot.generation, snapshot.now)
 
 
 def external(snapshot: Snapshot, spec: Spec) -> dict[str, int]:

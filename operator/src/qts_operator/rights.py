@@ -26,7 +26,7 @@ def rules() -> list[Rule]:
         # by name only: the operator never lists, watches or deletes a Secret; it changes one to rotate it
         _rule("", ["secrets"], ["get", "create", "patch"]),
         _rule("", ["pods"], [*_LOOK, "delete"]),
-        _rule("events.k8s.io", ["events"], ["create"]),
+        _rule("events.k8s.io", ["events"], ["create", "patch"]),
     ]
 
 

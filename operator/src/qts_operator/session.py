@@ -68,6 +68,7 @@ class Session:
         self, access: Access, metrics: Metrics, agent: str, more: tuple[Middleware, ...] = ()
     ) -> None:
         self.access, self.metrics = access, metrics
+        self.write_s = WRITE_TIMEOUT_S
         self.fence: Fence = lambda: True
         self._agent = agent
         self._http: aiohttp.ClientSession | None = None
@@ -114,7 +115,7 @@ class Session:
         )
 
     async def _send(self, call: Call) -> Any:
-        limit = TIMEOUT_S if call.verb == "GET" else WRITE_TIMEOUT_S
+        limit = TIMEOUT_S if call.verb == "GET" else self.write_s
         self._check(call)
         sent = None if call.body is None else orjson.dumps(call.body)
         self.metrics.bytes.labels("out").inc(len(sent or b""))

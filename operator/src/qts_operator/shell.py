@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import ssl
 import threading
@@ -23,6 +24,7 @@ from qts_operator.session import Access
 
 _log = structlog.get_logger("qts_operator.shell")
 FIRST_S, LAST_S = 1.0, 60.0
+GOODBYE_S = 2.0
 
 
 def configure(settings: kopf.OperatorSettings, *, owns: bool) -> None:
@@ -82,6 +84,27 @@ def registry_of(
     return registry
 
 
+class KopfLog(logging.Handler):
+    """Says what kopf says as one line of ours, without the traceback that it adds to a refused list."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        _log.warning("kopf", level_of_kopf=record.levelname, said=record.getMessage())
+
+
+def hear_kopf() -> None:
+    """Let warnings of kopf's loggers stand in our log."""
+    logger = logging.getLogger("kopf")
+    logger.setLevel(logging.WARNING)
+    logger.handlers[:] = [KopfLog()]
+    logger.propagate = False
+
+
+def told_by_loop(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Say in one line what a task of kopf's died of that kopf does not ask, such as a refused connection."""
+    _log.warning("kopf", said=context["message"], error=repr(context.get("exception")))
+
+
 class KopfThread:
     """kopf in a thread that is started again with back-off whenever it ends."""
 
@@ -94,9 +117,13 @@ class KopfThread:
         """Start supervising."""
         self._thread.start()
 
-    def stop(self, timeout_s: float = 10.0) -> None:
-        """End kopf and wait for it."""
+    def leave(self) -> None:
+        """Ask kopf to end, and go on."""
         self._stop.set()
+
+    def stop(self, timeout_s: float = GOODBYE_S) -> None:
+        """End kopf and wait for it, not for long: it hangs while a watch is left open, and keeps nothing."""
+        self.leave()
         self._thread.join(timeout_s)
 
     def _supervise(self) -> None:
@@ -104,14 +131,15 @@ class KopfThread:
         while not self._stop.is_set():
             try:
                 asyncio.run(self._run())
-            except Exception:
+            except Exception as error:
                 # kopf may die of a refused list; the engine does not need it to live
-                _log.exception("kopf ended")
+                _log.error("kopf ended", error=repr(error))
             if self._stop.wait(delay):
                 return
             delay = min(LAST_S, delay * 2)
 
     async def _run(self) -> None:
+        asyncio.get_running_loop().set_exception_handler(told_by_loop)
         watched = self._engine.options.watched
         await kopf.operator(
             registry=registry_of(self._engine, owns=False),

@@ -31,6 +31,7 @@ class Child(msgspec.Struct, frozen=True, kw_only=True):
     available: int = 0
     revision: int = 0
     template_hash: str = ""
+    newest: str = ""  # of a StatefulSet: the revision that its controller gives to new pods
     default_images: str = ""  # annotation: the defaults that its template was rendered with
     holders: str = ""  # annotation of a Secret: the wire names that it has credentials of
     credentials: str = ""  # annotation of a Secret: generation and stage
@@ -71,7 +72,9 @@ class Pod(msgspec.Struct, frozen=True, kw_only=True):
     started: float = 0.0  # creation, seconds since the epoch
     ready_since: float = 0.0  # seconds since the epoch; 0 = not known
     restarts: int = 0
+    template: str = ""  # of a StatefulSet's pod: the revision that it was made with
     exited: bool = False  # a container has ended at least once
+    ended: float = 0.0  # when a container that was restarted last ended, seconds since the epoch
     limits: dict[str, int] = {}
     claims: tuple[str, ...] = ()  # templates that its devices are claimed by
 

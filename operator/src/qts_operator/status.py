@@ -12,7 +12,7 @@ from qts_core.roster import AGENTS, BY_NAME, VOTERS, Workload
 from qts_operator import adopt, gpu, rotation
 from qts_operator.checks import degraded
 from qts_operator.objects.frame import Frame
-from qts_operator.resolve import Verdicts, history
+from qts_operator.resolve import Verdicts, record_of
 from qts_operator.snapshot import Child, Finding, Pod, Snapshot
 from qts_operator.times import seconds_of, stamp
 from qts_operator.writes import State
@@ -173,7 +173,6 @@ def _images(frame: Frame) -> dict[str, str]:
 
 def _agent(facts: Facts, frame: Frame, workload: Workload) -> dict[str, Any]:
     child = facts.child("Deployment", workload.name)
-    former = history(facts.snapshot, workload.name)
     entry: dict[str, Any] = {
         "name": workload.name,
         "desired": frame.wanted(workload),
@@ -184,9 +183,9 @@ def _agent(facts: Facts, frame: Frame, workload: Workload) -> dict[str, Any]:
         entry["placement"] = placement
     if child is not None and child.revision:
         entry["templateRevision"] = child.revision
-    told = facts.restarts.get(workload.name) or former
-    entry["restarts"] = int(told.get("restarts", 0))
-    entry |= {key: told[key] for key in ("lastRestart", "recentRestarts") if told.get(key)}
+    record = facts.restarts.get(workload.name) or record_of(facts.snapshot, workload.name)
+    entry["restarts"] = int(record.get("restarts", 0))
+    entry |= {key: record[key] for key in ("lastRestart", "recentRestarts") if record.get(key)}
     if workload.name in frame.stopped:
         entry["stopped"] = True
     verdict = facts.verdicts.get(workload.name)

@@ -10,13 +10,15 @@ from typing import Any, Literal
 
 import msgspec
 
+from qts_core import names
 from qts_core.errors import ConfigError
 from qts_operator import budget, circuit, events, node_loss, restarts, rotation, status, writes
 from qts_operator.explain import lines
 from qts_operator.objects.frame import Defaults, Frame
 from qts_operator.plan import Action, Apply, due
-from qts_operator.resolve import Verdicts, external, history, resolve, touched
+from qts_operator.resolve import Verdicts, external, record_of, resolve, touched
 from qts_operator.snapshot import Finding, Snapshot
+from qts_operator.superseded import superseded
 from qts_operator.times import stamp
 from qts_operator.writes import Done, Failed, Taken
 
@@ -242,7 +244,7 @@ def _end(state: Pass) -> Step:
 def _restarts(state: Pass) -> tuple[list[restarts.Restart], list[float], str]:
     """Return the restarts that are due, when to look again, and whose budget is spent."""
     snapshot, frame = _seen(state), state.frame
-    due: list[restarts.Restart] = []
+    due: list[restarts.Restart] = _overtaken(snapshot, frame)
     again: list[float] = []
     exhausted = ""
     for workload in frame.workloads() if frame is not None else ():
@@ -251,7 +253,7 @@ def _restarts(state: Pass) -> tuple[list[restarts.Restart], list[float], str]:
         due += [restarts.Restart(agent=workload.name, pod=p, reason=p.reason, counted=False) for p in rest]
         if frame is None or frame.wanted(workload) == 0:
             continue
-        entry = history(snapshot, workload.name)
+        entry = record_of(snapshot, workload.name)
         verdict = restarts.decide(
             workload,
             pods,
@@ -271,9 +273,20 @@ def _restarts(state: Pass) -> tuple[list[restarts.Restart], list[float], str]:
     return due, again, exhausted
 
 
+def _overtaken(snapshot: Snapshot, frame: Frame | None) -> list[restarts.Restart]:
+    """Return what is left of a roll-out of Redis that a newer one waits for."""
+    if frame is None:
+        return []
+    part = names.REDIS_PART
+    child = snapshot.children.get(("StatefulSet", frame.part(part)))
+    mine = child if child is not None and child.owner_uid == frame.uid else None
+    left = superseded(mine, snapshot.pods_of(part))
+    return [restarts.Restart(agent=part, pod=p, reason="Superseded", counted=False) for p in left]
+
+
 def _record(snapshot: Snapshot, restart: restarts.Restart) -> Tree:
     """Return what the status says of a restart before it happens: a crash in between counts it once."""
-    former = history(snapshot, restart.agent)
+    former = record_of(snapshot, restart.agent)
     if (former.get("lastRestart") or {}).get("podUID") == restart.pod.uid:
         return former
     return {

@@ -60,7 +60,7 @@ class Reflector:
         self, api: Api, kind: Kind, sink: Sink, *, scope: tuple[str | None, dict[str, str]], tools: Tools
     ) -> None:
         self.kind, self.sink = kind, sink
-        self._api, (self._namespace, self._params) = api, scope
+        self._api, (self.namespace, self._params) = api, scope  # None: all namespaces
         self._tools = tools
         self.synced = asyncio.Event()
         self.denied = ""
@@ -86,8 +86,8 @@ class Reflector:
                 await self._pause(error)
 
     async def _list(self, reason: str) -> None:
-        listing = await self._api.list(self.kind, self._namespace, self._params)
-        missed = self.sink.replace(listing.items, self._namespace)
+        listing = await self._api.list(self.kind, self.namespace, self._params)
+        missed = self.sink.replace(listing.items, self.namespace)
         if self.synced.is_set() and missed and reason == "periodic":
             self._tools.metrics.missed.labels(self.kind.name).inc(missed)
         self._tools.metrics.relists.labels(self.kind.name, reason).inc()
@@ -124,7 +124,7 @@ class Reflector:
         seconds = int(self._tools.random.uniform(240, 300))
         params = self._params | {"resourceVersion": self._version, "timeoutSeconds": str(seconds)}
         heard = False
-        async with self._api.watch(self.kind, self._namespace, params) as events:
+        async with self._api.watch(self.kind, self.namespace, params) as events:
             async for event in events:
                 self._take(event)
                 if event.get("type") != "BOOKMARK":

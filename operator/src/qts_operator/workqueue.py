@@ -76,9 +76,10 @@ class WorkQueue:
         """Tell whether a pass of the key runs or is asked for now; one that is due later does not count."""
         return key in self._ready or key in self._active
 
-    def tries(self, key: str) -> int:
-        """Return how often a key failed in a row."""
-        return self._tries.get(key, 0)
+    def due_s(self, key: str, now: float) -> float | None:
+        """Return seconds until the planned pass of a key, None when none is planned."""
+        at = self._due.get(key)
+        return None if at is None else max(0.0, at - now)
 
     def next_s(self, now: float) -> float | None:
         """Return seconds until something may be due, None when nothing is planned."""

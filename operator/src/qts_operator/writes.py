@@ -66,7 +66,7 @@ def request(state: State) -> Action | None:
 def step(state: State, response: Response) -> State:
     """Take the answer to the first action of `todo`."""
     action, rest = state.todo[0], state.todo[1:]
-    kind, name = _identity(action)
+    kind, name = identity(action)
     moved = msgspec.structs.replace(state, todo=rest)
     match response:
         case Done():
@@ -87,7 +87,8 @@ def step(state: State, response: Response) -> State:
             return msgspec.structs.replace(state, unwell=text, retry_after=response.retry_after)
 
 
-def _identity(action: Action) -> tuple[str, str]:
+def identity(action: Action) -> tuple[str, str]:
+    """Return kind and name of what the action is about."""
     if isinstance(action, Apply | Create | Rotate):
         return action.manifest["kind"], action.manifest["metadata"]["name"]
     return action.kind, action.name
@@ -98,9 +99,17 @@ def _taken(kind: str, name: str) -> Finding:
     return Finding(reason="NameTaken", message=text)
 
 
+def lacks_right(failed: Failed) -> bool:
+    """Tell a missing right from the other things that the server answers with 403: a quota, an admission
+    check, a namespace on its way out. The sentence is that of the server's authorizer."""
+    return failed.code == 403 and 'User "' in failed.message and " cannot " in failed.message
+
+
 def _refusal(failed: Failed, kind: str, name: str) -> Finding:
     if failed.code == 403 and "exceeded quota" in failed.message:
         return Finding(reason="QuotaExceeded", message=failed.message, condition="Scheduled")
+    if failed.code == 403 and "is being terminated" in failed.message:
+        return Finding(reason="NamespaceTerminating", message=failed.message)
     if failed.code == 403:
         return Finding(reason="AccessDenied", message=failed.message or f"{kind}/{name}: forbidden")
     if failed.reason == "CredentialsMissing":

@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 
+from qts_core import names
 from qts_operator import memo
+from qts_operator.conditions import broken
 from qts_operator.objects.frame import Defaults, Frame
 from qts_operator.resolve import resolve
 from qts_operator.snapshot import Snapshot
+from qts_operator.testing import FakeCluster
 
 
 def make_snapshot(spec: dict[str, Any] | None = None, **more: Any) -> Snapshot:
@@ -27,6 +30,23 @@ def _forgetting():
     memo.forget()
     yield
     memo.forget()
+
+
+@pytest.fixture(autouse=True)
+def _lawful(monkeypatch):
+    """Every status that an engine of these tests writes is in the table of conditions and follows."""
+    faults: list[str] = []
+    put = FakeCluster.put_status
+
+    async def watched(self, namespace, name, uid, status):
+        before = (self.objects.get((names.KIND, namespace, name)) or {}).get("status") or {}
+        answer = await put(self, namespace, name, uid, status)
+        faults.extend(broken(before, status))
+        return answer
+
+    monkeypatch.setattr(FakeCluster, "put_status", watched)
+    yield
+    assert faults == []
 
 
 @pytest.fixture

@@ -59,13 +59,13 @@ class Guarded(FakeCluster):
         self.ask("get", kind, namespace, name)
         return await super().get(kind, namespace, name, metadata=metadata)
 
-    async def apply(self, manifest: Any, *, uid: str | None) -> Any:
+    async def apply(self, manifest: Any, *, uid: str | None, manager: str = names.FIELD_MANAGER) -> Any:
         """Ask, then answer; what is not there is created, which is another right."""
         kind, metadata = BY_KIND[manifest["kind"]], manifest["metadata"]
         self.ask("patch", kind, metadata["namespace"], metadata["name"])
         if (kind.name, metadata["namespace"], metadata["name"]) not in self.objects:
             self.ask("create", kind, metadata["namespace"])
-        return await super().apply(manifest, uid=uid)
+        return await super().apply(manifest, uid=uid, manager=manager)
 
     async def create(self, kind: Kind, manifest: Any) -> Any:
         """Ask, then answer."""

@@ -85,9 +85,7 @@ CASES: dict[str, Case] = {
     "QtsMissedEvents": _one(
         'qts_reflector_missed_events_total{kind="Pod"}', "0x5 1x20", "0x20", "7x20", "10m"
     ),
-    "QtsAccessDenied": _one(
-        'qts_api_requests_total{verb="GET", kind="Node", code="403"}', "0x5 1x20", "0x20", "7x20", "10m"
-    ),
+    "QtsAccessDenied": _one('qts_reflector_denied_total{kind="Node"}', "0x5 1x20", "0x20", "7x20", "10m"),
     "QtsApiSlow": Case(
         {f'{_SLOW}1.0"}}': "0+90x40", f'{_SLOW}2.0"}}': "0+100x40", f'{_SLOW}+Inf"}}': "0+100x40"},
         {f'{_SLOW}0.5"}}': "0+100x40", f'{_SLOW}1.0"}}': "0+100x40", f'{_SLOW}+Inf"}}': "0+100x40"},
@@ -139,10 +137,24 @@ CASES: dict[str, Case] = {
         {
             f'qts_dead_letters_total{SYSTEM}, agent="pads"}}': "0x20",
             f'qts_messages_unaccounted_total{SYSTEM}, agent="amos"}}': "0x20",
+            f'qts_durable_missing{SYSTEM}, agent="amos"}}': "2x5 0x20",  # found after all
         },
         # what was put aside before this process was first asked is no news
         {f'qts_messages_unaccounted_total{SYSTEM}, agent="amos"}}': "3x20"},
         "10m",
+    ),
+    "QtsMessagesLost missing": _one(
+        f'qts_durable_missing{SYSTEM}, agent="amos"}}', "0x5 2x20", "0x20", "3x20", "10m"
+    ),
+    "QtsStreamBehind": _one(
+        f'qts_stream_lag_seconds{SYSTEM}, agent="pads", reader="amos"}}',
+        "86401x30",
+        "2x30",
+        "86400x30",
+        "20m",
+    ),
+    "QtsAlertUnconfirmed": _one(
+        f'qts_alerts_unconfirmed_total{SYSTEM}, agent="pads"}}', "0x5 1x20", "0x20", "7x20", "10m"
     ),
     "QtsRotationStuck": Case(
         {f'qts_config_generation{SYSTEM}, agent="{a}"}}': f"{v}x30" for a, v in (("pads", 7), ("amos", 8))},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qts_operator.fields import applied, differences, digest, owned
+from qts_operator.fields import applied, differences, digest, owned, summary
 from qts_operator.objects.quantities import canonical, value_of
 
 MANIFEST = {
@@ -122,3 +122,23 @@ def test_a_wrong_quantity_is_refused() -> None:
     """Text that is no quantity raises."""
     with pytest.raises(ValueError, match="no quantity"):
         canonical("many")
+
+
+def test_a_summary_is_remembered_until_what_it_speaks_of_changes() -> None:
+    """A change of status alone is not looked at again; one of an owned value, or of who owns it, is."""
+    live = _live() | {"status": {"ready": 0}}
+    first = summary(live)
+    assert first == (digest(owned(live)), False)
+    moved = _live() | {"status": {"ready": 1}}
+    moved["metadata"] |= {"resourceVersion": "2", "generation": 2}
+    assert summary(moved) is first
+    edited = _live(selector={"app": "r"})
+    assert summary(edited).digest == digest(owned(edited)) != first.digest
+    lost = _live()
+    lost["metadata"]["managedFields"][1]["fieldsV1"] = {"f:spec": {"f:selector": {}}}
+    assert summary(lost).digest == digest(owned(lost)) != first.digest
+    lost["metadata"]["managedFields"].pop()
+    assert summary(lost).digest == digest({})
+    counted = _live(replicas=3)
+    counted["metadata"]["managedFields"][1]["fieldsV1"] = {"f:spec": {"f:replicas": {}}}
+    assert summary(counted).counts

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.unit.control_plane.engines import running
 from tests.unit.control_plane.guarded import EVERYWHERE, Guarded
 
 from qts_core import names
@@ -96,18 +97,13 @@ def signs(api: Guarded, engine: Engine, rule: Rule) -> list[str]:
 async def play(api: Guarded, mode: Options, done: Any) -> bool:
     """Run an operator through a life of a system until `done`."""
     api.system(NS, NAME, SPEC)
-    engine = Engine(mode, api=api)
-    task = asyncio.create_task(engine.run())
-    try:
+    async with running(api, mode) as engine:
         if await until(lambda: len(api.names("Deployment", NS)) == 5 or done(engine), 5.0):
             _fail_a_pod(api)
             api.system(NS, NAME, SPEC | {"messaging": {"credentialsGeneration": 2}, "suspend": True})
             await until(lambda: ("delete", "Pod", "pads-1") in api.calls or done(engine), 5.0)
             api.system(NS, NAME, {"messaging": {"credentialsGeneration": 2}})
         return await until(lambda: done(engine), 10.0)
-    finally:
-        engine._stop.set()
-        await asyncio.wait_for(task, 10)
 
 
 def _key(rule: Rule) -> str:

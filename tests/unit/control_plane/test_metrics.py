@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.metric_names import documented, exposed
+from tests.unit.control_plane.engines import running
 
 from qts_core.errors import LocalError
-from qts_operator.main import Engine, Options
+from qts_operator.main import Options
 from qts_operator.metrics import Metrics
 from qts_operator.session import Access
 from qts_operator.testing import FakeCluster
@@ -23,17 +23,6 @@ PROGRESSING = {"Ready": "False", "Progressing": "True"}
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
     return metrics.registry.get_sample_value(name, labels)
-
-
-@asynccontextmanager
-async def running(api: FakeCluster, options: Options = OPTIONS):
-    engine = Engine(options, api=api)
-    task = asyncio.create_task(engine.run())
-    try:
-        yield engine
-    finally:
-        engine._stop.set()
-        await asyncio.wait_for(task, 10)
 
 
 async def until(check) -> None:
@@ -121,7 +110,7 @@ async def test_values_are_those_of_the_cluster() -> None:
     """Leader, objects, spec changes, event to write: as the cluster in memory has them."""
     api = FakeCluster()
     api.system("trading", "before", {})
-    async with running(api) as engine:
+    async with running(api, OPTIONS) as engine:
         metrics = engine.metrics
         await until(lambda: value(metrics, "qts_reflector_objects", kind="QuantumTradingSystem") == 1.0)
         await until(lambda: value(metrics, "qts_leader") == 1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from qts_operator import writes
 from qts_operator.fields import applied, digest
@@ -29,6 +30,20 @@ def _child(manifest, **more):
 
 def _observed(manifests):
     return {(m["kind"], m["metadata"]["name"]): _child(m) for m in manifests}
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "lacking"),
+    [
+        (403, 'events is forbidden: User "op" cannot create resource "events" in API group ""', True),
+        (404, 'events is forbidden: User "op" cannot create resource "events" in API group ""', False),
+        (403, 'events "a" is forbidden: unable to create new content: it is being terminated', False),
+        (403, 'pods "p" is forbidden: exceeded quota: q, requested: pods=1', False),
+        (403, 'admission webhook "x" denied the request: no', False),
+    ],
+)
+def test_a_missing_right_is_not_any_403(code: int, message: str, lacking: bool) -> None:
+    assert writes.lacks_right(Failed(code=code, message=message)) is lacking
 
 
 def test_everything_is_created_in_the_order_of_the_table(frame_of) -> None:
@@ -137,5 +152,9 @@ def test_rights_quota_and_names_have_their_own_reasons(frame_of) -> None:
     state = _state(frame_of)
     assert writes.step(state, Failed(code=403, message="no")).findings[0].reason == "AccessDenied"
     quota = writes.step(state, Failed(code=403, message="exceeded quota: q")).findings[0]
+    leaving = (
+        "secrets is forbidden: unable to create new content in namespace x because it is being terminated"
+    )
+    assert writes.step(state, Failed(code=403, message=leaving)).findings[0].reason == "NamespaceTerminating"
     assert (quota.reason, quota.condition) == ("QuotaExceeded", "Scheduled")
     assert writes.step(state, Taken()).findings[0].reason == "NameTaken"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
+from tests.unit.control_plane import engines
 
 from qts_core import names
 from qts_operator import rotation
-from qts_operator.main import Engine, Options
+from qts_operator.main import Options
 from qts_operator.session import Access, ApiError
 from qts_operator.testing import FakeCluster
 from qts_operator.times import stamp
@@ -21,15 +23,7 @@ OPTIONS = Options(
 )
 
 
-@asynccontextmanager
-async def running(api: FakeCluster, options: Options = OPTIONS):
-    engine = Engine(options, api=api)
-    task = asyncio.create_task(engine.run())
-    try:
-        yield engine
-    finally:
-        engine._stop.set()
-        await asyncio.wait_for(task, 10)
+running = partial(engines.running, options=OPTIONS)
 
 
 async def until(check, seconds: float = 10.0):
@@ -330,7 +324,7 @@ async def test_auto_restart_failed_false_stops_an_agent_at_its_first_exit() -> N
 
 async def test_a_kind_that_comes_later_is_used_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without PodMonitors nothing waits for them; once the cluster has them one is made, Never removes it."""
-    monkeypatch.setattr("qts_operator.main.CHECK_S", 0.2)
+    monkeypatch.setattr("qts_operator.offers.CHECK_S", 0.2)
     api = FakeCluster()
     api.system(NS, NAME, {})
     async with running(api) as engine:
@@ -435,7 +429,7 @@ async def test_a_status_whose_answer_was_lost_is_not_dated_anew() -> None:
     api = Mute()
     api.system(NS, NAME, {})
     async with running(api):
-        await until(lambda: len(api.told) == 1)
+        await until(lambda: api.told)
         first = api.told[0]["conditions"][0]["lastTransitionTime"]
         await until(lambda: stamp(time.time()) > first)  # dates are whole seconds
         api.settle(NS)

@@ -178,3 +178,45 @@ def test_lost_nodes_are_within_the_budget() -> None:
     """A rack that comes and goes does not restart agents without end."""
     often = restarted(500.0, 400.0, 300.0, 200.0, 100.0)
     assert "NodeLost" in lost(SPARE, history=often).exhausted
+
+
+def crashed(times: int, last_ago_s: float = 1.0, uid: str = "u1") -> Pod:
+    """Return a pod whose container the kubelet started again so many times."""
+    return msgspec.structs.replace(POD, uid=uid, restarts=times, ended=NOW - last_ago_s)
+
+
+def test_the_kubelet_s_restarts_count_once_each() -> None:
+    """Seen twice they count once; what it does next is added, and ours stay between them."""
+    entry = budget.seen(restarted(30.0), (crashed(2, 40.0),), 3, NOW)
+    assert budget.recent(entry, 3, 600.0, NOW) == (NOW - 40.0, NOW - 40.0, NOW - 30.0)
+    assert budget.seen(entry, (crashed(2, 40.0),), 3, NOW + 99.0) is entry
+    more = budget.seen(entry, (crashed(3, 5.0),), 3, NOW)
+    assert budget.recent(more, 3, 600.0, NOW) == (NOW - 40.0, NOW - 40.0, NOW - 30.0, NOW - 5.0)
+
+
+def test_restarts_of_the_kubelet_spend_the_budget_of_ours() -> None:
+    """They are never held back themselves; the operator stops adding to them."""
+    entry = budget.seen(restarted(), (crashed(5),), 3, NOW)
+    spent = verdict((crashed(5),), history=entry)
+    assert (spent.due, spent.recheck_s) == (None, 599.0)
+    assert "was restarted 5 times in 10m" in spent.exhausted
+    within = budget.seen(restarted(), (crashed(4, 400.0),), 3, NOW)
+    assert verdict((crashed(4, 400.0),), history=within).due is not None
+
+
+def test_a_new_generation_forgets_when_but_not_which_were_counted() -> None:
+    """Else the crashes of before would spend the budget that the change of the spec gave anew."""
+    entry = budget.seen(restarted(), (crashed(5),), 3, NOW)
+    assert budget.recent(budget.seen(entry, (crashed(5),), 4, NOW), 4, 600.0, NOW) == ()
+    next_one = budget.seen(entry, (crashed(6),), 4, NOW)
+    assert len(budget.recent(next_one, 4, 600.0, NOW)) == 1
+
+
+def test_a_pod_that_is_gone_is_forgotten_and_its_restarts_are_not() -> None:
+    """The record holds the pods that are there, and times; both are bounded."""
+    entry = budget.seen(restarted(), (crashed(2),), 3, NOW)
+    after = budget.seen(entry, (crashed(0, uid="u2"),), 3, NOW)
+    assert "counted" not in after["recentRestarts"]
+    assert len(budget.recent(after, 3, 600.0, NOW)) == 2
+    many = budget.seen(restarted(), (crashed(4_000),), 3, NOW)["recentRestarts"]
+    assert (len(many["at"]), many["counted"]) == (20, {"u1": 4_000})

@@ -14,6 +14,8 @@ from qts_operator.snapshot import Child
 
 #: the first revision with the side container
 RELOADS = 2
+#: the first revision whose server takes no argument longer than two of our frames
+BOUNDED = 3
 _ACL_DIR = "/etc/redis"
 _ACL_FILE, _PASSWORD_FILE = "users.acl", f"{RELOADER}.password"
 _DATA_DIR = "/data"
@@ -99,6 +101,7 @@ def template(frame: Frame) -> dict[str, Any]:
 
 def _container(frame: Frame) -> dict[str, Any]:
     port = names.PORT_REDIS
+    bounded = frame.made_of(names.REDIS_PART).revision >= BOUNDED
     asks = {"tcpSocket": {"port": port}, "timeoutSeconds": 2, "failureThreshold": 3}
     container = {
         "name": names.REDIS_PART,
@@ -112,6 +115,7 @@ def _container(frame: Frame) -> dict[str, Any]:
             *("--appendonly", "yes"),
             *("--protected-mode", "no"),
             *("--maxmemory-policy", "noeviction"),
+            *(("--proto-max-bulk-len", names.REDIS_LONGEST) if bounded else ()),
         ],
         "ports": [{"name": "redis", "containerPort": port, "protocol": "TCP"}],
         "securityContext": container_security(),

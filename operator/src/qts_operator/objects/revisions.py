@@ -15,7 +15,7 @@ import msgspec
 from qts_core import names
 
 OLDEST_REVISION = 1
-LATEST_REVISION = 2  # 2: beside Redis a container that reloads the access list
+LATEST_REVISION = 3  # 2: beside Redis a container that reloads the access list; 3: Redis refuses giants
 
 
 class Made(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,86 @@
+"""One operator process beside a benchmark: its metrics, CPU time and memory."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+from tests.processes.running import free_ports
+
+from qts_operator.session import Access
+
+_SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
+_LABEL = re.compile(r'(\w+)="([^"]*)"')
+Sample = tuple[str, dict[str, str], float]
+
+
+class Process:
+    """One operator process; its metrics, CPU time and memory."""
+
+    def __init__(self, access: Access, folder: Path, number: int, home: str) -> None:
+        ports = free_ports(2)
+        self._metrics = f"http://127.0.0.1:{ports[1]}/metrics"
+        arguments = [
+            *(sys.executable, "-m", "qts_operator", "--server", access.server, "--host", "127.0.0.1"),
+            *(
+                "--token-file",
+                str(folder / "token"),
+                "--ca-file",
+                str(folder / "ca.crt"),
+                "--namespace",
+                home,
+            ),
+            *("--http-port", str(ports[0]), "--metrics-port", str(ports[1]), "--identity", f"bench-{number}"),
+        ]
+        env = {k: v for k, v in os.environ.items() if k != "KUBECONFIG"}
+        log = (folder / f"operator-{number}.log").open("w")
+        self._process = subprocess.Popen(arguments, stdout=log, stderr=subprocess.STDOUT, env=env)
+
+    def samples(self) -> list[Sample]:
+        """Return everything that /metrics tells; nothing while it does not answer."""
+        try:
+            with urllib.request.urlopen(self._metrics, timeout=10) as answer:
+                told = answer.read().decode()
+        except OSError:
+            return []
+        return [(m[1], dict(_LABEL.findall(m[2] or "")), float(m[3])) for m in _SAMPLE.finditer(told)]
+
+    def sum(self, name: str, **labels: str) -> float:
+        """Return the sum of a metric over the samples with these labels."""
+        return sum(v for n, known, v in self.samples() if n == name and labels.items() <= known.items())
+
+    def writes(self) -> int:
+        """Return how many objects and statuses were written."""
+        return int(self.sum("qts_writes_total"))
+
+    def buckets(self, name: str) -> dict[float, float]:
+        """Return the cumulative counts of a histogram by upper bound in seconds."""
+        return {float(k["le"]): v for n, k, v in self.samples() if n == f"{name}_bucket"}
+
+    def quantile_ms(self, name: str, share: float, before: dict[float, float] | None = None) -> float:
+        """Return the upper bound of the bucket that holds a quantile of what came since `before`, in ms."""
+        counts = sorted((le, v - (before or {}).get(le, 0.0)) for le, v in self.buckets(name).items())
+        whole = counts[-1][1] if counts else 0.0
+        return next((le * 1000 for le, v in counts if v >= share * whole), float("inf"))
+
+    def cpu_s(self) -> float:
+        """Return seconds of CPU since the start."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def rss_mb(self) -> float:
+        """Return resident memory in MB."""
+        told = Path(f"/proc/{self._process.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+)", told)[1]) / 1000  # type: ignore[index]
+
+    def stop(self) -> None:
+        """End it by SIGTERM."""
+        self._process.terminate()
+        try:
+            self._process.wait(20)
+        finally:
+            self._process.kill()

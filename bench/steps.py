@@ -1,0 +1,96 @@
+"""What a bar and a round cost each agent, in one process without a wire: python -m bench.steps --json.
+
+The stage of `qts evaluate` decides on every bar of a made-up market; each call of an agent is timed. So this
+is what `bench.decision_round` would show if transport and waiting for a core were free.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bench.decision_round import HISTORY, bars_file
+from bench.harness import Row, text
+
+from qts_agents.evaluation.stage import Stage
+from qts_agents.kernels import backend
+from qts_agents.market.source import open_source
+from qts_core import config
+from qts_core.spec import System
+
+WARM = 40  # bars that are not counted: the first outcomes are learned after 30
+LOADS, SMOKE = ((1, 200), (1_000, 12)), ((1, 3),)  # symbols, bars
+CALLS = {"pads": ("on_update", "on_answers"), "voter": ("on_bars", "on_request", "on_feedback")}
+
+
+def system(path: Path) -> System:
+    """Return the default settings over the bars of `path`, decided on at every bar."""
+    changes = (
+        "market.source=replay", f"market.replay.path={path}", "market.replay.speed=0",
+        "market_update_interval=1", "decision_interval=1",
+    )  # fmt: skip
+    return config.load(None, {}, changes).system
+
+
+def timed(agent: Any, name: str, calls: tuple[str, ...], taken: dict[str, list[float]]) -> None:
+    """Let each of an agent's `calls` write down how many ms it takes."""
+
+    def wrapped(inner: Any, key: str) -> Any:
+        def call(*arguments: Any) -> Any:
+            begun_s = time.perf_counter()
+            try:
+                return inner(*arguments)
+            finally:
+                taken[key].append(1e3 * (time.perf_counter() - begun_s))
+
+        return call
+
+    for call in calls:
+        setattr(agent, call, wrapped(getattr(agent, call), f"{name}.{call}"))
+
+
+def rows(symbols: int, bars: int) -> Iterator[Row]:
+    """Time one life over `bars` bars after those that warm it up."""
+    taken: dict[str, list[float]] = defaultdict(list)
+    with tempfile.TemporaryDirectory() as folder:
+        made = system(bars_file(Path(folder), symbols, HISTORY + 2 * (HISTORY + WARM + bars)))
+        stage = Stage(made, open_source(made))
+        timed(stage._pads, "pads", CALLS["pads"], taken)
+        for name, voter in stage._voters.items():
+            timed(voter, name, CALLS["voter"], taken)
+        for number, _ in enumerate(stage.bars(WARM + bars)):
+            if number == WARM - 1:
+                taken.clear()
+    for name, ms in taken.items():
+        peer = round(float(np.percentile(ms, 99)), 3)
+        yield Row(
+            f"{name}, {symbols} symbols, p50 of {len(ms)}",
+            round(float(np.median(ms)), 3),
+            "ms",
+            "its p99",
+            peer,
+        )
+
+
+def main() -> int:
+    """Print every row."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--smoke", action="store_true", help="few bars of one symbol")
+    options = parser.parse_args()
+    backend.threads(hardware_optimization=True)
+    for symbols, bars in SMOKE if options.smoke else LOADS:
+        for row in rows(symbols, bars):
+            print(json.dumps(row.line()) if options.json else text(row.line()), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

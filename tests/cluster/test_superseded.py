@@ -1,0 +1,40 @@
+"""A roll-out of Redis that cannot end, and a newer spec: the StatefulSet alone would wait for the old pod for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+
+
+def test_a_newer_spec_does_not_wait_for_a_pod_that_never_gets_ready(
+    kube: Any, namespace: str, leading: Any, until: Callable[..., Any]
+) -> None:
+    """Once for each pod: the new one is as little ready, and stays."""
+    kube.system(namespace, "desk")
+
+    def pod() -> tuple[str, str]:
+        found = kube.get("-n", namespace, "pods", "-l", "app.kubernetes.io/component=redis")["items"]
+        alive = [p for p in found if "deletionTimestamp" not in p["metadata"]]
+        asked = [
+            c["resources"].get("requests", {}).get("memory", "")
+            for p in alive
+            for c in p["spec"]["containers"]
+        ]
+        return (alive[0]["metadata"]["uid"], asked[0]) if alive else ("", "")
+
+    first = until(lambda: pod()[0] and pod(), "a pod of Redis")
+    kube.patch(namespace, "desk", {"redis": {"resources": {"requests": {"memory": "77Mi"}}}})
+    until(lambda: kube.applied(namespace), "applied")
+    second = until(lambda: pod()[1] == "77Mi" and pod(), "a pod of the newest template", 30.0)
+    assert second[0] != first[0]
+    passes = leading.passes()
+    kube.run("-n", namespace, "annotate", "qts", "desk", "look=again")
+    kube.patch(namespace, "desk", {"config": {"systemSeed": 7}})
+    until(lambda: kube.applied(namespace) and leading.passes() > passes, "another pass")
+    assert pod() == second
+    text = leading._get(leading.metrics, "/metrics")
+    assert 'qts_agent_restarts_total{agent="redis",reason="Superseded"}' in text

@@ -1,0 +1,95 @@
+"""Events: what happens again counts on the first one; whatever cannot be continued is a new one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.unit.control_plane.test_reconcile import NAME, NS, condition, running, until
+
+from qts_operator.events import LIMIT, WITHIN_S, Series
+from qts_operator.middleware import ApiError
+from qts_operator.testing import FakeCluster
+
+GPU = {"agents": {"quasar": {"gpu": {"mode": "Required"}}}}
+NONE: dict[str, Any] = {"agents": {}}
+
+
+def event(note: str = "x", uid: str = "u") -> dict[str, Any]:
+    return {"regarding": {"uid": uid}, "type": "Warning", "reason": "NoGPUNodes", "note": note}
+
+
+def answer(count: int = 1) -> dict[str, Any]:
+    told: dict[str, Any] = {"metadata": {"name": "desk-1.x", "resourceVersion": str(count)}}
+    return told | ({"series": {"count": count}} if count > 1 else {})
+
+
+def test_the_same_news_continues_and_other_news_does_not() -> None:
+    """Resource, type, reason and note are what must agree: the server lets no other field change."""
+    series = Series()
+    assert series.of(event(), 0.0) is None
+    series.written(event(), answer(), 0.0)
+    known = series.of(event(), 1.0)
+    assert known is not None
+    assert series.next(known, 1.0)["series"]["count"] == 2
+    series.written(event(), answer(2), 1.0)
+    again = series.of(event(), 2.0)
+    assert again is not None
+    assert (series.next(again, 2.0)["series"]["count"], again.version) == (3, "2")
+    assert series.of(event(note="y"), 2.0) is None
+    assert series.of(event(uid="v"), 2.0) is None
+
+
+def test_a_series_ends_after_ten_minutes_of_silence_and_the_memory_is_bounded() -> None:
+    """Counted from when it last happened."""
+    series = Series()
+    series.written(event(), answer(), 0.0)
+    series.written(event(), answer(2), 500.0)
+    assert series.of(event(), 500.0 + WITHIN_S - 1.0) is not None
+    assert series.of(event(), 500.0 + WITHIN_S) is None
+    for number in range(LIMIT):
+        series.written(event(uid=f"v{number}"), answer(), 501.0)
+    assert series.of(event(), 502.0) is None
+
+
+def told(api: FakeCluster) -> list[tuple[str, int]]:
+    """Return reason and count of the Events about a missing device."""
+    found = [live for (kind, _, _), live in api.objects.items() if kind == "Event"]
+    return [
+        (e["reason"], (e.get("series") or {}).get("count", 1)) for e in found if e["reason"] == "NoGPUNodes"
+    ]
+
+
+async def flap(api: FakeCluster) -> None:
+    """Ask for a device that nobody has, and no more."""
+    api.system(NS, NAME, GPU)
+    await until(lambda: condition(api, "GPUAvailable")[1] == "NoGPUNodes")
+    api.system(NS, NAME, NONE)
+    await until(lambda: condition(api, "GPUAvailable")[1] == "NotRequested")
+
+
+async def test_what_happens_three_times_is_one_event_of_three() -> None:
+    """Between them the condition was good again, so each is news."""
+    api = FakeCluster()
+    api.system(NS, NAME, NONE)
+    async with running(api):
+        for _ in range(3):
+            await flap(api)
+        await until(lambda: told(api) == [("NoGPUNodes", 3)])
+
+
+@pytest.mark.parametrize("code", [404, 409])
+async def test_an_event_that_cannot_be_continued_is_written_anew(code: int) -> None:
+    """It has expired, or somebody changed it."""
+    api = FakeCluster()
+    api.system(NS, NAME, NONE)
+
+    def fault(verb: str, kind: str, _: str) -> None:
+        if (verb, kind) == ("amend", "Event"):
+            raise ApiError(code, "NotFound" if code == 404 else "Conflict")
+
+    api.fault = fault
+    async with running(api):
+        for _ in range(2):
+            await flap(api)
+        await until(lambda: told(api) == [("NoGPUNodes", 1)] * 2)
