@@ -2,14 +2,17 @@
 
 `qts run` with four agents, ZeroMQ with CURVE and the embedded Valkey; a feed closes a bar at a fixed pace
 (open loop: it waits for nobody) and every bar is decided on. Times are those of the "round" spans that PADS
-exports, each sampled: from sending the requests until the decision is published. Beside it stands what
-the same rounds spent computing alone, the slowest vote plus the decision; the rest is transport and waiting
-for a core.
+exports, each sampled: from sending the requests until the decision is published. Beside it stands the
+floor of the same machine at the same minute, four bare pyzmq processes at the same pace
+(`bench.round_floor`). More figures say where the time goes: when the last voter began, the votes were
+together, the board had decided; what was computed alone; the processor time of all processes. The collector
+of the spans runs at normal priority, whatever that of the benchmark is: it is no part of what is measured.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -25,6 +28,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 from bench.harness import Row, text
+from bench.round_floor import floor
 from tests.processes.receiver import Receiver
 from tests.processes.running import free_ports, qts_arguments
 from tests.processes.whole import Whole
@@ -65,27 +69,88 @@ def bars_file(folder: Path, symbols: int, bars: int) -> Path:
     return path
 
 
-def rounds_of(receiver: Receiver) -> list[tuple[float, float]]:
-    """Return (whole, computing alone) in ms of every round whose three votes came, oldest first."""
+class Round(msgspec.Struct, frozen=True):
+    """When what happened in a round, ms after its first request was sent; and what was computed alone."""
+
+    begun: float  # the last voter began
+    together: float  # the last vote was in
+    decided: float
+    published: float
+    computing: float  # the slowest vote and the decision
+
+
+def rounds_of(receiver: Receiver) -> list[Round]:
+    """Return every round whose three votes came, oldest first."""
     traces: dict[bytes, dict[str, Any]] = {}
     for service, span in list(receiver.spans):
         named = traces.setdefault(span.trace_id, {})
         if span.name in ("round", "decide") or span.name == f"evaluate {service}":
             named[span.name] = span
-    wanted = ("round", "decide", *(f"evaluate {name}" for name in VOTERS))
-    whole = [named for named in traces.values() if all(name in named for name in wanted)]
+    votes = [f"evaluate {name}" for name in VOTERS]
+    whole = [named for named in traces.values() if all(name in named for name in ("round", "decide", *votes))]
     whole.sort(key=lambda named: named["round"].start_time_unix_nano)
+    return [_round(named["round"], named["decide"], [named[vote] for vote in votes]) for named in whole]
 
-    def ms(span: Any) -> float:
+
+def _round(whole: Any, decide: Any, votes: list[Any]) -> Round:
+    """Read the times of one round's spans."""
+
+    def ms(at_ns: int) -> float:
+        return (at_ns - whole.start_time_unix_nano) / 1e6
+
+    def lasted(span: Any) -> float:
         return (span.end_time_unix_nano - span.start_time_unix_nano) / 1e6
 
-    return [(ms(t["round"]), max(ms(t[f"evaluate {n}"]) for n in VOTERS) + ms(t["decide"])) for t in whole]
+    return Round(
+        max(ms(vote.start_time_unix_nano) for vote in votes),
+        ms(decide.start_time_unix_nano),
+        ms(decide.end_time_unix_nano),
+        ms(whole.end_time_unix_nano),
+        max(lasted(vote) for vote in votes) + lasted(decide),
+    )
 
 
-def measure(load: Load) -> tuple[list[tuple[float, float]], bool]:
-    """Return the rounds of a run, without the first tenth, and whether every message has an end."""
+class Measured(msgspec.Struct, frozen=True):
+    """What a run showed."""
+
+    rounds: list[Round]  # without the first tenth
+    processor_ms: float  # of all processes, a round
+    clean: bool  # every message has an end, and enough rounds came
+
+
+def collect(receiver: Receiver) -> None:
+    """Take spans at normal priority."""
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))  # of this thread and those it starts
+    receiver.serve_forever()
+
+
+def processor_s(pids: set[int]) -> float:
+    """Return the processor time that living processes have taken."""
+    ticks = 0
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def watched(run: Whole, receiver: Receiver, rounds: int) -> float:
+    """Wait until so many rounds came; return the ms of processor time that one took."""
+    ended_s, before = time.monotonic() + PATIENCE_S, (0, 0.0)
+    while time.monotonic() < ended_s and run.process.poll() is None:
+        found = sum(span.name == "round" for _, span in list(receiver.spans))
+        if found and not before[0]:
+            before = (found, processor_s(run.pids()))
+        if found >= rounds and len(rounds_of(receiver)) >= rounds:
+            return 1e3 * (processor_s(run.pids()) - before[1]) / max(1, found - before[0])
+        time.sleep(2.0)
+    return float("nan")
+
+
+def measure(load: Load) -> Measured:
+    """Let a run decide so often."""
     receiver = Receiver()
-    threading.Thread(target=receiver.serve_forever, daemon=True).start()
+    threading.Thread(target=collect, args=(receiver,), daemon=True).start()
     with tempfile.TemporaryDirectory() as name:
         live = max(2 * HISTORY, 4 * load.rounds)
         path = bars_file(Path(name), load.symbols, HISTORY + live)
@@ -98,11 +163,7 @@ def measure(load: Load) -> tuple[list[tuple[float, float]], bool]:
         arguments = [a for a in qts_arguments(free_ports(5), *changes) if "dataset" not in a]
         run = Whole(Path(name), *paired(arguments))
         try:
-            ended_s = time.monotonic() + PATIENCE_S
-            while len(rounds_of(receiver)) < load.rounds and time.monotonic() < ended_s:
-                if run.process.poll() is not None:
-                    break
-                time.sleep(1.0)
+            processor_ms = watched(run, receiver, load.rounds)
         finally:
             run.process.send_signal(signal.SIGTERM)
             code = run.end()
@@ -110,7 +171,7 @@ def measure(load: Load) -> tuple[list[tuple[float, float]], bool]:
     receiver.server_close()
     found = rounds_of(receiver)
     clean = code == 0 and run.events[-1]["messages"]["unaccounted"] == 0 and len(found) >= load.rounds
-    return found[len(found) // 10 :], clean
+    return Measured(found[len(found) // 10 :], processor_ms, clean)
 
 
 def paired(arguments: list[str]) -> list[str]:
@@ -121,14 +182,23 @@ def paired(arguments: list[str]) -> list[str]:
 def rows(smoke: bool) -> Iterator[Row]:
     """Measure every load."""
     for load in SMOKE if smoke else LOADS:
-        found, clean = measure(load)
-        whole, alone = np.array(found).T if found else np.full((2, 1), np.nan)
+        bare = floor(load.symbols, load.interval_s, max(5, min(200, load.rounds)))
+        found = measure(load)
+        taken = {
+            name: [getattr(r, name) for r in found.rounds] or [np.nan] for name in Round.__struct_fields__
+        }
+        what = f"of {len(found.rounds)} at {1 / load.interval_s:.3g}/s"
         for name, share in (("p50", 50), ("p99", 99)):
             yield Row(
-                f"round of {load.symbols} symbols, {name} of {len(found)} at {1 / load.interval_s:.3g}/s",
-                round(float(np.percentile(whole, share)), 3), "ms", "computing alone",
-                round(float(np.percentile(alone, share)), 3), load.goal_ms, clean,
+                f"round of {load.symbols} symbols, {name} {what}",
+                round(float(np.percentile(taken["published"], share)), 3), "ms", "bare pyzmq and XADD",
+                round(float(np.percentile(bare, share)), 3), load.goal_ms, found.clean,
             )  # fmt: skip
+        for name in ("begun", "together", "decided", "computing"):
+            value = round(float(np.median(taken[name])), 3)
+            yield Row(f"round of {load.symbols} symbols, {name}, p50", value, "ms")
+        spent = round(found.processor_ms, 2)
+        yield Row(f"processor time of all processes from round to round, {load.symbols} symbols", spent, "ms")
 
 
 def main() -> int:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
+import sys
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 
@@ -55,11 +58,11 @@ def rounds_rows(
     """
     agrees = all(len(taken) == sent for rounds in found for taken in rounds)
     for name, share in QUANTILES.items():
-        mine, other = (statistics.median(_quantile(v, share) for v in rounds) / 1000 for rounds in found)
+        mine, other = (statistics.median(quantile(v, share) for v in rounds) / 1000 for rounds in found)
         yield Row(f"{title}, {name}", mine, "us", peer, other, other * allowed[name], agrees)
 
 
-def _quantile(values: list[int], share: float) -> int:
+def quantile(values: list[int], share: float) -> int:
     """Return the nearest-rank quantile."""
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
@@ -84,12 +87,16 @@ def run(rows: Iterable[Callable[[bool], Row]], title: str, argv: list[str] | Non
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--smoke", action="store_true", help="short: does it run, do the results agree")
     options = parser.parse_args(argv)
+    return told((function(options.smoke) for function in rows), options.json)
+
+
+def told(rows: Iterable[Row], as_json: bool = True) -> int:
+    """Print each row as it comes; return 1 if one disagrees with its peer."""
     agreed = True
-    for function in rows:
-        row = function(options.smoke)
+    for row in rows:
         agreed &= row.agrees
         line = row.line()
-        print(json.dumps(line) if options.json else text(line), flush=True)
+        print(json.dumps(line) if as_json else text(line), flush=True)
     return 0 if agreed else 1
 
 
@@ -102,3 +109,19 @@ def text(line: dict[str, object]) -> str:
     if line["ratio"] is not None:
         text += f"; {line['peer']} {line['peer_value']:.4g}, ratio {line['ratio']:.3g}"
     return text
+
+
+def end(main: Callable[[list[str]], int]) -> None:
+    """Run a program and end its process at once, also after an error: ZeroMQ contexts are never torn down."""
+    try:
+        code = main(sys.argv[1:])
+    except SystemExit as asked:
+        code = asked.code if isinstance(asked.code, int) else 1
+        if isinstance(asked.code, str):
+            sys.stderr.write(asked.code + "\n")
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

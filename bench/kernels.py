@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from bench.kernels_games import ROWS as GAMES
 from scipy.special import softmax
 
 from qts_agents.agent import MarketWindow
-from qts_agents.kernels import backend, philox, pool, rolling
+from qts_agents.kernels import backend, online, permutation, philox, pool, reupload, rolling, surrogates
 from qts_agents.kernels.factors import factors
 from qts_agents.kernels.indicators import indicators
 
@@ -138,6 +139,69 @@ def random_numbers(smoke: bool) -> Row:
     return Row("philox uniform", value, "ns/draw", "numpy", peer, None, agrees)
 
 
+def outcomes_learned(smoke: bool) -> Row:
+    """Three learners of QUASAR over the outcomes of one round, 1,000 symbols, against numpy row by row."""
+    draws, rows = np.random.default_rng(7), 20 if smoke else 1_000
+    loss, gained = draws.random((rows, 8)), draws.random((rows, 2))
+    x, y = draws.normal(size=(rows, 10)), draws.integers(0, 3, rows)
+
+    def learn() -> tuple[object, ...]:
+        return (
+            online.hedge_rows(np.full(8, 0.125), loss, 0.1, 0.01), online.calibrate(0.25, gained, 0.01, 0.9),
+            online.logistic_rows(np.zeros(11), x, y, 8, 0.05, 1e-4),
+        )  # fmt: skip
+
+    return _against_numpy(f"outcomes of {rows} symbols learned", learn, 3 if smoke else 50)
+
+
+def reuploading(smoke: bool) -> Row:
+    """Gradient and forecasts of the 4-qubit circuit for 16 outcomes, against numpy gate by gate."""
+    draws = np.random.default_rng(8)
+    x, y, weights = draws.normal(size=(16, 10)), draws.integers(0, 3, 16), draws.normal(size=(3, 4, 2, 2))
+
+    def learn() -> tuple[object, ...]:
+        mirror = np.ones(10)
+        return reupload.gradient(x, y, mirror, weights), reupload.forecast(x, mirror, weights)
+
+    return _against_numpy("re-uploading circuit, 16 outcomes", learn, 3 if smoke else 50)
+
+
+def shuffled_fills(smoke: bool) -> Row:
+    """Round trips of 2,000 fills in 1,999 random orders, two threads, against numpy."""
+    draws, n = np.random.default_rng(9), 100 if smoke else 2_000
+    side, size = draws.choice([-1, 1], n), draws.integers(1, 5, n) * 0.1
+    soon, uniform = (draws.random(n - 1) < 0.5).astype(np.uint8), draws.random((n - 1, n))
+    figure = f"permutation test, {n} fills in {n - 1} orders"
+    return _against_numpy(figure, lambda: (permutation.round_trips(side, soon, size, uniform),), 3)
+
+
+def tested_warning(smoke: bool) -> Row:
+    """Rolling statistics and Kendall's τ of 1,000 surrogates of 512 bars, two threads, against numpy."""
+    draws, count = np.random.default_rng(10), 20 if smoke else 1_000
+    x = draws.normal(0.0, 0.01, 512)
+
+    def test() -> tuple[object, ...]:
+        made = surrogates.phase_randomised(x, uniform)
+        return (surrogates.taus(made, 50),)
+
+    uniform = draws.random((count, 257))
+    row = _against_numpy(f"surrogates, {count} x 512", test, 3 if smoke else 20)
+    return replace(row, goal=None if smoke else 150.0)
+
+
+def _against_numpy(figure: str, call: Callable[[], tuple[object, ...]], count: int) -> Row:
+    """Return a row of the compiled form against the plain one, in ms."""
+    ours, value = call(), median_time(call, count) * 1e3
+    backend.set_jit(False)
+    theirs, peer = call(), median_time(call, 2) * 1e3
+    backend.set_jit(True)
+    agrees = all(
+        np.allclose(np.asarray(a), np.asarray(b), rtol=1e-12, atol=1e-12)
+        for a, b in zip(ours, theirs, strict=True)
+    )
+    return Row(figure, value, "ms", "numpy", peer, None, agrees)
+
+
 #: one function per row; each takes `smoke`
 ROWS: tuple[Callable[[bool], Row], ...] = (
     lmsr_quote,
@@ -148,6 +212,10 @@ ROWS: tuple[Callable[[bool], Row], ...] = (
     rank_history,
     factor_pool,
     random_numbers,
+    outcomes_learned,
+    reuploading,
+    shuffled_fills,
+    tested_warning,
     *GAMES,
 )
 

@@ -1,4 +1,4 @@
-"""Game kernels against nashpy and numpy, results compared first: python -m bench.kernels_games --json."""
+"""Games, circuits, learning against nashpy and numpy, results first: python -m bench.kernels_games --json."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import nashpy
 import numpy as np
 from bench.harness import Row, median_time, run
 
-from qts_agents.kernels import backend, ewa, ewl, lemke_howson, nash, recall, statevector
+from qts_agents.kernels import backend, ewa, ewl, lemke_howson, nash, qtable, recall, statevector, tiles
 
 NashSet = list[np.ndarray]
 
@@ -179,6 +179,50 @@ def remembered(smoke: bool) -> Row:
     return Row("recall of 10 000", value, "us/symbol", "numpy", peer, None if smoke else 50.0, agrees)
 
 
+def tile_served(smoke: bool) -> Row:
+    """Values of 1 000 states from eight grids, against numpy's indexing of the same tiles."""
+    draws = np.random.default_rng(8)
+    W, N = draws.normal(size=(2, tiles.ROWS, 7)), np.ones((2, tiles.ROWS, 7))
+    states = draws.integers(0, 3 * tiles.CODES, 20 if smoke else 1_000)
+    rows, images = np.empty((2, len(states), tiles.PAIRS), np.int64)
+    for i, state in enumerate(states.tolist()):
+        tiles.tiles(state // 3, state % 3 - 1, rows[i], images[i])
+    swapped = [1, 0, *range(2, 7)]
+
+    def theirs() -> np.ndarray:
+        mean = 0.5 * (W[0] + W[1])
+        return np.asarray((mean[rows] + mean[images][:, :, swapped]).sum(axis=1) / tiles.TILINGS)
+
+    agrees = bool(np.allclose(tiles.serve(W, N, states)[0], theirs(), rtol=0.0, atol=1e-12))
+    value = median_time(lambda: tiles.serve(W, N, states), 3 if smoke else 50) / len(states) * 1e9
+    peer = median_time(theirs, 3 if smoke else 20) / len(states) * 1e9
+    return Row("tile-coded values", value, "ns/state", "numpy, tiles given", peer, None, agrees)
+
+
+def tile_learned(smoke: bool) -> Row:
+    """Steps of double Q-learning on eight grids, against the plain form."""
+    draws = np.random.default_rng(9)
+    bars, episodes = (40, 2) if smoke else (400, 50)
+    code = draws.integers(0, tiles.CODES, (1, bars))
+    tape = qtable.Tape(code, np.ones((1, bars), np.int8), draws.normal(size=(1, bars)), np.ones((1, bars)))
+    begin, greedy = np.zeros(episodes, np.int64), np.full(episodes, 0.1)
+    plan = qtable.Plan(begin, begin, begin, greedy, draws.random((episodes, bars)), np.ones(episodes))
+    rule = qtable.Rule(0.97, 0.02, 10.0, False, 1e-5, 0.1)
+
+    def learn(count: int) -> np.ndarray:
+        W, N = np.zeros((2, 2, tiles.ROWS, 7))
+        tiles.train(W, N, tape, qtable.Plan(*(column[:count] for column in plan)), rule)
+        return W
+
+    ours = learn(2)
+    value = median_time(lambda: learn(episodes), 1 if smoke else 7) / episodes / (bars - 1) * 1e6
+    backend.set_jit(False)
+    agrees = bool(np.array_equal(ours, learn(2)))
+    peer = median_time(lambda: learn(2), 1) / 2 / (bars - 1) * 1e6
+    backend.set_jit(True)
+    return Row("tile-coded learning", value, "us/step", "python", peer, None, agrees)
+
+
 #: one function per row; each takes `smoke`
 ROWS: tuple[Callable[[bool], Row], ...] = (
     nash_four,
@@ -190,6 +234,8 @@ ROWS: tuple[Callable[[bool], Row], ...] = (
     circuits_ten,
     attraction,
     remembered,
+    tile_served,
+    tile_learned,
 )
 
 if __name__ == "__main__":

@@ -9,7 +9,11 @@ import struct
 import time
 from collections.abc import Awaitable, Callable
 
+from qts_messaging.bus import Done
+
 STAMP = struct.Struct("<q")
+LATEST_S = 5.0
+BYTES = 290  # of a message: as many as a vote has
 Send = Callable[[int], Awaitable[None]]
 
 
@@ -43,3 +47,35 @@ class Pace:
                 sent += 1
         asyncio.get_running_loop().remove_reader(self._handle)
         os.close(self._handle)
+
+
+def frame(planned: int) -> bytes:
+    """Return a message that tells when it was due."""
+    return STAMP.pack(planned) + bytes(BYTES - STAMP.size)
+
+
+class Taken:
+    """A sink that notes how old each message is, and acknowledges it."""
+
+    def __init__(self, ages: list[int] | None = None) -> None:
+        self.ages: list[int] = [] if ages is None else ages
+
+    def arrived(self, frame: bytes, peer: str | None, done: Done | None = None) -> None:  # noqa: ARG002
+        """Note one message."""
+        self.ages.append(time.monotonic_ns() - STAMP.unpack_from(frame)[0])
+        if done is not None:
+            done("ok")
+
+    def again(self, frame: bytes, done: Done) -> None:
+        """Take a dead letter: there is none here."""
+
+    def room(self) -> bool:
+        """Always."""
+        return True
+
+
+async def arrived(all_here: Callable[[], bool], seconds: float = LATEST_S) -> None:
+    """Wait for the last messages of a round; at most some seconds, for one that is lost never comes."""
+    ends = time.monotonic() + seconds
+    while not all_here() and time.monotonic() < ends:
+        await asyncio.sleep(0.02)

@@ -19,11 +19,10 @@ from numpy.typing import NDArray
 from qts_agents.market.datasets import load_dataset
 from qts_agents.pads import comparison
 from qts_agents.pads.account import Bar
+from qts_agents.pads.cycle import CRISIS
 from qts_agents.pads.panarchy import Panarchy, mean
-from qts_agents.pads.warning import ALARM
+from qts_agents.pads.warning import ALARM, HORIZON, SMALL_P
 from qts_core.sections import PadsSettings
-
-HORIZON, CRISIS, SMALL_P = 30, 0.7, 0.05
 
 
 class Lived(NamedTuple):
@@ -57,12 +56,12 @@ def live(name: str, bars: int, surrogates: int) -> Lived:
         quotes = (data.spread[:, t], data.imbalance[:, t], data.depth[:, t])
         done = panarchy.push(bar, t)
         ind = panarchy.micro(quotes, data.bar_s)
-        before = panarchy.baselines.watch.alarms
+        before = panarchy.baselines.watch.all.raised
         step = panarchy.step(done, ind, af, quotes, data.bar_s)
         if step.candidate is not None:
             panarchy.cycles["meso"].commit(step.candidate.new)
         watch = panarchy.baselines.watch
-        if watch.alarms > before:
+        if watch.all.raised > before:
             p.append(watch.found.variance)
         rows.append(
             (
@@ -71,7 +70,7 @@ def live(name: str, bars: int, surrogates: int) -> Lived:
                 panarchy.cycles["micro"].held,
                 panarchy.baselines.hmm.state,
                 panarchy.baselines.changes.length,
-                watch.alarms > before,
+                watch.all.raised > before,
                 mean(ind.crisis) > CRISIS,
             )
         )

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from qts_agents import baked
 from qts_agents.context import Place
 from qts_core import config, names
 from qts_core.allocator import keep_threshold
@@ -67,6 +68,9 @@ def _port(env: Mapping[str, str], name: str, default: int) -> int:
 
 
 if __name__ == "__main__":
+    # before anything loads numba, which reads its settings once
+    kept = os.environ.get(names.ENV_KERNELS), os.environ.get(names.ENV_KERNEL_CACHE)
+    os.environ.update(baked.prepare(os.environ, *kept))
     code = main(sys.argv[1:], os.environ)
     sys.stdout.flush()
     sys.stderr.flush()

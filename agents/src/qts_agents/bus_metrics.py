@@ -34,6 +34,25 @@ TABLE: dict[str, tuple[str, str, str, Callable[[Numbers], Values]]] = {
     "qts_stream_claimed": ("counter", "Taken over from a dead consumer", "", lambda n: {"": n.claimed}),
     "qts_dead_letters": ("counter", "Messages no handler could take", "", lambda n: {"": n.dead_letters}),
     "qts_alerts_unconfirmed": ("counter", "Alerts without a receipt", "", lambda n: {"": n.unconfirmed}),
+    "qts_durable_missing": ("gauge", "Durable messages that never came", "", lambda n: {"": n.missing}),
+    "qts_stream_lag_seconds": (
+        "gauge",
+        "Age of the oldest durable message that a reader has not handled; told by who trims",
+        "reader",
+        lambda n: {reader: behind.age_s for reader, behind in n.backlog.items()},
+    ),
+    "qts_stream_pending": (
+        "gauge",
+        "Durable messages that a reader has not handled; told by who trims",
+        "reader",
+        lambda n: {reader: behind.waiting for reader, behind in n.backlog.items()},
+    ),
+    "qts_stream_trimmed": (
+        "counter",
+        "Durable messages cut after 7 days though a reader had not handled them",
+        "reader",
+        lambda n: n.trimmed,
+    ),
     "qts_credentials_generation": (
         "gauge",
         "Keys and passwords in use; curve_accepted: authorised of every peer",

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from qts_agents.health import Health
+from qts_agents.kernels import gpu
 from qts_agents.metrics import Metrics
 from qts_core.clock import Clock
 from qts_core.probes import Status
@@ -43,8 +44,8 @@ class Compute:
         self._health = health
 
     async def __call__(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Run `work` on the compute thread and return what it returns."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
+        """Run `work` on the compute thread and return what it returns; it may ask a device once."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, _once, work, *arguments)
 
     async def beat(self) -> None:
         """Note that the thread still turns: a task of nothing has passed through it."""
@@ -54,6 +55,11 @@ class Compute:
     def close(self) -> None:
         """Let the thread end after what it is doing."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _once(work: Callable[..., T], *arguments: Any) -> T:
+    gpu.allow(1)
+    return work(*arguments)
 
 
 class Context(msgspec.Struct, frozen=True):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from qts_agents.bars_inlet import Inlet
 from qts_agents.columns import array
@@ -16,6 +17,7 @@ from qts_agents.pads.actions import Action, Answer, Ask, Publish, Record, Send
 from qts_agents.pads.agent import Pads, fits_inline
 from qts_agents.pads.journal import JournalWriter
 from qts_agents.pads.resume import resume
+from qts_agents.pads.rounds import lockstep
 from qts_core.errors import LocalError
 from qts_core.probes import Status
 from qts_messaging.bus import Reply
@@ -27,6 +29,7 @@ from qts_messaging.messages import (
     Envelope,
     MarketUpdate,
     Message,
+    PerformanceFeedback,
     PhaseTransition,
     RiskAlert,
     SystemCommand,
@@ -49,6 +52,7 @@ class DeciderShell:
     def __init__(self, context: Context) -> None:
         self._context = context
         self.pads = Pads(context.system)
+        self._in_step = lockstep(context.system)
         self._inlet = Inlet(context, PADS_BARS, self._on_bar)
         self._journal = JournalWriter(context.place.state / "journal")
         self._rounds: set[asyncio.Task[None]] = set()
@@ -179,16 +183,31 @@ class DeciderShell:
             await self._take(Cause(self._context.tracing.root("round"), now), self.pads.on_tick, now)
 
     async def _do(self, actions: Sequence[Action], cause: Cause) -> None:
+        """Write down, ask, then tell: storing a message takes as long as a vote, and no vote waits for it.
+
+        Outcomes are told when the round is over: who learns from one cannot vote meanwhile. In step with the
+        feed all that is told comes before the question, so that equal runs learn in the same order.
+        """
         for action in actions:
-            match action:
-                case Record(data=data, opens=opens):
-                    self._record(data, opens)
-                case Publish(message=message):
-                    await self._publish(message, cause)
-                case Send(message=message, to=to):
-                    await self._send(message, to)
-                case Ask():
-                    self._open(action, cause)
+            if isinstance(action, Record):
+                self._record(action.data, action.opens)
+        draining = self._context.health.draining
+        questions = [action for action in actions if isinstance(action, Ask) and not draining]
+        waits = bool(questions) and not self._in_step
+        if waits:
+            self._open(questions.pop(), cause, [action for action in actions if _can_wait(action)])
+        for action in actions:
+            if not (waits and _can_wait(action)):
+                await self._tell(action, cause)
+        for ask in questions:
+            self._open(ask, cause, ())
+
+    async def _tell(self, action: Action, cause: Cause) -> None:
+        match action:
+            case Publish(message=message):
+                await self._publish(message, cause)
+            case Send(message=message, to=to):
+                await self._send(message, to)
 
     def _record(self, data: bytes, opens: bool) -> None:
         troubles = self._context.health.troubles
@@ -209,7 +228,6 @@ class DeciderShell:
 
     async def _publish(self, message: Message, cause: Cause) -> None:
         if isinstance(message, DecisionResponse) and message.decision is not None:
-            self._measure(message.decision, cause)
             trace = self._context.tracing.child(cause.trace, "publish decisions")
             start = self._context.now_ns()
             await self._context.bus.publish(message, trace=trace)
@@ -226,16 +244,25 @@ class DeciderShell:
                 kind="producer",
                 attributes=facts,
             )
+            self._measure(message.decision, cause)
         else:
             await self._context.bus.publish(message)
 
-    def _open(self, ask: Ask, cause: Cause) -> None:
-        if not self._context.health.draining:
-            task = asyncio.create_task(self._round(ask, cause))
-            self._rounds.add(task)
-            task.add_done_callback(self._rounds.discard)
+    def _open(self, ask: Ask, cause: Cause, later: Sequence[Action]) -> None:
+        task = asyncio.create_task(self._whole(ask, cause, later))
+        self._rounds.add(task)
+        task.add_done_callback(self._rounds.discard)
+
+    async def _whole(self, ask: Ask, cause: Cause, later: Sequence[Action]) -> None:
+        """Play a round, then tell what had to wait for it, also where the round failed."""
+        try:
+            await self._round(ask, cause)
+        finally:
+            for action in later:
+                await self._tell(action, cause)
 
     async def _round(self, ask: Ask, cause: Cause) -> None:
+        """Ask, decide, tell."""
         tracing, start = self._context.tracing, self._context.now_ns()
         round_trace = tracing.child(cause.trace, "round")
         contexts = {
@@ -307,8 +334,11 @@ class DeciderShell:
     def _measure(self, decision: Decision, cause: Cause) -> None:
         metrics, now = self._context.metrics, self._context.now_ns()
         metrics.decision_at.set(now / 1e9)
-        for index in array(decision.action):
-            metrics.decisions.labels(ACTIONS[int(index)]).inc()
+        for name, count in zip(
+            ACTIONS, np.bincount(array(decision.action), minlength=len(ACTIONS)), strict=True
+        ):
+            if count:
+                metrics.decisions.labels(name).inc(int(count))
         quorum = array(decision.quorum)
         outcome = "complete" if quorum.size and int(quorum.min()) >= 2 else "no_quorum"
         metrics.rounds.labels(outcome).inc()
@@ -320,3 +350,8 @@ class DeciderShell:
         for name, gauge in metrics.board.items():
             if name in board:
                 gauge.set(board[name])
+
+
+def _can_wait(action: Action) -> bool:
+    """Tell whether an action is to tell the outcome of an earlier decision."""
+    return isinstance(action, Publish) and isinstance(action.message, PerformanceFeedback)

@@ -1,4 +1,4 @@
-"""/livez /readyz /startupz /statusz /metrics of a process, from one record per workload."""
+"""/livez /readyz /startupz /statusz /bookz /metrics of a process, from one record per workload."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import msgspec
 
 from qts_core import names
 from qts_core.probes import Status
+from qts_messaging.accounts import Record
 
 STUCK_S = 10.0
 _REASONS = {200: "OK", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
@@ -21,6 +22,7 @@ class Health(msgspec.Struct):
     name: str
     warm: bool = False
     bound: bool = False
+    standby: bool = False  # warm, while another process of its name is at work
     draining: bool = False
     ended: bool = False
     compute_moved_s: float = 0.0
@@ -29,9 +31,11 @@ class Health(msgspec.Struct):
     troubles: dict[str, str] = {}  # reason → plain words: degraded, but at work
 
     def state(self) -> str:
-        """Return starting, ready, degraded, draining or ended."""
+        """Return starting, standby, ready, degraded, draining or ended."""
         if self.draining:
             return "draining"
+        if self.standby:
+            return "standby"
         if not (self.warm and self.bound):
             return "starting"
         if self.ended:
@@ -39,7 +43,9 @@ class Health(msgspec.Struct):
         return "degraded" if self.blockers or self.troubles else "ready"
 
     def started(self) -> str | None:
-        """Return None once warm and bound, else what is missing."""
+        """Return None once warm and bound, or while it stands by; else what is missing."""
+        if self.standby:
+            return None
         if not self.warm:
             return "kernels are not compiled yet"
         return None if self.bound else "sockets are not bound yet"
@@ -71,6 +77,7 @@ class Workplace(msgspec.Struct, frozen=True):
 
     health: Health
     status: Callable[[], Status]
+    book: Callable[[], Record]
 
 
 class HealthServer:
@@ -115,8 +122,9 @@ class HealthServer:
         path = path.split("?", 1)[0]
         if path == names.PATH_METRICS:
             return 200, "text/plain; version=0.0.4; charset=utf-8", self._metrics()
-        if path.startswith(names.PATH_STATUS):
-            return self._status(path[len(names.PATH_STATUS) :].strip("/"))
+        for prefix, tell in ((names.PATH_STATUS, _status), (names.PATH_BOOK, _book)):
+            if path.startswith(prefix):
+                return self._told(path[len(prefix) :].strip("/"), tell)
         checks: dict[str, Callable[[Health], str | None]] = {
             names.PATH_STARTUP: Health.started,
             names.PATH_LIVE: lambda health: health.live(self._now_s()),
@@ -130,8 +138,16 @@ class HealthServer:
             (503, "text/plain", ("\n".join(wrong) + "\n").encode()) if wrong else (200, "text/plain", b"ok\n")
         )
 
-    def _status(self, name: str) -> Answer:
+    def _told(self, name: str, tell: Callable[[Workplace], Status | Record]) -> Answer:
         place = self._places.get(name) if name else next(iter(self._places.values()))
         if place is None:
             return 404, "text/plain", f"no {name} here; there is {', '.join(self._places)}\n".encode()
-        return 200, "application/json", msgspec.json.encode(place.status()) + b"\n"
+        return 200, "application/json", msgspec.json.encode(tell(place)) + b"\n"
+
+
+def _status(place: Workplace) -> Status:
+    return place.status()
+
+
+def _book(place: Workplace) -> Record:
+    return place.book()

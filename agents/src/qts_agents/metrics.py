@@ -16,7 +16,7 @@ from qts_messaging.messages import ACTIONS
 
 #: 1-2-5 steps from 1 µs to 10 s
 BUCKETS = (*(m * 10.0**e for e in range(-6, 1) for m in (1, 2, 5)), 10.0)
-STATES = ("starting", "ready", "degraded", "draining", "ended")
+STATES = ("starting", "standby", "ready", "degraded", "draining", "ended")
 MODES = ("connected", "degraded", "disconnected", "simulated")
 
 
@@ -114,6 +114,15 @@ class _StatusCollector(Collector):
         compiles = CounterMetricFamily("qts_kernel_compiles", "Kernels compiled since the start")
         compiles.add_metric((), float(status.compiles))
         yield compiles
+        least = GaugeMetricFamily(
+            "qts_kernel_least_rows",
+            "Rows from which a backend computes a batch",
+            labels=("kernel", "backend"),
+        )
+        for kernel, ways in status.backends.items():
+            for way, rows in ways.items():
+                least.add_metric((kernel, way), float(rows))
+        yield least
 
 
 def _one_of(name: str, label: str, values: Iterable[str], current: str) -> Metric:

@@ -20,9 +20,11 @@ from qts_agents.agent import (
     STALE_WINDOW,
     MarketWindow,
 )
-from qts_agents.columns import column
+from qts_agents.choice import known_or_zero
+from qts_agents.columns import array, column
+from qts_agents.kernels.online import calibrate
 from qts_agents.kernels.pool import entropy_confidence
-from qts_messaging.messages import ACTIONS, DecisionRequest, Opinion
+from qts_messaging.messages import ACTIONS, DecisionRequest, Opinion, PerformanceFeedback
 
 F8 = NDArray[np.float64]
 U1 = NDArray[np.uint8]
@@ -95,8 +97,10 @@ def _window_bits(window: MarketWindow) -> NDArray[np.uint16]:
     valid = window.valid[:, -NEEDED_BARS:] != 0
     close = window.close[:, -NEEDED_BARS:]
     recent = ~valid[:, -GAP_BARS:]
-    run = np.lib.stride_tricks.sliding_window_view(recent, min(GAP_RUN + 1, recent.shape[1]), axis=1)
-    gone = np.asarray(run.all(axis=2)).any(axis=1)
+    run = recent  # in place k: the bars k … k+GAP_RUN are all missing
+    for _ in range(min(GAP_RUN, recent.shape[1] - 1)):
+        run = run[:, :-1] & run[:, 1:]
+    gone = run.any(axis=1)
     holes = recent.sum(axis=1) > GAP_SHARE * GAP_BARS
     bits[~valid[:, -1] | holes | gone] |= GAP
     wrong = (valid & ~(np.isfinite(close) & (close > 0.0))).any(axis=1)
@@ -123,16 +127,18 @@ class Reliability:
         """Return the forecast [S,3] for actions `x` [S,3] and flat shares `f` [S]."""
         return np.asarray((1.0 - self.k) * climatology(f) + self.k * np.asarray(x, dtype=np.float64))
 
-    def learn(self, x_row: Any, f: float, y: int) -> None:
-        """Move k along the gradient of the log score of outcome `y` (0, 1, 2); others teach nothing."""
-        if y not in (0, 1, 2):
-            return
-        x_y, u_y = float(x_row[y]), float(climatology(f)[y])
-        p_y = (1.0 - self.k) * u_y + self.k * x_y
-        if not (np.isfinite(x_y) and p_y > 0.0):
-            return
-        self.k = min(max(self.k + RELIABILITY_RATE * (x_y - u_y) / p_y, 0.0), RELIABILITY_MAX)
-        self.updates += 1
+    def learn(self, x: Any, f: Any, y: Any) -> None:
+        """Move k along the gradient of the log score of outcomes `y` [R] (0, 1, 2), one after the other.
+
+        x [R,3] are the actions, f [R] the flat shares. What is no outcome, or NaN, teaches nothing.
+        """
+        actions, outcome = np.atleast_2d(np.asarray(x, dtype=np.float64)), np.atleast_1d(y)
+        base = climatology(np.atleast_1d(f))
+        known = np.flatnonzero(outcome < base.shape[1])
+        at = outcome[known].astype(np.int64)
+        gained = np.stack((actions[known, at], base[known, at]), axis=1)
+        self.k = calibrate(self.k, gained, RELIABILITY_RATE, RELIABILITY_MAX)
+        self.updates += int(np.isfinite(gained[:, 0]).sum())
 
 
 class Pending(Generic[P]):
@@ -167,12 +173,26 @@ class Pending(Generic[P]):
         self._held.clear()
 
 
+def resolved(
+    symbols: Sequence[str], feedback: PerformanceFeedback
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return of each symbol with an outcome: its row in `symbols`, its row in the feedback, the outcome."""
+    outcome = array(feedback.outcome)
+    if feedback.symbols == tuple(symbols):  # the usual case: no name is looked up
+        at = np.flatnonzero(outcome <= 2)
+        return at, at, outcome[at].astype(np.int64)
+    rows = {name: row for row, name in enumerate(symbols)}
+    found = [(rows[n], i) for i, n in enumerate(feedback.symbols) if n in rows and outcome[i] <= 2]
+    row, at = np.array(found, dtype=np.int64).reshape(-1, 2).T
+    return row, at, outcome[at].astype(np.int64)
+
+
 def position_map(s: Any, d: Any, dissent: Any = None) -> U1:
     """Return the action [S] for signals `s` and position signs `d` (agents.md §2.5).
 
     `dissent` [S] enables HEDGE, which only the board uses. NaN signals hold.
     """
-    signal = np.nan_to_num(np.asarray(s, dtype=np.float64))
+    signal = known_or_zero(np.asarray(s, dtype=np.float64))
     side = np.sign(np.broadcast_to(np.asarray(d, dtype=np.float64), signal.shape))
     along = side * signal
     action = np.full(signal.shape, HOLD, dtype=np.uint8)

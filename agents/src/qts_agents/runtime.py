@@ -23,6 +23,7 @@ from qts_core.probes import Status
 from qts_core.roster import Workload
 from qts_core.spec import System
 from qts_core.telemetry import open_logs, open_tracing
+from qts_messaging.ending import end
 from qts_messaging.messages import AgentStatus
 from qts_messaging.open import BusOptions, open_bus
 from qts_messaging.returning import leave_simulated
@@ -30,7 +31,9 @@ from qts_messaging.returning import leave_simulated
 HEARTBEAT_S = 5.0
 WATCH_S = 0.25
 REDIS_GRACE_S = 5.0
+HANDLER_S = 30.0  # a handler that runs longer keeps everything else that came waiting
 INTERRUPTED = 130
+DEPOSED = 3  # exit code: another process of our name took over while this one was not heard
 
 
 def shell_of(role: str) -> Callable[[Context], Shell]:
@@ -95,20 +98,25 @@ class Worker:
         self.tasks: list[asyncio.Task[None]] = []
         self.failed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._told = ""
+        self.backends: dict[str, dict[str, int]] = {}  # measured: least rows for threads, for a device
         metrics.watch(self.status)
         metrics.watch_bus(self.context.bus.numbers)
 
     async def start(self) -> None:
-        """Compile, bind, catch up, beat; in that order, so that ready means ready."""
+        """Compile, wait for our turn, bind, catch up, beat; in that order, so that ready means ready."""
         context = self.context
         self.spawn(self._watch())
         self.shell.subscribe()
-        await context.bus.start()
-        context.health.bound = True
-        await context.compute(self.shell.warm_up)
-        context.log.info("warmed_up", after_s=round(self.uptime_s(), 3), kernels=_compiles())
+        compiled = asyncio.create_task(self._warm_up())
+        try:
+            await self._take_turn(compiled)
+            await context.bus.start()
+            context.health.bound = True
+            await compiled
+        finally:
+            compiled.cancel()
         await self.shell.begin()
-        context.health.warm = True
+        context.health.warm, context.health.standby = True, False
         if context.system.hardware_optimization:
             gc.collect()
             gc.freeze()
@@ -118,6 +126,28 @@ class Worker:
         device = {"device": gpu.device(), "device_reason": gpu.why()} if context.workload.gpu else {}
         context.log.info("started", state=context.health.state(), after_s=round(self.uptime_s(), 3), **device)
 
+    async def _warm_up(self) -> None:
+        await self.context.compute(self.shell.warm_up)
+        self.context.log.info("warmed_up", after_s=round(self.uptime_s(), 3), kernels=_compiles())
+        self.backends = await self.context.compute(_choose_backends)
+        if self.backends:
+            self.context.log.info("backends_chosen", threads=_threads(), least_rows=self.backends)
+
+    async def _take_turn(self, compiled: asyncio.Task[None]) -> None:
+        """Return when no other process of our name is at work; until then stand by, ready once compiled."""
+        context = self.context
+        turn = asyncio.create_task(context.bus.stand_by())
+        try:
+            await asyncio.wait((turn, compiled), return_when=asyncio.FIRST_COMPLETED)
+            if not turn.done():
+                compiled.result()
+                context.health.standby = True
+                context.log.info("standing_by", after_s=round(self.uptime_s(), 3))
+            await turn
+        finally:
+            await end([turn])
+        context.log.info("at_work", after_s=round(self.uptime_s(), 3), stood_by=context.health.standby)
+
     async def stop(self) -> None:
         """Finish what is under way, say so, close the bus."""
         context = self.context
@@ -126,8 +156,9 @@ class Worker:
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
-        await self._beat()
-        await context.bus.close(2.0)
+        if context.health.bound:
+            await self._beat()
+        await context.bus.close(2.0 if context.health.bound else 0.0)
         await self.shell.finish()
         context.compute.close()
         context.log.info("stopped", after_s=round(self.uptime_s(), 3))
@@ -153,6 +184,7 @@ class Worker:
             redis_reached=context.bus.redis_reached,
             compiles=_compiles(),
             device=gpu.device(),
+            backends=self.backends,
             credentials=context.bus.credentials,
         )
         self.shell.describe(status)
@@ -181,6 +213,7 @@ class Worker:
             if beat is None or beat.done():
                 beat = asyncio.create_task(self.context.compute.beat())
             redis_seen_s = self._watch_bus(redis_seen_s)
+            self._watch_handler()
             if health.state() != self._told and health.warm:
                 await self._beat()
             await clock.sleep(WATCH_S)
@@ -188,6 +221,11 @@ class Worker:
 
     def _watch_bus(self, redis_seen_s: float) -> float:
         bus, health, now_s = self.context.bus, self.context.health, self.context.clock.monotonic_ns() / 1e9
+        if not health.bound:
+            return now_s
+        if bus.deposed and not self.failed.done():
+            self.context.log.error("deposed", remedy="none is needed: it starts again and stands by")
+            self.failed.set_result(DEPOSED)
         if bus.mode == "simulated":
             health.troubles["simulated"] = (
                 "messaging is simulated: all agents share one process, no wire is used"
@@ -209,14 +247,24 @@ class Worker:
             health.blockers.pop("deaf", None)
         return redis_seen_s
 
+    def _watch_handler(self) -> None:
+        kind, running_s = self.context.bus.handling or ("", 0.0)
+        if running_s > HANDLER_S:
+            text = f"the handler of {kind} has run for {running_s:.0f} s; nothing else is handled"
+            self.context.health.blockers["handler"] = text
+        else:
+            self.context.health.blockers.pop("handler", None)
+
     async def _heartbeat(self) -> None:
         while True:
-            if self.context.health.live(self.context.clock.monotonic_ns() / 1e9) is None:
-                await self._beat()
+            await self._beat()
             await self.context.clock.sleep(HEARTBEAT_S)
 
     async def _beat(self) -> None:
+        """Say that this worker is at work; one that is stuck says nothing, so that its peers notice."""
         context, health = self.context, self.context.health
+        if health.live(context.clock.monotonic_ns() / 1e9) is not None:
+            return
         self._told = health.state()
         status = AgentStatus(
             agent=context.workload.wire,
@@ -247,7 +295,7 @@ async def serve(
     workers = [Worker(each, loaded, place, metrics, until_redis=until_redis) for each in workloads]
     clock: Clock = workers[0].context.clock
     server = HealthServer(
-        [Workplace(worker.context.health, worker.status) for worker in workers],
+        [Workplace(worker.context.health, worker.status, worker.bus.record) for worker in workers],
         metrics.text,
         lambda: clock.monotonic_ns() / 1e9,
     )
@@ -278,6 +326,23 @@ def _choose_kernels(system: System, gpu_allowed: bool) -> None:
     backend.set_jit(system.numba_jit)
     backend.threads(system.hardware_optimization)
     gpu.use(system.gpu_acceleration and gpu_allowed)
+
+
+def _choose_backends() -> dict[str, dict[str, int]]:
+    """Measure once which backend computes batches of what was compiled; return from how many rows on."""
+    if "qts_agents.kernels.backend" not in sys.modules:
+        return {}  # a feed that replays computes nothing
+    from qts_agents.kernels import crossover
+
+    chosen = crossover.choose(crossover.compiled(), crossover.folder())
+    return {entry: crossover.shown(found) for entry, found in sorted(chosen.items())}
+
+
+def _threads() -> int:
+    """Return how many threads kernels may use."""
+    from qts_agents.kernels import backend
+
+    return backend.thread_count()
 
 
 def _compiles() -> int:

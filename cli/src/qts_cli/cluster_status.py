@@ -1,4 +1,4 @@
-"""A system in a cluster as `qts status -n NAMESPACE NAME` shows it: resource's status, then every process.
+"""A system in a cluster: the resource's status, and what every process says of itself or of its messages.
 
 Everything goes through the user's own kubectl, so contexts, logins and proxies are those of the user.
 """
@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from qts_cli.sockets import ask_status
+from qts_cli.sockets import ask, told
 from qts_core import names
 from qts_core.errors import ConfigError, RemoteError
 
@@ -24,15 +24,35 @@ _FORWARDED = re.compile(rb"Forwarding from 127\.0\.0\.1:(\d+)")
 
 async def look(namespace: str, name: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Return the resource's status and each process's own answer, empty where there is none."""
+    status, agents = await _status(namespace, name)
+    bodies = await _answers(namespace, name, agents, names.PATH_STATUS)
+    return status, {agent: told(body) for agent, body in bodies.items()}
+
+
+async def books(namespace: str, name: str) -> dict[str, bytes]:
+    """Return each process's book as it sends it, b"" where there is none."""
+    _, agents = await _status(namespace, name)
+    return await _answers(namespace, name, agents, names.PATH_BOOK)
+
+
+async def _status(namespace: str, name: str) -> tuple[dict[str, Any], list[str]]:
+    """Return the resource's status and the processes that it names."""
+    text = await _output(*_kubectl(namespace), "get", f"{names.PLURAL}.{names.GROUP}", name, "-o", "json")
+    status = dict(json.loads(text).get("status") or {})
+    return status, [str(entry["name"]) for entry in status.get("agentStatuses") or ()]
+
+
+async def _answers(namespace: str, name: str, agents: list[str], path: str) -> dict[str, bytes]:
+    where = _kubectl(namespace)
+    found = await asyncio.gather(*(_ask(where, name, agent, path) for agent in agents))
+    return dict(zip(agents, found, strict=True))
+
+
+def _kubectl(namespace: str) -> tuple[str, ...]:
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         raise ConfigError("kubectl is not on PATH; install it, or leave NAME out to ask the latest local run")
-    where = (kubectl, "-n", namespace)
-    text = await _output(*where, "get", f"{names.PLURAL}.{names.GROUP}", name, "-o", "json")
-    status = dict(json.loads(text).get("status") or {})
-    agents = [str(entry["name"]) for entry in status.get("agentStatuses") or ()]
-    answers = await asyncio.gather(*(_ask(where, name, agent) for agent in agents))
-    return status, dict(zip(agents, answers, strict=True))
+    return kubectl, "-n", namespace
 
 
 def show(console: Console, name: str, status: dict[str, Any], processes: Table) -> None:
@@ -41,8 +61,8 @@ def show(console: Console, name: str, status: dict[str, Any], processes: Table) 
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("condition", "status", "reason", "message"):
         table.add_column(column)
-    for told in status.get("conditions") or ():
-        table.add_row(told["type"], told["status"], told["reason"], told.get("message", ""))
+    for each in status.get("conditions") or ():
+        table.add_row(each["type"], each["status"], each["reason"], each.get("message", ""))
     console.print(table)
     console.print(processes)
 
@@ -71,7 +91,7 @@ async def _output(*command: str) -> str:
     raise RemoteError(lines[-1])
 
 
-async def _ask(where: tuple[str, ...], name: str, agent: str) -> dict[str, Any]:
+async def _ask(where: tuple[str, ...], name: str, agent: str, path: str) -> bytes:
     """Ask a process by port-forward, which needs no way into the pod's network."""
     target = f"deployment/{names.part(name, agent)}"
     process = await asyncio.create_subprocess_exec(
@@ -83,10 +103,10 @@ async def _ask(where: tuple[str, ...], name: str, agent: str) -> dict[str, Any]:
         first = await asyncio.wait_for(process.stdout.readline(), TIMEOUT_S)
         found = _FORWARDED.search(first)
         if found is None:
-            return {}
-        return await ask_status(int(found[1]), timeout_s=TIMEOUT_S)
+            return b""
+        return await ask(int(found[1]), path, timeout_s=TIMEOUT_S)
     except TimeoutError:
-        return {}
+        return b""
     finally:
         if process.returncode is None:
             process.terminate()

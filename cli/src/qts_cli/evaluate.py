@@ -78,8 +78,8 @@ def evaluate(
     from qts_agents.evaluation import trials
     from qts_cli.evaluation_page import page
 
-    known = trials.read(book)
-    told, tried = _evaluated(loaded, bars, ablations, jobs or os.cpu_count() or 1, known)
+    trials.read(book)  # a damaged one is told now, not after the runs
+    told, tried = _evaluated(loaded, bars, ablations, jobs or os.cpu_count() or 1, book)
     trials.write(book, tried)
     text = msgspec.json.format(msgspec.json.encode(_plain(told)), indent=1)
     _written(output, page(told).encode())
@@ -97,12 +97,13 @@ def market_sets(market: str | None) -> tuple[str, ...]:
 
 
 def _evaluated(
-    loaded: config.Loaded, bars: int | None, ablate: bool, jobs: int, known: list[Any]
+    loaded: config.Loaded, bars: int | None, ablate: bool, jobs: int, book: Path
 ) -> tuple[Report, list[Any]]:
     """Run everything and return the report and the ledger with what was tried now."""
+    import msgspec
     import numpy as np
 
-    from qts_agents.evaluation import ablations, report, trials
+    from qts_agents.evaluation import ablations, report, theories, trials
     from qts_agents.evaluation.track import play
 
     system = loaded.system
@@ -112,9 +113,10 @@ def _evaluated(
     made = {"date": datetime.now(UTC).strftime("%Y-%m-%d"), "code": _code(), "settings": loaded.digest}
     scale = system.pads.signal_scale
     new = report.tried(track, others, scale, made["code"], made["settings"])
-    merged = trials.merge(known, new)
+    merged = trials.merge(trials.read(book), new)  # read now: another evaluation may have ended meanwhile
     ratios = [trial.sharpe for trial in merged if trial.market == track.tape.source]
     told = report.report(track, others, scale, [float(x) for x in np.asarray(ratios)], made)
+    told = msgspec.structs.replace(told, theories=theories.compare(track, system))
     told.speed["factor"] = told.speed["bars_per_s"] * system.market_update_interval
     return told, merged
 

@@ -46,9 +46,11 @@ def page(told: Report) -> str:
         _verdict(told),
         _origin(told),
         _forecasts(told),
+        _pools(told),
         _reliability(told),
         _money(told),
         _phases(told),
+        _theories(told),
         _method(told),
     ]
     head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
@@ -109,6 +111,23 @@ def _forecast(one: Forecaster) -> list[str]:
         f"{hit.low:.1%} to {hit.high:.1%}",
         f"{hit.effective:.0f}",
     ]
+
+
+def _pools(told: Report) -> str:
+    head = ("", "Brier", "log score over base rate ± error", "p", "board's pool ahead ± error", "p")
+    rows = [
+        [
+            name,
+            f"{one.brier:.4f}",
+            f"{one.log_gain.value:+.4f} ± {one.log_gain.error:.4f}",
+            f"{one.log_gain.p_value:.3f}",
+            f"{one.ahead.value:+.4f} ± {one.ahead.error:.4f}",
+            f"{one.ahead.p_value:.3f}",
+        ]
+        for name, one in told.pools.items()
+    ]
+    said = "Is the board's pool worth more than its ablations' and than each agent alone?"
+    return f"<h2>The pool beside others</h2><p>{said}</p>{_table(head, rows)}"
 
 
 def _reliability(told: Report) -> str:
@@ -200,6 +219,25 @@ def _phases(told: Report) -> str:
         "<h2>Walk forward</h2><p>Log-score gain / Sharpe ratio of stakes, in four consecutive stretches.</p>"
         f"{_table(('', *(str(k) for k in range(1, count))), folds)}"
     )
+
+
+def _theories(told: Report) -> str:
+    found = told.theories
+    if found is None:
+        return ""
+    rows = [["equilibrium, which votes", f"{found.equilibrium_signal:.3f}", "", ""]]
+    names = {"quantal_signal": "quantal responses of three", "matching_signal": "regret matching"}
+    rows += [
+        [names[name], f"{one.signal:.3f}", f"{one.apart:.3f}", f"{one.same_side:.0%}"]
+        for name, one in found.others.items()
+    ]
+    said = (
+        f"QBMIA's market game at {found.games} moments, for a trader without a position. Regret matching "
+        f"leaves {found.matching_gain:.4f} of the payoffs' range to be gained; the replicator dynamics lead "
+        f"away from {found.repelled:.0%} of the equilibria chosen."
+    )
+    head = ("", "size of up − down", "distance from the equilibrium", "not on the opposite side")
+    return f"<h2>Theories of play</h2><p>{said}</p>{_table(head, rows)}"
 
 
 def _method(told: Report) -> str:

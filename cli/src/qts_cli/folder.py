@@ -98,6 +98,11 @@ def clean_run(run: Path) -> None:
             errors.unlink()
 
 
+def runs(run: Path) -> bool:
+    """Tell whether a run has not been cleaned up: it is at work, or was killed."""
+    return (run / "keys").is_dir() and (run / "run.json").is_file()
+
+
 def write_json(path: Path, tree: Any) -> None:
     """Replace `path` by `tree` as JSON at once, mode 0600."""
     replace_file(path, json.dumps(tree, indent=1).encode() + b"\n")

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from qts_cli import folder
-from qts_cli.books import account, records
+from qts_cli.books import added, of_cluster, records
 from qts_cli.decisions import wide_console
 from qts_cli.events import line
 from qts_core.errors import ConfigError
@@ -24,16 +24,21 @@ from qts_messaging.by_type import by_type as rows_by_type
 def messages(
     run: Path | None = None,
     *,
+    namespace: Annotated[str | None, Parameter(name=["--namespace", "-n"])] = None,
     by_type: Annotated[bool, Parameter(negative=())] = False,
     json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
     run_dir: Path = folder.HOME,
 ) -> int:
-    """Print the accounts of a finished run by process and lane; exit 1 when a message is unaccounted for.
+    """Print the accounts of a run by process and lane; exit 1 when a message is unaccounted for.
+
+    Processes that are at work are asked, and what is on its way counts as in flight.
 
     Parameters
     ----------
     run
-        A run folder; without it the latest run.
+        A run folder, by default the latest; with a namespace the name of a system in the cluster.
+    namespace
+        Namespace of that system.
     by_type
         Print by sender, receiver and type instead; unseen is in no book of the receiver.
     json_
@@ -41,20 +46,31 @@ def messages(
     run_dir
         Folder for runs, as for qts run.
     """
-    path = run if run is not None else folder.latest(run_dir)
-    found = records(path)
-    if not found:
-        raise ConfigError(f"{path}: no accounts there; processes write them when a run ends in order")
-    total, types = account(path), rows_by_type(found)
+    found, where = _found(run, namespace, run_dir)
+    total, types = added(found), rows_by_type(found)
     if json_:
-        told = {"kind": "messages", "run": str(path), **total, "types": msgspec.to_builtins(types)}
+        told = {"kind": "messages", "run": where, **total, "types": msgspec.to_builtins(types)}
         print(line(told))
         return 1 if total["unaccounted"] else 0
     console = wide_console()
     console.print(_types(types) if by_type else _lanes(found))
     words = f"{total['sent']} sent, {total['delivered']} delivered, lost: {_reasons(total['lost']) or 'none'}"
-    console.print(f"{words}; {total['unaccounted']} unaccounted", highlight=False)
+    moving = f"; {total['in_flight']} in flight" if total["in_flight"] else ""
+    console.print(f"{words}{moving}; {total['unaccounted']} unaccounted", highlight=False)
     return 1 if total["unaccounted"] else 0
+
+
+def _found(run: Path | None, namespace: str | None, run_dir: Path) -> tuple[list[Record], str]:
+    """Return the books that are asked for, and whose they are."""
+    if namespace is not None:
+        if run is None:
+            raise ConfigError("NAME: which system? qts messages -n NAMESPACE NAME")
+        return of_cluster(namespace, str(run)), f"{namespace}/{run}"
+    path = run if run is not None else folder.latest(run_dir)
+    found = records(path)
+    if not found:
+        raise ConfigError(f"{path}: no accounts there; its processes neither answer nor have written any")
+    return found, str(path)
 
 
 def _lanes(found: list[Record]) -> Table:

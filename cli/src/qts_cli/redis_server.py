@@ -90,6 +90,7 @@ def write_config(run: Path, port: int, acl: str) -> Path:
         'save ""',
         "maxmemory 512mb",
         "maxmemory-policy noeviction",
+        f"proto-max-bulk-len {names.REDIS_LONGEST}",
     )
     path = folder / "valkey.conf"
     path.touch(mode=0o600)

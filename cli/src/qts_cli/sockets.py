@@ -104,11 +104,20 @@ async def http_get(port: int, path: str, timeout_s: float = 2.0) -> tuple[int, b
     return (int(status[1]), body) if status else (0, b"")
 
 
+async def ask(port: int, path: str, name: str = "", timeout_s: float = 2.0) -> bytes:
+    """Return what a process says at `path`, of its workload `name` if it holds several; else b""."""
+    code, body = await http_get(port, f"{path}/{name}" if name else path, timeout_s)
+    return body if code == 200 else b""
+
+
 async def ask_status(port: int, name: str = "", timeout_s: float = 2.0) -> dict[str, Any]:
-    """Return what /statusz of a process says, of its workload `name` if it holds several; {} without one."""
-    path = f"{names.PATH_STATUS}/{name}" if name else names.PATH_STATUS
-    code, body = await http_get(port, path, timeout_s)
+    """Return what /statusz of a process says; {} without an answer."""
+    return told(await ask(port, names.PATH_STATUS, name, timeout_s))
+
+
+def told(body: bytes) -> dict[str, Any]:
+    """Return a process's words about itself; {} where there are none."""
     try:
-        return msgspec.json.decode(body, type=dict[str, Any]) if code == 200 else {}
+        return msgspec.json.decode(body, type=dict[str, Any]) if body else {}
     except msgspec.DecodeError:
         return {}

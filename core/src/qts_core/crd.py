@@ -226,7 +226,8 @@ def _bounds(info: Any) -> dict[str, Any]:
 def _status() -> dict[str, Any]:
     restart = {"podUID": _TEXT, "at": _TIME, "reason": _TEXT}
     times = {"type": "array", "maxItems": 20, "items": _TIME}
-    recent = {"generation": {"type": "integer", "format": "int64"}, "at": times}
+    counted = {"type": "object", "maxProperties": 64, "additionalProperties": _COUNT}
+    recent = {"generation": {"type": "integer", "format": "int64"}, "at": times, "counted": counted}
     circuit = {"at": _TIME, "tries": _COUNT, "node": _TEXT, "reason": _TEXT, "count": _COUNT}
     gang = {"state": _TEXT, "at": _TIME, "tries": _COUNT}
     agent = {

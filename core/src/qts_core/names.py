@@ -42,6 +42,7 @@ PATH_STARTUP = "/startupz"
 PATH_LIVE = "/livez"
 PATH_READY = "/readyz"
 PATH_STATUS = "/statusz"
+PATH_BOOK = "/bookz"  # what became of every message, as this process knows it
 PATH_METRICS = "/metrics"
 
 DIR_CONFIG = "/etc/qts"
@@ -58,6 +59,8 @@ ENV_HTTP_PORT = "QTS_HTTP_PORT"
 ENV_METRICS_PORT = "QTS_METRICS_PORT"
 ENV_PEERS = "QTS_PEERS"
 ENV_BIND = "QTS_BIND"
+ENV_KERNELS = "QTS_KERNELS"  # where an image keeps compiled kernels
+ENV_KERNEL_CACHE = "NUMBA_CACHE_DIR"
 #: names that begin like configuration overrides but are paths, addresses or ports of one process
 ENV_RESERVED = frozenset(
     {
@@ -69,6 +72,7 @@ ENV_RESERVED = frozenset(
         ENV_METRICS_PORT,
         ENV_PEERS,
         ENV_BIND,
+        ENV_KERNELS,
     }
 )
 
@@ -88,6 +92,8 @@ def part(system: str, name: str) -> str:
 BROADCAST_TOPICS: tuple[str, ...] = ("market", "status")
 
 
+#: the longest argument that our Redis takes, before it makes room for it: two of our frames
+REDIS_LONGEST = "2mb"
 #: before the writer's name, with which every key and channel ends
 WRITER_MARK = "@"
 

@@ -128,3 +128,4 @@ class Status(msgspec.Struct, kw_only=True, omit_defaults=False):
     board: dict[str, Any] = {}
     feed: dict[str, Any] = {}
     compiles: int = 0
+    backends: dict[str, dict[str, int]] = {}  # by kernel: rows from which threads, a device compute it

@@ -62,6 +62,7 @@ class QuasarSettings(Section, frozen=True, kw_only=True):
     """Learning constants of QUASAR (agents.md §5)."""
 
     update: Literal["double_q", "expected_sarsa"] = "double_q"
+    representation: Literal["table", "tiles"] = "table"  # of a state: bins, or overlapping grids of them
     discount: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] = 0.97
     learning_floor: Fraction = 0.05  # of online updates; training on the backfill decays to 0
     exploration_decay: Fraction = 0.995

@@ -111,6 +111,23 @@ def test_a_lock_that_cannot_be_had_is_not_waited_for_long(
         assert backend.kernel(tripled)(1.5) == 4.5
 
 
+def test_a_compilation_that_fails_lets_go_of_its_lock(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Another process need not wait for the end of this one, which may try the same signature again."""
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    again: Any = backend.kernel(tripled)
+    for _ in range(2):
+        with pytest.raises(numba.TypingError):
+            again(None)
+        lock = next(tmp_path.rglob("*.lock"))
+        with lock.open("w") as held:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert again(1.5) == 4.5
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def test_a_part_is_plain_python_elsewhere() -> None:
     """Kernels compile it into themselves; whoever else calls it gets the same answer."""
 

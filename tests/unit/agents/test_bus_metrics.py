@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,58 @@ async def test_trouble_is_counted(tmp_path: Path) -> None:
             assert f"# TYPE {name}" in text
         assert {f'qts_clock_offset_seconds{{peer="{n}"}}' in text for n in NAMES if n != "qbmia"} == {True}
         qbmia.outgoing._boxes.clear()
+
+
+async def test_a_slow_handler_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call of 60 ms is counted under its type, and none that took less than the limit."""
+    name = 'qts_slow_handlers_total{type="market_update"}'
+    async with Trio(tmp_path) as trio:
+        market, pads = trio.buses["market"], trio.buses["pads"]
+        metrics, calls = Metrics(), list[object]()
+        metrics.watch_bus(pads.numbers)
+
+        async def handler(envelope: object) -> None:
+            await asyncio.sleep(0.06)
+            calls.append(envelope)
+
+        pads.subscribe(MarketUpdate, handler)
+        for count in (1, 2):
+            await market.publish(examples.update(count))
+            await until(lambda count=count: len(calls) == count and pads.incoming.idle)  # type: ignore[misc]
+            monkeypatch.setattr("qts_messaging.incoming.SLOW_NS", 60_000_000_000)  # for the second one
+        assert value(metrics.text().decode(), name) == 1
+
+
+async def test_what_cannot_be_read_is_counted_by_who_sent_it(tmp_path: Path) -> None:
+    """Garbage counts against the peer whose connection brought it; where no wire knows one, against nobody."""
+    async with Trio(tmp_path) as trio:
+        pads = trio.buses["pads"]
+        metrics = Metrics()
+        metrics.watch_bus(pads.numbers)
+        for peer, count in (("market", 3), ("qbmia", 2), ("a stranger", 1), (None, 1)):
+            for _ in range(count):
+                pads.incoming.arrived(b"garbage", peer)
+        text = metrics.text().decode()
+        for peer, count in (("market", 3), ("qbmia", 2), ("?", 2)):
+            labels = f'destination="?",outcome="decode",peer="{peer}",type="unknown"'
+            assert value(text, f"qts_messages_by_type_total{{{labels}}}") == count
+        assert "stranger" not in text
+        assert pads.record().refused == {"decode": 7}
+
+
+async def test_a_durable_message_that_never_came_is_missing_until_it_does(tmp_path: Path) -> None:
+    """Found late it is missing no more; a hole among broadcasts is none of these."""
+    async with Trio(tmp_path) as trio:
+        pads = trio.buses["pads"]
+        metrics, book = Metrics(), pads._desk.book
+        metrics.watch_bus(pads.numbers)
+        for lane in ("feedback", "transitions.to.pads", "market"):
+            for number in (1, 4):
+                book.arrived(("qbmia", 1, lane), number, 0)
+            book.lanes["qbmia", 1, lane].sweep(10, 5)
+        assert value(metrics.text().decode(), "qts_durable_missing") == 4
+        book.arrived(("qbmia", 1, "feedback"), 3, 20)
+        assert value(metrics.text().decode(), "qts_durable_missing") == 3
 
 
 @pytest.mark.parametrize("name", TABLE)

@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 from tests.unit.agents import pads_script
 
-from qts_agents.decider import DeciderShell
+from qts_agents.decider import Cause, DeciderShell
 from qts_agents.pads import journal, kept, records
+from qts_agents.pads.actions import Ask, Publish, Record
 from qts_agents.pads.replay import replay
+from qts_messaging import examples
+from qts_messaging.messages import DecisionRequest, PerformanceFeedback, SystemCommand
 
 
 def shell(folder: Path) -> DeciderShell:
@@ -88,3 +91,85 @@ def test_the_journal_of_several_lives_replays(tmp_path: Path, monkeypatch: pytes
     found = replay(tmp_path / "journal")
     assert found.first_difference is None
     assert found.rounds == found.equal > 30
+
+
+@pytest.mark.parametrize(
+    ("in_step", "wanted"),
+    [
+        (False, ["record", "requests", "reset", "decided", "feedback"]),
+        (True, ["record", "reset", "feedback", "requests", "decided"]),
+    ],
+)
+def test_outcomes_are_told_after_the_round_that_they_came_with(
+    tmp_path: Path, *, in_step: bool, wanted: list[str]
+) -> None:
+    """Voters learn from an outcome when they have voted; in step with the feed before, as in a replay."""
+    made, said = shell(tmp_path), list[str]()
+    made._in_step = in_step
+    request = next(m for m in examples.messages() if isinstance(m, DecisionRequest))
+
+    async def publish(message: Any, **_: Any) -> None:
+        await asyncio.sleep(0)
+        said.append("feedback" if isinstance(message, PerformanceFeedback) else "reset")
+
+    async def gather(requests: Any, *_: Any, **__: Any) -> list[Any]:
+        said.append("requests")
+        for _turn in range(5):  # the votes take longer than storing a message
+            await asyncio.sleep(0)
+        return []
+
+    def on_answers(*_: Any) -> list[Any]:
+        said.append("decided")
+        return []
+
+    bus: Any = made._context.bus
+    bus.publish, bus.gather = publish, gather
+    made.pads.on_answers = on_answers  # type: ignore[method-assign]
+    made._record = lambda *_: said.append("record")  # type: ignore[method-assign,assignment]
+    reset = SystemCommand("reset")
+    actions = [Publish(reset), Publish(examples.feedback()), Record(b""), Ask("r", {"qbmia": request}, 1.0)]
+
+    async def live() -> None:
+        await made._do(actions, Cause(None, 0))
+        await asyncio.gather(*made._rounds)
+
+    asyncio.run(live())
+    assert said == wanted
+
+
+def test_outcomes_are_told_where_the_round_fails(tmp_path: Path) -> None:
+    """What was learned is not lost with a round that could not be played."""
+    made, said = shell(tmp_path), list[Any]()
+    made._in_step = False
+
+    async def publish(message: Any, **_: Any) -> None:
+        said.append(message)
+
+    async def gather(*_: Any, **__: Any) -> list[Any]:
+        raise RuntimeError("no round")
+
+    bus: Any = made._context.bus
+    bus.publish, bus.gather = publish, gather
+    feedback = examples.feedback()
+
+    async def live() -> list[Any]:
+        await made._do([Publish(feedback), Ask("r", {}, 1.0)], Cause(None, 0))
+        return await asyncio.gather(*made._rounds, return_exceptions=True)
+
+    assert [str(failed) for failed in asyncio.run(live())] == ["no round"]
+    assert said == [feedback]
+
+
+def test_outcomes_are_told_at_once_where_no_round_opens(tmp_path: Path) -> None:
+    """A draining board asks nobody, and what was learned is told all the same."""
+    made, said = shell(tmp_path), list[Any]()
+    made._in_step, made._context.health.draining = False, True
+
+    async def publish(message: Any, **_: Any) -> None:
+        said.append(message)
+
+    bus: Any = made._context.bus
+    bus.publish = publish
+    feedback = examples.feedback()
+    asyncio.run(made._do([Publish(feedback), Ask("r", {}, 1.0)], Cause(None, 0)))
+    assert (said, made._rounds) == ([feedback], set())

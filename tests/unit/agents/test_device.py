@@ -40,6 +40,6 @@ def test_a_driver_that_does_not_work_is_no_reason_to_stop(
 
 def test_the_cpu_solves_every_batch_then() -> None:
     """However many games, none is meant for a device that is not in use."""
-    assert not gpu.wants(10**6)
+    assert not gpu.wants("nash_gpu.choose", 10**18)
     games = np.random.default_rng(0).normal(size=(2, 3, 4, 4))
     assert nash.nash_choice(*games).device == "cpu"

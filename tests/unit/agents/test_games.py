@@ -91,12 +91,12 @@ def test_the_choice_has_most_entropy_and_averages_ties():
     """Coordination: of two pure equilibria and the mixed one the mixed is chosen; equal pure ones are averaged."""
     same = np.eye(2)
     chosen = nash.nash_choice(same[None], same[None])
-    np.testing.assert_allclose(chosen.x[0], [0.5, 0.5], atol=1e-12)
+    np.testing.assert_allclose(chosen.x[0], [0.5, 0.5], rtol=0, atol=1e-12)
     assert chosen.count.tolist() == [3]
     b = np.array([[1.0, 0.0, -9.0], [0.0, 1.0, -9.0], [0.5, 0.5, -9.0]])
     a = np.array([[3.0, 0.0, 0.0], [0.0, 3.0, 0.0], [2.0, 2.0, 5.0]])
     tied = nash.nash_choice(a[None], b[None])
-    np.testing.assert_allclose(tied.x[0, 0], tied.x[0, 1], atol=1e-12)
+    np.testing.assert_allclose(tied.x[0, 0], tied.x[0, 1], rtol=0, atol=1e-12)
 
 
 def test_regret_of_a_bad_profile_is_its_largest_gain():
@@ -110,7 +110,7 @@ def test_permuted_games_have_permuted_equilibria():
     a, b = random_games(5, 300, 4, 4)
     rows, columns = [1, 0, 2, 3], [0, 1, 3, 2]
     one, two = nash.nash_choice(a, b), nash.nash_choice(a[:, rows][:, :, columns], b[:, rows][:, :, columns])
-    np.testing.assert_allclose(two.x, one.x[:, rows], atol=1e-9)
+    np.testing.assert_allclose(two.x, one.x[:, rows], rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["generic", "tied payoffs"])
@@ -141,20 +141,20 @@ def test_the_quantum_dilemma_pays_what_the_design_says(gamma, expected):
     """Prisoner's dilemma with C, D, Q at three entanglements."""
     angles = np.array([(C, C), (C, D), (D, D), (Q, Q), (Q, D), (Q, C)])
     paid, _ = ewl.ewl(angles, gamma, DILEMMA, DILEMMA.T)
-    np.testing.assert_allclose(paid, expected, atol=1e-12)
+    np.testing.assert_allclose(paid, expected, rtol=0, atol=1e-12)
 
 
 def test_outcome_probabilities_of_the_design():
     """γ = 0 is classical mixing; γ = 0.7 has the listed probabilities and payoffs."""
     classical = np.array([[(2 * np.pi / 3, 0.0), (np.pi / 2, 0.0)]])
     paid, probs = ewl.ewl(classical, 0.0, DILEMMA, DILEMMA.T)
-    np.testing.assert_allclose(probs[0], [0.125, 0.125, 0.375, 0.375], atol=1e-12)
-    np.testing.assert_allclose(paid[0], [2.625, 1.375], atol=1e-12)
+    np.testing.assert_allclose(probs[0], [0.125, 0.125, 0.375, 0.375], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(paid[0], [2.625, 1.375], rtol=0, atol=1e-12)
     mixed = np.array([[(2 * np.pi / 3, 0.4), (np.pi / 2, 0.9)]])
     paid, probs = ewl.ewl(mixed, 0.7, DILEMMA, DILEMMA.T)
     expected = [0.0768350413, 0.0113651028, 0.2198460619, 0.6919537940]
-    np.testing.assert_allclose(probs[0], expected, atol=1e-10)
-    np.testing.assert_allclose(paid[0], [2.0216892276, 0.9792844318], atol=1e-10)
+    np.testing.assert_allclose(probs[0], expected, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(paid[0], [2.0216892276, 0.9792844318], rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.3, np.pi / 2])
@@ -166,15 +166,15 @@ def test_classical_moves_embed_exactly(gamma):
         [[(np.pi * r[0], 0, np.pi * r[1], 0), (np.pi * c[0], 0, np.pi * c[1], 0)] for r in bits for c in bits]
     )
     paid, _ = ewl.ewl(angles, gamma, a, b)
-    np.testing.assert_allclose(paid, np.stack([a.ravel(), b.ravel()], axis=1), atol=1e-8)
+    np.testing.assert_allclose(paid, np.stack([a.ravel(), b.ravel()], axis=1), rtol=0, atol=1e-8)
 
 
 def test_best_responses_find_the_known_equilibria():
     """Unentangled the dilemma ends in (D,D); fully entangled in (Q,Q), which pays 3 and has no regret."""
     free = ewl.play(DILEMMA[None], DILEMMA.T[None].copy(), 0.0)
-    np.testing.assert_allclose(free.payoff, [[1, 1]], atol=1e-9)
+    np.testing.assert_allclose(free.payoff, [[1, 1]], rtol=0, atol=1e-9)
     bound = ewl.play(DILEMMA[None], DILEMMA.T[None].copy(), np.pi / 2)
-    np.testing.assert_allclose(bound.payoff, [[3, 3]], atol=1e-9)
+    np.testing.assert_allclose(bound.payoff, [[3, 3]], rtol=0, atol=1e-9)
     assert bound.regret[0] <= 1e-9
 
 
@@ -183,7 +183,7 @@ def test_swapping_qubits_swaps_the_quantum_game():
     a, b = random_games(8, 20, 4, 4)
     swap = [0, 2, 1, 3]
     one, two = ewl.play(a, b, np.pi / 2), ewl.play(a[:, swap][:, :, swap], b[:, swap][:, :, swap], np.pi / 2)
-    np.testing.assert_allclose(two.joint, one.joint[:, swap][:, :, swap], atol=1e-9)
+    np.testing.assert_allclose(two.joint, one.joint[:, swap][:, :, swap], rtol=0, atol=1e-9)
 
 
 def test_one_step_of_attraction():
@@ -191,9 +191,9 @@ def test_one_step_of_attraction():
     u = np.array([[3.7, 1.7, 1.7, 3.7], [-8.3, -10.3, -8.3, -10.3], [0, 0, 0, 0], [3.515] * 4])
     pull = np.zeros(4)
     assert ewa.attractions(u, np.array([0]), np.array([0]), pull) == pytest.approx(1.95)
-    np.testing.assert_allclose(pull, [1.8974358974, -2.1282051282, 0, 0.9012820513], atol=1e-10)
+    np.testing.assert_allclose(pull, [1.8974358974, -2.1282051282, 0, 0.9012820513], rtol=0, atol=1e-10)
     expected = [0.6505750468, 0.0116140507, 0.0975554332, 0.2402554694]
-    np.testing.assert_allclose(np.exp(pull) / np.exp(pull).sum(), expected, atol=1e-10)
+    np.testing.assert_allclose(np.exp(pull) / np.exp(pull).sum(), expected, rtol=0, atol=1e-10)
 
 
 def test_populations_ignore_what_has_not_reached_them():
@@ -227,7 +227,9 @@ def test_regret_matching_reaches_the_correlated_equilibria(a, b):
 def test_the_statevector_knows_bell():
     """Hadamard and controlled NOT give ½, 0, 0, ½; a circuit of 13 qubits is refused."""
     bell = (sv.Gate(sv.H, 0), sv.Gate(sv.X, 1, control=0))
-    np.testing.assert_allclose(sv.probabilities(bell, np.zeros((1, 0)), 2), [[0.5, 0, 0, 0.5]], atol=1e-12)
+    np.testing.assert_allclose(
+        sv.probabilities(bell, np.zeros((1, 0)), 2), [[0.5, 0, 0, 0.5]], rtol=0, atol=1e-12
+    )
     with pytest.raises(ValueError, match="1 to 12"):
         sv.probabilities(bell, np.zeros((1, 0)), 13)
 
@@ -241,7 +243,7 @@ def test_recall_weighs_by_cosine_and_age():
         one, held, np.array([0, 5000, 5000, 5000, 5000]), np.array([0, 1, 1, 2, 2]), 5000
     )
     assert count.tolist() == [5]
-    np.testing.assert_allclose(x[0], [0.5 / 4.5, 2 / 4.5, 2 / 4.5], atol=1e-12)
+    np.testing.assert_allclose(x[0], [0.5 / 4.5, 2 / 4.5, 2 / 4.5], rtol=0, atol=1e-12)
     x, count = recall.recall(one, held, np.arange(4), np.zeros(4), 5)
     assert count.tolist() == [4]
     assert np.isnan(x).all()

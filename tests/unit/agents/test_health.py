@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 
+import msgspec
 import pytest
 
 from qts_agents.health import Health, HealthServer, Workplace
 from qts_core.probes import Status
+from qts_messaging.accounts import Book, Record
 
 
 def server(now_s: float = 0.0, **facts: object) -> tuple[HealthServer, Health]:
     """Return a server over one workload."""
     health = Health("pads", **facts)
-    place = Workplace(health, lambda: Status(agent="pads", state=health.state()))
+    book = Book("pads", 7, 0)
+    place = Workplace(health, lambda: Status(agent="pads", state=health.state()), book.record)
     return HealthServer([place], lambda: b"up 1\n", lambda: now_s), health
 
 
@@ -25,6 +28,26 @@ def test_starting_until_warm_and_bound() -> None:
     health.warm = health.bound = True
     assert [http.answer("GET", path)[0] for path in ("/startupz", "/livez", "/readyz")] == [200, 200, 200]
     assert health.state() == "ready"
+
+
+def test_the_book_of_a_process_can_be_read() -> None:
+    """What became of every message, as data that adds up with that of others; by name as well."""
+    http, _ = server()
+    for path in ("/bookz", "/bookz/pads"):
+        code, kind, body = http.answer("GET", path)
+        assert (code, kind) == (200, "application/json")
+        assert msgspec.json.decode(body, type=Record).epoch == 7
+    assert http.answer("GET", "/bookz/nobody")[0] == 404
+
+
+def test_a_spare_is_ready_and_says_so() -> None:
+    """It is compiled and waits: ready for its turn, neither bound nor heard."""
+    http, health = server()
+    health.standby = True
+    assert [http.answer("GET", path)[0] for path in ("/startupz", "/livez", "/readyz")] == [200, 200, 200]
+    assert health.state() == "standby"
+    health.draining = True
+    assert http.answer("GET", "/readyz")[0] == 503
 
 
 @pytest.mark.parametrize("part", ["event loop", "compute thread"])

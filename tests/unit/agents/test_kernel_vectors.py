@@ -18,13 +18,13 @@ CLOSES = np.array([100, 101, 103, 102, 104, 107, 105, 108, 110, 109], dtype=floa
 def test_lmsr_pool_of_three_seats() -> None:
     """Quantities, prices, dissent and loss are those of agents.md §10."""
     result = pool.lmsr_pool(PI, OMEGA, UNIFORM, 50.0)
-    assert_allclose(result.q[0], [-51.6778745895, -51.8464940351, -67.2426298521], atol=5e-11)
-    assert_allclose(result.p[0], [0.3664170062, 0.3651833868, 0.2683996070], atol=5e-11)
-    assert_allclose(result.dissent, [0.0126172285], atol=5e-11)
-    assert_allclose(pool.entropy_confidence(result.p), [0.0089622440], atol=5e-11)
-    assert_allclose(result.share, OMEGA, atol=0)
+    assert_allclose(result.q[0], [-51.6778745895, -51.8464940351, -67.2426298521], rtol=0, atol=5e-11)
+    assert_allclose(result.p[0], [0.3664170062, 0.3651833868, 0.2683996070], rtol=0, atol=5e-11)
+    assert_allclose(result.dissent, [0.0126172285], rtol=0, atol=5e-11)
+    assert_allclose(pool.entropy_confidence(result.p), [0.0089622440], rtol=0, atol=5e-11)
+    assert_allclose(result.share, OMEGA, rtol=0, atol=0)
     loss = 50.0 * np.log(result.p[0] / UNIFORM[0])
-    assert_allclose(loss, [4.7314527846, 4.5628333390, -10.8333024780], atol=5e-10)
+    assert_allclose(loss, [4.7314527846, 4.5628333390, -10.8333024780], rtol=0, atol=5e-10)
 
 
 @pytest.mark.usefixtures("either")
@@ -36,11 +36,13 @@ def test_leave_one_out_pays_what_a_seat_adds() -> None:
         [0.3503494875, 0.3610229939, 0.2886275187],
         [0.3991709779, 0.3312122160, 0.2696168061],
     ]
-    assert_allclose(result.leave_one_out[0], expected, atol=5e-11)
+    assert_allclose(result.leave_one_out[0], expected, rtol=0, atol=5e-11)
     without = result.leave_one_out[0, :, 0]
-    assert_allclose(np.log(PI[0, :, 0] / without), [0.4465866673, 0.1325333551, -0.6910724746], atol=5e-11)
+    assert_allclose(
+        np.log(PI[0, :, 0] / without), [0.4465866673, 0.1325333551, -0.6910724746], rtol=0, atol=5e-11
+    )
     marginal = 50.0 * np.log(result.p[0, 0] / without)
-    assert_allclose(marginal, [6.7875307422, 2.2420427023, -4.2808897573], atol=5e-10)
+    assert_allclose(marginal, [6.7875307422, 2.2420427023, -4.2808897573], rtol=0, atol=5e-10)
 
 
 @pytest.mark.usefixtures("either")
@@ -48,8 +50,8 @@ def test_full_weight_pool_and_log_pool_agree() -> None:
     """With Ω = 1 the prior has no say, and LMSR is the logarithmic pool."""
     weights = OMEGA / OMEGA.sum()
     result = pool.lmsr_pool(PI, weights, UNIFORM, 50.0)
-    assert_allclose(result.p[0], [0.3765323722, 0.3748430882, 0.2486245396], atol=5e-11)
-    assert_allclose(pool.log_pool(PI, OMEGA), result.p, atol=1e-14)
+    assert_allclose(result.p[0], [0.3765323722, 0.3748430882, 0.2486245396], rtol=0, atol=5e-11)
+    assert_allclose(pool.log_pool(PI, OMEGA), result.p, rtol=0, atol=1e-14)
 
 
 @pytest.mark.usefixtures("either")
@@ -57,11 +59,11 @@ def test_an_absent_seat_leaves_its_share_to_the_prior() -> None:
     """NaN opinions and zero weights change nothing; with nobody the prior stands."""
     more = np.concatenate((PI, np.full((1, 1, 3), np.nan), PI[:, :1]), axis=1)
     result = pool.lmsr_pool(more, [[0.30, 0.25, 0.20, 0.15, 0.0]], UNIFORM, 50.0)
-    assert_allclose(result.p, pool.lmsr_pool(PI, OMEGA, UNIFORM, 50.0).p, atol=1e-15)
-    assert_allclose(result.leave_one_out[0, 3], result.p[0], atol=1e-15)
+    assert_allclose(result.p, pool.lmsr_pool(PI, OMEGA, UNIFORM, 50.0).p, rtol=0, atol=1e-15)
+    assert_allclose(result.leave_one_out[0, 3], result.p[0], rtol=0, atol=1e-15)
     alone = pool.lmsr_pool(np.full((1, 2, 3), np.nan), [[0.5, 0.5]], [[0.2, 0.5, 0.3]], 50.0)
-    assert_allclose(alone.p, [[0.2, 0.5, 0.3]], atol=1e-15)
-    assert_allclose(alone.dissent, [0.0], atol=0)
+    assert_allclose(alone.p, [[0.2, 0.5, 0.3]], rtol=0, atol=1e-15)
+    assert_allclose(alone.dissent, [0.0], rtol=0, atol=0)
     assert np.isnan(pool.log_pool(np.full((1, 2, 3), np.nan), [0.5, 0.5])).all()
 
 
@@ -77,13 +79,13 @@ def test_budget_bounds_a_trader_who_is_sure() -> None:
 def test_belief_map_of_actions() -> None:
     """BUY and SELL stated with 0.6 become the distributions of agents.md §10."""
     expected = [[0.7333333333, 0.1333333333, 0.1333333333], [0.1333333333, 0.2833333333, 0.5833333333]]
-    assert_allclose(pool.belief_map([1.0, -0.75], [0.6, 0.6]), expected, atol=5e-11)
+    assert_allclose(pool.belief_map([1.0, -0.75], [0.6, 0.6]), expected, rtol=0, atol=5e-11)
 
 
 def test_jensen_shannon_divergence_reaches_ln_2_for_strangers() -> None:
     """Equal distributions are 0 apart, disjoint ones ln 2."""
     assert_allclose(pool.js([[1.0, 0.0, 0.0], [0.2, 0.3, 0.5]], [[0.0, 1.0, 0.0], [0.2, 0.3, 0.5]]),
-                    [np.log(2.0), 0.0], atol=1e-15)  # fmt: skip
+                    [np.log(2.0), 0.0], rtol=0, atol=1e-15)  # fmt: skip
 
 
 def test_lmsr_costs_of_a_trade_telescope() -> None:
@@ -99,18 +101,18 @@ def test_lmsr_costs_of_a_trade_telescope() -> None:
 def test_prices_sum_to_one_far_out() -> None:
     """|q|/b up to a million neither overflows nor loses mass."""
     price = pool.lmsr_price(np.array([[1e6, -1e6, 0.0]]) * 50.0, 50.0)
-    assert_allclose(price.sum(axis=1), [1.0], atol=1e-12)
+    assert_allclose(price.sum(axis=1), [1.0], rtol=0, atol=1e-12)
 
 
 def test_prospect_values_weights_and_a_planned_long() -> None:
     """Value, decision weights, V and the expected value are those of agents.md §10."""
     v = prospect.value([0.01, 0.1, -0.01, -0.1])
-    assert_allclose(v, [0.0173780083, 0.1318256739, -0.0391005186, -0.2966077662], atol=5e-11)
+    assert_allclose(v, [0.0173780083, 0.1318256739, -0.0391005186, -0.2966077662], rtol=0, atol=5e-11)
     p = [0.01, 0.1, 0.5, 0.9]
     gain = [0.0552661368, 0.1863025664, 0.4206393543, 0.7117160639]
     loss = [0.0396719397, 0.1701454281, 0.4539875495, 0.7749034872]
-    assert_allclose(prospect.weight_gain(p), gain, atol=5e-11)
-    assert_allclose(prospect.weight_loss(p), loss, atol=5e-11)
+    assert_allclose(prospect.weight_gain(p), gain, rtol=0, atol=5e-11)
+    assert_allclose(prospect.weight_loss(p), loss, rtol=0, atol=5e-11)
     planned = ([0.5, 0.3, 0.2], 0.03, 0.002, 0.02)
     assert float(prospect.prospect_value(*planned)) == pytest.approx(-0.0011428366, abs=5e-11)
     assert float(prospect.expected_value(*planned)) == pytest.approx(0.0104, abs=1e-15)
@@ -119,16 +121,18 @@ def test_prospect_values_weights_and_a_planned_long() -> None:
 def test_prospect_term_is_odd_about_one_half() -> None:
     """The vector of agents.md §10, its mirror, and the ends."""
     term = prospect.prospect_term([0.6, 0.4, 0.5, 1.0, 0.0])
-    assert_allclose(term, [0.1194807730, -0.1194807730, 0.0, 1.0, -1.0], atol=5e-11)
+    assert_allclose(term, [0.1194807730, -0.1194807730, 0.0, 1.0, -1.0], rtol=0, atol=5e-11)
 
 
 def test_hedge_and_fixed_share() -> None:
     """One step of each is that of agents.md §10."""
     loss = -np.log([0.5, 0.4, 0.2])
-    assert_allclose(loss, [0.6931471806, 0.9162907319, 1.6094379124], atol=5e-11)
+    assert_allclose(loss, [0.6931471806, 0.9162907319, 1.6094379124], rtol=0, atol=5e-11)
     after = hedge.hedge_update([0.4, 0.35, 0.25], loss, 0.1)
-    assert_allclose(after, [0.4122065263, 0.3527214858, 0.2350719879], atol=5e-11)
-    assert_allclose(hedge.fixed_share(after, 0.01), [0.4114177944, 0.3525276043, 0.2360546014], atol=5e-11)
+    assert_allclose(after, [0.4122065263, 0.3527214858, 0.2350719879], rtol=0, atol=5e-11)
+    assert_allclose(
+        hedge.fixed_share(after, 0.01), [0.4114177944, 0.3525276043, 0.2360546014], rtol=0, atol=5e-11
+    )
 
 
 def test_a_sleeping_expert_keeps_its_weight() -> None:
@@ -172,8 +176,8 @@ def test_autocorrelation_and_deviation_of_the_phase_vector() -> None:
     r = np.diff(np.log(CLOSES))[None, :]
     rho = [-0.4194871984, -0.5401072205, -0.5202949285, -0.5505572192]
     std = [0.0207350337, 0.0222552507, 0.0195691660, 0.0220081557]
-    assert_allclose(rolling.rolling_rho(r, 5)[0, -4:], rho, atol=5e-11)
-    assert_allclose(rolling.rolling_std(r, 5)[0, -4:], std, atol=5e-11)
+    assert_allclose(rolling.rolling_rho(r, 5)[0, -4:], rho, rtol=0, atol=5e-11)
+    assert_allclose(rolling.rolling_std(r, 5)[0, -4:], std, rtol=0, atol=5e-11)
     assert rolling.rolling_rank(rho, 4)[0, -1] == 0.125
     assert 1.0 - rolling.rolling_rank(std, 4)[0, -1] == 0.375
 
@@ -191,5 +195,5 @@ def test_rolling_statistics_of_a_flat_series() -> None:
 def test_outcomes_and_their_band() -> None:
     """The band is the larger of costs and 0.43·σ·√h; NaN is unresolved."""
     kappa = outcomes.band([0.001, 0.1], [0.01, 0.01], 25)
-    assert_allclose(kappa, [0.0215, 0.1], atol=1e-15)
+    assert_allclose(kappa, [0.0215, 0.1], rtol=0, atol=1e-15)
     assert outcomes.classify([0.03, 0.0, -0.03, np.nan], 0.0215).tolist() == [0, 1, 2, 255]

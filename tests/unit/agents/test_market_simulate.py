@@ -66,7 +66,7 @@ def test_regimes_differ_in_volatility_and_last_as_stated(long_run: Stretch) -> N
         annual = np.nanstd(calm) * np.sqrt(525_600)
         assert regime.sigma * 0.8 < annual < regime.sigma * 1.4
     share = np.bincount(long_run.regime, minlength=4) / long_run.regime.size
-    assert np.allclose(np.diff(regimes.occupancy(), prepend=0.0), share, atol=0.15)
+    assert np.allclose(np.diff(regimes.occupancy(), prepend=0.0), share, rtol=0, atol=0.15)
     changes = (np.diff(long_run.regime) != 0).sum()
     assert 20 < changes < 130
 

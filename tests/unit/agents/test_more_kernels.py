@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qts_agents.kernels import nash, qre, qre_three, replicator
+from qts_agents.kernels import nash, qre, replicator
 
 pytestmark = pytest.mark.timeout(300)  # compiling with a cold cache on a busy machine takes a minute
 PENNIES = np.array([[[1.0, -1.0], [-1.0, 1.0]]])
@@ -38,14 +38,14 @@ def test_equilibria_are_at_rest_and_shares_stay_shares() -> None:
     found = nash.nash_choice(a, b)
     single = found.count == 1
     x, y = replicator.replicate(a[single], b[single], found.x[single], found.y[single], 1.0, 20)
-    np.testing.assert_allclose(x, found.x[single], atol=1e-9)
-    np.testing.assert_allclose(y, found.y[single], atol=1e-9)
+    np.testing.assert_allclose(x, found.x[single], rtol=0, atol=1e-9)
+    np.testing.assert_allclose(y, found.y[single], rtol=0, atol=1e-9)
     x, y = replicator.replicate(
         a, b, draws.dirichlet(np.ones(3), 20), draws.dirichlet(np.ones(4), 20), 50.0, 500
     )
     for share in (x, y):
         assert share.min() >= 0.0
-        np.testing.assert_allclose(share.sum(axis=1), 1.0, atol=1e-12)
+        np.testing.assert_allclose(share.sum(axis=1), 1.0, rtol=0, atol=1e-12)
 
 
 def test_steps_too_long_are_refused() -> None:
@@ -58,7 +58,7 @@ def test_steps_too_long_are_refused() -> None:
 def test_three_players_answer_each_other() -> None:
     """Each mixture is the softmax of what its actions earn against both others, to 1e-10."""
     payoff = np.random.default_rng(6).random((3, 3, 3, 3, 3))
-    found = qre_three.qre_three(payoff, 2.0)
+    found = qre.qre(payoff, 2.0)
     assert found.residual.max() <= 1e-10
     x, y, z = found.mix.transpose(1, 0, 2)
     earned = (
@@ -68,18 +68,19 @@ def test_three_players_answer_each_other() -> None:
     )
     for mix, pull in zip((x, y, z), earned, strict=True):
         raised = np.exp(2.0 * pull)
-        np.testing.assert_allclose(mix, raised / raised.sum(axis=1, keepdims=True), atol=1e-10)
+        np.testing.assert_allclose(mix, raised / raised.sum(axis=1, keepdims=True), rtol=0, atol=1e-10)
 
 
 def test_an_idle_third_player_leaves_the_game_of_two() -> None:
-    """When the third changes nothing, the others play as in the game of two; it stays uniform."""
+    """When the third changes nothing, the others answer each other alone; it stays uniform."""
     a, b = np.random.default_rng(7).random((2, 4, 4, 4))
     three = np.zeros((4, 3, 4, 4, 4))
     three[:, 0], three[:, 1] = a[:, :, :, None], b[:, :, :, None]
-    found, pair = qre_three.qre_three(three, 3.0), qre.qre(a, b, 3.0)
-    np.testing.assert_allclose(found.mix[:, 0], pair.x, atol=1e-10)
-    np.testing.assert_allclose(found.mix[:, 1], pair.y, atol=1e-10)
-    np.testing.assert_allclose(found.mix[:, 2], 0.25, atol=1e-15)
+    x, y, idle = qre.qre(three, 3.0).mix.transpose(1, 0, 2)
+    for mix, pull in ((x, np.einsum("gij,gj->gi", a, y)), (y, np.einsum("gij,gi->gj", b, x))):
+        raised = np.exp(3.0 * pull)
+        np.testing.assert_allclose(mix, raised / raised.sum(axis=1, keepdims=True), rtol=0, atol=1e-10)
+    np.testing.assert_allclose(idle, 0.25, rtol=0, atol=1e-15)
 
 
 def test_the_path_of_three_ends_at_nash() -> None:
@@ -88,5 +89,5 @@ def test_the_path_of_three_ends_at_nash() -> None:
     payoff[:, 0, 2] += 1.0
     payoff[:, 1, :, 1] += 1.0
     payoff[:, 2, :, :, 3] += 1.0
-    ended = qre_three.qre_three(payoff, 50.0)
-    np.testing.assert_allclose(ended.mix[:, [0, 1, 2], [2, 1, 3]], 1.0, atol=1e-9)
+    ended = qre.qre(payoff, 50.0)
+    np.testing.assert_allclose(ended.mix[:, [0, 1, 2], [2, 1, 3]], 1.0, rtol=0, atol=1e-9)

@@ -113,10 +113,10 @@ def test_reliability_vector() -> None:
     """Forecast, confidence and both updates are those of agents.md §10."""
     third, x = 1.0 / 3.0, np.array([[0.6, 0.3, 0.1]])
     forecast = Reliability().p(x, [third])
-    np.testing.assert_allclose(forecast, [[0.4, 0.325, 0.275]], atol=1e-15)
+    np.testing.assert_allclose(forecast, [[0.4, 0.325, 0.275]], rtol=0, atol=1e-15)
     answer = opinion(REQUEST, agent="a", model_version="1", x=x, p=forecast, action=[BUY], abstain=[0],
                      backend="classical")  # fmt: skip
-    np.testing.assert_allclose(array(answer.confidence), [0.0107390612], atol=5e-11)
+    np.testing.assert_allclose(array(answer.confidence), [0.0107390612], rtol=0, atol=5e-11)
     for outcome, k in ((0, 0.2566666667), (2, 0.2415151515)):
         learner = Reliability()
         learner.learn(x[0], third, outcome)

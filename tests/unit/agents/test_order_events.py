@@ -88,6 +88,18 @@ def test_tails_are_those_of_the_distributions():
     assert orders.poisson_tail(3, 0.0) == 0.0
 
 
+def test_the_test_of_front_running_is_that_of_all_permutations():
+    """The tail of the hypergeometric law is the share of permutations, and honest orders seldom fall below it."""
+    assert orders.hypergeometric_tail(2, 3, 4, 10) == pytest.approx((6 * 6 + 4) / 120)
+    assert orders.hypergeometric_tail(0, 3, 4, 10) == 1.0
+    assert orders.hypergeometric_tail(3, 3, 2, 10) == 0.0
+    rng, base = np.random.default_rng(11), episodes.honest(np.random.default_rng(0), 400, flow.DAY_S)
+    p = [
+        orders.front_running(e.recent, e.moves_ns) for e in (episodes.evidence(rng, base) for _ in range(400))
+    ]
+    assert np.mean(np.array(p) < 0.05) <= 0.05 + 2.0 * np.sqrt(0.05 * 0.95 / len(p))
+
+
 def test_spoofing_and_layering_are_found_and_honest_orders_are_not():
     """Injected episodes score high; honest days mostly score nothing."""
     found = machiavellian.examine(evidence(spoofed(1)))
@@ -129,9 +141,9 @@ def test_orders_ahead_of_moves_are_found():
     moves = rng.choice(np.arange(10, 590), 12, replace=False)
     sizes[moves] = 50.0
     events = stream(t, np.ones(600), sizes, np.full(600, NEW))
-    assert orders.front_running(events, ((t[moves] + 2.0) * SECOND).astype(np.int64), rng.random(199)) < 0.02
+    assert orders.front_running(events, ((t[moves] + 2.0) * SECOND).astype(np.int64)) < 1e-6
     elsewhere = ((t[moves] - 2.0) * SECOND).astype(np.int64)
-    assert orders.front_running(events, elsewhere, rng.random(199)) > 0.05
+    assert orders.front_running(events, elsewhere) > 0.05
 
 
 def test_suspected_manipulation_is_reported_and_votes_flat():
@@ -152,7 +164,24 @@ def test_suspected_manipulation_is_reported_and_votes_flat():
     assert array(after.p)[0, 1] > array(before.p)[0, 1]
 
 
-@pytest.mark.parametrize("kind", ["spoofing", "wash", "pump_dump"])
+def test_a_suspicion_ends_with_the_order_events():
+    """Two windows after the last one with events nothing is reported any more, and the test is masked again."""
+    tape, agent = market.synthetic(1, symbols=1), Qbmia(SYSTEM())
+    market.ask(agent, tape, 440, round_id="before")
+    for seed in range(2):
+        agent.observe("S0", evidence(spoofed(seed)))
+    last = 442
+    agent._state.flow.looked_ns["S0"] = market.update(tape, last).asof_ns
+    raised = []
+    for t in range(last, last + 40):
+        sent = agent.on_bars(market.update(tape, t), market.window(tape, t), market.now(t))
+        raised += [t - last for o in sent if isinstance(o.message, RiskAlert)]
+    assert raised == [0, 5, 10, 15]
+    after = market.ask(agent, tape, last + 40, round_id="after")
+    assert np.isnan(array(after.contrib)[0, after.contrib_names.index("machiavellian")])
+
+
+@pytest.mark.parametrize("kind", episodes.KINDS)
 def test_injected_episodes_alarm_and_honest_windows_do_not(kind):
     """Two windows of three below one false alarm a day, in four episodes of five; none of five honest ones."""
     rng, level = np.random.default_rng(7), episodes.WINDOW_S / flow.DAY_S

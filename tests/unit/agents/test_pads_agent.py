@@ -290,4 +290,7 @@ def test_the_snapshot_tells_the_newest_decision_and_the_votes():
     assert board["rounds"] == {"total": 1, "complete": 1}
     assert msgspec.json.encode(board)
     assert {"micro", "meso", "macro"} == set(board["phases"])
+    cycle = board["panarchy"]  # the cycle and what stands beside it to judge it by
+    assert {"capacity", "resilience", "regime_score", "baselines"} <= set(cycle)
+    assert {"hmm", "run_length", "ews_false_alarms_per_1000_bars"} <= set(cycle["baselines"])
     assert isinstance(script.of(DecisionResponse)[0].decision.phase, str)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from qts_agents.kernels import backend
-from qts_agents.pads import changepoint, hmm, warning
+from qts_agents.kernels import backend, surrogates
+from qts_agents.pads import changepoint, comparison, hmm, warning
 from qts_agents.pads.agent import Pads
 from qts_agents.pads.changepoint import ChangePoints
 from qts_agents.pads.hmm import Hmm
@@ -32,8 +32,8 @@ def test_the_model_finds_calm_and_wild() -> None:
     """Filtered states tell calm bars from wild ones, sorted by volatility."""
     x, wild = regimes(1)
     known, filtered = hmm.fit(x)
-    np.testing.assert_allclose(filtered.sum(axis=1), 1.0, atol=1e-12)
-    np.testing.assert_allclose(known.move.sum(axis=1), 1.0, atol=1e-12)
+    np.testing.assert_allclose(filtered.sum(axis=1), 1.0, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(known.move.sum(axis=1), 1.0, rtol=0, atol=1e-12)
     assert (np.diff(known.mean[:, 1]) > 0).all()
     guessed = filtered.argmax(axis=1) >= 2
     assert (guessed == (wild == 1)).mean() > 0.97
@@ -60,12 +60,12 @@ def test_filtering_and_smoothing_equal_enumeration() -> None:
             weight = start[path[0]] * math.prod(move[i, j] for i, j in itertools.pairwise(path))
             upto[t, path[-1]] += weight * math.prod(b[k, s] for k, s in enumerate(path))
         upto[t] /= upto[t].sum()
-    np.testing.assert_allclose(gamma, whole / total, atol=1e-12)
-    np.testing.assert_allclose(forward, upto, atol=1e-12)
-    np.testing.assert_allclose(moves, pairs / total, atol=1e-12)
+    np.testing.assert_allclose(gamma, whole / total, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(forward, upto, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(moves, pairs / total, rtol=0, atol=1e-12)
     plain = [np.zeros((T, 4)), np.zeros((T, 4)), np.zeros((4, 4))]
     hmm.smooth_reference(b, move, start, *plain)
-    np.testing.assert_allclose(plain[1], gamma, atol=1e-14)
+    np.testing.assert_allclose(plain[1], gamma, rtol=0, atol=1e-14)
 
 
 def test_the_model_knows_only_the_past() -> None:
@@ -88,9 +88,9 @@ def test_the_model_knows_only_the_past() -> None:
     assert model.known is not None
     _, filtered = hmm.fit(np.ascontiguousarray(x[:150]))
     ahead = (filtered[-1] @ model.known.move) * hmm.likelihood(x[150:151], model.known)[0]
-    np.testing.assert_allclose(model.p, ahead / ahead.sum(), atol=1e-12)
+    np.testing.assert_allclose(model.p, ahead / ahead.sum(), rtol=0, atol=1e-12)
     model.step(math.nan, 0.0)
-    np.testing.assert_allclose(model.p, ahead / ahead.sum(), atol=1e-12)
+    np.testing.assert_allclose(model.p, ahead / ahead.sum(), rtol=0, atol=1e-12)
     assert model.state == int(np.argmax(ahead))
 
 
@@ -120,7 +120,7 @@ def test_run_lengths_equal_the_sum_over_all_partitions(monkeypatch: pytest.Monke
         weight = math.prod(segment(x[a:b]) for a, b in itertools.pairwise(bounds))
         weight *= hazard ** len(ends) * (1 - hazard) ** (8 - len(ends))
         exact[0 if ends and ends[-1] == 8 else 8 - bounds[-2]] += weight
-    np.testing.assert_allclose(model.run, exact / exact.sum(), atol=1e-12)
+    np.testing.assert_allclose(model.run, exact / exact.sum(), rtol=0, atol=1e-12)
     assert model.length == pytest.approx(float(model.run @ np.arange(9)))
 
 
@@ -140,23 +140,22 @@ def test_a_change_of_volatility_is_noticed() -> None:
 
 def test_surrogates_keep_the_spectrum_and_nothing_else() -> None:
     x = np.cumsum(np.random.default_rng(6).normal(size=201))
-    made = warning.phase_randomised(x, np.random.default_rng(7).random((5, 101)))
+    made = surrogates.phase_randomised(x, np.random.default_rng(7).random((5, 101)))
     np.testing.assert_allclose(
         np.abs(np.fft.rfft(made, axis=1)[:, 1:]), np.tile(np.abs(np.fft.rfft(x)[1:]), (5, 1)), rtol=1e-9
     )
     assert np.abs(np.corrcoef(made)[0, 1]) < 0.9
 
 
-def test_rolling_statistics_and_tau_equal_the_plain_ones() -> None:
+def test_tau_of_rolling_statistics_equals_the_plain_one() -> None:
+    """Every window by itself, and scipy's τ of what they show."""
     x = np.random.default_rng(8).normal(5.0, 1.0, (2, 120))
-    variance, rho = warning.rolling(x, 50)
-    for k, t in ((0, 0), (1, 33), (1, 70)):
-        part = x[k, t : t + 50]
-        d = part - part.mean()
-        assert variance[k, t] == pytest.approx(part.var(ddof=1))
-        assert rho[k, t] == pytest.approx((d[1:] * d[:-1]).sum() / (d * d).sum())
-    for row, tau in zip(variance, warning.kendall(variance), strict=True):
-        assert tau == pytest.approx(stats.kendalltau(np.arange(len(row)), row).statistic)
+    found = surrogates.taus(x, 50)
+    for row, tau in zip(x, found, strict=True):
+        d = np.array([row[t : t + 50] - row[t : t + 50].mean() for t in range(71)])
+        shown = (d * d).sum(axis=1), (d[:, 1:] * d[:, :-1]).sum(axis=1) / (d * d).sum(axis=1)
+        plain = [stats.kendalltau(np.arange(71), y).statistic for y in shown]
+        np.testing.assert_allclose(tau, plain, rtol=0, atol=1e-12)
 
 
 def test_false_alarms_come_as_often_as_promised() -> None:
@@ -174,10 +173,49 @@ def test_false_alarms_come_as_often_as_promised() -> None:
 def test_an_alarm_is_tested_where_it_begins() -> None:
     watch = warning.Watch(1, 19)
     series = np.random.default_rng(10).normal(size=200)
-    begins = [watch.step(e, series, i) for i, e in enumerate([0.5, 0.95, 0.99, math.nan, 0.8, 0.91])]
+    scores = [0.5, 0.95, 0.99, math.nan, 0.8, 0.91]
+    begins = [watch.step(e, 0.0, series, i) for i, e in enumerate(scores)]
     assert begins == [False, True, False, False, False, True]
-    assert watch.rate == pytest.approx(2 / 5 * 1000)
+    assert (watch.all.raised, watch.bars) == (2, 5)
     assert 0.0 < watch.found.variance <= 1.0
+
+
+def test_what_follows_an_alarm_makes_it_a_hit_or_false() -> None:
+    """The running tally ends with the figures that are worked out from whole series afterwards."""
+    draws = np.random.default_rng(12)
+    for rate in (0.0, 0.01, 0.2):
+        alarms, events = draws.random(600) < 0.03, draws.random(600) < rate
+        alarms[-warning.HORIZON :] = False  # of the last ones nobody knows yet
+        tally = warning.Tally()
+        for bar in range(600):
+            tally.step(bar, bool(alarms[bar]), bool(events[bar]))
+        judged = comparison.judge(alarms, events, warning.HORIZON)
+        hit, false = tally.rates(600 - warning.HORIZON)
+        assert (tally.raised, hit, false) == (judged.alarms, judged.hit_rate, judged.false_per_1000)
+        assert tally.hits + tally.false == tally.raised
+
+
+def test_an_alarm_before_a_crisis_is_a_hit_and_counts_as_significant_by_its_p() -> None:
+    """Growing variance: small p and a hit; noise that no crisis follows: false, and not significant."""
+    rng = np.random.default_rng(9)
+    rising, noise = rng.normal(size=300) * np.linspace(1.0, 4.0, 300), rng.normal(size=300)
+    watch = warning.Watch(1, 199)
+    told = []
+    for bar in range(80):
+        ews = 0.95 if bar in (5, 40) else 0.2
+        watch.step(ews, 0.9 if bar == 20 else 0.1, rising if bar < 30 else noise, bar)
+        told.append(watch.describe())
+    assert told[0]["ews_alarms"] == 0
+    assert math.isnan(told[19]["ews_hit_rate"])
+    assert told[20]["ews_hit_rate"] == 1.0
+    assert told[-1] == {
+        "ews_alarms": 2,
+        "ews_hit_rate": 0.5,
+        "ews_false_alarms_per_1000_bars": 1000.0 / 80,
+        "ews_significant_alarms": 1,
+        "ews_significant_hit_rate": 1.0,
+        "ews_significant_false_alarms_per_1000_bars": 0.0,
+    }
 
 
 def test_a_ready_board_compiles_no_markov_model(monkeypatch: pytest.MonkeyPatch) -> None:

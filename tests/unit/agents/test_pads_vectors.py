@@ -114,12 +114,17 @@ def test_scores_and_marginal_values_of_three_seats():
     assert np.allclose(0.5 + 0.05 * g[0], record.value)
 
 
-def test_hedge_reputation_moves_towards_the_better_seat():
-    """The option `hedge` orders seats by their log score and keeps the floor."""
-    record = Reputation(("a", "b", "c"), 0.05, "hedge")
+def test_hedge_reputation_is_in_the_ratio_of_its_weights():
+    """The option `hedge` weighs seats as fixed-share Hedge does, uncut; the share keeps the worst one alive."""
+    record, weights = Reputation(("a", "b", "c"), 0.05, "hedge"), np.full(3, 1 / 3)
+    log_pi = np.log(PI[:, :, 0])
     for _ in range(400):
-        record.learn(np.zeros((1, 3)), np.log(PI[:, :, 0]))
-    assert record.value[0] > record.value[1] >= record.value[2] == pytest.approx(0.1)
+        record.learn(np.zeros((1, 3)), log_pi)
+        weights = weights * np.exp(0.1 * log_pi[0])
+        weights = 0.99 * weights / weights.sum() + 0.01 / 3
+    assert record.value == pytest.approx(weights / weights.max())
+    assert record.value[0] == 1.0
+    assert record.value[0] > record.value[1] > record.value[2] > 0.01 / 3
 
 
 def test_added_seats_share_what_the_others_give():

@@ -59,7 +59,7 @@ def test_shares_are_a_distribution(steps: list[float], start: float, edge: float
     assert (p > 0.0).all()
     assert p.sum() == pytest.approx(1.0)
     assert shares(q, edge + 0.5)[1] >= p[1] - 0.03  # the floor of an outcome takes its share
-    np.testing.assert_allclose(shares(-q[::-1], edge), p[::-1], atol=1e-9)
+    np.testing.assert_allclose(shares(-q[::-1], edge), p[::-1], rtol=0, atol=1e-9)
 
 
 def test_the_regression_finds_a_scale_that_the_record_cannot_know() -> None:
@@ -82,7 +82,7 @@ def test_quantiles_hold_what_they_promise() -> None:
         z = float(np.exp(row[1]) * random.standard_normal())
         below.append(z < model.forecast(row))
         model.learn("A", row, z, 0.02)
-    np.testing.assert_allclose(np.mean(below, axis=0), TAUS, atol=0.02)
+    np.testing.assert_allclose(np.mean(below, axis=0), TAUS, rtol=0, atol=0.02)
 
 
 def test_an_opinion_says_its_quantiles_and_both_losses() -> None:

@@ -46,11 +46,11 @@ def vector_game(**more):
 def test_the_payoffs_of_the_design():
     """M = 6, ς = 2, Λ = 1, Γ = 0.3: u and w as listed."""
     u, w = (m[0, 0] for m in game.payoffs(vector_game(), np.array([[6.0]])))
-    np.testing.assert_allclose(u[game.BUY], [3.7, 1.7, 1.7, 3.7], atol=1e-12)
-    np.testing.assert_allclose(u[game.SELL], [-8.3, -10.3, -8.3, -10.3], atol=1e-12)
-    np.testing.assert_allclose(u[game.KEEP], 0.0, atol=1e-12)
-    np.testing.assert_allclose(u[game.WAIT], 3.515, atol=1e-12)
-    np.testing.assert_allclose(w[game.BUY], [1.9182818285, 2.3036383235, 3.2, 1.2], atol=1e-10)
+    np.testing.assert_allclose(u[game.BUY], [3.7, 1.7, 1.7, 3.7], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(u[game.SELL], [-8.3, -10.3, -8.3, -10.3], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(u[game.KEEP], 0.0, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(u[game.WAIT], 3.515, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(w[game.BUY], [1.9182818285, 2.3036383235, 3.2, 1.2], rtol=0, atol=1e-10)
 
 
 def test_the_equilibrium_of_the_design():
@@ -59,8 +59,8 @@ def test_the_equilibrium_of_the_design():
     solved = nash.nash_all(u, w)
     assert solved.count.tolist() == [1]
     x, y = solved.x[0, 0], solved.y[0, 0]
-    np.testing.assert_allclose(x, [0.3591409142, 0, 0.6408590858], atol=1e-10)
-    np.testing.assert_allclose(y, [0.9075, 0, 0.0925, 0], atol=1e-10)
+    np.testing.assert_allclose(x, [0.3591409142, 0, 0.6408590858], rtol=0, atol=1e-10)
+    np.testing.assert_allclose(y, [0.9075, 0, 0.0925, 0], rtol=0, atol=1e-10)
     assert x @ u[0] @ y == pytest.approx(3.515, abs=1e-10)
     assert x @ w[0] @ y == pytest.approx(2.4309690971, abs=1e-10)
 
@@ -78,7 +78,7 @@ def test_the_mirrored_game_swaps_buy_and_sell(side):
 def test_holding_pays_the_drift_less_risk():
     """With a short position hold earns −M − Γ."""
     u, _ = game.payoffs(vector_game(side=-1.0), np.array([[6.0]]))
-    np.testing.assert_allclose(u[0, 0, game.KEEP], -6.3, atol=1e-12)
+    np.testing.assert_allclose(u[0, 0, game.KEEP], -6.3, rtol=0, atol=1e-12)
 
 
 def test_impact_is_the_slope_on_signed_root_volume():
@@ -97,7 +97,7 @@ def test_impact_is_the_slope_on_signed_root_volume():
 def test_the_drift_shrinks_with_its_t():
     """t = 1 halves the mean; no variance gives no drift."""
     drift = game.shrunk_drift(np.array([1e-4, 1e-4]), np.array([1e-3, 0.0]), 30)
-    np.testing.assert_allclose(drift, [1e-4 * 30 / 2, 0.0], atol=1e-15)
+    np.testing.assert_allclose(drift, [1e-4 * 30 / 2, 0.0], rtol=0, atol=1e-15)
 
 
 def test_observed_actions_follow_bars_and_quotes():
@@ -261,17 +261,28 @@ def test_the_answer_says_what_computed_it():
     assert np.isfinite(array(one.contrib)[:, place]).all()
     assert np.isnan(array(two.contrib)[:, place]).all()
     assert array(one.p).tobytes() == array(two.p).tobytes()
-    assert market.ask(beside, tape, 600, explain=False).contrib is None
+    plain = market.ask(beside, tape, 600, explain=False)
+    assert (plain.contrib, plain.backend, plain.qubits) == (
+        None,
+        "classical",
+        0,
+    )  # a game nobody would hear of
+    assert array(plain.p).tobytes() == array(one.p).tobytes()
 
 
 def test_many_symbols_are_not_entangled_unless_asked():
-    """17 symbols: classical; with explain, or voting by EWL, simulated."""
-    tape = market.synthetic(4, symbols=17)
+    """40 symbols: classical; voting by EWL, simulated; with explain, 16 of them, others at the next bar."""
+    tape = market.synthetic(4, symbols=40)
     by_default = Qbmia(SYSTEM())
     voting = Qbmia(msgspec.convert({"qbmia": {"nash_mode": "ewl"}}, SYSTEM))
     plain = market.ask(by_default, tape, 600, explain=False)
     assert (plain.backend, plain.qubits) == ("classical", 0)
-    assert market.ask(by_default, tape, 600).backend == "simulated-quantum"
+    told = [market.ask(by_default, tape, bar) for bar in (600, 601)]
+    assert {(one.backend, one.qubits) for one in told} == {("simulated-quantum", 4)}
+    place = told[0].contrib_names.index("ewl_regret")
+    first, second = (np.flatnonzero(np.isfinite(array(one.contrib)[:, place])) for one in told)
+    assert (len(first), len(second)) == (16, 16)
+    assert not np.array_equal(first, second)
     assert market.ask(voting, tape, 600, explain=False).backend == "simulated-quantum"
 
 
@@ -320,7 +331,7 @@ def test_both_implementations_give_the_same_answer():
         plain = market.ask(Qbmia(SYSTEM(quantum_circuits=False, numba_jit=False)), tape, 600)
     finally:
         backend.set_jit(True)
-    np.testing.assert_allclose(array(plain.p), array(compiled.p), atol=1e-9)
+    np.testing.assert_allclose(array(plain.p), array(compiled.p), rtol=0, atol=1e-9)
 
 
 def test_nothing_compiles_after_the_warm_up():
@@ -357,9 +368,10 @@ def test_ten_clusters_stay_ten():
     memory = Memory()
     which = rng.integers(0, 10, 100_000)
     noise = 0.03 * rng.standard_normal((100_000, 16)).astype(np.float32)
-    for i in range(100_000):
-        vector = centres[which[i]] + noise[i]
-        memory.store(vector / np.float32(np.sqrt((vector * vector).sum())), i, 0)
+    vectors = centres[which] + noise
+    vectors /= np.sqrt((vectors * vectors).sum(axis=1, keepdims=True))
+    for i in range(0, 100_000, 500):
+        memory.store(vectors[i : i + 500], i, np.zeros(500, np.int64))
     assert len(memory) == 10_000
     assert memory.prototypes.shape == (10, 16)
     assert sorted(np.argmax(memory.prototypes, axis=1).tolist()) == list(range(10))

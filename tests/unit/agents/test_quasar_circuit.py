@@ -9,9 +9,9 @@ import pytest
 from tests.property import markets
 
 from qts_agents.columns import array
-from qts_agents.quasar import circuit as circuits
+from qts_agents.kernels.reupload_reference import LIMIT, SCALE, ring, signs
 from qts_agents.quasar.agent import Quasar
-from qts_agents.quasar.circuit import LAYERS, LIMIT, MIRROR, SCALE, Reuploading
+from qts_agents.quasar.circuit import LAYERS, MIRROR, Reuploading
 from qts_agents.quasar.gate import Gate, diebold_mariano
 from qts_core.sections import QuasarSettings
 from qts_core.spec import SYSTEM
@@ -48,12 +48,12 @@ def test_the_circuit_equals_dense_matrices(qubits: int) -> None:
     got = model.predict(x)
     for row, found in zip(x, got, strict=True):
         both = 0.5 * (dense(model, row) + dense(model, row * MIRROR)[::-1])
-        np.testing.assert_allclose(found, both, atol=1e-12)
-    np.testing.assert_allclose(model.predict(x * MIRROR), got[:, ::-1], atol=1e-15)
+        np.testing.assert_allclose(found, both, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(model.predict(x * MIRROR), got[:, ::-1], rtol=0, atol=1e-15)
     x[1, 3] = np.nan
     holed = model.predict(x)
     assert np.isnan(holed[1]).all()
-    np.testing.assert_allclose(np.delete(holed, 1, axis=0), np.delete(got, 1, axis=0), atol=1e-15)
+    np.testing.assert_allclose(np.delete(holed, 1, axis=0), np.delete(got, 1, axis=0), rtol=0, atol=1e-15)
 
 
 def test_adjoint_gradients_equal_differences() -> None:
@@ -89,8 +89,8 @@ def test_it_learns_what_regression_cannot() -> None:
 
 
 def test_the_ring_flips_neighbours() -> None:
-    assert circuits.ring(3).tolist() == [1, 1, 1, -1, 1, -1, -1, -1]
-    assert circuits.signs(2).tolist() == [[1, 1, -1, -1], [1, -1, 1, -1]]
+    assert ring(3).tolist() == [1, 1, 1, -1, 1, -1, -1, -1]
+    assert signs(2).tolist() == [[1, 1, -1, -1], [1, -1, 1, -1]]
 
 
 def test_the_test_rejects_no_difference_as_often_as_promised() -> None:

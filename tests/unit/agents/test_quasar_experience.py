@@ -7,7 +7,8 @@ import pytest
 
 from qts_agents.kernels import backend, qtable
 from qts_agents.quasar.experience import CAPACITY, LEAST_ERROR, Experience
-from qts_agents.quasar.learner import FRAME, Learner
+from qts_agents.quasar.learner import Learner
+from qts_agents.quasar.represent import FRAME
 from qts_agents.quasar.states import ACTIONS, NONE, ROW, STATES
 from qts_agents.quasar.tape import History
 from qts_core.sections import QuasarSettings

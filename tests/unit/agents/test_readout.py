@@ -35,7 +35,7 @@ FLAT = [
 def test_flat_vectors(intent, risk, expected):
     """A flat position reads BUY, SELL, HOLD as in the specification's table."""
     got = readout.readout(*_rows(intent, risk, 0.0), NU)[0]
-    np.testing.assert_allclose(got[:3], expected, atol=5e-11)
+    np.testing.assert_allclose(got[:3], expected, rtol=0, atol=5e-11)
     assert abs(got[3:]).max() == 0.0
 
 
@@ -60,7 +60,7 @@ def test_long_vectors(intent, risk, expected):
     """A long position reads the five relative actions as in the specification."""
     got = readout.readout(*_rows(intent, risk, 1.0), NU)[0]
     full = np.array([expected.get(a, 0.0) for a in range(7)])
-    np.testing.assert_allclose(got, full, atol=5e-11)
+    np.testing.assert_allclose(got, full, rtol=0, atol=5e-11)
 
 
 def _random(seed, n=2000):
@@ -72,8 +72,8 @@ def test_circuit_equals_closed_form():
     """The 3-qubit statevector and the closed form agree, and each row sums to 1."""
     intent, risk, d = _random(1)
     closed = readout.readout(intent, risk, d, NU)
-    np.testing.assert_allclose(readout.circuit(intent, risk, d, NU), closed, atol=1e-12)
-    np.testing.assert_allclose(closed.sum(axis=1), 1.0, atol=1e-12)
+    np.testing.assert_allclose(readout.circuit(intent, risk, d, NU), closed, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(closed.sum(axis=1), 1.0, rtol=0, atol=1e-12)
 
 
 def test_circuit_equals_independent_kronecker_product():
@@ -90,7 +90,7 @@ def test_circuit_equals_independent_kronecker_product():
         prob = (np.kron(np.eye(2), back) @ first @ np.eye(8)[0]) ** 2
         got = readout.circuit(*_rows(intent, risk, 0.0), NU)[0]
         expected = [prob[5] + prob[7], prob[1] + prob[3], prob[[0, 2, 4, 6]].sum()]
-        np.testing.assert_allclose(got[:3], expected, atol=1e-12)
+        np.testing.assert_allclose(got[:3], expected, rtol=0, atol=1e-12)
 
 
 def test_mirror_antisymmetry():
@@ -98,7 +98,7 @@ def test_mirror_antisymmetry():
     intent, risk, d = _random(2)
     there = readout.readout(intent, risk, d, NU)
     back = readout.readout(-intent, risk, -d, NU)
-    np.testing.assert_allclose(back[:, [SELL, BUY, *range(2, 7)]], there, atol=1e-12)
+    np.testing.assert_allclose(back[:, [SELL, BUY, *range(2, 7)]], there, rtol=0, atol=1e-12)
 
 
 def test_direction_grows_with_intention():
@@ -107,14 +107,16 @@ def test_direction_grows_with_intention():
         intent = np.linspace(-1, 1, 401)
         p = readout.readout(*_rows(intent, risk, 0.0), NU)
         difference = p[:, BUY] - p[:, SELL]
-        np.testing.assert_allclose(difference, (1 - p[:, HOLD]) * np.sin(np.pi / 2 * intent), atol=1e-12)
+        np.testing.assert_allclose(
+            difference, (1 - p[:, HOLD]) * np.sin(np.pi / 2 * intent), rtol=0, atol=1e-12
+        )
         assert (np.diff(difference) > 0).all()
 
 
 def test_no_intention_holds():
     """P(HOLD) is 1 when flat without intention, whatever the risk."""
     p = readout.readout(*_rows(0.0, np.linspace(0, 1, 11), 0.0), NU)
-    np.testing.assert_allclose(p[:, HOLD], 1.0, atol=1e-15)
+    np.testing.assert_allclose(p[:, HOLD], 1.0, rtol=0, atol=1e-15)
 
 
 def test_every_action_can_win():

@@ -65,6 +65,7 @@ SENTIMENT: dict[str, Any] = {
 }
 QUASAR: dict[str, Any] = {
     "update": "expected_sarsa",
+    "representation": "tiles",
     "discount": 0.5,
     "learning_floor": 0.9,
     "exploration_decay": 0.5,

@@ -1,7 +1,7 @@
 """Quantum AMOS, the agent: answers with the readout of its intention, learns from what came of it (pure).
 
-The circuit of `quantum_circuits: true` is a dense 3-qubit statevector on the CPU; it equals the closed form
-used otherwise. With `society: 4` four variants answer as one (`society`).
+The 3-qubit circuit of `quantum_circuits: true` is simulated (`kernels/statevector.py`); it equals the closed
+form used otherwise. With `society: 4` four variants answer as one (`society`).
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from qts_agents.amos import beliefs as believing
 from qts_agents.amos import society
 from qts_agents.amos.beliefs import NEEDED, Beliefs
 from qts_agents.amos.intention import intention, norm_of, risk_of
-from qts_agents.amos.learning import clip, nlms, surprise
+from qts_agents.amos.learning import clip, surprise
 from qts_agents.amos.state import Remembered, State, restore, save
 from qts_agents.columns import array, column
 from qts_agents.kernels import philox, readout
 from qts_agents.kernels.factors import factors
 from qts_agents.kernels.indicators import indicators
-from qts_agents.opinions import HOLD, abstentions, align, opinion
+from qts_agents.kernels.online import nlms_rows
+from qts_agents.opinions import HOLD, abstentions, align, opinion, resolved
 from qts_core.spec import System
 from qts_messaging.messages import (
     DecisionRequest,
@@ -78,7 +79,7 @@ class Amos:
         state = self._state
         state.last_bar_ns = now_ns
         if update.kind == "delta":
-            indicators(window)  # remembered: a request about this bar, which is on its way, asks for them
+            factors(window, indicators(window))  # remembered: a request about this bar asks for them
         fade = 2.0 ** (-update.close_ns.shape[0] / self._settings.desire_half_life)
         state.desire = {name: value * fade for name, value in state.desire.items() if abs(value) > 1e-9}
         state.habit.update(state.intended)
@@ -113,13 +114,21 @@ class Amos:
 
     def on_feedback(self, feedback: PerformanceFeedback, now_ns: int) -> Sequence[Outgoing]:  # noqa: ARG002
         """Learn reliability, belief weights and desire from a resolved decision, once."""
-        remembered = self._state.pending.take(feedback.round_id)
-        if remembered is not None:
-            rows = {name: row for row, name in enumerate(remembered.symbols)}
-            outcome, ret = array(feedback.outcome), array(feedback.ret)
-            for i, name in enumerate(feedback.symbols):
-                if name in rows and outcome[i] <= 2:
-                    self._learn(remembered, rows[name], int(outcome[i]), float(ret[i]))
+        kept = self._state.pending.take(feedback.round_id)
+        if kept is None:
+            return ()
+        state, settings, x = self._state, self._settings, array(kept.x)
+        row, at, y = resolved(kept.symbols, feedback)
+        taught = np.isfinite(x[row]).all(axis=1)
+        row, at, y = row[taught], at[taught], y[taught]
+        state.reliability.learn(x[row], array(kept.flat)[row], y)
+        state.standing = society.compete(state.standing, array(kept.variants)[row, :, y], settings)
+        e = surprise(array(feedback.ret)[at], array(kept.sigma_h)[row], array(kept.B)[row])
+        state.weights = nlms_rows(state.weights, array(kept.b)[row], e, settings.learning_rate)
+        for i in np.flatnonzero(np.isfinite(e)):
+            name = kept.symbols[row[i]]
+            wanted = state.desire.get(name, 0.0) + settings.desire_rate * float(e[i])
+            state.desire[name] = clip(wanted, settings.desire_limit)
         return ()
 
     def on_message(self, message: Message, now_ns: int) -> Sequence[Outgoing]:  # noqa: ARG002
@@ -197,9 +206,8 @@ class Amos:
     def _remember(self, request: DecisionRequest, held: Beliefs, spoken: tuple[F8, F8], intent: F8) -> None:
         """Keep what feedback will need, and the intentions that become habits at the next bar."""
         x, said = spoken
-        for row, name in enumerate(request.symbols):
-            if np.isfinite(x[row]).all():
-                self._state.intended[name] = float(intent[row])
+        for row in np.flatnonzero(np.isfinite(x).all(axis=1)).tolist():
+            self._state.intended[request.symbols[row]] = float(intent[row])
         kept = Remembered(
             request.symbols,
             column(x),
@@ -210,20 +218,6 @@ class Amos:
             column(said),
         )
         self._state.pending.put(request.round_id, kept)
-
-    def _learn(self, kept: Remembered, row: int, y: int, ret: float) -> None:
-        x, settings, state = array(kept.x)[row], self._settings, self._state
-        if not np.isfinite(x).all():
-            return
-        state.reliability.learn(x, float(array(kept.flat)[row]), y)
-        state.standing = society.compete(state.standing, array(kept.variants)[row, :, y], settings)
-        if not np.isfinite(ret):
-            return
-        e = surprise(ret, float(array(kept.sigma_h)[row]), float(array(kept.B)[row]))
-        state.weights = nlms(state.weights, np.array(array(kept.b)[row]), e, settings.learning_rate)
-        name = kept.symbols[row]
-        wanted = state.desire.get(name, 0.0) + settings.desire_rate * e
-        state.desire[name] = clip(wanted, settings.desire_limit)
 
     def _breach(self, update: MarketUpdate, now_ns: int) -> Sequence[Outgoing]:
         """Return one alert for each level of the drawdown limit that is newly reached."""

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from qts_agents.kernels.hedge import fixed_share, hedge_update
+from qts_agents.kernels.online import hedge_rows
 from qts_agents.kernels.pool import FLOOR, js, log_pool
 from qts_core.sections import AmosSettings
 
@@ -75,8 +75,6 @@ def disagreement(x: F8, pooled: F8) -> F8:
 
 
 def compete(standing: F8, given: F8, settings: AmosSettings) -> F8:
-    """Return the standing [V] after an outcome to which the variants had `given` probability [V]."""
+    """Return the standing [V] after outcomes to which the variants had `given` probability [R,V] or [V]."""
     loss = -np.log(np.maximum(given, FLOOR))
-    return fixed_share(
-        hedge_update(standing, loss, settings.society_rate), settings.society_floor * len(standing)
-    )
+    return hedge_rows(standing, loss, settings.society_rate, settings.society_floor * len(standing))

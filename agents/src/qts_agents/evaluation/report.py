@@ -11,8 +11,10 @@ from qts_agents.agent import F8
 from qts_agents.evaluation import equity, scores, sharpe
 from qts_agents.evaluation.equity import Curve, Performance
 from qts_agents.evaluation.scores import Bin, Mean, Murphy, Rate
+from qts_agents.evaluation.theories import Theories
 from qts_agents.evaluation.track import BOARD, Track
 from qts_agents.evaluation.trials import Trial
+from qts_agents.kernels.outcomes import UNRESOLVED
 
 FOLDS = 4
 SIGNIFICANT, DEFLATED, REGIMES = 0.05, 0.95, 3
@@ -46,6 +48,14 @@ class Forecaster(msgspec.Struct, frozen=True):
     verdict: str
 
 
+class Pooled(msgspec.Struct, frozen=True):
+    """What another forecaster said on the board's rounds, and how far the board's pool is ahead of it."""
+
+    brier: float
+    log_gain: Mean  # over the base rate
+    ahead: Mean  # mean of ln p_y of the board − ln p_y of the other, nats
+
+
 class Report(msgspec.Struct, frozen=True):
     """All of an evaluation."""
 
@@ -62,11 +72,13 @@ class Report(msgspec.Struct, frozen=True):
     board_by_phase: dict[str, float]
     buy_and_hold: Performance
     ablations: dict[str, Performance]
+    pools: dict[str, Pooled]  # ablations and single agents
     trials: dict[str, float]
     checks: dict[str, bool]
     verdict: str
     times_ns: list[int]
     curves: dict[str, list[float]]
+    theories: Theories | None = None  # of play, on QBMIA's market game
 
 
 def overlap_of(track: Track) -> float:
@@ -126,6 +138,7 @@ def report(
         board_by_phase=phases,
         buy_and_hold=hold,
         ablations=ablation,
+        pools=pools(track, ablated),
         trials={
             "count": len(ratios),
             "ratio_of_the_luckiest": sharpe.expected_maximum(
@@ -136,6 +149,23 @@ def report(
         verdict=verdict(checks),
         times_ns=[int(t) for t in thinned(tape.close_ns.astype(np.float64))],
         curves={name: [round(float(x), 6) for x in thinned(curve.equity)] for name, curve in curves.items()},
+    )
+
+
+def pools(track: Track, ablated: dict[str, Track]) -> dict[str, Pooled]:
+    """Return how the board's pool compares with that of each ablation and with each single agent."""
+    others = {name: other.p[BOARD] for name, other in ablated.items()}
+    others |= {name: p for name, p in track.p.items() if name != BOARD}
+    return {name: _pooled(track, p) for name, p in others.items()}
+
+
+def _pooled(track: Track, p: F8) -> Pooled:
+    overlap, used = overlap_of(track), scores.usable(p, track.outcome)
+    y = track.outcome[used].astype(np.int64)
+    return Pooled(
+        brier=scores.brier(p[used], y) if y.size else float("nan"),
+        log_gain=scores.log_gain(p, track.u, track.outcome, overlap),
+        ahead=scores.log_gain(track.p[BOARD], p, np.where(used, track.outcome, UNRESOLVED), overlap),
     )
 
 

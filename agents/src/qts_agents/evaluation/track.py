@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qts_agents.agent import F8, Voter
 from qts_agents.columns import array
 from qts_agents.evaluation.stage import Heard, Stage, Tell
-from qts_agents.kernels import backend, gpu
+from qts_agents.kernels import backend, crossover, gpu, nash
 from qts_agents.kernels.outcomes import UNRESOLVED
 from qts_agents.market.source import Source, open_source
 from qts_agents.opinions import BUY, HOLD, INCREASE, SELL, climatology
@@ -84,7 +84,8 @@ def play(
     """Run one life and return what was said; ConfigError when the market gives no decision."""
     backend.set_jit(system.numba_jit)
     backend.threads(system.hardware_optimization)
-    gpu.use(system.gpu_acceleration)
+    if gpu.use(system.gpu_acceleration) != gpu.CPU:
+        crossover.choose([nash.ENTRY], crossover.folder())
     stage = Stage(system, source or open_source(system), voters, tell)
     begun = time.perf_counter()
     heard = list(stage.bars(limit))

@@ -13,6 +13,7 @@ import fcntl
 import functools
 import hashlib
 import importlib
+import inspect
 import os
 import sys
 import time
@@ -20,7 +21,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numba
 from numba.core import config as numba_config
@@ -32,7 +33,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 KERNELS: dict[str, Any] = {}
 #: threading layers that allow concurrent calls, in order of preference; workqueue aborts on them
 LAYERS: tuple[tuple[str, str], ...] = (("tbb", "tbbpool"), ("omp", "omppool"))
-MIN_PARALLEL_ROWS = 64  # below, handing over costs more than it saves
+MIN_PARALLEL_ROWS = 64  # until `crossover` has measured where handing over costs more than it saves
 PATIENCE_S, LOOK_S = 60.0, 0.02  # how long another process's compilation is waited for, and between two looks
 _TBB = Path(sys.prefix) / "lib" / "libtbb.so.12"
 
@@ -43,6 +44,9 @@ class _State:
     jit: bool = True
     threads: int = 1
     pool: ThreadPoolExecutor | None = None
+    least: ClassVar[
+        dict[str, int]
+    ] = {}  # rows of an entry from which its parts go to several threads, where measured
 
 
 def kernel(function: F) -> F:
@@ -71,10 +75,12 @@ def _register(function: F, parallel: bool) -> F:
     # under NUMBA_DISABLE_JIT, which the simulator of a GPU needs, the function is left as it is
     with contextlib.suppress(RuntimeError, AttributeError):
         compiled.enable_caching()
-        # numba looks at the function's own file alone: what it calls may have changed in another
-        cached = compiled._cache._cache_file
-        cached._source_stamp = (cached._source_stamp, sources())
+        # numba looks at the time of the function's own file: an image's layers have other times, and what
+        # the function calls may have changed in another file
+        own = hashlib.sha256(Path(inspect.getfile(function)).read_bytes()).hexdigest()
+        compiled._cache._cache_file._source_stamp = (own, sources())
         compiled._cache = _Shared(compiled._cache)
+        compiled._compiler.compile = compiled._cache.freeing(compiled._compiler.compile)
     KERNELS[f"{function.__module__}.{function.__qualname__}"] = compiled
     typed: F = compiled
     return typed
@@ -102,6 +108,18 @@ class _Shared:
             if found is not None:
                 self._free()
         return found
+
+    def freeing(self, compile_: Callable[..., Any]) -> Callable[..., Any]:
+        """Return `compile_` that lets go of the lock when it fails: nothing will be saved then."""
+
+        def compiled(*args: Any) -> Any:
+            try:
+                return compile_(*args)
+            except BaseException:
+                self._free()
+                raise
+
+        return compiled
 
     def save_overload(self, signature: Any, compiled: Any) -> None:
         """Keep what was compiled, then let the others look."""
@@ -175,14 +193,24 @@ def thread_count() -> int:
     return _State.threads
 
 
-def each_part(compute: Callable[..., None], *columns: Any) -> None:
-    """Call `compute` on consecutive parts of the rows of `columns`, one per thread from 64 rows on.
+def least_rows(entry: str) -> int:
+    """Return from how many rows on an entry's work is shared out among threads."""
+    return _State.least.get(entry, MIN_PARALLEL_ROWS)
+
+
+def share_from(entry: str, rows: int) -> None:
+    """Share an entry's work out from `rows` on."""
+    _State.least[entry] = rows
+
+
+def each_part(compute: Callable[..., None], *columns: Any, entry: str = "") -> None:
+    """Call `compute` on consecutive parts of the rows of `columns`, one per thread from `least_rows` on.
 
     For kernels whose rows are independent and that write to one of the columns; the result does not
     depend on the number of threads. Compiled kernels run side by side as they release the lock.
     """
     rows = len(columns[0])
-    parts = _State.threads if _State.jit and rows >= MIN_PARALLEL_ROWS else 1
+    parts = _State.threads if _State.jit and rows >= least_rows(entry) else 1
     if parts < 2:
         compute(*columns)
         return

@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qts_agents.agent import MarketWindow
-from qts_agents.kernels.backend import jit_enabled
+from qts_agents.kernels.backend import each_part, jit_enabled
 from qts_agents.kernels.factor_reference import reference_rows
 from qts_agents.kernels.factor_rows import CYCLE_BARS, PAIRS, SENTIMENT_BARS, factor_rows
 from qts_agents.kernels.indicators import Indicators
+from qts_agents.newest import Newest
 
 F8 = NDArray[np.float64]
 FACTOR_NAMES = (
@@ -42,8 +43,17 @@ class Factors(msgspec.Struct, frozen=True):
     present: NDArray[np.bool_]  # [S,8]
 
 
+_newest: Newest[tuple[Indicators, Factors]] = Newest()
+
+
 def factors(window: MarketWindow, ind: Indicators) -> Factors:
     """Return the factors at the last bar; a row whose indicators are NaN has none."""
+    read, found = _newest.of(window, lambda: (ind, _factors(window, ind)))
+    return found if read is ind else _factors(window, ind)
+
+
+def _factors(window: MarketWindow, ind: Indicators) -> Factors:
+    """Compute them."""
     columns = (window.close[:, -REACH:], window.volume[:, -REACH:])
     close, volume = (np.array(x, dtype=np.float64, order="C") for x in columns)
     valid = np.array(window.valid[:, -REACH:], dtype=np.uint8, order="C")
@@ -51,7 +61,8 @@ def factors(window: MarketWindow, ind: Indicators) -> Factors:
     own = np.full((len(window.symbols), 3), np.nan)
     compute = factor_rows if jit_enabled() else reference_rows
     if close.shape[1] >= REACH:
-        compute(close, volume, valid, market, np.array(ind.sigma20), own)
+        sigma = np.array(ind.sigma20)
+        each_part(lambda c, v, k, s, out: compute(c, v, k, market, s, out), close, volume, valid, sigma, own)
     b = np.stack(
         (
             ind.trend,

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qts_agents.kernels.backend import kernel, part
-from qts_agents.kernels.rolling import SIGMA_FLOOR, TIE, moments_row
+from qts_agents.kernels.logs import log_part
+from qts_agents.kernels.rolling import SIGMA_FLOOR, TIE, spreads_row
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
@@ -21,6 +22,7 @@ LOOKBACK = 320  # bars that any indicator may depend on
 MIN_CLOSES = 288  # valid ones among them; fewer make the row NaN
 MIN_RETURNS = 144
 RANK, RECURSION, WILDER = 250, 250, 14
+SHARE = 1.0 / WILDER
 TAIL_RETURNS, TAIL_LAG = 25, 5
 WIDTHS = (20, 50)  # of the moments that are ranked
 BLOCK = 64  # rows whose scratch stays in a core's cache
@@ -58,29 +60,37 @@ def collect_rows(h: F8, lo: F8, c: F8, v: F8, valid: U1, bars: F8, counts: I8) -
     `counts` [S,4]: closes (0 when the row cannot be answered), returns, 1 if all bars have high and low,
     1 if all have a volume.
     """
+    length = c.shape[1]
+    room, bits, follows = np.empty(length), np.empty((2, length), np.int64), np.empty(length, np.uint8)
     for s in range(c.shape[0]):
-        last = c.shape[1] - 1
+        last = length - 1
         while last > 0 and valid[s, last] == 0:
             last -= 1
-        closes, returns, ranges, volumes, before = 0, 0, 1, 1, -2
+        closes, volumes, before, base = 0, 1, -2, c[s, last]
         for t in range(last + 1):
             if valid[s, t] == 0:
                 continue
             if not (np.isfinite(c[s, t]) and c[s, t] > 0.0):
                 closes = 0
                 break
-            bars[s, Y, closes] = np.log(c[s, t] / c[s, last])
-            bars[s, HIGH, closes] = np.log(h[s, t] / c[s, last])
-            bars[s, LOW, closes] = np.log(lo[s, t] / c[s, last])
-            bars[s, VOLUME, closes] = v[s, t]
-            if not (np.isfinite(bars[s, HIGH, closes]) and np.isfinite(bars[s, LOW, closes])):
-                ranges = 0
+            bars[s, Y, closes], bars[s, HIGH, closes] = c[s, t] / base, h[s, t] / base
+            bars[s, LOW, closes], bars[s, VOLUME, closes] = lo[s, t] / base, v[s, t]
             if not (np.isfinite(v[s, t]) and v[s, t] >= 0.0):
                 volumes = 0
-            if before == t - 1:
-                bars[s, R, returns] = bars[s, Y, closes] - bars[s, Y, closes - 1]
-                returns += 1
+            follows[closes] = before == t - 1
             closes, before = closes + 1, t
+        ranges = 1
+        for column in (Y, HIGH, LOW):
+            for i in range(closes):
+                room[i] = bars[s, column, i]
+            log_part(room[:closes], bars[s, column, :closes], bits)
+            for i in range(closes):
+                ranges = ranges if np.isfinite(bars[s, column, i]) else 0
+        returns = 0
+        for i in range(1, closes):
+            if follows[i]:
+                bars[s, R, returns] = bars[s, Y, i] - bars[s, Y, i - 1]
+                returns += 1
         enough = closes >= MIN_CLOSES and returns >= MIN_RETURNS
         counts[s, 0], counts[s, 1] = closes if enough else 0, returns
         counts[s, 2], counts[s, 3] = ranges, volumes
@@ -130,14 +140,12 @@ def std_of(x: F8, a: int, b: int) -> float:
 
 
 @part
-def last_rank(x: F8, m: int, tie: float, tie_absolute: float) -> float:
-    """Return the mid-rank of the last of the first `m` values among them; near values are ties."""
-    margin = max(tie * abs(x[m - 1]), tie_absolute)
-    less, more = 0, 0
+def last_rank(x: F8, m: int, low: float, high: float) -> float:
+    """Return the mid-rank of the last of the first `m` values among them; those in [low, high] are ties."""
+    below = 0.0
     for i in range(m):
-        less += x[i] < x[m - 1] - margin
-        more += x[i] > x[m - 1] + margin
-    return (less + 0.5 * (m - less - more)) / m
+        below += (1.0 if x[i] < low else 0.0) - (1.0 if x[i] > high else 0.0)
+    return 0.5 * (m + below) / m
 
 
 @part
@@ -163,7 +171,7 @@ def hill(r: F8, end: int, n: int, sizes: F8) -> float:
 def return_rows(bars: F8, counts: I8, valid: U1, out: F8) -> None:
     """Write to `out` what follows from the returns alone."""
     longest = RANK + WIDTHS[1]
-    work, sums, sizes = np.empty((4, longest)), np.zeros((8, WIDTHS[1])), np.empty(RANK)
+    work, sums, sizes = np.empty((2, longest)), np.zeros((4, WIDTHS[1])), np.empty(RANK)
     for s in range(counts.shape[0]):
         out[s, :] = np.nan
         if counts[s, 0] == 0:
@@ -173,17 +181,20 @@ def return_rows(bars: F8, counts: I8, valid: U1, out: F8) -> None:
         for width in WIDTHS:
             m = min(RANK, n - width + 1)
             kept = m + width - 1
-            moments_row(
-                r[n - kept : n], width, SIGMA_FLOOR, sums,
-                work[0, :kept], work[1, :kept], work[2, :kept], work[3, :kept],
-            )  # fmt: skip
-            std, rho = work[1, width - 1 : kept], work[2, width - 1 : kept]
-            rank = last_rank(std, m, TIE, 0.0)
+            squares, rho = work[0, :m], work[1, :m]
+            spreads_row(r[n - kept : n], width, sums, squares, rho)
+            quiet = SIGMA_FLOOR * SIGMA_FLOOR * (width - 1)
+            for i in range(m):
+                loud = squares[i] > quiet
+                rho[i] = rho[i] / squares[i] if loud else 0.0
+                squares[i] = squares[i] if loud else 0.0
+            newest = squares[m - 1]  # ranks of squares are those of deviations
+            rank = last_rank(squares, m, newest * (1.0 - TIE) ** 2, newest * (1.0 + TIE) ** 2)
             if width == WIDTHS[0]:
-                out[s, 2], out[s, 14] = rank, std[m - 1]
+                out[s, 2], out[s, 14] = rank, np.sqrt(newest / (width - 1))
             else:
-                out[s, 12] = 0.6 * rank + 0.4 * last_rank(rho, m, 0.0, TIE)
-                out[s, 15], out[s, 20] = std[m - 1], rho[m - 1]
+                out[s, 12] = 0.6 * rank + 0.4 * last_rank(rho, m, rho[m - 1] - TIE, rho[m - 1] + TIE)
+                out[s, 15], out[s, 20] = np.sqrt(newest / (width - 1)), rho[m - 1]
         m20, m5, lagged = (
             mean_of(r, n - 20, n),
             mean_of(r, n - 5, n),
@@ -224,19 +235,19 @@ def oscillator_rows(bars: F8, counts: I8, out: F8) -> None:
         for i in range(begin + 1, n):
             k = i - begin
             # the first 14 are averaged: each adds a fourteenth and nothing is forgotten
-            keep = 1.0 if k <= WILDER else 1.0 - 1.0 / WILDER
+            keep = 1.0 if k <= WILDER else 1.0 - SHARE
             move, rise, fall = y[i] - y[i - 1], hi[i] - hi[i - 1], lo[i - 1] - lo[i]
-            up, down = keep * up + max(move, 0.0) / WILDER, keep * down + max(-move, 0.0) / WILDER
+            up, down = keep * up + max(move, 0.0) * SHARE, keep * down + max(-move, 0.0) * SHARE
             # equal moves of high and low have no direction, however they are rounded
             gain = rise if rise > 0.0 and rise > fall + 1e-12 else 0.0
             loss = fall if fall > 0.0 and fall > rise + 1e-12 else 0.0
-            plus, minus = keep * plus + gain / WILDER, keep * minus + loss / WILDER
+            plus, minus = keep * plus + gain * SHARE, keep * minus + loss * SHARE
             if k >= WILDER:
                 # the true range divides both directional indices and cancels in DX
                 dx = 100.0 * abs(plus - minus) / (plus + minus) if plus + minus > 0.0 else 0.0
-                adx = (adx if k < 2 * WILDER else adx * (1.0 - 1.0 / WILDER)) + dx / WILDER
-            fast, slow = fast + (y[i] - fast) * 2.0 / 13.0, slow + (y[i] - slow) * 2.0 / 27.0
-            mid, signal = mid + (y[i] - mid) * 2.0 / 21.0, signal + (fast - slow - signal) * 2.0 / 10.0
+                adx = (adx if k < 2 * WILDER else adx * (1.0 - SHARE)) + dx * SHARE
+            fast, slow = fast + (y[i] - fast) * (2.0 / 13.0), slow + (y[i] - slow) * (2.0 / 27.0)
+            mid, signal = mid + (y[i] - mid) * (2.0 / 21.0), signal + (fast - slow - signal) * 0.2
         out[s, 3] = 100.0 * up / (up + down) if up + down > 0.0 else 50.0
         out[s, 4] = adx
         out[s, 5] = (fast - slow - signal) / out[s, 14] if out[s, 14] > 0.0 else 0.0
@@ -284,13 +295,27 @@ def typical_volume(v: F8, end: int, n: int, work: F8) -> float:
     return float(centre)
 
 
+@part
+def volume_floor(v: F8, end: int, n: int, work: F8) -> float:
+    """Return a thousandth of the typical volume; 0 where none of the last 100 can be below it.
+
+    The median is at most the largest, and it is seldom that a volume is a thousandth of that.
+    """
+    largest, smallest = 0.0, np.inf
+    for i in range(end - n, end):
+        largest = max(largest, v[i])
+    for i in range(end - 100, end):
+        smallest = min(smallest, v[i])
+    return 0.0 if smallest >= 1e-3 * largest and smallest > 0.0 else 1e-3 * typical_volume(v, end, n, work)
+
+
 @kernel
 def volume_rows(bars: F8, counts: I8, o: F8, c: F8, spread: F8, out: F8) -> None:
     """Write whale, anomaly and illiquidity from the columns that are present.
 
     The depth term needs a history of depth, which a window does not hold; it is always missing.
     """
-    series, work = np.empty(100), np.empty(RANK)
+    series, work, traded, bits = np.empty(100), np.empty(RANK), np.empty(100), np.empty((2, 100), np.int64)
     length = series.size  # not a literal: one compiled signature of the parts
     for s in range(counts.shape[0]):
         n, returns = counts[s, 0], counts[s, 1]
@@ -300,14 +325,17 @@ def volume_rows(bars: F8, counts: I8, o: F8, c: F8, spread: F8, out: F8) -> None
         for source in range(3):  # |r|, ln(high/low), ln volume
             if (source == 1 and counts[s, 2] == 0) or (source == 2 and counts[s, 3] == 0):
                 continue
-            floor = 1e-3 * typical_volume(v, n, min(RANK, n), work) if source == 2 else 0.0
-            for i in range(100):
-                if source == 0:
+            if source == 0:
+                for i in range(100):
                     series[i] = abs(bars[s, R, returns - 100 + i])
-                elif source == 1:
+            elif source == 1:
+                for i in range(100):
                     series[i] = bars[s, HIGH, n - 100 + i] - bars[s, LOW, n - 100 + i]
-                else:
-                    series[i] = np.log(max(v[n - 100 + i], floor))
+            else:
+                least = volume_floor(v, n, min(RANK, n), work)
+                for i in range(100):
+                    traded[i] = max(v[n - 100 + i], least)
+                log_part(traded, series, bits)
             score = robust_z(series, length, work)
             highest = score if source == 0 else max(highest, score)
         if np.isfinite(spread[s]):

@@ -10,15 +10,10 @@ from qts_agents.agent import MarketWindow
 from qts_agents.kernels.backend import each_part, jit_enabled
 from qts_agents.kernels.indicator_reference import reference_rows
 from qts_agents.kernels.indicator_rows import FIELDS, LOOKBACK, indicator_rows
+from qts_agents.newest import Newest
 
 F8 = NDArray[np.float64]
-_COLUMNS = ("open", "high", "low", "close", "volume", "valid", "spread")
-
-
-class _Last:
-    """The newest answer about a window that cannot change: a bar and a request ask about the same one."""
-
-    known: tuple[MarketWindow, bool, Indicators] | None = None
+_COLUMNS = ("open", "high", "low", "close", "volume", "valid")
 
 
 class Indicators(msgspec.Struct, frozen=True):
@@ -54,23 +49,20 @@ class Indicators(msgspec.Struct, frozen=True):
     liquidity_seen: F8  # weight of illiquidity's terms that are present, 0 … 0.8
 
 
+_newest: Newest[Indicators] = Newest()
+
+
 def indicators(window: MarketWindow) -> Indicators:
     """Return the indicators at the last bar; rows with too few or broken closes are NaN.
 
     Only the last 320 bars matter, so any longer window gives the same bits.
     """
-    last = _Last.known
-    if last is not None and last[0] is window and last[1] == jit_enabled():
-        return last[2]
-    found = _indicators(window)
-    if not any(getattr(window, name).flags.writeable for name in _COLUMNS):
-        _Last.known = (window, jit_enabled(), found)
-    return found
+    return _newest.of(window, lambda: _indicators(window))
 
 
 def _indicators(window: MarketWindow) -> Indicators:
     """Compute them."""
-    columns = [getattr(window, name) for name in _COLUMNS[:-1]]
+    columns = [getattr(window, name) for name in _COLUMNS]
     out = np.full((len(window.symbols), len(FIELDS)), np.nan)
     if window.close.shape[1] >= 2:
         recent = [x[:, -LOOKBACK:] for x in columns]

@@ -10,7 +10,7 @@ range of 1 first, so tolerances and the reported regret are shares of the payoff
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import combinations
 
@@ -27,6 +27,7 @@ F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 TOLERANCE = 1e-10  # of the payoff range: profitable deviation, and least probability inside a support
 TIE = 1e-9  # entropies closer than this are equal
+ENTRY = "nash.nash_choice"
 MOST = 128  # equilibria kept of one game
 
 
@@ -69,7 +70,7 @@ def _numbers(m: int, n: int) -> I8:
 
 
 @kernel
-def _eliminate(work: F8, n: int) -> bool:
+def eliminate(work: F8, n: int) -> bool:
     """Solve the n×n system in `work[:n, :n+1]` in place by partial pivoting; False when singular."""
     for column in range(n):
         best = column
@@ -103,7 +104,7 @@ def _mix(payoff: F8, rows: I8, columns: I8, size: int, work: F8, mix: F8) -> boo
         work[i, size], work[i, size + 1] = -1.0, 0.0
         work[size, i] = 1.0
     work[size, size], work[size, size + 1] = 0.0, 1.0
-    if not _eliminate(work, size + 1):
+    if not eliminate(work, size + 1):
         return False
     for j in range(size):
         if not work[j, size + 1] > TOLERANCE:
@@ -279,7 +280,7 @@ def _choose_in_parts(a: F8, b: F8, pairs: I8, most: int) -> tuple[F8, F8, I8, F8
     games, m, n = a.shape
     solved = np.empty((games, m)), np.empty((games, n)), np.zeros(games, np.int64), np.zeros(games)
     index = _numbers(m, n)
-    backend.each_part(lambda p, q, *out: _choose(p, q, pairs, most, index, *out), a, b, *solved)
+    backend.each_part(lambda p, q, *out: _choose(p, q, pairs, most, index, *out), a, b, *solved, entry=ENTRY)
     return solved
 
 
@@ -298,15 +299,22 @@ def nash_all(a: F8, b: F8) -> Equilibria:
 
 def nash_choice(a: F8, b: F8) -> Choice:
     """Return the equilibrium of largest entropy (ties within 1e-9 averaged) of each game a, b [G,m,n]."""
-    pairs = supports(a.shape[1], a.shape[2])
-    games = (scaled(a), scaled(b), pairs, _most(pairs))
-    if gpu.wants(len(a)):
+    return nash_choices([(a, b)])[0]
+
+
+def nash_choices(batches: Sequence[tuple[F8, F8]]) -> list[Choice]:
+    """Return `nash_choice` of batches of games of different shapes; a device is asked once for all."""
+    games = []
+    for a, b in batches:
+        pairs = supports(a.shape[1], a.shape[2])
+        games.append((scaled(a), scaled(b), pairs, _most(pairs)))
+    if gpu.wants("nash_gpu.choose", sum(len(a) for a, _ in batches)):
         from qts_agents.kernels import nash_gpu  # only where there is a device: it brings numba.cuda
 
-        solved = gpu.attempt(lambda: nash_gpu.choose(*games, choose_on_cpu()))
+        solved = gpu.attempt(lambda: nash_gpu.choose(games, choose_on_cpu()))
         if solved is not None:
-            return Choice(*solved, gpu.device())
-    return Choice(*choose_on_cpu()(*games))
+            return [Choice(*one, gpu.device()) for one in solved]
+    return [Choice(*choose_on_cpu()(*batch)) for batch in games]
 
 
 def regret(a: F8, b: F8, x: F8, y: F8) -> F8:

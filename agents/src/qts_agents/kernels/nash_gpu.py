@@ -1,55 +1,73 @@
 """The choice among equilibria on a GPU: one thread a game, compiled from the CPU kernels' own source.
 
-numba.cuda compiles the functions of `nash` for the device when this kernel calls them. A game without an
-equilibrium of equal support size is left to the CPU: Lemke-Howson branches too much to be worth a thread.
+numba.cuda compiles the functions of `nash` for the device when this kernel calls them. Games of several
+shapes go in one launch, each in the corner of the largest. A game without an equilibrium of equal support
+size is left to the CPU: Lemke-Howson branches too much to be worth a thread.
 """
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qts_agents.kernels.launch import cuda, launch
 from qts_agents.kernels.nash import average, enumerate_game, largest_gain
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
+Games = tuple[F8, F8, I8, int]  # a, b [G,m,n] scaled, pairs of supports, most equilibria kept
 Solved = tuple[F8, F8, I8, F8]
-THREADS = 64
-cuda: Any = importlib.import_module("numba.cuda")  # it carries no types
 
 
 @cuda.jit
-def _solve(a: Any, bt: Any, pairs: Any, work: Any, xs: Any, ys: Any, score: Any, x: Any, y: Any,
+def _solve(a: Any, bt: Any, pairs: Any, shape: Any, work: Any, xs: Any, ys: Any, score: Any, x: Any, y: Any,
            count: Any, regret: Any) -> None:  # fmt: skip
-    """Solve game after game, a grid apart; every array's first axis is the game."""
+    """Solve game after game, a grid apart; shape [G,4] says m, n and which of the pairs are a game's."""
     for g in range(cuda.grid(1), a.shape[0], cuda.gridsize(1)):
-        found = enumerate_game(a[g], bt[g], pairs, work[g], xs[g], ys[g])
+        m, n, first, behind = shape[g, 0], shape[g, 1], shape[g, 2], shape[g, 3]
+        mine, theirs, rows, columns = a[g, :m, :n], bt[g, :n, :m], xs[g, :, :m], ys[g, :, :n]
+        found = enumerate_game(mine, theirs, pairs[first:behind], work[g], rows, columns)
         worst = 0.0
         for e in range(found):
-            worst = max(worst, largest_gain(a[g], bt[g], xs[g, e], ys[g, e]))
+            worst = max(worst, largest_gain(mine, theirs, rows[e], columns[e]))
         count[g] = found
         regret[g] = worst
         if found > 0:
-            average(xs[g], ys[g], found, score[g], x[g], y[g])
+            average(rows, columns, found, score[g], x[g, :m], y[g, :n])
 
 
-def choose(a: F8, b: F8, pairs: I8, most: int, on_cpu: Callable[..., Solved]) -> Solved:
-    """Return (x [G,m], y [G,n], count [G], regret [G]) of scaled games a, b [G,m,n], as `on_cpu` does."""
-    games, m, n = a.shape
-    k = (pairs.shape[1] - 1) // 2
-    bt = np.ascontiguousarray(b.transpose(0, 2, 1))
-    room = [(k + 1, k + 2), (most + 1, m), (most + 1, n), (most + 1,), (m,), (n,)]
-    work, xs, ys, score, x, y = (cuda.device_array((games, *shape)) for shape in room)
-    count, regret = cuda.device_array(games, np.int64), cuda.device_array(games)
-    sent = [cuda.to_device(np.ascontiguousarray(part)) for part in (a, bt, pairs)]
-    _solve[-(-games // THREADS), THREADS](*sent, work, xs, ys, score, x, y, count, regret)
-    solved: Solved = tuple(column.copy_to_host() for column in (x, y, count, regret))
-    left = np.flatnonzero(solved[2] == 0)
-    if len(left):
-        for column, filled in zip(solved, on_cpu(a[left], b[left], pairs, most), strict=True):
-            column[left] = filled
-    return solved
+def choose(batches: Sequence[Games], on_cpu: Callable[..., Solved]) -> list[Solved]:
+    """Return (x [G,m], y [G,n], count [G], regret [G]) of each batch by one launch, as `on_cpu` does."""
+    games = sum(len(a) for a, *_ in batches)
+    m, n = (max(a.shape[side] for a, *_ in batches) for side in (1, 2))
+    k, most = min(m, n), max(most for *_, most in batches)
+    a_all, bt_all, shape = np.zeros((games, m, n)), np.zeros((games, n, m)), np.zeros((games, 4), np.int64)
+    tables, first, pair = [], 0, 0
+    for a, b, pairs, _ in batches:
+        rows, own = slice(first, first + len(a)), (pairs.shape[1] - 1) // 2
+        a_all[rows, : a.shape[1], : a.shape[2]] = a
+        bt_all[rows, : a.shape[2], : a.shape[1]] = b.transpose(0, 2, 1)
+        shape[rows] = *a.shape[1:], pair, pair + len(pairs)
+        table = np.zeros((len(pairs), 1 + 2 * k), np.int64)
+        table[:, : 1 + own], table[:, 1 + k : 1 + k + own] = pairs[:, : 1 + own], pairs[:, 1 + own :]
+        tables.append(table)
+        first, pair = first + len(a), pair + len(pairs)
+    sizes = (k + 1, k + 2), (most + 1, m), (most + 1, n), (most + 1,)
+    room = tuple(((games, *size), np.float64) for size in sizes)
+    out = np.zeros((games, m)), np.zeros((games, n)), np.zeros(games, np.int64), np.zeros(games)
+    sent = a_all, bt_all, np.concatenate(tables), shape
+    x, y, count, regret = launch(_solve, games, sent, room, out)
+    answers, first = [], 0
+    for a, b, pairs, kept in batches:
+        rows = slice(first, first + len(a))
+        solved = x[rows, : a.shape[1]].copy(), y[rows, : a.shape[2]].copy(), count[rows], regret[rows]
+        left = np.flatnonzero(solved[2] == 0)
+        if len(left):
+            for column, filled in zip(solved, on_cpu(a[left], b[left], pairs, kept), strict=True):
+                column[left] = filled
+        answers.append(solved)
+        first += len(a)
+    return answers

@@ -25,13 +25,13 @@ def potential(close: F8) -> F8:
 
 def deviation(returns: F8) -> F8:
     """Return the sample standard deviation [S] (divisor n−1) of `returns` [S,n]."""
-    centred = returns - returns.mean(axis=1, keepdims=True)
+    centred = returns - returns.sum(axis=1, keepdims=True) / returns.shape[1]
     return np.asarray(np.sqrt((centred * centred).sum(axis=1) / (returns.shape[1] - 1)))
 
 
 def lag1(returns: F8) -> F8:
     """Return ρ₁ [S], the Box–Jenkins lag-1 autocorrelation of `returns` [S,n]; 0 without variance."""
-    centred = returns - returns.mean(axis=1, keepdims=True)
+    centred = returns - returns.sum(axis=1, keepdims=True) / returns.shape[1]
     spread = (centred * centred).sum(axis=1)
     product = (centred[:, 1:] * centred[:, :-1]).sum(axis=1)
     return np.asarray(np.divide(product, spread, out=np.zeros(len(returns)), where=spread > 0.0))

@@ -1,8 +1,8 @@
-"""Logit quantal response equilibria (McKelvey & Palfrey 1995) of bimatrix games, along a path of λ.
+"""Logit quantal response equilibria (McKelvey & Palfrey 1995) of games of three players, along a path of λ.
 
-The path begins at λ = 0, the uniform pair, and goes on in steps; each step starts where the last one ended.
-A damped fixed point comes near, Newton's method on (x, y) finishes. The branch that leads out of the
-uniform pair is followed, which is the one that λ → ∞ selects as long as it does not turn back.
+The path begins at λ = 0, each player uniform, and goes on in steps; each starts where the last one ended. A
+damped fixed point comes near, Newton's method on all three mixtures finishes. The branch out of the uniform
+mixtures is followed, which is the one that λ → ∞ selects as long as it does not turn back.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from qts_agents.kernels import backend
 from qts_agents.kernels.backend import kernel, part
+from qts_agents.kernels.nash import eliminate
 
 F8 = NDArray[np.float64]
-DAMPED, NEWTON = 60, 8
+PLAYERS = 3
+DAMPED, NEWTON = 60, 8  # most steps of each kind at one λ
 DAMPING = 0.5
 SETTLED = 1e-13
 
@@ -23,126 +25,113 @@ SETTLED = 1e-13
 class Quantal(msgspec.Struct, frozen=True):
     """Where the path ends, for each of G games."""
 
-    x: F8  # [G,m]
-    y: F8  # [G,n]
-    residual: F8  # [G] largest |z − response(z)|; above 1e-10 the path has been lost
+    mix: F8  # [G,3,n]
+    residual: F8  # [G] largest |mix − response|; above 1e-10 the path has been lost
 
 
 @part
-def _softmax(z: F8) -> F8:
-    """Return exp(z)/Σ without overflow."""
-    raised = np.exp(z - z.max())
-    out: F8 = raised / raised.sum()
-    return out
-
-
-@part
-def _respond(a: F8, b: F8, rate: float, z: F8, out: F8) -> float:
-    """Write both logit responses to z = (x, y); return the largest distance from z."""
-    m, n = a.shape
-    earned = np.empty(m)
-    for i in range(m):
-        earned[i] = 0.0
-        for j in range(n):
-            earned[i] += rate * a[i, j] * z[m + j]
-    out[:m] = _softmax(earned)
-    earned = np.empty(n)
-    for j in range(n):
-        earned[j] = 0.0
-        for i in range(m):
-            earned[j] += rate * b[i, j] * z[i]
-    out[m:] = _softmax(earned)
-    return float(np.abs(out - z).max())
-
-
-@part
-def _slope(a: F8, b: F8, rate: float, answer: F8, out: F8) -> None:
-    """Write the Jacobian of z − response(z); the response's is λ·(diag(p) − ppᵀ)·payoff."""
-    m, n = a.shape
-    out[:] = 0.0
-    for i in range(m + n):
-        out[i, i] = 1.0
-    for j in range(n):
-        mean = 0.0
-        for i in range(m):
-            mean += answer[i] * a[i, j]
-        for i in range(m):
-            out[i, m + j] = -rate * answer[i] * (a[i, j] - mean)
-    for i in range(m):
-        mean = 0.0
-        for j in range(n):
-            mean += answer[m + j] * b[i, j]
-        for j in range(n):
-            out[m + j, i] = -rate * answer[m + j] * (b[i, j] - mean)
-
-
-@kernel
-def _follow(a: F8, b: F8, rates: F8, path: F8) -> float:
-    """Follow one game along `rates` [L]; write (x, y) at each to path [L,m+n]; return the last residual."""
-    m, n = a.shape
-    z, answer, slope, off = np.empty(m + n), np.empty(m + n), np.empty((m + n, m + n)), 0.0
-    z[:m], z[m:] = 1.0 / m, 1.0 / n
-    for step in range(rates.shape[0]):
-        for _ in range(DAMPED):
-            off = _respond(a, b, rates[step], z, answer)
-            if off < 1e-4:
-                break
-            z += DAMPING * (answer - z)
-        for _ in range(NEWTON):
-            off = _respond(a, b, rates[step], z, answer)
-            if off < SETTLED:
-                break
-            _slope(a, b, rates[step], answer, slope)
-            z += np.linalg.solve(slope, answer - z)
-        off = _respond(a, b, rates[step], z, answer)
-        path[step] = z
+def _answers(u: F8, rate: float, mix: F8, out: F8) -> float:
+    """Write every player's logit response to `mix` [3,n]; return the largest distance between both."""
+    n, off = mix.shape[1], 0.0
+    for p in range(3):
+        second, third = mix[(p + 1) % 3], mix[(p + 2) % 3]
+        top, total = -np.inf, 0.0
+        for i in range(n):
+            earned = 0.0
+            for j in range(n):
+                for k in range(n):
+                    earned += u[p, i, j, k] * second[j] * third[k]
+            out[p, i] = rate * earned
+            top = max(top, out[p, i])
+        for i in range(n):
+            out[p, i] = np.exp(out[p, i] - top)
+            total += out[p, i]
+        for i in range(n):
+            out[p, i] /= total
+            off = max(off, abs(out[p, i] - mix[p, i]))
     return off
 
 
-def qre_path(a: F8, b: F8, rates: F8) -> F8:
-    """Return (x, y) [L,m+n] of one game a, b [m,n] at each λ of `rates` [L], ascending."""
-    path = np.empty((len(rates), sum(a.shape)))
-    follow = _follow if backend.jit_enabled() else _follow_reference
-    follow(np.array(a, np.float64, order="C"), np.array(b, np.float64, order="C"), np.array(rates), path)
-    return path
+@part
+def _slopes(u: F8, rate: float, mix: F8, answer: F8, out: F8) -> None:
+    """Write the Jacobian [3n,3n] of mix − response; the response's is λ·(diag(r) − rrᵀ)·∂payoff."""
+    n = mix.shape[1]
+    effect = np.empty((2, n))
+    out[:] = 0.0
+    for p in range(3):
+        second, third = (p + 1) % 3, (p + 2) % 3
+        for j in range(n):
+            out[p * n + j, p * n + j] = 1.0
+        for j in range(n):
+            mean = np.zeros(2)
+            for i in range(n):
+                effect[0, i] = effect[1, i] = 0.0
+                for k in range(n):
+                    effect[0, i] += u[p, i, j, k] * mix[third, k]
+                    effect[1, i] += u[p, i, k, j] * mix[second, k]
+                for side in range(2):
+                    mean[side] += answer[p, i] * effect[side, i]
+            for i in range(n):
+                out[p * n + i, second * n + j] = -rate * answer[p, i] * (effect[0, i] - mean[0])
+                out[p * n + i, third * n + j] = -rate * answer[p, i] * (effect[1, i] - mean[1])
 
 
-def qre(a: F8, b: F8, rate: float, steps: int = 10) -> Quantal:
-    """Return the equilibrium at λ = `rate` (per unit of payoff) of each game a, b [G,m,n]."""
-    games, m, n = a.shape
-    rates, follow = (
-        np.linspace(0.0, rate, steps + 1)[1:],
-        _follow if backend.jit_enabled() else _follow_reference,
-    )
-    x, y, residual, path = (
-        np.empty((games, m)),
-        np.empty((games, n)),
-        np.empty(games),
-        np.empty((steps, m + n)),
-    )
-    a, b = (np.array(payoff, np.float64, order="C") for payoff in (a, b))
-    for g in range(games):
-        residual[g] = follow(a[g], b[g], rates, path)
-        x[g], y[g] = path[-1, :m], path[-1, m:]
-    return Quantal(x, y, residual)
-
-
-def _follow_reference(a: F8, b: F8, rates: F8, path: F8) -> float:
-    """Do what `_follow` does by the damped fixed point alone, with as many steps as it takes."""
-    m, n = a.shape
-    x, y, off = np.full(m, 1.0 / m), np.full(n, 1.0 / n), np.inf
-    for step, rate in enumerate(rates):
-        for _ in range(200_000):
-            up, left = np.exp(rate * (a @ y - (a @ y).max())), np.exp(rate * (x @ b - (x @ b).max()))
-            moved_x, moved_y = up / up.sum() - x, left / left.sum() - y
-            off = max(np.abs(moved_x).max(), np.abs(moved_y).max())
+@kernel
+def _follow(u: F8, rates: F8, mix: F8) -> float:
+    """Follow one game u [3,n,n,n] along `rates` [L] from `mix` [3,n], in place; return the last residual."""
+    n, off = mix.shape[1], 0.0
+    answer, slope = np.empty((3, n)), np.empty((3 * n, 3 * n + 1))
+    for step in range(rates.shape[0]):
+        for _ in range(DAMPED):
+            off = _answers(u, rates[step], mix, answer)
+            if off < 1e-4:
+                break
+            mix += DAMPING * (answer - mix)
+        for _ in range(NEWTON):
+            off = _answers(u, rates[step], mix, answer)
             if off < SETTLED:
                 break
-            x, y = x + 0.2 * moved_x, y + 0.2 * moved_y
-        path[step, :m], path[step, m:] = x, y
+            _slopes(u, rates[step], mix, answer, slope)
+            for i in range(3 * n):
+                slope[i, 3 * n] = answer[i // n, i % n] - mix[i // n, i % n]
+            if not eliminate(slope, 3 * n):
+                break
+            for i in range(3 * n):
+                mix[i // n, i % n] += slope[i, 3 * n]
+        off = _answers(u, rates[step], mix, answer)
+    return off
+
+
+def own_first(payoff: F8) -> F8:
+    """Return payoffs [G,3,n,n,n], by the actions of players 1, 2, 3, with each player's own action first."""
+    turned = [payoff[:, 0], payoff[:, 1].transpose(0, 2, 3, 1), payoff[:, 2].transpose(0, 3, 1, 2)]
+    return np.ascontiguousarray(np.stack(turned, axis=1), np.float64)
+
+
+def qre(payoff: F8, rate: float, steps: int = 10) -> Quantal:
+    """Return the equilibrium at λ = `rate` (per unit of payoff) of games payoff [G,3,n,n,n].
+
+    payoff[g, p, i, j, k] is what player p gets when players 1, 2, 3 play i, j, k.
+    """
+    u, rates = own_first(payoff), np.linspace(0.0, rate, steps + 1)[1:]
+    mix, residual = np.full((*u.shape[:2], u.shape[2]), 1.0 / u.shape[2]), np.empty(len(u))
+    follow = _follow if backend.jit_enabled() else follow_reference
+    for g in range(len(u)):
+        residual[g] = follow(u[g], rates, mix[g])
+    return Quantal(mix, residual)
+
+
+def follow_reference(u: F8, rates: F8, mix: F8) -> float:
+    """Do what `_follow` does by the damped fixed point alone, with as many steps as it takes."""
+    off = np.inf
+    for rate in rates:
+        for _ in range(200_000):
+            pairs = [(mix[(p + 1) % PLAYERS], mix[(p + 2) % PLAYERS]) for p in range(PLAYERS)]
+            earned = np.array([np.einsum("ijk,j,k->i", u[p], *pair) for p, pair in enumerate(pairs)])
+            raised = np.exp(rate * (earned - earned.max(axis=1, keepdims=True)))
+            moved = raised / raised.sum(axis=1, keepdims=True) - mix
+            off = float(np.abs(moved).max())
+            if off < SETTLED:
+                break
+            mix += 0.2 * moved
     return float(off)
-
-
-def warm_up() -> None:
-    """Compile what serving calls."""
-    qre(np.zeros((1, 2, 2)), np.zeros((1, 2, 2)), 1.0, 1)

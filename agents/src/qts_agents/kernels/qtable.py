@@ -110,17 +110,17 @@ def learn(Q: F8, N: F8, cell: tuple[int, int, int], value: float, rule: Rule, we
 
 
 @backend.part
-def _explore(mean: F8, flat: bool, one_cell: bool, epsilon: float, u: float) -> int:
+def explore(mean: F8, flat: bool, one_cell: bool, epsilon: float, u: float) -> int:
     """Return an action in the canonical frame: greedy, or one of the allowed by the remaining bits of `u`."""
     v = 2.0 * u if u < 0.5 else 2.0 * u - 1.0
     if v >= epsilon:
-        return _greedy(mean, flat, one_cell)
+        return greedy(mean, flat, one_cell)
     low, high = (BUY, HOLD + 1) if flat else (HOLD, EXIT + 1)
     return min(low + int(v / epsilon * (high - low)), high - 1)
 
 
 @backend.part
-def _greedy(mean: F8, flat: bool, one_cell: bool) -> int:
+def greedy(mean: F8, flat: bool, one_cell: bool) -> int:
     """Return what serving would do: like `_best`, but equal best actions and a shared cell hold."""
     best = _best(mean, flat, one_cell)
     if best == HOLD or one_cell:
@@ -133,7 +133,7 @@ def _greedy(mean: F8, flat: bool, one_cell: bool) -> int:
 
 
 @backend.part
-def _exposure(x: float, a: int, side: float) -> float:
+def exposure(x: float, a: int, side: float) -> float:
     """Return the exposure after an action; `side` is what BUY means in this frame."""
     if a == BUY:
         return side
@@ -149,7 +149,19 @@ def _exposure(x: float, a: int, side: float) -> float:
 
 
 @backend.part
-def _sign(x: float) -> int:
+def paid(gain: float, equity: float, peak: float, sigma: float, rule: Rule) -> tuple[float, float, float]:
+    """Return the reward in units of `sigma`, less what deepens the drawdown, then equity and its peak."""
+    drawdown = 1.0 - equity / peak
+    equity += gain
+    peak = max(peak, equity)
+    deeper = max(0.0, 1.0 - equity / peak - drawdown)
+    reward = (gain - rule.penalty * deeper) / sigma if sigma > 0.0 else 0.0
+    return reward, equity, peak
+
+
+@backend.part
+def sign(x: float) -> int:
+    """Return −1, 0 or 1."""
     return 1 if x > 0.0 else -1 if x < 0.0 else 0
 
 
@@ -167,21 +179,16 @@ def _train(Q: F8, N: F8, frame: Frame, tape: Tape, plan: Plan, rule: Rule, error
                 break
             if not np.isfinite(tape.ret[i, t]):
                 break
-            s = tape.code[i, t] * 3 + _sign(x) + 1
+            s = tape.code[i, t] * 3 + sign(x) + 1
             row, one_cell, flat = frame.row[s], frame.kind[s] == 2, x == 0.0
             side = float(tape.orient[i, t]) if one_cell else 1.0 if frame.kind[s] == 0 else -1.0
             u = plan.draws[e, step]
-            a = _explore(0.5 * (Q[0, row] + Q[1, row]), flat, one_cell, epsilon, u)
-            after = _exposure(x, a, side)
+            a = explore(0.5 * (Q[0, row] + Q[1, row]), flat, one_cell, epsilon, u)
+            after = exposure(x, a, side)
             cost = rule.fee * abs(after - x)
             gain = after * tape.ret[i, t] - cost
-            drawdown = 1.0 - equity / peak
-            equity += gain
-            peak = max(peak, equity)
-            deeper = max(0.0, 1.0 - equity / peak - drawdown)
-            sigma = tape.sigma[i, t]
-            reward = (gain - rule.penalty * deeper) / sigma if sigma > 0.0 else 0.0
-            then = tape.code[i, t + 1] * 3 + _sign(after) + 1
+            reward, equity, peak = paid(float(gain), equity, peak, float(tape.sigma[i, t]), rule)
+            then = tape.code[i, t + 1] * 3 + sign(after) + 1
             table = 0 if u < 0.5 else 1
             ahead = frame.row[then]
             value = reward + rule.gamma * target(
@@ -222,7 +229,7 @@ def _serve(Q: F8, N: F8, frame: Frame, states: I8, values: F8, action: I1) -> No
         for a in range(7):
             mean[a] = 0.5 * (Q[0, row, a] + Q[1, row, a])
             seen += N[0, row, a] + N[1, row, a]
-        best = _greedy(mean, flat, kind == 2)
+        best = greedy(mean, flat, kind == 2)
         if kind == 2:
             mean[SELL] = mean[BUY]
         elif kind == 1:

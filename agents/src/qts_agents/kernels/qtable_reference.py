@@ -25,18 +25,13 @@ from qts_agents.kernels.qtable import (
 FLAT, OPEN = (BUY, SELL, HOLD), (HOLD, INCREASE, DECREASE, HEDGE, EXIT)
 
 
-class _Place:
-    """A state as the table sees it: its row, what BUY means there, which actions have a cell."""
+class Place:
+    """A state in which one chooses: the actions allowed, and whether BUY and SELL share a cell."""
 
-    def __init__(self, frame: Frame, code: int, x: float, orient: int) -> None:
-        d = (x > 0) - (x < 0)
-        index = int(code) * 3 + d + 1
-        kind = int(frame.kind[index])
-        self.row = int(frame.row[index])
-        self.shared = kind == 2
-        self.side = float(orient) if self.shared else (1.0, -1.0)[kind]
-        self.allowed = FLAT if d == 0 else OPEN
-        self.cells = (BUY, HOLD) if self.shared else self.allowed
+    def __init__(self, *, flat: bool, shared: bool = False) -> None:
+        self.shared = shared
+        self.allowed = FLAT if flat else OPEN
+        self.cells = (BUY, HOLD) if shared else self.allowed
 
     def best(self, values: F8) -> int:
         """Return the first best cell, HOLD if it is among the best."""
@@ -73,7 +68,34 @@ class _Place:
         return total
 
 
-def _exposure(x: float, a: int, side: float) -> float:
+class _Cell(Place):
+    """A state as the table sees it: its row, and what BUY means there."""
+
+    def __init__(self, frame: Frame, code: int, x: float, orient: int) -> None:
+        d = (x > 0) - (x < 0)
+        index = int(code) * 3 + d + 1
+        kind = int(frame.kind[index])
+        super().__init__(flat=d == 0, shared=kind == 2)
+        self.row = int(frame.row[index])
+        self.side = float(orient) if self.shared else (1.0, -1.0)[kind]
+
+
+class Account:
+    """What an episode earns, and how far it has fallen from its peak."""
+
+    def __init__(self) -> None:
+        self.equity, self.peak = 1.0, 1.0
+
+    def take(self, gain: float, sigma: float, rule: Rule) -> float:
+        """Book a gain; return the reward of the step."""
+        before = 1.0 - self.equity / self.peak
+        self.equity += gain
+        self.peak = max(self.peak, self.equity)
+        deeper = max(0.0, 1.0 - self.equity / self.peak - before)
+        return (gain - rule.penalty * deeper) / sigma if sigma > 0.0 else 0.0
+
+
+def exposure(x: float, a: int, side: float) -> float:
     """Return the exposure after action `a`."""
     after = {BUY: side, SELL: -side, DECREASE: 0.5 * x, HEDGE: 0.5 * x, EXIT: 0.0}
     return min(max(1.5 * x, -MAX_EXPOSURE), MAX_EXPOSURE) if a == INCREASE else after.get(a, x)
@@ -83,7 +105,7 @@ def _episode(
     Q: F8, N: F8, frame: Frame, tape: Tape, plan: Plan, rule: Rule, error: F8, e: int
 ) -> tuple[float, int]:
     i, epsilon = int(plan.symbol[e]), float(plan.epsilon[e])
-    x, equity, peak, moved, count = float(plan.side[e]), 1.0, 1.0, 0.0, 0
+    x, account, moved, count = float(plan.side[e]), Account(), 0.0, 0
     for step in range(plan.draws.shape[1]):
         t, u = int(plan.start[e]) + step, float(plan.draws[e, step])
         if t + 1 >= tape.code.shape[1] or min(tape.code[i, t], tape.code[i, t + 1]) < 0:
@@ -91,16 +113,11 @@ def _episode(
         ret, sigma = float(tape.ret[i, t]), float(tape.sigma[i, t])
         if not math.isfinite(ret):
             break
-        here = _Place(frame, tape.code[i, t], x, int(tape.orient[i, t]))
+        here = _Cell(frame, tape.code[i, t], x, int(tape.orient[i, t]))
         a = here.explore(0.5 * (Q[0, here.row] + Q[1, here.row]), epsilon, u)
-        after = _exposure(x, a, here.side)
-        gain = after * ret - rule.fee * abs(after - x)
-        before = 1.0 - equity / peak
-        equity += gain
-        peak = max(peak, equity)
-        deeper = max(0.0, 1.0 - equity / peak - before)
-        reward = (gain - rule.penalty * deeper) / sigma if sigma > 0.0 else 0.0
-        there = _Place(frame, tape.code[i, t + 1], after, 1)
+        after = exposure(x, a, here.side)
+        reward = account.take(after * ret - rule.fee * abs(after - x), sigma, rule)
+        there = _Cell(frame, tape.code[i, t + 1], after, 1)
         table = int(u >= 0.5)
         value = there.value(Q[table, there.row], Q[1 - table, there.row], rule, epsilon)
         cell = (table, here.row, BUY if here.shared and a == SELL else a)
@@ -128,7 +145,7 @@ def serve(Q: F8, N: F8, frame: Frame, states: I8, values: F8, action: I1) -> Non
         if index < 0:
             continue
         x = float(index % 3 - 1)
-        place = _Place(frame, index // 3, x, 1)
+        place = _Cell(frame, index // 3, x, 1)
         if not N[:, place.row].any():
             continue
         mean = 0.5 * (Q[0, place.row] + Q[1, place.row])

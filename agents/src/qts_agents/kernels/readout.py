@@ -1,7 +1,7 @@
 """AMOS readout: intention, risk and position → probabilities of the seven actions (agents.md §6).
 
 Three implementations of one thing: the closed form compiled (`readout`), the closed form in numpy
-(`readout_reference`), and the 3-qubit circuit as a dense statevector (`circuit`). The circuit is a
+(`readout_reference`), and the 3-qubit circuit by `statevector` (`circuit`). The circuit is a
 notation for the closed form; nothing here needs or uses quantum hardware. Columns follow `ACTIONS`.
 """
 
@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qts_agents.kernels import backend
+from qts_agents.kernels.lanes import RY
+from qts_agents.kernels.statevector import Gate, probabilities
 
 F8 = NDArray[np.float64]
 BUY, SELL, HOLD, INCREASE, DECREASE, HEDGE, EXIT = range(7)
@@ -63,24 +65,23 @@ def readout_reference(I: F8, risk: F8, d: F8, nu: float) -> F8:  # noqa: E741
     return _measured(side[:, :, None, None] * risky[:, None, :, None] * strong[:, None, :, :], d)
 
 
-def _rotate(theta: F8, zero: F8, one: F8) -> tuple[F8, F8]:
-    """Apply RY(θ) to the amplitudes of a qubit's 0 and 1."""
-    shape = theta.shape + (1,) * (zero.ndim - 1)
-    c, s = np.cos(0.5 * theta).reshape(shape), np.sin(0.5 * theta).reshape(shape)
-    return c * zero - s * one, s * zero + c * one
+#: the circuit on qubits (direction, risk, strength); angles are columns of its parameters
+GATES = (
+    Gate(RY, 0, parameter=0),
+    Gate(RY, 1, parameter=1),
+    Gate(RY, 2, parameter=2),
+    Gate(RY, 2, control=1, parameter=3),
+)
 
 
 def circuit(I: F8, risk: F8, d: F8, nu: float) -> F8:  # noqa: E741
-    """Return [S,7] from the statevector of qubits (direction, risk, strength)."""
+    """Return what `readout` returns, from the simulated circuit."""
     turn = np.pi * np.abs(I)
-    state = np.zeros((I.shape[0], 2, 2, 2))
-    state[:, 0, 0, 0] = 1.0
-    state[:, 0], state[:, 1] = _rotate(0.5 * np.pi * (1.0 + I), state[:, 0], state[:, 1])
-    state[:, :, 0], state[:, :, 1] = _rotate(np.pi * risk, state[:, :, 0], state[:, :, 1])
-    state[..., 0], state[..., 1] = _rotate(turn, state[..., 0], state[..., 1])
-    risky = state[:, :, 1]  # a view: the last rotation acts only where the risk qubit is 1
-    risky[..., 0], risky[..., 1] = _rotate(-nu * turn, risky[..., 0], risky[..., 1])
-    return _measured(state**2, d)
+    angles = np.stack((0.5 * np.pi * (1.0 + I), np.pi * risk, turn, -nu * turn), axis=1)
+    known: NDArray[np.bool_] = np.all(np.isfinite(angles), axis=1)
+    prob = np.asarray(probabilities(GATES, np.where(known[:, None], angles, 0.0), 3))
+    prob[~known] = np.nan  # a block of circuits shares its sines, which one unknown angle would change
+    return _measured(prob.reshape(-1, 2, 2, 2), d)
 
 
 def _measured(prob: F8, d: F8) -> F8:

@@ -66,10 +66,9 @@ def _scan(now: F4, held: F4, episodes: int, best: F8, which: I8, found: I8) -> N
 
 
 @kernel
-def _recall(now: F4, held: F4, bars: I8, outcomes: U1, bar: int) -> tuple[F8, I8]:
-    """Scan all episodes for each symbol; ties go to the newer place in the ring."""
+def _recall(now: F4, held: F4, bars: I8, outcomes: U1, bar: int, x: F8, found: I8) -> None:
+    """Write x [S,3] and found [S] of a scan of all episodes; ties go to the newer place in the ring."""
     symbols = now.shape[0]
-    x, found = np.full((symbols, 3), np.nan), np.zeros(symbols, np.int64)
     best, which = np.empty((symbols, TOP)), np.empty((symbols, TOP), np.int64)
     _scan(now, held, bars.shape[0], best, which, found)
     for s in range(symbols):
@@ -84,7 +83,6 @@ def _recall(now: F4, held: F4, bars: I8, outcomes: U1, bar: int) -> tuple[F8, I8
             total += weight
         for k in range(3):
             x[s, k] /= total
-    return x, found
 
 
 def recall(now: Any, held: Any, bars: Any, outcomes: Any, bar: int) -> tuple[F8, I8]:
@@ -98,8 +96,11 @@ def recall(now: Any, held: Any, bars: Any, outcomes: Any, bar: int) -> tuple[F8,
     # one layout is one compiled signature; what has it is not copied, which would cost as much as the scan
     mine, theirs = (np.require(vectors, np.float32, ["C", "W"]) for vectors in (now, held))
     when, what = np.require(bars, np.int64, ["C", "W"]), np.require(outcomes, np.uint8, ["C", "W"])
-    run = _recall if backend.jit_enabled() else recall_reference
-    return run(mine, theirs, when, what, bar)
+    if not backend.jit_enabled():
+        return recall_reference(mine, theirs, when, what, bar)
+    x, found = np.full((len(mine), 3), np.nan), np.zeros(len(mine), np.int64)
+    backend.each_part(lambda m, *out: _recall(m, theirs, when, what, bar, *out), mine, x, found)
+    return x, found
 
 
 def recall_reference(now: F4, held: F4, bars: I8, outcomes: U1, bar: int) -> tuple[F8, I8]:

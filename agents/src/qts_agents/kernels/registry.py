@@ -4,7 +4,7 @@ A name is `module.function` below `qts_agents.kernels`, or below `qts_agents` wh
 folder. The forms of a kernel are the functions that its entry calls, by the name under which it calls them.
 The plain form (numpy or Python) is what the compiled one must equal within the tolerance, absolute and
 relative to each value.
-A new kernel is one row here and one case in tests/property/kernel_cases.py.
+A new kernel is one row here and one case of tests/property/cases_*.py.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class Kernel(msgspec.Struct, frozen=True):
 
 KERNELS: tuple[Kernel, ...] = (
     Kernel("adwin.adwin", "Bifet & Gavaldà 2007", "adwin.update_reference", "adwin._update", "", 1e-9),
+    Kernel("cluster.cluster", "MacQueen 1967", "cluster.cluster_reference", "cluster._cluster", "", 1e-6),
     Kernel(
         "convexity.convexity_t", "Newey & West 1987; Taleb & Douady 2013",
         "convexity.rows_reference", "convexity._rows", "", 1e-9,
@@ -53,6 +54,7 @@ KERNELS: tuple[Kernel, ...] = (
         "lemke_howson.nash_one", "Lemke & Howson 1964; von Stengel 2002",
         "lemke_howson.lemke_howson_reference", "lemke_howson._batch", "", 1e-10,
     ),
+    Kernel("logs.log", "fdlibm, Sun Microsystems 1993", "logs.log_reference", "logs._log", "", 1e-15),
     Kernel(
         "nash.nash_all", "Porter, Nudelman & Shoham 2008; von Stengel 2002",
         "nash._all_reference", "nash._all", "", 1e-10,
@@ -61,7 +63,26 @@ KERNELS: tuple[Kernel, ...] = (
         "nash.nash_choice", "Porter, Nudelman & Shoham 2008",
         "nash._choose_reference", "nash._choose", "nash_gpu.choose", 1e-10,
     ),
+    Kernel(
+        "online.calibrate", "agents.md §1.3", "online.calibrate_reference", "online._calibrate", "", 1e-12
+    ),
+    Kernel(
+        "online.hedge_rows", "Freund & Schapire 1997; Herbster & Warmuth 1998",
+        "online.hedge_reference", "online._hedge", "", 1e-12,
+    ),
+    Kernel(
+        "online.logistic_rows", "Robbins & Monro 1951",
+        "online.logistic_reference", "online._logistic", "", 1e-12,
+    ),
+    Kernel(
+        "online.nlms_rows", "Nagumo & Noda 1967; Duchi et al. 2008",
+        "online.nlms_reference", "online._nlms", "", 1e-12,
+    ),
     Kernel("outcomes.classify", "agents.md §1.3"),
+    Kernel(
+        "permutation.round_trips", "Fisher 1935; Durstenfeld 1964; Phipson & Smyth 2010",
+        "permutation.trips_reference", "permutation._trips", "permutation_gpu.round_trips", 1e-12,
+    ),
     Kernel("phase.pcr_phase", "Gunderson & Holling 2002; agents.md §3"),
     Kernel("philox.uniforms", "Salmon et al. 2011", "philox.uniform", "philox._uniforms"),
     Kernel("philox.normal_rows", "Wichura 1988 (AS 241)", "philox.normals_reference", "philox._normals"),
@@ -71,11 +92,7 @@ KERNELS: tuple[Kernel, ...] = (
         "pool.log_pool_reference", "pool._log_pool_kernel", "", 1e-12,
     ),
     Kernel("prospect.prospect_value", "Tversky & Kahneman 1992"),
-    Kernel("qre.qre", "McKelvey & Palfrey 1995", "qre._follow_reference", "qre._follow", "", 1e-10),
-    Kernel(
-        "qre_three.qre_three", "McKelvey & Palfrey 1995",
-        "qre_three.follow_reference", "qre_three._follow", "", 1e-10,
-    ),
+    Kernel("qre.qre", "McKelvey & Palfrey 1995", "qre.follow_reference", "qre._follow", "", 1e-10),
     Kernel(
         "qtable.train", "van Hasselt 2010; van Seijen et al. 2009",
         "qtable_reference.train", "qtable._train",
@@ -88,8 +105,16 @@ KERNELS: tuple[Kernel, ...] = (
     ),
     Kernel("recall.recall", "agents.md §4", "recall.recall_reference", "recall._recall", "", 1e-12),
     Kernel(
+        "reupload.forecast", "Pérez-Salinas et al. 2020",
+        "reupload_reference.forecast", "reupload._forecast", "reupload_gpu.forecast", 1e-12,
+    ),
+    Kernel(
+        "reupload.gradient", "Jones & Gacon 2020",
+        "reupload_reference.gradient", "reupload._gradient", "", 1e-12,
+    ),
+    Kernel(
         "rolling.rolling_moments", "Chan, Golub & LeVeque 1983",
-        "rolling._moments_reference", "rolling._moments", "", 1e-9,
+        "rolling._moments_reference", "rolling._moments", "rolling_gpu.moments", 1e-9,
     ),
     Kernel("rolling.rolling_rank", "agents.md §1.8", "rolling._ranks_reference", "rolling._ranks"),
     Kernel(
@@ -99,10 +124,19 @@ KERNELS: tuple[Kernel, ...] = (
     Kernel("shapley.shapley", "Shapley 1953", "shapley.shapley_reference", "shapley._shapley", "", 1e-12),
     Kernel(
         "statevector.probabilities", "Nielsen & Chuang 2000",
-        "statevector.probabilities_reference", "statevector._run", "", 1e-12,
+        "statevector.probabilities_reference", "statevector._run", "statevector_gpu.run", 1e-12,
+    ),
+    Kernel(
+        "surrogates.taus", "Theiler et al. 1992; Kendall 1938",
+        "surrogates.taus_reference", "surrogates._taus", "surrogates_gpu.taus", 1e-12,
     ),
     Kernel("sumtree.update", "Schaul et al. 2016", "sumtree.update_reference", "sumtree._update"),
     Kernel("sumtree.sample", "Schaul et al. 2016", "sumtree.sample_reference", "sumtree._draw"),
+    Kernel(
+        "tiles.train", "Albus 1975; Sutton & Barto 2018, ch. 9.5.4; van Hasselt 2010",
+        "tiles_reference.train", "tiles._train",
+    ),
+    Kernel("tiles.serve", "Sutton & Barto 2018, ch. 9.5.4", "tiles_reference.serve", "tiles._serve"),
     Kernel(
         "market.simulate.Simulation", "agents.md §7",
         "market.simulate.rows_reference", "market.simulate._rows_jit",
@@ -115,8 +149,10 @@ KERNELS: tuple[Kernel, ...] = (
 #: files of this folder that hold no kernel of their own
 PARTS: dict[str, str] = {
     "backend": "the switch between forms, threads, the count of compilations",
+    "crossover": "which backend computes a batch, measured",
     "gpu": "the device: found, checked, given up",
     "lanes": "what one circuit of a block does, on a CPU's vector unit or a GPU's thread",
+    "launch": "one launch on a device",
     "registry": "this table",
     "vertices": "which supports `nash` solves",
 }

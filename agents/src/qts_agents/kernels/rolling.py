@@ -10,11 +10,13 @@ full and wherever it holds a NaN.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qts_agents.kernels import gpu
 from qts_agents.kernels.backend import each_part, jit_enabled, kernel, part
 
 F8 = NDArray[np.float64]
@@ -22,6 +24,7 @@ F8 = NDArray[np.float64]
 SIGMA_FLOOR = 1e-9
 #: values that differ by less than this share of themselves are ties: equal windows in another order
 TIE = 1e-9
+ENTRY = "rolling.rolling_moments"
 FAR = 100.0  # squared distance of a mean from its block's, in variances, from which digits would cancel
 
 
@@ -42,8 +45,10 @@ def rolling_moments(x: Any, n: int, floor: float = SIGMA_FLOOR, out: F8 | None =
     values = _rows(x)
     out = np.empty((4, *values.shape)) if out is None else out
     out[:, :, : n - 1] = np.nan
+    if gpu.runs("rolling_gpu.moments", len(values), values, n, floor, out=tuple(out)):
+        return Moments(*out)
     if jit_enabled():
-        each_part(lambda rows, *parts: _moments(rows, n, floor, *parts), values, *out)
+        each_part(lambda rows, *parts: _moments(rows, n, floor, *parts), values, *out, entry=ENTRY)
     elif values.shape[1] >= n:
         out[:, :, n - 1 :] = _moments_reference(values, n, floor)
     return Moments(*out)
@@ -115,11 +120,56 @@ def moments_row(x: F8, n: int, floor: float, sums: F8, mean: F8, std: F8, rho: F
 
 
 @part
+def spreads_row(x: F8, n: int, sums: F8, square: F8, pairs: F8) -> None:
+    """Write Σd² and Σdd₊₁ of the windows x[i:i+n] round their own means to `square` and `pairs` [T−n+1].
+
+    The parts of `moments_row` without skewness, root and quotient; `sums` [4,n] is scratch.
+    """
+    windows, inverse, least = x.shape[0] - n + 1, 1.0 / n, SIGMA_FLOOR * SIGMA_FLOOR * (n - 1)
+    for begin in range(0, windows, n):
+        edge, count = begin + n, min(n, windows - begin)
+        zero, one, two, three, after = _centre(x[begin:edge]), 0.0, 0.0, 0.0, 0.0
+        for i in range(n - 1, -1, -1):  # from the edge outwards
+            d = x[begin + i] - zero
+            one, two, three, after = one + d, two + d * d, three + d * after, d
+            sums[0, i], sums[1, i], sums[2, i] = one, two, three
+        one, two, three, before = 0.0, 0.0, 0.0, x[edge - 1] - zero
+        for i in range(count):
+            if i > 0:
+                d = x[edge - 1 + i] - zero
+                one, two, three, before = one + d, two + d * d, three + d * before, d
+            total, away = sums[0, i] + one, (sums[0, i] + one) * inverse
+            first, last = x[begin + i] - zero, x[begin + i + n - 1] - zero
+            square[begin + i] = sums[1, i] + two - total * away
+            pairs[begin + i] = sums[2, i] + three + (n - 1) * away * away
+            pairs[begin + i] -= away * (2.0 * total - first - last)
+            sums[3, i] = away
+        for i in range(count):  # where the mean is far from the block's, digits have cancelled
+            if sums[3, i] * sums[3, i] * n > FAR * max(square[begin + i], least):
+                square[begin + i], pairs[begin + i] = _spread_afresh(x[begin + i : begin + i + n])
+
+
+@part
+def _spread_afresh(x: F8) -> tuple[float, float]:
+    """Return Σd² and Σdd₊₁ of one window in two passes."""
+    total = 0.0
+    for v in x:
+        total += v
+    mid, square, pairs, before = total / x.shape[0], 0.0, 0.0, 0.0
+    for v in x:
+        d = v - mid
+        square += d * d
+        pairs += d * before
+        before = d
+    return square, pairs
+
+
+@part
 def _centre(block: F8) -> float:
     """Return the mean of the finite values; 0 without any."""
     total, known = 0.0, 0
     for v in block:
-        if np.isfinite(v):
+        if math.isfinite(v):
             total += v
             known += 1
     return total / known if known > 0 else 0.0
@@ -166,15 +216,17 @@ def _finish(
         first, last = x[i] - zero, x[i + n - 1] - zero
         cube = three - 3.0 * away * two + 2.0 * away * away * one
         pairs += (n - 1) * away * away - away * (2.0 * one - first - last)
-        sigma = np.sqrt(square / (n - 1))
+        known = square >= 0.0  # what cancels may end below 0, and is then summed afresh
+        sigma = math.sqrt(square / (n - 1)) if known else np.nan
+        root = math.sqrt(square / n) if known else np.nan
         mean[i] = zero + away
         std[i] = 0.0 if sigma <= floor else sigma
         rho[i] = 0.0 if sigma <= floor else pairs / square
-        skew[i] = 0.0 if sigma <= floor else cube / (square * np.sqrt(square / n))
+        skew[i] = 0.0 if sigma <= floor else cube / (square * root)
     for i in range(mean.shape[0]):
         away = mean[i] - zero
         far = away * away * n > FAR * (n - 1) * max(std[i], floor) ** 2
-        if far or (np.isnan(std[i]) and not np.isnan(mean[i])):
+        if far or (math.isnan(std[i]) and not math.isnan(mean[i])):
             _afresh(x[i : i + n], floor, i, mean, std, rho, skew)
 
 
@@ -191,11 +243,11 @@ def _afresh(x: F8, floor: float, i: int, mean: F8, std: F8, rho: F8, skew: F8) -
         cube += d * d * d
         pairs += d * before
         before = d
-    sigma = np.sqrt(square / (n - 1))
+    sigma = math.sqrt(square / (n - 1))
     quiet = sigma <= floor
     mean[i], std[i] = mid, 0.0 if quiet else sigma
     rho[i] = 0.0 if quiet else pairs / square
-    skew[i] = 0.0 if quiet else cube / (square * np.sqrt(square / n))
+    skew[i] = 0.0 if quiet else cube / (square * math.sqrt(square / n))
 
 
 def _moments_reference(x: F8, n: int, floor: float) -> F8:

@@ -2,8 +2,8 @@
 
 Qubit 0 is the highest bit of a basis state's index. Gates that follow each other on one qubit are
 multiplied into one 2×2 matrix first (gate fusion), so a layer of three rotations passes the state once; a
-run of controlled NOTs only renumbers amplitudes and is applied as one permutation. Circuits run in blocks of
-`lanes.LANES`.
+run of controlled NOTs only renumbers amplitudes, which the plan knows before anything runs. Circuits run in
+blocks of `lanes.LANES`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from qts_agents.kernels import backend
+from qts_agents.kernels import backend, gpu
 from qts_agents.kernels.backend import kernel, part
 from qts_agents.kernels.lanes import (
     FAR,
@@ -38,7 +38,8 @@ I8 = NDArray[np.int64]
 C16 = NDArray[np.complex128]
 FREE = -1  # no control, no parameter
 MOST_QUBITS = 12
-SINGLE, CONTROLLED, RENUMBER = range(3)  # kinds of a step
+ENTRY = "statevector.probabilities"
+SINGLE, CONTROLLED = range(2)  # kinds of a step
 
 
 class Gate(msgspec.Struct, frozen=True):
@@ -56,8 +57,8 @@ class Plan(msgspec.Struct, frozen=True):
 
     table: I8
     scales: F8
-    steps: I8  # [N,4]: kind, first gate, behind the last gate, row of `sources`
-    sources: I8  # [R,2^n]: where the amplitude of each basis state comes from
+    steps: I8  # [N,4]: kind, first gate, behind the last gate, row of `places`
+    places: I8  # [R,2^n]: which block holds the amplitude of each basis state; the last row at the end
 
 
 @part
@@ -115,25 +116,17 @@ def _angles(table: I8, halves: F8, params: F8, first: int, sine: F8, cosine: F8,
 
 
 @kernel
-def _run(table: I8, halves: F8, steps: I8, sources: I8, qubits: int, params: F8, out: F8) -> None:
+def _run(table: I8, halves: F8, steps: I8, places: I8, qubits: int, params: F8, out: F8) -> None:
     """Run K circuits from |0…0⟩ by the plan's steps; params [K,P]; write probabilities [K,2^n]."""
     size, wide, gates = 1 << qubits, 2 * LANES, table.shape[0]
     state, gate = np.empty(size * wide), np.empty(8 * LANES)
-    where, moved = np.empty(size, np.int64), np.empty(size, np.int64)  # which block holds an amplitude
     sine, cosine, room = np.empty(gates * LANES), np.empty(gates * LANES), np.empty(gates * LANES)
     for first in range(0, out.shape[0], LANES):
         _angles(table, halves, params, first, sine, cosine, room)
         state[:] = 0.0
         state[:LANES] = 1.0
-        for i in range(size):
-            where[i] = i
         for step in range(steps.shape[0]):
-            kind, begins, behind, source = steps[step]
-            if kind == 2:
-                for i in range(size):
-                    moved[i] = where[sources[source, i]]
-                where, moved = moved, where
-                continue
+            kind, begins, behind, place = steps[step]
             gate[:] = 0.0
             gate[:LANES] = gate[6 * LANES : 7 * LANES] = 1.0
             for row in range(begins, behind):
@@ -141,9 +134,9 @@ def _run(table: I8, halves: F8, steps: I8, sources: I8, qubits: int, params: F8,
                 _absorb(table[row, 0], cosine[lanes], sine[lanes], gate)
             bit = 1 << (qubits - 1 - table[begins, 1])
             needed = 0 if kind == 0 else 1 << (qubits - 1 - table[begins, 2])
-            _turn_all(state, where, bit, needed, gate)
+            _turn_all(state, places[place], bit, needed, gate)
         for i in range(size):
-            begins = where[i] * wide
+            begins = places[-1, i] * wide
             re, im = state[begins : begins + LANES], state[begins + LANES : begins + wide]
             for lane in range(min(LANES, out.shape[0] - first)):
                 out[first + lane, i] = re[lane] * re[lane] + im[lane] * im[lane]
@@ -157,14 +150,14 @@ def plan(gates: tuple[Gate, ...], qubits: int) -> Plan:
     """
     ordered: list[Gate] = []
     steps: list[tuple[int, int, int, int]] = []
-    sources: list[I8] = []
     waiting: dict[int, list[Gate]] = {}
     numbers = np.arange(1 << qubits)
+    places: list[I8] = [numbers]
 
     def flush(qubit: int) -> None:
         held = waiting.pop(qubit, [])
         if held:
-            steps.append((SINGLE, len(ordered), len(ordered) + len(held), 0))
+            steps.append((SINGLE, len(ordered), len(ordered) + len(held), len(places) - 1))
             ordered.extend(held)
 
     for gate in gates:
@@ -174,16 +167,15 @@ def plan(gates: tuple[Gate, ...], qubits: int) -> Plan:
         flush(gate.control)
         flush(gate.target)
         if gate.kind != X:
-            steps.append((CONTROLLED, len(ordered), len(ordered) + 1, 0))
+            steps.append((CONTROLLED, len(ordered), len(ordered) + 1, len(places) - 1))
             ordered.append(gate)
             continue
         on = (numbers >> (qubits - 1 - gate.control)) & 1
-        source = numbers ^ (on << (qubits - 1 - gate.target))
-        if steps and steps[-1][0] == RENUMBER:
-            sources[-1] = sources[-1][source]
-        else:
-            steps.append((RENUMBER, len(ordered), len(ordered), len(sources)))
-            sources.append(source)
+        moved = places[-1][numbers ^ (on << (qubits - 1 - gate.target))]
+        if steps and steps[-1][3] == len(places) - 1:
+            places.append(moved)
+        else:  # no step has used the last one
+            places[-1] = moved
     for qubit in tuple(waiting):
         flush(qubit)
     table = [(g.kind, g.target, g.control, g.parameter) for g in ordered]
@@ -191,7 +183,7 @@ def plan(gates: tuple[Gate, ...], qubits: int) -> Plan:
         np.array(table, np.int64).reshape(-1, 4),
         np.array([g.scale for g in ordered], np.float64),
         np.array(steps, np.int64).reshape(-1, 4),
-        np.array(sources, np.int64).reshape(-1, 1 << qubits),
+        np.array(places, np.int64),
     )
 
 
@@ -200,14 +192,13 @@ def probabilities(gates: tuple[Gate, ...], params: F8, qubits: int) -> F8:
     if not 1 <= qubits <= MOST_QUBITS:
         raise ValueError(f"qubits: 1 to {MOST_QUBITS}, found {qubits}")
     params = np.array(params, np.float64)
+    way, out = plan(gates, qubits), np.empty((len(params), 1 << qubits))
+    fixed = way.table, 0.5 * way.scales, way.steps, way.places, qubits
+    if gpu.runs("statevector_gpu.run", len(out), *fixed, params, out=(out,)):
+        return out
     if not backend.jit_enabled():
         return probabilities_reference(gates, params, qubits)
-    way, out = plan(gates, qubits), np.empty((len(params), 1 << qubits))
-    backend.each_part(
-        lambda p, part: _run(way.table, 0.5 * way.scales, way.steps, way.sources, qubits, p, part),
-        params,
-        out,
-    )
+    backend.each_part(lambda some, part_: _run(*fixed, some, part_), params, out, entry=ENTRY)
     return out
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qts_agents.agent import F8
+from qts_agents.choice import known_or_zero
 from qts_agents.columns import column
 from qts_agents.pads.sizing import LADDER
 from qts_messaging.messages import Position
@@ -50,7 +51,7 @@ class Account:
     @property
     def equity(self) -> float:
         """Return cash plus positions at the last close."""
-        return self.cash + float((self.qty * np.nan_to_num(self.price)).sum())
+        return self.cash + float((self.qty * known_or_zero(self.price)).sum())
 
     @property
     def drawdown(self) -> float:
@@ -59,7 +60,7 @@ class Account:
 
     def exposure(self) -> F8:
         """Return the signed exposure [S] as a fraction of equity."""
-        return np.asarray(self.qty * np.nan_to_num(self.price) / self.equity)
+        return np.asarray(self.qty * known_or_zero(self.price) / self.equity)
 
     def order(self, change: F8, entry: NDArray[np.bool_], stop: F8, targets: F8) -> None:
         """Take the decision's signed changes of exposure, to be filled at the next bar.
@@ -90,7 +91,7 @@ class Account:
         now = (self.pending != 0.0) & bar.valid & np.isfinite(price)
         if not now.any():
             return
-        mark = np.where(np.isfinite(price), price, np.nan_to_num(self.price))
+        mark = np.where(np.isfinite(price), price, known_or_zero(self.price))
         equity = self.cash + float((self.qty * mark).sum())
         for s in np.flatnonzero(now):
             self._fill_one(int(s), float(price[s]), equity, bar)
@@ -103,7 +104,7 @@ class Account:
         if self.planned[s] and self.qty[s] != 0.0:
             grown = np.sign(held) == np.sign(self.qty[s])
             share = abs(held) / abs(float(self.qty[s])) if grown else 0.0
-            self.entry[s] = share * float(np.nan_to_num(self.entry[s])) + (1.0 - share) * price
+            self.entry[s] = share * float(known_or_zero(self.entry[s])) + (1.0 - share) * price
             self.opened_ns[s] = bar.close_ns
             side = np.sign(self.qty[s])
             self.stop[s] = price * (1.0 - side * self.plan_stop[s])
@@ -114,7 +115,7 @@ class Account:
         """Buy or sell `change` base units at `price`, paying fee and half the spread."""
         if change == 0.0:
             return
-        half = float(np.nan_to_num(bar.half_spread[s]))
+        half = float(known_or_zero(bar.half_spread[s]))
         self.cash -= change * price + abs(change) * price * (bar.fee + half)
         self.qty[s] += change
         if abs(self.qty[s]) * price < DUST:

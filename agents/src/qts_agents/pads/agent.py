@@ -10,7 +10,7 @@ import numpy as np
 
 from qts_agents.agent import MarketWindow
 from qts_agents.columns import array, column
-from qts_agents.kernels import shapley
+from qts_agents.kernels import shapley, surrogates
 from qts_agents.market.windows import to_wire
 from qts_agents.pads import hmm, notices, records, report
 from qts_agents.pads.actions import Action, Answer, Ask, Publish, Record, Send
@@ -26,6 +26,7 @@ from qts_agents.pads.rounds import Open, Rounds
 from qts_agents.pads.sizing import FACTORS
 from qts_agents.pads.styles import OVERRIDES
 from qts_agents.pads.tables import STYLES, UNKNOWN
+from qts_agents.pads.warning import SPAN
 from qts_core.spec import System
 from qts_messaging.messages import (
     PHASES,
@@ -38,7 +39,7 @@ from qts_messaging.messages import (
     SystemCommand,
 )
 
-CODE = "pads-3"
+CODE = "pads-4"
 INLINE_BARS, INLINE_CELLS = 512, 16_384
 EXPLAIN_EVERY = 100  # rounds
 
@@ -73,6 +74,7 @@ class Pads:
         """Compile what serving calls by a rehearsal of one round on made-up bars."""
         rehearse(Pads(self._system), self._system)
         shapley.warm_up()  # no outcome is known within one round
+        surrogates.warm_up(SPAN)  # no alarm begins either
         hmm.warm_up()  # nor is the history long enough for the first fit
 
     def begin(self, system_name: str = "", now_ns: int = 0, state: bytes = b"") -> list[Action]:
@@ -286,10 +288,13 @@ class Pads:
         if not current.asked:
             self._rounds.close((), now_ns)
             return self._decide(desk, current, None, now_ns)
-        requests = {peer: self._request(desk, current, peer) for peer in current.asked}
+        known = self._request(desk, current)
+        inline = None if self._met.issuperset(current.asked) else self._inline(desk)
+        with_bars = msgspec.structs.replace(known, window=inline)  # for a first contact
+        requests = {peer: known if peer in self._met else with_bars for peer in current.asked}
         return [Ask(current.round_id, requests, self._system.decision_timeout)]
 
-    def _request(self, desk: Desk, current: Open, peer: str) -> DecisionRequest:
+    def _request(self, desk: Desk, current: Open) -> DecisionRequest:
         panarchy = desk.panarchy
         return DecisionRequest(
             round_id=current.round_id,
@@ -304,7 +309,6 @@ class Pads:
             flat_share=column(desk.frequencies.flat_share()),
             horizon_bars=self._system.horizon_bars,
             explain=current.number % EXPLAIN_EVERY == 0,
-            window=None if peer in self._met else self._inline(desk),
         )
 
     def _inline(self, desk: Desk) -> Any:
@@ -387,4 +391,5 @@ class Pads:
             "circuits": self._rounds.circuits(),
             "bars": desk.bars if desk else 0,
             "live_alerts": len(desk.risk.live) if desk else 0,
+            "panarchy": desk.panarchy.describe() if desk else {},
         }

@@ -23,12 +23,12 @@ class Baselines:
         self.changes = ChangePoints(settings.change_hazard)
         self.watch = Watch(seed, settings.surrogates)
 
-    def step(self, returns: F8, sigma: float, ews: float, bar: int) -> None:
-        """Take a bar: the system's newest returns [n], its σ₂₀ and its early-warning score."""
+    def step(self, returns: F8, sigma: float, warning: tuple[float, float], bar: int) -> None:
+        """Take a bar: the system's newest returns [n], its σ₂₀, its early-warning score and crisis."""
         last = float(returns[-1]) if len(returns) else math.nan
         self.hmm.step(last, math.log(sigma) if sigma > 0.0 else math.nan)
         self.changes.step(last)
-        self.watch.step(ews, returns, bar)
+        self.watch.step(*warning, returns, bar)
 
     def describe(self) -> dict[str, Any]:
         """Return what /statusz and the journal show; NaN where nothing is known yet."""
@@ -37,8 +37,7 @@ class Baselines:
             "hmm": [float(x) for x in self.hmm.p],
             "change_recent": self.changes.recent,
             "run_length": self.changes.length,
-            "ews_alarms": self.watch.alarms,
-            "ews_alarms_per_1000_bars": self.watch.rate,
+            **self.watch.describe(),
             "ews_p_variance": found.variance,
             "ews_p_autocorrelation": found.autocorrelation,
         }

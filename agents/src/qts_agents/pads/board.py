@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qts_agents.agent import F8
+from qts_agents.choice import first_of, known_or_zero
 from qts_agents.kernels.indicators import Indicators
 from qts_agents.kernels.pool import PoolResult, entropy_confidence, lmsr_pool
 from qts_agents.kernels.prospect import expected_value, prospect_value
@@ -183,7 +184,7 @@ def _quorate(choice: Choice, quorum: U1) -> tuple[U1, U1, F8]:
     lacking = quorum < members.QUORUM
     action = np.where(lacking, HOLD, choice.action).astype(np.uint8)
     reason = np.where(lacking, NO_QUORUM, choice.reason).astype(np.uint8)
-    return action, reason, np.where(lacking, 0.0, np.nan_to_num(choice.confidence))
+    return action, reason, np.where(lacking, 0.0, known_or_zero(choice.confidence))
 
 
 def _brackets(now: Situation, settings: PadsSettings, dissent: F8) -> tuple[F8, F8]:
@@ -225,7 +226,7 @@ def _view(
 
 def _first_reason(action: U1, which: U1) -> U1:
     """Return the reason before any gate."""
-    return np.select(
+    return first_of(
         [which == 1, which > 0, action == HOLD], [HORIZON_ENDED, OVERRIDE, NO_SIGNAL], DECIDED
     ).astype(np.uint8)
 
@@ -237,7 +238,7 @@ def entries(action: U1) -> B1:
 
 def side_of(action: U1, d: F8) -> F8:
     """Return the side [S] an entry takes: +1, −1, 0 for what is no entry."""
-    return np.select(
+    return first_of(
         [action == BUY, action == SELL, action == INCREASE], [np.ones(len(d)), -np.ones(len(d)), d], 0.0
     )
 
@@ -293,7 +294,7 @@ def _prospect(action: U1, p: F8, signal: F8, now: Situation) -> tuple[F8, F8]:
     side = side_of(action, np.sign(now.exposure))
     side = np.where(side == 0.0, np.sign(signal), side)
     beliefs = np.where((side < 0.0)[:, None], p[:, ::-1], p)
-    move = np.nan_to_num(now.ind.sigma100) * np.sqrt(float(now.horizon))
+    move = known_or_zero(now.ind.sigma100) * np.sqrt(float(now.horizon))
     return prospect_value(beliefs, move, now.cost, move), expected_value(beliefs, move, now.cost, move)
 
 
@@ -325,7 +326,7 @@ def _size(
         (now.drawdown, sigma),
     )
     side = side_of(action, np.sign(now.exposure))
-    reduction = np.select([action == EXIT, (action == DECREASE) | (action == HEDGE)], [1.0, 0.5], 0.0)
+    reduction = first_of([action == EXIT, (action == DECREASE) | (action == HEDGE)], [1.0, 0.5], 0.0)
     closing = np.where(reduction > 0.0, -reduction * now.exposure, 0.0)
     change = np.where(side != 0.0, side * sizing.product(factors), closing)
     change = _hedged(change, action, now)

@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qts_agents.choice import known_or_zero
 from qts_agents.columns import array
 from qts_agents.pads.actions import Answer
 from qts_agents.pads.members import AGENT_SEATS, SEAT_OF, Ballot, empty_ballot, stated
 from qts_agents.pads.tables import HOLD
 from qts_messaging.messages import ACTIONS, Opinion
 
+_OURS = np.arange(len(ACTIONS), dtype=np.uint8)
 MARKS = 1024  # ACTION_NEEDS_POSITION says something, but the row still votes
 
 
@@ -48,7 +50,7 @@ def _enter(ballot: Ballot, a: int, round_id: str, opinion: Opinion, d: NDArray[n
         finite & (p >= 0.0).all(axis=1) & (np.abs(np.where(finite[:, None], p, 0.0).sum(axis=1) - 1.0) < 1e-6)
     )
     spoken = votes & (proper | np.isnan(p).all(axis=1)) & np.isfinite(confidence)
-    told = stated(p, action, np.nan_to_num(confidence), d)
+    told = stated(p, action, known_or_zero(confidence), d)
     ballot.p[:, a] = np.where(spoken[:, None], told, np.nan)
     ballot.action[:, a] = np.where(spoken, action, HOLD)
     ballot.confidence[:, a] = np.where(spoken, confidence, 0.0)
@@ -64,5 +66,5 @@ def _checked(column: Any, shape: tuple[int, ...], name: str) -> NDArray[Any]:
 
 def _resolved(action: NDArray[Any], names: tuple[str, ...]) -> NDArray[np.uint8]:
     """Return our indices of actions that the message names by its own table."""
-    table = np.array([ACTIONS.index(name) for name in names], dtype=np.uint8)
-    return np.asarray(table[action.astype(np.int64)])
+    ours = _OURS if names == ACTIONS else np.array([ACTIONS.index(name) for name in names], dtype=np.uint8)
+    return np.asarray(ours[action.astype(np.int64)])

@@ -24,7 +24,7 @@ from qts_agents.pads.risk import Risk
 from qts_agents.pads.rounds import Circuit, Rounds
 from qts_agents.pads.scale import Ring, Scale
 from qts_agents.pads.shapley import Credit
-from qts_agents.pads.warning import Trend, Watch
+from qts_agents.pads.warning import Tally, Trend, Watch
 from qts_core.spec import System
 from qts_messaging.messages import RiskAlert
 
@@ -34,7 +34,7 @@ KNOWN: graph.Table = {
     for kind in (
         Account, Authority, Bar, Baselines, ChangePoints, Circuit, Credit, Cycle, Desk, Frequencies, Hmm,
         Indicators, Outcomes, Pads, Panarchy, Parameters, Quotes, Regime, Reputation, Ring, Risk, RiskAlert,
-        Rounds, Scale, Trend, Waiting, Watch,
+        Rounds, Scale, Tally, Trend, Waiting, Watch,
     )
 }  # fmt: skip
 

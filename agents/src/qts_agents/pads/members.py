@@ -53,9 +53,11 @@ def empty_ballot(S: int) -> Ballot:
 
 def stated(p: F8, action: NDArray[np.uint8], confidence: F8, d: F8) -> F8:
     """Return `p` [S,3] with rows that state only an action read by the signal row of §1.2."""
+    stated_p = np.asarray(np.isfinite(p).all(axis=1))
+    if stated_p.all():  # as the built-in agents always do
+        return p
     value = np.asarray(SIGNALS)[action] * np.where((action == BUY) | (action == SELL), 1.0, d)
     told = belief_map(value, np.clip(confidence, 0.0, 1.0))
-    stated_p = np.asarray(np.isfinite(p).all(axis=1))
     return np.where(stated_p[:, None], p, told)
 
 

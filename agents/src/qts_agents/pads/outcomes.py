@@ -86,12 +86,12 @@ class Frequencies:
 
     def learn(self, outcome: NDArray[np.uint8], phase: int) -> None:
         """Count one resolved decision; 255 teaches nothing."""
-        for s in np.flatnonzero(outcome != UNRESOLVED):
-            y = int(outcome[s])
-            self.climate[s] *= 2.0 ** (-1.0 / CLIMATE_HALF_LIFE)
-            self.climate[s, y] += 1.0
-            self.by_phase[s, phase] *= 2.0 ** (-1.0 / PHASE_HALF_LIFE)
-            self.by_phase[s, phase, y] += 1.0
+        known = np.flatnonzero(outcome != UNRESOLVED)
+        y = outcome[known].astype(np.int64)
+        self.climate[known] *= 2.0 ** (-1.0 / CLIMATE_HALF_LIFE)
+        self.climate[known, y] += 1.0
+        self.by_phase[known, phase] *= 2.0 ** (-1.0 / PHASE_HALF_LIFE)
+        self.by_phase[known, phase, y] += 1.0
 
     def flat_share(self) -> F8:
         """Return f [S], the share of flat outcomes under a Dirichlet prior."""

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from qts_agents.agent import F8
+from qts_agents.choice import known_or_zero
 from qts_agents.kernels.indicators import Indicators
 from qts_agents.kernels.phase import capacity, continuous, scores
 from qts_agents.pads.account import Bar
@@ -98,7 +99,8 @@ class Panarchy:
             candidate = self._meso()
         self.regime.step(ind, af, self.held, self.cycles["meso"].changes())
         micro = self.scales["micro"]
-        self.baselines.step(micro.system_returns(), mean(ind.sigma20), mean(ind.ews), micro.bars)
+        warning = (mean(ind.ews), self.crisis["micro"])
+        self.baselines.step(micro.system_returns(), mean(ind.sigma20), warning, micro.bars)
         return Step(done["meso"], candidate, revolt)
 
     def _turn(self, name: str, reading: Reading) -> None:
@@ -109,7 +111,7 @@ class Panarchy:
             self.cycles[name].commit(candidate.new)
         if name == "micro":
             leads = np.isfinite(reading.scores).all(axis=1) & (reading.scores[:, RELEASE] >= 0.35)
-            leads &= np.nan_to_num(reading.scores).argmax(axis=1) == RELEASE
+            leads &= known_or_zero(reading.scores).argmax(axis=1) == RELEASE
             self._release_bars = np.where(leads, self._release_bars + 1, 0)
 
     def _meso(self) -> Candidate | None:

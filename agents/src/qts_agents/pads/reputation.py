@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qts_agents.agent import F8
+from qts_agents.choice import known_or_zero
 from qts_agents.kernels.hedge import fixed_share, hedge_update
 
 U1 = NDArray[np.uint8]
@@ -35,7 +36,7 @@ def marginal_value(p: F8, without: F8, y: U1, b: float) -> F8:
 
 
 class Reputation:
-    """One number in [0.1, 1] per seat, moved by resolved decisions."""
+    """One number in [0.1, 1] per seat, under Hedge in (0, 1], moved by resolved decisions."""
 
     def __init__(self, seats: tuple[str, ...], rate: float, mode: Literal["score", "hedge"]) -> None:
         self.seats, self._rate, self._mode = seats, rate, mode
@@ -47,9 +48,9 @@ class Reputation:
         if self._mode == "hedge":
             loss = -_column_means(log_pi)
             self._hedge = fixed_share(hedge_update(self._hedge, loss, ETA), SHARE)
-            self.value = np.clip(self._hedge * len(self.seats) * START, LEAST, MOST)
+            self.value = self._hedge / self._hedge.max()  # only ratios count; a cut would not be Hedge's
             return
-        step = np.nan_to_num(_column_means(np.clip(g, -1.0, 1.0)))
+        step = known_or_zero(_column_means(np.clip(g, -1.0, 1.0)))
         self.value = np.clip(self.value + self._rate * step, LEAST, MOST)
 
     def by_seat(self) -> dict[str, float]:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qts_agents.agent import F8, MarketWindow
+from qts_agents.choice import known_or_zero
 from qts_agents.kernels.indicators import Indicators, indicators
 from qts_agents.kernels.phase import deviation, lag1, last_rank, potential, scores
 from qts_agents.pads.account import Bar
@@ -117,12 +118,12 @@ class Scale:
         """Tell whether the rank window is full."""
         return len(self._sigma) >= self.rank
 
-    def reading(self, resilience: float = 1.0, lift: float = 0.0) -> Reading:
-        """Return P, C, R and scores of the newest bar; `resilience` scales R, `lift` is added to P."""
+    def reading(self, resilience: float = 1.0) -> Reading:
+        """Return P, C, R and scores of the newest bar; `resilience` scales R."""
         if not self.warm():
             nan = np.full(self.S, np.nan)
             return Reading(nan, nan, nan, np.full((self.S, 4), np.nan))
-        p = np.minimum(1.0, potential(self._columns[CLOSE].last(CLOSES)) + lift)
+        p = potential(self._columns[CLOSE].last(CLOSES))
         c = self._connected()
         r = resilience * (1.0 - last_rank(self._sigma.last(self.rank)))
         return Reading(p, c, r, scores(p, c, r))
@@ -143,14 +144,14 @@ class Scale:
         """Return the mean return over symbols [n] of the bars that are kept; NaN where none is known."""
         known = self._returns.last(KEPT)
         count = np.isfinite(known).sum(axis=0)
-        return np.where(count > 0, np.nan_to_num(known).sum(axis=0) / np.maximum(count, 1), np.nan)
+        return np.where(count > 0, known_or_zero(known).sum(axis=0) / np.maximum(count, 1), np.nan)
 
     def volumes(self, n: int) -> F8:
         """Return the last `n` volumes [S,n], 0 where unknown."""
         return self._padded(self._columns[VOLUME], n)
 
     def _padded(self, ring: Ring, n: int) -> F8:
-        values = np.nan_to_num(ring.last(n))
+        values = known_or_zero(ring.last(n))
         return np.concatenate((np.zeros((self.S, n - values.shape[1])), values), axis=1)
 
     def newest(self) -> F8:
@@ -194,7 +195,7 @@ def absorption(returns: F8) -> float:
     From the n × n Gram matrix, which has the same eigenvalues; symbols that do not move are left out, and
     with fewer than two others it is ½.
     """
-    known = np.nan_to_num(returns)
+    known = known_or_zero(returns)
     moved = known - known.mean(axis=1, keepdims=True)
     length = np.sqrt((moved * moved).sum(axis=1))
     unit = moved[length > 0.0] / length[length > 0.0][:, None]

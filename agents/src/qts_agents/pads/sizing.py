@@ -6,6 +6,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from qts_agents.choice import first_of, known_or_zero
+
 F8 = NDArray[np.float64]
 DAY_S = 86_400.0
 CALM_DAY = 0.02  # daily σ above which entries shrink
@@ -59,10 +61,10 @@ def product(factors: F8) -> F8:
 def safe_share(af: F8, sigma: F8, anomaly: F8, tail: F8, drawdown: float) -> float:
     """Return the share of equity kept out of the market (Taleb 2012), averaged over symbols."""
     convex = np.where(np.isfinite(af), af, 0.5)
-    day = np.nan_to_num(sigma)
-    v = np.select([day < 0.01, day < 0.02, day < 0.03], [-0.05, 0.0, 0.05], 0.10)
-    n = 0.2 * np.nan_to_num(anomaly) + np.where(tail > 0.5, 0.1, 0.0)
-    g = float(np.select([drawdown < x for x in (0.05, 0.10, 0.15, 0.20)], [0.0, 0.05, 0.10, 0.15], 0.20))
+    day = known_or_zero(sigma)
+    v = first_of([day < 0.01, day < 0.02, day < 0.03], [-0.05, 0.0, 0.05], 0.10)
+    n = 0.2 * known_or_zero(anomaly) + np.where(tail > 0.5, 0.1, 0.0)
+    g = float(first_of([drawdown < x for x in (0.05, 0.10, 0.15, 0.20)], [0.0, 0.05, 0.10, 0.15], 0.20))
     raw = 0.85 + 0.06 * (0.5 - convex) + 0.2 * v + 0.2 * n + 0.3 * g
     return float(np.clip(raw, 0.75, 0.95).mean())
 
@@ -89,12 +91,12 @@ def cap(change: F8, exposure: F8, entry: NDArray[np.bool_], limits: Limits) -> F
 
 def stops(sigma: F8, factor: float, af: F8, dissent: F8, volatility: F8) -> F8:
     """Return the stop distance [S] as a fraction of price; a masked AF drops its factor."""
-    convex = np.where(np.isfinite(af), 0.8 + 0.4 * np.nan_to_num(af), 1.0)
-    raw = 2.5 * np.nan_to_num(sigma) * factor * convex * (1.0 - 0.3 * dissent)
+    convex = np.where(np.isfinite(af), 0.8 + 0.4 * known_or_zero(af), 1.0)
+    raw = 2.5 * known_or_zero(sigma) * factor * convex * (1.0 - 0.3 * dissent)
     stop = np.clip(raw, 0.002, 0.25)
-    return np.where(volatility > 0.7, stop * np.maximum(0.6, 1.5 - np.nan_to_num(volatility)), stop)
+    return np.where(volatility > 0.7, stop * np.maximum(0.6, 1.5 - known_or_zero(volatility)), stop)
 
 
 def targets(sigma: F8, factors: tuple[float, float, float]) -> F8:
     """Return the take-profit distances [S,3] as fractions of price."""
-    return np.asarray(5.0 * np.nan_to_num(sigma)[:, None] * np.asarray(factors))
+    return np.asarray(5.0 * known_or_zero(sigma)[:, None] * np.asarray(factors))

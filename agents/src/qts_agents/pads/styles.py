@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qts_agents.agent import F8
+from qts_agents.choice import first_of
 from qts_agents.kernels.indicators import Indicators
 from qts_agents.opinions import position_map
 from qts_agents.pads.tables import (
@@ -78,7 +79,7 @@ def select(ind: Indicators, af: F8, maker_s: F8, maker_c: F8, phase: int) -> tup
         max(0.1, a0 - 0.2),
         min(0.8, a0 + 0.1),
     ]
-    return np.select(conditions, styles, row.style).astype(np.uint8), np.select(conditions, appetites, a0)
+    return first_of(conditions, styles, row.style).astype(np.uint8), first_of(conditions, appetites, a0)
 
 
 def opportunity(ind: Indicators) -> tuple[F8, F8]:
@@ -116,8 +117,8 @@ def defensive(v: View) -> Stance:
     hedged = heavy & (tail <= 0.65) & (v.d * v.signal >= 0.0)
     odd = is_open & (anomaly > 0.7)
     loose = is_open & (volatility > 0.8) & ~v.stopped
-    action = np.select([hedged, heavy, odd | loose], [HEDGE, EXIT, DECREASE], HOLD).astype(np.uint8)
-    confidence = np.select([heavy, odd, loose], [tail, anomaly, volatility], 0.0)
+    action = first_of([hedged, heavy, odd | loose], [HEDGE, EXIT, DECREASE], HOLD).astype(np.uint8)
+    confidence = first_of([heavy, odd, loose], [tail, anomaly, volatility], 0.0)
     return Stance(heavy | odd | loose, action, confidence)
 
 
@@ -202,7 +203,7 @@ def overrides(v: View, exposure: Exposure) -> tuple[U1, U1, F8]:
         whale,
         flash,
     ]
-    index = np.select(conditions, [1, 2, 3, 4, 5, 6], 0).astype(np.uint8)
+    index = first_of(conditions, [1, 2, 3, 4, 5, 6], 0).astype(np.uint8)
     towards, against = np.where(side > 0.0, BUY, SELL), np.where(move < 0.0, BUY, SELL)
     action = np.full(len(index), HOLD, dtype=np.uint8)
     forced: tuple[Any, ...] = (EXIT, EXIT, DECREASE, DECREASE, towards, against)
@@ -212,4 +213,4 @@ def overrides(v: View, exposure: Exposure) -> tuple[U1, U1, F8]:
         np.minimum(0.9, ind.whale * np.abs(ind.momentum)),
         np.minimum(0.9, ind.flash * v.af),
     ]
-    return index, action, np.select(conditions, scores, 0.0)
+    return index, action, first_of(conditions, scores, 0.0)

@@ -14,11 +14,15 @@ import msgspec
 import numpy as np
 
 from qts_agents.agent import F8
-from qts_agents.kernels import philox
+from qts_agents.kernels import philox, surrogates
+from qts_agents.kernels.permutation import p_value
+from qts_agents.pads.cycle import CRISIS
 
 SPAN = 50  # returns of the rolling statistics
 LEAST = 150  # returns without which no τ is worth testing
 ALARM = 0.9  # EWS above which an alarm begins
+HORIZON = 30  # bars within which a crisis makes an alarm a hit
+SMALL_P = 0.05
 PURPOSE = 3
 
 
@@ -29,85 +33,78 @@ class Trend(msgspec.Struct, frozen=True):
     autocorrelation: float = math.nan
 
 
-def phase_randomised(x: F8, uniforms: F8) -> F8:
-    """Return surrogates [K,n] of a series [n] with its spectrum; `uniforms` [K,n//2+1] set the phases."""
-    n = len(x)
-    spectrum = np.fft.rfft(x - x.mean())
-    turn = np.exp(2j * math.pi * uniforms[:, : len(spectrum)])
-    turn[:, 0] = 1.0
-    if n % 2 == 0:
-        turn[:, -1] = 1.0  # the highest frequency has no free phase
-    return np.asarray(np.fft.irfft(spectrum * turn, n, axis=1))
-
-
-def rolling(x: F8, span: int = SPAN) -> tuple[F8, F8]:
-    """Return variance and lag-1 autocorrelation [K,n−span+1] of windows of series [K,n]."""
-
-    def sums(values: F8, width: int) -> F8:
-        total = np.cumsum(values, axis=1)
-        total = np.concatenate((np.zeros((len(values), 1)), total), axis=1)
-        return np.asarray(total[:, width:] - total[:, :-width])
-
-    x = x - x.mean(axis=1, keepdims=True)  # keeps the running sums small
-    mean, square = sums(x, span) / span, sums(x * x, span)
-    total = np.maximum(square - span * mean * mean, 0.0)
-    cross = sums(x[:, 1:] * x[:, :-1], span - 1)
-    first, last = x[:, : total.shape[1]], x[:, span - 1 :]
-    inner = span * mean
-    # Σ(xᵢ−m)(xᵢ₋₁−m) = Σxᵢxᵢ₋₁ − m(2Σx − first − last) + (span−1)m²
-    top = cross - mean * (2.0 * inner - first - last) + (span - 1) * mean * mean
-    rho = np.divide(top, total, out=np.zeros_like(top), where=total > 0.0)
-    return total / (span - 1), rho
-
-
-def kendall(y: F8) -> F8:
-    """Return Kendall's τ [K] of each row [K,m] against time."""
-    m = y.shape[1]
-    score = np.zeros(len(y))
-    for lag in range(1, m):
-        score += np.sign(y[:, lag:] - y[:, :-lag]).sum(axis=1)
-    return np.asarray(score / (0.5 * m * (m - 1)))
-
-
-def trend(returns: F8, seed: int, decision: int, surrogates: int) -> Trend:
+def trend(returns: F8, seed: int, decision: int, count: int) -> Trend:
     """Return how likely linear noise shows rises as large as those of `returns` [n] (larger is likelier)."""
     x = returns[np.isfinite(returns)]
     if len(x) < LEAST or not np.any(x != x[0]):
         return Trend()
     key = philox.key_of(seed, "pads", "surrogates")
     half = len(x) // 2 + 1
-    draws = philox.uniforms(key, surrogates * half, PURPOSE, decision).reshape(surrogates, half)
-    series = np.concatenate((x[None] - x.mean(), phase_randomised(x, draws)))
-    p = []
-    for values in rolling(series):
-        taus = kendall(values[:, :: max(1, values.shape[1] // 100)])
-        p.append(float((1 + (taus[1:] >= taus[0]).sum()) / (1 + surrogates)))
-    return Trend(*p)
+    draws = philox.uniforms(key, count * half, PURPOSE, decision).reshape(count, half)
+    made = surrogates.phase_randomised(x, draws)
+    taus = surrogates.taus(np.concatenate((x[None] - x.mean(), made)), SPAN)
+    return Trend(
+        *(p_value(float(tau), by_chance) for tau, by_chance in zip(taus[0], taus[1:].T, strict=True))
+    )
+
+
+class Tally:
+    """What became of alarms: an event within 30 bars makes one a hit, 30 bars without make it false."""
+
+    def __init__(self) -> None:
+        self.raised = self.hits = self.false = 0
+        self._open: list[int] = []  # bars of alarms that nothing has come of yet
+
+    def step(self, bar: int, begins: bool, event: bool) -> None:
+        """Take one bar; an event at the bar of an alarm does not count for it."""
+        if event:
+            self.hits += len(self._open)
+            self._open = []
+        late = sum(bar - raised >= HORIZON for raised in self._open)
+        self.false += late
+        self._open = self._open[late:]
+        if begins:
+            self.raised += 1
+            self._open.append(bar)
+
+    def rates(self, bars: int) -> tuple[float, float]:
+        """Return the share of decided alarms that were hits, and false alarms per 1,000 bars."""
+        decided = self.hits + self.false
+        return (
+            self.hits / decided if decided else math.nan,
+            1000.0 * self.false / bars if bars else math.nan,
+        )
 
 
 class Watch:
-    """Notices where an alarm of the early-warning score begins, and tests it then."""
+    """Notices where an alarm of the early-warning score begins, tests it then, and counts what followed."""
 
     def __init__(self, seed: int, surrogates: int) -> None:
         self._seed, self._surrogates = seed, surrogates
         self.live = False
-        self.alarms = 0
         self.bars = 0
         self.found = Trend()
+        self.all, self.significant = Tally(), Tally()
 
-    def step(self, ews: float, returns: F8, bar: int) -> bool:
-        """Take the system's EWS and its newest returns; tell whether an alarm begins at `bar`."""
-        if not math.isfinite(ews):
-            return False
-        self.bars += 1
-        begins = ews > ALARM and not self.live
-        self.live = ews > ALARM
+    def step(self, ews: float, crisis: float, returns: F8, bar: int) -> bool:
+        """Take the system's EWS and crisis and its newest returns; tell whether an alarm begins at `bar`."""
+        known = math.isfinite(ews)
+        begins = known and ews > ALARM and not self.live
+        if known:
+            self.bars += 1
+            self.live = ews > ALARM
         if begins:
-            self.alarms += 1
             self.found = trend(returns, self._seed, bar, self._surrogates)
+        small = min(self.found.variance, self.found.autocorrelation) < SMALL_P
+        self.all.step(bar, begins, crisis > CRISIS)
+        self.significant.step(bar, begins and small, crisis > CRISIS)
         return begins
 
-    @property
-    def rate(self) -> float:
-        """Return alarms per 1,000 bars."""
-        return 1000.0 * self.alarms / self.bars if self.bars else math.nan
+    def describe(self) -> dict[str, float]:
+        """Return alarms, hit rate and false alarms per 1,000 bars, of all and of those with a small p."""
+        told: dict[str, float] = {}
+        for name, tally in (("ews", self.all), ("ews_significant", self.significant)):
+            hit, false = tally.rates(self.bars)
+            told |= {f"{name}_alarms": tally.raised, f"{name}_hit_rate": hit}
+            told[f"{name}_false_alarms_per_1000_bars"] = false
+        return told

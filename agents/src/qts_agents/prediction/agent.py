@@ -23,6 +23,7 @@ from qts_agents.opinions import (
     climatology,
     opinion,
     position_map,
+    resolved,
 )
 from qts_agents.prediction.model import Quantiles, features, shares
 from qts_core.spec import System
@@ -117,17 +118,14 @@ class Prediction:
         kept = self._state.pending.take(feedback.round_id)
         if kept is None:
             return ()
-        rows = {name: row for row, name in enumerate(kept.symbols)}
-        x, flat, told = array(kept.x), array(kept.flat), array(kept.features)
-        sigma, outcome, ret = array(kept.sigma_h), array(feedback.outcome), array(feedback.ret)
-        for i, name in enumerate(feedback.symbols):
-            row = rows.get(name)
-            if row is None or outcome[i] > 2 or not np.isfinite(x[row]).all():
-                continue
-            self._state.reliability.learn(x[row], float(flat[row]), int(outcome[i]))
-            if sigma[row] > 0.0:
-                z = float(ret[i] / sigma[row])
-                self._state.quantiles.learn(name, told[row], z, self._settings.learning_rate)
+        x, told = array(kept.x), array(kept.features)
+        sigma, ret = array(kept.sigma_h), array(feedback.ret)
+        row, at, y = resolved(kept.symbols, feedback)
+        self._state.reliability.learn(x[row], array(kept.flat)[row], y)  # silence teaches nothing
+        for i, j in zip(row.tolist(), at.tolist(), strict=True):
+            if np.isfinite(x[i]).all() and sigma[i] > 0.0:
+                z = float(ret[j] / sigma[i])
+                self._state.quantiles.learn(kept.symbols[i], told[i], z, self._settings.learning_rate)
         return ()
 
     def on_message(self, message: Message, now_ns: int) -> Sequence[Outgoing]:  # noqa: ARG002

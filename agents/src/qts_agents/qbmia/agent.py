@@ -1,9 +1,9 @@
 """QBMIA, the agent: plays the market as a game, watches liquidity and orders, remembers episodes (pure).
 
 With `quantum_circuits` the EWL game is simulated beside the classical equilibria; it costs about 1 ms a
-symbol, so above 16 symbols it is played only when voted (`nash_mode: ewl`) or asked for (`explain`), and an
-answer without it says `classical`. Without order events on the bars machiavellian is masked, and its weight
-goes to the other components.
+symbol, so it is played for all only when voted (`nash_mode: ewl`). An answer that is to explain itself plays
+it for 16 of them, others from round to round; any other has nowhere to report it, plays none and says
+`classical`. Without order events on the bars machiavellian is masked, and its weight goes to the others.
 """
 
 from __future__ import annotations
@@ -15,17 +15,19 @@ from numpy.typing import NDArray
 
 from qts_agents import pace
 from qts_agents.agent import TOO_FEW_COMPONENTS, MarketWindow, Outgoing
+from qts_agents.choice import known_or_zero
 from qts_agents.columns import array, column
 from qts_agents.kernels import philox
 from qts_agents.kernels.backend import jit_enabled
 from qts_agents.kernels.indicators import indicators
-from qts_agents.opinions import HOLD, abstentions, align, opinion, position_map
+from qts_agents.opinions import HOLD, abstentions, align, opinion, position_map, resolved
 from qts_agents.qbmia import machiavellian, rehearsal, reports
+from qts_agents.qbmia.foresight import Foresight
 from qts_agents.qbmia.machiavellian import Evidence
 from qts_agents.qbmia.memory import features
 from qts_agents.qbmia.quantum_nash import QUBITS
 from qts_agents.qbmia.state import Remembered, Seen, State, restore, save
-from qts_agents.qbmia.thought import REPORTED, Scene, Thought, columns, fuse, lean, think
+from qts_agents.qbmia.thought import REPORTED, Scene, Thought, columns, fuse, lean
 from qts_core.spec import System
 from qts_messaging.messages import (
     DecisionRequest,
@@ -41,7 +43,7 @@ F8 = NDArray[np.float64]
 U1 = NDArray[np.uint8]
 U2 = NDArray[np.uint16]
 MODEL_VERSION = "qbmia-1"
-FEW = 16  # symbols for which the EWL game is always played
+FEW = 16  # symbols for which the EWL game is played in an answer that explains itself
 FULL_LEAN = 0.8  # x_up − x_down that counts as a full signal
 
 
@@ -57,6 +59,7 @@ class Qbmia:
         self.backend = "simulated-quantum" if system.quantum_circuits else "classical"
         self._state = State()
         self._keys: dict[str, philox.Key] = {}
+        self._foresight = Foresight()
 
     def warm_up(self) -> None:
         """Compile every kernel by answering an invented request with a fresh agent."""
@@ -72,8 +75,11 @@ class Qbmia:
                 evidence = state.flow.evidence(symbol, window, self._key(symbol))
                 if evidence is not None:
                     self.observe(symbol, evidence)
+        for symbol in state.flow.silent(update.asof_ns, update.bar_s):
+            state.findings.pop(symbol, None)
         if update.kind == "delta":
             indicators(window)  # remembered: a request about this bar, which is on its way, asks for them
+            self._foresight.on_bar(window, state.quotes, self._settings)
         if update.kind == "snapshot" or state.seen is None:
             return ()
         expires_ns = now_ns + reports.ALERT_BARS * pace.pace_ns(self._system, update.bar_s)
@@ -90,7 +96,8 @@ class Qbmia:
         abstain = abstentions(window, request, now_ns, last_bar_ns=state.last_bar_ns, stale_after_ns=stale)
         x, report = np.full((size, 3), np.nan), np.full((size, len(REPORTED)), np.nan)
         action, vectors = np.full(size, HOLD, np.uint8), np.zeros((size, 16), np.float32)
-        rows, entangle, device = np.flatnonzero(abstain == 0), False, "cpu"
+        rows, device = np.flatnonzero(abstain == 0), "cpu"
+        entangle = np.zeros(0, np.int64)
         if window is not None and len(rows):
             entangle = self._entangle(request, len(rows))
             scene = self._scene(request, window, rows, entangle)
@@ -112,9 +119,9 @@ class Qbmia:
             p=state.reliability.p(x, flat),
             action=action,
             abstain=abstain,
-            backend="simulated-quantum" if entangle else "classical",
+            backend="simulated-quantum" if entangle.size else "classical",
             device=device,
-            qubits=QUBITS if entangle else 0,
+            qubits=QUBITS if entangle.size else 0,
             contrib=report,
             contrib_names=self.contrib_names,
         )
@@ -124,19 +131,18 @@ class Qbmia:
         kept = self._state.pending.take(feedback.round_id)
         if kept is None:
             return ()
-        where = {name: row for row, name in enumerate(kept.symbols)}
         x, flat, vectors = array(kept.x), array(kept.flat), array(kept.vector)
-        for name, outcome in zip(feedback.symbols, array(feedback.outcome).tolist(), strict=True):
-            row = where.get(name, -1)
-            if row >= 0 and outcome <= 2 and np.isfinite(x[row]).all():
-                self._state.reliability.learn(x[row], float(flat[row]), outcome)
-                self._state.memory.store(vectors[row], kept.bar, outcome)
+        row, _, y = resolved(kept.symbols, feedback)
+        taught = np.isfinite(x[row]).all(axis=1)
+        row, y = row[taught], y[taught]
+        self._state.reliability.learn(x[row], flat[row], y)
+        self._state.memory.store(vectors[row], kept.bar, y)
         return ()
 
     def on_message(self, message: Message, now_ns: int) -> Sequence[Outgoing]:  # noqa: ARG002
         """Take PADS' answers to proposals, and a reset."""
         if isinstance(message, SystemCommand) and message.command == "reset":
-            self._state = State()
+            self._state, self._foresight = State(), Foresight()
         elif isinstance(message, PhaseTransition) and message.kind == "announcement":
             self._state.monitor.answered("")
         elif isinstance(message, PhaseTransition) and message.kind == "rejection":
@@ -156,16 +162,27 @@ class Qbmia:
 
     def load(self, state: bytes) -> None:
         """Restore a saved state; ConfigError when its version is unknown."""
-        self._state = restore(state)
+        self._state, self._foresight = restore(state), Foresight()
 
-    def _entangle(self, request: DecisionRequest, rows: int) -> bool:
-        """Tell whether the EWL game is played for this request."""
+    def _entangle(self, request: DecisionRequest, rows: int) -> NDArray[np.int64]:
+        """Return for which of the voting rows the EWL game is played."""
         few = FEW if jit_enabled() else 1  # the plain form needs half a second a symbol
-        wanted = rows <= few or (request.explain and jit_enabled()) or self._settings.nash_mode == "ewl"
-        return self._system.quantum_circuits and wanted
+        if not self._system.quantum_circuits:
+            return np.zeros(0, np.int64)
+        if self._settings.nash_mode == "ewl":
+            return np.arange(rows)
+        if not request.explain:
+            return np.zeros(0, np.int64)
+        if rows <= few:
+            return np.arange(rows)
+        return np.sort((request.window_seq * few + np.arange(few)) % rows)
 
     def _scene(
-        self, request: DecisionRequest, window: MarketWindow, rows: NDArray[np.int64], entangle: bool
+        self,
+        request: DecisionRequest,
+        window: MarketWindow,
+        rows: NDArray[np.int64],
+        entangle: NDArray[np.int64],
     ) -> Scene:
         """Gather what the voting rows show."""
         symbols = tuple(request.symbols[row] for row in rows)
@@ -180,13 +197,14 @@ class Qbmia:
             keys=[self._key(name) for name in symbols],
             horizon=request.horizon_bars,
             entangle=entangle,
+            explain=request.explain,
         )
 
     def _answer(
         self, request: DecisionRequest, scene: Scene
     ) -> tuple[F8, F8, NDArray[np.float32], NDArray[np.bool_], str]:
         """Return x, report, memory vectors, whether enough components spoke (voting rows), and the device."""
-        thought, ind = think(scene, self._state.quotes, self._settings), scene.indicators
+        thought, ind = self._foresight.think(scene, self._state.quotes, self._settings), scene.indicators
         vectors = features(ind, request.phase, scene.manipulation, thought.report["illiquidity"])
         recalled, found = self._state.memory.recall(vectors, request.window_seq)
         x, enough = fuse(thought.x, recalled)
@@ -198,7 +216,7 @@ class Qbmia:
 
     def _note(self, request: DecisionRequest, scene: Scene, thought: Thought, x: F8) -> None:
         """Keep what the next bar's evaluation needs."""
-        bar, illiquidity = request.window_seq, np.nan_to_num(thought.report["illiquidity"])
+        bar, illiquidity = request.window_seq, known_or_zero(thought.report["illiquidity"])
         self._state.note(bar, float(lean(x).mean()), tuple(thought.strategy.mean(axis=0).tolist()))
         self._state.seen = Seen(
             bar=bar,
@@ -210,7 +228,7 @@ class Qbmia:
             symbols=reports.thin(scene.window.symbols, illiquidity),
             illiquidity=float(illiquidity.mean()),
             worst=float(illiquidity.max()),
-            manipulation=float(np.nan_to_num(scene.manipulation).max()),
+            manipulation=float(known_or_zero(scene.manipulation).max()),
         )
 
     def _key(self, symbol: str) -> philox.Key:

@@ -80,6 +80,11 @@ class Flow:
             self.held[symbols[row]] = both.where(fresh)
         return tuple(symbols[row] for row in about)
 
+    def silent(self, asof_ns: int, bar_s: float) -> tuple[str, ...]:
+        """Return the symbols without an event for a whole window since their last: what was found is past."""
+        least_ns = int(2.0 * window_s(bar_s) * SECOND)
+        return tuple(name for name, last in self.looked_ns.items() if asof_ns - last >= least_ns)
+
     def evidence(self, symbol: str, window: MarketWindow, key: Key) -> Evidence | None:
         """Return what to look at when a window of `symbol` is full; None before, and without events in it."""
         length_ns = int(window_s(window.bar_s) * SECOND)

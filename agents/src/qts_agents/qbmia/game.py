@@ -103,6 +103,11 @@ def estimates(
     )
 
 
+def rows_of(known: Estimates, rows: NDArray[np.int64]) -> Estimates:
+    """Return what is known of some symbols."""
+    return Estimates(**{name: getattr(known, name)[rows] for name in Estimates.__struct_fields__})
+
+
 def payoffs(known: Estimates, drift: F8) -> tuple[F8, F8]:
     """Return u and w [S,K,4,4] of trader and maker for K values of the drift [S,K]."""
     half, size = known.half_spread[:, None, None, None], np.abs(TRADE)[:, None]
@@ -119,6 +124,28 @@ def payoffs(known: Estimates, drift: F8) -> tuple[F8, F8]:
     retail = RETAIL * half * (flow + SKEW_SHARE * SKEW * known.retail[:, None, None, None])
     w = cost - INFORMED * TRADE[:, None] * move + retail
     return u, np.ascontiguousarray(np.broadcast_to(w, u.shape))
+
+
+def with_retail(known: Estimates, drift: F8) -> F8:
+    """Return payoffs [S,3,4,4,4] of trader, maker and retail when retail chooses too, for a drift [S].
+
+    Retail buys, sells, trades on its observed side β̂, or waits. Beside that third action both others are paid
+    as in the game of two. Orders on the trader's side pay its price impact, and it pays theirs.
+    """
+    u, w = (side[:, 0, :, :, None] for side in payoffs(known, drift[:, None]))
+    column = (slice(None), None, None, None)
+    half, fee, impact, risk = (x[column] for x in (known.half_spread, known.fee, known.impact, known.risk))
+    plus, seen = np.ones_like(drift), known.retail
+    order = np.stack([plus, -plus, seen, 0.0 * plus], axis=1)[:, None, None, :]
+    traded = np.array([1.0, 1.0, 1.0, 0.0])
+    a, width, skew = TRADE[:, None, None], WIDTH[:, None], SKEW_SHARE * SKEW[:, None]
+    flow = WIDTH[:, None] * np.exp(-RETAIL_DECAY * (WIDTH[:, None] - 1.0))
+    more = order - seen[column]
+    trader = u - impact * a * more
+    maker = w + RETAIL * half * (flow * (traded - 1.0) + skew * more)
+    cost = fee * traded + half * (width * traded + skew * order)
+    retail = order * (drift[column] - impact * a) - cost - risk * order * order
+    return np.stack(np.broadcast_arrays(trader, maker, retail), axis=1)
 
 
 def action_distribution(rows: F8) -> F8:

@@ -43,7 +43,7 @@ def examine(evidence: Evidence) -> Finding:
             orders.layering(evidence.recent, evidence.baseline),
             orders.wash(evidence.recent, evidence.draws),
             orders.pump_dump(evidence.returns),
-            orders.front_running(evidence.recent, evidence.moves_ns, evidence.draws[:, 0]),
+            orders.front_running(evidence.recent, evidence.moves_ns),
         ]
     )
     return Finding(p, orders.cauchy(p, WEIGHTS), score(p))

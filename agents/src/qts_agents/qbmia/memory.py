@@ -7,7 +7,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from qts_agents.choice import known_or_zero
 from qts_agents.kernels import recall as recalling
+from qts_agents.kernels.cluster import cluster
 from qts_agents.kernels.indicators import Indicators
 from qts_messaging.messages import PHASES
 
@@ -32,7 +34,7 @@ def features(ind: Indicators, phase: str, manipulation: F8, illiquidity: F8) -> 
     odd = [*scaled, ind.trend, ind.momentum, ind.rsi / 50.0 - 1.0, ind.macd]
     even = [2.0 * ind.volatility - 1.0, ind.adx / 50.0 - 1.0]
     flags = [np.full(len(ind.r), float(phase == name)) for name in PHASES[:4]]
-    hazards = [np.nan_to_num(manipulation), np.nan_to_num(illiquidity)]
+    hazards = [known_or_zero(manipulation), known_or_zero(illiquidity)]
     vector = np.clip(np.stack([*odd, *even, *flags, *hazards], axis=1), -CLIP, CLIP)
     length = np.sqrt((vector * vector).sum(axis=1, keepdims=True))
     return np.asarray(vector / np.where(length > 0.0, length, 1.0), dtype=np.float32)
@@ -51,22 +53,15 @@ class Memory:
     def __len__(self) -> int:
         return min(self.stored, CAPACITY)
 
-    def store(self, vector: F4, bar: int, outcome: int) -> None:
-        """Keep an episode whose outcome (0 up, 1 flat, 2 down) is known; the oldest beyond 10 000 goes."""
-        slot = self.stored % CAPACITY
-        self.vectors[:, slot], self.bars[slot], self.outcomes[slot] = vector, bar, outcome
-        self.stored += 1
-        self._cluster(vector)
+    def store(self, vectors: F4, bar: int, outcome: NDArray[np.int64]) -> None:
+        """Keep episodes [R,16] of a bar whose outcomes [R] (0 up, 1 flat, 2 down) are known, oldest first.
 
-    def _cluster(self, vector: F4) -> None:
-        """Move the nearest prototype (MacQueen 1967); a vector unlike all of them founds a new one."""
-        near = self.prototypes @ vector
-        best = int(np.argmax(near)) if len(near) else -1
-        if best < 0 or (near[best] < NOVEL and len(near) < PROTOTYPES):
-            self.prototypes = np.concatenate([self.prototypes, vector[None]])
-            return
-        moved = (1.0 - RATE) * self.prototypes[best] + RATE * vector
-        self.prototypes[best] = moved / max(float(np.sqrt((moved * moved).sum())), 1e-12)
+        The oldest beyond 10 000 go.
+        """
+        slots = (self.stored + np.arange(len(vectors))) % CAPACITY
+        self.vectors[:, slots], self.bars[slots], self.outcomes[slots] = vectors.T, bar, outcome
+        self.stored += len(vectors)
+        self.prototypes = cluster(self.prototypes, vectors, PROTOTYPES, NOVEL, RATE)
 
     def recall(self, vectors: F4, bar: int) -> tuple[F8, NDArray[np.int64]]:
         """Return x_mem [S,3] from the five most similar episodes, NaN where fewer, and their number."""

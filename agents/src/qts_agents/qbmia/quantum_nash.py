@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qts_agents.kernels import ewl
-from qts_agents.kernels.nash import nash_choice
+from qts_agents.kernels.nash import nash_choice, nash_choices
 from qts_agents.kernels.philox import normal_rows
+from qts_agents.qbmia import correlated
 from qts_agents.qbmia.game import BUY, KEEP, SELL, WAIT, Estimates, action_distribution, payoffs
 
 F8 = NDArray[np.float64]
@@ -49,32 +50,29 @@ def drifts(known: Estimates, keys: list[tuple[int, int]], draws: int, decision: 
     return np.asarray(known.drift[:, None] + known.error[:, None] * offsets)
 
 
-def _solve(u: F8, w: F8) -> tuple[F8, F8, F8, str]:
-    """Return strategies [S,K,4], counts and regrets [S,K], the device; games u, w [S,K,m,4] of one shape."""
-    symbols, draws, m, n = u.shape
-    found = nash_choice(u.reshape(-1, m, n), w.reshape(-1, m, n))
-    rows = found.x.reshape(symbols, draws, m)
-    if m == 3:
-        rows = np.insert(rows, KEEP, 0.0, axis=2)
-    shape = (symbols, draws)
-    return rows, found.count.reshape(shape).astype(np.float64), found.regret.reshape(shape), found.device
-
-
 def classical(known: Estimates, drift: F8) -> Classical:
     """Solve the games for each drift [S,K]; a flat trader has no hold."""
     u, w = payoffs(known, drift)
     symbols, draws = drift.shape
     rows = np.zeros((symbols, draws, 4))
     count, regret = np.zeros((symbols, draws)), np.zeros((symbols, draws))
-    flat, device = known.side == 0.0, "cpu"
-    for mask, actions in ((flat, [BUY, SELL, WAIT]), (~flat, [BUY, SELL, KEEP, WAIT])):
-        if mask.any():
-            found = _solve(u[mask][:, :, actions], w[mask][:, :, actions])
-            rows[mask], count[mask], regret[mask] = found[:3]
-            device = found[3] if found[3] != "cpu" else device
+    flat, all_ = known.side == 0.0, [BUY, SELL, KEEP, WAIT]
+    shapes = [(mask, acts) for mask, acts in ((flat, [BUY, SELL, WAIT]), (~flat, all_)) if mask.any()]
+    solved = nash_choices([(_games(u, mask, acts), _games(w, mask, acts)) for mask, acts in shapes])
+    for (mask, acts), found in zip(shapes, solved, strict=True):
+        shape = (int(mask.sum()), draws)
+        rows[np.ix_(mask, np.arange(draws), np.array(acts))] = found.x.reshape(*shape, len(acts))
+        count[mask], regret[mask] = found.count.reshape(shape), found.regret.reshape(shape)
     x = action_distribution(rows)
     lean = x[:, :, 0] - x[:, :, 2]
-    return Classical(x.mean(axis=1), lean.std(axis=1), count.mean(axis=1), regret.max(axis=1), device)
+    return Classical(
+        x.mean(axis=1), lean.std(axis=1), count.mean(axis=1), regret.max(axis=1), solved[0].device
+    )
+
+
+def _games(payoff: F8, mask: NDArray[np.bool_], acts: list[int]) -> F8:
+    """Return the games [G,m,4] of some symbols' payoffs [S,K,4,4] in which the trader has these actions."""
+    return payoff[mask][:, :, acts].reshape(-1, len(acts), payoff.shape[3])
 
 
 def entangled(known: Estimates, gamma: float) -> Entangled:
@@ -84,6 +82,17 @@ def entangled(known: Estimates, gamma: float) -> Entangled:
     played = ewl.play(u[:, 0][pick], w[:, 0][pick], gamma)
     rows = np.zeros((len(u), 4))
     rows[:, ROW_CODE] = played.joint.sum(axis=2)
-    base = nash_choice(u[:, 0], w[:, 0])
-    value = ((base.x[:, :, None] * base.y[:, None, :]) * u[:, 0]).sum(axis=(1, 2))
-    return Entangled(action_distribution(rows), played.payoff[:, 0] - value, played.regret)
+    return Entangled(action_distribution(rows), played.payoff[:, 0] - _value(u[:, 0], w[:, 0]), played.regret)
+
+
+def correlated_gain(known: Estimates) -> F8:
+    """Return what the best correlated equilibrium pays the trader above the chosen one [S], bp."""
+    u, w = (side[:, 0] for side in payoffs(known, known.drift[:, None]))
+    joint = np.array([correlated.best(a, b) for a, b in zip(u, w, strict=True)])
+    return np.asarray((joint * u).sum(axis=(1, 2)) - _value(u, w))
+
+
+def _value(u: F8, w: F8) -> F8:
+    """Return what the chosen equilibria of games u, w [S,4,4] pay the trader [S]."""
+    base = nash_choice(u, w)
+    return np.asarray((base.x[:, :, None] * base.y[:, None, :] * u).sum(axis=(1, 2)))

@@ -6,7 +6,7 @@ import numpy as np
 
 from qts_agents.agent import MarketWindow, Voter
 from qts_agents.columns import column
-from qts_agents.kernels import ewl, nash
+from qts_agents.kernels import ewl, nash, permutation
 from qts_messaging.messages import DecisionRequest, PerformanceFeedback, Position
 
 BARS = 320
@@ -27,6 +27,7 @@ def rehearse(agent: Voter, quantum_circuits: bool) -> None:
         request = _request(f"rehearsal-{number}")
         agent.on_request(request, window, 0)
         agent.on_feedback(_feedback(request), 0)
+    permutation.warm_up()  # no order events came
 
 
 def _window() -> MarketWindow:

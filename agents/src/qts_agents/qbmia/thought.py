@@ -11,7 +11,7 @@ from qts_agents.kernels.ewa import HISTORY
 from qts_agents.kernels.indicators import Indicators
 from qts_agents.kernels.pool import log_pool
 from qts_agents.qbmia import antifragile, machiavellian, quantum_nash, robin_hood, temporal_nash
-from qts_agents.qbmia.game import action_distribution, estimates, payoffs
+from qts_agents.qbmia.game import action_distribution, estimates, payoffs, rows_of
 from qts_agents.qbmia.quotes import Quotes, flow
 from qts_core.sections import QbmiaSettings
 
@@ -23,6 +23,7 @@ MEMORY_SHARE = 0.2
 REPORTED = (
     *COMPONENTS,  # x_up − x_down of each, NaN if absent
     "nash_error", "nash_equilibria", "nash_regret", "ewl_signal", "ewl_gain_bp", "ewl_regret",
+    "correlated_gain_bp",
     "illiquidity", "gini", "herfindahl", "amihud_rank", "convexity_t", "recalled", "novelty",
 )  # fmt: skip
 
@@ -36,7 +37,8 @@ class Scene(msgspec.Struct, frozen=True):
     manipulation: F8  # score [S], NaN without order events
     keys: list[tuple[int, int]]
     horizon: int
-    entangle: bool  # play the EWL game
+    entangle: NDArray[np.int64]  # rows for which the EWL game is played
+    explain: bool = False  # somebody reads the report
 
 
 class Thought(msgspec.Struct, frozen=True):
@@ -45,7 +47,6 @@ class Thought(msgspec.Struct, frozen=True):
     x: F8  # [S,5,3] of each component; NaN where absent
     strategy: F8  # [S,4] learned
     report: dict[str, F8]  # [S] by name of REPORTED, as far as known here
-    entangled: bool
     device: str = "cpu"  # that solved the games
 
 
@@ -59,10 +60,14 @@ def think(scene: Scene, quotes: Quotes, settings: QbmiaSettings) -> Thought:
     nash = quantum_nash.classical(known, drift)
     report = {"nash_error": nash.error, "nash_equilibria": nash.count, "nash_regret": nash.regret}
     voted = nash.x
-    if scene.entangle:
-        quantum = quantum_nash.entangled(known, settings.entanglement)
-        report |= {"ewl_signal": lean(quantum.x), "ewl_gain_bp": quantum.gain, "ewl_regret": quantum.regret}
-        voted = quantum.x if settings.nash_mode == "ewl" else voted
+    if scene.entangle.size:
+        played = rows_of(known, scene.entangle)
+        quantum = quantum_nash.entangled(played, settings.entanglement)
+        found = {"ewl_signal": lean(quantum.x), "ewl_gain_bp": quantum.gain, "ewl_regret": quantum.regret}
+        if scene.explain:
+            found["correlated_gain_bp"] = quantum_nash.correlated_gain(played)
+        report |= {name: _spread(values, scene.entangle, len(voted)) for name, values in found.items()}
+        voted = quantum.x if settings.nash_mode == "ewl" else voted  # then it is played for all
     u, _ = payoffs(known, known.drift[:, None])
     own = temporal_nash.trader_actions(window, ind.sigma100)
     seen = temporal_nash.maker_actions(spread, imbalance[:, 1:])
@@ -79,7 +84,14 @@ def think(scene: Scene, quotes: Quotes, settings: QbmiaSettings) -> Thought:
         action_distribution(strategy),
         antifragile.distribution(ind.trend, t),
     )
-    return Thought(np.stack(parts, axis=1), strategy, report, scene.entangle, nash.device)
+    return Thought(np.stack(parts, axis=1), strategy, report, nash.device)
+
+
+def _spread(values: F8, rows: NDArray[np.int64], size: int) -> F8:
+    """Return `values` in their `rows` of [size], NaN in the others."""
+    out = np.full(size, np.nan)
+    out[rows] = values
+    return out
 
 
 def lean(x: F8) -> F8:

@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 from qts_agents import pace, rehearsal
 from qts_agents.agent import UNTRAINED, MarketWindow, Outgoing
 from qts_agents.columns import array, column
-from qts_agents.kernels import sumtree
+from qts_agents.kernels import reupload, sumtree
 from qts_agents.kernels.factors import FACTOR_NAMES, factors
 from qts_agents.kernels.indicators import indicators
 from qts_agents.kernels.outcomes import costs
 from qts_agents.kernels.pool import log_pool
-from qts_agents.opinions import BUY, HOLD, SELL, abstentions, align, opinion
+from qts_agents.opinions import BUY, HOLD, SELL, abstentions, align, opinion, resolved
 from qts_agents.quasar import bars, blend
-from qts_agents.quasar.features import features, market_code
+from qts_agents.quasar.circuit import MIRROR
+from qts_agents.quasar.features import features
 from qts_agents.quasar.model import LEAST_ROWS
 from qts_agents.quasar.monitoring import Sign
 from qts_agents.quasar.state import Remembered, State, restore, save
@@ -78,6 +79,8 @@ class Quasar:
         """Compile what serving and learning call, by doing both on made-up bars with a second agent."""
         rehearsal.rehearse(Quasar(self._system))
         sumtree.warm_up()  # nothing is replayed before the table has converged
+        if self._state.circuit is not None:  # nor does a circuit speak that has seen little
+            reupload.warm_up(MIRROR, self._state.circuit.weights)
 
     def on_bars(self, update: MarketUpdate, window: MarketWindow, now_ns: int) -> Sequence[Outgoing]:
         """Learn from each closed bar that is new; report anomalies and drifts of live ones."""
@@ -91,6 +94,7 @@ class Quasar:
         self._state.seq = max(self._state.seq, window.window_seq)
         if update.kind == "snapshot":
             return ()  # what is past needs no alert
+        factors(window, indicators(window))  # remembered: a request about this bar asks for them
         return tuple(self._alert(sign, update, now_ns) for sign in signs)
 
     def on_request(self, request: DecisionRequest, window: MarketWindow | None, now_ns: int) -> Opinion:
@@ -117,18 +121,16 @@ class Quasar:
         kept = self._state.pending.take(feedback.round_id)
         if kept is None:
             return ()
-        rows = {name: row for row, name in enumerate(kept.symbols)}
-        x, flat, outcome = array(kept.x), array(kept.flat), array(feedback.outcome)
         inputs = np.array(array(kept.features), dtype=np.float64)
         beliefs = np.array(array(kept.factors), dtype=np.float64)
         self._learn_models(kept, feedback, inputs)
-        for i, name in enumerate(feedback.symbols):
-            row = rows.get(name)
-            if row is not None and outcome[i] <= 2 and np.isfinite(x[row]).all():
-                y = int(outcome[i])
-                self._state.reliability.learn(x[row], float(flat[row]), y)
-                self._state.qar.learn(beliefs[row], y)
-                self._state.model.learn(inputs[row], y)
+        x, flat = array(kept.x), array(kept.flat)
+        row, _, y = resolved(kept.symbols, feedback)
+        taught = np.isfinite(x[row]).all(axis=1)
+        row, y = row[taught], y[taught]
+        self._state.reliability.learn(x[row], flat[row], y)
+        self._state.qar.learn(beliefs[row], y)
+        self._state.model.learn(inputs[row], y)
         return ()
 
     def on_message(self, message: Message, now_ns: int) -> Sequence[Outgoing]:  # noqa: ARG002
@@ -139,7 +141,7 @@ class Quasar:
 
     def save(self) -> bytes:
         """Return the state as versioned MessagePack."""
-        return save(self._state)
+        return save(self._state, self._system)
 
     def load(self, state: bytes) -> None:
         """Restore a saved state; ConfigError when its version is unknown."""
@@ -153,7 +155,7 @@ class Quasar:
         """Let monitors and table learn from the last bar of `window`."""
         held = self._state
         ind = indicators(window)
-        code, side, ret, sigma = bars.record(window, ind)
+        code, side, ret, sigma = bars.record(window, ind, held.learner.form.code(ind))
         if held.seq >= 0 and window.window_seq > held.seq + 1:
             ret = np.full_like(ret, np.nan)  # bars in between were missed: nothing leads from one to the next
         held.seq = window.window_seq
@@ -169,7 +171,7 @@ class Quasar:
         ind = indicators(window)
         found = factors(window, ind)
         inputs, beliefs = features(ind), np.where(found.present, found.b, np.nan)
-        qstar, greedy, known = self._table(market_code(ind), d)
+        qstar, greedy, known = self._table(held.learner.form.code(ind), d)
         models = self._models(inputs)
         entangled = held.circuit is not None and held.gate.open
         parts = np.stack((qstar, held.qar.pool(beliefs, phase), models[:, int(entangled)]), axis=1)
@@ -187,14 +189,9 @@ class Quasar:
 
     def _learn_models(self, kept: Remembered, feedback: PerformanceFeedback, inputs: F8) -> None:
         """Score what both models said, then let the circuit learn; regression learns row by row."""
-        held, rows = self._state, {name: row for row, name in enumerate(kept.symbols)}
-        outcome = array(feedback.outcome)
-        pairs = [
-            (rows[n], int(y)) for n, y in zip(feedback.symbols, outcome, strict=True) if n in rows and y <= 2
-        ]
-        if held.circuit is None or not pairs:
+        held, (row, _, y) = self._state, resolved(kept.symbols, feedback)
+        if held.circuit is None or not row.size:
             return
-        row, y = (np.array(values, dtype=np.int64) for values in zip(*pairs, strict=True))
         said = array(kept.models)[row, :, y]
         held.gate.learn(said[:, 0], said[:, 1])
         held.circuit.learn(inputs[row[:CIRCUIT_ROWS]], y[:CIRCUIT_ROWS])

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qts_agents.agent import MarketWindow
+from qts_agents.choice import known_or_zero
 from qts_agents.kernels.indicators import Indicators
 from qts_agents.opinions import NEEDED_BARS
-from qts_agents.quasar.features import market_code
 from qts_agents.quasar.states import NONE, orientation
 
 F8 = NDArray[np.float64]
@@ -25,14 +25,19 @@ def closed(window: MarketWindow, bars: int) -> Iterator[MarketWindow]:
         yield window if late == 0 else _cut(window, late)
 
 
-def record(window: MarketWindow, ind: Indicators) -> tuple[NDArray[np.int64], NDArray[np.int8], F8, F8]:
-    """Return code, side, return that led here (NaN across an invalid bar) and σ₂₀ [S] of the last bar."""
+def record(
+    window: MarketWindow, ind: Indicators, code: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int8], F8, F8]:
+    """Return what is recorded of the last bar, each [S], given its code.
+
+    That is the code where the bar is whole, side, return that led here (NaN across an invalid bar) and σ₂₀.
+    """
     valid = (window.valid[:, -1] != 0) & (window.valid[:, -2] != 0)
-    code = np.where((window.valid[:, -1] != 0) & np.isfinite(ind.sigma20), market_code(ind), NONE)
+    code = np.where((window.valid[:, -1] != 0) & np.isfinite(ind.sigma20), code, NONE)
     side = orientation(ind.trend, ind.rsi - 50.0, ind.r)
     ret = np.full(len(window.symbols), np.nan)
     np.log(window.close[:, -1] / window.close[:, -2], out=ret, where=valid)
-    return code, side, ret, np.nan_to_num(ind.sigma20)
+    return code, side, ret, known_or_zero(ind.sigma20)
 
 
 def _cut(window: MarketWindow, late: int) -> MarketWindow:

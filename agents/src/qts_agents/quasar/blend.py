@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qts_agents.choice import first_of, known_or_zero
 from qts_agents.opinions import BUY, HOLD, INCREASE, SELL, position_map
 
 F8 = NDArray[np.float64]
@@ -48,9 +49,9 @@ def propose(x: F8, greedy: NDArray[np.int8], known: NDArray[np.bool_], d: F8, th
 
     BUY, SELL and INCREASE need the direction of the blend, on its scale, to reach `threshold` their way.
     """
-    s = np.clip(np.nan_to_num(x[:, 0] - x[:, 2]) / SCALE, -1.0, 1.0)
+    s = np.clip(known_or_zero(x[:, 0] - x[:, 2]) / SCALE, -1.0, 1.0)
     action = np.where(known, greedy, position_map(s, d)).astype(np.uint8)
-    way = np.select([action == BUY, action == SELL, action == INCREASE], [1.0, -1.0, d], 0.0)
+    way = first_of([action == BUY, action == SELL, action == INCREASE], [1.0, -1.0, d], 0.0)
     entering = way != 0.0
     weak = entering & (way * s < threshold)
     return np.where(weak, HOLD, action).astype(np.uint8)

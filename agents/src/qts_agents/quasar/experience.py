@@ -29,7 +29,7 @@ class Experience:
     def __init__(self) -> None:
         self.stored = 0
         self.top = 1.0  # largest priority so far
-        self.code: NDArray[np.int16] = np.zeros((CAPACITY, 2), np.int16)
+        self.code: NDArray[np.int32] = np.zeros((CAPACITY, 2), np.int32)
         self.orient: NDArray[np.int8] = np.zeros(CAPACITY, np.int8)
         self.side: NDArray[np.int8] = np.zeros(CAPACITY, np.int8)
         self.ret: F8 = np.zeros(CAPACITY)

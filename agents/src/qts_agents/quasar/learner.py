@@ -1,4 +1,4 @@
-"""Double Q-learning from closed bars: episodes until the table has converged, then online replay (pure).
+"""Double Q-learning from closed bars: episodes until the values have converged, then online replay (pure).
 
 The market does not depend on what is done in it, so a recorded bar pays every position and every action.
 Until convergence each bar is followed by episodes over the recorded bars, the last 64 held out, with
@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qts_agents.kernels import philox
-from qts_agents.kernels.qtable import HEDGE, Frame, Plan, Rule, serve, train
+from qts_agents.kernels.qtable import HEDGE, Plan, Rule, Tape
+from qts_agents.quasar import represent
 from qts_agents.quasar.experience import Experience
-from qts_agents.quasar.states import ACTIONS, KIND, POSITIONS, ROW, STATES
+from qts_agents.quasar.represent import Representation
+from qts_agents.quasar.states import ACTIONS, POSITIONS
 from qts_agents.quasar.tape import BARS, History
 from qts_core.sections import QuasarSettings
 
@@ -28,18 +30,16 @@ AGREEMENT = 0.99
 DRIFT_FLOOR, DRIFT_UPDATES = 0.1, 100
 ANNEAL = 2_000  # replays until the correction of prioritised draws is whole
 PURPOSE_TRAIN = 1
-FRAME = Frame(ROW, KIND)
-ALL_STATES = np.arange(STATES, dtype=np.int64)
 
 
 class Learner:
-    """One table for all symbols, its record of bars and its schedule."""
+    """One set of values for all symbols, its record of bars and its schedule."""
 
     def __init__(self, settings: QuasarSettings, key: philox.Key) -> None:
         self._settings = settings
         self._key = key
-        self.Q: F8 = np.zeros((2, STATES, ACTIONS))
-        self.N: F8 = np.zeros((2, STATES, ACTIONS))
+        self.Q: F8 = np.zeros((2, self.form.rows, ACTIONS))
+        self.N: F8 = np.zeros((2, self.form.rows, ACTIONS))
         self.history = History()
         self.experience = Experience()
         self.replays = 0
@@ -49,8 +49,13 @@ class Learner:
         self.change = np.inf  # mean |ΔQ| of the last full check
         self.agreement = 0.0  # share of visited hold-out states with the same greedy exposure
         self._moved, self._updates = 0.0, 0
-        self._greedy: I1 = np.full(STATES, -1, dtype=np.int8)
+        self._before: F8 = np.zeros((2, 0, ACTIONS))  # values at the last check
         self._alert = 0  # updates left with the raised floor
+
+    @property
+    def form(self) -> Representation:
+        """Return how states are represented."""
+        return represent.BY_NAME[self._settings.representation]
 
     def on_bar(
         self,
@@ -76,12 +81,11 @@ class Learner:
 
     def serve(self, states: NDArray[np.int64]) -> tuple[F8, I1]:
         """Return (A+B)/2 [S,7], NaN where never visited, and the greedy actions [S]."""
-        return serve(self.Q, self.N, FRAME, states)
+        return self.form.serve(self.Q, self.N, states)
 
     def visited(self) -> float:
-        """Return the share of table rows with a visit."""
-        rows = np.unique(ROW)
-        return float((self.N[:, rows].sum(axis=(0, 2)) > 0.0).mean())
+        """Return the share of rows with a visit."""
+        return float((self.N[:, self.form.used].sum(axis=(0, 2)) > 0.0).mean())
 
     def _episodes(self, fee: float) -> None:
         settings, history = self._settings, self.history
@@ -99,7 +103,7 @@ class Learner:
             weight=np.ones(count),
         )
         gain = 1.0 / (1.0 - settings.discount)
-        moved, updates, _ = train(self.Q, self.N, FRAME, history.tape(), plan, self._rule(fee, 0.0, gain))
+        moved, updates, _ = self._train(history.tape(), plan, self._rule(fee, 0.0, gain))
         self._moved, self._updates = self._moved + moved, self._updates + updates
         before, self.episodes = self.episodes, self.episodes + count
         if self.episodes // CHECK_EPISODES > before // CHECK_EPISODES:
@@ -128,7 +132,7 @@ class Learner:
         if self._alert > 0:
             self._alert -= 1
             floor = max(floor, DRIFT_FLOOR)
-        _, _, error = train(self.Q, self.N, FRAME, held.tape(slots), plan, self._rule(fee, floor, 1.0))
+        _, _, error = self._train(held.tape(slots), plan, self._rule(fee, floor, 1.0))
         held.judge(slots, error, settings.replay_priority)
         self.replays += 1
 
@@ -136,15 +140,19 @@ class Learner:
         """Measure the last 100 episodes against the two criteria of convergence."""
         self.change = self._moved / self._updates if self._updates else np.inf
         self._moved, self._updates = 0.0, 0
-        _, greedy = self.serve(ALL_STATES)
-        exposure = np.where(greedy == HEDGE, HEDGE - 1, greedy)  # DECREASE and HEDGE halve alike
         codes = np.unique(self.history.code[:, -HOLD_OUT:])
         states = (codes[codes >= 0, None] * POSITIONS + np.arange(POSITIONS)).ravel()
-        states = states[self.N[:, ROW[states]].sum(axis=(0, 2)) > 0.0]
-        same = exposure[states] == self._greedy[states]
-        self.agreement = float(same.mean()) if states.size else 0.0
-        self._greedy = exposure.astype(np.int8)
+        values, now = self.serve(states)
+        known = np.isfinite(values[:, 0])
+        self.agreement = 0.0
+        if self._before.shape == self.Q.shape and known.any():
+            _, then = self.form.serve(self._before, self.N, states)
+            self.agreement = float((_exposure(now) == _exposure(then))[known].mean())
         self.converged = self.change < self._settings.convergence and self.agreement >= AGREEMENT
+        self._before = np.zeros((2, 0, ACTIONS)) if self.converged else self.Q.copy()
+
+    def _train(self, tape: Tape, plan: Plan, rule: Rule) -> tuple[float, int, F8]:
+        return self.form.train(self.Q, self.N, tape, plan, rule)
 
     def _rule(self, fee: float, floor: float, gain: float) -> Rule:
         sarsa = self._settings.update == "expected_sarsa"
@@ -152,3 +160,8 @@ class Learner:
 
     def _draws(self, count: int) -> F8:
         return philox.uniforms(self._key, count, PURPOSE_TRAIN, self.bars)
+
+
+def _exposure(greedy: I1) -> I1:
+    """Return greedy actions with HEDGE as DECREASE: both halve alike."""
+    return np.where(greedy == HEDGE, HEDGE - 1, greedy)

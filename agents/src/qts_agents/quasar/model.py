@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from qts_agents.kernels.online import logistic_rows
 from qts_agents.quasar.features import NAMES, ODD
 
 F8 = NDArray[np.float64]
@@ -42,14 +43,8 @@ class Logistic:
         raised = np.exp(z - z.max(axis=1, keepdims=True))
         return np.asarray(raised / raised.sum(axis=1, keepdims=True))
 
-    def learn(self, row: F8, y: int) -> None:
-        """Take one gradient step on the log score of outcome `y` for features [10]."""
-        if not np.isfinite(row).all():
-            return
-        error = self.predict(row[None, :])[0]
-        error[y] -= 1.0
-        x = np.clip(row, -LIMIT, LIMIT)
-        slope = np.concatenate((np.full(SPLIT, error[0] - error[2]), np.full(3, error[0] + error[2])))
-        gradient = slope * np.concatenate((x, [1.0])) + DECAY * self.weights
-        self.weights = self.weights - self._rate * gradient
-        self.rows += 1
+    def learn(self, x: F8, y: NDArray[np.int64]) -> None:
+        """Take a gradient step on the log score of each outcome `y` [R] for features [R,10], in order."""
+        seen = np.clip(x, -LIMIT, LIMIT)
+        self.weights = logistic_rows(self.weights, seen, y, SPLIT, self._rate, DECAY)
+        self.rows += int(np.isfinite(x).all(axis=1).sum())

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qts_agents.kernels.factors import BASE_WEIGHTS, KINDS, PHASE_MULTIPLIERS
-from qts_agents.kernels.hedge import fixed_share, hedge_update
+from qts_agents.kernels.online import hedge_rows
 from qts_agents.kernels.pool import belief_map, log_pool
 from qts_core.sections import QuasarSettings
 
@@ -44,10 +44,10 @@ class FactorPool:
         weights = self.weights * np.asarray(PHASE_MULTIPLIERS[phase], dtype=np.float64)
         return log_pool(experts(b), weights)
 
-    def learn(self, b: F8, y: int) -> None:
-        """Move weight to the experts [8] that gave outcome `y` more; absent ones sleep."""
-        given = experts(b[None, :])[0, :, y]
-        loss = np.where(np.isfinite(given), -np.log(np.maximum(given, FLOOR)), np.nan)
-        self.weights = fixed_share(
-            hedge_update(self.weights, loss, self._settings.hedge_rate), self._settings.hedge_share
+    def learn(self, b: F8, y: NDArray[np.int64]) -> None:
+        """Move weight to the experts that gave outcomes `y` [R] more, by their factors [R,8]; NaN sleeps."""
+        given = experts(b)[np.arange(len(y)), :, y]
+        settings = self._settings
+        self.weights = hedge_rows(
+            self.weights, -np.log(np.maximum(given, FLOOR)), settings.hedge_rate, settings.hedge_share
         )

@@ -24,7 +24,7 @@ from qts_messaging import messages
 from qts_messaging.messages import Column
 
 F8 = NDArray[np.float64]
-VERSION = "quasar-5"
+VERSION = "quasar-6"
 
 
 class Remembered(msgspec.Struct, frozen=True, array_like=True):
@@ -71,11 +71,17 @@ KNOWN: graph.Table = {
 }  # fmt: skip
 
 
-def save(state: State) -> bytes:
+def _version(system: System) -> str:
+    """Return what a saved state says of itself; one of another representation does not fit."""
+    form = system.quasar.representation
+    return VERSION if form == "table" else f"{VERSION}-{form}"
+
+
+def save(state: State, system: System) -> bytes:
     """Return the versioned MessagePack of everything."""
-    return graph.dump(state, VERSION, KNOWN)
+    return graph.dump(state, _version(system), KNOWN)
 
 
 def restore(raw: bytes, system: System) -> State:
     """Return the state that `raw` holds; ConfigError for another version or a damaged file."""
-    return graph.load(raw, State, VERSION, KNOWN, (system.quasar,))
+    return graph.load(raw, State, _version(system), KNOWN, (system.quasar,))

@@ -13,7 +13,7 @@ from qts_agents import graph, pace, rehearsal
 from qts_agents.agent import NO_DATA, MarketWindow, Outgoing
 from qts_agents.columns import array, column
 from qts_agents.kernels.pool import belief_map
-from qts_agents.opinions import HOLD, Pending, Reliability, abstentions, opinion, position_map
+from qts_agents.opinions import HOLD, Pending, Reliability, abstentions, opinion, position_map, resolved
 from qts_agents.sentiment.headlines import ALL, Rows, parse, weigh
 from qts_core.spec import System
 from qts_messaging import messages
@@ -117,12 +117,8 @@ class Sentiment:
         kept = self._state.pending.take(feedback.round_id)
         if kept is None:
             return ()
-        rows = {name: row for row, name in enumerate(kept.symbols)}
-        x, flat = array(kept.x), array(kept.flat)
-        for name, outcome in zip(feedback.symbols, array(feedback.outcome).tolist(), strict=True):
-            row = rows.get(name)
-            if row is not None and np.isfinite(x[row]).all():
-                self._state.reliability.learn(x[row], float(flat[row]), outcome)
+        row, _, y = resolved(kept.symbols, feedback)
+        self._state.reliability.learn(array(kept.x)[row], array(kept.flat)[row], y)  # silence teaches nothing
         return ()
 
     def on_message(self, message: Message, now_ns: int) -> Sequence[Outgoing]:  # noqa: ARG002

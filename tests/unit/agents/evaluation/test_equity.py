@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -104,6 +105,20 @@ def test_returns_belong_to_the_phase_of_the_decision_before() -> None:
     assert report.by_phase(made, curve) == pytest.approx({"growth": 2 * np.log(2), "release": np.log(3)})
 
 
+def test_the_pool_is_compared_on_rounds_that_both_spoke_in() -> None:
+    """One round up, one flat: the board is ahead of an agent by the mean of ln p_y − ln q_y."""
+    made = track([[1.0] * 4], [[1.0] * 4], [0, 1, 2])
+    board = np.array([[[0.5, 0.3, 0.2]], [[0.2, 0.6, 0.2]], [[0.2, 0.6, 0.2]]])
+    agent = np.array([[[0.4, 0.3, 0.3]], [[0.3, 0.3, 0.4]], [[np.nan] * 3]])
+    outcome = np.array([[0], [1], [1]], dtype=np.uint8)
+    made = msgspec.structs.replace(made, p={"board": board, "x": agent}, outcome=outcome)
+    found = report.pools(made, {"again": made})
+    assert found["x"].ahead.value == pytest.approx((np.log(0.5 / 0.4) + np.log(0.6 / 0.3)) / 2)
+    assert found["x"].brier == pytest.approx((0.36 + 0.09 + 0.09 + 0.09 + 0.49 + 0.16) / 2)
+    assert found["x"].log_gain.value == pytest.approx((np.log(0.4 * 3) + np.log(0.3 * 3)) / 2)
+    assert (found["again"].ahead.value, list(found)) == (0.0, ["again", "x"])
+
+
 def test_verdict_is_plain() -> None:
     """One check that fails is no edge, by name."""
     assert report.verdict({"a": True, "b": True}) == "edge: every check holds"
@@ -111,15 +126,24 @@ def test_verdict_is_plain() -> None:
 
 
 def test_ablations_take_one_part_out_each() -> None:
-    """Each seat once, its weight shared among the others; and one without phases."""
+    """Each seat once, its weight shared among the others; equal weights; the other reputation and states; no phases."""
     made = ablations.ablations(SYSTEM())
     seats = [f"without {seat}" for seat in base_weights(SYSTEM().board_members)]
-    assert list(made) == [*seats, "phases off"]
+    assert list(made) == [*seats, "equal weights", "reputation by hedge", "quasar by tiles", "phases off"]
     left = {"qstar": 0.25, "antifragility": 0.2, "consensus": 0.15, "adaptability": 0.1}
     shared = {seat: weight / 0.7 for seat, weight in left.items()}
     assert made["without qar"].board_members == pytest.approx(shared | {"qar": 0.0})
     small = SYSTEM(board_members={"qar": 0.5, "qstar": 0.5})
-    assert list(ablations.ablations(small)) == ["phases off"]
+    assert list(ablations.ablations(small)) == list(made)[-4:]
+    equal = made["equal weights"]
+    assert equal.board_members == pytest.approx(dict.fromkeys(base_weights(SYSTEM().board_members), 0.2))
+    assert equal.pads.reputation_rate == 0.0
+    assert made["reputation by hedge"].pads.reputation == "hedge"
+    hedged = SYSTEM(pads=msgspec.structs.replace(SYSTEM().pads, reputation="hedge"))
+    assert ablations.ablations(hedged)["reputation by score"].pads.reputation == "score"
+    tiled = made["quasar by tiles"]
+    assert tiled.quasar.representation == "tiles"
+    assert ablations.ablations(tiled)["quasar by table"].quasar == SYSTEM().quasar
 
 
 def test_the_ledger_counts_each_trial_once(tmp_path: Path) -> None:

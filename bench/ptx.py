@@ -1,0 +1,60 @@
+"""Compile every device form of the registry to PTX, which needs the compiler and no device.
+
+uv run --with 'numba-cuda[cu12]>=0.4' python -m bench.ptx --json
+
+prints the length of each kernel's PTX for compute capability 9.0 (H100, H200); 1 if one does not compile.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+from importlib.util import find_spec
+from typing import Any
+
+CAPABILITY = (9, 0)
+F, I = "float64", "int64"  # noqa: E741
+#: module, kernel → its arguments: a type, or a type and a number of dimensions
+KERNELS: dict[tuple[str, str], tuple[Any, ...]] = {
+    ("nash_gpu", "_solve"): (
+        (F, 3), (F, 3), (I, 2), (I, 2), (F, 3), (F, 3), (F, 3), (F, 2), (F, 2), (F, 2), (I, 1), (F, 1),
+    ),
+    ("permutation_gpu", "_trips"): ((I, 1), ("uint8", 1), (F, 1), (F, 2), (I, 2), (F, 1)),
+    ("surrogates_gpu", "_taus"): ((F, 2), I, I, (F, 3), (F, 2), (F, 2), (F, 2)),
+    ("rolling_gpu", "_moments"): ((F, 2), I, F, (F, 3), (F, 2), (F, 2), (F, 2), (F, 2)),
+    ("reupload_gpu", "_forecast"): (
+        (F, 2), (F, 1), (F, 4), (F, 1), (F, 2), ("complex128", 2), (F, 2), (F, 3), (F, 2),
+    ),
+    ("statevector_gpu", "_run"): ((I, 2), (F, 1), (I, 2), (I, 2), I, (F, 2), (F, 2), (F, 2), (F, 2)),
+}  # fmt: skip
+
+
+def main() -> int:
+    """Compile and print."""
+    if find_spec("numba_cuda") is None:
+        sys.stdout.write(
+            json.dumps({"figure": "numba-cuda: absent; bench/ptx.py says how to bring it"}) + "\n"
+        )
+        return 0
+    from numba import cuda
+    from numba import types as kinds
+    from numba.cuda import dispatcher
+
+    # functions that a kernel calls are compiled for the device in use, which is asked for and is not there
+    dispatcher.get_current_device = lambda: types.SimpleNamespace(compute_capability=CAPABILITY)
+    for (module, name), given in KERNELS.items():
+        kernel = getattr(__import__(f"qts_agents.kernels.{module}", fromlist=[name]), name)
+        signature = tuple(
+            getattr(kinds, g) if isinstance(g, str) else kinds.Array(getattr(kinds, g[0]), g[1], "C")
+            for g in given
+        )
+        text, _ = cuda.compile_ptx(kernel.py_func, signature, cc=CAPABILITY)
+        target = next(line.split()[1] for line in text.splitlines() if line.startswith(".target"))
+        row = {"figure": f"{module}.{name}", "value": len(text), "unit": "bytes of PTX", "target": target}
+        sys.stdout.write(json.dumps(row) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
