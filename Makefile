@@ -8,7 +8,7 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_SYSTEM_CERTS := 1
 export PATH := $(CURDIR)/.tools/uv/bin:$(PATH)
 
-.PHONY: help sync run check fix test test-cluster image sbom generate reports soak bench bench-smoke campaign
+.PHONY: help sync run check fix test test-cluster image sbom generate reports soak bench bench-smoke campaign evidence
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -68,8 +68,12 @@ campaign: sync ## every reachable state of an operator's pass; crashes at every 
 	$(RUN) python -m tests.control_plane_campaign.explorer --large
 	@if [ -n "$$KUBECONFIG" ]; then $(RUN) python -m tests.control_plane_campaign.campaign --deaths 3 $(ARGS); else echo "left out: crashes at every write; they need \$$KUBECONFIG"; fi
 
+evidence: sync ## every requirement of the operator that can be shown here, into docs/operator-evidence.md; hours with $$KUBECONFIG
+	$(RUN) python -m tests.control_plane_evidence.evidence $(ARGS)
+
 bench: sync ## every benchmark, one JSON object a line
-	@for name in messaging votes streams memory tracing gc_pause kernels peers equilibria regimes tail_risk decision_round operator_pass whole_run; do $(RUN) python -m bench.$$name --json || exit 1; done
+	@for name in messaging kernels crossover peers equilibria regimes tail_risk detectors steps decision_round operator_pass whole_run; do $(RUN) python -m bench.$$name --json || exit 1; done
 
 bench-smoke: sync ## every benchmark, short: does it run, do the results agree
-	@for name in messaging votes streams memory tracing gc_pause kernels peers equilibria regimes tail_risk decision_round operator_pass whole_run; do $(RUN) python -m bench.$$name --json --smoke || exit 1; done
+	@for name in messaging kernels crossover peers equilibria regimes tail_risk detectors steps decision_round operator_pass whole_run; do $(RUN) python -m bench.$$name --json --smoke || exit 1; done
+	NUMBA_ENABLE_CUDASIM=1 NUMBA_DISABLE_JIT=1 $(RUN) python -m bench.crossover --json --smoke

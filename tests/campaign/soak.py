@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import random
+import statistics
 import sys
 import tempfile
 import time
@@ -27,6 +28,8 @@ from qts_core.allocator import keep_threshold
 
 BASE_RATE = 168.0  # messages a second that Traffic says with factor 1
 REMEMBERED = 10_000  # ids kept of each process: few, so that the soak's own tables are soon full
+FLAT_MIB_PER_HOUR = 3.0  # of 100: what a table that a restart empties and traffic fills can make of no growth
+WAITING = 200  # messages: faults come by chance, so one quarter has more of them than another
 SAMPLES = 8  # of memory, less than this many tell nothing about a slope
 
 
@@ -108,20 +111,34 @@ class Soak(Trial):
 
 
 def slope(samples: list[Sample]) -> float | None:
-    """Return MiB an hour by least squares over the second half, when tables have their final size."""
+    """Return MiB an hour: the median of the slopes of all pairs in the second half (Sen 1968).
+
+    By then tables have their final size; a median does not take one burst near the end for a trend.
+    """
     half = samples[len(samples) // 2 :]
     if len(half) < SAMPLES:
         return None
-    middle = sum(s.at_s for s in half) / len(half)
-    mean = sum(s.rss_mib for s in half) / len(half)
-    spread = sum((s.at_s - middle) ** 2 for s in half)
-    return 3600 * sum((s.at_s - middle) * (s.rss_mib - mean) for s in half) / spread
+    pairs = itertools.combinations(half, 2)
+    return 3600 * statistics.median((b.rss_mib - a.rss_mib) / (b.at_s - a.at_s) for a, b in pairs)
 
 
 def quarters(values: list[int]) -> list[float]:
     """Return the means of the four quarters of `values`, of which there are four at least."""
     ends = [len(values) * n // 4 for n in range(5)]
     return [sum(values[a:b]) / (b - a) for a, b in itertools.pairwise(ends)]
+
+
+def grown(slope_mib_per_hour: float | None, waiting_by_quarter: list[float]) -> list[str]:
+    """Return what grew over the run: memory (None: too short to tell), or what waits in the queues."""
+    found = []
+    if slope_mib_per_hour is not None and slope_mib_per_hour > FLAT_MIB_PER_HOUR:
+        found.append(
+            f"memory grows by {slope_mib_per_hour:.1f} MiB an hour, at most {FLAT_MIB_PER_HOUR} are noise"
+        )
+    first, *_, last = waiting_by_quarter
+    if last > 2 * first + WAITING:
+        found.append(f"{last:.0f} messages wait in the last quarter, {first:.0f} in the first")
+    return found
 
 
 async def soak(minutes: float, rate: float, every_s: float, seed: int) -> dict[str, object]:
@@ -131,20 +148,24 @@ async def soak(minutes: float, rate: float, every_s: float, seed: int) -> dict[s
         trial.minutes = minutes
         outcome = await trial.run()
     waiting = [s.waiting for s in trial.samples]
+    grows, piles = slope(trial.samples), quarters(waiting)
+    problems = [*outcome.problems, *grown(grows, piles)]
     return {
         "minutes": minutes,
         "rate": rate,
         "faults": trial.faults,
-        "ok": not outcome.problems,
+        "ok": not problems,
         **msgspec.to_builtins(outcome),
+        "problems": problems,
         "recoveries_s": {kind: max(found) for kind, found in outcome.recoveries_s.items()},
         "rss_mib_first_last": [trial.samples[0].rss_mib, trial.samples[-1].rss_mib],
+        "rss_mib_by_tenth": [s.rss_mib for s in trial.samples[:: max(1, len(trial.samples) // 10)]],
         "blocks_first_last": [trial.samples[0].blocks, trial.samples[-1].blocks],
         "ids_first_last": [trial.samples[0].ids, trial.samples[-1].ids],
-        "rss_slope_mib_per_hour": slope(trial.samples),
+        "rss_slope_mib_per_hour": grows,
         "waiting_most": max(waiting),
         "waiting_last": waiting[-1],
-        "waiting_by_quarter": [round(mean) for mean in quarters(waiting)],
+        "waiting_by_quarter": [round(mean) for mean in piles],
         "spooled_last_bytes": trial.samples[-1].spooled,
         "handled_per_s": trial.traffic.handled / (60 * minutes),
     }

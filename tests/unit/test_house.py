@@ -78,3 +78,16 @@ def test_members_are_pinned_to_each_other() -> None:
         project = tomllib.loads((ROOT / member / "pyproject.toml").read_text())["project"]
         ours = [d for d in project["dependencies"] if d.startswith(("qts-", "quantum-trading-system"))]
         assert all("==" in dependency for dependency in ours)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=lambda p: p.stem)
+def test_an_absolute_tolerance_stands_alone(path: Path) -> None:
+    """numpy adds 10⁻⁷ or 10⁻⁵ of the value to `atol` unless `rtol` is given: ten digits would be seven."""
+    calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
+    wide = []
+    for call in calls:
+        given = {keyword.arg for keyword in call.keywords}
+        name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+        if name in ("assert_allclose", "allclose") and "atol" in given and "rtol" not in given:
+            wide.append(call.lineno)
+    assert wide == []

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from qts_agents.evaluation import track, trials
 from qts_agents.market.datasets import load_dataset
 from qts_cli import main, svg
 from qts_cli.rounds import stamp
@@ -33,8 +35,10 @@ def bars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.timeout(600)
-def test_a_short_market_is_evaluated(bars: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Page, JSON, ledger and summary agree; a second run adds no trial; the page needs nothing from outside."""
+def test_a_short_market_is_evaluated(
+    bars: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Page, JSON, ledger and summary agree; a second run adds no trial, and keeps one that came meanwhile."""
     words = ["evaluate", str(bars), "--bars", "320", "--no-ablations", "-o", "out.html"]
     assert main(words) == 0
     printed = capsys.readouterr().out
@@ -52,7 +56,16 @@ def test_a_short_market_is_evaluated(bars: Path, capsys: pytest.CaptureFixture[s
         assert parts == pytest.approx(brier["brier"], abs=1e-6)
         assert one["verdict"].startswith("no edge")  # 33 rounds prove nothing, whatever they earned
     assert told["trials"]["count"] == len(Path("trials.jsonl").read_text().splitlines()) == 5
+    ledger, play = Path("trials.jsonl"), track.play
+    other = trials.Trial("another market", 9, "a", "b", "board", 0.1)
+
+    def played(*arguments: Any) -> track.Track:
+        trials.write(ledger, [*trials.read(ledger), other])
+        return play(*arguments)
+
+    monkeypatch.setattr(track, "play", played)
     assert main([*words, "--json"]) == 0
+    assert trials.read(ledger)[-1] == other
     again = json.loads(capsys.readouterr().out)
     assert again["trials"]["count"] == 5
     assert again["curves"] == told["curves"]

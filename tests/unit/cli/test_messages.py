@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from qts_cli.messages import messages
+from qts_core.errors import ConfigError
 from qts_messaging import books
 from qts_messaging.accounts import Book
 
@@ -59,3 +60,25 @@ def test_a_durable_message_nobody_saw_is_a_failure(tmp_path: Path) -> None:
         book.closed_ns = 10**12
         books.write(tmp_path, book.record())
     assert messages(tmp_path) == 1
+
+
+def test_a_system_needs_its_name() -> None:
+    """`-n` alone names no system."""
+    with pytest.raises(ConfigError, match="NAME: which system"):
+        messages(namespace="trading")
+
+
+def test_what_waits_in_a_process_at_work_is_in_flight(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A book that is not closed: what has arrived and is not handled is on its way, not unaccounted."""
+    pads, amos = Book("pads", 1, 0), Book("amos", 1, 0)
+    for n in range(3):
+        pads.passed("feedback", "f", "*", n)
+    amos.arrived(("pads", 1, "feedback"), 1, 0)
+    amos.finished(("pads", 1, "feedback"), "f", "delivered")
+    amos.arrived(("pads", 1, "feedback"), 2, 0)
+    for book in (pads, amos):
+        books.write(tmp_path, book.record())
+    assert messages(tmp_path) == 0
+    assert "1 delivered, lost: none; 2 in flight; 0 unaccounted" in capsys.readouterr().out
