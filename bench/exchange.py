@@ -26,7 +26,8 @@ from bench.stand import direct_bus, free_address
 from qts_messaging import codec, examples, keys
 from qts_messaging.fabric import Fabric
 from qts_messaging.memory import Hub
-from qts_messaging.messages import Column, DecisionRequest, DecisionResponse, Envelope
+from qts_messaging.messages import DecisionRequest, DecisionResponse, Envelope
+from qts_messaging.records import Column
 from qts_messaging.zap import Curtain
 
 SYMBOLS = 1000

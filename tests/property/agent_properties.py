@@ -30,7 +30,8 @@ from qts_agents.agent import GAP, NAN, NO_DATA, SHORT_WINDOW, STALE_WINDOW, Vote
 from qts_agents.columns import array
 from qts_core.errors import ConfigError
 from qts_core.spec import SYSTEM
-from qts_messaging.messages import ACTIONS, Opinion
+from qts_messaging.messages import ACTIONS
+from qts_messaging.records import Opinion
 
 SOCIETY: dict[str, Any] = {"quantum_amos": {"society": 4}}
 #: name, factory, settings under which the seed must matter, settings in every test

@@ -10,7 +10,8 @@ import pandas as pd
 from qts_agents.agent import MarketWindow, Voter
 from qts_agents.columns import array, column
 from qts_agents.kernels import outcomes
-from qts_messaging.messages import DecisionRequest, MarketUpdate, Opinion, PerformanceFeedback, Position
+from qts_messaging.messages import DecisionRequest, MarketUpdate, PerformanceFeedback
+from qts_messaging.records import Opinion, Position
 
 HORIZON, EVERY, LENGTH = 30, 10, 512
 MINUTE_NS = 60_000_000_000

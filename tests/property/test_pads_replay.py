@@ -20,14 +20,8 @@ from qts_agents.pads.replay import replay
 from qts_agents.pads.resume import INPUTS, resume
 from qts_core.errors import ConfigError
 from qts_core.spec import Market
-from qts_messaging.messages import (
-    PHASES,
-    Decision,
-    DecisionResponse,
-    PhaseTransition,
-    RiskAlert,
-    SystemCommand,
-)
+from qts_messaging.messages import PHASES, DecisionResponse, PhaseTransition, RiskAlert, SystemCommand
+from qts_messaging.records import Decision
 
 BACKFILL = 325
 TIMED = system(market=Market(source="simulated"), board_members={"qar": 0.5, "consensus": 0.3, "qstar": 0.2})

@@ -10,13 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qts_core.spec import System
-from qts_messaging.messages import (
-    DecisionRequest,
-    MarketUpdate,
-    Message,
-    Opinion,
-    PerformanceFeedback,
-)
+from qts_messaging.messages import DecisionRequest, MarketUpdate, Message, PerformanceFeedback
+from qts_messaging.records import Opinion
 
 F8 = NDArray[np.float64]
 

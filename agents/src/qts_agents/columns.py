@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qts_messaging.messages import Column, Dtype
+from qts_messaging.records import Column, Dtype
 
 #: made once: numpy takes longer to read a name than to copy a short column
 _DTYPES: dict[Dtype, np.dtype[Any]] = {

@@ -24,7 +24,6 @@ from qts_messaging.bus import Reply
 from qts_messaging.messages import (
     ACTIONS,
     AgentStatus,
-    Decision,
     DecisionResponse,
     Envelope,
     MarketUpdate,
@@ -34,6 +33,7 @@ from qts_messaging.messages import (
     RiskAlert,
     SystemCommand,
 )
+from qts_messaging.records import Decision
 
 PADS_BARS = 4096
 TICK_S = 0.5

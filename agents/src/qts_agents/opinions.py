@@ -24,7 +24,8 @@ from qts_agents.choice import known_or_zero
 from qts_agents.columns import array, column
 from qts_agents.kernels.online import calibrate
 from qts_agents.kernels.pool import entropy_confidence
-from qts_messaging.messages import ACTIONS, DecisionRequest, Opinion, PerformanceFeedback
+from qts_messaging.messages import ACTIONS, DecisionRequest, PerformanceFeedback
+from qts_messaging.records import Opinion
 
 F8 = NDArray[np.float64]
 U1 = NDArray[np.uint8]

@@ -13,12 +13,8 @@ from numpy.typing import NDArray
 from qts_agents.agent import MarketWindow, Voter
 from qts_agents.columns import column
 from qts_agents.market.windows import from_wire, to_wire
-from qts_messaging.messages import (
-    DecisionRequest,
-    MarketUpdate,
-    PerformanceFeedback,
-    Position,
-)
+from qts_messaging.messages import DecisionRequest, MarketUpdate, PerformanceFeedback
+from qts_messaging.records import Position
 
 F8 = NDArray[np.float64]
 BARS, BAR_NS = 640, 60_000_000_000

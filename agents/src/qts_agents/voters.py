@@ -23,13 +23,13 @@ from qts_messaging.messages import (
     DecisionRequest,
     DecisionResponse,
     Envelope,
-    Failure,
     MarketUpdate,
     PerformanceFeedback,
     PhaseTransition,
     RiskAlert,
     SystemCommand,
 )
+from qts_messaging.records import Failure
 
 VOTER_BARS = 512
 SAVE_S = 10.0

@@ -13,7 +13,7 @@ from qts_agents.columns import array
 from qts_agents.pads.records import Answers, RoundBody
 from qts_cli.events import Event
 from qts_core.roster import BY_WIRE
-from qts_messaging.messages import Decision, Opinion
+from qts_messaging.records import Decision, Opinion
 
 SHOWN = 4  # symbols spelled out in one line
 _ABSTENTIONS = (

@@ -7,19 +7,16 @@ import struct
 from qts_messaging.messages import (
     ACTIONS,
     AgentStatus,
-    Column,
     DecisionRequest,
     DecisionResponse,
-    Dtype,
     MarketUpdate,
     Message,
-    Opinion,
     PerformanceFeedback,
     PhaseTransition,
-    Position,
     RiskAlert,
     SystemCommand,
 )
+from qts_messaging.records import Column, Dtype, Opinion, Position
 
 HOUR_NS = 3_600_000_000_000
 

@@ -16,16 +16,7 @@ from qts_messaging.accounts import NOBODY, Book
 from qts_messaging.bus import Done, Handler
 from qts_messaging.correlation import Correlation
 from qts_messaging.heartbeat import Peers
-from qts_messaging.messages import (
-    DURABLE_TOPICS,
-    HIGH,
-    KIND,
-    LOW,
-    NORMAL,
-    AgentStatus,
-    Envelope,
-    RiskAlert,
-)
+from qts_messaging.messages import DURABLE_TOPICS, HIGH, KIND, LOW, NORMAL, AgentStatus, Envelope, RiskAlert
 from qts_messaging.seldom import Seldom
 from qts_messaging.sequence import Seen
 

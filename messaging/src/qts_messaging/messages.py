@@ -6,12 +6,31 @@ meaning is a new type. Numeric data travels as `Column` (little-endian, C order)
 
 from __future__ import annotations
 
-from math import prod
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import msgspec
 
 from qts_core.spec import System
+from qts_messaging.records import (
+    Body,
+    Column,
+    Counts,
+    Decision,
+    Failure,
+    Floats,
+    Id,
+    Names,
+    Natural,
+    Opinion,
+    OrderFlow,
+    Position,
+    Scores,
+    Text,
+    Texts,
+    Trace,
+    Window,
+    check,
+)
 
 ACTIONS: tuple[str, ...] = ("BUY", "SELL", "HOLD", "INCREASE", "DECREASE", "HEDGE", "EXIT")
 ORDER_EVENTS: tuple[str, ...] = ("new", "cancel", "fill")
@@ -19,21 +38,6 @@ PHASES: tuple[str, ...] = ("growth", "conservation", "release", "reorganization"
 
 HIGH, NORMAL, LOW = 1, 2, 3
 VERSION = 1  # of the wire
-
-
-# What a frame from outside may hold at most; the decoder refuses more before Python sees it.
-Text = Annotated[str, msgspec.Meta(max_length=4096)]
-Natural = Annotated[int, msgspec.Meta(ge=0)]
-Names = Annotated[tuple[Text, ...], msgspec.Meta(max_length=4096)]
-Scores = Annotated[tuple[float, ...], msgspec.Meta(max_length=4096)]
-Shape = Annotated[tuple[Natural, ...], msgspec.Meta(max_length=4)]
-Floats = Annotated[dict[Text, float], msgspec.Meta(max_length=4096)]
-Counts = Annotated[dict[Text, int], msgspec.Meta(max_length=4096)]
-Texts = Annotated[dict[Text, Text], msgspec.Meta(max_length=256)]
-Dtype = Literal["f8", "f4", "i8", "u8", "u4", "u2", "u1"]  # numpy names, little-endian
-SIZES: dict[Dtype, int] = {"f8": 8, "f4": 4, "i8": 8, "u8": 8, "u4": 4, "u2": 2, "u1": 1}  # bytes
-Id = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
-Trace = Annotated[bytes, msgspec.Meta(min_length=25, max_length=25)]
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -46,120 +50,6 @@ class Route(msgspec.Struct, frozen=True):
     priority: int = NORMAL
     ttl: str = "message_ttl"  # a System field, "none", or seconds as text; see `ttl_ms`
     drop: str = "oldest"  # oldest | newest_wins | refuse | never
-
-
-class Body(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """Parent of every record on the wire."""
-
-
-class Column(Body, frozen=True, gc=False, array_like=True):
-    """A numeric array: dtype (numpy name), shape, raw little-endian bytes in C order.
-
-    One whose bytes are not dtype times shape cannot be made, here or from a frame: ValueError.
-    """
-
-    dtype: Dtype
-    shape: Shape
-    data: bytes
-
-    def __post_init__(self) -> None:
-        """Compare the three. Most columns of a vote have one number: no product for them, it costs most."""
-        shape = self.shape
-        if len(self.data) != SIZES[self.dtype] * (1 if shape == (1,) else prod(shape)):
-            raise ValueError(f"{len(self.data)} bytes for {self.dtype} of shape {shape}")
-
-
-class Window(Body, frozen=True, gc=False, array_like=True):
-    """A MarketWindow, whole: symbols and the columns of agents.md §1.1, for first contact."""
-
-    symbols: Names
-    window_seq: int
-    asof_ns: int
-    bar_s: float
-    close_ns: Column
-    open: Column
-    high: Column
-    low: Column
-    close: Column
-    volume: Column
-    valid: Column
-    spread: Column
-    imbalance: Column
-    depth: Column
-    fee: float
-    spread_assumed: float
-    market_ret: Column
-
-
-class Position(Body, frozen=True, gc=False, array_like=True):
-    """The paper account by symbol ([S] columns) and its scalars; fractions of equity where not in price."""
-
-    qty: Column
-    entry_px: Column
-    stop_px: Column
-    opened_ns: Column
-    unrealised: Column
-    liquidation_risk: Column
-    equity: float
-    peak_equity: float
-
-
-class Opinion(Body, frozen=True, gc=False, array_like=True):
-    """One agent's answer for all symbols; a NaN row of `p` abstains, `abstain` says why."""
-
-    round_id: Text
-    agent: Text
-    model_version: Text
-    asof_ns: int
-    horizon_bars: int
-    p: Column  # [S,3] up, flat, down
-    actions: Names
-    action: Column  # [S] u8 index into `actions`
-    confidence: Column  # [S]
-    abstain: Column  # [S] u16 bit mask
-    contrib: Column | None
-    backend: Text  # classical | simulated-quantum
-    device: Text  # cpu | cuda
-    qubits: int
-    shots: int
-    elapsed_ns: int
-    contrib_names: Names = ()
-
-
-class Decision(Body, frozen=True, gc=False, array_like=True):
-    """What the board decided for all symbols, with every member's share in it."""
-
-    decision_id: Text
-    round_id: Text
-    asof_ns: int
-    phase: Text
-    symbols: Names
-    actions: Names
-    action: Column  # [S] u8
-    p: Column  # [S,3]
-    signal: Column
-    confidence: Column
-    information: Column
-    dissent: Column
-    size: Column
-    reasons: Names
-    reason: Column  # [S] u8
-    seats: Names
-    share: Column  # [S,n]
-    position: Position
-    stop: Column
-    targets: Column  # [S,3]
-    styles: Names
-    style: Column  # [S] u8
-    veto: Column  # [S] u32
-    quorum: Column  # [S] u8
-
-
-class Failure(Body, frozen=True, gc=False, array_like=True):
-    """An error instead of an answer: its class and text, never code."""
-
-    error: Text
-    text: Text
 
 
 class DecisionRequest(Body, frozen=True, gc=False, array_like=True, tag="decision_request"):
@@ -180,6 +70,10 @@ class DecisionRequest(Body, frozen=True, gc=False, array_like=True, tag="decisio
     horizon_bars: int
     explain: bool = False
     window: Window | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a column that lies about its size."""
+        check(self.flat_share)
 
 
 class DecisionResponse(Body, frozen=True, gc=False, array_like=True, tag="decision_response"):
@@ -225,7 +119,7 @@ class RiskAlert(Body, frozen=True, gc=False, array_like=True, tag="risk_alert"):
     expires_ns: int
     hop: int = 0
     sender: Text = ""
-    evidence: Floats = {}
+    evidence: Floats = msgspec.field(default_factory=dict)
 
 
 class PerformanceFeedback(Body, frozen=True, gc=False, array_like=True, tag="performance_feedback"):
@@ -245,21 +139,9 @@ class PerformanceFeedback(Body, frozen=True, gc=False, array_like=True, tag="per
     log_score: Column  # [S,n]
     marginal: Column  # [S,n]
 
-
-class OrderFlow(Body, frozen=True, gc=False, array_like=True):
-    """N order events of the bars they come with, ascending in time; other people's orders, never ours.
-
-    They ride on the update, so that none can overtake its bar, and what brings back a lost bar brings them.
-    """
-
-    row: Column  # [N] u2 index into the update's symbols
-    time_ns: Column  # [N] i8
-    side: Column  # [N] u1: 1 buy, 0 sell
-    price: Column  # [N]
-    size: Column  # [N] base units
-    order: Column  # [N] i8 id of the order
-    events: Names
-    event: Column  # [N] u1 index into `events`
+    def __post_init__(self) -> None:
+        """Refuse a column that lies about its size."""
+        check(self.outcome, self.ret, self.cost, self.pnl, self.log_score, self.marginal)
 
 
 class MarketUpdate(Body, frozen=True, gc=False, array_like=True, tag="market_update"):
@@ -290,6 +172,22 @@ class MarketUpdate(Body, frozen=True, gc=False, array_like=True, tag="market_upd
     ended: bool = False  # the last update of a replay that does not repeat
     orders: OrderFlow | None = None  # what was ordered since the bar before; None: the source does not say
 
+    def __post_init__(self) -> None:
+        """Refuse a column that lies about its size."""
+        check(
+            self.close_ns,
+            self.open,
+            self.high,
+            self.low,
+            self.close,
+            self.volume,
+            self.valid,
+            self.spread,
+            self.imbalance,
+            self.depth,
+            self.market_ret,
+        )
+
 
 class AgentStatus(Body, frozen=True, gc=False, array_like=True, tag="agent_status"):
     """Heartbeat of every process."""
@@ -307,7 +205,7 @@ class AgentStatus(Body, frozen=True, gc=False, array_like=True, tag="agent_statu
     config_digest: Text
     contrib_names: Names = ()
     restarts: int = 0
-    credentials: Counts = {}  # kind → generation, see bus.StatusFields
+    credentials: Counts = msgspec.field(default_factory=dict)  # kind → generation, see bus.StatusFields
 
 
 class SystemCommand(Body, frozen=True, gc=False, array_like=True, tag="system_command"):
@@ -316,7 +214,7 @@ class SystemCommand(Body, frozen=True, gc=False, array_like=True, tag="system_co
     ROUTE: ClassVar[Route] = Route("durable", "durable", "commands", "commands", HIGH, "60", "refuse")
 
     command: Text
-    arguments: Texts = {}
+    arguments: Texts = msgspec.field(default_factory=dict)
 
 
 Message = (

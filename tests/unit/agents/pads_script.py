@@ -7,7 +7,8 @@ from qts_agents.columns import column
 from qts_agents.pads.actions import Answer, Ask, Publish, Record
 from qts_agents.pads.agent import Pads
 from qts_core.spec import SYSTEM, Market, Replay
-from qts_messaging.messages import ACTIONS, DecisionResponse, MarketUpdate, Opinion
+from qts_messaging.messages import ACTIONS, DecisionResponse, MarketUpdate
+from qts_messaging.records import Opinion
 
 SECOND = 10**9
 BAR_S = 60.0

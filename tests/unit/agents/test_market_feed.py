@@ -19,15 +19,8 @@ from qts_core.errors import ConfigError, LocalError, RemoteError
 from qts_core.spec import SYSTEM, Market, Replay, System
 from qts_messaging.bus import BusOptions
 from qts_messaging.memory import memory_bus
-from qts_messaging.messages import (
-    ACTIONS,
-    AgentStatus,
-    Decision,
-    DecisionResponse,
-    Envelope,
-    MarketUpdate,
-    Position,
-)
+from qts_messaging.messages import ACTIONS, AgentStatus, DecisionResponse, Envelope, MarketUpdate
+from qts_messaging.records import Decision, Position
 
 ALL = ("pads", "qbmia", "quasar", "quantum_amos")
 

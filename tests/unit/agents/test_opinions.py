@@ -24,7 +24,8 @@ from qts_agents.opinions import (
     opinion,
     position_map,
 )
-from qts_messaging.messages import DecisionRequest, Position
+from qts_messaging.messages import DecisionRequest
+from qts_messaging.records import Position
 
 EMPTY = column(np.zeros(0))
 ACCOUNT = Position(EMPTY, EMPTY, EMPTY, EMPTY, EMPTY, EMPTY, 1.0, 1.0)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import typing
+
 import msgspec
 import pytest
 
 from qts_messaging import codec, examples
-from qts_messaging.messages import KIND, Column, DecisionRequest, Envelope, Message, SystemCommand
+from qts_messaging.messages import KIND, DecisionRequest, Envelope, Message, SystemCommand
+from qts_messaging.records import Body, Column
 
 ID = bytes(range(16))
 
@@ -105,10 +108,20 @@ def test_a_column_that_lies_about_its_size_is_refused(column: list[object]) -> N
     assert reason(msgspec.msgpack.encode(raw)) == "decode"
 
 
-def test_no_process_can_make_a_column_that_lies() -> None:
-    """The sender learns of its own mistake, not only the receiver."""
-    with pytest.raises(ValueError, match="8 bytes for f8 of shape"):
-        Column("f8", (2,), bytes(8))
+HOLDERS = {
+    each: [name for name, kind in typing.get_type_hints(each).items() if "Column" in str(kind)]
+    for each in Body.__subclasses__()
+}
+
+
+@pytest.mark.parametrize("kind", [each for each, names in HOLDERS.items() if names], ids=lambda k: k.__name__)
+def test_no_process_can_make_a_record_with_a_column_that_lies(kind: type[Body]) -> None:
+    """Every column of every record is compared with its size: the sender learns of its own mistake."""
+    honest = dict.fromkeys(kind.__struct_fields__, None) | dict.fromkeys(HOLDERS[kind], examples.floats(1.0))
+    kind(**honest)
+    for name in HOLDERS[kind]:
+        with pytest.raises(ValueError, match="8 bytes for f8 of shape"):
+            kind(**honest | {name: Column("f8", (2,), bytes(8))})
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from qts_agents import graph
 from qts_agents.amos.beliefs import base_weights
 from qts_agents.opinions import Pending, Reliability
-from qts_messaging import messages
-from qts_messaging.messages import Column
+from qts_messaging.records import Column
 
 F8 = NDArray[np.float64]
 VERSION = "amos-3"
@@ -45,9 +44,7 @@ class State:
 
 
 #: every class that an AMOS remembers with
-KNOWN: graph.Table = {
-    kind.__name__: kind for kind in (State, Reliability, Pending, Remembered, messages.Column)
-}
+KNOWN: graph.Table = {kind.__name__: kind for kind in (State, Reliability, Pending, Remembered, Column)}
 
 
 def save(state: State) -> bytes:

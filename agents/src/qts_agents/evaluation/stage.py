@@ -22,13 +22,13 @@ from qts_core.errors import ConfigError, RemoteError
 from qts_core.roster import BY_WIRE
 from qts_core.spec import System
 from qts_messaging.messages import (
-    Decision,
     DecisionRequest,
     DecisionResponse,
     MarketUpdate,
     Message,
     PerformanceFeedback,
 )
+from qts_messaging.records import Decision
 
 VOTER_BARS, PADS_BARS = 512, 4096
 BLOCK = 256

@@ -19,7 +19,8 @@ from qts_agents.market.source import Source, open_source
 from qts_agents.opinions import BUY, HOLD, INCREASE, SELL, climatology
 from qts_core.errors import ConfigError
 from qts_core.spec import System
-from qts_messaging.messages import Decision, DecisionRequest
+from qts_messaging.messages import DecisionRequest
+from qts_messaging.records import Decision
 
 BOARD = "board"
 PRICES = ("open", "high", "low", "close", "volume")

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qts_agents.columns import array, column
-from qts_messaging.messages import ORDER_EVENTS, OrderFlow
+from qts_messaging.messages import ORDER_EVENTS
+from qts_messaging.records import OrderFlow
 
 I8 = NDArray[np.int64]
 F8 = NDArray[np.float64]

@@ -11,7 +11,8 @@ import msgspec
 from qts_core.clock import Clock
 from qts_core.errors import RemoteError
 from qts_messaging.bus import Bus
-from qts_messaging.messages import Column, MarketUpdate
+from qts_messaging.messages import MarketUpdate
+from qts_messaging.records import Column
 
 ENTRIES = 4096
 BYTES = 64 << 20

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qts_agents.agent import MarketWindow
 from qts_agents.columns import array, column
-from qts_messaging.messages import Window
+from qts_messaging.records import Window
 
 F8 = NDArray[np.float64]
 PRICES = ("open", "high", "low", "close", "volume")

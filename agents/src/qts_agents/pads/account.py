@@ -10,7 +10,7 @@ from qts_agents.agent import F8
 from qts_agents.choice import known_or_zero
 from qts_agents.columns import column
 from qts_agents.pads.sizing import LADDER
-from qts_messaging.messages import Position
+from qts_messaging.records import Position
 
 DUST = 1e-12  # exposure below which a position counts as closed
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from qts_messaging.messages import DecisionRequest, Message, Opinion
+from qts_messaging.messages import DecisionRequest, Message
+from qts_messaging.records import Opinion
 
 
 class Ask(msgspec.Struct, frozen=True):

@@ -12,7 +12,8 @@ from qts_agents.columns import array
 from qts_agents.pads.actions import Answer
 from qts_agents.pads.members import AGENT_SEATS, SEAT_OF, Ballot, empty_ballot, stated
 from qts_agents.pads.tables import HOLD
-from qts_messaging.messages import ACTIONS, Opinion
+from qts_messaging.messages import ACTIONS
+from qts_messaging.records import Opinion
 
 _OURS = np.arange(len(ACTIONS), dtype=np.uint8)
 MARKS = 1024  # ACTION_NEEDS_POSITION says something, but the row still votes

@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from qts_agents.pads.actions import Answer
-from qts_messaging.messages import Column, Message, PerformanceFeedback, PhaseTransition, RiskAlert
+from qts_messaging.messages import Message, PerformanceFeedback, PhaseTransition, RiskAlert
+from qts_messaging.records import Column
 
 VERSION = 1
 FRAME = struct.Struct("<II")

@@ -10,7 +10,8 @@ import numpy as np
 from qts_agents.columns import column
 from qts_agents.pads.actions import Answer, Ask
 from qts_core.spec import System
-from qts_messaging.messages import ACTIONS, MarketUpdate, Opinion
+from qts_messaging.messages import ACTIONS, MarketUpdate
+from qts_messaging.records import Opinion
 
 if TYPE_CHECKING:
     from qts_agents.pads.agent import Pads

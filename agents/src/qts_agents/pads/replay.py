@@ -20,7 +20,8 @@ from qts_agents.pads.members import SEAT_OF
 from qts_agents.pads.records import VERSION, Answers, Entry, Header, Heard, OutcomeBody, RoundBody, body
 from qts_core.errors import ConfigError
 from qts_core.spec import SYSTEM
-from qts_messaging.messages import Decision, DecisionResponse, MarketUpdate, Opinion
+from qts_messaging.messages import DecisionResponse, MarketUpdate
+from qts_messaging.records import Decision, Opinion
 
 
 class ReplayReport(msgspec.Struct, frozen=True):

@@ -11,7 +11,8 @@ from qts_agents.pads.board import Situation, Verdict
 from qts_agents.pads.outcomes import Resolved
 from qts_agents.pads.reputation import leave_one_out_score, marginal_value, pick
 from qts_agents.pads.tables import REASONS, STYLES
-from qts_messaging.messages import ACTIONS, PHASES, Column, Decision, PerformanceFeedback, Position
+from qts_messaging.messages import ACTIONS, PHASES, PerformanceFeedback
+from qts_messaging.records import Column, Decision, Position
 
 
 def to_decision(

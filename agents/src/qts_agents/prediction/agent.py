@@ -27,16 +27,8 @@ from qts_agents.opinions import (
 )
 from qts_agents.prediction.model import Quantiles, features, shares
 from qts_core.spec import System
-from qts_messaging import messages
-from qts_messaging.messages import (
-    Column,
-    DecisionRequest,
-    MarketUpdate,
-    Message,
-    Opinion,
-    PerformanceFeedback,
-    SystemCommand,
-)
+from qts_messaging.messages import DecisionRequest, MarketUpdate, Message, PerformanceFeedback, SystemCommand
+from qts_messaging.records import Column, Opinion
 
 F8 = NDArray[np.float64]
 VERSION = "prediction-1"
@@ -63,7 +55,7 @@ class State:
 
 
 KNOWN: graph.Table = {
-    kind.__name__: kind for kind in (State, Reliability, Pending, Remembered, Quantiles, messages.Column)
+    kind.__name__: kind for kind in (State, Reliability, Pending, Remembered, Quantiles, Column)
 }
 
 

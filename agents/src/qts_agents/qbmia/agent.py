@@ -33,11 +33,11 @@ from qts_messaging.messages import (
     DecisionRequest,
     MarketUpdate,
     Message,
-    Opinion,
     PerformanceFeedback,
     PhaseTransition,
     SystemCommand,
 )
+from qts_messaging.records import Opinion
 
 F8 = NDArray[np.float64]
 U1 = NDArray[np.uint8]

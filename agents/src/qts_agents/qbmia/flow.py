@@ -16,7 +16,7 @@ from qts_agents.columns import array
 from qts_agents.kernels.philox import Key, uniforms
 from qts_agents.qbmia.machiavellian import Evidence
 from qts_agents.qbmia.orders import CANCEL, FILL, NEW, SECOND, OrderEvents
-from qts_messaging.messages import OrderFlow
+from qts_messaging.records import OrderFlow
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]

@@ -7,7 +7,8 @@ import numpy as np
 from qts_agents.agent import MarketWindow, Voter
 from qts_agents.columns import column
 from qts_agents.kernels import ewl, nash, permutation
-from qts_messaging.messages import DecisionRequest, PerformanceFeedback, Position
+from qts_messaging.messages import DecisionRequest, PerformanceFeedback
+from qts_messaging.records import Position
 
 BARS = 320
 SYMBOLS = ("REHEARSAL-FLAT", "REHEARSAL-LONG")

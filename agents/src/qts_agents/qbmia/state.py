@@ -12,8 +12,7 @@ from qts_agents.qbmia.memory import Memory
 from qts_agents.qbmia.orders import OrderEvents
 from qts_agents.qbmia.quotes import Quotes
 from qts_agents.qbmia.regime import Monitor
-from qts_messaging import messages
-from qts_messaging.messages import Column
+from qts_messaging.records import Column
 
 VERSION = "qbmia-3"
 STRATEGIES = 64
@@ -89,7 +88,7 @@ KNOWN: graph.Table = {
         Monitor,
         Flow,
         OrderEvents,
-        messages.Column,
+        Column,
     )
 }
 

@@ -32,11 +32,11 @@ from qts_messaging.messages import (
     DecisionRequest,
     MarketUpdate,
     Message,
-    Opinion,
     PerformanceFeedback,
     RiskAlert,
     SystemCommand,
 )
+from qts_messaging.records import Opinion
 
 F8 = NDArray[np.float64]
 MODEL_VERSION = "quasar-2"

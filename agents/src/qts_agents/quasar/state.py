@@ -20,8 +20,7 @@ from qts_agents.quasar.monitors import Drift, Stream
 from qts_agents.quasar.qar import FactorPool
 from qts_agents.quasar.tape import History
 from qts_core.spec import System
-from qts_messaging import messages
-from qts_messaging.messages import Column
+from qts_messaging.records import Column
 
 F8 = NDArray[np.float64]
 VERSION = "quasar-6"
@@ -66,7 +65,7 @@ KNOWN: graph.Table = {
     kind.__name__: kind
     for kind in (
         State, Gate, Reuploading, Reliability, Pending, Remembered, Learner, Experience, History, Monitors,
-        Stream, Drift, Windows, FactorPool, Logistic, messages.Column,
+        Stream, Drift, Windows, FactorPool, Logistic, Column,
     )
 }  # fmt: skip
 

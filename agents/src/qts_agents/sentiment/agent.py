@@ -16,16 +16,8 @@ from qts_agents.kernels.pool import belief_map
 from qts_agents.opinions import HOLD, Pending, Reliability, abstentions, opinion, position_map, resolved
 from qts_agents.sentiment.headlines import ALL, Rows, parse, weigh
 from qts_core.spec import System
-from qts_messaging import messages
-from qts_messaging.messages import (
-    Column,
-    DecisionRequest,
-    MarketUpdate,
-    Message,
-    Opinion,
-    PerformanceFeedback,
-    SystemCommand,
-)
+from qts_messaging.messages import DecisionRequest, MarketUpdate, Message, PerformanceFeedback, SystemCommand
+from qts_messaging.records import Column, Opinion
 
 F8 = NDArray[np.float64]
 VERSION = "sentiment-1"
@@ -48,9 +40,7 @@ class State:
         self.last_bar_ns = 0
 
 
-KNOWN: graph.Table = {
-    kind.__name__: kind for kind in (State, Reliability, Pending, Remembered, messages.Column)
-}
+KNOWN: graph.Table = {kind.__name__: kind for kind in (State, Reliability, Pending, Remembered, Column)}
 
 
 class Sentiment:

@@ -14,7 +14,8 @@ from qts_agents.market.bars import Bars
 from qts_agents.market.datasets import load_dataset
 from qts_agents.market.source import Recorded
 from qts_core.spec import SYSTEM, System
-from qts_messaging.messages import DecisionRequest, Opinion
+from qts_messaging.messages import DecisionRequest
+from qts_messaging.records import Opinion
 
 BACKFILL = 420
 FUTURE = 10  # bars ahead that a cheat looks
