@@ -126,8 +126,16 @@ class Opinion(Body, frozen=True, gc=False, array_like=True):
     contrib_names: Names = ()
 
     def __post_init__(self) -> None:
-        """Refuse a column that lies about its size."""
-        check(self.p, self.action, self.confidence, self.abstain, self.contrib)
+        """Refuse a column that lies about its size; written out, a vote is the record in a hurry."""
+        p, action, confidence, abstain = self.p, self.action, self.confidence, self.abstain
+        if (
+            len(p.data) != SIZES[p.dtype] * prod(p.shape)
+            or len(action.data) != SIZES[action.dtype] * prod(action.shape)
+            or len(confidence.data) != SIZES[confidence.dtype] * prod(confidence.shape)
+            or len(abstain.data) != SIZES[abstain.dtype] * prod(abstain.shape)
+            or self.contrib is not None
+        ):
+            check(p, action, confidence, abstain, self.contrib)
 
 
 class Decision(Body, frozen=True, gc=False, array_like=True):
