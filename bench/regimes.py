@@ -1,8 +1,9 @@
 """Are the phases worth more than their baselines? `python -m bench.regimes --json [--smoke] [--set NAME]`.
 
 Runs a packaged set through the Panarchy of PADS, every candidate of its detector accepted, and prints each
-figure beside that of the filtered hidden Markov model, of no state at all, or of an alarm at random. What the
-phases do to decisions is not measured here.
+figure beside that of the filtered hidden Markov model, of no state at all, or of an alarm at random. PELT's
+change points, which see the whole series, say how wild each stretch was. What the phases do to decisions is
+not measured here.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from bench.harness import Row, text
 from numpy.typing import NDArray
 
+from qts_agents.kernels.pelt import pelt
 from qts_agents.market.datasets import load_dataset
 from qts_agents.pads import comparison
 from qts_agents.pads.account import Bar
@@ -100,6 +102,17 @@ def rows_of(lived: Lived, name: str) -> list[Row]:
     rows.append(
         Row(f"{name}: adjusted Rand index of held phase and hidden Markov state",
             comparison.adjusted_rand(lived.held[first:], lived.hidden[first:]), "1", lower_is_better=False)
+    )  # fmt: skip
+    stretches = comparison.volatility_classes(returns, pelt(returns))
+    rows += [
+        Row(f"{name}: adjusted Rand index of {label} and four classes of PELT's segments",
+            comparison.adjusted_rand(score[label], stretches), "1", "hidden Markov state",
+            comparison.adjusted_rand(score["hidden Markov state"], stretches), lower_is_better=False)
+        for label in ("held phase", "micro phase")
+    ]  # fmt: skip
+    rows.append(
+        Row(f"{name}: switches between those classes", comparison.switches_per_day(stretches, lived.bar_s),
+            "1/day", "hidden Markov state", comparison.switches_per_day(lived.hidden[first:], lived.bar_s))
     )  # fmt: skip
     rows += [
         Row(f"{name}: switches of the {label}", comparison.switches_per_day(score[label], lived.bar_s),

@@ -16,6 +16,7 @@ from qts_agents.kernels import (
     indicators,
     logs,
     outcomes,
+    pelt,
     permutation,
     phase,
     philox,
@@ -163,6 +164,18 @@ def _taus(draws: Generator, kind: int) -> Callable[[], Any]:
 
 
 #: entry of the registry → its inputs
+def _pelt(draws: Generator, kind: int) -> Callable[[], Any]:
+    parts = [
+        draws.normal(draws.normal(), draws.choice([0.1, 1.0, 3.0]), draws.integers(5, 80)) for _ in range(6)
+    ]
+    x = np.concatenate(parts)
+    if kind % 2:
+        x = np.round(x, 1)
+        x[20:60] = 0.5
+    least, penalty = int(draws.choice([2, 5, 12])), float(draws.choice([1.0, 5.0, 12.0]))
+    return lambda: pelt.pelt(x, least, penalty)
+
+
 CASES: dict[str, Callable[[Generator, int], Callable[[], Any]]] = {
     "adwin.adwin": _adwin,
     "convexity.convexity_t": _convexity,
@@ -173,6 +186,7 @@ CASES: dict[str, Callable[[Generator, int], Callable[[], Any]]] = {
     "market.simulate.Simulation": _simulate,
     "outcomes.classify": _classify,
     "pads.hmm.fit": _hmm,
+    "pelt.pelt": _pelt,
     "permutation.round_trips": _trips,
     "phase.pcr_phase": _phase,
     "philox.normal_rows": _normals,

@@ -43,6 +43,14 @@ def test_states_that_know_volatility_score_higher_than_none() -> None:
     assert math.isnan(comparison.log_likelihood(wild[:20], target[:20], 30))
 
 
+def test_classes_of_wildness_are_of_equal_size_and_follow_the_segments() -> None:
+    r = np.concatenate([s * np.tile((1.0, -1.0), 50) for s in (3.0, 1.0, 4.0, 2.0)])
+    got = comparison.volatility_classes(r, np.array([100, 200, 300]))
+    assert got[::100].tolist() == [2, 0, 3, 1]
+    assert np.bincount(got).tolist() == [100, 100, 100, 100]
+    assert comparison.volatility_classes(r, np.empty(0, np.int64)).tolist() == [2] * 400
+
+
 def test_switches_count_by_the_day() -> None:
     assert comparison.switches_per_day(np.array([0, 0, 1, 1, 0, 0, 0, 0]), 3600.0) == pytest.approx(6.0)
 

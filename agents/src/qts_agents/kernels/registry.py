@@ -79,6 +79,7 @@ KERNELS: tuple[Kernel, ...] = (
         "online.nlms_reference", "online._nlms", "", 1e-12,
     ),
     Kernel("outcomes.classify", "agents.md §1.3"),
+    Kernel("pelt.pelt", "Killick, Fearnhead & Eckley 2012", "pelt.search_reference", "pelt._search"),
     Kernel(
         "permutation.round_trips", "Fisher 1935; Durstenfeld 1964; Phipson & Smyth 2010",
         "permutation.trips_reference", "permutation._trips", "permutation_gpu.round_trips", 1e-12,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import msgspec
@@ -72,6 +73,20 @@ def log_likelihood(states: I8, target: F8, horizon: int) -> float:
 def switches_per_day(states: I8, bar_s: float) -> float:
     """Return how often the state changes in a day of bars."""
     return float((np.diff(states) != 0).sum()) * DAY_S / (len(states) * bar_s)
+
+
+def volatility_classes(returns: F8, points: I8, classes: int = 4) -> I8:
+    """Return the class [T] of each bar: how wild its segment was, classes of equal size.
+
+    Segments are ranked by their root mean square and cut where the share of bars below them passes k/classes.
+    """
+    edges = np.concatenate(([0], points, [len(returns)])).astype(np.int64)
+    size = np.diff(edges)
+    wild = np.array([float(np.mean(returns[a:b] ** 2)) for a, b in itertools.pairwise(edges)])
+    order = np.argsort(wild, kind="stable")
+    middle = np.empty(len(size))
+    middle[order] = (np.cumsum(size[order]) - 0.5 * size[order]) / len(returns)
+    return np.repeat((classes * middle).astype(np.int64), size)
 
 
 class Alarms(msgspec.Struct, frozen=True):
