@@ -139,6 +139,7 @@ def created(operator: Process, count: int, seconds: float, before_s: float, floo
         f"{title} asked for at {RATE:.0f}/s, first create to last Ready", seconds, "s", goal=GOALS["ready_s"]
     )
     yield Row(f"{title}, writes each", round(operator.writes() / count, 2), "writes")
+    yield Row(f"{title}, passes each", round(operator.sum(operator_stream.PASSES) / count, 2), "passes")
     sent = operator.sum("qts_api_bytes_total", direction="out") / count
     yield Row(f"{title}, bytes sent each", round(sent), "bytes", goal=GOALS["bytes"])
     yield Row(

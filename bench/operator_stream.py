@@ -28,7 +28,7 @@ from qts_operator.watch import Reflector, Tools
 
 LABEL = "kubernetes.io/metadata.name"
 PATIENCE_S = 60.0
-HISTOGRAM = "qts_event_to_write_seconds"
+HISTOGRAM, PASSES = "qts_event_to_write_seconds", "qts_reconcile_total"
 Live = dict[str, Any]
 Seen = dict[str, int]  # token of a change → when a watch showed it, ns
 
@@ -131,6 +131,7 @@ async def rows(
     """Measure a stream of `shape` (changes a second, seconds); `goals` are those of p50 and p99 in ms."""
     rate, seconds = shape
     written, spent, before = operator.writes(), operator.cpu_s(), operator.buckets(HISTOGRAM)
+    passes = operator.sum(PASSES)
     changes, writes, sent = await stream(judge, systems, rate, seconds)
     taken = [writes[token] - changes[token] for token in changes.keys() & writes.keys()]
     title = f"{rate:.0f} changes a second over {len(systems)} systems"
@@ -138,6 +139,7 @@ async def rows(
         *_told(title, taken, sent, floor_ms, goals),
         *_own(title, operator, before, goals),
         Row(f"{title}, writes each", round((operator.writes() - written) / sent, 2), "writes"),
+        Row(f"{title}, passes each", round((operator.sum(PASSES) - passes) / sent, 2), "passes"),
         Row(f"{title}, CPU each", round((operator.cpu_s() - spent) / sent * 1000, 2), "ms"),
     ]
 

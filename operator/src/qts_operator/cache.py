@@ -53,11 +53,16 @@ class Store(Generic[T]):
         """Return every entry."""
         return list(self._items.values())
 
+    def shows(self, namespace: str, name: str, uid: str, version: str) -> bool:
+        """Tell whether a version of an object, or a younger one, is known."""
+        known = self._items.get((namespace, name))
+        return known is not None and known.uid == uid and not_older(known.version, version)
+
     def put(self, item: T) -> bool:
         """Take an added or changed object; False when it is older than what is known."""
         key = (item.namespace, item.name)
         known = self._items.get(key)
-        if known is not None and known.uid == item.uid and not_older(known.version, item.version):
+        if self.shows(item.namespace, item.name, item.uid, item.version):
             return False
         grave = self._tombstones.get(key)
         if grave is not None and not_older(grave, item.version):

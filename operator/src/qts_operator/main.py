@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from random import Random
 from typing import Any
 
@@ -24,6 +24,7 @@ from qts_operator.apply import Hand
 from qts_operator.bell import Bell, taken
 from qts_operator.cluster import DEFINITIONS, NODES, PODS, SYSTEMS, Api, Cluster
 from qts_operator.context import Context
+from qts_operator.expectations import not_older
 from qts_operator.leader import Leader
 from qts_operator.lease import Election
 from qts_operator.metrics import Metrics
@@ -113,6 +114,16 @@ class Engine:
 
     def poke(self, key: str) -> None:
         """Ask for a pass; from any thread."""
+        self._inside(self._add, key)
+
+    def told(self, namespace: str, name: str, version: str) -> None:
+        """Take word of a system, from any thread; a version that our own watch has shown asks for nothing."""
+        known = self.view.systems.get(namespace, name)
+        if known is None or not not_older(known.version, version):
+            self._inside(self._gather, key_of(namespace, name))
+
+    def _inside(self, ask: Callable[[str], None], key: str) -> None:
+        """Call `ask` on the engine's loop."""
         if self._loop is None:
             return
         try:
@@ -120,9 +131,9 @@ class Engine:
         except RuntimeError:
             inside = False
         if inside:
-            self._add(key)
+            ask(key)
         else:
-            self._loop.call_soon_threadsafe(self._add, key)
+            self._loop.call_soon_threadsafe(ask, key)
 
     def healthy(self) -> str:
         """Return "" while the loop turns, else what is wrong."""

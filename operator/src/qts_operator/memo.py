@@ -18,8 +18,11 @@ LIMIT = 4096
 _memos: list[OrderedDict[bytes, Any]] = []
 
 
-def remembered(function: Callable[P, R]) -> Callable[P, R]:
-    """Keep the last LIMIT results of a pure function of structs and plain values; nobody may change them."""
+def remembered(function: Callable[P, R], limit: int | None = None) -> Callable[P, R]:
+    """Keep the last results of a pure function of structs and plain values; nobody may change them.
+
+    `limit` says how many, LIMIT if not given; whole objects take room, and serve the pass that made them.
+    """
     known: OrderedDict[bytes, R] = room()
     encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
 
@@ -30,7 +33,7 @@ def remembered(function: Callable[P, R]) -> Callable[P, R]:
             known.move_to_end(key)
             return known[key]
         result = known[key] = function(*args, **kwargs)
-        if len(known) > LIMIT:
+        if len(known) > (limit or LIMIT):
             known.popitem(last=False)
         return result
 

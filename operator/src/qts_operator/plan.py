@@ -94,10 +94,14 @@ def want(manifest: Manifest) -> Want:
     return Want(manifest["kind"], manifest["metadata"]["name"], digest(applied(manifest)), staged)
 
 
+#: a pass asks for what its frame renders up to three times; a system's manifests have 50 KB
+_rendered = remembered(desired, limit=32)
+
+
 @remembered
 def wants(frame: Frame) -> tuple[Want, ...]:
     """Return the digests of everything that a frame renders."""
-    return tuple(want(manifest) for manifest in desired(frame))
+    return tuple(want(manifest) for manifest in _rendered(frame))
 
 
 def due(frame: Frame, observed: Mapping[Key, Child], kept: Kept) -> list[Action]:
@@ -106,7 +110,7 @@ def due(frame: Frame, observed: Mapping[Key, Child], kept: Kept) -> list[Action]
     strays = _strays({(w.kind, w.name) for w in wanted}, observed, frame.uid)
     if not strays and not any(_open(w, observed.get((w.kind, w.name)), frame.uid, kept) for w in wanted):
         return []
-    return _planned(desired(frame), wanted, observed, frame.uid, kept)
+    return _planned(_rendered(frame), wanted, observed, frame.uid, kept)
 
 
 def plan(

@@ -27,9 +27,24 @@ FIRST_S, LAST_S = 1.0, 60.0
 GOODBYE_S = 2.0
 
 
+class NoDiffs(kopf.DiffBaseStorage):
+    """Remembers nothing: to tell changes, kopf would copy each object at each event, and nobody asks it."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        """Return an empty state."""
+        return kopf.BodyEssence()
+
+    def fetch(self, **_: Any) -> None:
+        """Return no former state."""
+
+    def store(self, **_: Any) -> None:
+        """Keep nothing."""
+
+
 def configure(settings: kopf.OperatorSettings, *, owns: bool) -> None:
     """Switch off what kopf would write, lose or kill; the reasons are in the design, section 1."""
     settings.posting.enabled = False
+    settings.persistence.diffbase_storage = NoDiffs()
     settings.peering.standalone = True
     settings.scanning.disabled = True
     settings.networking.error_backoffs = (0.25, 1, 3)
@@ -77,9 +92,9 @@ def registry_of(
         return "ok"
 
     @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
-    async def _event(namespace: str | None, name: str | None, **_: Any) -> None:
+    async def _event(namespace: str | None, name: str | None, meta: kopf.Meta, **_: Any) -> None:
         if namespace and name:
-            engine.poke(f"{namespace}/{name}")
+            engine.told(namespace, name, meta.get("resourceVersion", ""))
 
     return registry
 

@@ -34,10 +34,16 @@ class Digesting(Generic[T]):
 
     def put(self, live: Live) -> None:
         """Take an added or changed object; one that differs in its version alone moves nothing."""
+        if self._shown(live["metadata"]):
+            return  # the answer to our own write came first
         item = self._digest(live)
         known = self.store.get(item.namespace, item.name)
         if self.store.put(item) and (known is None or not _same(known, item)):
             self._moved(item)
+
+    def _shown(self, metadata: Live) -> bool:
+        version, uid = str(metadata.get("resourceVersion", "")), metadata.get("uid", "")
+        return self.store.shows(metadata.get("namespace", ""), metadata["name"], uid, version)
 
     def remove(self, live: Live) -> None:
         """Take a deletion."""

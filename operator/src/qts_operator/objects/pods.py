@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from qts_core import names, probes
 from qts_core.parts import Agent, Pods, Resources
-from qts_core.roster import AGENTS, Workload
+from qts_core.roster import AGENTS, BY_NAME, Workload
+from qts_operator.memo import remembered
 from qts_operator.objects.claim_templates import REQUEST, claim
 from qts_operator.objects.frame import Frame, short_hash
 from qts_operator.objects.quantities import canonical
@@ -27,7 +29,13 @@ _DECIDER_ONLY = frozenset({"board_members"} | {f"enable_{w.wire}" for w in AGENT
 
 
 def template(frame: Frame, workload: Workload) -> dict[str, Any]:
-    """Return the pod template of `workload`."""
+    """Return the pod template of `workload`; a pass asks for it twice, and nobody may change it."""
+    return _template(frame, workload.name)
+
+
+@partial(remembered, limit=128)
+def _template(frame: Frame, name: str) -> dict[str, Any]:
+    workload = BY_NAME[name]
     pods = frame.spec.pods(workload.name)
     extra = pods if isinstance(pods, Agent) else Agent()
     labels = frame.selector(workload.name) | {
