@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import queue
 import signal
@@ -17,6 +18,7 @@ from qts_operator.objects.frame import Defaults
 from qts_operator.session import Access, from_kubeconfig, in_cluster
 from qts_operator.tracing import RATIO
 
+COLLECT_AFTER = 10_000  # objects more than were freed, between two collections; Python's own: 700
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
@@ -110,6 +112,7 @@ def main(arguments: list[str] | None = None) -> int:
         hear_kopf()
         kopf = KopfThread(engine)
         kopf.start()
+    _spare_collections()
     log.info("operator started", identity=options.identity, watched=list(options.watched) or "all")
     while not _waited(told):
         if not engine.alive():
@@ -122,6 +125,16 @@ def main(arguments: list[str] | None = None) -> int:
     if kopf is not None:
         kopf.stop()
     return 0
+
+
+def _spare_collections() -> None:
+    """Take what is loaded out of the collector's sight, and let it look rarely: passes leave few cycles.
+
+    With its defaults it took a sixth of the processor time, in pauses in which no pass went on.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER)
 
 
 def _waited(told: queue.SimpleQueue[int]) -> bool:

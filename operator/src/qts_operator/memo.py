@@ -1,6 +1,7 @@
 """Remember what a pure function made of the same values: most passes see a system that rests.
 
-The key is the encoded value, so nothing has to be hashable and nothing can go stale.
+The key is the digest of the encoded value, so nothing has to be hashable, nothing can go stale, and a large
+value takes no room.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections import OrderedDict
 from collections.abc import Callable
+from hashlib import blake2b
 from typing import Any, ParamSpec, TypeVar
 
 import msgspec
@@ -28,7 +30,7 @@ def remembered(function: Callable[P, R], limit: int | None = None) -> Callable[P
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        key = encode((args, kwargs))
+        key = blake2b(encode((args, kwargs)), digest_size=16).digest()
         if key in known:
             known.move_to_end(key)
             return known[key]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from functools import partial
 
 import msgspec
 
@@ -87,8 +88,9 @@ class Want(msgspec.Struct, frozen=True):
 Kept = Mapping[str, tuple[str, str]]
 
 
+@partial(remembered, limit=16_384)
 def want(manifest: Manifest) -> Want:
-    """Return the digest of a manifest."""
+    """Return the digest of a manifest; a change of a resource leaves most of its objects alone."""
     notes = manifest["metadata"].get("annotations") or {}
     staged = notes.get(names.ANNOTATION_CREDENTIALS, "") if manifest["kind"] == "Secret" else ""
     return Want(manifest["kind"], manifest["metadata"]["name"], digest(applied(manifest)), staged)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable
@@ -180,11 +181,11 @@ class Session:
         """Re-read the token file when it changed or 60 s have passed; keep the last one if that fails."""
         if self.access.token_file is None:
             return self._token
-        path, now = Path(self.access.token_file), time.monotonic()
+        path, now = self.access.token_file, time.monotonic()
         try:
-            changed = path.stat().st_mtime
+            changed = os.stat(path).st_mtime  # noqa: PTH116 - at each request, where a Path costs as much again
             if changed != self._token_mtime or now - self._token_at >= _TOKEN_AGE_S:
-                self._token = path.read_text(encoding="utf-8").strip()
+                self._token = Path(path).read_text(encoding="utf-8").strip()
                 self._token_at, self._token_mtime = now, changed
         except OSError as error:
             _log.warning("token not read", error=str(error))

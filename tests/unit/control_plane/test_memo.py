@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from qts_operator import memo
+from qts_operator import memo, objects
 from qts_operator.objects import desired
 from qts_operator.plan import due, plan, wants
 from qts_operator.snapshot import Child
@@ -101,3 +101,24 @@ def test_a_missing_object_a_stray_and_a_stage_are_seen(frame_of) -> None:
         told = due(frame, observed, {})
         assert len(told) == 1
         assert told == plan(desired(frame), observed, frame.uid)
+
+
+def test_a_limit_of_its_own_and_large_values_that_differ_late() -> None:
+    asked = []
+    half = memo.remembered(lambda text: asked.append(text[-1]) or text[-1], limit=1)
+    large = "x" * 100_000
+    assert [half(large + end) for end in "aabba"] == list("aabba")
+    assert asked == list("aba")
+
+
+def test_a_change_renders_every_object_once(frame_of, monkeypatch) -> None:
+    """Its digest, the plan and the manifests to send come from one rendering."""
+    built: list[str] = []
+
+    def counting(build):
+        return lambda frame: built.append(build.__module__) or build(frame)
+
+    monkeypatch.setattr(objects, "BUILDERS", tuple(counting(build) for build in objects.BUILDERS))
+    frame = frame_of()
+    assert len(due(frame, {}, {})) == len(desired(frame)) > 0
+    assert sorted(set(built)) == sorted(built[: len(built) // 2])  # once by the plan, once by this test

@@ -13,6 +13,7 @@ from qts_core.resource import Spec
 from qts_core.roster import ROSTER, Workload
 from qts_core.spec import System
 from qts_operator.gang import Gang
+from qts_operator.memo import remembered
 from qts_operator.objects.revisions import Made
 from qts_operator.snapshot import Finding
 from qts_operator.stages import Stage
@@ -172,6 +173,7 @@ def version_of(image: str) -> str:
     return tag[:63] or "latest"
 
 
+@remembered
 def template_hash(pod: dict[str, Any]) -> str:
     """Return the hash of a rendered pod template."""
     return short_hash(json.dumps(pod, sort_keys=True))

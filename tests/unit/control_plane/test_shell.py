@@ -1,0 +1,77 @@
+"""What kopf sees beside the engine's own watch: it copies nothing, and asks for no pass that nobody needs."""
+
+from __future__ import annotations
+
+import asyncio
+
+import kopf
+import pytest
+
+from qts_core import names
+from qts_operator.digests import resource
+from qts_operator.main import GATHER_S, Engine, Options
+from qts_operator.session import Access
+from qts_operator.shell import configure, registry_of
+from qts_operator.view import View
+
+
+def system(version: str) -> dict:
+    metadata = {"namespace": "trading", "name": "desk-1", "uid": "u", "generation": 1}
+    return {"metadata": metadata | {"resourceVersion": version}, "spec": {"suspend": True}}
+
+
+@pytest.fixture
+def engine() -> Engine:
+    """Return an engine that knows version 5 of a system, and has not begun to run."""
+    engine = Engine(Options(access=Access(server="http://nowhere"), identity="test"))
+    engine.view.systems.put(resource(system("5")))
+    return engine
+
+
+async def heard(engine: Engine, version: str) -> float | None:
+    """Return in how many seconds a pass is due after kopf told of a version, None: in none."""
+    engine._loop = asyncio.get_running_loop()
+    handlers = registry_of(engine, owns=False)._watching.get_all_handlers()
+    await asyncio.to_thread(lambda: asyncio.run(_told(handlers[0], version)))
+    await asyncio.sleep(0)  # what another thread asked for is done now
+    assert not engine.queue.busy("trading/desk-1")
+    return engine.queue.due_s("trading/desk-1", engine._now_s())
+
+
+async def _told(handler, version: str) -> None:
+    await handler.fn(namespace="trading", name="desk-1", meta=kopf.Meta(system(version)))
+
+
+@pytest.mark.parametrize(("version", "asks"), [("4", False), ("5", False), ("6", True)])
+async def test_kopf_asks_for_a_pass_only_over_what_the_engine_has_not_seen(engine, version, asks) -> None:
+    due_s = await heard(engine, version)
+    assert (due_s is not None) is asks
+    assert due_s is None or due_s <= GATHER_S
+
+
+async def test_kopf_asks_for_a_pass_over_a_system_that_is_gone(engine) -> None:
+    engine.view.systems.remove(resource(system("7")))
+    assert await heard(engine, "8") is not None
+
+
+def test_kopf_keeps_no_copy_of_what_it_sees() -> None:
+    settings = kopf.OperatorSettings()
+    configure(settings, owns=False)
+    storage, patch = settings.persistence.diffbase_storage, kopf.Patch()
+    body = kopf.Body(system("5") | {"apiVersion": names.API_VERSION, "kind": names.KIND})
+    essence = storage.build(body=body, extra_fields=[])
+    storage.store(body=body, patch=patch, essence=essence)
+    assert essence == {}
+    assert storage.fetch(body=body) is None
+    assert not patch
+
+
+def test_a_version_that_is_known_is_not_digested_again() -> None:
+    """The watch brings each of our own writes once more."""
+    digested: list[str] = []
+    view = View(lambda _: None)
+    sink = view.sink_systems()
+    sink._digest = lambda live: digested.append(live["metadata"]["resourceVersion"]) or resource(live)
+    for version in ("5", "5", "4", "6"):
+        sink.put(system(version))
+    assert digested == ["5", "6"]
