@@ -63,6 +63,8 @@ class QuasarSettings(Section, frozen=True, kw_only=True):
 
     update: Literal["double_q", "expected_sarsa"] = "double_q"
     representation: Literal["table", "tiles"] = "table"  # of a state: bins, or overlapping grids of them
+    #: a packaged data set, or a CSV or Parquet file, that the table learns before the market's first bar
+    pretrain: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)] | None = None
     discount: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] = 0.97
     learning_floor: Fraction = 0.05  # of online updates; training on the backfill decays to 0
     exploration_decay: Fraction = 0.995

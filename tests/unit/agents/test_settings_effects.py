@@ -87,6 +87,8 @@ QUASAR: dict[str, Any] = {
     "circuit_outcomes": 20,
     "anomaly_threshold": 0.9,
 }
+#: a record needs bars before the market's first, which these markets of 1970 have not: test_pretrain.py
+ELSEWHERE = {"pretrain"}
 PADS: dict[str, Any] = {
     "reputation": "hedge",
     "connectedness": "raw",
@@ -189,7 +191,7 @@ def quasar(**changes: Any) -> bytes:
     ],
 )
 def test_every_key_is_in_its_table(section: type[msgspec.Struct], table: dict[str, Any]) -> None:
-    assert set(section.__struct_fields__) == set(table)
+    assert set(section.__struct_fields__) - ELSEWHERE == set(table)
     default = section()
     assert [k for k, v in table.items() if getattr(default, k) == v] == []
 

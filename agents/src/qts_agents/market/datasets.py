@@ -49,13 +49,13 @@ def origins() -> dict[str, Origin]:
     return msgspec.convert(tomllib.loads(text), dict[str, Origin])
 
 
-def load_dataset(name: str) -> Bars:
-    """Return a packaged data set; ConfigError when it is unknown or not what was shipped."""
+def load_dataset(name: str, key: str = "market.replay.dataset") -> Bars:
+    """Return a packaged data set that the setting `key` names; ConfigError when unknown or not as shipped."""
     known = origins()
     if name not in known:
         near = difflib.get_close_matches(name, known, 1)
         hint = f'; did you mean "{near[0]}"?' if near else ""
-        raise ConfigError(f'market.replay.dataset: found "{name}", known are {", ".join(known)}{hint}')
+        raise ConfigError(f'{key}: found "{name}", known are {", ".join(known)}{hint}')
     return read_dataset(name, known[name], (_DATA / known[name].file).read_bytes())
 
 

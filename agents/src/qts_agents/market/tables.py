@@ -29,14 +29,17 @@ from qts_core.errors import ConfigError
 TIME_NAMES = ("ts", "timestamp", "time", "date")
 QUOTE_NAMES = ("bid", "ask", "bid_size", "ask_size")
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
+REPLAY = "market.replay.path"  # the setting that names a file, unless told otherwise
 UNITS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 #: what an int64 of nanoseconds can say, less a margin for a bar's length
 LATEST_NS = 9_000_000_000_000_000_000
 
 
-def load_table(path: str, stamp: str = "close", ts_unit: str = "iso", costs: Costs | None = None) -> Bars:
+def load_table(
+    path: str, stamp: str = "close", ts_unit: str = "iso", costs: Costs | None = None, key: str = REPLAY
+) -> Bars:
     """Read and check a file; ConfigError names file, line, column, what was found and the remedy."""
-    data = read_file(path)
+    data = read_file(path, key)
     source = f"file:{Path(path).name} sha256:{hashlib.sha256(data).hexdigest()}"
     rows = parse(path, data, ts_unit)
     check_rows(rows)
@@ -82,7 +85,7 @@ def read_frame(path: str, data: bytes) -> tuple[pd.DataFrame, str, int]:
     return read_csv(path, data), "line", 2
 
 
-def read_file(path: str, key: str = "market.replay.path") -> bytes:
+def read_file(path: str, key: str = REPLAY) -> bytes:
     """Return the bytes of the file that the setting `key` names."""
     if not path.endswith(SUFFIXES):
         known = ", ".join(SUFFIXES)

@@ -17,10 +17,9 @@ from qts_agents.columns import array, column
 from qts_agents.kernels import reupload, sumtree
 from qts_agents.kernels.factors import FACTOR_NAMES, factors
 from qts_agents.kernels.indicators import indicators
-from qts_agents.kernels.outcomes import costs
 from qts_agents.kernels.pool import log_pool
 from qts_agents.opinions import BUY, HOLD, SELL, abstentions, align, opinion, resolved
-from qts_agents.quasar import bars, blend
+from qts_agents.quasar import bars, blend, lessons
 from qts_agents.quasar.circuit import MIRROR
 from qts_agents.quasar.features import features
 from qts_agents.quasar.model import LEAST_ROWS
@@ -69,6 +68,7 @@ class Quasar:
     def __init__(self, system: System) -> None:
         self._system = system
         self._state = State(system)
+        self._lessons = lessons.load(system.quasar.pretrain)
 
     @property
     def converged(self) -> bool:
@@ -77,7 +77,8 @@ class Quasar:
 
     def warm_up(self) -> None:
         """Compile what serving and learning call, by doing both on made-up bars with a second agent."""
-        rehearsal.rehearse(Quasar(self._system))
+        plain = msgspec.structs.replace(self._system.quasar, pretrain=None)
+        rehearsal.rehearse(Quasar(msgspec.structs.replace(self._system, quasar=plain)))
         sumtree.warm_up()  # nothing is replayed before the table has converged
         if self._state.circuit is not None:  # nor does a circuit speak that has seen little
             reupload.warm_up(MIRROR, self._state.circuit.weights)
@@ -86,6 +87,8 @@ class Quasar:
         """Learn from each closed bar that is new; report anomalies and drifts of live ones."""
         if window.epoch != self._state.epoch:
             self._forget(window.epoch)
+        if self._lessons is not None and self._state.seq < 0 and window.close_ns.size:
+            lessons.teach(self._state.learner, self._lessons, int(window.close_ns[0]))
         self._state.last_bar_ns = now_ns
         new = min(update.close_ns.shape[0], window.window_seq - self._state.seq)
         signs: list[Sign] = []
@@ -162,8 +165,7 @@ class Quasar:
         signs = held.monitors.on_bar(window, ind, code != NONE)
         if any(sign.kind == "drift" for sign in signs):
             held.learner.on_drift()
-        cost = 0.5 * float(np.mean(costs(window)))
-        held.learner.on_bar(window.symbols, (code, side, ret, sigma), cost)
+        held.learner.on_bar(window.symbols, (code, side, ret, sigma), bars.half_cost(window))
         return signs
 
     def _look(self, window: MarketWindow, d: F8, phase: str) -> View:

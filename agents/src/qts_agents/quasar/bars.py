@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from qts_agents.agent import MarketWindow
 from qts_agents.choice import known_or_zero
 from qts_agents.kernels.indicators import Indicators
+from qts_agents.kernels.outcomes import costs
 from qts_agents.opinions import NEEDED_BARS
 from qts_agents.quasar.states import NONE, orientation
 
@@ -38,6 +39,11 @@ def record(
     ret = np.full(len(window.symbols), np.nan)
     np.log(window.close[:, -1] / window.close[:, -2], out=ret, where=valid)
     return code, side, ret, known_or_zero(ind.sigma20)
+
+
+def half_cost(window: MarketWindow) -> float:
+    """Return what one side of a trade costs, as a share of the price, over all symbols."""
+    return 0.5 * float(np.mean(costs(window)))
 
 
 def _cut(window: MarketWindow, late: int) -> MarketWindow:
