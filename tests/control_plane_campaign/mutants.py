@@ -2,6 +2,7 @@
 
 Each mutant changes one thing in one module of KILLERS. It runs in a process of its own, in which that module is
 compiled from the changed source; it is killed when one of the module's tests, or a law of the explorer, fails.
+The tests look at the unchanged source first: one that fails on it would kill every mutant.
 
     python -m tests.control_plane_campaign.mutants [--count 120] [--seed 1] [--module lease]
 """
@@ -9,8 +10,8 @@ compiled from the changed source; it is killed when one of the module's tests, o
 from __future__ import annotations
 
 import argparse
-import ast
-import copy
+import contextlib
+import importlib
 import importlib.abc
 import importlib.util
 import json
@@ -19,160 +20,46 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from random import Random
 from types import ModuleType
 from typing import Any, NamedTuple
 
-import msgspec
+import hypothesis
 import pytest
 
-ROOT = Path(__file__).parents[2]
-SOURCE = ROOT / "operator" / "src" / "qts_operator"
-TESTS = ROOT / "tests" / "unit" / "control_plane"
-#: which tests look at a module; True: the explorer looks too
+from .mutation import Mutant, made, sites
+
+TESTS = Path(__file__).parents[1]
+UNIT = "unit/control_plane"
+LAWS = ("property/test_operator_plan",)
+
+
+def _unit(*names: str) -> tuple[str, ...]:
+    return tuple(f"{UNIT}/test_{name}" for name in names)
+
+
+#: which tests look at a module, the nearest first; True: the explorer looks too
 KILLERS: dict[str, tuple[tuple[str, ...], bool]] = {
-    "adopt": (("test_adopt",), False),
-    "budget": (("test_restarts",), False),
-    "cache": (("test_machines", "test_watch"), False),
-    "circuit": (("test_gpu",), False),
-    "expectations": (("test_machines",), False),
-    "fields": (("test_fields", "test_plan"), True),
-    "gang": (("test_gang",), False),
-    "lease": (("test_machines", "test_leader"), False),
-    "node_loss": (("test_node_loss", "test_restarts"), False),
-    "plan": (("test_plan", "test_adopt"), True),
-    "restarts": (("test_restarts", "test_node_loss"), False),
-    "status": (("test_status", "test_adopt"), True),
-    "steps": (("test_adopt", "test_node_loss", "test_reconcile"), True),
-    "workqueue": (("test_machines",), False),
-    "writes": (("test_machines", "test_adopt", "test_status", "test_plan"), True),
+    "adopt": (_unit("adopt", "rotation"), False),
+    "budget": (_unit("restarts"), False),
+    "cache": (_unit("machine_laws", "machines", "watch"), False),
+    "circuit": (_unit("gpu"), False),
+    "expectations": (_unit("machines"), False),
+    "fields": (_unit("fields", "plan") + LAWS, True),
+    "gang": (_unit("gang"), False),
+    "lease": (_unit("machines", "leader"), False),
+    "node_loss": (_unit("node_loss", "restarts"), False),
+    "plan": (_unit("plan", "adopt", "rotation") + LAWS, True),
+    "restarts": (_unit("restarts", "node_loss"), False),
+    "status": (_unit("status_reasons", "status_numbers", "status", "conditions", "adopt"), True),
+    "steps": (_unit("steps", "adopt", "node_loss", "reconcile"), True),
+    "workqueue": (_unit("machine_laws", "machines"), False),
+    "writes": (_unit("plan", "machines", "adopt", "status"), True),
 }
-CPU_S = 60  # an error that makes a test run for ever is seen too
-SWAPS: dict[type[ast.cmpop], type[ast.cmpop]] = {
-    ast.Lt: ast.LtE,
-    ast.LtE: ast.Lt,
-    ast.Gt: ast.GtE,
-    ast.GtE: ast.Gt,
-    ast.Eq: ast.NotEq,
-    ast.NotEq: ast.Eq,
-    ast.Is: ast.IsNot,
-    ast.IsNot: ast.Is,
-    ast.In: ast.NotIn,
-    ast.NotIn: ast.In,
-}
-
-
-class Mutant(msgspec.Struct, frozen=True):
-    """One change: the module, where, and what became of what."""
-
-    module: str
-    line: int
-    was: str
-    now: str
-    source: str
-
-
-def _compare(node: ast.AST) -> ast.AST | None:
-    if isinstance(node, ast.Compare) and len(node.ops) == 1:
-        return ast.Compare(node.left, [SWAPS[type(node.ops[0])]()], node.comparators)
-    return None
-
-
-def _boolean(node: ast.AST) -> ast.AST | None:
-    if isinstance(node, ast.BoolOp):
-        return ast.BoolOp(ast.Or() if isinstance(node.op, ast.And) else ast.And(), node.values)
-    return None
-
-
-def _negation(node: ast.AST) -> ast.AST | None:
-    return node.operand if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not) else None
-
-
-def _arithmetic(node: ast.AST) -> ast.AST | None:
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
-        return ast.BinOp(node.left, ast.Sub() if isinstance(node.op, ast.Add) else ast.Add(), node.right)
-    return None
-
-
-def _constant(node: ast.AST) -> ast.AST | None:
-    if isinstance(node, ast.Constant) and isinstance(node.value, bool):
-        return ast.Constant(not node.value)
-    return None
-
-
-def _branch(node: ast.AST) -> ast.AST | None:
-    if isinstance(node, ast.If):
-        return ast.If(ast.UnaryOp(ast.Not(), node.test), node.body, node.orelse)
-    return None
-
-
-def _omission(node: ast.AST) -> ast.AST | None:
-    return ast.Pass() if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) else None
-
-
-#: what is done to a node of the syntax tree; None: nothing to do here
-OPERATORS: tuple[Callable[[ast.AST], ast.AST | None], ...] = (
-    _compare,
-    _boolean,
-    _negation,
-    _arithmetic,
-    _constant,
-    _branch,
-    _omission,
-)
-
-
-class Site(NamedTuple):
-    """Where a mutant is made: the node's number in its module's tree, and the number of the operator."""
-
-    module: str
-    node: int
-    operator: int
-
-
-def sites(module: str) -> list[Site]:
-    """Return where each operator fits, in the order of the nodes."""
-    tree = _tree(module)
-    shapes = {
-        id(n) for c in ast.walk(tree) if isinstance(c, ast.ClassDef) for k in c.keywords for n in ast.walk(k)
-    }
-    return [
-        Site(module, number, which)
-        for number, node in enumerate(ast.walk(tree))
-        if id(node) not in shapes  # whether a struct is frozen changes nothing that it says
-        for which, operator in enumerate(OPERATORS)
-        if operator(node) is not None
-    ]
-
-
-def made(site: Site) -> Mutant:
-    """Return the mutant of a site."""
-    tree = copy.deepcopy(_tree(site.module))
-    node = next(n for number, n in enumerate(ast.walk(tree)) if number == site.node)
-    other = OPERATORS[site.operator](node)
-    if other is None:
-        raise LookupError("the operator does not fit this node")
-    other = ast.fix_missing_locations(ast.copy_location(other, node))
-    was, now = (ast.unparse(each).splitlines()[0] for each in (node, other))
-    _replace(tree, node, other)
-    return Mutant(site.module, getattr(node, "lineno", 0), was, now, ast.unparse(tree))
-
-
-@cache
-def _tree(module: str) -> ast.Module:
-    return ast.parse((SOURCE / f"{module}.py").read_text())
-
-
-def _replace(tree: ast.AST, old: ast.AST, new: ast.AST) -> None:
-    for parent in ast.walk(tree):
-        for name, value in ast.iter_fields(parent):
-            if value is old:
-                setattr(parent, name, new)
-            elif isinstance(value, list):
-                value[:] = [new if each is old else each for each in value]
+CPU_S = 30  # an error that makes a test run for ever is seen too
+QUIET = ("-x", "-q", "-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:xdist", "--timeout=120")
 
 
 class Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -190,44 +77,69 @@ class Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         exec(compile(self._source, module.__name__, "exec"), module.__dict__)
 
 
-def judged(drawn: list[Mutant], side: int) -> Iterator[tuple[Mutant, bool]]:
-    """Yield each mutant and whether a test or a law sees it; `side` at a time, each in a process of its own.
+class Trial(NamedTuple):
+    """What looks at a mutant, or without one at the source as it is."""
+
+    mutant: Mutant | None
+    files: tuple[str, ...]
+    explored: bool
+
+
+def controls(modules: tuple[str, ...]) -> list[Trial]:
+    """Return a trial of the unchanged source for each file of tests, and one for the explorer."""
+    files = sorted({name for module in modules for name in KILLERS[module][0]})
+    explored = [Trial(None, (), True)] if any(KILLERS[module][1] for module in modules) else []
+    return [*(Trial(None, (name,), False) for name in files), *explored]
+
+
+def judged(trials: list[Trial], side: int) -> Iterator[tuple[Trial, bool]]:
+    """Yield each trial and whether a test or a law fails; `side` at a time, each in a process of its own.
 
     Most tests of machines wait more than they compute.
     """
-    waiting, running = list(reversed(drawn)), {}
+    waiting, running = list(reversed(trials)), {}
     while waiting or running:
         while waiting and len(running) < side:
-            mutant = waiting.pop()
-            running[_begun(mutant)] = mutant
+            trial = waiting.pop()
+            running[_begun(trial)] = trial
         child, status = os.wait()
         yield running.pop(child), status != 0
 
 
-def _begun(mutant: Mutant) -> int:
-    """Return the process in which the tests look at the mutant; it ends with 0 when none sees it."""
+def _begun(trial: Trial) -> int:
+    """Return the process of the trial; it ends with 0 when nothing fails."""
     child = os.fork()
     if child == 0:
         code = 1
         try:
             resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
             signal.signal(signal.SIGXCPU, signal.SIG_DFL)
-            silent = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(silent, 1)
-            os.dup2(silent, 2)
-            sys.meta_path.insert(0, Changed(mutant))
-            code = int(_fails(mutant.module))
+            _silent()
+            if trial.mutant is not None:
+                sys.meta_path.insert(0, Changed(trial.mutant))
+            code = int(_fails(trial))
         finally:
             os._exit(code)
     return child
 
 
-def _fails(module: str) -> bool:
-    """Tell whether something sees the mutant; the tests look first, as most of them need milliseconds."""
-    files, explored = KILLERS[module]
-    quiet = ["-x", "-q", "-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:xdist", "--timeout=120"]
-    seen = pytest.main([*quiet, *(str(TESTS / f"{name}.py") for name in files)]) != 0
-    return seen or (explored and _lawless())
+def _silent() -> None:
+    silent = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silent, 1)
+    os.dup2(silent, 2)
+
+
+def _fails(trial: Trial) -> bool:
+    """Tell whether something fails; the tests look first, as most of them need milliseconds."""
+    # the same seed has the same answer: no draw by chance, and no example that another mutant failed with
+    hypothesis.settings.register_profile("mutants", database=None, derandomize=True, deadline=None)
+    hypothesis.settings.load_profile("mutants")
+    seen = bool(trial.files) and pytest.main([*QUIET, *_paths(trial.files)]) != 0
+    return seen or (trial.explored and _lawless())
+
+
+def _paths(files: Iterable[str]) -> list[str]:
+    return [str(TESTS / f"{name}.py") for name in files]
 
 
 def _lawless() -> bool:
@@ -240,10 +152,53 @@ def _lawless() -> bool:
     return False
 
 
+def preload(modules: Iterable[str]) -> None:
+    """Import all that the tests import from others, so that no mutant's process has to: most of its time.
+
+    Which that is, a process tells that imports the tests themselves; the operator must not be imported here.
+    """
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            _silent()
+            pytest.main([*QUIET, "--collect-only", *_paths({f for m in modules for f in KILLERS[m][0]})])
+            os.write(writing, " ".join(_foreign()).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as told:
+        names = told.read().split()
+    os.waitpid(child, 0)
+    for name in names:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+
+
+def _foreign() -> list[str]:
+    """Return what is imported and not of this repository."""
+    ours = ("tests", "bench", "__main__", "conftest")
+    tops = ((name, name.partition(".")[0]) for name in list(sys.modules))
+    return [name for name, top in tops if top not in ours and not top.startswith("qts_")]
+
+
 def sample(count: int, seed: int, modules: tuple[str, ...]) -> list[Mutant]:
     """Return `count` mutants drawn from all of the modules."""
     every = [site for module in modules for site in sites(module)]
     return [made(site) for site in Random(seed).sample(every, min(count, len(every)))]
+
+
+def judge(drawn: list[Mutant], side: int) -> int:
+    """Print the survivors; return how many were killed."""
+    killed = 0
+    trials = [Trial(mutant, *KILLERS[mutant.module]) for mutant in drawn]
+    for number, (trial, dead) in enumerate(judged(trials, side), 1):
+        killed += dead
+        if trial.mutant is not None and not dead:
+            at = f"{trial.mutant.module}.py:{trial.mutant.line}"
+            print(f"survives: {at}: {trial.mutant.was} → {trial.mutant.now}", flush=True)
+        print(f"{number} of {len(drawn)}, {killed} killed", file=sys.stderr, flush=True)
+    return killed
 
 
 def main() -> int:
@@ -260,14 +215,14 @@ def main() -> int:
     for name in modules:
         if name not in KILLERS:
             parser.error(f"--module: unknown {name}; known: {', '.join(KILLERS)}")
+    began, drawn = time.monotonic(), sample(given.count, given.seed, modules)
+    preload(modules)
     if any(name.startswith("qts_operator") for name in sys.modules):
         raise SystemExit("the operator is imported already, so a mutant would not be")
-    began, killed, drawn = time.monotonic(), 0, sample(given.count, given.seed, modules)
-    for number, (mutant, dead) in enumerate(judged(drawn, given.side), 1):
-        killed += dead
-        if not dead:
-            print(f"survives: {mutant.module}.py:{mutant.line}: {mutant.was} → {mutant.now}", flush=True)
-        print(f"{number} of {len(drawn)}, {killed} killed", file=sys.stderr, flush=True)
+    failing = [trial for trial, failed in judged(controls(modules), given.side) if failed]
+    if failing:
+        raise SystemExit(f"without a change fails: {[trial.files or 'the explorer' for trial in failing]}")
+    killed = judge(drawn, given.side)
     share = killed / len(drawn)
     told = {"mutants": len(drawn), "killed": killed, "share": round(share, 3), "seed": given.seed}
     print(json.dumps(told | {"seconds": round(time.monotonic() - began)}))

@@ -9,7 +9,8 @@ import sys
 
 import pytest
 
-from .mutants import KILLERS, SOURCE, TESTS, made, sample, sites
+from .mutants import KILLERS, TESTS, sample
+from .mutation import SOURCE, made, sites
 
 
 @pytest.mark.parametrize("module", KILLERS)

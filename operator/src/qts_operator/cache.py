@@ -8,6 +8,7 @@ from typing import Generic, Protocol, TypeVar
 from qts_operator.expectations import not_older
 
 Name = tuple[str, str]  # namespace, name
+GRAVES = 4096  # deletions that are remembered, so that a late event of the dead is told from a new object
 
 
 class Item(Protocol):
@@ -67,7 +68,6 @@ class Store(Generic[T]):
         grave = self._tombstones.get(key)
         if grave is not None and not_older(grave, item.version):
             return False
-        self._tombstones.pop(key, None)
         if known is not None:
             self._unlink(key, known)
         self._items[key] = item
@@ -79,9 +79,9 @@ class Store(Generic[T]):
         key = (item.namespace, item.name)
         known = self._items.get(key)
         self._tombstones[key] = item.version
-        if len(self._tombstones) > 4096:
+        if len(self._tombstones) > GRAVES:
             del self._tombstones[next(iter(self._tombstones))]
-        if known is None or (known.uid != item.uid):
+        if known is None or known.uid != item.uid:
             return False
         self._unlink(key, known)
         del self._items[key]
@@ -101,23 +101,14 @@ class Store(Generic[T]):
                 self._unlink(key, known)
                 del self._items[key]
         for key, item in fresh.items():
-            known_now = self._items.get(key)
-            if known_now is None or known_now.uid != item.uid or known_now.version != item.version:
-                self._tombstones.pop(key, None)
-                if known_now is None or known_now.uid != item.uid:
-                    if known_now is not None:
-                        self._unlink(key, known_now)
-                        del self._items[key]
-                    self.put(item)
-                    changed.append(item)
-                elif self.put(item):
-                    changed.append(item)
+            self._tombstones.pop(key, None)
+            if self.put(item):
+                changed.append(item)
         self.listed.add(within)
         return changed
 
     def _unlink(self, key: Name, item: T) -> None:
-        group = self._by_system.get((item.namespace, item.system))
-        if group is not None:
-            group.discard(key)
-            if not group:
-                del self._by_system[(item.namespace, item.system)]
+        group = self._by_system[(item.namespace, item.system)]
+        group.discard(key)
+        if not group:
+            del self._by_system[(item.namespace, item.system)]

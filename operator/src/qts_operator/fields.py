@@ -77,7 +77,7 @@ def project(fields: dict[str, Any], live: Any) -> Any:
     kept = {}
     for key, inner in below:
         name = key[2:]
-        if name in live and key.startswith("f:"):
+        if name in live:
             value = live[name]
             kept[name] = project(inner, value) if inner else value
     return kept
@@ -115,7 +115,7 @@ def canonical(value: Any) -> Any:
         return {key: canonical(inner) if type(inner) in _DEEP else inner for key, inner in value.items()}
     if isinstance(value, list):
         items = [canonical(item) if type(item) in _DEEP else item for item in value]
-        if len(items) > 1 and all(type(item) is dict for item in items):
+        if all(type(item) is dict for item in items):
             items.sort(key=_text)
         return items
     if isinstance(value, float) and value.is_integer():

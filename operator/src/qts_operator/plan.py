@@ -92,8 +92,11 @@ Kept = Mapping[str, tuple[str, str]]
 def want(manifest: Manifest) -> Want:
     """Return the digest of a manifest; a change of a resource leaves most of its objects alone."""
     notes = manifest["metadata"].get("annotations") or {}
-    staged = notes.get(names.ANNOTATION_CREDENTIALS, "") if manifest["kind"] == "Secret" else ""
-    return Want(manifest["kind"], manifest["metadata"]["name"], digest(applied(manifest)), staged)
+    return Want(*_key(manifest), digest(applied(manifest)), notes.get(names.ANNOTATION_CREDENTIALS, ""))
+
+
+def _key(manifest: Manifest) -> Key:
+    return manifest["kind"], manifest["metadata"]["name"]
 
 
 #: a pass asks for what its frame renders up to three times; a system's manifests have 50 KB
@@ -108,11 +111,11 @@ def wants(frame: Frame) -> tuple[Want, ...]:
 
 def due(frame: Frame, observed: Mapping[Key, Child], kept: Kept) -> list[Action]:
     """Return the plan for a frame; nothing is rendered while everything is as it should be."""
-    wanted = wants(frame)
-    strays = _strays({(w.kind, w.name) for w in wanted}, observed, frame.uid)
-    if not strays and not any(_open(w, observed.get((w.kind, w.name)), frame.uid, kept) for w in wanted):
+    wanted = {(w.kind, w.name): w for w in wants(frame)}
+    opened = any(_open(w, observed.get(key), frame.uid, kept) for key, w in wanted.items())
+    if not opened and not _strays(wanted.keys(), observed, frame.uid):
         return []
-    return _planned(_rendered(frame), wanted, observed, frame.uid, kept)
+    return _planned([(m, wanted[_key(m)]) for m in _rendered(frame)], observed, frame.uid, kept)
 
 
 def plan(
@@ -122,26 +125,22 @@ def plan(
     kept: Kept | None = None,
 ) -> list[Action]:
     """Return what must be done so that `observed` becomes `wanted`, in the order of writing."""
-    return _planned(wanted, [want(manifest) for manifest in wanted], observed, owner_uid, kept or {})
+    return _planned([(manifest, want(manifest)) for manifest in wanted], observed, owner_uid, kept or {})
 
 
 def _planned(
-    manifests: Sequence[Manifest],
-    wanted: Sequence[Want],
-    observed: Mapping[Key, Child],
-    owner_uid: str,
-    kept: Kept,
+    wanted: Sequence[tuple[Manifest, Want]], observed: Mapping[Key, Child], owner_uid: str, kept: Kept
 ) -> list[Action]:
-    """Return the plan; `wanted` are the digests of `manifests`, in the same order."""
+    """Return the plan for manifests with their digests."""
     actions: list[Action] = []
-    for manifest, each in zip(manifests, wanted, strict=True):
+    for manifest, each in wanted:
         child = observed.get((each.kind, each.name))
         action = _one(manifest, each, child, owner_uid, kept)
         if isinstance(action, Apply) and child is not None:
             actions += _left(manifest, child)
         if action is not None:
             actions.append(action)
-    strays = _strays({(w.kind, w.name) for w in wanted}, observed, owner_uid)
+    strays = _strays({(each.kind, each.name) for _, each in wanted}, observed, owner_uid)
     return actions + [Delete(kind=c.kind, namespace=c.namespace, name=c.name, uid=c.uid) for c in strays]
 
 

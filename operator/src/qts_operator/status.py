@@ -42,10 +42,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
     def child(self, kind: str, name: str) -> Child | None:
         """Return an owned object, None when it is missing or another resource's."""
-        frame = self.frame
         found = self.snapshot.children.get((kind, names.part(self.snapshot.name, name)))
-        owner = frame.uid if frame is not None else self.snapshot.uid
-        return found if found is not None and found.owner_uid == owner else None
+        return found if found is not None and found.owner_uid == self.snapshot.uid else None
 
 
 def build(facts: Facts) -> dict[str, Any]:
@@ -53,14 +51,14 @@ def build(facts: Facts) -> dict[str, Any]:
     snapshot, frame = facts.snapshot, facts.frame
     former = snapshot.status
     status: dict[str, Any] = {}
-    applied = facts.state.complete and frame is not None and not snapshot.blocked and not facts.plan
-    applied = applied and frame is not None and not frame.unsupported
+    able = frame is not None and not frame.unsupported and not snapshot.blocked
+    applied = able and facts.state.complete and not facts.plan
     observed = snapshot.generation if applied else former.get("observedGeneration")
     if observed is not None:
         status["observedGeneration"] = observed
     if frame is not None:
         status |= _counters(facts, frame)
-    elif former:
+    else:
         status |= {k: former[k] for k in ("agents", "gpus", "images", "agentStatuses") if k in former}
     if frame is not None and frame.gang is not None:
         status["gang"] = frame.gang.told()
@@ -220,7 +218,7 @@ def _ready(
         return Condition("Ready", "False", "SpecNotApplied", text)
     missing = [w for w in frame.workloads() if not _live(facts, frame, w)]
     if missing:
-        text = "; ".join(f"{w.name}: {_reason(facts, w)}" for w in missing)
+        text = "; ".join(f"{w.name}: {_reason(facts, frame, w)}" for w in missing)
         return Condition("Ready", "False", "AgentsNotReady", text[:1000])
     redis, messaging = needs
     if redis.status != "True":
@@ -232,10 +230,10 @@ def _ready(
     return Condition("Ready", "True", "AllReady", f"{agents}/{agents} agents{feed} are ready")
 
 
-def _reason(facts: Facts, workload: Workload) -> str:
+def _reason(facts: Facts, frame: Frame, workload: Workload) -> str:
     """Return why a workload is not ready, nearest cause first."""
-    start = facts.frame.gang if facts.frame is not None else None
-    if start is not None and start.held and facts.frame is not None and workload.name in facts.frame.caps:
+    start = frame.gang
+    if start is not None and start.held and workload.name in frame.caps:
         return f"WaitingForGang: {start.message}"
     verdict = facts.verdicts.get(workload.name)
     if verdict is not None and verdict.status == "False" and verdict.device == "GPU":
@@ -243,7 +241,7 @@ def _reason(facts: Facts, workload: Workload) -> str:
     child = facts.child("Deployment", workload.name)
     if child is not None and child.failure:
         return child.failure[:300]
-    if facts.frame is not None and facts.frame.external.get(workload.name) == 0:
+    if frame.external.get(workload.name) == 0:
         return "its autoscaler keeps it at 0 replicas"
     for pod in facts.snapshot.pods_of(workload.name):
         if pod.unschedulable:

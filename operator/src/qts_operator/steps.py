@@ -130,6 +130,12 @@ def _seen(state: Pass) -> Snapshot:
     return state.snapshot
 
 
+def _framed(state: Pass) -> Frame:
+    if state.frame is None:
+        raise TypeError(f"phase {state.phase} before the plan")
+    return state.frame
+
+
 def _same_system(state: Pass, fresh: Snapshot) -> Snapshot:
     """Return a fresh look at the children of the generation that the pass began with."""
     first = _seen(state)
@@ -140,12 +146,11 @@ def _same_system(state: Pass, fresh: Snapshot) -> Snapshot:
 
 def _checked(state: Pass, fresh: Snapshot) -> Pass:
     """Take the look after the writes; what somebody changed meanwhile is not applied, whoever wrote it."""
-    progress, frame = state.writes, state.frame
-    if frame is not None:
-        # a Deployment that was made with a number is left to its autoscaler next
-        new = external(fresh, frame.spec).keys() - frame.external.keys()
-        if new or due(frame, touched(fresh, frame), fresh.kept):
-            progress = msgspec.structs.replace(progress, stale=True)
+    progress, frame = state.writes, _framed(state)
+    # a Deployment that was made with a number is left to its autoscaler next
+    new = external(fresh, frame.spec).keys() - frame.external.keys()
+    if new or due(frame, touched(fresh, frame), fresh.kept):
+        progress = msgspec.structs.replace(progress, stale=True)
     return msgspec.structs.replace(state, snapshot=fresh, writes=progress)
 
 
@@ -185,9 +190,9 @@ def _write(state: Pass) -> Step:
 
 def _settle(state: Pass) -> Step:
     due, again, exhausted = _restarts(state)
-    if state.frame is not None and rotation.under_way(state.frame, _seen(state)):
+    if rotation.under_way(_framed(state), _seen(state)):
         again.append(rotation.AGAIN_S)
-    if state.frame is not None and state.frame.withheld:
+    if _framed(state).withheld:
         again.append(rotation.MENDED_S)
     again += [v.recheck_s for v in state.verdicts.values() if v.recheck_s is not None]
     state = msgspec.structs.replace(state, due=tuple(due), recheck_s=tuple(again))
@@ -243,15 +248,15 @@ def _end(state: Pass) -> Step:
 
 def _restarts(state: Pass) -> tuple[list[restarts.Restart], list[float], str]:
     """Return the restarts that are due, when to look again, and whose budget is spent."""
-    snapshot, frame = _seen(state), state.frame
+    snapshot, frame = _seen(state), _framed(state)
     due: list[restarts.Restart] = _overtaken(snapshot, frame)
     again: list[float] = []
     exhausted = ""
-    for workload in frame.workloads() if frame is not None else ():
+    for workload in frame.workloads():
         pods = snapshot.pods_of(workload.name)
         rest = circuit.left_over(pods)
         due += [restarts.Restart(agent=workload.name, pod=p, reason=p.reason, counted=False) for p in rest]
-        if frame is None or frame.wanted(workload) == 0:
+        if frame.wanted(workload) == 0:
             continue
         entry = record_of(snapshot, workload.name)
         verdict = restarts.decide(
@@ -273,10 +278,8 @@ def _restarts(state: Pass) -> tuple[list[restarts.Restart], list[float], str]:
     return due, again, exhausted
 
 
-def _overtaken(snapshot: Snapshot, frame: Frame | None) -> list[restarts.Restart]:
+def _overtaken(snapshot: Snapshot, frame: Frame) -> list[restarts.Restart]:
     """Return what is left of a roll-out of Redis that a newer one waits for."""
-    if frame is None:
-        return []
     part = names.REDIS_PART
     child = snapshot.children.get(("StatefulSet", frame.part(part)))
     mine = child if child is not None and child.owner_uid == frame.uid else None

@@ -11,7 +11,7 @@ class WorkQueue:
     """Deduplicating queue with delays; the caller tells the time and does the waiting."""
 
     def __init__(self) -> None:
-        self._ready: dict[str, float] = {}  # key → since; insertion order is age
+        self._ready: dict[str, float] = {}  # key → since; insertion order is age; none of them is active
         self._later: list[tuple[float, str]] = []
         self._due: dict[str, float] = {}
         self._active: dict[str, float] = {}  # key → since when it was waiting
@@ -44,11 +44,11 @@ class WorkQueue:
             if self._due.get(key) == at:
                 del self._due[key]
                 self.add(key, at)
-        for key in self._ready:
-            if key not in self._active:
-                self._active[key] = self._ready.pop(key)
-                return key
-        return None
+        if not self._ready:
+            return None
+        key = next(iter(self._ready))
+        self._active[key] = self._ready.pop(key)
+        return key
 
     def done(self, key: str, now: float) -> None:
         """Unlock a key; asked for meanwhile, it is ready again."""
@@ -83,7 +83,7 @@ class WorkQueue:
 
     def next_s(self, now: float) -> float | None:
         """Return seconds until something may be due, None when nothing is planned."""
-        if any(key not in self._active for key in self._ready):
+        if self._ready:
             return 0.0
         while self._later and self._due.get(self._later[0][1]) != self._later[0][0]:
             heapq.heappop(self._later)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
-from qts_operator.fields import applied, differences, digest, owned, summary
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qts_operator.fields import applied, differences, digest, owned, project, summary
 from qts_operator.objects.quantities import canonical, value_of
 
 MANIFEST = {
@@ -91,6 +95,107 @@ def test_a_field_no_longer_rendered_counts() -> None:
     assert digest(owned(_live())) != digest(applied(less))
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"manager": "qts-operator", "operation": "Update", "fieldsV1": {"f:data": {}}},
+        {
+            "manager": "qts-operator",
+            "operation": "Apply",
+            "subresource": "status",
+            "fieldsV1": {"f:data": {}},
+        },
+        {"manager": "kubectl", "operation": "Apply", "fieldsV1": {"f:data": {}}},
+    ],
+)
+def test_only_what_we_applied_ourselves_is_ours(entry: dict) -> None:
+    """Neither an update under our name, nor a status, nor what others applied."""
+    live = _live() | {"data": {"x": "1"}}
+    live["metadata"]["managedFields"].insert(0, entry)
+    assert owned(live) == owned(_live())
+    live["metadata"]["managedFields"] = [entry]
+    assert owned(live) == {}
+    assert owned({}) == {}
+
+
+@pytest.mark.parametrize(
+    ("fields", "live", "expected"),
+    [
+        ({"f:a": {}, "f:gone": {}}, {"a": 1, "b": 2}, {"a": 1}),
+        ({"f:a": {}, "f:gone": {"f:x": {}}}, {"a": 1}, {"a": 1}),
+        ({".": {}, "f:a": {".": {}}}, {"a": {"b": 1}}, {"a": {"b": 1}}),
+        ({"f:a": {"f:b": {}}}, {"a": None}, {"a": None}),
+        ({'v:"x"': {}, 'v:"gone"': {}}, ["y", "x"], ["x"]),
+        ({"i:1": {"f:a": {}}, "i:2": {}}, [0, {"a": 1, "b": 2}], [{"a": 1}]),
+        ({"i:0": {}}, [], []),
+        ({'k:{"name":"x"}': {".": {}, "f:name": {}}}, [{"name": "x"}, {"name": "y"}], [{"name": "x"}]),
+        ({'k:{"name":"x"}': {"f:v": {}}}, [{"name": "x", "v": 1, "w": 2}, "x"], [{"v": 1}]),
+    ],
+)
+def test_a_tree_of_fields_names_values_items_and_places(fields: dict, live: Any, expected: Any) -> None:
+    """What it names and nobody has any more is left out."""
+    assert project(fields, live) == expected
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.lists(st.dictionaries(st.sampled_from("ab"), inner, max_size=2), max_size=3)
+        | st.dictionaries(st.sampled_from("abc"), inner, max_size=3)
+    ),
+    max_leaves=10,
+)
+
+
+def _said_otherwise(value: Any) -> Any:
+    """Return a value of the same meaning: numbers as floats, keys and objects in lists the other way round."""
+    if isinstance(value, dict):
+        return {key: _said_otherwise(inner) for key, inner in reversed(value.items())}
+    if isinstance(value, list):
+        items = [_said_otherwise(item) for item in value]
+        return items[::-1] if all(isinstance(item, dict) for item in items) else items
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+@given(JSON, JSON)
+def test_the_same_meaning_has_the_same_digest_and_no_difference(one: Any, other: Any) -> None:
+    """At any depth; whatever has another digest differs somewhere."""
+    assert digest(_said_otherwise(one)) == digest(one)
+    assert differences(_said_otherwise(one), one) == []
+    assert (differences(one, other) == []) == (digest(one) == digest(other))
+    assert (differences({"a": one}, {"a": other}) == []) == (digest(one) == digest(other))
+
+
+def test_the_order_of_plain_values_and_of_mixed_ones_counts() -> None:
+    """Arguments of a command, say; only a list of nothing but objects is a set."""
+    for items in ([1, 2], ["a", "b"], [{"a": 1}, 2], [[1, 2]], [[1], [2]]):
+        turned = [items[0][::-1]] if len(items) == 1 else items[::-1]
+        assert digest(items) != digest(turned)
+    assert digest(1.5) != digest(1)
+
+
+@pytest.mark.parametrize(
+    ("live", "wanted", "paths"),
+    [
+        ({"a": {"b": 1}}, {"a": 5}, ["a"]),
+        ({"a": 5}, {"a": {"b": 1}}, ["a"]),
+        ({"a": None}, {}, ["a"]),
+        ({}, {"a": None}, ["a"]),
+        ({"b": 1, "a": {"c": 1, "d": 2}}, {"b": 2, "a": {"c": 1, "d": 3}}, ["a.d", "b"]),
+        ({"a": [{"name": "x"}, {"name": "y"}]}, {"a": [{"name": "y"}, {"name": "x"}]}, []),
+        ({"a": [{"name": "x", "v": 1}]}, {"a": [{"name": "z"}, {"name": "x", "v": 2}]}, ["a[x].v", "a[z]"]),
+        ({"a": [{"name": "x", "v": 1}]}, {"a": [{"name": "x"}, {"v": 2}]}, ["a"]),
+        ({"a": [{"name": "x"}, "y"]}, {"a": [{"name": "x"}]}, ["a"]),
+        ({"a": []}, {"a": [{"name": "x"}]}, ["a"]),
+        (["name"], [{"name": "x"}], [""]),
+    ],
+)
+def test_differences_are_as_near_as_they_can_be_named(live: Any, wanted: Any, paths: list[str]) -> None:
+    """Keys and named items by path; where a list has items without a name, or is none, the list as a whole."""
+    assert differences(live, wanted) == paths
+
+
 def test_differences_name_the_path() -> None:
     """A person reads which field differs, list items by name."""
     live = owned(_live(clusterIP="10.0.0.1"))
@@ -124,6 +229,16 @@ def test_a_wrong_quantity_is_refused() -> None:
         canonical("many")
 
 
+def test_the_memory_of_summaries_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest goes first, and only when there is no room."""
+    monkeypatch.setattr("qts_operator.fields._KEPT", 2)
+    one, two = summary(_live()), summary(_live(selector={"app": "2"}))
+    assert summary(_live()) is one
+    summary(_live(selector={"app": "3"}))
+    assert summary(_live()) is not one
+    assert summary(_live(selector={"app": "2"})) is not two
+
+
 def test_a_summary_is_remembered_until_what_it_speaks_of_changes() -> None:
     """A change of status alone is not looked at again; one of an owned value, or of who owns it, is."""
     live = _live() | {"status": {"ready": 0}}
@@ -132,6 +247,9 @@ def test_a_summary_is_remembered_until_what_it_speaks_of_changes() -> None:
     moved = _live() | {"status": {"ready": 1}}
     moved["metadata"] |= {"resourceVersion": "2", "generation": 2}
     assert summary(moved) is first
+    labelled = _live()
+    labelled["metadata"]["labels"]["x"] = "2"
+    assert summary(labelled).digest == digest(owned(labelled)) != first.digest
     edited = _live(selector={"app": "r"})
     assert summary(edited).digest == digest(owned(edited)) != first.digest
     lost = _live()

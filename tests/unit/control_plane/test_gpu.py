@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from qts_core.parts import Agent, Gpu, Toleration
-from qts_operator.circuit import left_over, read
+from qts_operator.circuit import Circuit, judge, left_over, read
 from qts_operator.gpu import USAGE_S, Demand, View, place
 from qts_operator.snapshot import Node, Pod
 from qts_operator.times import seconds
@@ -222,6 +222,85 @@ def test_old_rejections_are_no_news_and_only_three_failed_pods_stay() -> None:
     pods = [_failed(str(i), 100.0 + i) for i in range(7)]
     assert _asked(pods, now=1000.0).circuit is None
     assert [p.name for p in left_over(pods)] == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("pod", "counts"),
+    [
+        ({}, True),
+        ({"reason": "NodeAffinity"}, True),
+        ({"reason": "OutOfcpu"}, True),
+        ({"reason": "Evicted"}, False),
+        ({"phase": "Running"}, False),
+        ({"phase": "Pending", "reason": "OutOfcpu"}, False),
+        ({"deleting": True}, False),
+        ({"started": 700.0}, True),
+        ({"started": 699.0}, False),
+    ],
+)
+def test_only_what_a_kubelet_refused_within_five_minutes_opens_the_circuit(pod: dict, counts: bool) -> None:
+    """Two that count, and a third: evicted, running, going and old ones are other stories."""
+    pods = [_failed("a", 900.0), _failed("b", 910.0), replace(_failed("c", 920.0), **pod)]
+    assert (_asked(pods).circuit is not None) is counts
+
+
+@pytest.mark.parametrize(
+    ("pod", "outcome"),
+    [
+        ({"started": 1060.0}, "again"),
+        ({"started": 1059.0}, "no news"),
+        ({"started": 1060.0, "deleting": True}, "no news"),
+        ({"started": 1060.0, "phase": "Running", "reason": ""}, "closed"),
+        ({"started": 1059.0, "phase": "Running", "reason": ""}, "no news"),
+        ({"started": 1060.0, "phase": "Pending", "reason": ""}, "no news"),
+        ({"started": 1060.0, "phase": "Running", "reason": "", "node": ""}, "no news"),
+    ],
+)
+def test_the_pod_on_trial_decides_and_no_other(pod: dict, outcome: str) -> None:
+    """It was made since the pause ended; while it is neither refused nor running nothing is decided."""
+    former = Circuit(at=1000.0, tries=1, node="gpu-a", reason="UnexpectedAdmissionError", count=3)
+    tried = replace(_failed("d", 0.0), **pod)
+    expected = {"again": Circuit(at=1065.0, tries=2, node="gpu-a", reason=tried.reason, count=1)}
+    found = judge([_failed("a", 900.0), tried], former, 1065.0)
+    assert found == (expected | {"no news": former, "closed": None})[outcome]
+    assert judge([tried], former, 1059.9) == former, "nothing is tried before"
+
+
+def test_the_node_and_reason_of_the_newest_rejection_are_told() -> None:
+    """Whatever the order in which the pods are seen."""
+    pods = [
+        replace(_failed("a", 930.0), node="new", reason="OutOfcpu"),
+        _failed("b", 900.0),
+        _failed("c", 910.0),
+    ]
+    for order in (pods, pods[::-1]):
+        told = judge(order, None, 1000.5)
+        assert told == Circuit(at=1000.0, tries=1, node="new", reason="OutOfcpu", count=3)
+
+
+def test_pods_on_their_way_out_are_not_cleared_away_again() -> None:
+    """Nor those that failed for another reason: they are restarts, which count."""
+    pods = [_failed(str(i), 100.0 + i) for i in range(7)]
+    pods[0] = replace(pods[0], deleting=True)
+    pods[1] = replace(pods[1], reason="Evicted")
+    assert [p.name for p in left_over(pods[::-1])] == ["2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ({}, None),
+        ({"circuit": {}}, None),
+        ({"circuit": {"at": "soon", "tries": 2}}, None),
+        (
+            {"circuit": {"at": "1970-01-01T00:16:40Z"}},
+            Circuit(at=1000.0, tries=1, node="", reason="", count=3),
+        ),
+    ],
+)
+def test_half_an_entry_of_the_status_is_read_as_far_as_it_goes(entry: dict, expected: Circuit | None) -> None:
+    """Without its time there is no circuit."""
+    assert read(entry) == expected
 
 
 def test_preferred_runs_on_the_cpu_while_its_device_is_lost() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from qts_operator.cache import Store
-from qts_operator.expectations import Expectations
+from qts_operator.expectations import Expectations, not_older
 from qts_operator.lease import Election
 from qts_operator.workqueue import WorkQueue
 
@@ -97,6 +98,48 @@ def test_expectations_hold_a_key_until_the_cache_saw_our_write() -> None:
     assert expected.overdue("k", 6.0) == []
 
 
+def test_what_the_watch_has_not_shown_is_waited_for_or_read_and_never_neither() -> None:
+    """Five seconds after the write of each, whatever the clock says; what was shown is no matter any more."""
+    expected, seen = Expectations(), {"b": "7"}
+    for name, at in (("a", 100.0), ("b", 101.0), ("c", 103.0)):
+        expected.note("k", ("Service", "n", name), "7", at)
+    waited, read = [], []
+    for now in (104.9, 105.0, 107.9, 108.0):
+        waited.append([item[2] for item in expected.pending("k", lambda item: seen.get(item[2]), now)])
+        read.append([item[2] for item in expected.overdue("k", now)])
+    assert waited == [["a", "c"], ["c"], ["c"], []]
+    assert read == [[], ["a"], [], ["c"]]
+
+
+def test_a_system_that_is_gone_is_waited_for_no_longer() -> None:
+    """Its notes go with it, and nobody else's."""
+    expected = Expectations()
+    for key in ("k", "other"):
+        expected.note(key, ("Service", "n", "a"), "7", 0.0)
+    expected.forget("k")
+    expected.forget("never seen")
+    assert expected.pending("k", lambda _: None, 1.0) == []
+    assert expected.pending("other", lambda _: None, 1.0) == [("Service", "n", "a")]
+
+
+@pytest.mark.parametrize(
+    ("seen", "written", "enough"),
+    [
+        (None, "7", False),
+        ("6", "7", False),
+        ("7", "7", True),
+        ("10", "7", True),
+        ("x", "x", True),
+        ("x", "y", False),
+        ("7", "x", False),
+        ("x", "7", False),
+    ],
+)
+def test_versions_are_numbers_or_names(seen: str | None, written: str, enough: bool) -> None:
+    """Numbers count upwards; of what is no number only the same is as new."""
+    assert not_older(seen, written) is enough
+
+
 def _lease(holder: str, version: str = "1") -> dict:
     return {
         "metadata": {"resourceVersion": version},
@@ -138,3 +181,51 @@ def test_a_released_lease_is_free_at_once_and_a_conflict_ends_leading() -> None:
     two.succeeded(0.0)
     two.lost()
     assert not two.leads(0.1)
+
+
+def test_a_lease_says_since_when_it_is_held_and_how_often_it_changed_hands() -> None:
+    """What `kubectl describe lease` shows: the time of the take-over stays while the same one holds it."""
+    one = Election("one")
+    first = one.decide(None, 0.0, "t0").body["spec"]
+    assert (first["acquireTime"], first["renewTime"], first["leaseTransitions"]) == ("t0", "t0", 1)
+    kept = one.decide({"spec": first}, 2.0, "t2").body["spec"]
+    assert (kept["acquireTime"], kept["renewTime"], kept["leaseTransitions"]) == ("t0", "t2", 1)
+    released = one.release({"spec": kept}, "t3")
+    assert (released["spec"]["renewTime"], released["spec"]["leaseDurationSeconds"]) == ("t3", 1)
+    taken = Election("two").decide(released, 3.0, "t3").body["spec"]
+    assert (taken["acquireTime"], taken["leaseTransitions"]) == ("t3", 2)
+    bare = one.decide({"spec": {"holderIdentity": "one"}}, 4.0, "t4").body["spec"]
+    assert (bare["acquireTime"], bare["leaseTransitions"]) == ("t4", 0)
+
+
+@pytest.mark.parametrize("lease", [{}, {"spec": None}, {"spec": {}}])
+def test_a_lease_that_somebody_emptied_is_free(lease: dict) -> None:
+    """It names nobody, so it may be taken, and handed back, at once."""
+    one = Election("one")
+    step = one.decide(lease, 0.0, "t")
+    assert (step.verb, step.body["spec"]["holderIdentity"]) == ("update", "one")
+    assert not one.holds(lease)
+    assert one.holds(step.body)
+    assert one.release(lease, "t")["spec"]["holderIdentity"] == ""
+
+
+def test_the_duration_of_a_lease_is_what_its_holder_wrote() -> None:
+    """Another version of the operator may have other terms; without a word of it ours hold."""
+    for told, wait_s in ((30, 30.0), (None, 10.0)):
+        two = Election("two")
+        lease = {"metadata": {"resourceVersion": "1"}, "spec": {"holderIdentity": "one"}}
+        if told:
+            lease["spec"] |= {"leaseDurationSeconds": told}
+        assert two.decide(lease, 100.0, "t").verb == "wait"
+        assert two.decide(lease, 100.0 + wait_s - 0.1, "t").verb == "wait"
+        assert two.decide(lease, 100.0 + wait_s, "t").verb == "update"
+
+
+def test_a_holder_that_lost_its_lease_waits_a_whole_duration_for_the_next() -> None:
+    """What it saw of a holder before its own time says nothing about that one now."""
+    two = Election("two")
+    assert two.decide(_lease("one"), 0.0, "t").verb == "wait"
+    assert two.decide(_lease("one"), 10.0, "t").verb == "update"
+    two.succeeded(10.0)
+    two.lost()
+    assert two.decide(_lease("one"), 11.0, "t").verb == "wait"

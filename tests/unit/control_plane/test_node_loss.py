@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from qts_core import names
-from qts_core.parts import Pods
+from qts_core.parts import Agent, Pods, Toleration
 from qts_operator import digests, restarts, steps
-from qts_operator.node_loss import by_name, replaceable
+from qts_operator.node_loss import by_name, lost_in, replaceable
 from qts_operator.objects.frame import Defaults
 from qts_operator.snapshot import Node, Pod
 from qts_operator.view import View
@@ -84,3 +84,45 @@ def test_a_pod_with_claimed_devices_is_not_taken_for_replaceable() -> None:
     pod = Pod(namespace="trading", name="p", uid="u", version="1", agent="amos", node="n1")
     assert replaceable(pod, Pods(), nodes, {})
     assert not replaceable(msgspec.structs.replace(pod, claims=("gpu",)), Pods(), nodes, {})
+
+
+@pytest.mark.parametrize(
+    ("node", "expected"),
+    [
+        (Node(name="n1", ready=False, unready_since=100.0), 30.0),
+        (Node(name="n1", ready=True, unready_since=100.0), None),
+        (Node(name="n1", ready=False, unready_since=0.0), None),
+        (Node(name="n2", ready=False, unready_since=100.0), None),
+    ],
+)
+def test_a_node_is_lost_a_minute_after_it_was_last_ready(node: Node, expected: float | None) -> None:
+    """Its own pods alone; of one whose time is not known nothing is said."""
+    pod = Pod(namespace="trading", name="p", uid="u", version="1", node="n1")
+    assert lost_in(pod, by_name((node,)), 130.0) == expected
+
+
+@pytest.mark.parametrize(
+    ("node", "takes"),
+    [
+        ({}, True),
+        ({"name": "n1"}, False),
+        ({"ready": False}, False),
+        ({"unschedulable": True}, False),
+        ({"taints": (("team", "b", "NoSchedule"),)}, False),
+        ({"taints": (("team", "a", "NoSchedule"),)}, True),
+        ({"labels": {"disk": "hdd"}}, False),
+        ({"labels": {}}, False),
+        ({"allocatable": {"gpu": 3}}, True),
+        ({"allocatable": {"gpu": 2}}, False),
+        ({"allocatable": {}}, False),
+    ],
+)
+def test_a_node_takes_a_pod_when_everything_fits(node: dict[str, Any], takes: bool) -> None:
+    """Another one, which is ready, tolerated and labelled as asked for, with as many devices free."""
+    well = {"name": "n2", "labels": {"disk": "ssd"}, "allocatable": {"gpu": 4}}
+    asked = Agent(node_selector={"disk": "ssd"}, tolerations=(Toleration(key="team", value="a"),))
+    pod = Pod(namespace="trading", name="p", uid="u", version="1", node="n1", limits={"gpu": 2})
+    nodes = by_name((Node(**(well | node)),))
+    assert replaceable(pod, asked, nodes, {"n2": {"gpu": 1}, "n3": {"gpu": 4}}) is takes
+    poor = Node(name="n0", labels={"disk": "ssd"})
+    assert replaceable(pod, asked, by_name((poor, *nodes.values())), {"n2": {"gpu": 1}}) is takes

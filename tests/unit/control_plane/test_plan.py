@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.unit.control_plane.conftest import make_frame
 
 from qts_operator import writes
 from qts_operator.fields import applied, digest
 from qts_operator.objects import desired
-from qts_operator.plan import Apply, Create, Delete, Refuse, Wait, plan
-from qts_operator.snapshot import Child
+from qts_operator.plan import Apply, Create, Delete, HandOver, Refuse, Rotate, Wait, due, plan
+from qts_operator.snapshot import Child, Finding
 from qts_operator.writes import Done, Failed, Taken
 
 
@@ -111,6 +116,87 @@ def test_what_the_server_altered_is_not_sent_again_until_it_changes(frame_of) ->
     assert len(plan(wanted, observed, "u-1", kept)) == 1
 
 
+#: what may have become of an object since it was written
+CHANGES = {
+    "nothing": {},
+    "edited": {"digest": "other"},
+    "a stranger's": {"owner_uid": "", "owner_kind": ""},
+    "another system's": {"owner_uid": "u-0"},
+    "going": {"deleting": True},
+    "a stranger's, and going": {"owner_uid": "", "owner_kind": "", "deleting": True},
+    "in a change of credentials": {"credentials": "2 Accepting"},
+    "counted by us": {"counts": True},
+    "edited and counted by us": {"counts": True, "digest": "other"},
+    "edited and held back": {"parked": "4", "digest": "other"},
+}
+FATES = st.dictionaries(st.integers(0, 40), st.sampled_from([*CHANGES, "gone", "kept"]), max_size=6)
+EXTERNAL = {"agents": {"amos": {"replicasManagedBy": "External"}}}
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(FATES, st.sampled_from([{}, EXTERNAL]), st.booleans())
+def test_what_is_due_is_the_plan(fates: dict[int, str], spec: dict[str, Any], left: bool) -> None:
+    """The short way, which renders nothing at rest, comes to what the long one does, whatever has happened."""
+    frame = msgspec.structs.replace(make_frame(spec), external={"amos": 3} if spec else {})
+    wanted = desired(frame)
+    observed, kept = _observed(wanted), {}
+    if left:
+        stray = _child({"kind": "Service", "metadata": {"name": "desk-1-gone", "namespace": "t"}})
+        observed["Service", "desk-1-gone"] = stray
+    for number, fate in fates.items():
+        key = list(observed)[number % len(observed)]
+        child = observed[key]
+        if fate == "kept":
+            told = digest(applied(wanted[number % len(wanted)])) if number < len(wanted) else ""
+            observed[key] = msgspec.structs.replace(child, digest="altered")
+            kept[child.uid] = (child.version, told)
+        elif fate != "gone":
+            observed[key] = msgspec.structs.replace(child, **CHANGES[fate])
+    for number, fate in fates.items():
+        if fate == "gone":
+            observed.pop(list(observed)[number % len(observed)])
+    assert due(frame, observed, kept) == plan(wanted, observed, frame.uid, kept)
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "expected"),
+    [
+        (("Service", "desk-1-pads"), "edited", [Apply]),
+        (("Service", "desk-1-pads"), "a stranger's", [Refuse]),
+        (("Service", "desk-1-pads"), "a stranger's, and going", [Wait]),
+        (("Service", "desk-1-pads"), "another system's", [Wait]),
+        (("Service", "desk-1-pads"), "going", [Wait]),
+        (("Secret", "desk-1-curve"), "edited", []),
+        (("Secret", "desk-1-curve"), "going", [Wait]),
+        (("Secret", "desk-1-curve"), "in a change of credentials", [Rotate]),
+        (("Deployment", "desk-1-qbmia"), "edited and counted by us", [Apply]),
+        (("Deployment", "desk-1-qbmia"), "edited and held back", [Apply]),
+        (("Deployment", "desk-1-amos"), "edited", [Apply]),
+        (("Deployment", "desk-1-amos"), "counted by us", []),
+        (("Deployment", "desk-1-amos"), "edited and counted by us", [HandOver, Apply]),
+        (("Deployment", "desk-1-amos"), "edited and held back", [HandOver, Apply]),
+        (("Service", "desk-1-gone"), "nothing", [Delete]),
+        (("Service", "desk-1-gone"), "going", []),
+        (("Service", "desk-1-gone"), "a stranger's", []),
+        (("Secret", "desk-1-gone"), "nothing", []),
+    ],
+)
+def test_one_object_has_one_fate(frame_of, key: Any, change: str, expected: list[type]) -> None:
+    """Of an agent whose replicas are an autoscaler's (amos) the number is left first; strays of ours go."""
+    frame = msgspec.structs.replace(frame_of(EXTERNAL), external={"amos": 3})
+    observed = _observed(desired(frame))
+    found = observed.get(key) or _child({"kind": key[0], "metadata": {"name": key[1], "namespace": "t"}})
+    observed[key] = msgspec.structs.replace(found, **{"replicas": 7} | CHANGES[change])
+    actions = due(frame, observed, {})
+    assert [type(a) for a in actions] == expected
+    for action in actions:
+        assert writes.identity(action) == key
+        if isinstance(action, HandOver):
+            assert action.replicas == (4 if change == "edited and held back" else 7)
+        if isinstance(action, Apply | Delete | HandOver | Rotate):
+            assert action.uid == found.uid
+
+
 def _state(frame_of):
     return writes.begin(plan(desired(frame_of()), {}, "u-1"))
 
@@ -134,17 +220,99 @@ def test_a_refused_object_is_named_and_holds_nobody_back(frame_of) -> None:
     assert not after.complete
 
 
-def test_a_stale_view_or_an_unwell_server_ends_the_writes(frame_of) -> None:
-    """409 asks for a fresh look, 500 and silence for another try; neither is called complete."""
-    for code in (409, 404):
-        after = writes.step(_state(frame_of), Failed(code=code))
-        assert after.stale
-        assert writes.request(after) is None
-    for code in (0, 429, 500, 503, 504):
-        after = writes.step(_state(frame_of), Failed(code=code))
-        assert after.unwell
-        assert writes.request(after) is None
-        assert not after.complete
+ACTIONS = {
+    "apply": Apply(manifest={"kind": "Service", "metadata": {"name": "x"}}),
+    "create": Create(manifest={"kind": "Secret", "metadata": {"name": "x"}}),
+    "delete": Delete(kind="Service", namespace="n", name="x", uid="u"),
+}
+
+
+@pytest.mark.parametrize("verb", ACTIONS)
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (Done(), "written"),
+        (Taken(), "refused"),
+        *((Failed(code=code), "stale") for code in (404, 409, 410)),
+        (Failed(code=422, reason="Conflict"), "stale"),
+        *((Failed(code=code, reason="Invalid", message="m"), "refused") for code in (400, 403, 422)),
+        *((Failed(code=code, retry_after=7.0), "unwell") for code in (0, 401, 429, 500, 503, 504)),
+    ],
+)
+def test_each_answer_has_one_consequence(verb: str, answer: Any, outcome: str) -> None:
+    """Written and refused go on, a stale view and an unwell server end the writes; what is gone is deleted."""
+    if verb == "delete" and answer == Failed(code=404):
+        outcome = "gone"
+    first, second = ACTIONS[verb], ACTIONS["apply"]
+    before = writes.State(todo=(first, second))
+    after = writes.step(before, answer)
+    goes_on = outcome in ("written", "refused", "gone")
+    assert writes.request(before) is first
+    assert writes.request(after) is (second if goes_on else None)
+    assert after.todo == ((second,) if goes_on else (first, second))
+    assert after.writes == (1 if outcome == "written" else 0)
+    assert [f.condition for f in after.findings] == (["Degraded"] if outcome == "refused" else [])
+    assert after.stale is (outcome == "stale")
+    assert bool(after.unwell) is (outcome == "unwell")
+    assert after.retry_after == (7.0 if outcome == "unwell" else None)
+    assert not after.waiting
+
+
+def test_complete_is_what_left_nothing_behind() -> None:
+    """Any of it alone is enough to look again."""
+    finding = Finding(reason="x", message="y")
+    assert writes.State(todo=()).complete
+    assert writes.begin([]).complete
+    left = {
+        "todo": (ACTIONS["apply"],),
+        "findings": (finding,),
+        "stale": True,
+        "unwell": "no answer",
+        "waiting": True,
+    }
+    for field, value in left.items():
+        assert not writes.State(**{"todo": ()} | {field: value}).complete
+    assert writes.begin([Wait(kind="Service", name="x")]).waiting
+    (told,) = writes.begin([Refuse(kind="Service", name="x"), ACTIONS["apply"]]).findings
+    assert (told.reason, told.message.split(";")[0]) == (
+        "NameTaken",
+        "Service/x exists and does not belong to this resource",
+    )
+
+
+@pytest.mark.parametrize(
+    ("failed", "reason", "message"),
+    [
+        (Failed(code=403), "AccessDenied", "Service/x: forbidden"),
+        (Failed(code=403, message="no"), "AccessDenied", "no"),
+        (Failed(code=403, message="exceeded quota: q"), "QuotaExceeded", "exceeded quota: q"),
+        (Failed(code=422, message="exceeded quota: q"), "ObjectRejected", "Service/x: exceeded quota: q"),
+        (
+            Failed(code=403, message="it is being terminated"),
+            "NamespaceTerminating",
+            "it is being terminated",
+        ),
+        (
+            Failed(code=400, message="it is being terminated"),
+            "ObjectRejected",
+            "Service/x: it is being terminated",
+        ),
+        (Failed(code=422, reason="CredentialsMissing", message="m"), "CredentialsMissing", "m"),
+        (Failed(code=422, message="m", field="spec.x"), "ObjectRejected", "Service/x: spec.x: m"),
+        (Failed(code=400, message="m" * 2000), "ObjectRejected", f"Service/x: {'m' * 989}"),
+    ],
+)
+def test_a_refusal_has_its_reason_and_its_words(failed: Failed, reason: str, message: str) -> None:
+    """The words of a right, a quota or a namespace count in a 403 alone."""
+    (told,) = writes.step(writes.State(todo=(ACTIONS["apply"],)), failed).findings
+    assert (told.reason, told.message) == (reason, message)
+
+
+def test_an_unwell_server_is_quoted() -> None:
+    """Or it is said what it did not answer."""
+    state = writes.State(todo=(ACTIONS["apply"],))
+    assert writes.step(state, Failed(code=500, message="etcd is away")).unwell == "etcd is away"
+    assert writes.step(state, Failed(code=0)).unwell == "no answer to Service/x (0)"
 
 
 def test_rights_quota_and_names_have_their_own_reasons(frame_of) -> None:

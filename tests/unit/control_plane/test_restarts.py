@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from qts_core.parts import Agent, Toleration
+from qts_core.parts import Agent, RestartPolicy, Toleration
 from qts_core.probes import Status
 from qts_core.roster import BY_NAME
 from qts_operator import budget
@@ -94,6 +94,95 @@ def test_what_left_the_window_counts_no_more() -> None:
     """Restarts of former days spend nothing, however many they were."""
     assert verdict(history=restarted(601.0, 500.0, 400.0, 300.0, 200.0)).due is not None
     assert verdict(history=restarted(*[5_000.0] * 20)).due is not None
+
+
+def test_a_restart_leaves_the_window_when_it_is_as_old_as_the_window() -> None:
+    """To the second that the verdict before has told."""
+    spent = verdict(history=restarted(600.0 - 10.0, 500.0, 400.0, 300.0, 200.0))
+    assert spent.recheck_s == 10.0
+    assert verdict(history=restarted(600.0, 500.0, 400.0, 300.0, 200.0)).due is not None
+
+
+def test_who_allows_no_restart_gets_none() -> None:
+    """With a budget of nothing there is no moment to wait for."""
+    asked = Agent(restart_policy=RestartPolicy(max_restarts=0))
+    told = verdict(asked=asked)
+    assert (told.due, told.recheck_s) == (None, None)
+    assert told.exhausted == "quasar was restarted 0 times in 10m; last reason PeerSilent"
+
+
+def test_the_pause_is_at_most_half_an_hour() -> None:
+    """However often the window allows it."""
+    asked = Agent(restart_policy=RestartPolicy(max_restarts=20, window="24h"))
+    history = restarted(*(2000.0 + 100.0 * n for n in range(15, 0, -1)), 1799.0)
+    assert verdict(asked=asked, history=history).recheck_s == 1.0
+    history = restarted(*(2000.0 + 100.0 * n for n in range(15, 0, -1)), 1800.0)
+    assert verdict(asked=asked, history=history).due is not None
+
+
+@pytest.mark.parametrize(
+    ("change", "due"),
+    [
+        ({}, True),
+        ({"ready": False}, False),
+        ({"deleting": True}, False),
+        ({"ready_since": NOW - 35.0}, True),
+        ({"ready_since": NOW - 34.9}, False),
+    ],
+)
+def test_of_a_silent_agent_a_pod_goes_that_has_been_ready_for_long_enough(change: dict, due: bool) -> None:
+    """35 s: what PADS says is about this one then."""
+    pod = msgspec.structs.replace(POD, **change)
+    assert (verdict((pod,)).due is not None) is due
+
+
+@pytest.mark.parametrize(
+    ("peer", "due"),
+    [
+        ({"age_s": 30.0, "state": "dead"}, True),
+        ({"age_s": 29.9, "state": "dead"}, False),
+        ({"age_s": None, "state": "dead"}, False),
+        (None, False),
+    ],
+)
+def test_dead_is_who_was_not_heard_for_half_a_minute(peer: Any, due: bool) -> None:
+    """A peer that PADS never met, or does not date, is no reason."""
+    told = Status(agent="pads", peers={"quasar": peer, "qbmia": {"age_s": 99.0, "state": "dead"}})
+    assert (verdict(told=told).due is not None) is due
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({}, "PodFailed"),
+        ({"reason": "Evicted"}, "Evicted"),
+        ({"phase": "Succeeded"}, None),
+        ({"phase": "Running"}, None),
+        ({"deleting": True}, None),
+        ({"reason": "UnexpectedAdmissionError"}, None),
+    ],
+)
+def test_a_failed_pod_goes_unless_it_goes_already_or_the_circuit_has_it(change: dict, reason: Any) -> None:
+    """What a kubelet rejected is counted by the circuit, not by the budget."""
+    failed = msgspec.structs.replace(POD, **({"phase": "Failed", "ready": False} | change))
+    due = verdict((failed,), told=None).due
+    assert (due.reason if due is not None else None) == reason
+
+
+@pytest.mark.parametrize(
+    ("change", "waits"),
+    [
+        ({}, False),
+        ({"ready": False}, True),
+        ({"deleting": True}, True),
+        ({"ready": False, "phase": "Failed", "reason": "OutOfcpu"}, False),
+    ],
+)
+def test_a_restart_waits_for_the_other_pods_of_the_agent(change: dict, waits: bool) -> None:
+    """One that is going or not ready is waited for; a rejected one never gets ready."""
+    told = verdict((POD, msgspec.structs.replace(POD, uid="u2", **change)))
+    assert (told.due is None) is waits
+    assert told.recheck_s == (5.0 if waits else None)
 
 
 def test_a_change_of_the_spec_gives_a_new_budget() -> None:
@@ -192,6 +281,24 @@ def test_the_kubelet_s_restarts_count_once_each() -> None:
     assert budget.seen(entry, (crashed(2, 40.0),), 3, NOW + 99.0) is entry
     more = budget.seen(entry, (crashed(3, 5.0),), 3, NOW)
     assert budget.recent(more, 3, 600.0, NOW) == (NOW - 40.0, NOW - 40.0, NOW - 30.0, NOW - 5.0)
+
+
+def test_a_restart_of_ours_does_not_make_the_kubelet_s_count_again() -> None:
+    """The record keeps what is counted when ours is added to it."""
+    entry = budget.seen(restarted(), (crashed(2, 40.0),), 3, NOW)
+    noted = entry | {"recentRestarts": budget.noted(entry, 3, NOW)}
+    assert budget.seen(noted, (crashed(2, 40.0),), 3, NOW + 1.0) is noted
+    assert len(budget.recent(noted, 3, 600.0, NOW)) == 3
+
+
+def test_a_restart_of_the_kubelet_without_a_time_is_dated_when_it_is_seen() -> None:
+    """And one of two pods says nothing about the other."""
+    pods = (msgspec.structs.replace(crashed(1), ended=0.0), crashed(0, uid="u2"), crashed(2, 9.0, uid="u3"))
+    entry = budget.seen({}, pods, 3, NOW)
+    assert budget.recent(entry, 3, 600.0, NOW) == (NOW - 9.0, NOW - 9.0, NOW)
+    assert entry["recentRestarts"]["counted"] == {"u1": 1, "u3": 2}
+    fewer = budget.seen(entry, (crashed(1, uid="u3"),), 3, NOW)
+    assert len(budget.recent(fewer, 3, 600.0, NOW)) == 3, "a count that went back adds nothing"
 
 
 def test_restarts_of_the_kubelet_spend_the_budget_of_ours() -> None:

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from qts_core.probes import Status
-from qts_core.roster import ROSTER, VOTERS
+from qts_core.roster import VOTERS
 from qts_operator import writes
 from qts_operator.objects import desired
 from qts_operator.objects.frame import Defaults
@@ -64,7 +64,7 @@ def _pods(frame):
             ready=True,
             node="node-1",
         )
-        for name, count in [*((w.name, frame.wanted(w)) for w in ROSTER), ("redis", 1)]
+        for name, count in [*((w.name, frame.wanted(w)) for w in frame.workloads()), ("redis", 1)]
         for i in range(count)
     )
 
