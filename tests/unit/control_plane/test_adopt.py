@@ -115,6 +115,18 @@ def test_a_removed_annotation_is_found_by_the_hash(snapshot_of) -> None:
     assert _templates(after) == _templates(before)
 
 
+@pytest.mark.parametrize("revision", range(revisions.OLDEST_REVISION, revisions.LATEST_REVISION + 1))
+def test_of_all_revisions_that_can_be_rendered_the_one_is_found_that_fits(snapshot_of, revision: int) -> None:
+    """The oldest as well as the latest: of Redis no two render the same."""
+    latest, _ = resolve(snapshot_of({}), OLD)
+    made = {part: revisions.Made(revision=revision, images=OLD.named()) for part in latest.made}
+    before = replace(latest, made=made)
+    children = {k: replace(c, revision=0) for k, c in _live(before).items()}
+    after, _ = resolve(snapshot_of({}, children=children), NEW)
+    assert after.made["redis"].revision == revision
+    assert _templates(after) == _templates(before)
+
+
 def test_an_unknown_revision_is_left_alone_and_said(snapshot_of) -> None:
     """Neither written nor deleted; Degraded names the part, its revision, ours, and the remedy."""
     before, _ = resolve(snapshot_of({}), OLD)

@@ -89,7 +89,7 @@ def test_at_rest_a_pass_looks_once_and_asks_for_nothing() -> None:
     """And another one is not needed."""
     state, asked = played([at_rest()])
     assert kinds(asked) == ["Look"]
-    assert (state.phase, state.wrote, state.recheck_s) == ("end", False, ())
+    assert (state.phase, state.wrote, state.stopped, state.recheck_s) == ("end", False, False, ())
     assert not steps.unfinished(state)
 
 
