@@ -120,6 +120,15 @@ def test_what_a_queue_planned_and_no_longer_needs_it_forgets() -> None:
     assert queue._later == []
 
 
+def test_the_same_time_twice_is_one_plan() -> None:
+    """However often it is asked for."""
+    queue = WorkQueue()
+    for _ in range(100):
+        queue.add_after("x", 50.0, 100.0)
+    assert len(queue._later) == 1
+    assert queue.take(150.0) == "x"
+
+
 class Shelf:
     """What a store has to know: every object that is there, and the version at which each name died last."""
 
