@@ -213,6 +213,10 @@ def test_a_store_holds_what_its_model_holds(history: list[tuple[str, Any]]) -> N
         assert sorted(map(repr, store.all())) == sorted(map(repr, shelf.items))
         for item in shelf.items:
             assert store.get(item.namespace, item.name) == item
+            for version in ("0", item.version, "13"):
+                shown = store.shows(item.namespace, item.name, item.uid, version)
+                assert shown == (int(version) <= int(item.version))
+            assert not store.shows(item.namespace, item.name, "another", "0")
         for namespace in "mn":
             for system in "st":
                 mine = [i for i in shelf.items if (i.namespace, i.system) == (namespace, system)]
