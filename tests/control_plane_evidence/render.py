@@ -19,13 +19,19 @@ met. **not run**: not all commands of the row have been run for this record.
 
 def outcome(row: Row, results: Mapping[str, Result]) -> str:
     """Return what a row came to."""
-    told = [results.get(proof.command) for proof in row.proofs]
-    ran = [result for result in told if result is not None]
-    if any(result.code or result.missed for result in ran):
+    told = [(proof, results.get(proof.command)) for proof in row.proofs]
+    ran = [(proof, result) for proof, result in told if result is not None]
+    if any(result.code or _missed(proof, result) for proof, result in ran):
         return "missed"
     if len(ran) < len(told):
         return "not run"
     return "in part" if row.missing else "holds"
+
+
+def _missed(proof: Proof, result: Result) -> tuple[str, ...]:
+    """Return what was not reached, the time that the acceptance gives among it."""
+    late = result.seconds > proof.within_s
+    return (*result.missed, f"at most {proof.within_s:g} s") if late else result.missed
 
 
 def document(rows: Iterable[Row], results: Mapping[str, Result]) -> str:
@@ -67,4 +73,4 @@ def _proof(proof: Proof, result: Result | None) -> list[str]:
     ended = "ended well" if result.code == 0 else f"ended with {result.code}"
     lines.append(f"- {ended} after {result.seconds:.0f} s at {result.commit or 'an unknown commit'}")
     lines += [f"- {name}: {value}" for name, value in result.numbers.items()]
-    return lines + [f"- missed: {text}" for text in result.missed]
+    return lines + [f"- missed: {text}" for text in _missed(proof, result)]

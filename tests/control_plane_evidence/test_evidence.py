@@ -76,6 +76,19 @@ def test_an_outcome_is_no_better_than_its_worst_command() -> None:
     assert outcome(_row(), both | _ran("b", missed=("goal",))) == "missed"
 
 
+@pytest.mark.parametrize(("within_s", "told"), [(2.0, "holds"), (1.5, "missed")])
+def test_a_command_that_took_longer_than_it_may_has_missed(within_s, told) -> None:
+    row = Row(
+        number=1,
+        requirement="r",
+        acceptance="soon",
+        tier="T0",
+        proofs=(Proof(command="a", within_s=within_s),),
+    )
+    assert outcome(row, _ran("a")) == told
+    assert ("- missed: at most 1.5 s" in document([row], _ran("a"))) is (told == "missed")
+
+
 def test_the_document_tells_commands_numbers_and_what_is_missing() -> None:
     told = document([_row("something")], _ran("a", numbers={"plans": "12"}, commit="abc", missed=("speed",)))
     for text in (

@@ -128,10 +128,9 @@ def gpus(told: dict[str, Any]) -> int:
 
 
 def _dated(told: Condition, former: dict[str, Any], snapshot: Snapshot) -> dict[str, Any]:
-    since = stamp(snapshot.now)
-    for old in former.get("conditions") or ():
-        if old.get("type") == told.type and old.get("status") == told.status:
-            since = old.get("lastTransitionTime") or since
+    known: Sequence[dict[str, Any]] = former.get("conditions") or ()
+    same = [c for c in known if c.get("type") == told.type and c.get("status") == told.status]
+    since = (same and same[0].get("lastTransitionTime")) or stamp(snapshot.now)
     dated = {"type": told.type, "status": told.status, "reason": told.reason, "message": told.message}
     return dated | {"lastTransitionTime": since, "observedGeneration": snapshot.generation}
 
