@@ -233,7 +233,8 @@ ROWS: tuple[Row, ...] = (
                 limit_s=1200,
             ),
         ),
-        missing="1,000 systems are row 2's command; a hundred changes a second are not measured apart from creations",
+        missing="1,000 systems are row 2's command; where others load the machine the two watches that time a change "
+        "fall out of step, and times below zero say nothing",
     ),
     Row(
         number=16,
