@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from qts_agents.kernels import ewa, ewl, lemke_howson, nash, qre, replicator, shapley, statevector
+from qts_agents.kernels import ewa, ewl, lemke_howson, nash, qre, replicator, scaling, shapley, statevector
 
 Generator = np.random.Generator
 
@@ -68,6 +68,13 @@ def _choice(draws: Generator, kind: int) -> Callable[[], Any]:
     return lambda: nash.nash_choice(a, b)
 
 
+def _scaled(draws: Generator, kind: int) -> Callable[[], Any]:
+    payoff = draws.normal(3.0, 50.0, (40, *((3, 4), (4, 4), (1, 1))[kind % 3]))
+    payoff[3] = 7.0  # constant
+    payoff[5, 0, 0] = np.nan
+    return lambda: scaling.scaled(payoff)
+
+
 def _qre(draws: Generator, kind: int) -> Callable[[], Any]:
     payoff = draws.random((2, 3, *3 * ((3, 2)[kind % 2],)))
     return lambda: qre.qre(payoff, 1.5)
@@ -100,6 +107,7 @@ CASES: dict[str, Callable[[Generator, int], Callable[[], Any]]] = {
     "nash.nash_choice": _choice,
     "qre.qre": _qre,
     "replicator.replicate": _replicate,
+    "scaling.scaled": _scaled,
     "shapley.shapley": _shapley,
     "statevector.probabilities": _circuit,
 }

@@ -13,6 +13,7 @@ from qts_agents.kernels import (
     convexity,
     factors,
     half_space,
+    impact,
     indicators,
     logs,
     outcomes,
@@ -22,6 +23,7 @@ from qts_agents.kernels import (
     philox,
     rolling,
     surrogates,
+    trend_convexity,
 )
 from qts_agents.market.simulate import Simulation
 from qts_agents.pads import hmm
@@ -80,6 +82,23 @@ def _convexity(draws: Generator, kind: int) -> Callable[[], Any]:
     sigma[3] = 0.01 + 0.01 * (np.arange(251) // 3 % 2)  # three values, of which a parabola knows nothing
     pnl[4] = 0.0
     return lambda: convexity.convexity_t(pnl, sigma)
+
+
+def _trend_convexity(draws: Generator, kind: int) -> Callable[[], Any]:
+    r = 0.01 * draws.normal(size=(6, 60 if kind == 4 else 270))  # too few
+    r[0, 40 if kind % 2 else 0] = np.nan
+    r[1] = 0.0
+    r[2] = 0.01 * (-1.0) ** np.arange(r.shape[1])  # comes back every second bar
+    r[3, r.shape[1] // 2 :] += 1.0 if kind % 2 else 0.0  # far from the mean of its block
+    return lambda: trend_convexity.trend_convexity(r, 20)
+
+
+def _impact(draws: Generator, kind: int) -> Callable[[], Any]:
+    r, closed = 0.01 * draws.normal(size=(6, 100)), 100.0 + draws.normal(size=(6, 100))
+    opened, volume = closed - 50.0 * r + 0.1 * draws.normal(size=r.shape), draws.lognormal(5.0, 1.0, r.shape)
+    opened[1, ::2], volume[2, ::3], volume[3] = np.nan, np.nan, np.nan
+    volume[4], r[5, 3] = 0.0, np.inf if kind % 2 else np.nan
+    return lambda: impact.impact(r, opened, closed, volume)
 
 
 def _factors(draws: Generator, kind: int) -> Callable[[], Any]:
@@ -181,6 +200,7 @@ CASES: dict[str, Callable[[Generator, int], Callable[[], Any]]] = {
     "convexity.convexity_t": _convexity,
     "factors.factors": _factors,
     "half_space.score": _half_space,
+    "impact.impact": _impact,
     "indicators.indicators": _indicators,
     "logs.log": _log,
     "market.simulate.Simulation": _simulate,
@@ -195,4 +215,5 @@ CASES: dict[str, Callable[[Generator, int], Callable[[], Any]]] = {
     "rolling.rolling_moments": _moments,
     "rolling.rolling_rank": _rank,
     "surrogates.taus": _taus,
+    "trend_convexity.trend_convexity": _trend_convexity,
 }

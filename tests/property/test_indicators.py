@@ -15,6 +15,7 @@ from tests.property.made_windows import bars, made, mirrored, rows, scaled, wind
 from qts_agents.agent import MarketWindow
 from qts_agents.kernels import backend
 from qts_agents.kernels.factors import FACTOR_NAMES, KINDS, Factors, factors
+from qts_agents.kernels.indicator_rows import ANOMALY, EXTRAS, TAIL, WARNING
 from qts_agents.kernels.indicators import Indicators, indicators
 
 ODD = {"trend", "momentum", "macd", "whale_side", "m20", "m100", "sma_gap", "m5", "m10", "r", "ema20_gap"}
@@ -49,6 +50,36 @@ def compiled() -> Iterator[None]:
     backend.set_jit(True)
     yield
     backend.set_jit(True)
+
+
+@pytest.mark.parametrize("jit", [True, False], ids=["compiled", "reference"])
+@pytest.mark.parametrize("extra", [0, TAIL, WARNING, ANOMALY, TAIL | ANOMALY])
+def test_what_is_not_asked_for_changes_nothing_else(extra: int, jit: bool) -> None:
+    """Without an extra its fields are NaN and all others keep their bits."""
+    backend.set_jit(jit)
+    window = made(4, 3, 340)
+    part, whole = table(indicators(window, extra)), table(indicators(window))
+    left_out = {name for one, names in EXTRAS.items() if not extra & one for name in names}
+    for name, values in part.items():
+        assert np.isnan(values).all() if name in left_out else values.tobytes() == whole[name].tobytes(), name
+
+
+def test_more_than_is_asked_for_is_not_computed_again() -> None:
+    """The answer about a window that cannot change serves whoever asks for no more than it holds."""
+    window = made(4, 3, 340)
+    for values in (
+        window.open,
+        window.high,
+        window.low,
+        window.close,
+        window.volume,
+        window.valid,
+        window.spread,
+    ):
+        values.flags.writeable = False
+    less, more = indicators(window, TAIL), indicators(window, TAIL | ANOMALY)
+    assert less is not more
+    assert indicators(window, TAIL) is indicators(window, 0) is more
 
 
 @some

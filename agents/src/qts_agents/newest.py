@@ -18,10 +18,12 @@ class Newest(Generic[T]):
     def __init__(self) -> None:
         self._known: tuple[MarketWindow, bool, T] | None = None
 
-    def of(self, window: MarketWindow, compute: Callable[[], T]) -> T:
-        """Return what is known of `window`, or what `compute` makes of it."""
+    def of(
+        self, window: MarketWindow, compute: Callable[[], T], enough: Callable[[T], bool] = lambda _: True
+    ) -> T:
+        """Return what is known of `window` if that is enough, or what `compute` makes of it."""
         known = self._known
-        if known is not None and known[0] is window and known[1] == jit_enabled():
+        if known is not None and known[0] is window and known[1] == jit_enabled() and enough(known[2]):
             return known[2]
         found = compute()
         if not any(getattr(window, name).flags.writeable for name in _COLUMNS):

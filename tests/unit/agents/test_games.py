@@ -8,7 +8,7 @@ import nashpy
 import numpy as np
 import pytest
 
-from qts_agents.kernels import ewa, ewl, lemke_howson, nash, recall
+from qts_agents.kernels import ewa, ewl, lemke_howson, nash, recall, scaling
 from qts_agents.kernels import statevector as sv
 
 pytestmark = pytest.mark.timeout(300)  # compiling with a cold cache on a busy machine takes a minute
@@ -120,7 +120,7 @@ def test_the_walk_over_vertices_loses_no_equilibrium(shape, whole):
     a, b = random_games(11, 300, *shape)
     if whole:
         a, b = np.floor(1.5 * a), np.floor(1.5 * b)
-    games = (nash.scaled(a), nash.scaled(b), nash.supports(*shape), 20)
+    games = (scaling.scaled(a), scaling.scaled(b), nash.supports(*shape), 20)
     walked = nash._all(*games, nash._numbers(*shape))
     tried = nash._all(*games, np.full(1, -1))
     assert walked[2].tolist() == tried[2].tolist()

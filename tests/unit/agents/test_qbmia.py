@@ -87,11 +87,11 @@ def test_impact_is_the_slope_on_signed_root_volume():
     side = np.where(np.random.default_rng(0).random((2, 700)) < 0.5, -1.0, 1.0)
     close = np.exp(np.cumsum(1e-6 * side * np.sqrt(tape.volume), axis=1))
     view = market.window(tape._replace(open=close * np.exp(-side * 1e-9), close=close), 699)
-    found = game.impact(view, np.array([3.0, 3.0]))
+    found = game.impact(view, game.returns(view, 100), np.array([3.0, 3.0]))
     expected = 1e4 * 1e-6 * np.sqrt(0.01 * tape.volume[:, -100:].mean(axis=1))
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     blind = msgspec.structs.replace(view, volume=np.full_like(view.volume, np.nan))
-    assert game.impact(blind, np.array([3.0, 4.0])).tolist() == [1.5, 2.0]
+    assert game.impact(blind, game.returns(blind, 100), np.array([3.0, 4.0])).tolist() == [1.5, 2.0]
 
 
 def test_the_drift_shrinks_with_its_t():
@@ -112,7 +112,7 @@ def test_observed_actions_follow_bars_and_quotes():
     assert unknown.tolist() == [[game.TIGHT, game.TIGHT]]
     view = market.window(market.synthetic(1, symbols=1), 600)
     r = np.diff(np.log(view.close[0, -151:]))
-    own = temporal_nash.trader_actions(view, np.array([2.0 * abs(r[-1]) - 1e-12]))
+    own = temporal_nash.trader_actions(r[None], np.array([2.0 * abs(r[-1]) - 1e-12]))
     assert own.shape == (1, 150)
     assert own[0, -1] == (game.BUY if r[-1] > 0 else game.SELL)
 
@@ -129,18 +129,14 @@ def test_gini_and_herfindahl_know_even_and_single():
     assert np.isnan(robin_hood.gini(np.full((1, 50), np.nan))[0])
 
 
-def test_convexity_sees_trends_that_gain_from_volatility():
-    """Returns that trend when volatility jumps give t > 2 for the trend's profit; a still market gives 0."""
-    rng = np.random.default_rng(2)
-    sigma = 1e-3 * np.exp(0.8 * np.repeat(rng.standard_normal(40), 20))
-    r = sigma * (np.repeat(rng.choice([-1, 1], 10), 80) * 0.5 + 0.3 * rng.standard_normal(800))
-    close = np.exp(np.cumsum(r))[None]
-    tape = market.constant(800)._replace(close=close, open=close)
-    assert antifragile.convexity(market.window(tape, 799)).shape == (1,)
-    assert antifragile.convexity(market.window(market.constant(800), 799)).tolist() == [0.0]
-    profit, spread = antifragile.trend_profit(market.window(tape, 799))
-    assert (profit.shape, spread.shape) == ((1, 250), (1, 251))
-    assert profit.mean() > 0
+def test_convexity_sees_whether_jumps_go_with_the_trend():
+    """Jumps along a steady trend raise its profit with the volatility, jumps against it lower it; none is 0."""
+    steady = 1e-3 * (0.5 + 0.1 * np.random.default_rng(2).standard_normal((1, 270)))
+    jump = np.where(np.arange(270) % 45 == 7, 5e-3, 0.0)
+    assert antifragile.convexity(steady + jump)[0] > 3.0
+    assert antifragile.convexity(steady - jump)[0] < -3.0
+    assert antifragile.convexity(np.zeros((1, 270))).tolist() == [0.0]
+    assert np.isnan(antifragile.convexity(steady[:, -100:])[0])  # too few
 
 
 def test_flow_is_the_mean_sign_of_known_imbalances():

@@ -22,6 +22,7 @@ from qts_agents.amos.state import Remembered, State, restore, save
 from qts_agents.columns import array, column
 from qts_agents.kernels import philox, readout
 from qts_agents.kernels.factors import factors
+from qts_agents.kernels.indicator_rows import TAIL
 from qts_agents.kernels.indicators import indicators
 from qts_agents.kernels.online import nlms_rows
 from qts_agents.opinions import HOLD, abstentions, align, opinion, resolved
@@ -41,6 +42,7 @@ U1 = NDArray[np.uint8]
 U2 = NDArray[np.uint16]
 MODEL_VERSION = "amos-1"
 PURPOSE_SHOTS = 1
+EXTRA = TAIL  # of the indicators: the risk of the hour
 ALERT_BARS = 30
 BREACH_LEVELS = (0.5, 0.8, 1.0)  # of the drawdown limit; each is reported once on the way down
 TIE = 1e-12
@@ -79,7 +81,7 @@ class Amos:
         state = self._state
         state.last_bar_ns = now_ns
         if update.kind == "delta":
-            factors(window, indicators(window))  # remembered: a request about this bar asks for them
+            factors(window, indicators(window, EXTRA))  # remembered: a request about this bar asks for them
         fade = 2.0 ** (-update.close_ns.shape[0] / self._settings.desire_half_life)
         state.desire = {name: value * fade for name, value in state.desire.items() if abs(value) > 1e-9}
         state.habit.update(state.intended)
@@ -98,7 +100,7 @@ class Amos:
             nothing = np.full((len(request.symbols), 3), np.nan)
             return self._opinion(request, nothing, nothing, np.full(len(nothing), HOLD), abstain, None)
         view = align(window, request.symbols)
-        ind = indicators(view)
+        ind = indicators(view, EXTRA)
         held = believing.form(view, ind, factors(view, ind), self._state.weights, request.horizon_bars)
         few = (held.present.sum(axis=1) < NEEDED) & ~abstain.astype(bool)
         abstain[few] |= TOO_FEW_COMPONENTS

@@ -14,7 +14,7 @@ from qts_agents.kernels.indicators import indicators
 from qts_agents.kernels.philox import key_of
 from qts_agents.opinions import NEEDED_BARS
 from qts_agents.qbmia import concepts, quantum_nash
-from qts_agents.qbmia.game import Estimates, estimates, rows_of
+from qts_agents.qbmia.game import BARS, Estimates, estimates, returns, rows_of
 from qts_core.spec import System
 
 MOMENTS = 40  # rounds that are looked at, evenly spread
@@ -92,8 +92,8 @@ def _known(tape: Tape, t: int, system: System) -> tuple[Estimates, NDArray[np.in
         **prices,
     )
     ind, flat = indicators(window), np.zeros(len(tape.symbols))
-    moments = (ind.m100, ind.sigma100)
-    known = estimates(window, moments, flat, flat, system.horizon_bars, system.qbmia.risk_aversion)
+    seen = returns(window, BARS), (ind.m100, ind.sigma100)
+    known = estimates(window, *seen, flat, flat, system.horizon_bars, system.qbmia.risk_aversion)
     columns = np.stack([getattr(known, name) for name in Estimates.__struct_fields__])
     whole = np.flatnonzero(np.isfinite(columns).all(axis=0))
     return rows_of(known, whole), whole

@@ -56,24 +56,30 @@ def _third_row(x: F8, out: F8) -> bool:
 
 @kernel
 def _rows(pnl: F8, change: F8, lags: int, least: int, out: F8) -> None:
-    """Write t of each row; 0 where the regressors or the residuals have no variance."""
-    width = pnl.shape[1]
-    xs, ys, inverse, total = np.empty(width), np.empty(width), np.empty(3), np.empty(3)
+    """Write t of each row."""
+    room = np.empty((3, max(6, pnl.shape[1])))
     for s in range(pnl.shape[0]):
-        n, square = 0, 0.0
-        for i in range(width):
-            if np.isfinite(pnl[s, i]) and np.isfinite(change[s, i]):
-                xs[n], ys[n] = change[s, i], pnl[s, i]
-                square += change[s, i] * change[s, i]
-                n += 1
-        out[s] = np.nan if n < least else 0.0
-        if n < least or square == 0.0:
-            continue
-        x, y, scale = xs[:n], ys[:n], np.sqrt(square / n)
-        for i in range(n):
-            x[i] /= scale  # the t-statistic does not depend on the unit, the conditioning does
-        if _third_row(x, inverse):
-            out[s] = _statistic(x, y, inverse, lags, total)
+        out[s] = row_part(pnl[s], change[s], lags, least, room)
+
+
+@part
+def row_part(pnl: F8, change: F8, lags: int, least: int, room: F8) -> float:
+    """Return t of one row; 0 where the regressors or residuals have no variance. `room` [3,n] is scratch."""
+    xs, ys, inverse, total = room[0], room[1], room[2, :3], room[2, 3:6]
+    n, square = 0, 0.0
+    for i in range(pnl.shape[0]):
+        if np.isfinite(pnl[i]) and np.isfinite(change[i]):
+            xs[n], ys[n] = change[i], pnl[i]
+            square += change[i] * change[i]
+            n += 1
+    if n < least:
+        return np.nan
+    if square == 0.0:
+        return 0.0
+    x, y, scale = xs[:n], ys[:n], np.sqrt(square / n)
+    for i in range(n):
+        x[i] /= scale  # the t-statistic does not depend on the unit, the conditioning does
+    return _statistic(x, y, inverse, lags, total) if _third_row(x, inverse) else 0.0
 
 
 @part

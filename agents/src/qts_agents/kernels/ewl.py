@@ -279,7 +279,7 @@ def ewl(angles: F8, gamma: float, a: F8, b: F8) -> tuple[F8, F8]:
 
 def play(a: F8, b: F8, gamma: float) -> Quantum:
     """Play the games a, b [G,2^q,2^q] by best responses from 8 fixed starts; keep the least regret."""
-    from qts_agents.kernels.nash import scaled
+    from qts_agents.kernels.scaling import scaled
 
     q = a.shape[1].bit_length() - 1
     base = moves_of(STARTS[:, : 4 * q].reshape(4, 2, 2 * q) * np.tile([np.pi, np.pi / 2], q))

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qts_agents.kernels.indicator_rows import (
+    EXTRAS,
     FIELDS,
     MIN_CLOSES,
     MIN_RETURNS,
@@ -21,12 +22,13 @@ F8 = NDArray[np.float64]
 U1 = NDArray[np.uint8]
 
 
-def reference_rows(o: F8, h: F8, lo: F8, c: F8, v: F8, valid: U1, spread: F8, out: F8) -> None:
-    """Write the indicators of every row to `out` [S,28]; NaN where there are too few closes."""
+def reference_rows(o: F8, h: F8, lo: F8, c: F8, v: F8, valid: U1, spread: F8, out: F8, extra: int) -> None:
+    """Write the indicators of every row to `out` [S,28]; NaN where there are too few closes or no `extra`."""
+    left_out = {name for one, names in EXTRAS.items() if not extra & one for name in names}
     for s in range(c.shape[0]):
         with np.errstate(invalid="ignore", divide="ignore"):
             row = _row(o[s], h[s], lo[s], c[s], v[s], valid[s] != 0, float(spread[s]))
-        out[s] = [np.nan if row is None else row[name] for name in FIELDS]
+        out[s] = [np.nan if row is None or name in left_out else row[name] for name in FIELDS]
 
 
 def _row(

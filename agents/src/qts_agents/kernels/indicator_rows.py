@@ -32,10 +32,20 @@ FIELDS = (
     "m100", "rho50", "sma_gap", "m5", "m10", "r", "ema20_gap", "volume_seen", "liquidity_seen",
 )  # fmt: skip
 Y, HIGH, LOW, VOLUME, R = range(5)  # columns of `bars`
+#: what costs half of the time and not every agent reads: the tail index, moments of 50 returns, medians
+TAIL, WARNING, ANOMALY = 1, 2, 4
+#: fields that are NaN without it
+EXTRAS = {
+    TAIL: ("tail", "crisis"),
+    WARNING: ("sigma50", "rho50", "ews"),
+    ANOMALY: ("whale", "whale_side", "anomaly"),
+}
 
 
-def indicator_rows(o: F8, h: F8, lo: F8, c: F8, v: F8, valid: U1, spread: F8, out: F8) -> None:
+def indicator_rows(o: F8, h: F8, lo: F8, c: F8, v: F8, valid: U1, spread: F8, out: F8, extra: int) -> None:
     """Write the indicators of every row [S,T] to `out` [S,28]; NaN where there are too few closes.
+
+    `extra`: TAIL, WARNING and ANOMALY, whose fields are otherwise NaN.
 
     Any layout will do: blocks of rows are copied, so that one signature serves and the cache holds a block.
     """
@@ -48,9 +58,9 @@ def indicator_rows(o: F8, h: F8, lo: F8, c: F8, v: F8, valid: U1, spread: F8, ou
         known = np.array(valid[rows], dtype=np.uint8, order="C")
         counts, part = np.zeros((len(close), 4), dtype=np.int64), out[rows]
         collect_rows(high, low, close, volume, known, bars, counts)
-        return_rows(bars, counts, known, part)
+        return_rows(bars, counts, known, part, extra)
         oscillator_rows(bars, counts, part)
-        volume_rows(bars, counts, opened, close, np.array(spread[rows], dtype=np.float64), part)
+        volume_rows(bars, counts, opened, close, np.array(spread[rows], dtype=np.float64), part, extra)
 
 
 @kernel
@@ -168,7 +178,7 @@ def hill(r: F8, end: int, n: int, sizes: F8) -> float:
 
 
 @kernel
-def return_rows(bars: F8, counts: I8, valid: U1, out: F8) -> None:
+def return_rows(bars: F8, counts: I8, valid: U1, out: F8, extra: int) -> None:
     """Write to `out` what follows from the returns alone."""
     longest = RANK + WIDTHS[1]
     work, sums, sizes = np.empty((2, longest)), np.zeros((4, WIDTHS[1])), np.empty(RANK)
@@ -177,8 +187,10 @@ def return_rows(bars: F8, counts: I8, valid: U1, out: F8) -> None:
         if counts[s, 0] == 0:
             continue
         r, n = bars[s, R], counts[s, 1]
-        tail_index = hill(r, n, min(RANK, n), sizes)
+        tail_index = hill(r, n, min(RANK, n), sizes) if extra & TAIL else np.inf
         for width in WIDTHS:
+            if width != WIDTHS[0] and not extra & WARNING:
+                continue
             m = min(RANK, n - width + 1)
             kept = m + width - 1
             squares, rho = work[0, :m], work[1, :m]
@@ -205,7 +217,7 @@ def return_rows(bars: F8, counts: I8, valid: U1, out: F8) -> None:
             signs += np.sign(r[i])
         for i in range(n - 5, n):
             largest = max(largest, abs(r[i]))
-        tail, flash = 0.4 * clip01((4.0 - tail_index) / 2.5), 0.0
+        tail, flash = 0.4 * clip01((4.0 - tail_index) / 2.5) if extra & TAIL else np.nan, 0.0
         if lagged > 0.0:  # every ratio with zero variance is 0
             tail += 0.3 * clip01(largest / (4.0 * lagged))
             tail += 0.3 * clip01(abs(20.0 * m20) / (4.0 * lagged * np.sqrt(20.0)))
@@ -310,7 +322,7 @@ def volume_floor(v: F8, end: int, n: int, work: F8) -> float:
 
 
 @kernel
-def volume_rows(bars: F8, counts: I8, o: F8, c: F8, spread: F8, out: F8) -> None:
+def volume_rows(bars: F8, counts: I8, o: F8, c: F8, spread: F8, out: F8, extra: int) -> None:
     """Write whale, anomaly and illiquidity from the columns that are present.
 
     The depth term needs a history of depth, which a window does not hold; it is always missing.
@@ -323,7 +335,8 @@ def volume_rows(bars: F8, counts: I8, o: F8, c: F8, spread: F8, out: F8) -> None
             continue
         v, highest, whale, side, total, weight = bars[s, VOLUME], 0.0, 0.0, 0.0, 0.0, 0.0
         for source in range(3):  # |r|, ln(high/low), ln volume
-            if (source == 1 and counts[s, 2] == 0) or (source == 2 and counts[s, 3] == 0):
+            absent = (source == 1 and counts[s, 2] == 0) or (source == 2 and counts[s, 3] == 0)
+            if absent or not extra & ANOMALY:
                 continue
             if source == 0:
                 for i in range(100):
@@ -341,7 +354,7 @@ def volume_rows(bars: F8, counts: I8, o: F8, c: F8, spread: F8, out: F8) -> None
         if np.isfinite(spread[s]):
             total, weight = 0.5 * clip01(spread[s] / 0.01), 0.5
         if counts[s, 3] == 1:
-            sigma = std_of(series, length - 50, length)
+            sigma = std_of(series, length - 50, length) if extra & ANOMALY else 0.0
             score = (series[99] - mean_of(series, length - 50, length)) / sigma if sigma > 0.0 else 0.0
             whale = 1.0 / (1.0 + np.exp(-2.0 * (score - 2.5)))
             move = c[s, c.shape[1] - 1] - o[s, o.shape[1] - 1]
@@ -350,5 +363,6 @@ def volume_rows(bars: F8, counts: I8, o: F8, c: F8, spread: F8, out: F8) -> None
             if usual > 0.0:
                 total += 0.3 * (1.0 - min(1.0, mean_of(v, n - 5, n) / usual))
                 weight += 0.3
-        out[s, 6], out[s, 7], out[s, 8] = whale, side, 1.0 / (1.0 + np.exp(-(highest - 4.0)))
+        if extra & ANOMALY:
+            out[s, 6], out[s, 7], out[s, 8] = whale, side, 1.0 / (1.0 + np.exp(-(highest - 4.0)))
         out[s, 11], out[s, 26], out[s, 27] = total / weight if weight > 0.0 else 0.0, counts[s, 3], weight

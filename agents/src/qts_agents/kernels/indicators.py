@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +11,7 @@ from numpy.typing import NDArray
 from qts_agents.agent import MarketWindow
 from qts_agents.kernels.backend import each_part, jit_enabled
 from qts_agents.kernels.indicator_reference import reference_rows
-from qts_agents.kernels.indicator_rows import FIELDS, LOOKBACK, indicator_rows
+from qts_agents.kernels.indicator_rows import ANOMALY, FIELDS, LOOKBACK, TAIL, WARNING, indicator_rows
 from qts_agents.newest import Newest
 
 F8 = NDArray[np.float64]
@@ -49,24 +51,30 @@ class Indicators(msgspec.Struct, frozen=True):
     liquidity_seen: F8  # weight of illiquidity's terms that are present, 0 … 0.8
 
 
-_newest: Newest[Indicators] = Newest()
+ALL = TAIL | WARNING | ANOMALY
+_newest: Newest[tuple[int, Indicators]] = Newest()
 
 
-def indicators(window: MarketWindow) -> Indicators:
+def indicators(window: MarketWindow, extra: int = ALL) -> Indicators:
     """Return the indicators at the last bar; rows with too few or broken closes are NaN.
 
-    Only the last 320 bars matter, so any longer window gives the same bits.
+    Only the last 320 bars matter, so any longer window gives the same bits. Fields of EXTRAS that `extra`
+    does not ask for may be NaN: an agent names what it reads, for they take half of the time.
     """
-    return _newest.of(window, lambda: _indicators(window))
+    _, found = _newest.of(
+        window, lambda: (extra, _indicators(window, extra)), lambda known: extra & ~known[0] == 0
+    )
+    return found
 
 
-def _indicators(window: MarketWindow) -> Indicators:
+def _indicators(window: MarketWindow, extra: int) -> Indicators:
     """Compute them."""
     columns = [getattr(window, name) for name in _COLUMNS]
     out = np.full((len(window.symbols), len(FIELDS)), np.nan)
     if window.close.shape[1] >= 2:
         recent = [x[:, -LOOKBACK:] for x in columns]
-        each_part(indicator_rows if jit_enabled() else reference_rows, *recent, window.spread, out)
+        compute: Callable[..., None] = indicator_rows if jit_enabled() else reference_rows
+        each_part(lambda *rows: compute(*rows, extra), *recent, window.spread, out)
     return Indicators(*np.ascontiguousarray(out.T))
 
 
@@ -74,4 +82,4 @@ def warm_up() -> None:
     """Compile what serving calls."""
     if jit_enabled():
         bar, one = np.ones((1, 2)), np.ones((1, 2), dtype=np.uint8)
-        indicator_rows(bar, bar, bar, bar, bar, one, bar[0, :1], np.empty((1, len(FIELDS))))
+        indicator_rows(bar, bar, bar, bar, bar, one, bar[0, :1], np.empty((1, len(FIELDS))), ALL)

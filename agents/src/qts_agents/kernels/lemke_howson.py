@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from qts_agents.kernels import backend
 from qts_agents.kernels.backend import kernel, part
+from qts_agents.kernels.scaling import scaled
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
@@ -140,7 +141,7 @@ def _batch(a: F8, b: F8, label: int) -> tuple[F8, F8]:
 
 def nash_one(a: F8, b: F8, label: int = 0) -> One:
     """Return the equilibrium that dropping `label` (0…m+n−1) leads to, in each game a, b [G,m,n]."""
-    from qts_agents.kernels.nash import regret, scaled  # they build on this module
+    from qts_agents.kernels.nash import regret  # it builds on this module
 
     if backend.jit_enabled():
         x, y = _batch(scaled(a), scaled(b), label)

@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 
 from qts_agents.kernels import backend, gpu
 from qts_agents.kernels.backend import kernel, part
+from qts_agents.kernels.dominance import members, undominated
 from qts_agents.kernels.lemke_howson import lemke_howson, lemke_howson_reference, transpose
+from qts_agents.kernels.scaling import scaled
 from qts_agents.kernels.vertices import candidates, numbering, walk_room
 
 F8 = NDArray[np.float64]
@@ -143,9 +145,12 @@ def enumerate_game(a: F8, bt: F8, pairs: I8, work: F8, x: F8, y: F8) -> int:
 @part
 def _enumerate(
     a: F8, bt: F8, pairs: I8, work: F8, x: F8, y: F8, index: I8, room: F8, labels: I8, seen: I8, stamp: int,
-    chosen: I8,
+    chosen: I8, sets: I8,
 ) -> int:  # fmt: skip
-    """Do what `enumerate_game` does, by way of the vertices where they are clear; equal bit for bit."""
+    """Do what `enumerate_game` does, without dominated strategies or by the vertices; equal bit for bit."""
+    few = undominated(a, bt, sets, chosen) if index.shape[0] > 1 else -1
+    if few >= 0:
+        return _try(a, bt, pairs, work, x, y, chosen[:few])
     count = candidates(a, bt, index, room, labels, seen, stamp, chosen) if index.shape[0] > 1 else -1
     if count < 0 or count > x.shape[0] - 1:
         return enumerate_game(a, bt, pairs, work, x, y)
@@ -158,6 +163,17 @@ def _enumerate(
         ):
             return enumerate_game(a, bt, pairs, work, x, y)
     return count
+
+
+@part
+def _try(a: F8, bt: F8, pairs: I8, work: F8, x: F8, y: F8, chosen: I8) -> int:
+    """Write the equilibria among some pairs to x, y; return how many."""
+    k, found = (pairs.shape[1] - 1) // 2, 0
+    for p in chosen:
+        size, rows, columns = pairs[p, 0], pairs[p, 1 : 1 + k], pairs[p, 1 + k :]
+        if found < x.shape[0] - 1 and _mix(a, rows, columns, size, work, y[found]):
+            found += _mix(bt, columns, rows, size, work, x[found])
+    return found
 
 
 @kernel
@@ -205,11 +221,13 @@ def _all(a: F8, b: F8, pairs: I8, most: int, index: I8) -> tuple[F8, F8, I8, F8]
     x, y = np.empty((games, most + 1, m)), np.empty((games, most + 1, n))
     count, regret = np.zeros(games, np.int64), np.full((games, most + 1), np.nan)
     bt, work, chosen = np.empty((n, m)), scratch(pairs), np.empty(pairs.shape[0], np.int64)
+    sets = np.empty(pairs.shape[0], np.int64)
+    members(pairs, m, sets)
     room, labels, seen = walk_room(m, n, pairs.shape[0] + 1 if index.shape[0] > 1 else 0)
     for g in range(games):
         transpose(b[g], bt)
         found = _enumerate(
-            a[g], bt, pairs, work, x[g], y[g], index, room, labels, seen, g + 1, chosen
+            a[g], bt, pairs, work, x[g], y[g], index, room, labels, seen, g + 1, chosen, sets
         )  # fmt: skip
         count[g] = found
         for e in range(found):
@@ -244,10 +262,11 @@ def _choose(a: F8, b: F8, pairs: I8, most: int, index: I8, x: F8, y: F8, count: 
     xs, ys = np.empty((most + 1, m)), np.empty((most + 1, n))
     bt, work, score = np.empty((n, m)), scratch(pairs), np.empty(most + 1)
     room, labels, seen = walk_room(m, n, pairs.shape[0] + 1 if index.shape[0] > 1 else 0)
-    chosen = np.empty(pairs.shape[0], np.int64)
+    chosen, sets = np.empty(pairs.shape[0], np.int64), np.empty(pairs.shape[0], np.int64)
+    members(pairs, m, sets)
     for g in range(games):
         transpose(b[g], bt)
-        found = _enumerate(a[g], bt, pairs, work, xs, ys, index, room, labels, seen, g + 1, chosen)
+        found = _enumerate(a[g], bt, pairs, work, xs, ys, index, room, labels, seen, g + 1, chosen, sets)
         if found == 0:
             found = 1
             lemke_howson(a[g], bt, 0, xs[0], ys[0])
@@ -255,13 +274,6 @@ def _choose(a: F8, b: F8, pairs: I8, most: int, index: I8, x: F8, y: F8, count: 
         for e in range(found):
             regret[g] = max(regret[g], largest_gain(a[g], bt, xs[e], ys[e]))
         average(xs, ys, found, score, x[g], y[g])
-
-
-def scaled(payoff: F8) -> F8:
-    """Scale each game's payoffs [G,m,n] to 0…1; a constant game becomes 0. Equilibria stay."""
-    low = payoff.min(axis=(1, 2), keepdims=True)
-    span = payoff.max(axis=(1, 2), keepdims=True) - low
-    return np.ascontiguousarray((payoff - low) / np.where(span > 0, span, 1.0))
 
 
 def _most(pairs: I8) -> int:

@@ -17,25 +17,29 @@ U1 = NDArray[np.uint8]
 TOP, LEAST, HALF_LIFE = 5, 0.7, 5_000.0
 BLOCK = 256  # episodes whose columns stay in a core's first cache
 TOGETHER = 4  # columns of one pass over a block's sums
+MARGIN = np.float32(1e-5)  # sixteen products of unit vectors are off by 1e-6 in single precision
 
 
 @part
-def _add(sums: F8, columns: F4, first: int, now: F4, j: int) -> None:
+def _add(sums: F4, columns: F4, first: int, now: F4, j: int) -> None:
     """Add four columns' share of the cosine to the sums of a block, one after the other."""
     last = first + sums.shape[0]
     a, b, c, d = (
         columns[j, first:last], columns[j + 1, first:last],
         columns[j + 2, first:last], columns[j + 3, first:last],
     )  # fmt: skip
-    f, g, h, k = np.float64(now[j]), np.float64(now[j + 1]), np.float64(now[j + 2]), np.float64(now[j + 3])
+    f, g, h, k = now[j], now[j + 1], now[j + 2], now[j + 3]
     for e in range(sums.shape[0]):
-        sums[e] = (
-            sums[e]
-            + f * np.float64(a[e])
-            + g * np.float64(b[e])
-            + h * np.float64(c[e])
-            + k * np.float64(d[e])
-        )
+        sums[e] = sums[e] + f * a[e] + g * b[e] + h * c[e] + k * d[e]
+
+
+@part
+def _cosine(columns: F4, episode: int, now: F4) -> float:
+    """Return the cosine in double precision, which decides."""
+    total = 0.0
+    for j in range(now.shape[0]):
+        total += np.float64(now[j]) * np.float64(columns[j, episode])
+    return total
 
 
 @part
@@ -51,18 +55,29 @@ def _insert(best: F8, which: I8, count: int, cosine: float, episode: int) -> int
 
 @part
 def _scan(now: F4, held: F4, episodes: int, best: F8, which: I8, found: I8) -> None:
-    """Find the nearest episodes of every symbol, a block of episodes after the other."""
+    """Find the nearest episodes of every symbol, a block of episodes after the other.
+
+    Single precision, eight at a time, says which blocks can hold one at all; hardly any can.
+    """
     symbols, width = now.shape
-    cosine = np.empty(BLOCK)
+    rough = np.empty(BLOCK, np.float32)
     for first in range(0, episodes, BLOCK):
-        sums = cosine[: min(BLOCK, episodes - first)]
+        sums = rough[: min(BLOCK, episodes - first)]
         for s in range(symbols):
-            sums[:] = 0.0
+            sums[:] = np.float32(0.0)
             for j in range(0, width, TOGETHER):
                 _add(sums, held, first, now[s], j)
+            least = np.float32(best[s, TOP - 1] if found[s] == TOP else LEAST) - MARGIN
+            near = 0
             for e in range(sums.shape[0]):
-                if sums[e] >= LEAST and not (found[s] == TOP and sums[e] < best[s, TOP - 1]):
-                    found[s] = _insert(best[s], which[s], found[s], sums[e], first + e)
+                near += sums[e] >= least
+            if near == 0:
+                continue
+            for e in range(sums.shape[0]):
+                if sums[e] >= least:
+                    cosine = _cosine(held, first + e, now[s])
+                    if cosine >= LEAST and not (found[s] == TOP and cosine < best[s, TOP - 1]):
+                        found[s] = _insert(best[s], which[s], found[s], cosine, first + e)
 
 
 @kernel

@@ -46,6 +46,7 @@ KERNELS: tuple[Kernel, ...] = (
         "half_space.score", "Tan, Ting & Liu 2011", "half_space.score_reference", "half_space._score",
     ),
     Kernel("hedge.hedge_update", "Freund & Schapire 1997"),
+    Kernel("impact.impact", "Kyle 1985", "impact.rows_reference", "impact._rows", "", 1e-9),
     Kernel(
         "indicators.indicators", "Wilder 1978; Hill 1975; agents.md §1.8",
         "indicators.reference_rows", "indicators.indicator_rows", "", 1e-9,
@@ -122,6 +123,7 @@ KERNELS: tuple[Kernel, ...] = (
         "rolling.rolling_entropy", "Shannon 1948",
         "rolling._entropies_reference", "rolling._entropies", "", 1e-12,
     ),
+    Kernel("scaling.scaled", "agents.md §1.8", "scaling.scaled_reference", "scaling._scaled"),
     Kernel("shapley.shapley", "Shapley 1953", "shapley.shapley_reference", "shapley._shapley", "", 1e-12),
     Kernel(
         "statevector.probabilities", "Nielsen & Chuang 2000",
@@ -139,6 +141,10 @@ KERNELS: tuple[Kernel, ...] = (
     ),
     Kernel("tiles.serve", "Sutton & Barto 2018, ch. 9.5.4", "tiles_reference.serve", "tiles._serve"),
     Kernel(
+        "trend_convexity.trend_convexity", "Taleb & Douady 2013",
+        "trend_convexity.rows_reference", "trend_convexity._rows", "", 1e-9,
+    ),
+    Kernel(
         "market.simulate.Simulation", "agents.md §7",
         "market.simulate.rows_reference", "market.simulate._rows_jit",
     ),
@@ -151,6 +157,7 @@ KERNELS: tuple[Kernel, ...] = (
 PARTS: dict[str, str] = {
     "backend": "the switch between forms, threads, the count of compilations",
     "crossover": "which backend computes a batch, measured",
+    "dominance": "which strategies `nash` need not try",
     "gpu": "the device: found, checked, given up",
     "lanes": "what one circuit of a block does, on a CPU's vector unit or a GPU's thread",
     "launch": "one launch on a device",

@@ -120,6 +120,44 @@ def moments_row(x: F8, n: int, floor: float, sums: F8, mean: F8, std: F8, rho: F
 
 
 @part
+def levels_row(x: F8, n: int, floor: float, sums: F8, mean: F8, std: F8) -> None:
+    """Write mean and deviation of the windows x[i:i+n] to `mean` and `std` [≥T−n+1], as `moments_row` does.
+
+    Equal to it bit for bit; `sums` [≥2,≥n] is scratch.
+    """
+    windows = x.shape[0] - n + 1
+    for begin in range(0, windows, n):
+        edge, count = begin + n, min(n, windows - begin)
+        zero, one, two = _centre(x[begin:edge]), 0.0, 0.0
+        for i in range(n - 1, -1, -1):  # from the edge outwards
+            d = x[begin + i] - zero
+            one, two = one + d, two + d * d
+            sums[0, i], sums[1, i] = one, two
+        one, two = 0.0, 0.0
+        for i in range(count):
+            if i > 0:
+                d = x[edge - 1 + i] - zero
+                one, two = one + d, two + d * d
+            total = sums[0, i] + one
+            away = total / n
+            square = sums[1, i] + two - total * away
+            sigma = math.sqrt(square / (n - 1)) if square >= 0.0 else np.nan
+            mean[begin + i], std[begin + i] = zero + away, 0.0 if sigma <= floor else sigma
+        for i in range(begin, begin + count):
+            away = mean[i] - zero
+            far = away * away * n > FAR * (n - 1) * max(std[i], floor) ** 2
+            if far or (math.isnan(std[i]) and not math.isnan(mean[i])):
+                total, square = 0.0, 0.0
+                for v in x[i : i + n]:
+                    total += v
+                mean[i] = total / n
+                for v in x[i : i + n]:
+                    square += (v - mean[i]) * (v - mean[i])
+                sigma = math.sqrt(square / (n - 1))
+                std[i] = 0.0 if sigma <= floor else sigma
+
+
+@part
 def spreads_row(x: F8, n: int, sums: F8, square: F8, pairs: F8) -> None:
     """Write Σd² and Σdd₊₁ of the windows x[i:i+n] round their own means to `square` and `pairs` [T−n+1].
 

@@ -21,13 +21,13 @@ from qts_agents.kernels import philox
 from qts_agents.kernels.backend import jit_enabled
 from qts_agents.kernels.indicators import indicators
 from qts_agents.opinions import HOLD, abstentions, align, opinion, position_map, resolved
-from qts_agents.qbmia import machiavellian, rehearsal, reports
+from qts_agents.qbmia import machiavellian, rehearsal, reports, robin_hood
 from qts_agents.qbmia.foresight import Foresight
 from qts_agents.qbmia.machiavellian import Evidence
 from qts_agents.qbmia.memory import features
 from qts_agents.qbmia.quantum_nash import QUBITS
 from qts_agents.qbmia.state import Remembered, Seen, State, restore, save
-from qts_agents.qbmia.thought import REPORTED, Scene, Thought, columns, fuse, lean
+from qts_agents.qbmia.thought import EXTRA, REPORTED, Scene, Thought, columns, fuse, lean
 from qts_core.spec import System
 from qts_messaging.messages import (
     DecisionRequest,
@@ -78,7 +78,7 @@ class Qbmia:
         for symbol in state.flow.silent(update.asof_ns, update.bar_s):
             state.findings.pop(symbol, None)
         if update.kind == "delta":
-            indicators(window)  # remembered: a request about this bar, which is on its way, asks for them
+            indicators(window, EXTRA)  # remembered: a request about this bar is on its way
             self._foresight.on_bar(window, state.quotes, self._settings)
         if update.kind == "snapshot" or state.seen is None:
             return ()
@@ -191,7 +191,7 @@ class Qbmia:
         score = [found[name][1] if name in found else np.nan for name in symbols]
         return Scene(
             window=view,
-            indicators=indicators(view),
+            indicators=indicators(view, EXTRA),
             side=np.sign(array(request.position.qty)[rows]),
             manipulation=np.array(score, np.float64),
             keys=[self._key(name) for name in symbols],
@@ -212,6 +212,7 @@ class Qbmia:
         more = {"recalled": found.astype(np.float64)}
         if request.explain:
             more["novelty"] = self._state.memory.novelty(vectors)
+            more |= robin_hood.report(scene.window)
         return x, columns(thought, more), vectors, enough, thought.device
 
     def _note(self, request: DecisionRequest, scene: Scene, thought: Thought, x: F8) -> None:

@@ -16,7 +16,7 @@ from qts_agents.agent import MarketWindow
 from qts_agents.kernels.indicators import Indicators, indicators
 from qts_agents.opinions import align
 from qts_agents.qbmia.quotes import Quotes
-from qts_agents.qbmia.thought import Scene, Thought, think
+from qts_agents.qbmia.thought import EXTRA, Scene, Thought, think
 from qts_core.sections import QbmiaSettings
 
 I8 = NDArray[np.int64]
@@ -41,7 +41,9 @@ class Foresight:
             return
         if window.close.flags.writeable:
             return  # it may be another one when it is asked about
-        scene = msgspec.structs.replace(asked, window=window, indicators=indicators(window), explain=False)
+        scene = msgspec.structs.replace(
+            asked, window=window, indicators=indicators(window, EXTRA), explain=False
+        )
         self._known = scene, think(scene, quotes, settings)
 
     def think(self, scene: Scene, quotes: Quotes, settings: QbmiaSettings) -> Thought:

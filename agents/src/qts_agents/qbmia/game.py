@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qts_agents.agent import MarketWindow
+from qts_agents.kernels import impact as kyle
+from qts_agents.kernels.impact import BP
 
 F8 = NDArray[np.float64]
 BUY, SELL, KEEP, WAIT = range(4)
@@ -20,7 +22,6 @@ TIGHT, WIDE, SKEW_UP, SKEW_DOWN = range(4)
 WIDTH: F8 = np.array([0.5, 1.5, 1.0, 1.0])  # k
 SKEW: F8 = np.array([0.0, 0.0, 1.0, -1.0])  # z
 TRADE: F8 = np.array([1.0, -1.0, 0.0, 0.0])  # a of buy and sell; the maker sees none in hold and wait
-BP = 1e4
 SKEW_SHARE, INFORMED, RETAIL, RETAIL_DECAY, PATIENCE = (
     0.5,
     0.3,
@@ -29,7 +30,6 @@ SKEW_SHARE, INFORMED, RETAIL, RETAIL_DECAY, PATIENCE = (
     0.95,
 )  # η, θ, φ, χ, value of waiting
 BARS = 100  # of every estimate
-ORDER_SHARE = 0.01  # of the mean bar volume
 
 
 class Estimates(msgspec.Struct, frozen=True):
@@ -63,31 +63,20 @@ def shrunk_drift(mean: F8, sigma: F8, horizon: int) -> F8:
     return np.asarray(mean * horizon * t * t / (t * t + 1.0))
 
 
-def impact(window: MarketWindow, half_spread: F8) -> F8:
-    """Return Kyle's (1985) price impact in bp of an order of 1 % of the mean bar volume.
+def impact(window: MarketWindow, r: F8, half_spread: F8) -> F8:
+    """Return Kyle's price impact in bp of an order of 1 % of the mean bar volume; r [S,≥100] log returns.
 
-    Slope of r on sign(close−open)·√volume over 100 bars times the order's root; half of `half_spread` where
-    volume is missing or the slope is not positive.
+    Half of `half_spread` where volume is missing or the slope is not positive.
     """
-    r = returns(window, BARS)
-    opened, closed = window.open[:, -BARS:], window.close[:, -BARS:]
-    volume = window.volume[:, -BARS:]
-    direction = np.where(np.isfinite(opened), np.sign(closed - opened), np.sign(r))
-    x = direction * np.sqrt(np.maximum(volume, 0.0))
-    known = np.isfinite(x) & np.isfinite(r)
-    n = np.maximum(known.sum(axis=1), 1)
-    x, y, v = (np.where(known, values, 0.0) for values in (x, r, volume))
-    dx = np.where(known, x - (x.sum(axis=1) / n)[:, None], 0.0)
-    slope = _ratio((dx * y).sum(axis=1), (dx * dx).sum(axis=1))
-    cost = BP * slope * np.sqrt(ORDER_SHARE * v.sum(axis=1) / n)
-    usable = (known.sum(axis=1) >= BARS // 2) & (slope > 0.0)
-    return np.where(usable, cost, 0.5 * half_spread)
+    bars = (window.open[:, -BARS:], window.close[:, -BARS:], window.volume[:, -BARS:])
+    cost = kyle.impact(r[:, -BARS:], *bars)
+    return np.where(np.isnan(cost), 0.5 * half_spread, cost)
 
 
 def estimates(
-    window: MarketWindow, moments: tuple[F8, F8], side: F8, retail: F8, horizon: int, aversion: float
+    window: MarketWindow, r: F8, moments: tuple[F8, F8], side: F8, retail: F8, horizon: int, aversion: float
 ) -> Estimates:
-    """Return what the game is built from; `moments` = (m₁₀₀, σ₁₀₀)."""
+    """Return what the game is built from; r [S,≥100] log returns, `moments` = (m₁₀₀, σ₁₀₀)."""
     mean, sigma = moments
     spread = np.where(np.isfinite(window.spread), window.spread, window.spread_assumed)
     half = BP * spread / 2.0
@@ -95,7 +84,7 @@ def estimates(
         drift=BP * shrunk_drift(mean, sigma, horizon),
         error=BP * sigma * horizon / np.sqrt(float(BARS)),
         half_spread=half,
-        impact=impact(window, half),
+        impact=impact(window, r, half),
         risk=BP * 0.5 * aversion * sigma * sigma * horizon,
         fee=np.full(len(mean), BP * window.fee),
         side=side,

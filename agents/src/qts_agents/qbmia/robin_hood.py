@@ -47,6 +47,13 @@ def amihud_rank(window: MarketWindow) -> F8:
     return np.where(np.isfinite(last[:, 0]), (below + 0.5 * equal) / np.maximum(known.sum(axis=1), 1), np.nan)
 
 
+def report(window: MarketWindow) -> dict[str, F8]:
+    """Return what is told of concentration where an answer is to be explained, [S] by name."""
+    volume = window.volume[:, -VOLUME_BARS:]
+    rank = amihud_rank(window)
+    return {"gini": gini(volume), "herfindahl": herfindahl(volume), "amihud_rank": rank}
+
+
 def distribution(illiquidity: F8) -> F8:
     """Return x [S,3]: the thinner the market, the surer that nothing should be done; NaN where unknown."""
     return belief_map(np.zeros(len(illiquidity)), illiquidity)

@@ -5,18 +5,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from qts_agents.agent import MarketWindow
 from qts_agents.kernels.ewa import HISTORY, ewa
-from qts_agents.qbmia.game import BUY, SELL, SKEW_DOWN, SKEW_UP, TIGHT, WAIT, WIDE, returns
+from qts_agents.qbmia.game import BUY, SELL, SKEW_DOWN, SKEW_UP, TIGHT, WAIT, WIDE
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 MOVE, SPREAD_CHANGE, LEAN = 0.5, 0.1, 0.2
 
 
-def trader_actions(window: MarketWindow, sigma: F8) -> I8:
-    """Return the trader's observed action [S,150] of each bar; −1 where a return is unknown."""
-    r = returns(window, HISTORY)
+def trader_actions(r: F8, sigma: F8) -> I8:
+    """Return the trader's observed action [S,≤150] of each bar with a return r; −1 where it is unknown."""
+    r = r[:, -HISTORY:]
     limit = MOVE * sigma[:, None]
     action = np.where(r > limit, BUY, np.where(r < -limit, SELL, WAIT))
     return np.where(np.isfinite(r), action, -1).astype(np.int64)

@@ -11,7 +11,7 @@ from qts_agents.kernels.ewa import HISTORY
 from qts_agents.kernels.indicators import Indicators
 from qts_agents.kernels.pool import log_pool
 from qts_agents.qbmia import antifragile, machiavellian, quantum_nash, robin_hood, temporal_nash
-from qts_agents.qbmia.game import action_distribution, estimates, payoffs, rows_of
+from qts_agents.qbmia.game import action_distribution, estimates, payoffs, returns, rows_of
 from qts_agents.qbmia.quotes import Quotes, flow
 from qts_core.sections import QbmiaSettings
 
@@ -19,6 +19,7 @@ F8 = NDArray[np.float64]
 COMPONENTS = ("quantum_nash", "machiavellian", "robin_hood", "temporal_nash", "antifragile")
 WEIGHTS: F8 = np.array([0.25, 0.20, 0.20, 0.20, 0.15])
 NEEDED = 3
+EXTRA = 0  # of the indicators
 MEMORY_SHARE = 0.2
 REPORTED = (
     *COMPONENTS,  # x_up − x_down of each, NaN if absent
@@ -55,7 +56,8 @@ def think(scene: Scene, quotes: Quotes, settings: QbmiaSettings) -> Thought:
     window, ind = scene.window, scene.indicators
     spread, imbalance = quotes.last(window.symbols, window.window_seq, HISTORY + 1)
     moments = (ind.m100, ind.sigma100)
-    known = estimates(window, moments, scene.side, flow(imbalance), scene.horizon, settings.risk_aversion)
+    r = returns(window, antifragile.BARS + antifragile.SPAN)  # enough for everyone
+    known = estimates(window, r, moments, scene.side, flow(imbalance), scene.horizon, settings.risk_aversion)
     drift = quantum_nash.drifts(known, scene.keys, settings.payoff_draws, window.window_seq)
     nash = quantum_nash.classical(known, drift)
     report = {"nash_error": nash.error, "nash_equilibria": nash.count, "nash_regret": nash.regret}
@@ -69,14 +71,12 @@ def think(scene: Scene, quotes: Quotes, settings: QbmiaSettings) -> Thought:
         report |= {name: _spread(values, scene.entangle, len(voted)) for name, values in found.items()}
         voted = quantum.x if settings.nash_mode == "ewl" else voted  # then it is played for all
     u, _ = payoffs(known, known.drift[:, None])
-    own = temporal_nash.trader_actions(window, ind.sigma100)
+    own = temporal_nash.trader_actions(r, ind.sigma100)
     seen = temporal_nash.maker_actions(spread, imbalance[:, 1:])
     strategy = temporal_nash.strategy(u[:, 0], own, seen)
     illiquidity = np.where(ind.liquidity_seen > 0.0, ind.illiquidity, np.nan)
-    t = antifragile.convexity(window)
-    volume = window.volume[:, -robin_hood.VOLUME_BARS :]
-    report |= {"illiquidity": illiquidity, "convexity_t": t, "gini": robin_hood.gini(volume)}
-    report |= {"herfindahl": robin_hood.herfindahl(volume), "amihud_rank": robin_hood.amihud_rank(window)}
+    t = antifragile.convexity(r)
+    report |= {"illiquidity": illiquidity, "convexity_t": t}
     parts = (
         voted,
         machiavellian.distribution(scene.manipulation),

@@ -16,6 +16,7 @@ from qts_agents.agent import UNTRAINED, MarketWindow, Outgoing
 from qts_agents.columns import array, column
 from qts_agents.kernels import reupload, sumtree
 from qts_agents.kernels.factors import FACTOR_NAMES, factors
+from qts_agents.kernels.indicator_rows import ANOMALY, TAIL
 from qts_agents.kernels.indicators import indicators
 from qts_agents.kernels.pool import log_pool
 from qts_agents.opinions import BUY, HOLD, SELL, abstentions, align, opinion, resolved
@@ -40,6 +41,7 @@ from qts_messaging.records import Opinion
 F8 = NDArray[np.float64]
 MODEL_VERSION = "quasar-2"
 ALERT_BARS = 30
+EXTRA = TAIL | ANOMALY  # of the indicators: the monitors read both
 CIRCUIT_ROWS = 16  # symbols that the circuit learns from at a time
 
 
@@ -97,7 +99,7 @@ class Quasar:
         self._state.seq = max(self._state.seq, window.window_seq)
         if update.kind == "snapshot":
             return ()  # what is past needs no alert
-        factors(window, indicators(window))  # remembered: a request about this bar asks for them
+        factors(window, indicators(window, EXTRA))  # remembered: a request about this bar asks for them
         return tuple(self._alert(sign, update, now_ns) for sign in signs)
 
     def on_request(self, request: DecisionRequest, window: MarketWindow | None, now_ns: int) -> Opinion:
@@ -157,7 +159,7 @@ class Quasar:
     def _learn_bar(self, window: MarketWindow) -> list[Sign]:
         """Let monitors and table learn from the last bar of `window`."""
         held = self._state
-        ind = indicators(window)
+        ind = indicators(window, EXTRA)
         code, side, ret, sigma = bars.record(window, ind, held.learner.form.code(ind))
         if held.seq >= 0 and window.window_seq > held.seq + 1:
             ret = np.full_like(ret, np.nan)  # bars in between were missed: nothing leads from one to the next
@@ -170,7 +172,7 @@ class Quasar:
 
     def _look(self, window: MarketWindow, d: F8, phase: str) -> View:
         held = self._state
-        ind = indicators(window)
+        ind = indicators(window, EXTRA)
         found = factors(window, ind)
         inputs, beliefs = features(ind), np.where(found.present, found.b, np.nan)
         qstar, greedy, known = self._table(held.learner.form.code(ind), d)
