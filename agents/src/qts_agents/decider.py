@@ -244,7 +244,9 @@ class DeciderShell:
                 kind="producer",
                 attributes=facts,
             )
-            self._measure(message.decision, cause)
+            # the decision is out: nothing waits for what is counted of it
+            soon = asyncio.get_running_loop().call_soon
+            soon(self._measure, message.decision, cause, self._context.now_ns())
         else:
             await self._context.bus.publish(message)
 
@@ -331,8 +333,8 @@ class DeciderShell:
                 )
         tracing.emit("decide", round_trace, asked, decided, links=votes, attributes=facts)
 
-    def _measure(self, decision: Decision, cause: Cause) -> None:
-        metrics, now = self._context.metrics, self._context.now_ns()
+    def _measure(self, decision: Decision, cause: Cause, now: int) -> None:
+        metrics = self._context.metrics
         metrics.decision_at.set(now / 1e9)
         for name, count in zip(
             ACTIONS, np.bincount(array(decision.action), minlength=len(ACTIONS)), strict=True

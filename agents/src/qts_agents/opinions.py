@@ -97,6 +97,9 @@ def _window_bits(window: MarketWindow) -> NDArray[np.uint16]:
         return bits | np.uint16(NO_DATA)
     valid = window.valid[:, -NEEDED_BARS:] != 0
     close = window.close[:, -NEEDED_BARS:]
+    sound = np.isfinite(close) & (close > 0.0)
+    if valid.all() and sound.all():  # the usual case
+        return bits
     recent = ~valid[:, -GAP_BARS:]
     run = recent  # in place k: the bars k … k+GAP_RUN are all missing
     for _ in range(min(GAP_RUN, recent.shape[1] - 1)):
@@ -104,7 +107,7 @@ def _window_bits(window: MarketWindow) -> NDArray[np.uint16]:
     gone = run.any(axis=1)
     holes = recent.sum(axis=1) > GAP_SHARE * GAP_BARS
     bits[~valid[:, -1] | holes | gone] |= GAP
-    wrong = (valid & ~(np.isfinite(close) & (close > 0.0))).any(axis=1)
+    wrong = (valid & ~sound).any(axis=1)
     sparse = (length >= NEEDED_BARS) & (valid.sum(axis=1) < MIN_CLOSES)
     bits[wrong | sparse] |= NAN
     return bits
