@@ -42,7 +42,7 @@ def teach(learner: Learner, record: Bars, before_ns: int) -> int:
         window = ring.window()
         if window is None or len(ring) < NEEDED_BARS:
             continue
-        ind = indicators(window)
+        ind = indicators(window, 0)  # states need none of the extras
         learner.on_bar(
             window.symbols, seen.record(window, ind, learner.form.code(ind)), seen.half_cost(window)
         )

@@ -126,8 +126,8 @@ def _quasar_track(monkeypatch: pytest.MonkeyPatch, oracle: bool) -> Track:
     bars = stages.euro(stages.BACKFILL + 700)
     ret = np.diff(np.log(bars.close), axis=1, append=np.nan)
 
-    def peeking(window):
-        ind = indicators(window)
+    def peeking(window, extra):
+        ind = indicators(window, extra)
         ahead = ret[:, window.window_seq] / np.maximum(ind.sigma20, 1e-12)
         return msgspec.structs.replace(ind, rsi=50.0 + 50.0 * np.tanh(np.nan_to_num(ahead)))
 
