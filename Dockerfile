@@ -1,5 +1,6 @@
 # Targets: operator (no numba, no ZeroMQ) | agent (no kopf) | agent-gpu (CUDA run time in wheels).
-# Dependencies and our own code are two layers, so a change of code moves a few hundred kilobytes.
+# Dependencies and our own code are two layers, so a change of code moves a few hundred kilobytes. What uv notes
+# of the build (when, from where) is taken out: the same sources give the same bytes.
 ARG PYTHON_IMAGE=python:3.11-slim
 
 FROM ${PYTHON_IMAGE} AS uv
@@ -9,7 +10,9 @@ ARG UV_DEFAULT_INDEX
 ARG PIP_INDEX_URL
 ARG SSL_CERT_FILE
 ARG PIP_CERT
+# byte code names its source by hash, not by time: an image bears one moment everywhere, so that it can be built again
 ENV UV_SYSTEM_CERTS=1 UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy UV_NO_CACHE=1 UV_COMPILE_BYTECODE=1 \
+    PYC_INVALIDATION_MODE=UNCHECKED_HASH \
     UV_PROJECT_ENVIRONMENT=/opt/qts PATH=/opt/uv/bin:/usr/local/bin:/usr/bin:/bin
 RUN python3 -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir --disable-pip-version-check uv==${UV_VERSION}
 WORKDIR /src
@@ -28,7 +31,8 @@ FROM operator-needs AS operator-build
 COPY core/src core/src
 COPY operator/src operator/src
 RUN uv sync --frozen --package qts-operator --no-dev --no-editable \
-    && mkdir /opt/app && mv /opt/qts/lib/python3*/site-packages/qts_* /opt/app/
+    && mkdir /opt/app && mv /opt/qts/lib/python3*/site-packages/qts_* /opt/app/ \
+    && rm /opt/app/*.dist-info/uv_cache.json /opt/app/*.dist-info/RECORD
 
 FROM uv AS agent-needs
 RUN uv sync --frozen --package qts-agents --no-dev --no-install-workspace --python python3
@@ -38,7 +42,8 @@ COPY core/src core/src
 COPY messaging/src messaging/src
 COPY agents/src agents/src
 RUN uv sync --frozen --package qts-agents --no-dev --no-editable \
-    && mkdir /opt/app && mv /opt/qts/lib/python3*/site-packages/qts_* /opt/app/
+    && mkdir /opt/app && mv /opt/qts/lib/python3*/site-packages/qts_* /opt/app/ \
+    && rm /opt/app/*.dist-info/uv_cache.json /opt/app/*.dist-info/RECORD
 
 FROM uv AS agent-gpu-needs
 RUN uv sync --frozen --package qts-agents --extra gpu --no-dev --no-install-workspace --python python3
