@@ -18,7 +18,6 @@ Counts = Annotated[dict[Text, int], msgspec.Meta(max_length=4096)]
 Texts = Annotated[dict[Text, Text], msgspec.Meta(max_length=256)]
 Dtype = Literal["f8", "f4", "i8", "u8", "u4", "u2", "u1"]  # numpy names, little-endian
 SIZES: dict[Dtype, int] = {"f8": 8, "f4": 4, "i8": 8, "u8": 8, "u4": 4, "u2": 2, "u1": 1}  # bytes
-_ONE = (1,)
 Id = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
 Trace = Annotated[bytes, msgspec.Meta(min_length=25, max_length=25)]
 
@@ -39,14 +38,11 @@ def check(*columns: Column | None) -> None:
     """Raise ValueError for a column whose bytes are not dtype times shape.
 
     Every record asks this of all its columns when it is made, here or from a frame: one call for each
-    column cost a vote twice as much. Most columns of a vote have one number, which needs no product.
+    column cost a vote twice as much.
     """
     for column in columns:
-        if column is None:
-            continue
-        shape = column.shape
-        if len(column.data) != SIZES[column.dtype] * (1 if shape == _ONE else prod(shape)):
-            raise ValueError(f"{len(column.data)} bytes for {column.dtype} of shape {shape}")
+        if column is not None and len(column.data) != SIZES[column.dtype] * prod(column.shape):
+            raise ValueError(f"{len(column.data)} bytes for {column.dtype} of shape {column.shape}")
 
 
 class Window(Body, frozen=True, gc=False, array_like=True):

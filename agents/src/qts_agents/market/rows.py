@@ -13,6 +13,7 @@ from qts_agents.market.windows import F8, PRICES
 from qts_core.errors import ConfigError
 
 MAX_SYMBOLS = 1000
+SUFFIXES = (".csv", ".csv.gz", ".parquet")  # files of rows
 
 
 class Costs(msgspec.Struct, frozen=True):

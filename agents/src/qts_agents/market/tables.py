@@ -22,13 +22,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from qts_agents.market.bars import Bars
-from qts_agents.market.rows import Costs, Rows, check_rows, series_of
+from qts_agents.market.rows import SUFFIXES, Costs, Rows, check_rows, series_of
 from qts_agents.market.windows import F8, PRICES
 from qts_core.errors import ConfigError
 
 TIME_NAMES = ("ts", "timestamp", "time", "date")
 QUOTE_NAMES = ("bid", "ask", "bid_size", "ask_size")
-SUFFIXES = (".csv", ".csv.gz", ".parquet")
 REPLAY = "market.replay.path"  # the setting that names a file, unless told otherwise
 UNITS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 #: what an int64 of nanoseconds can say, less a margin for a bar's length

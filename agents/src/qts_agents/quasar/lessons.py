@@ -11,20 +11,20 @@ import numpy as np
 from qts_agents.kernels.indicators import indicators
 from qts_agents.market.bars import Bars, Ring, update_of
 from qts_agents.market.datasets import load_dataset
+from qts_agents.market.rows import SUFFIXES
 from qts_agents.opinions import NEEDED_BARS
 from qts_agents.quasar import bars as seen
 from qts_agents.quasar.learner import Learner
 from qts_agents.quasar.tape import BARS, History
 
 KEY = "quasar.pretrain"
-FILES = (".csv", ".csv.gz", ".parquet")
 
 
 def load(name: str | None) -> Bars | None:
     """Return the bars of a packaged set, or of a file where `name` is one; ConfigError names the setting."""
     if name is None:
         return None
-    if not name.endswith(FILES) and "/" not in name:
+    if not name.endswith(SUFFIXES) and "/" not in name:
         return load_dataset(name, KEY)
     from qts_agents.market.tables import load_table  # pandas loads for files only
 
