@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import Any
+
+from tests.control_plane_campaign.judge import opened
 
 from qts_core.errors import ConfigError
 from qts_operator.cluster import LEASES, NODES, PODS, Cluster, path_of
 from qts_operator.middleware import ApiError
+from qts_operator.session import Access
 
 RENEW_S, TURNS = 5.0, 6  # every sixth time it looks at the pods too
 _MERGE = {"Content-Type": "application/merge-patch+json"}
@@ -48,7 +52,27 @@ async def every_pod(api: Cluster) -> AsyncIterator[None]:
             await change(node, {"unschedulable": None})
 
 
-async def _beat(api: Cluster, nodes: list[str]) -> None:
+@contextmanager
+def awake(access: Access, nodes: Sequence[str]) -> Iterator[None]:
+    """Beat for kwok's nodes from a thread while tests that block run."""
+
+    async def beat() -> None:
+        async with opened(access) as judge:
+            beating = asyncio.create_task(_beat(judge.api, nodes))
+            await asyncio.to_thread(over.wait)
+            beating.cancel()
+
+    over = threading.Event()
+    thread = threading.Thread(target=lambda: asyncio.run(beat()), name="kwok-beat")
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+async def _beat(api: Cluster, nodes: Sequence[str]) -> None:
     """Do what kwok does not on a busy machine: renew the nodes' Leases in time, and mark pods ready again.
 
     Pods of a node that was silent are marked not ready; a kubelet would mark them ready again, kwok never does.

@@ -12,12 +12,16 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.kwok import awake
 
 from qts_operator.packaging import NAME, NAMESPACE
+from qts_operator.session import from_kubeconfig
 
 RELEASE = "operator"
 ACCOUNT = f"{RELEASE}-{NAME}"
@@ -204,17 +208,31 @@ def access(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     ]
 
 
-@pytest.fixture(scope="module")
-def played_nodes(kube: Kube) -> Iterator[None]:
-    """Eight nodes of eight devices each that kwok plays; skipped where nobody does."""
+@contextmanager
+def _played(kube: Kube, count: int, gpus: int = 0) -> Iterator[None]:
+    """Nodes fake-0 and on that kwok plays, without a gap in their heartbeat; skipped where nobody plays nodes."""
     if not SHARED.exists():
         pytest.skip("fake nodes come with the shared cluster")
-    command = [str(SHARED), "fake-nodes", "8", "--gpus", "8"]
+    command = [str(SHARED), "fake-nodes", str(count), "--gpus", str(gpus)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180)
-    if done.returncode:
-        pytest.skip(f"fake nodes: {done.stderr.strip()[-300:]}")
-    yield
-    kube.run("delete", "node", "-l", "type=kwok", "--wait=false", check=False)
+    assert done.returncode == 0, done.stderr
+    nodes = [f"fake-{number}" for number in range(count)]
+    with awake(from_kubeconfig(os.environ.get("KUBECONFIG")), nodes):
+        yield
+    kube.run("delete", "node", *nodes, "--wait=false", check=False)
+
+
+@pytest.fixture(scope="module")
+def played(kube: Kube) -> Callable[..., AbstractContextManager[None]]:
+    """Make nodes that kwok plays: `with played(3, gpus=2):`."""
+    return partial(_played, kube)
+
+
+@pytest.fixture(scope="module")
+def played_nodes(played: Callable[..., AbstractContextManager[None]]) -> Iterator[None]:
+    """Eight nodes of eight devices each that kwok plays."""
+    with played(8, gpus=8):
+        yield
 
 
 @pytest.fixture

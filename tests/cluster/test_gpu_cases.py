@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300), pytest.mark.usefixtures("leading")]
-SHARED = Path(__file__).parents[3] / "shared" / "cluster" / "cluster"
 GPU = "nvidia.com/gpu"
 PRODUCT = "nvidia.com/gpu.product"
 #: pods go to kwok's nodes; everything else runs there too, so that systems become Ready
@@ -24,15 +22,10 @@ NODES = ("fake-0", "fake-1", "fake-2")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def nodes(kube: Any) -> Iterator[None]:
-    """Three nodes with two devices each, beside whatever nodes the cluster has; skipped where nobody plays nodes."""
-    if not SHARED.exists():
-        pytest.skip("fake nodes come with the shared cluster")
-    command = [str(SHARED), "fake-nodes", str(len(NODES)), "--gpus", "2"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    yield
-    kube.run("delete", "node", *NODES, check=False)
+def nodes(played: Callable[..., AbstractContextManager[None]]) -> Iterator[None]:
+    """Three nodes with two devices each, beside whatever nodes the cluster has."""
+    with played(len(NODES), gpus=2):
+        yield
 
 
 @pytest.fixture

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import base64
 import json
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
-SHARED = Path(__file__).parents[3] / "shared" / "cluster" / "cluster"
 PLACE: dict[str, Any] = {
     "nodeSelector": {"type": "kwok"},
     "tolerations": [{"key": "kwok.x-k8s.io/node", "operator": "Exists", "effect": "NoSchedule"}],
@@ -31,14 +29,10 @@ SPEC: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module", autouse=True)
-def node(kube: Any) -> Iterator[None]:
+def node(played: Callable[..., AbstractContextManager[None]]) -> Iterator[None]:
     """One node that kwok plays."""
-    if not SHARED.exists():
-        pytest.skip("fake nodes come with the shared cluster")
-    done = subprocess.run([str(SHARED), "fake-nodes", "1"], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    yield
-    kube.run("delete", "node", "fake-0", check=False)
+    with played(1):
+        yield
 
 
 @pytest.fixture
