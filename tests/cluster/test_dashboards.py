@@ -22,11 +22,12 @@ def test_operators_answer_every_panel(kube, namespace, operator, until, tmp_path
     jobs = [{"job_name": "qts-operator", "honor_labels": True, "static_configs": targets}]
     with scraping(tmp_path, jobs) as server:
         server.until(lambda: len(server.query("qts_leader")) == 2, 30, "both are scraped")
-        kube.system(namespace, "desk")
+        kube.system(namespace, "desk", {"agents": {"quasar": {"gpu": {"mode": "Preferred"}}}})
         until(lambda: kube.status(namespace, "desk").get("observedGeneration") == 1, "applied")
         filled(server, OPERATOR)
-        held = [p for p in GPU if p.title == "GPUs held"]
-        filled(server, held)  # a rate needs two scrapes
+        ((asked,),) = [p.queries.values() for p in GPU if p.title == "GPUs held"]
+        (waits,) = server.until(lambda: server.query(asked), 60, "a rate needs two scrapes")
+        assert (waits["metric"]["agent"], waits["value"][1]) == ("quasar", "0")
         assert broken_rules(server) == []
         (leaders,) = server.query("sum(qts_leader)")
         assert leaders["value"][1] == "1"

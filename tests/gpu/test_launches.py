@@ -58,6 +58,15 @@ def test_work_for_a_message_asks_the_device_once() -> None:
     assert twice() == 4  # elsewhere nobody counts
 
 
+def test_waiting_for_the_device_is_added_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One launch between two looks at a clock: the time between them."""
+    times = iter((10.0, 10.25))
+    before = gpu.launches(), gpu.waited_s()
+    monkeypatch.setattr(gpu.time, "perf_counter", lambda: next(times))
+    assert gpu.attempt(lambda: 7) == 7
+    assert (gpu.launches() - before[0], gpu.waited_s() - before[1]) == (1, pytest.approx(0.25))
+
+
 async def awaited(compute: Compute, work: Callable[[], int]) -> int:
     """Return what the compute thread answers."""
     return await compute(work)

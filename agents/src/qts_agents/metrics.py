@@ -111,18 +111,28 @@ class _StatusCollector(Collector):
         for peer, facts in status.peers.items():
             ages.add_metric((peer,), float(facts["age_s"]))
         yield ages
-        compiles = CounterMetricFamily("qts_kernel_compiles", "Kernels compiled since the start")
-        compiles.add_metric((), float(status.compiles))
-        yield compiles
-        least = GaugeMetricFamily(
-            "qts_kernel_least_rows",
-            "Rows from which a backend computes a batch",
-            labels=("kernel", "backend"),
-        )
-        for kernel, ways in status.backends.items():
-            for way, rows in ways.items():
-                least.add_metric((kernel, way), float(rows))
-        yield least
+        yield from _computing(status)
+
+
+def _computing(status: Status) -> Iterable[Metric]:
+    yield _counted("qts_kernel_compiles", "Kernels compiled since the start", status.compiles)
+    yield _counted("qts_gpu_launches", "Batches that a device was asked for", status.launches)
+    yield _counted(
+        "qts_gpu_wait_seconds", "Waiting for a device's answers, copies included", status.device_wait_s
+    )
+    least = GaugeMetricFamily(
+        "qts_kernel_least_rows", "Rows from which a backend computes a batch", labels=("kernel", "backend")
+    )
+    for kernel, ways in status.backends.items():
+        for way, rows in ways.items():
+            least.add_metric((kernel, way), float(rows))
+    yield least
+
+
+def _counted(name: str, text: str, value: float) -> Metric:
+    counter = CounterMetricFamily(name, text)
+    counter.add_metric((), float(value))
+    return counter
 
 
 def _one_of(name: str, label: str, values: Iterable[str], current: str) -> Metric:
@@ -135,9 +145,8 @@ def _one_of(name: str, label: str, values: Iterable[str], current: str) -> Metri
 def _accounts(messages: Mapping[str, object]) -> Iterable[Metric]:
     for key in ("sent", "delivered", "expired", "dead_letter", "unaccounted"):
         value = messages.get(key, 0)
-        family = CounterMetricFamily(f"qts_messages_{key}", f"Messages {key.replace('_', ' ')}")
-        family.add_metric((), float(value) if isinstance(value, int | float) else 0.0)
-        yield family
+        number = value if isinstance(value, int | float) else 0.0
+        yield _counted(f"qts_messages_{key}", f"Messages {key.replace('_', ' ')}", number)
     dropped = CounterMetricFamily("qts_messages_dropped", "Messages dropped by reason", labels=("reason",))
     reasons = messages.get("dropped", {})
     if isinstance(reasons, dict):

@@ -98,6 +98,7 @@ class Worker:
         self.tasks: list[asyncio.Task[None]] = []
         self.failed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._told = ""
+        self._device = gpu.device()
         self.backends: dict[str, dict[str, int]] = {}  # measured: least rows for threads, for a device
         metrics.watch(self.status)
         metrics.watch_bus(self.context.bus.numbers)
@@ -184,6 +185,9 @@ class Worker:
             redis_reached=context.bus.redis_reached,
             compiles=_compiles(),
             device=gpu.device(),
+            device_reason=gpu.why(),
+            launches=gpu.launches(),
+            device_wait_s=round(gpu.waited_s(), 6),
             backends=self.backends,
             credentials=context.bus.credentials,
         )
@@ -214,6 +218,7 @@ class Worker:
                 beat = asyncio.create_task(self.context.compute.beat())
             redis_seen_s = self._watch_bus(redis_seen_s)
             self._watch_handler()
+            self._watch_device()
             if health.state() != self._told and health.warm:
                 await self._beat()
             await clock.sleep(WATCH_S)
@@ -254,6 +259,11 @@ class Worker:
             self.context.health.blockers["handler"] = text
         else:
             self.context.health.blockers.pop("handler", None)
+
+    def _watch_device(self) -> None:
+        if gpu.device() == gpu.CPU != self._device and self.context.workload.gpu:
+            self.context.log.warning("device_given_up", device=self._device, reason=gpu.why())
+        self._device = gpu.device()
 
     async def _heartbeat(self) -> None:
         while True:

@@ -11,8 +11,9 @@ import msgspec
 
 #: where runbooks and dashboards lie; a chart value puts a site's own address before them
 RUNBOOKS, BOARDS = "docs/runbooks", "/d/qts"
-#: seconds without a bar or a decision, set by chart values: a live market wants three bars
-THRESHOLDS = {"FEED_STALLED_SECONDS": 30, "DECISION_STALE_SECONDS": 60}
+#: seconds without a bar, a decision, a launch, set by chart values: a live market wants three bars, a site
+#: whose market sleeps at night a day without a launch
+THRESHOLDS = {"FEED_STALLED_SECONDS": 30, "DECISION_STALE_SECONDS": 60, "GPU_IDLE_SECONDS": 1800}
 _BUDGET = 0.001  # of all passes may fail
 
 
@@ -41,6 +42,7 @@ def _burns(short: str, long: str, factor: float) -> str:
 _BY = "by (namespace, system)"
 _FEED = f'max {_BY} (qts_agent_state{{agent="market", state="ready"}}) == 1'
 _WHERE = "{{ $labels.namespace }}/{{ $labels.system }}"
+_EACH = "by (namespace, system, agent)"
 _SHARE = "{{ $value | humanizePercentage }}"
 _SECONDS = "{{ $value | humanizeDuration }}"
 
@@ -175,6 +177,17 @@ SYSTEM: tuple[Alert, ...] = (
         "QtsGpuUnavailable", _condition("GPUAvailable", 0), "15m", "ticket",
         "An agent has not the GPU that it asks for",
         f"GPUAvailable of {_WHERE} is {{{{ $value }}}} (0 is False).",
+        "gpu",
+    ),
+    Alert(
+        "QtsGpuWasted",
+        # held nearly all that time, and scraped: an agent that nobody asks is no proof of anything
+        f"sum {_EACH} (increase(qts_system_gpu_seconds_total[GPU_IDLE_SECONDSs])) > 0.9 * GPU_IDLE_SECONDS"
+        " and on (namespace, system, agent)"
+        f" sum {_EACH} (increase(qts_gpu_launches_total[GPU_IDLE_SECONDSs])) == 0",
+        "5m", "ticket",
+        "An agent holds a GPU and asks it nothing",
+        f"{{{{ $labels.agent }}}} of {_WHERE} has held {_SECONDS} of a GPU without one launch.",
         "gpu",
     ),
     Alert(

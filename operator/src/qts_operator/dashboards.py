@@ -127,11 +127,18 @@ SYSTEM = (
 
 GPU = (
     Panel("GPUs held", "none", {
-        "{{namespace}}/{{system}}": f"rate(qts_system_gpu_seconds_total{_IN}[5m])",
-    }),
+        "{{namespace}}/{{system}} {{agent}}": f"rate(qts_system_gpu_seconds_total{_IN}[5m])",
+    }, quiet=True),
     Panel("GPU-hours of a day", "h", {
-        "{{namespace}}/{{system}}": f"increase(qts_system_gpu_seconds_total{_IN}[1d]) / 3600",
-    }, kind="stat"),
+        "{{namespace}}/{{system}}":
+            f"sum {_BY} (increase(qts_system_gpu_seconds_total{_IN}[1d])) / 3600",
+    }, quiet=True, kind="stat"),
+    Panel("Launches", "ops", {
+        "{{namespace}}/{{system}} {{agent}}": f"rate(qts_gpu_launches_total{_IN}[5m])",
+    }),
+    Panel("Share of time that waits for a GPU", "percentunit", {
+        "{{namespace}}/{{system}} {{agent}}": f"rate(qts_gpu_wait_seconds_total{_IN}[5m])",
+    }),
     Panel("Systems without the GPU they ask for", "none", {
         "{{namespace}}/{{system}}": f'qts_system_condition{{{_SYSTEM}, type="GPUAvailable"}} == 0',
     }, quiet=True),

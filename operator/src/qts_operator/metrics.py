@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -85,13 +85,15 @@ class Told(msgspec.Struct, frozen=True):
 
     conditions: dict[str, str]
     moving_since: float | None  # None: settled
-    gpus: int
-    gpu_seconds: float  # up to `at`
+    gpus: Mapping[str, int]  # by agent
+    gpu_seconds: Mapping[str, float]  # by agent, up to `at`
     at: float
 
-    def held(self, now: float) -> float:
-        """Return the GPU-seconds held up to `now`."""
-        return self.gpu_seconds + self.gpus * max(0.0, now - self.at)
+    def held(self, now: float) -> dict[str, float]:
+        """Return the GPU-seconds that each agent held up to `now`."""
+        since = max(0.0, now - self.at)
+        agents = sorted(self.gpu_seconds.keys() | self.gpus.keys())
+        return {a: self.gpu_seconds.get(a, 0.0) + since * self.gpus.get(a, 0) for a in agents}
 
 
 class Systems(Collector):
@@ -102,14 +104,25 @@ class Systems(Collector):
         self._told: dict[tuple[str, str], Told] = {}
 
     def tell(
-        self, namespace: str, system: str, conditions: dict[str, str], *, moving: float | None, gpus: int
+        self,
+        namespace: str,
+        system: str,
+        conditions: dict[str, str],
+        *,
+        moving: float | None,
+        gpus: Mapping[str, int] | None,
     ) -> None:
-        """Take the conditions of one system, since when it moves, and the GPUs that its pods hold."""
+        """Take the conditions of one system, since when it moves, and the GPUs that its agents hold.
+
+        `gpus` None: nobody can tell, what was told last holds.
+        """
         for status in conditions.values():
             if status not in CONDITION_VALUE:
                 raise LocalError(f"{status} is no condition status")
         now, former = self.now(), self._told.get((namespace, system))
-        held = former.held(now) if former is not None else 0.0
+        held = former.held(now) if former is not None else {}
+        if gpus is None:
+            gpus = former.gpus if former is not None else {}
         if former is not None and former.moving_since is not None and moving is not None:
             # a stuck roll-out is dated anew when it is called stuck; it began when it began
             moving = min(moving, former.moving_since)
@@ -132,7 +145,8 @@ class Systems(Collector):
                 condition.add_metric((namespace, system, kind), float(CONDITION_VALUE[status]))
             age = 0.0 if told.moving_since is None else max(0.0, now - told.moving_since)
             moving.add_metric((namespace, system), age)
-            gpu.add_metric((namespace, system), told.held(now))
+            for agent, seconds in told.held(now).items():
+                gpu.add_metric((namespace, system, agent), seconds)
         return condition, moving, gpu
 
 
@@ -141,5 +155,7 @@ def _families() -> tuple[GaugeMetricFamily, GaugeMetricFamily, CounterMetricFami
     return (
         GaugeMetricFamily("qts_system_condition", "1 True, 0 False, -1 Unknown", labels=(*one, "type")),
         GaugeMetricFamily("qts_system_progressing_seconds", "Length of the roll-out, 0: settled", labels=one),
-        CounterMetricFamily("qts_system_gpu_seconds", "GPUs held by pods, times seconds", labels=one),
+        CounterMetricFamily(
+            "qts_system_gpu_seconds", "GPUs held by pods, times seconds", labels=(*one, "agent")
+        ),
     )

@@ -54,6 +54,7 @@ def values() -> Manifest:
             "grafanaURL": "",
             "feedStalledSeconds": alerts.THRESHOLDS["FEED_STALLED_SECONDS"],
             "decisionStaleSeconds": alerts.THRESHOLDS["DECISION_STALE_SECONDS"],
+            "gpuIdleSeconds": alerts.THRESHOLDS["GPU_IDLE_SECONDS"],
         },
         "resources": {
             "requests": {"cpu": "50m", "memory": "128Mi"},
@@ -124,6 +125,7 @@ def values_schema() -> Manifest:
                         "grafanaURL": text,
                         "feedStalledSeconds": seconds,
                         "decisionStaleSeconds": seconds,
+                        "gpuIdleSeconds": seconds,
                     }
                 ),
                 "logLevel": _one_of("debug", "info", "warning", "error"),

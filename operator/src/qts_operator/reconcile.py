@@ -194,9 +194,12 @@ class Reconciler:
         """Plan the next look at the system; return how the pass went."""
         if state.status and state.snapshot is not None:
             told = {c["type"]: c["status"] for c in state.status["conditions"]}
-            moving, gpus = status.moving_since(state.status), status.gpus(state.status)
             self._c.metrics.systems.tell(
-                state.snapshot.namespace, state.snapshot.name, told, moving=moving, gpus=gpus
+                state.snapshot.namespace,
+                state.snapshot.name,
+                told,
+                moving=status.moving_since(state.status),
+                gpus=None if state.frame is None else status.held(state.snapshot, state.frame),
             )
         if state.failed is not None:
             failed = state.failed

@@ -122,9 +122,20 @@ def moving_since(told: dict[str, Any]) -> float | None:
     return None
 
 
-def gpus(told: dict[str, Any]) -> int:
-    """Return how many GPUs the pods hold."""
-    return int(str(told.get("gpus") or "0/0").partition("/")[0])
+def held(snapshot: Snapshot, frame: Frame) -> dict[str, int]:
+    """Return how many GPUs the pods of each agent hold that asks for any."""
+    return {w.name: _held(snapshot, frame, w) for w in AGENTS if frame.runs(w) and _asks(frame, w)}
+
+
+def _asks(frame: Frame, workload: Workload) -> bool:
+    return workload.gpu and frame.spec.agent(workload.name).gpu.mode != "None"
+
+
+def _held(snapshot: Snapshot, frame: Frame, workload: Workload) -> int:
+    asked = frame.spec.agent(workload.name).gpu
+    pods = [p for p in snapshot.pods_of(workload.name) if p.node and not p.deleting]
+    alive = [p for p in pods if p.phase not in ("Failed", "Succeeded")]
+    return sum(asked.count if p.claims else p.limits.get(asked.device, 0) for p in alive)
 
 
 def _dated(told: Condition, former: dict[str, Any], snapshot: Snapshot) -> dict[str, Any]:
@@ -138,14 +149,9 @@ def _dated(told: Condition, former: dict[str, Any], snapshot: Snapshot) -> dict[
 def _counters(facts: Facts, frame: Frame) -> dict[str, Any]:
     agents = [w for w in AGENTS if frame.runs(w)]
     ready = sum(1 for w in agents if _live(facts, frame, w))
-    asked = allocated = 0
-    for workload in agents:
-        spec = frame.spec.agent(workload.name).gpu
-        if workload.gpu and spec.mode != "None":
-            asked += spec.count * frame.asked(workload) if not frame.spec.suspend else 0
-            pods = [p for p in facts.snapshot.pods_of(workload.name) if p.node and not p.deleting]
-            alive = [p for p in pods if p.phase not in ("Failed", "Succeeded")]
-            allocated += sum(spec.count if p.claims else p.limits.get(spec.device, 0) for p in alive)
+    able = [w for w in agents if _asks(frame, w) and not frame.spec.suspend]
+    asked = sum(frame.spec.agent(w.name).gpu.count * frame.asked(w) for w in able)
+    allocated = sum(held(facts.snapshot, frame).values())
     counters: dict[str, Any] = {
         "agents": f"{ready}/{len(agents)}",
         "gpus": f"{allocated}/{asked}",

@@ -6,12 +6,15 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 
+import msgspec
 import pytest
 from tests.faults.test_messaging_faults import until
 
 from qts_agents import health, runtime
 from qts_agents.context import Place
+from qts_agents.kernels import gpu
 from qts_agents.metrics import Metrics
 from qts_core.clock import SystemClock
 from qts_core.config import Loaded
@@ -124,3 +127,22 @@ async def test_a_handler_that_does_not_return_is_named_and_readiness_is_red(
     assert "the handler of system_command has run for" in str(watched.health.unready())
     go_on.set()
     await until(lambda: watched.health.unready() is None, 30.0)
+
+
+async def test_a_device_that_is_given_up_is_told_once_with_its_reason(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its votes go on without it; whoever pays for it finds out why here, and in /statusz."""
+    said: list[tuple[str, dict[str, str]]] = []
+    log = SimpleNamespace(warning=lambda event, **facts: said.append((event, facts)))
+    worker = watched.worker
+    able = msgspec.structs.replace(worker.context.workload, gpu=True)
+    worker.context = msgspec.structs.replace(worker.context, workload=able, log=log)
+    monkeypatch.setattr(gpu, "device", lambda: gpu.GPU)
+    worker._watch_device()
+    monkeypatch.undo()
+    monkeypatch.setattr(gpu, "why", lambda: "OSError: it is gone")
+    for _ in range(2):
+        worker._watch_device()
+    assert said == [("device_given_up", {"device": gpu.GPU, "reason": "OSError: it is gone"})]
+    assert worker.status().device_reason == "OSError: it is gone"

@@ -26,3 +26,11 @@ def test_the_document_names_every_metric_and_no_other() -> None:
     }
     bus[f"{BY_TYPE}_total"] = ("counter", BY_TYPE_LABELS)
     assert exposed(collectors) | bus == documented("Agents and feed")
+
+
+def test_what_a_device_was_asked_is_counted() -> None:
+    """The alert on idle GPUs asks for launches that happen, so they must be told as they are."""
+    metrics = Metrics()
+    metrics.watch(lambda: Status(agent="amos", launches=3, device_wait_s=0.25))
+    told = metrics.registry.get_sample_value
+    assert (told("qts_gpu_launches_total"), told("qts_gpu_wait_seconds_total")) == (3.0, 0.25)

@@ -62,6 +62,8 @@ _RESTARTS = 'qts_agent_restarts_total{agent="amos", reason="PodFailed"}'
 _SLOW = 'qts_api_request_duration_seconds_bucket{verb="GET", kind="Pod", code="200", le="'
 _WRITES = 'qts_writes_total{kind="Deployment", op="apply"}'
 _ROUNDS = f'qts_rounds_total{SYSTEM}, agent="pads", outcome="'
+_HELD = f'qts_system_gpu_seconds_total{SYSTEM}, agent="quasar"}}'
+_LAUNCHES = f'qts_gpu_launches_total{SYSTEM}, agent="quasar"}}'
 CASES: dict[str, Case] = {
     "QtsOperatorDown": _one('up{job="qts-operator"}', "0x20", "1x20", "0x4 1x16", "15m"),
     "QtsNoLeader": _one("qts_leader", "0x20", "1x20", "1x20", "10m"),
@@ -114,6 +116,18 @@ CASES: dict[str, Case] = {
     "QtsSystemDegraded": _condition("Degraded", 1, "10m"),
     "QtsRolloutStuck": _one(f"qts_system_progressing_seconds{SYSTEM}}}", "901x20", "0x20", "900x20", "10m"),
     "QtsAgentRestarting": _one(_RESTARTS, "0+1x30", "2x30", "0 1 2 3x30", "30m"),
+    "QtsGpuWasted": Case(
+        {_HELD: "0+60x60", _LAUNCHES: "0x5 9x60"},  # what was timed at the start is long ago
+        {_HELD: "0+60x60", _LAUNCHES: "0x45 1x20"},  # one launch is use
+        {_HELD: "0+54x60", _LAUNCHES: "9x60"},  # exactly nine tenths of the time: a change of pods
+        "50m",
+    ),
+    "QtsGpuWasted scraped": Case(
+        {_HELD: "0+120x60", _LAUNCHES: "9x60"},
+        {_HELD: "0+60x60"},  # nobody scrapes this agent
+        {_LAUNCHES: "9x60", _HELD.replace("quasar", "amos"): "0+60x60"},  # it is another that holds one
+        "50m",
+    ),
     "QtsGpuUnavailable": _condition("GPUAvailable", 0, "20m"),
     "QtsRedisDown": _condition("RedisReady", 0, "10m"),
     "QtsPeerSilent": _one(

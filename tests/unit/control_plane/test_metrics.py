@@ -46,37 +46,49 @@ def test_a_roll_out_ages_between_reports_and_is_settled_at_once() -> None:
     metrics, now = Metrics(), [100.0]
     metrics.systems.now = lambda: now[0]
     labels = {"namespace": "trading", "system": "desk"}
-    metrics.systems.tell("trading", "desk", PROGRESSING, moving=90.0, gpus=0)
+    metrics.systems.tell("trading", "desk", PROGRESSING, moving=90.0, gpus={})
     now[0] = 700.0
     assert value(metrics, "qts_system_progressing_seconds", **labels) == 610.0
-    metrics.systems.tell("trading", "desk", PROGRESSING | {"Progressing": "False"}, moving=690.0, gpus=0)
+    metrics.systems.tell("trading", "desk", PROGRESSING | {"Progressing": "False"}, moving=690.0, gpus={})
     assert value(metrics, "qts_system_progressing_seconds", **labels) == 610.0
-    metrics.systems.tell("trading", "desk", {"Ready": "True"}, moving=None, gpus=0)
+    metrics.systems.tell("trading", "desk", {"Ready": "True"}, moving=None, gpus={})
     assert value(metrics, "qts_system_progressing_seconds", **labels) == 0.0
     assert value(metrics, "qts_system_condition", **labels, type="Ready") == 1.0
 
 
 def test_gpu_seconds_count_what_is_held_when_it_is_held() -> None:
-    """Two devices for 10 s, then one for 5 s: 25; the series of a gone system goes with it."""
+    """Two devices for 10 s, then one for 5 s: 25; unreadable specs change nothing, a GPU given back stops."""
     metrics, now = Metrics(), [0.0]
     metrics.systems.now = lambda: now[0]
     labels = {"namespace": "trading", "system": "desk"}
-    metrics.systems.tell("trading", "desk", {"Ready": "True"}, moving=None, gpus=2)
+
+    def held(agent: str) -> float | None:
+        return value(metrics, "qts_system_gpu_seconds_total", **labels, agent=agent)
+
+    metrics.systems.tell("trading", "desk", {"Ready": "True"}, moving=None, gpus={"quasar": 2, "amos": 0})
     now[0] = 10.0
-    metrics.systems.tell("trading", "desk", {"Ready": "Unknown"}, moving=None, gpus=1)
+    metrics.systems.tell("trading", "desk", {"Ready": "Unknown"}, moving=None, gpus={"quasar": 1, "amos": 1})
     now[0] = 15.0
-    assert value(metrics, "qts_system_gpu_seconds_total", **labels) == 25.0
+    assert (held("quasar"), held("amos"), held("qbmia")) == (25.0, 5.0, None)
     assert value(metrics, "qts_system_condition", **labels, type="Ready") == -1.0
+    metrics.systems.tell("trading", "desk", {"Ready": "Unknown"}, moving=None, gpus=None)
+    now[0] = 20.0
+    assert (held("quasar"), held("amos")) == (30.0, 10.0)
+    metrics.systems.tell("trading", "desk", {"Ready": "True"}, moving=None, gpus={"quasar": 1})
+    now[0] = 30.0
+    assert (held("quasar"), held("amos")) == (40.0, 10.0)
     metrics.systems.forget("trading", "desk")
-    assert value(metrics, "qts_system_gpu_seconds_total", **labels) is None
+    assert held("quasar") is None
+    metrics.systems.tell("trading", "desk", {"Ready": "True"}, moving=None, gpus=None)
+    assert held("quasar") is None
     with pytest.raises(LocalError, match="Maybe"):
-        metrics.systems.tell("trading", "desk", {"Ready": "Maybe"}, moving=None, gpus=0)
+        metrics.systems.tell("trading", "desk", {"Ready": "Maybe"}, moving=None, gpus={})
 
 
 def test_series_with_a_systems_name_can_be_left_out() -> None:
-    """Above 2,000 systems nobody wants ten series each."""
+    """Above 2,000 systems nobody wants nine series each."""
     metrics = Metrics(per_object=False)
-    metrics.systems.tell("trading", "desk", {"Ready": "True"}, moving=None, gpus=1)
+    metrics.systems.tell("trading", "desk", {"Ready": "True"}, moving=None, gpus={"amos": 1})
     assert b"qts_system_" not in metrics.text()
 
 

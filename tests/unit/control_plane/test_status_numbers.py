@@ -79,14 +79,17 @@ def test_a_plan_is_told_up_to_twenty_lines() -> None:
 )
 def test_devices_that_are_held_of_those_that_are_asked_for(more: dict[str, Any], expected: str) -> None:
     """Held by pods that have a node and have not ended; asked for by agents that are to run."""
-    told = build(seen(**more))
-    assert told["gpus"] == expected
-    assert status.gpus(told) == int(expected[0])
+    facts = seen(**more)
+    assert build(facts)["gpus"] == expected
+    assert facts.frame is not None
+    assert sum(status.held(facts.snapshot, facts.frame).values()) == int(expected[0])
 
 
-def test_without_a_count_no_device_is_held() -> None:
-    """A status that was never written."""
-    assert status.gpus({}) == 0
+def test_a_device_is_told_of_the_agent_that_holds_it() -> None:
+    """Whoever asks for one is listed, and nobody else."""
+    facts = seen(BOTH, pods=pods(limits={"nvidia.com/gpu": 2}))
+    assert facts.frame is not None
+    assert status.held(facts.snapshot, facts.frame) == {"quasar": 2, "amos": 0}
 
 
 def test_a_device_of_an_agent_that_may_have_none_is_not_counted() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -35,6 +36,7 @@ class _State:
     least: ClassVar[dict[str, int]] = {}  # by form of the registry
     patience_s: float = COMPILING_S
     launches: int = 0
+    waited_s: float = 0.0
     #: launches that what a thread is at may still make; without an entry as many as it likes
     allowance: ClassVar[threading.local] = threading.local()
     jobs: SimpleQueue[tuple[Callable[[], Any], SimpleQueue[Any]]] | None = None
@@ -58,6 +60,11 @@ def allow(launches: int = 1) -> None:
 def launches() -> int:
     """Return how often this process has asked a device so far."""
     return _State.launches
+
+
+def waited_s() -> float:
+    """Return how many seconds this process has waited for answers of a device so far, copies included."""
+    return _State.waited_s
 
 
 def least_rows(form: str) -> int:
@@ -110,12 +117,14 @@ def attempt(compute: Callable[[], R]) -> R | None:
     _State.launches += 1
     _State.allowance.left = getattr(_State.allowance, "left", NEVER) - 1
     answer: SimpleQueue[Any] = SimpleQueue()
+    begun = time.perf_counter()
     _jobs().put((compute, answer))
     try:
         found = answer.get(timeout=_State.patience_s)
     except Empty:
         _State.jobs = None  # its thread still waits for the device
         found = TimeoutError(f"no answer within {_State.patience_s:g} s")
+    _State.waited_s += time.perf_counter() - begun
     if isinstance(found, Exception):
         _State.device, _State.why = CPU, f"{type(found).__name__}: {found}"
         return None
