@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.unit.control_plane.test_reconcile import NAME, NS, condition, running, until
 
-from qts_operator.events import LIMIT, WITHIN_S, Series
+from qts_operator.events import LIMIT, WITHIN_S, Series, transitions
 from qts_operator.middleware import ApiError
 from qts_operator.testing import FakeCluster
 
@@ -48,8 +48,32 @@ def test_a_series_ends_after_ten_minutes_of_silence_and_the_memory_is_bounded() 
     assert series.of(event(), 500.0 + WITHIN_S - 1.0) is not None
     assert series.of(event(), 500.0 + WITHIN_S) is None
     for number in range(LIMIT):
+        assert series.of(event(), 502.0) is not None
         series.written(event(uid=f"v{number}"), answer(), 501.0)
     assert series.of(event(), 502.0) is None
+
+
+def test_what_went_on_last_is_kept_longest() -> None:
+    """An old Event that continues is younger than a new one that does not."""
+    series = Series()
+    series.written(event(), answer(), 0.0)
+    for number in range(LIMIT - 1):
+        series.written(event(uid=f"v{number}"), answer(), 1.0)
+    series.written(event(), answer(2), 2.0)
+    series.written(event(uid="new"), answer(), 3.0)
+    assert series.of(event(), 4.0) is not None
+    assert series.of(event(uid="v0"), 4.0) is None
+
+
+def test_an_event_that_is_gone_is_not_continued() -> None:
+    """And one that was never known cannot be lost."""
+    series = Series()
+    series.lost(event())
+    series.written(event(), answer(), 0.0)
+    series.lost(event(note="y"))
+    assert series.of(event(), 1.0) is not None
+    series.lost(event())
+    assert series.of(event(), 1.0) is None
 
 
 def told(api: FakeCluster) -> list[tuple[str, int]]:
@@ -93,3 +117,48 @@ async def test_an_event_that_cannot_be_continued_is_written_anew(code: int) -> N
         for _ in range(2):
             await flap(api)
         await until(lambda: told(api) == [("NoGPUNodes", 1)] * 2)
+
+
+def _told(kind: str, status: str, reason: str, message: str = "m") -> dict[str, str]:
+    return {"type": kind, "status": status, "reason": reason, "message": message}
+
+
+READY, DOWN = _told("Ready", "True", "AllReady"), _told("Ready", "False", "AgentsNotReady")
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "news"),
+    [
+        (None, READY, None),
+        (None, DOWN, None),
+        (None, _told("Degraded", "False", "Healthy"), None),
+        (None, _told("Degraded", "True", "NameTaken"), "Warning"),
+        (None, _told("Progressing", "True", "Creating"), None),
+        (DOWN, READY, "Normal"),
+        (READY, DOWN, "Warning"),
+        (DOWN, DOWN | {"message": "another"}, None),
+        (DOWN, DOWN | {"reason": "RedisNotReady"}, "Warning"),
+        (READY | {"status": "Unknown"}, READY, "Normal"),
+        (_told("Progressing", "True", "Creating"), _told("Progressing", "False", "RolloutStuck"), None),
+    ],
+)
+def test_a_condition_that_changed_is_news(snapshot_of, before: Any, now: Any, news: str | None) -> None:
+    """By its status or its reason; a first status only where a person is needed; progress never."""
+    snapshot = snapshot_of(status={"conditions": [before]} if before else {}, now=1785574800.25)
+    found = transitions(snapshot, {"conditions": [now]})
+    assert [(e["type"], e["reason"], e["note"]) for e in found] == (
+        [(news, now["reason"], now["message"])] if news else []
+    )
+    assert all(e["eventTime"] == "2026-08-01T09:00:00.250000Z" for e in found)
+
+
+def test_an_event_says_at_least_the_reason_and_never_too_much(snapshot_of) -> None:
+    """The server takes 1,024 characters; every change of one status is told, in its order."""
+    long = _told("GPUAvailable", "False", "NoGPUNodes", "x" * 2000)
+    silent = DOWN | {"message": ""}
+    found = transitions(
+        snapshot_of(status={"conditions": [READY, _told("GPUAvailable", "True", "Allocated")]}),
+        {"conditions": [silent, long]},
+    )
+    assert [e["note"] for e in found] == ["AgentsNotReady", "x" * 1000]
+    assert {e["metadata"]["generateName"] for e in found} == {"desk-1-"}
