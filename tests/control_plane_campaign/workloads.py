@@ -103,10 +103,8 @@ class Cycle(msgspec.Struct, frozen=True):
     slow: bool = False
 
 
+#: those that delete come last: the collector of a cluster learns of our kind up to 30 s after it is defined
 CYCLES: tuple[Cycle, ...] = (
-    Cycle("nothing", ("create-gpu", "delete-gpu")),
-    Cycle("nothing", ("create", "delete")),
-    Cycle("nothing", ("create-suspended", "delete-suspended")),
     Cycle("running", ("suspend", "resume")),
     Cycle("running", ("pod-fails", "board", "board-back")),
     Cycle("suspended", ("gpu", "gpu-back")),
@@ -116,6 +114,9 @@ CYCLES: tuple[Cycle, ...] = (
     Cycle("suspended", ("policies", "policies-back")),
     Cycle("suspended", ("drift",)),
     Cycle("suspended", ("name-taken", "name-free", "one-amos"), slow=True),
+    Cycle("nothing", ("create-gpu", "delete-gpu")),
+    Cycle("nothing", ("create", "delete")),
+    Cycle("nothing", ("create-suspended", "delete-suspended")),
 )
 #: of `campaign --short`: every object but the agents' pods, and nobody who waits for a back-off
 SHORT = (
