@@ -23,6 +23,7 @@ from qts_agents.evaluation.stage import Stage
 from qts_agents.kernels import backend
 from qts_agents.market.source import open_source
 from qts_core import config
+from qts_core.allocator import keep_threshold
 from qts_core.spec import System
 
 WARM = 40  # bars that are not counted: the first outcomes are learned after 30
@@ -85,6 +86,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--smoke", action="store_true", help="few bars of one symbol")
     options = parser.parse_args()
+    keep_threshold()  # as every process of the system does
     backend.threads(hardware_optimization=True)
     for symbols, bars in SMOKE if options.smoke else LOADS:
         for row in rows(symbols, bars):

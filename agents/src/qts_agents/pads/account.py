@@ -12,6 +12,7 @@ from qts_agents.columns import column
 from qts_agents.pads.sizing import LADDER
 from qts_messaging.records import Position
 
+Rows = NDArray[np.intp]  # which symbols
 DUST = 1e-12  # exposure below which a position counts as closed
 
 
@@ -93,56 +94,60 @@ class Account:
             return
         mark = np.where(np.isfinite(price), price, known_or_zero(self.price))
         equity = self.cash + float((self.qty * mark).sum())
-        for s in np.flatnonzero(now):
-            self._fill_one(int(s), float(price[s]), equity, bar)
+        rows = np.flatnonzero(now)
+        held, paid, planned = self.qty[rows], price[rows], self.planned[rows]
+        self._trade(
+            rows, np.where(planned, self.pending[rows] * equity / paid, -self.cut[rows] * held), paid, bar
+        )
+        self._plan(rows[planned], held[planned], paid[planned], bar.close_ns)
         self.pending = np.where(now, 0.0, self.pending)
 
-    def _fill_one(self, s: int, price: float, equity: float, bar: Bar) -> None:
-        held = float(self.qty[s])
-        change = float(self.pending[s]) * equity / price if self.planned[s] else -float(self.cut[s]) * held
-        self._trade(s, change, price, bar)
-        if self.planned[s] and self.qty[s] != 0.0:
-            grown = np.sign(held) == np.sign(self.qty[s])
-            share = abs(held) / abs(float(self.qty[s])) if grown else 0.0
-            self.entry[s] = share * float(known_or_zero(self.entry[s])) + (1.0 - share) * price
-            self.opened_ns[s] = bar.close_ns
-            side = np.sign(self.qty[s])
-            self.stop[s] = price * (1.0 - side * self.plan_stop[s])
-            self.targets[s] = price * (1.0 + side * self.plan_targets[s])
-            self.target_qty[s] = np.abs(self.qty[s]) * LADDER
+    def _plan(self, rows: Rows, held: F8, price: F8, close_ns: int) -> None:
+        """Set entry, stop and targets of planned rows that are open now; `held` [n] is what they were."""
+        left = self.qty[rows] != 0.0
+        rows, held, price = rows[left], held[left], price[left]
+        qty = self.qty[rows]
+        side = np.sign(qty)
+        share = np.where(np.sign(held) == side, np.abs(held) / np.abs(qty), 0.0)
+        self.entry[rows] = share * known_or_zero(self.entry[rows]) + (1.0 - share) * price
+        self.opened_ns[rows] = close_ns
+        self.stop[rows] = price * (1.0 - side * self.plan_stop[rows])
+        self.targets[rows] = price[:, None] * (1.0 + side[:, None] * self.plan_targets[rows])
+        self.target_qty[rows] = np.abs(qty)[:, None] * LADDER
 
-    def _trade(self, s: int, change: float, price: float, bar: Bar) -> None:
-        """Buy or sell `change` base units at `price`, paying fee and half the spread."""
-        if change == 0.0:
-            return
-        half = float(known_or_zero(bar.half_spread[s]))
-        self.cash -= change * price + abs(change) * price * (bar.fee + half)
-        self.qty[s] += change
-        if abs(self.qty[s]) * price < DUST:
-            self._flat(s)
+    def _trade(self, rows: Rows, change: F8, price: F8, bar: Bar) -> None:
+        """Buy or sell `change` [n] base units of `rows` at `price`, paying fee and half the spread."""
+        moved = change != 0.0
+        rows, change, price = rows[moved], change[moved], price[moved]
+        half = known_or_zero(bar.half_spread[rows])
+        for paid in (change * price + np.abs(change) * price * (bar.fee + half)).tolist():
+            self.cash -= paid  # one after another: a sum of all would be rounded otherwise
+        self.qty[rows] += change
+        self._flat(rows[np.abs(self.qty[rows]) * price < DUST])
 
-    def _flat(self, s: int) -> None:
-        self.qty[s] = 0.0
-        self.entry[s] = self.stop[s] = np.nan
-        self.targets[s], self.target_qty[s] = np.nan, 0.0
-        self.opened_ns[s] = 0
+    def _flat(self, rows: Rows) -> None:
+        self.qty[rows] = 0.0
+        self.entry[rows] = self.stop[rows] = np.nan
+        self.targets[rows], self.target_qty[rows] = np.nan, 0.0
+        self.opened_ns[rows] = 0
 
     def _stops(self, low: F8, high: F8, bar: Bar) -> None:
         hit = np.where(self.qty > 0.0, low <= self.stop, (self.qty < 0.0) & (high >= self.stop)) & bar.valid
-        for s in np.flatnonzero(hit):
-            self._trade(int(s), -float(self.qty[s]), float(self.stop[s]), bar)
+        if hit.any():
+            rows = np.flatnonzero(hit)
+            self._trade(rows, -self.qty[rows], self.stop[rows], bar)
 
     def _targets(self, low: F8, high: F8, bar: Bar) -> None:
-        for k in range(self.targets.shape[1]):
+        last = self.targets.shape[1] - 1
+        for k in range(last + 1):
             aim = self.targets[:, k]
             hit = np.where(self.qty > 0.0, high >= aim, (self.qty < 0.0) & (low <= aim)) & bar.valid
-            for s in np.flatnonzero(hit):
-                close = min(float(self.target_qty[s, k]), abs(float(self.qty[s])))
-                last = k == self.targets.shape[1] - 1
-                amount = abs(float(self.qty[s])) if last else close
-                side, price = float(np.sign(self.qty[s])), float(aim[s])
-                self.targets[s, k] = np.nan
-                self._trade(int(s), -side * amount, price, bar)
+            if hit.any():
+                rows = np.flatnonzero(hit)
+                qty, price = self.qty[rows], aim[rows]
+                amount = np.abs(qty) if k == last else np.minimum(self.target_qty[rows, k], np.abs(qty))
+                self.targets[rows, k] = np.nan
+                self._trade(rows, -np.sign(qty) * amount, price, bar)
 
     def position(self) -> Position:
         """Return the account as it travels in requests and decisions."""
