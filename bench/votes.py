@@ -18,7 +18,6 @@ import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-import msgspec
 import zmq
 from bench.harness import end, latency_rows, told
 from bench.pace import LATEST_S, STAMP, Pace, Send
@@ -26,7 +25,7 @@ from bench.stand import direct_bus, free_address
 
 from qts_messaging import codec, examples, keys
 from qts_messaging.fabric import Fabric
-from qts_messaging.messages import DecisionResponse, Envelope
+from qts_messaging.messages import TRACE_BYTES, DecisionResponse, Envelope
 from qts_messaging.zap import Curtain
 
 NAMES = ("pads", "quasar")
@@ -67,9 +66,8 @@ async def receive(folder: Path, addresses: tuple[str, str], pipe: Connection) ->
     bus = direct_bus(folder, "pads", {"pads": addresses[0]})
 
     async def handler(envelope: Envelope) -> None:
-        body = envelope.body
-        if isinstance(body, DecisionResponse) and body.opinion is not None:
-            taken.append(time.monotonic_ns() - body.opinion.asof_ns)
+        assert envelope.trace is not None
+        taken.append(time.monotonic_ns() - STAMP.unpack_from(envelope.trace)[0])
 
     bus.subscribe(DecisionResponse, handler)
     await bus.start()
@@ -97,12 +95,11 @@ def receiver(folder: str, addresses: tuple[str, str], pipe: Connection) -> None:
 
 
 def sender_of(bus: Fabric) -> Send:
-    """Return what sends one vote of ours."""
-    opinion = examples.vote()
+    """Return what sends one vote of ours; the time it was due travels where the trace does."""
+    vote, rest = DecisionResponse("r-1", opinion=examples.vote()), bytes(TRACE_BYTES - STAMP.size)
 
     async def send(planned: int) -> None:
-        vote = DecisionResponse("r-1", opinion=msgspec.structs.replace(opinion, asof_ns=planned))
-        await bus.send(vote, "pads", trace=bytes(25))
+        await bus.send(vote, "pads", trace=STAMP.pack(planned) + rest)
 
     return send
 
@@ -123,7 +120,7 @@ def raw_sender(folder: Path, address: str, size: int) -> tuple[zmq.Socket[bytes]
 
 def frame_size() -> int:
     """Return the bytes of one vote on the wire."""
-    fields = {"sender": "quasar", "recipient": "pads", "lane": "to.pads", "trace": bytes(25)}
+    fields = {"sender": "quasar", "recipient": "pads", "lane": "to.pads", "trace": bytes(TRACE_BYTES)}
     body = DecisionResponse("r-1", opinion=examples.vote())
     return len(codec.encode(Envelope(id=bytes(16), sequence=9_999, ttl_ms=500, body=body, **fields)))
 
