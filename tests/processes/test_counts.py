@@ -87,7 +87,7 @@ async def speak(stand: Stand, tally: Tally) -> None:
         await tally.ask(pads, f"r-{n}", 5.0)
     for _ in range(3):
         await tally.ask(pads, "slow", 0.05)  # expires at its sender: the answer is useless by then
-        await until(lambda: qbmia.incoming.idle)
+        await until(lambda: qbmia.incoming.dispatch.idle)
     for n in range(20):
         await tally.say(pads, examples.feedback("indigestible" if n % 5 == 0 else f"d-{n}"))
     for n in range(7):

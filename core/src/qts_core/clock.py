@@ -24,15 +24,10 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clock."""
+    """The machine's clock; a message asks it eight times, so the functions are the interpreter's own."""
 
-    def wall_ns(self) -> int:
-        """Return UTC time since the epoch in ns."""
-        return time.time_ns()
-
-    def monotonic_ns(self) -> int:
-        """Return a time that never goes back, in ns."""
-        return time.monotonic_ns()
+    wall_ns = staticmethod(time.time_ns)
+    monotonic_ns = staticmethod(time.monotonic_ns)
 
     async def sleep(self, seconds: float) -> None:
         """Wait for `seconds`."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import random
 from collections.abc import Sequence
 
 from qts_core.clock import SystemClock
@@ -20,6 +18,7 @@ from qts_messaging.correlation import Correlation
 from qts_messaging.durable import Durables
 from qts_messaging.ending import end, for_ever
 from qts_messaging.heartbeat import PeerHealth, Peers
+from qts_messaging.ids import new_id
 from qts_messaging.incoming import Desk, Incoming
 from qts_messaging.messages import DURABLE_TOPICS, Envelope, MarketUpdate, Message, ttl_ms
 from qts_messaging.outbox import BOUNDS, Item
@@ -30,7 +29,6 @@ from qts_messaging.ways import Way, find
 _log = logging.getLogger(__name__)
 TICK_S = 0.1
 APART_NS = 5_000_000  # at least so long from one look at all requests to the next: each costs their number
-_randomness = random.Random(os.urandom(32))  # a call of the system for each id costs ten times as much
 
 
 class Fabric:
@@ -55,7 +53,7 @@ class Fabric:
         )
         self.outgoing = Outgoing(self._desk, wires, others, self._unsent)
         self.incoming = Incoming(self._desk, self.outgoing.receipt, self.outgoing.confirmed)
-        self.incoming.resume.append(wires.direct.resume)
+        self.incoming.dispatch.resume.append(wires.direct.resume)
         spool = Spool(options.state / "spool" / f"{self.name}.spool")
         self.durables = Durables(self._desk, wires.durable, self.outgoing, spool)
         self._tasks: list[asyncio.Task[None]] = []
@@ -92,7 +90,7 @@ class Fabric:
     @property
     def handling(self) -> tuple[str, float] | None:
         """Return the type whose handler runs and for how many seconds; None while none does."""
-        return self.incoming.handling
+        return self.incoming.dispatch.handling
 
     @property
     def spool_fill(self) -> float:
@@ -129,12 +127,12 @@ class Fabric:
         health, wires = self._desk.health, self.wires
         return Numbers(
             waiting={priority: self.outgoing.depth(priority) for priority in BOUNDS},
-            inbox=len(self.incoming),
+            inbox=len(self.incoming.dispatch),
             spooled=len(self.durables.spool),
             failovers=self.outgoing.failovers,
             offsets_s={peer: health.offset_ns(peer) / 1e9 for peer in health.names},
             skewed=dict(health.skewed),
-            slow=dict(self.incoming.slow),
+            slow=dict(self.incoming.dispatch.slow),
             refused=wires.direct.refused,
             resubscribed=wires.topics.resubscribed,
             claimed=wires.durable.claimed,
@@ -150,7 +148,7 @@ class Fabric:
     # -- life ---------------------------------------------------------------------------------------
     def subscribe(self, kind: type, handler: Handler) -> None:
         """Let `handler` see every arriving message of type `kind`."""
-        self.incoming.subscribe(kind, handler)
+        self.incoming.dispatch.subscribe(kind, handler)
 
     async def stand_by(self) -> None:
         """Wait, before `start`, until no other process of this name is at work."""
@@ -160,10 +158,12 @@ class Fabric:
     async def start(self) -> None:
         """Bind, connect, begin to deliver; returns without waiting for peers."""
         await self.open(self.wires)
-        runs = [self.incoming.run, self.outgoing.run, self.durables.run, self._ticks]
+        runs = [self.outgoing.run, self.durables.run, self._ticks]
         if self.wires.credentials is not None:
             runs.append(self.wires.credentials.run)
         self._tasks = [asyncio.create_task(for_ever(run)) for run in runs]
+        dispatch = self.incoming.dispatch
+        self._tasks.append(asyncio.create_task(for_ever(dispatch.run), context=dispatch.context))
 
     async def open(self, wires: Wires) -> None:
         """Bind and connect `wires`; what they bring is heard from now on."""
@@ -176,7 +176,7 @@ class Fabric:
         before, self.wires = self.wires, wires
         self.outgoing.adopt(wires)
         self.durables.adopt(wires.durable)
-        self.incoming.resume[:] = [wires.direct.resume]
+        self.incoming.dispatch.resume[:] = [wires.direct.resume]
         if wires.credentials is not None:
             self._tasks.append(asyncio.create_task(for_ever(wires.credentials.run)))
         return before
@@ -218,14 +218,17 @@ class Fabric:
 
     def _drained(self) -> bool:
         """Tell whether nothing waits to be sent, stored or handled."""
-        return not self.outgoing.queued and self.durables.idle and self.incoming.idle
+        return not self.outgoing.queued and self.durables.idle and self.incoming.dispatch.idle
 
     # -- speaking -----------------------------------------------------------------------------------
     async def send(
         self, message: Message, to: str, *, trace: bytes | None = None, deadline_ns: int = 0
     ) -> bytes:
         """Queue `message` for `to`; return its id."""
-        item = self._item(message, to, trace, deadline_ns)
+        way, key = self._way(message, to), new_id(self._clock.wall_ns())
+        if self.outgoing.at_once(way, message, key, to, trace, deadline_ns):
+            return key
+        item = self._item(message, to, trace, deadline_ns, key)
         if message.ROUTE.addressed == "durable":
             await self.durables.store(item)
         elif item.drop == "never":
@@ -247,10 +250,13 @@ class Fabric:
         """Answer `request` within its deadline, by its id."""
         offset = self._desk.health.offset_ns(request.sender)
         deadline = request.deadline_ns + offset if request.deadline_ns else 0
-        item = self._item(message, request.sender, trace or request.trace, deadline)
-        item.correlation_id = request.id
-        self.outgoing.submit(item)
-        return item.id
+        way, key = self._way(message, request.sender), new_id(self._clock.wall_ns())
+        trace = trace or request.trace
+        if not self.outgoing.at_once(way, message, key, request.sender, trace, deadline, request.id):
+            item = self._item(message, request.sender, trace, deadline, key)
+            item.correlation_id = request.id
+            self.outgoing.submit(item)
+        return key
 
     async def ask(self, message: Message, to: str, timeout_s: float, *, trace: bytes | None = None) -> Reply:
         """Send a request and wait for its one answer, at most `timeout_s`."""
@@ -284,12 +290,19 @@ class Fabric:
         now = self._clock.monotonic_ns()
         if self._desk.health.health(to, now).state == "dead":
             return "dead"
-        item = self._item(message, to, trace, self._clock.wall_ns() + int(timeout_s * 1e9))
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Envelope | str] = loop.create_future()
-        if not self._desk.waiting.register(item.id, to, future, now, int(timeout_s * 1e9)):
+        timeout_ns, wall = int(timeout_s * 1e9), self._clock.wall_ns()
+        way, key = self._way(message, to), new_id(wall)
+        future: asyncio.Future[Envelope | str] = asyncio.get_running_loop().create_future()
+        if not self._desk.waiting.register(key, to, future, now, timeout_ns):
             return "full"
-        self._wake(now + int(timeout_s * 1e9), now)
+        self._wake(now + timeout_ns, now)
+        try:
+            if self.outgoing.at_once(way, message, key, to, trace, wall + timeout_ns):
+                return future
+            item = self._item(message, to, trace, wall + timeout_ns, key)
+        except Exception:  # it cannot be sent at all
+            self._desk.waiting.fail(key)
+            raise
         with contextlib.suppress(LocalError):  # the future says "full" by now
             self.outgoing.submit(item)
         return future
@@ -318,13 +331,26 @@ class Fabric:
         if waiter is not None:
             _settle(waiter, reason)
 
-    def _item(self, message: Message, to: str | None, trace: bytes | None, deadline_ns: int) -> Item:
-        """Encode a message for its route; LocalError when the route does not exist or it is too large."""
+    def _way(self, message: Message, to: str | None) -> Way:
+        """Return how a message travels to `to`; LocalError when it does not, or no more."""
         way = self._ways.get((type(message), to))
         if way is None:
-            way = self._ways[(type(message), to)] = find(type(message), to, self.name, self._desk.known)
+            way = find(type(message), to, self.name, self._desk.known, self._system)
+            self._ways[(type(message), to)] = way
         if self._closed:
             raise LocalError("closed: the bus takes no more messages")
+        return way
+
+    def _item(
+        self,
+        message: Message,
+        to: str | None,
+        trace: bytes | None,
+        deadline_ns: int,
+        message_id: bytes | None = None,
+    ) -> Item:
+        """Encode a message for its route; LocalError when the route does not exist or it is too large."""
+        way = self._way(message, to)
         body = codec.encode_body(message)
         if len(body) + codec.OVERHEAD > codec.LIMIT:
             raise LocalError(f"too_large: {len(body)} bytes, at most {codec.LIMIT} fit into a frame")
@@ -332,13 +358,13 @@ class Fabric:
         if way.expires and not deadline_ns:
             deadline_ns = max(1, getattr(message, "expires_ns", 0))
         return Item(
-            id=_new_id(now),
+            id=message_id or new_id(now),
             kind=way.kind,
             lane=way.lane,
             body=body,
             priority=way.priority,
             recipient=to,
-            ttl_ms=ttl_ms(message, self._system, now),
+            ttl_ms=ttl_ms(message, way.ttl_ms, now),
             deadline_ns=deadline_ns,
             accepted_ns=now,
             trace=trace,
@@ -365,11 +391,6 @@ def _expected(system: System) -> tuple[str, ...]:
     return tuple(
         w for w, load in BY_WIRE.items() if (system.enabled(w) if load.agent else system.feed_runs())
     )
-
-
-def _new_id(now_ns: int) -> bytes:
-    """Return 16 bytes: 48 bit of milliseconds, then randomness, which need not be secret."""
-    return (now_ns // 1_000_000).to_bytes(6, "big") + _randomness.getrandbits(80).to_bytes(10, "big")
 
 
 def _settle(waiter: asyncio.Future[Envelope | str], reason: str) -> None:

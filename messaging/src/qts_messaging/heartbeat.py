@@ -65,7 +65,9 @@ class Peers:
 
     def age_ns(self, peer: str, sent_ns: int, now_ns: int) -> int:
         """Return a message's age by our clock; one from the future has age 0 and counts as skewed."""
-        age = now_ns - sent_ns - self.offset_ns(peer)
+        age = now_ns - sent_ns - self._offsets.get(peer, 0)
+        if age >= 0:
+            return age
         if age < -SKEW_NS:
             self.skewed[peer] = self.skewed.get(peer, 0) + 1
-        return max(0, age)
+        return 0

@@ -265,14 +265,21 @@ KIND: dict[type, str] = {kind: str(kind.__struct_config__.tag) for kind in MESSA
 DURABLE_TOPICS: tuple[str, ...] = ("decisions", "transitions", "risks", "feedback", "commands")
 
 
-def ttl_ms(message: Message, system: System, now_ns: int) -> int:
-    """Return how long `message` is worth anything from `now_ns` on, in ms; 0 = for ever."""
-    ttl = message.ROUTE.ttl
-    if ttl == "none" or (isinstance(message, DecisionResponse) and message.decision is not None):
+def lifetime_ms(kind: type[Message], system: System) -> int:
+    """Return how long messages of a type are worth anything, in ms; 0 = for ever, or each has its own end."""
+    ttl = kind.ROUTE.ttl
+    if ttl in ("none", "expires"):
         return 0
     if ttl == "market":
         return round(5_000 * system.market_update_interval)
-    if ttl == "expires":
-        return max(1, (message.expires_ns - now_ns) // 1_000_000) if isinstance(message, RiskAlert) else 0
     seconds = getattr(system, ttl, None)
     return round(1_000 * float(ttl if seconds is None else seconds))
+
+
+def ttl_ms(message: Message, lifetime: int, now_ns: int) -> int:
+    """Return how long `message` is worth anything from `now_ns` on, in ms, where its type has `lifetime`."""
+    if isinstance(message, DecisionResponse):
+        return 0 if message.decision is not None else lifetime
+    if isinstance(message, RiskAlert):
+        return max(1, (message.expires_ns - now_ns) // 1_000_000)
+    return lifetime

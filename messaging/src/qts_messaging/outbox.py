@@ -45,9 +45,10 @@ class Outbox:
         self._bounds = bounds or BOUNDS
         self._queues: dict[int, deque[Item]] = {HIGH: deque(), NORMAL: deque(), LOW: deque()}
         self._since_low = 0
+        self._count = 0
 
     def __len__(self) -> int:
-        return sum(len(queue) for queue in self._queues.values())
+        return self._count
 
     def depth(self, priority: int) -> int:
         """Return how many messages of `priority` wait."""
@@ -58,6 +59,7 @@ class Outbox:
         queue = self._queues[item.priority]
         if len(queue) < self._bounds[item.priority]:
             queue.append(item)
+            self._count += 1
             return True, None
         if item.priority == HIGH or item.drop in ("refuse", "never"):
             return False, None
@@ -69,6 +71,7 @@ class Outbox:
     def put_back(self, item: Item) -> None:
         """Return an item just taken to the head of its queue."""
         self._queues[item.priority].appendleft(item)
+        self._count += 1
 
     def take(self, now_ns: int) -> tuple[Item | None, list[Item]]:
         """Return the next message to send and those that expired while waiting."""
@@ -78,6 +81,7 @@ class Outbox:
             if queue is None:
                 return None, late
             item = queue.popleft()
+            self._count -= 1
             if not expired(item, now_ns):
                 return item, late
             late.append(item)

@@ -12,9 +12,10 @@ from qts_core.errors import LocalError
 from qts_messaging import codec
 from qts_messaging.bus import Wires
 from qts_messaging.incoming import Desk
-from qts_messaging.messages import Envelope
+from qts_messaging.messages import Envelope, Message, ttl_ms
 from qts_messaging.outbox import Item, Outbox
 from qts_messaging.reconnect import Failover
+from qts_messaging.ways import Way
 
 _log = logging.getLogger(__name__)
 BATCH = 64
@@ -66,20 +67,47 @@ class Outgoing:
     # -- entering -----------------------------------------------------------------------------------
     def submit(self, item: Item) -> None:
         """Queue `item` and send what can leave now; LocalError(full) when its queue refuses it."""
-        if not self._at_once(item) and not self._enter(item):
+        if not self._enter(item):
             self._drop(item, "full")
             raise LocalError(f"full: the queue of {item.lane} holds {len(self._box(item.lane))} messages")
 
-    def _at_once(self, item: Item) -> bool:
-        """Send `item` if nothing is before it and its first wire takes it now; False: nothing was counted."""
-        lane, peer, now = item.lane, item.recipient, item.accepted_ns
-        if peer is None or self._boxes.get(lane) or lane in self._detours:
+    def at_once(
+        self,
+        way: Way,
+        message: Message,
+        message_id: bytes,
+        peer: str,
+        trace: bytes | None,
+        deadline_ns: int,
+        correlation_id: bytes | None = None,
+    ) -> bool:
+        """Send a message if nothing is before it and its first wire takes it; False: nothing was counted."""
+        desk, lane = self._desk, way.lane
+        now = desk.clock.wall_ns()
+        if not way.direct or self._boxes.get(lane) or lane in self._detours:
             return False
-        if 0 < item.deadline_ns <= now or self._prefers_topic(lane, peer):
+        if 0 < deadline_ns <= now or self._prefers_topic(lane, peer):
             return False
-        if not self._wires.direct.send(peer, self.frame(item, now)):
+        frame = codec.encode(
+            Envelope(
+                id=message_id,
+                sender=desk.name,
+                recipient=peer,
+                correlation_id=correlation_id,
+                sent_ns=now,
+                ttl_ms=ttl_ms(message, way.ttl_ms, now),
+                deadline_ns=deadline_ns,
+                priority=way.priority,
+                epoch=desk.epoch,
+                lane=lane,
+                sequence=desk.book.next_sequence(lane),
+                trace=trace,
+                body=message,
+            )
+        )
+        if len(frame) > codec.LIMIT or not self._wires.direct.send(peer, frame):
             return False
-        self._desk.book.passed(lane, item.kind, peer, now)
+        desk.book.passed(lane, way.kind, peer, now)
         return True
 
     async def submit_alert(self, item: Item) -> None:
@@ -120,7 +148,7 @@ class Outgoing:
         return box
 
     # -- leaving ------------------------------------------------------------------------------------
-    def frame(self, item: Item, now_ns: int = 0) -> bytes:
+    def frame(self, item: Item) -> bytes:
         """Return the wire bytes of `item` with the next number of its lane."""
         desk = self._desk
         envelope = Envelope(
@@ -128,7 +156,7 @@ class Outgoing:
             sender=desk.name,
             recipient=item.recipient,
             correlation_id=item.correlation_id,
-            sent_ns=now_ns or desk.clock.wall_ns(),
+            sent_ns=desk.clock.wall_ns(),
             ttl_ms=item.ttl_ms,
             deadline_ns=item.deadline_ns,
             priority=item.priority,

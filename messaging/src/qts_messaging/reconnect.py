@@ -32,13 +32,9 @@ class Failover:
     def __init__(self, back_after_s: float = BACK_AFTER_S) -> None:
         self._back_ns = int(back_after_s * 1e9)
         self._current = 0
+        self.first = True  # the preferred transport is in use
         self._better_since: int | None = None
         self.switches = 0
-
-    @property
-    def first(self) -> bool:
-        """Tell whether the preferred transport is in use."""
-        return self._current == 0
 
     def choose(self, up: Sequence[bool], now_ns: int) -> int | None:
         """Return the index of the transport to use; None when all are down."""
@@ -61,4 +57,4 @@ class Failover:
         """Use another transport from now on."""
         if index != self._current:
             self.switches += 1
-        self._current, self._better_since = index, None
+        self._current, self.first, self._better_since = index, index == 0, None

@@ -113,27 +113,24 @@ class Seen:
     """The last `bound` message ids, to apply each once; their order is a ring in one list of fixed size."""
 
     def __init__(self, bound: int = DEDUPE) -> None:
-        self._ids: set[bytes] = set()
+        self.ids: set[bytes] = set()  # to look one up without a call
         self._order = [b""] * bound  # the next id takes the place of the oldest
         self._next = 0
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self.ids)
 
     def add(self, message_id: bytes) -> bool:
         """Take an id; False when it is known."""
-        if message_id in self._ids:
+        if message_id in self.ids:
             return False
-        self._ids.discard(self._order[self._next])
-        self._ids.add(message_id)
+        self.ids.discard(self._order[self._next])
+        self.ids.add(message_id)
         self._order[self._next] = message_id
         self._next = (self._next + 1) % len(self._order)
         return True
 
     def clear(self) -> None:
         """Forget every id."""
-        self._ids.clear()
+        self.ids.clear()
         self._order, self._next = [b""], 0
-
-    def __contains__(self, message_id: bytes) -> bool:
-        return message_id in self._ids

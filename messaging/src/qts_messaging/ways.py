@@ -7,7 +7,8 @@ from collections.abc import Set
 import msgspec
 
 from qts_core.errors import LocalError
-from qts_messaging.messages import KIND, Message
+from qts_core.spec import System
+from qts_messaging.messages import KIND, Message, lifetime_ms
 
 
 class Way(msgspec.Struct, frozen=True):
@@ -18,9 +19,11 @@ class Way(msgspec.Struct, frozen=True):
     priority: int
     drop: str
     expires: bool
+    ttl_ms: int  # of a message without an end of its own; 0 = none
+    direct: bool  # it may go to the peer's socket without waiting in a queue
 
 
-def find(kind: type[Message], to: str | None, sender: str, known: Set[str]) -> Way:
+def find(kind: type[Message], to: str | None, sender: str, known: Set[str], system: System) -> Way:
     """Return how messages of a type travel to `to`, None for all; LocalError when they do not."""
     route = kind.ROUTE
     name = route.addressed if to is not None else route.unaddressed
@@ -30,7 +33,16 @@ def find(kind: type[Message], to: str | None, sender: str, known: Set[str]) -> W
     if to is not None and to not in known:
         raise LocalError(f"no_route: {to!r} is not a peer of {sender}")
     lane = _lane(name, route.topic if to is not None else route.open_topic, to)
-    return Way(KIND[kind], lane, route.priority, route.drop, route.ttl == "expires")
+    direct = name == "direct" and to is not None and route.drop != "never"
+    return Way(
+        KIND[kind],
+        lane,
+        route.priority,
+        route.drop,
+        route.ttl == "expires",
+        lifetime_ms(kind, system),
+        direct,
+    )
 
 
 def _lane(way: str, topic: str, to: str | None) -> str:

@@ -74,8 +74,8 @@ async def test_a_slow_handler_is_named(tmp_path: Path, monkeypatch: pytest.Monke
         pads.subscribe(MarketUpdate, handler)
         for count in (1, 2):
             await market.publish(examples.update(count))
-            await until(lambda count=count: len(calls) == count and pads.incoming.idle)  # type: ignore[misc]
-            monkeypatch.setattr("qts_messaging.incoming.SLOW_NS", 60_000_000_000)  # for the second one
+            await until(lambda count=count: len(calls) == count and pads.incoming.dispatch.idle)  # type: ignore[misc]
+            monkeypatch.setattr("qts_messaging.dispatch.SLOW_NS", 60_000_000_000)  # for the second one
         assert value(metrics.text().decode(), name) == 1
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from qts_core.spec import SYSTEM
-from qts_messaging import examples, incoming
+from qts_messaging import dispatch, examples
 from qts_messaging.bus import BusOptions
 from qts_messaging.fabric import Fabric
 from qts_messaging.memory import Hub, memory_bus
@@ -78,10 +78,13 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-async def test_the_stored_one_ends_when_its_copy_was_handled(reader: Reader) -> None:
+@pytest.mark.parametrize("begun", [False, True])
+async def test_the_stored_one_ends_when_its_copy_was_handled(reader: Reader, begun: bool) -> None:
     """Until then it stays unacknowledged: a process that dies now leaves it to its successor."""
     frame = reader.frame("a")
     reader.live(frame)
+    if begun:  # its handler runs when the stored one comes
+        await settled()
     reader.stored(frame)
     await settled()
     assert (reader.handled, reader.ended) == ([], [])
@@ -127,7 +130,7 @@ async def test_a_copy_without_room_is_left_to_the_store(
     """It is neither counted nor known: the stored one is the first."""
     frame = reader.frame("a")
     with monkeypatch.context() as full:
-        full.setattr(incoming, "INBOX", 0)
+        full.setattr(dispatch, "INBOX", 0)
         reader.live(frame)
     reader.go.set()
     reader.stored(frame)

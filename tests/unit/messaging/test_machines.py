@@ -9,7 +9,7 @@ from qts_messaging import examples, tracing
 from qts_messaging.beacon import BEACON_BYTES, BEACON_S, OVERTAKEN, SILENT, Beacon, is_beacon
 from qts_messaging.correlation import Correlation
 from qts_messaging.heartbeat import Peers
-from qts_messaging.messages import HIGH, KIND, LOW, NORMAL, DecisionResponse, ttl_ms
+from qts_messaging.messages import HIGH, KIND, LOW, NORMAL, DecisionResponse, lifetime_ms, ttl_ms
 from qts_messaging.outbox import Item, Outbox
 from qts_messaging.reconnect import Backoff, Failover
 from qts_messaging.sequence import RANGES, Lane, Seen
@@ -280,7 +280,7 @@ def test_span_ids_are_the_same_everywhere() -> None:
 def test_ttl_follows_the_type_and_the_settings() -> None:
     """Each type's time to live comes from its route."""
     system = SYSTEM(decision_timeout=2.0, market_update_interval=0.5)
-    found = {KIND[type(m)]: ttl_ms(m, system, 0) for m in examples.messages()}
+    found = {KIND[type(m)]: ttl_ms(m, lifetime_ms(type(m), system), 0) for m in examples.messages()}
     assert found == {
         "decision_request": 2000,
         "decision_response": 2000,
@@ -291,7 +291,7 @@ def test_ttl_follows_the_type_and_the_settings() -> None:
         "agent_status": 15_000,
         "system_command": 60_000,
     }
-    assert ttl_ms(DecisionResponse("r", decision=object()), system, 0) == 0  # type: ignore[arg-type]
+    assert ttl_ms(DecisionResponse("r", decision=object()), 2000, 0) == 0  # type: ignore[arg-type]
 
 
 def test_a_stream_is_not_cut_past_a_group_until_it_is_old() -> None:
