@@ -193,7 +193,7 @@ def test_three_rejected_pods_open_the_circuit_and_one_is_tried_later() -> None:
     )
     assert _asked(pods, told.circuit, now=1059.0).cap == 0
     tried = _asked(pods, told.circuit, now=1060.0)
-    assert (tried.cap, tried.reason) == (1, "GPUUnhealthy")
+    assert (tried.cap, tried.reason, tried.recheck_s) == (1, "GPUUnhealthy", None)
     again = _asked([*pods, _failed("d", 1061.0)], told.circuit, now=1062.0)
     assert (again.cap, again.circuit.tries, again.recheck_s) == (0, 2, 120.0)
     worst = replace(again.circuit, tries=20)
