@@ -279,3 +279,26 @@ def test_an_agent_that_must_have_its_device_moves_to_it(snapshot_of) -> None:
     """It may have fallen back while it only preferred one."""
     required = {"agents": {"quasar": {"gpu": {"mode": "Required"}}}}
     assert _device(snapshot_of, _fallen(snapshot_of, required), required) == "GPU"
+
+
+@pytest.mark.parametrize(("waited_s", "device"), [(119.0, "GPU"), (120.0, "CPU")])
+def test_a_fall_back_is_due_too_where_no_pod_can_be_made(snapshot_of, waited_s: float, device: str) -> None:
+    """While a quota forbids it, or an all-or-nothing start waits, there is no pod to count from."""
+    began = 1785574800.0
+    refused = Child(
+        kind="Deployment",
+        namespace="trading",
+        name="desk-1-quasar",
+        uid="d",
+        version="1",
+        owner_uid="u-1",
+        failure=QUOTA,
+        failing_since=began,
+    )
+    now, children = began + waited_s, {("Deployment", "desk-1-quasar"): refused}
+    snapshot = snapshot_of(PREFERRED, nodes=FREE, children=children, now=now)
+    assert resolve(snapshot, Defaults())[0].placements["quasar"] == device
+    gang = {"gang": {"state": "Waiting", "at": "2026-08-01T09:00:00Z"}}
+    spec = PREFERRED | {"startup": "AllOrNothing"}
+    snapshot = snapshot_of(spec, nodes=FREE, used=BUSY, status=gang, now=now)
+    assert resolve(snapshot, Defaults())[0].placements["quasar"] == device
