@@ -57,12 +57,15 @@ KILLERS: dict[str, tuple[tuple[str, ...], bool]] = {
     "node_loss": (_unit("node_loss", "restarts"), False),
     "plan": (_unit("plan", "adopt", "rotation") + LAWS, True),
     "resolve": (
-        _unit("placement", "hand_over", "status_reasons", "rotation", "adopt")
+        _unit("resolve", "placement", "hand_over", "status_reasons", "rotation", "adopt")
         + _unit("gang", "steps", "optional_agent", "restarts"),
         True,
     ),
     "restarts": (_unit("restarts", "node_loss"), False),
-    "rotation": (_unit("rotation_facts", "rotation", "steps", "status_reasons", "optional_agent"), True),
+    "rotation": (
+        _unit("rotation_facts", "resolve", "rotation", "steps", "status_reasons", "optional_agent"),
+        True,
+    ),
     "starts": (_unit("starts", "gang", "node_loss"), False),
     "status": (_unit("status_reasons", "status_numbers", "status", "conditions", "adopt"), True),
     "steps": (_unit("steps", "adopt", "node_loss", "reconcile"), True),
