@@ -101,7 +101,7 @@ class Soak(Trial):
         for key in [k for k in self.traffic.applied if latest.get(k[0]) != k]:
             del self.traffic.applied[key]
         buses = self.stand.buses.values()
-        waiting = sum(b.outgoing.queued + len(b.incoming) for b in buses)
+        waiting = sum(b.outgoing.queued + len(b.incoming.dispatch) for b in buses)
         spooled = sum(len(b.durables.spool) for b in buses)
         ids = sum(len(b.incoming._seen) for b in buses)
         gc.collect()

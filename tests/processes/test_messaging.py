@@ -305,6 +305,8 @@ async def test_a_deaf_subscriber_notices_and_hears_again(stand: Stand) -> None:
 async def test_a_server_that_forgot_us_is_asked(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
     """A beacon nobody received tells at once; the bus says deaf and not connected."""
     monkeypatch.setattr("qts_messaging.beacon.Beacon.deaf", False)
+    # the longest wait before it subscribes again, 50 ms: `until` looks every 20
+    monkeypatch.setattr("qts_messaging.redis_pubsub.random.random", lambda: 1.0)
     qbmia = stand.buses["qbmia"]
     topics = qbmia.wires.topics
     await until(lambda: topics._proven is topics._ear)  # type: ignore[attr-defined]

@@ -28,7 +28,7 @@ async def test_more_than_one_page_comes_in_order(stand: Stand) -> None:
     for n in range(COUNT):
         await pads.publish(examples.feedback(f"d-{n}"))
     await started.wait()
-    await until(lambda: len(qbmia.incoming) == COUNT - 1)
+    await until(lambda: len(qbmia.incoming.dispatch) == COUNT - 1)
     await qbmia.close(0.0)
     await pads.publish(examples.feedback(f"d-{COUNT}"))  # nobody was given this one yet
     stand.buses["qbmia"] = stand.bus("qbmia")

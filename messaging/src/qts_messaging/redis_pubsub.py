@@ -195,8 +195,8 @@ class RedisTopics:
             _, pattern, channel, data = said
             if is_beacon(data):
                 self._beacon.heard(pattern.decode(), data)
-                self.deaf = False
-                self._proven = ear
+                if ear is not self._thrown:  # what the old one still heard proves nothing of the new one
+                    self.deaf, self._proven = False, ear
                 if writer(channel) == self._names.name:
                     self._look(data)
             else:
