@@ -123,6 +123,12 @@ def _classify(draws: Generator, _kind: int) -> Callable[[], Any]:
     return lambda: outcomes.classify(moved, 0.3)
 
 
+def _last_rank(draws: Generator, kind: int) -> Callable[[], Any]:
+    history = np.floor(5.0 * draws.normal(size=(40, 250 if kind % 2 else 3)))
+    history[3, 1], history[4, -1], history[5, 0] = np.nan, np.nan, np.inf
+    return lambda: phase.last_rank(history)
+
+
 def _phase(draws: Generator, _kind: int) -> Callable[[], Any]:
     data = window(draws, 0)
     return lambda: phase.pcr_phase(data.close)
@@ -208,6 +214,7 @@ CASES: dict[str, Callable[[Generator, int], Callable[[], Any]]] = {
     "pads.hmm.fit": _hmm,
     "pelt.pelt": _pelt,
     "permutation.round_trips": _trips,
+    "phase.last_rank": _last_rank,
     "phase.pcr_phase": _phase,
     "philox.normal_rows": _normals,
     "philox.uniforms": _uniforms,

@@ -93,3 +93,27 @@ def test_drawdown_and_the_position_that_travels():
     assert array(sent.unrealised)[0] == pytest.approx(-0.05 / 0.95)
     assert np.isnan(array(sent.liquidation_risk)[0])
     assert array(sent.opened_ns)[0] == 1
+
+
+def test_many_symbols_are_filled_and_paid_for_one_after_another():
+    """Every symbol gets what it gets alone, and cash is rounded after each of them."""
+    S, draws = 300, np.random.default_rng(3)
+    opened, ones = 100.0 * np.exp(draws.normal(size=S)), np.ones(S)
+    change = np.where(draws.random(S) < 0.5, 0.01 * draws.normal(size=S), 0.0)
+    half, bars = 1e-4 * draws.random(S), [opened, opened * np.exp(0.01 * draws.normal(size=S))]
+    account = Account(S)
+    for price in bars:
+        account.on_bar(Bar(1, price, price, price, price, ones, ones > 0, 0.001, half))
+        account.order(change, change != 0.0, 0.5 * ones, np.full((S, 3), 0.6))
+    price, cash = bars[1] * 1.001, account.cash
+    equity = cash + float((account.qty * price).sum())
+    qty = account.qty.copy()
+    account.on_bar(Bar(2, price, price, price, price, ones, ones > 0, 0.001, half))
+    for s in np.flatnonzero(change):
+        more = float(change[s]) * equity / float(price[s])
+        cash -= more * float(price[s]) + abs(more) * float(price[s]) * (0.001 + float(half[s]))
+        qty[s] += more
+    assert account.cash == cash
+    assert (account.qty == qty).all()
+    assert (account.stop[change > 0.0] == 0.5 * price[change > 0.0]).all()
+    assert np.isnan(account.stop[change == 0.0]).all()

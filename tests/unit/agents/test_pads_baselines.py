@@ -174,7 +174,7 @@ def test_an_alarm_is_tested_where_it_begins() -> None:
     watch = warning.Watch(1, 19)
     series = np.random.default_rng(10).normal(size=200)
     scores = [0.5, 0.95, 0.99, math.nan, 0.8, 0.91]
-    begins = [watch.step(e, 0.0, series, i) for i, e in enumerate(scores)]
+    begins = [watch.step(e, 0.0, lambda: series, i) for i, e in enumerate(scores)]
     assert begins == [False, True, False, False, False, True]
     assert (watch.all.raised, watch.bars) == (2, 5)
     assert 0.0 < watch.found.variance <= 1.0
@@ -203,7 +203,7 @@ def test_an_alarm_before_a_crisis_is_a_hit_and_counts_as_significant_by_its_p() 
     told = []
     for bar in range(80):
         ews = 0.95 if bar in (5, 40) else 0.2
-        watch.step(ews, 0.9 if bar == 20 else 0.1, rising if bar < 30 else noise, bar)
+        watch.step(ews, 0.9 if bar == 20 else 0.1, lambda at=bar: rising if at < 30 else noise, bar)
         told.append(watch.describe())
     assert told[0]["ews_alarms"] == 0
     assert math.isnan(told[19]["ews_hit_rate"])

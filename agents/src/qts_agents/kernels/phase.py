@@ -11,6 +11,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from qts_agents.kernels.backend import jit_enabled, kernel
+
 F8 = NDArray[np.float64]
 #: continuous phase value of growth, conservation, release, reorganization
 CONTINUOUS = np.array([0.35, 0.65, 0.90, 0.10])
@@ -39,9 +41,29 @@ def lag1(returns: F8) -> F8:
 
 def last_rank(history: F8) -> F8:
     """Return the mid-rank [S] in (0,1] of the last of `history` [S,n] among all n; NaN if any is."""
+    rows, out = np.array(history, dtype=np.float64, order="C"), np.empty(len(history))
+    (_ranks if jit_enabled() else ranks_reference)(rows, out)
+    return out
+
+
+def ranks_reference(history: F8, out: F8) -> None:
+    """Write the mid-ranks to `out` [S], as the definition says."""
     last = history[:, -1:]
     below = (history < last).sum(axis=1) + 0.5 * (history == last).sum(axis=1)
-    return np.where(np.isfinite(history).all(axis=1), below / history.shape[1], np.nan)
+    out[:] = np.where(np.isfinite(history).all(axis=1), below / history.shape[1], np.nan)
+
+
+@kernel
+def _ranks(history: F8, out: F8) -> None:
+    """Write the mid-ranks: what is below counts twice, what is equal once, and half of that is the rank."""
+    S, n = history.shape
+    for s in range(S):
+        last, twice, known = history[s, n - 1], 0, 0
+        for i in range(n):
+            x = history[s, i]
+            twice += int(x < last) + int(x <= last)
+            known += int(np.isfinite(x))
+        out[s] = 0.5 * twice / n if known == n else np.nan
 
 
 def scores(p: F8, c: F8, r: F8) -> F8:

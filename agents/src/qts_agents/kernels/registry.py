@@ -85,6 +85,7 @@ KERNELS: tuple[Kernel, ...] = (
         "permutation.round_trips", "Fisher 1935; Durstenfeld 1964; Phipson & Smyth 2010",
         "permutation.trips_reference", "permutation._trips", "permutation_gpu.round_trips", 1e-12,
     ),
+    Kernel("phase.last_rank", "agents.md §3", "phase.ranks_reference", "phase._ranks"),
     Kernel("phase.pcr_phase", "Gunderson & Holling 2002; agents.md §3"),
     Kernel("philox.uniforms", "Salmon et al. 2011", "philox.uniform", "philox._uniforms"),
     Kernel("philox.normal_rows", "Wichura 1988 (AS 241)", "philox.normals_reference", "philox._normals"),
@@ -161,6 +162,7 @@ PARTS: dict[str, str] = {
     "gpu": "the device: found, checked, given up",
     "lanes": "what one circuit of a block does, on a CPU's vector unit or a GPU's thread",
     "launch": "one launch on a device",
+    "nth": "the k-th smallest number, for `indicators`",
     "registry": "this table",
     "vertices": "which supports `nash` solves",
 }

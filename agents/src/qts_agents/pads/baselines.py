@@ -6,6 +6,7 @@ None of it decides anything; it is published and journalled, and `bench.regimes`
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from qts_agents.agent import F8
@@ -23,9 +24,10 @@ class Baselines:
         self.changes = ChangePoints(settings.change_hazard)
         self.watch = Watch(seed, settings.surrogates)
 
-    def step(self, returns: F8, sigma: float, warning: tuple[float, float], bar: int) -> None:
-        """Take a bar: the system's newest returns [n], its σ₂₀, its early-warning score and crisis."""
-        last = float(returns[-1]) if len(returns) else math.nan
+    def step(self, returns: Callable[..., F8], sigma: float, warning: tuple[float, float], bar: int) -> None:
+        """Take a bar: what tells the system's newest returns, its σ₂₀, its early-warning score and crisis."""
+        newest = returns(1)
+        last = float(newest[0]) if len(newest) else math.nan
         self.hmm.step(last, math.log(sigma) if sigma > 0.0 else math.nan)
         self.changes.step(last)
         self.watch.step(*warning, returns, bar)

@@ -167,7 +167,7 @@ class Desk:
         """Return what the board looks at now; it takes the alerts' proposals, so call it once a round."""
         assert self.ind is not None  # noqa: S101
         self.af = antifragility(
-            convexity_t(self._pnl.last(CONVEXITY_BARS + 1)[:, 1:], self._sigma.last(CONVEXITY_BARS + 1))
+            convexity_t(self._pnl.view(CONVEXITY_BARS + 1)[:, 1:], self._sigma.view(CONVEXITY_BARS + 1))
         )
         micro, account = self.panarchy.scales["micro"], self.account
         return Situation(

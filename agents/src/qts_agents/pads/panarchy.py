@@ -100,7 +100,7 @@ class Panarchy:
         self.regime.step(ind, af, self.held, self.cycles["meso"].changes())
         micro = self.scales["micro"]
         warning = (mean(ind.ews), self.crisis["micro"])
-        self.baselines.step(micro.system_returns(), mean(ind.sigma20), warning, micro.bars)
+        self.baselines.step(micro.system_returns, mean(ind.sigma20), warning, micro.bars)
         return Step(done["meso"], candidate, revolt)
 
     def _turn(self, name: str, reading: Reading) -> None:

@@ -109,7 +109,7 @@ class Scale:
         if before.shape[1]:
             self._returns.push(np.log(close / before[:, 0]))
         if len(self._returns) >= RETURNS:
-            recent = self._returns.last(RETURNS)
+            recent = self._returns.view(RETURNS)
             self._rho.push(lag1(recent))
             self._sigma.push(deviation(recent))
             self.sigma20 = deviation(recent[:, -20:])
@@ -123,9 +123,9 @@ class Scale:
         if not self.warm():
             nan = np.full(self.S, np.nan)
             return Reading(nan, nan, nan, np.full((self.S, 4), np.nan))
-        p = potential(self._columns[CLOSE].last(CLOSES))
+        p = potential(self._columns[CLOSE].view(CLOSES))
         c = self._connected()
-        r = resilience * (1.0 - last_rank(self._sigma.last(self.rank)))
+        r = resilience * (1.0 - last_rank(self._sigma.view(self.rank)))
         return Reading(p, c, r, scores(p, c, r))
 
     def _connected(self) -> F8:
@@ -134,24 +134,27 @@ class Scale:
             return (1.0 + self._rho.last(1)[:, 0]) / 2.0
         if self.connectedness == "absorption" and self.S > 1:
             return np.full(self.S, absorption(self._returns.last(RETURNS)))
-        return last_rank(self._rho.last(self.rank))
+        return last_rank(self._rho.view(self.rank))
 
     def returns(self, n: int) -> F8:
         """Return the last `n` log returns [S,n], 0 before the first and across a gap."""
         return self._padded(self._returns, n)
 
-    def system_returns(self) -> F8:
-        """Return the mean return over symbols [n] of the bars that are kept; NaN where none is known."""
-        known = self._returns.last(KEPT)
+    def system_returns(self, n: int = KEPT) -> F8:
+        """Return the mean return over symbols of the last `n` bars that are kept; NaN where none is known."""
+        known = self._returns.view(max(n, 2))  # of one column numpy would add in another order
         count = np.isfinite(known).sum(axis=0)
-        return np.where(count > 0, known_or_zero(known).sum(axis=0) / np.maximum(count, 1), np.nan)
+        mean = np.where(count > 0, known_or_zero(known).sum(axis=0) / np.maximum(count, 1), np.nan)
+        return mean[-n:]
 
     def volumes(self, n: int) -> F8:
         """Return the last `n` volumes [S,n], 0 where unknown."""
         return self._padded(self._columns[VOLUME], n)
 
     def _padded(self, ring: Ring, n: int) -> F8:
-        values = known_or_zero(ring.last(n))
+        values = known_or_zero(ring.view(n))
+        if values.shape[1] == n:
+            return values
         return np.concatenate((np.zeros((self.S, n - values.shape[1])), values), axis=1)
 
     def newest(self) -> F8:
@@ -178,7 +181,7 @@ class Scale:
             low=lo,
             close=c,
             volume=v,
-            valid=self._valid.last(KEPT).astype(np.uint8),
+            valid=self._valid.view(KEPT).astype(np.uint8),
             spread=quotes[0],
             imbalance=quotes[1],
             depth=quotes[2],

@@ -9,6 +9,7 @@ without a small p-value says little, and one with it is still no prediction.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import msgspec
 import numpy as np
@@ -86,15 +87,15 @@ class Watch:
         self.found = Trend()
         self.all, self.significant = Tally(), Tally()
 
-    def step(self, ews: float, crisis: float, returns: F8, bar: int) -> bool:
-        """Take the system's EWS and crisis and its newest returns; tell whether an alarm begins at `bar`."""
+    def step(self, ews: float, crisis: float, returns: Callable[[], F8], bar: int) -> bool:
+        """Take the system's EWS and crisis; tell whether an alarm begins at `bar`: it tests the `returns`."""
         known = math.isfinite(ews)
         begins = known and ews > ALARM and not self.live
         if known:
             self.bars += 1
             self.live = ews > ALARM
         if begins:
-            self.found = trend(returns, self._seed, bar, self._surrogates)
+            self.found = trend(returns(), self._seed, bar, self._surrogates)
         small = min(self.found.variance, self.found.autocorrelation) < SMALL_P
         self.all.step(bar, begins, crisis > CRISIS)
         self.significant.step(bar, begins and small, crisis > CRISIS)
