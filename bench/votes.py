@@ -23,9 +23,9 @@ from bench.harness import end, latency_rows, told
 from bench.pace import LATEST_S, STAMP, Pace, Send
 from bench.stand import direct_bus, free_address
 
-from qts_messaging import codec, examples, keys
+from qts_messaging import codec, examples, keys, tracing
 from qts_messaging.fabric import Fabric
-from qts_messaging.messages import TRACE_BYTES, DecisionResponse, Envelope
+from qts_messaging.messages import DecisionResponse, Envelope
 from qts_messaging.zap import Curtain
 
 NAMES = ("pads", "quasar")
@@ -96,7 +96,7 @@ def receiver(folder: str, addresses: tuple[str, str], pipe: Connection) -> None:
 
 def sender_of(bus: Fabric) -> Send:
     """Return what sends one vote of ours; the time it was due travels where the trace does."""
-    vote, rest = DecisionResponse("r-1", opinion=examples.vote()), bytes(TRACE_BYTES - STAMP.size)
+    vote, rest = DecisionResponse("r-1", opinion=examples.vote()), bytes(tracing.SIZE - STAMP.size)
 
     async def send(planned: int) -> None:
         await bus.send(vote, "pads", trace=STAMP.pack(planned) + rest)
@@ -120,7 +120,7 @@ def raw_sender(folder: Path, address: str, size: int) -> tuple[zmq.Socket[bytes]
 
 def frame_size() -> int:
     """Return the bytes of one vote on the wire."""
-    fields = {"sender": "quasar", "recipient": "pads", "lane": "to.pads", "trace": bytes(TRACE_BYTES)}
+    fields = {"sender": "quasar", "recipient": "pads", "lane": "to.pads", "trace": bytes(tracing.SIZE)}
     body = DecisionResponse("r-1", opinion=examples.vote())
     return len(codec.encode(Envelope(id=bytes(16), sequence=9_999, ttl_ms=500, body=body, **fields)))
 

@@ -117,9 +117,8 @@ class Status(msgspec.Struct, kw_only=True, omit_defaults=False):
     bus_mode: str = "disconnected"
     backend: str = "classical"
     device: str = "cpu"
-    device_reason: str = (
-        ""  # how that came about: not asked for, found and checked, the error it was given up for
-    )
+    #: how that came about: not asked for, found and checked, the error it was given up for
+    device_reason: str = ""
     launches: int = 0  # what a device was asked
     device_wait_s: float = 0.0
     config_digest: str = ""

@@ -237,7 +237,6 @@ MESSAGE_TYPES: tuple[type[Body], ...] = (
     AgentStatus,
     SystemCommand,
 )
-TRACE_BYTES = 25
 
 
 class Envelope(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=True):
