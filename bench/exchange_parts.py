@@ -44,8 +44,7 @@ def parts(calls: int) -> Iterator[tuple[str, float]]:
     at = iter(range(1, 1 << 62))
 
     def encode(message: DecisionRequest | DecisionResponse) -> bytes:
-        body = codec.encoded(codec.encode_body(message))
-        return codec.encode(Envelope(id=bytes(16), sender="pads", lane="to.quasar", body=body))
+        return codec.encode(Envelope(id=bytes(16), sender="pads", lane="to.quasar", body=message))
 
     frames = encode(request), encode(answer)
 

@@ -73,6 +73,9 @@ class Taken:
         """Always."""
         return True
 
+    def rush(self) -> None:
+        """Sort nothing."""
+
 
 async def arrived(all_here: Callable[[], bool], seconds: float = LATEST_S) -> None:
     """Wait for the last messages of a round; at most some seconds, for one that is lost never comes."""

@@ -39,7 +39,6 @@ class Sample(msgspec.Struct, frozen=True):
     at_s: float
     rss_mib: float
     blocks: int  # of Python's allocator
-    ids: int  # in the dedupe windows of all buses, which fill up anew after each restart
     waiting: int  # messages in all queues
     spooled: int  # bytes in all spool files
 
@@ -103,11 +102,10 @@ class Soak(Trial):
         buses = self.stand.buses.values()
         waiting = sum(b.outgoing.queued + len(b.incoming.dispatch) for b in buses)
         spooled = sum(len(b.durables.spool) for b in buses)
-        ids = sum(len(b.incoming._seen) for b in buses)
         gc.collect()
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         rss_mib = pages * os.sysconf("SC_PAGESIZE") / 2**20
-        self.samples.append(Sample(round(at_s, 1), rss_mib, sys.getallocatedblocks(), ids, waiting, spooled))
+        self.samples.append(Sample(round(at_s, 1), rss_mib, sys.getallocatedblocks(), waiting, spooled))
 
 
 def slope(samples: list[Sample]) -> float | None:
@@ -161,7 +159,6 @@ async def soak(minutes: float, rate: float, every_s: float, seed: int) -> dict[s
         "rss_mib_first_last": [trial.samples[0].rss_mib, trial.samples[-1].rss_mib],
         "rss_mib_by_tenth": [s.rss_mib for s in trial.samples[:: max(1, len(trial.samples) // 10)]],
         "blocks_first_last": [trial.samples[0].blocks, trial.samples[-1].blocks],
-        "ids_first_last": [trial.samples[0].ids, trial.samples[-1].ids],
         "rss_slope_mib_per_hour": grows,
         "waiting_most": max(waiting),
         "waiting_last": waiting[-1],

@@ -154,7 +154,7 @@ class Accounts(RuleBasedStateMachine):
         """One leaves; the wire loses it, carries it, or carries it more than once."""
         if self.waiting:
             self.waiting -= 1
-            self.wire += [self.sender.next_sequence("to.b")] * copies
+            self.wire += [self.sender.out["to.b"].left + 1] * copies
             self.sender.left("to.b", "k", "b", self.now)
 
     @rule(data=st.data())

@@ -9,7 +9,7 @@ prove no sender (garbage, wrong key) are counted beside the equations.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Collection
 
 import msgspec
@@ -70,54 +70,39 @@ class Book:
 
     def __init__(self, name: str, epoch: int, opened_ns: int) -> None:
         self.name, self.epoch, self.opened_ns, self.closed_ns = name, epoch, opened_ns, 0
-        self.out: dict[str, OutCount] = {}
+        self.out: defaultdict[str, OutCount] = defaultdict(OutCount)  # the next number of a lane: `left` + 1
         self.into: dict[tuple[str, int, str], InCount] = {}
         self.lanes: dict[tuple[str, int, str], Lane] = {}
-        self.refused: dict[str, int] = {}
-        self.counts: dict[tuple[str, str, str, str], int] = {}  # peer, lane, type, outcome
-        self._tails: dict[str, deque[int]] = {}
-
-    def _count(self, peer: str, lane: str, kind: str, outcome: str) -> None:
-        key = (peer, lane, kind, outcome)
-        self.counts[key] = self.counts.get(key, 0) + 1
+        self.refused: defaultdict[str, int] = defaultdict(int)
+        self.counts: defaultdict[tuple[str, str, str, str], int] = defaultdict(int)  # peer, lane, type, end
+        self._tails: defaultdict[str, deque[int]] = defaultdict(lambda: deque(maxlen=TAIL))
 
     # -- sender -------------------------------------------------------------------------------------
     def accepted(self, lane: str, kind: str, peer: str) -> None:
         """A caller handed a message over."""
-        count = self.out.setdefault(lane, OutCount())
+        count = self.out[lane]
         count.accepted += 1
         count.queued += 1
-        self._count(peer, lane, kind, "accepted")
-
-    def passed(self, lane: str, kind: str, peer: str, now_ns: int) -> None:
-        """A message was accepted and left with the next number in one step: it never queued."""
-        count = self.out.get(lane)
-        if count is None:
-            count = self.out[lane] = OutCount(first_ns=now_ns)
-        count.accepted += 1
-        self._count(peer, lane, kind, "accepted")
-        self._gone(count, lane, kind, peer, now_ns)
-
-    def next_sequence(self, lane: str) -> int:
-        """Return the number the next leaving message of `lane` will have."""
-        count = self.out.get(lane)
-        return 1 if count is None else count.left + 1
+        self.counts[peer, lane, kind, "accepted"] += 1
 
     def left(self, lane: str, kind: str, peer: str, now_ns: int) -> None:
         """A message left with the next sequence number."""
         count = self.out[lane]
         count.queued -= 1
-        self._gone(count, lane, kind, peer, now_ns)
-
-    def _gone(self, count: OutCount, lane: str, kind: str, peer: str, now_ns: int) -> None:
-        """Give a message its number."""
         count.left += 1
         count.first_ns = count.first_ns or now_ns
-        tail = self._tails.get(lane)
-        if tail is None:
-            tail = self._tails[lane] = deque(maxlen=TAIL)
-        tail.append(now_ns)
-        self._count(peer, lane, kind, "sent")
+        self._tails[lane].append(now_ns)
+        self.counts[peer, lane, kind, "sent"] += 1
+
+    def passed(self, lane: str, kind: str, peer: str, now_ns: int) -> None:
+        """A message was accepted and left in one step: both of the above without a queue, for votes."""
+        count = self.out[lane]
+        count.accepted += 1
+        count.left += 1
+        count.first_ns = count.first_ns or now_ns
+        self._tails[lane].append(now_ns)
+        self.counts[peer, lane, kind, "accepted"] += 1
+        self.counts[peer, lane, kind, "sent"] += 1
 
     def unsent(self, lane: str, kind: str, peer: str, reason: str) -> None:
         """A message ended here: expired, or dropped for `reason`."""
@@ -127,11 +112,11 @@ class Book:
             count.expired += 1
         else:
             count.dropped[reason] = count.dropped.get(reason, 0) + 1
-        self._count(peer, lane, kind, reason)
+        self.counts[peer, lane, kind, reason] += 1
 
     def unstored(self, lane: str, change: int) -> None:
         """So many more (or fewer) durable messages lie in the spool."""
-        self.out.setdefault(lane, OutCount()).unstored += change
+        self.out[lane].unstored += change
 
     # -- receiver -----------------------------------------------------------------------------------
     def arrived(self, key: tuple[str, int, str], sequence: int, now_ns: int) -> bool:
@@ -165,7 +150,7 @@ class Book:
             setattr(count, outcome, getattr(count, outcome) + 1)
         else:
             count.dropped[outcome] = count.dropped.get(outcome, 0) + 1
-        self._count(key[0], key[2], kind, outcome)
+        self.counts[key[0], key[2], kind, outcome] += 1
 
     def reopened(self, key: tuple[str, int, str], now_ns: int) -> tuple[str, int, str]:
         """A dead letter comes again; return the lane it is counted on: its own says that it failed."""
@@ -185,8 +170,8 @@ class Book:
 
     def refuse(self, reason: str, peer: str = NOBODY) -> None:
         """A frame that proves no sender was thrown away; `peer` is whose connection or channel brought it."""
-        self.refused[reason] = self.refused.get(reason, 0) + 1
-        self._count(peer, NOBODY, "unknown", reason)
+        self.refused[reason] += 1
+        self.counts[peer, NOBODY, "unknown", reason] += 1
 
     # -- reading ------------------------------------------------------------------------------------
     def record(self) -> Record:
@@ -203,7 +188,7 @@ class Book:
                 dropped=dict(count.dropped),
             )
         out = {
-            lane: msgspec.structs.replace(c, dropped=dict(c.dropped), tail_ns=list(self._tails.get(lane, ())))
+            lane: msgspec.structs.replace(c, dropped=dict(c.dropped), tail_ns=list(self._tails[lane]))
             for lane, c in self.out.items()
         }
         return Record(

@@ -193,6 +193,10 @@ class Sink(Protocol):
         """Tell whether more is welcome now; a wire that can wait stops reading when not."""
         ...
 
+    def rush(self) -> None:
+        """Hear that more has come with the last frame: what is most urgent of it shall be handled first."""
+        ...
+
 
 class DirectWire(Protocol):
     """Frames to one peer, at once or not at all."""

@@ -29,7 +29,8 @@ class Arrival(msgspec.Struct):
 
     envelope: Envelope
     key: Key
-    done: Done | None
+    done: Done | None = None
+    stored: bool = False  # in a stream too: `done` is there, or may come while this waits
 
 
 class Dispatch:
@@ -37,11 +38,11 @@ class Dispatch:
 
     def __init__(self, clock: Clock, book: Book, handled: Callable[[Arrival, bool], None]) -> None:
         self._clock, self._book = clock, book
-        self._handled = handled  # told of each message whose handler ended, and whether it failed
+        self._handled = handled  # told of each stored message whose handler ended, and whether it failed
         self._queues: dict[int, deque[Arrival]] = {HIGH: deque(), NORMAL: deque(), LOW: deque()}
         self._waiting = 0  # in all queues
         self._handlers: dict[type, Handler] = {}
-        self._handling: tuple[str, int] | None = None  # type whose handler runs, and since when
+        self._handling: tuple[type, int] | None = None  # type whose handler runs, and since when
         self._wake: asyncio.Future[None] | None = None  # the task sleeps on it
         self._task: asyncio.Task[Any] | None = None
         self._begun: tuple[Coroutine[Any, Any, None], Any] | None = None  # and what it waits for
@@ -74,21 +75,44 @@ class Dispatch:
         if self._handling is None:
             return None
         kind, since_ns = self._handling
-        return kind, (self._clock.monotonic_ns() - since_ns) / 1e9
+        return KIND[kind], (self._clock.monotonic_ns() - since_ns) / 1e9
 
     # -- entering -----------------------------------------------------------------------------------
     def put(self, arrival: Arrival) -> None:
         """Begin to handle a message if the task sleeps and a wire's callback brings it; else let it wait.
 
-        A turn of the loop between both would be a fifth of a vote's time. What the same callback brings next
-        waits for the task, which takes the most urgent first.
+        A turn of the loop between both would be a fifth of a vote's time. The handler runs as the sleeping
+        task up to its first wait, and that task goes on with it when it wakes; where another task is at work,
+        its callee is not interrupted by a handler.
         """
-        wake = self._wake
-        asleep = wake is not None and not wake.done()
-        if not (asleep and self._begin(arrival)):
+        wake, task = self._wake, self._task
+        if wake is None or task is None or wake.done():
             self._queue(arrival)
-        if wake is not None and not wake.done():
+            return
+        loop = wake.get_loop()
+        try:
+            _enter_task(loop, task)
+        except RuntimeError:
+            self._queue(arrival)
             wake.set_result(None)
+            return
+        work = self._handle(arrival)
+        try:
+            waits_for = self.context.run(work.send, None)
+            if waits_for is not None:
+                # this mark tells a task what it is to wait for; until ours is, another may wait for the same
+                waits_for._asyncio_future_blocking = False
+            self._begun = (work, waits_for)
+            wake.set_result(None)
+        except StopIteration:
+            pass  # it is done: the task sleeps on
+        finally:
+            _leave_task(loop, task)
+
+    def rush(self) -> None:
+        """Let what comes next wait for the task, which takes the most urgent first."""
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
 
     def _queue(self, arrival: Arrival) -> None:
         """Let a message wait; one that nobody stored is dropped where there is no room."""
@@ -97,32 +121,6 @@ class Dispatch:
             return
         self._queues[arrival.envelope.priority].append(arrival)
         self._waiting += 1
-
-    def _begin(self, arrival: Arrival) -> bool:
-        """Run a handler as the sleeping task up to its first wait; that task goes on with it when it wakes.
-
-        False where another task is at work: its callee is not interrupted by a handler.
-        """
-        task = self._task
-        if task is None:
-            return False
-        loop = task.get_loop()
-        try:
-            _enter_task(loop, task)
-        except RuntimeError:
-            return False
-        work = self._handle(arrival)
-        try:
-            waits_for = self.context.run(work.send, None)
-            if waits_for is not None:
-                # this mark tells a task what it is to wait for; until ours is, another may wait for the same
-                waits_for._asyncio_future_blocking = False
-            self._begun = (work, waits_for)
-        except StopIteration:
-            pass
-        finally:
-            _leave_task(loop, task)
-        return True
 
     # -- leaving ------------------------------------------------------------------------------------
     async def run(self) -> None:
@@ -155,31 +153,36 @@ class Dispatch:
 
     async def _handle(self, arrival: Arrival) -> None:
         """Let the handler see one message; an exception in it is counted, never fatal."""
-        envelope = arrival.envelope
-        kind, book = KIND[type(envelope.body)], self._book
-        handler = self._handlers.get(type(envelope.body))
-        began = self._clock.monotonic_ns()
+        kind, stored = type(arrival.envelope.body), arrival.stored
+        handler, began = self._handlers.get(kind), self._clock.monotonic_ns()
         self._handling = (kind, began)
         try:
             if handler is not None:
-                await handler(envelope)
+                await handler(arrival.envelope)
         except asyncio.CancelledError:
-            book.finished(arrival.key, kind, "shutdown")
+            self._book.finished(arrival.key, KIND[kind], "shutdown")
             raise
         except Exception as error:
-            self.errors[kind] = self.errors.get(kind, 0) + 1
-            _log.exception("handler of %s failed", kind)
-            book.finished(arrival.key, kind, "dead_letter" if arrival.done else "handler_error")
-            self._handled(arrival, True)
-            _finish(arrival, f"{type(error).__name__}: {error}")
+            self._failed(arrival, KIND[kind], error)
             return
         finally:
             self._handling = None
-        self._handled(arrival, False)
+        if stored:
+            self._handled(arrival, False)
         if self._clock.monotonic_ns() - began > SLOW_NS:
-            self.slow[kind] = self.slow.get(kind, 0) + 1
-        book.finished(arrival.key, kind, "delivered")
-        _finish(arrival, "ok")
+            self.slow[KIND[kind]] = self.slow.get(KIND[kind], 0) + 1
+        self._book.finished(arrival.key, KIND[kind], "delivered")
+        if stored:
+            _finish(arrival, "ok")
+
+    def _failed(self, arrival: Arrival, kind: str, error: Exception) -> None:
+        """Count an exception of a handler, which is being handled."""
+        self.errors[kind] = self.errors.get(kind, 0) + 1
+        _log.exception("handler of %s failed", kind)
+        self._book.finished(arrival.key, kind, "dead_letter" if arrival.done else "handler_error")
+        if arrival.stored:
+            self._handled(arrival, True)
+            _finish(arrival, f"{type(error).__name__}: {error}")
 
     def settle(self) -> None:
         """Close the accounts of what was not handled; durable messages stay unacknowledged."""

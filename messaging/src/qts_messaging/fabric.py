@@ -20,7 +20,7 @@ from qts_messaging.ending import end, for_ever
 from qts_messaging.heartbeat import PeerHealth, Peers
 from qts_messaging.ids import new_id
 from qts_messaging.incoming import Desk, Incoming
-from qts_messaging.messages import DURABLE_TOPICS, Envelope, MarketUpdate, Message, ttl_ms
+from qts_messaging.messages import DURABLE_TOPICS, Envelope, MarketUpdate, Message, RiskAlert
 from qts_messaging.outbox import BOUNDS, Item
 from qts_messaging.outgoing import Outgoing
 from qts_messaging.spool import Spool
@@ -199,6 +199,7 @@ class Fabric:
         if self._closed:
             return
         self._closed = True
+        self._ways.clear()  # who looks here first finds out
         deadline = self._clock.monotonic_ns() + int(drain_s * 1e9)
         while not self._drained() and self._clock.monotonic_ns() < deadline:
             await asyncio.sleep(0.01)
@@ -225,8 +226,9 @@ class Fabric:
         self, message: Message, to: str, *, trace: bytes | None = None, deadline_ns: int = 0
     ) -> bytes:
         """Queue `message` for `to`; return its id."""
-        way, key = self._way(message, to), new_id(self._clock.wall_ns())
-        if self.outgoing.at_once(way, message, key, to, trace, deadline_ns):
+        now = self._clock.wall_ns()
+        way, key = self._ways.get((type(message), to)) or self._way(message, to), new_id(now)
+        if self.outgoing.at_once(way, message, key, to, trace, now, deadline_ns):
             return key
         item = self._item(message, to, trace, deadline_ns, key)
         if message.ROUTE.addressed == "durable":
@@ -239,7 +241,7 @@ class Fabric:
 
     async def publish(self, message: Message, *, trace: bytes | None = None) -> bytes:
         """Queue `message` for all; durable types return after they are stored or spooled."""
-        item = self._item(message, None, trace, 0)
+        item = self._item(message, None, trace, 0, new_id(self._clock.wall_ns()))
         if message.ROUTE.unaddressed == "durable":
             await self.durables.store(item)
         else:
@@ -250,10 +252,10 @@ class Fabric:
         """Answer `request` within its deadline, by its id."""
         offset = self._desk.health.offset_ns(request.sender)
         deadline = request.deadline_ns + offset if request.deadline_ns else 0
-        way, key = self._way(message, request.sender), new_id(self._clock.wall_ns())
-        trace = trace or request.trace
-        if not self.outgoing.at_once(way, message, key, request.sender, trace, deadline, request.id):
-            item = self._item(message, request.sender, trace, deadline, key)
+        to, trace, now = request.sender, trace or request.trace, self._clock.wall_ns()
+        way, key = self._ways.get((type(message), to)) or self._way(message, to), new_id(now)
+        if not self.outgoing.at_once(way, message, key, to, trace, now, deadline, request.id):
+            item = self._item(message, to, trace, deadline, key)
             item.correlation_id = request.id
             self.outgoing.submit(item)
         return key
@@ -297,7 +299,7 @@ class Fabric:
             return "full"
         self._wake(now + timeout_ns, now)
         try:
-            if self.outgoing.at_once(way, message, key, to, trace, wall + timeout_ns):
+            if self.outgoing.at_once(way, message, key, to, trace, wall, wall + timeout_ns):
                 return future
             item = self._item(message, to, trace, wall + timeout_ns, key)
         except Exception:  # it cannot be sent at all
@@ -333,38 +335,34 @@ class Fabric:
 
     def _way(self, message: Message, to: str | None) -> Way:
         """Return how a message travels to `to`; LocalError when it does not, or no more."""
+        if self._closed:
+            raise LocalError("closed: the bus takes no more messages")
         way = self._ways.get((type(message), to))
         if way is None:
             way = find(type(message), to, self.name, self._desk.known, self._system)
             self._ways[(type(message), to)] = way
-        if self._closed:
-            raise LocalError("closed: the bus takes no more messages")
         return way
 
     def _item(
-        self,
-        message: Message,
-        to: str | None,
-        trace: bytes | None,
-        deadline_ns: int,
-        message_id: bytes | None = None,
+        self, message: Message, to: str | None, trace: bytes | None, deadline_ns: int, key: bytes
     ) -> Item:
         """Encode a message for its route; LocalError when the route does not exist or it is too large."""
         way = self._way(message, to)
         body = codec.encode_body(message)
         if len(body) + codec.OVERHEAD > codec.LIMIT:
             raise LocalError(f"too_large: {len(body)} bytes, at most {codec.LIMIT} fit into a frame")
-        now = self._clock.wall_ns()
-        if way.expires and not deadline_ns:
-            deadline_ns = max(1, getattr(message, "expires_ns", 0))
+        now, ttl_ms = self._clock.wall_ns(), way.ttl_ms
+        if isinstance(message, RiskAlert):
+            ttl_ms = max(1, (message.expires_ns - now) // 1_000_000)
+            deadline_ns = deadline_ns or max(1, message.expires_ns)
         return Item(
-            id=message_id or new_id(now),
+            id=key,
             kind=way.kind,
             lane=way.lane,
             body=body,
             priority=way.priority,
             recipient=to,
-            ttl_ms=ttl_ms(message, way.ttl_ms, now),
+            ttl_ms=ttl_ms,
             deadline_ns=deadline_ns,
             accepted_ns=now,
             trace=trace,

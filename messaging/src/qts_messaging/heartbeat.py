@@ -24,7 +24,7 @@ class Peers:
 
     def __init__(self, names: tuple[str, ...], now_ns: int, period_s: float = PERIOD_S) -> None:
         self._period_ns = int(period_s * 1e9)
-        self._heard: dict[str, int] = {}
+        self.heard: dict[str, int] = {}  # peer → when its last sign of life came
         self._first_ns = now_ns
         self._names = names
         self._samples: dict[str, deque[int]] = {}
@@ -34,15 +34,11 @@ class Peers:
     @property
     def names(self) -> tuple[str, ...]:
         """Return all peers that are expected or were heard."""
-        return (*self._names, *(n for n in self._heard if n not in self._names))
-
-    def heard(self, peer: str, now_ns: int) -> None:
-        """Take any sign of life."""
-        self._heard[peer] = now_ns
+        return (*self._names, *(n for n in self.heard if n not in self._names))
 
     def health(self, peer: str, now_ns: int) -> PeerHealth:
         """Return age and state; a peer never heard is suspect at first, dead when its time is over."""
-        heard = self._heard.get(peer)
+        heard = self.heard.get(peer)
         age = now_ns - (self._first_ns if heard is None else heard)
         if age >= DEAD_AFTER * self._period_ns:
             state = "dead"
@@ -63,11 +59,13 @@ class Peers:
         """Return how much later our clock shows than the peer's, at least; 0 on one machine."""
         return self._offsets.get(peer, 0)
 
-    def age_ns(self, peer: str, sent_ns: int, now_ns: int) -> int:
-        """Return a message's age by our clock; one from the future has age 0 and counts as skewed."""
-        age = now_ns - sent_ns - self._offsets.get(peer, 0)
-        if age >= 0:
-            return age
-        if age < -SKEW_NS:
+    def too_old(self, peer: str, sent_ns: int, ttl_ms: int, deadline_ns: int, now_ns: int) -> bool:
+        """Tell whether TTL or deadline is over (0: none), by our clock `now_ns` corrected for the peer's.
+
+        A message from the future has age 0 and counts as skewed.
+        """
+        peers_now_ns = now_ns - self._offsets.get(peer, 0)
+        age_ns = peers_now_ns - sent_ns
+        if age_ns < -SKEW_NS and ttl_ms:
             self.skewed[peer] = self.skewed.get(peer, 0) + 1
-        return 0
+        return 0 < ttl_ms * 1_000_000 <= age_ns or 0 < deadline_ns <= peers_now_ns

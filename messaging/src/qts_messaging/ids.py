@@ -10,4 +10,4 @@ _randomness = random.Random(os.urandom(32))  # a call of the system for each id 
 
 def new_id(now_ns: int) -> bytes:
     """Return 16 bytes: 48 bit of milliseconds, then randomness, which need not be secret."""
-    return (now_ns // 1_000_000).to_bytes(6, "big") + _randomness.getrandbits(80).to_bytes(10, "big")
+    return (now_ns // 1_000_000 << 80 | _randomness.getrandbits(80)).to_bytes(16, "big")

@@ -18,7 +18,6 @@ from qts_messaging.dispatch import INBOX, Arrival, Dispatch, Key
 from qts_messaging.heartbeat import Peers
 from qts_messaging.messages import DURABLE_TOPICS, KIND, AgentStatus, Envelope, RiskAlert
 from qts_messaging.seldom import Seldom
-from qts_messaging.sequence import Seen
 
 _log = logging.getLogger(__name__)
 GRACE_NS = 2_000_000_000  # a hole this old is a loss
@@ -44,14 +43,15 @@ class Incoming:
         self._desk = desk
         self._receipt = receipt  # send a receipt for this envelope
         self._confirmed = confirmed  # a receipt for this id came
-        self._seen = Seen()
         self._copies: dict[bytes, Arrival | None] = {}  # of stored messages; None: not handled
         self.dispatch = Dispatch(desk.clock, desk.book, self._handled)
-        self.room = self.dispatch.room  # whether a wire may go on reading
+        self.room, self.rush = self.dispatch.room, self.dispatch.rush
         self._settled = False
         self._seldom = Seldom()
         self._stored = frozenset((*DURABLE_TOPICS, *(f"{topic}.to.{desk.name}" for topic in DURABLE_TOPICS)))
         self._lanes = self._own_lanes()
+        self._speakers: dict[str | None, frozenset[str]] = {n: frozenset((n,)) for n in desk.known}
+        self._speakers[None] = desk.known  # over whose connection → who may speak; a channel proves nobody
 
     def _own_lanes(self) -> frozenset[str]:
         """Return the lanes that can lead here; others are refused, so a peer cannot grow our tables."""
@@ -67,7 +67,7 @@ class Incoming:
             self._reject(envelope, peer, done)
             return
         sender, recipient = envelope.sender, envelope.recipient
-        if not self._proven(sender, peer):
+        if sender not in self._speakers.get(peer, ()):
             self._refuse("sender_mismatch", f"{sender!r} sent by {peer!r}", peer, done)
         elif sender == desk.name and envelope.epoch == desk.epoch:
             _finish(done)  # our own words, heard on a channel
@@ -80,10 +80,6 @@ class Incoming:
             self._refuse("decode", f"lane {envelope.lane!r} does not lead here", peer, done)
         else:
             self._admit(envelope, done)
-
-    def _proven(self, sender: str, peer: str | None) -> bool:
-        """Tell whether `sender` is who it says, as far as the wire can prove."""
-        return (peer is None or peer == sender) and sender in self._desk.known
 
     def _refuse(self, reason: str, text: str, peer: str | None, done: Done | None) -> None:
         """Throw away a frame that proves no sender; count it against whom the wire names."""
@@ -101,10 +97,10 @@ class Incoming:
     def _reject(self, rejected: codec.Rejected, peer: str | None, done: Done | None) -> None:
         """Count an unreadable frame, against its lane where the header could be read."""
         header = rejected.header
-        known = header is not None and header.lane in self._lanes and self._proven(header.sender, peer)
         if (
             header is None
-            or not known
+            or header.lane not in self._lanes
+            or header.sender not in self._speakers.get(peer, ())
             or header.recipient not in (None, self._desk.name)
             or header.sequence < 1
         ):
@@ -119,39 +115,37 @@ class Incoming:
 
     def _control(self, envelope: Envelope) -> None:
         """Take a receipt; it is outside the accounts."""
-        self._desk.health.heard(envelope.sender, self._desk.clock.monotonic_ns())
+        self._desk.health.heard[envelope.sender] = self._desk.clock.monotonic_ns()
         if envelope.correlation_id is not None:
             self._confirmed(envelope.correlation_id, envelope.sender)
 
     def _admit(self, envelope: Envelope, done: Done | None) -> None:
         """Sort an honest message: second copy, too old, answer, or work for a handler."""
-        desk, now = self._desk, self._desk.clock.monotonic_ns()
-        desk.health.heard(envelope.sender, now)
-        key = (envelope.sender, envelope.epoch, envelope.lane)
-        kind = KIND[type(envelope.body)]
-        if isinstance(envelope.body, RiskAlert) and envelope.recipient is not None:
+        desk, body, lane = self._desk, envelope.body, envelope.lane
+        key, now = (envelope.sender, envelope.epoch, lane), desk.clock.monotonic_ns()
+        desk.health.heard[envelope.sender] = now
+        kind = type(body)
+        if kind is RiskAlert and envelope.recipient is not None:
             self._receipt(envelope)
-        if envelope.id in self._seen.ids:
-            desk.book.duplicate(key)
-            self._second(envelope, key, done)
-            return
-        if envelope.lane in self._stored and done is None and not self.room():
+        stored = lane in self._stored
+        if stored and done is None and not self.room():
             return  # a live copy: what is stored comes when there is room
         if not desk.book.arrived(key, envelope.sequence, now):
-            _finish(done)
+            self._second(envelope, key, done)
             return
-        self._seen.add(envelope.id)
-        if isinstance(envelope.body, AgentStatus):  # before its age is asked: it says how wrong clocks are
-            self._heartbeat(envelope, envelope.body, now)
-        if self._too_old(envelope):
-            desk.book.finished(key, kind, "expired")
+        if isinstance(body, AgentStatus):  # before its age is asked: it says how wrong clocks are
+            self._heartbeat(envelope, body, now)
+        ttl_ms, deadline_ns, wall = envelope.ttl_ms, envelope.deadline_ns, desk.clock.wall_ns()
+        if desk.health.too_old(envelope.sender, envelope.sent_ns, ttl_ms, deadline_ns, wall):
+            desk.book.finished(key, KIND[kind], "expired")
             _finish(done)
-            return
-        if envelope.correlation_id is not None:
-            self._answer(envelope, key, kind)
+        elif envelope.correlation_id is not None:
+            self._answer(envelope, key, KIND[kind])
             _finish(done)
-        else:
+        elif stored or done is not None:
             self._enqueue(envelope, key, done)
+        else:
+            self.dispatch.put(Arrival(envelope, key))
 
     def _second(self, envelope: Envelope, key: Key, done: Done | None) -> None:
         """End a second copy; a stored one when its live copy is handled, and try it where that failed."""
@@ -180,9 +174,9 @@ class Incoming:
         self._enqueue(envelope, self._desk.book.reopened(key, now), done)
 
     def _enqueue(self, envelope: Envelope, key: Key, done: Done | None) -> None:
-        """Let a message wait for its handler."""
-        arrival = Arrival(envelope, key, done)
-        if done is None and envelope.lane in self._stored:
+        """Let a stored message wait for its handler; a live copy is remembered until the stored one comes."""
+        arrival = Arrival(envelope, key, done, stored=True)
+        if done is None:
             self._copies[envelope.id] = arrival
             if len(self._copies) > INBOX:
                 self._copies.pop(next(iter(self._copies)))
@@ -196,16 +190,6 @@ class Incoming:
             self._copies.pop(arrival.envelope.id, None)
         elif arrival.done is None and arrival.envelope.id in self._copies:
             self._copies[arrival.envelope.id] = None
-
-    def _too_old(self, envelope: Envelope) -> bool:
-        """Tell whether TTL or deadline is over, by our clock corrected for the sender's."""
-        ttl_ms, deadline_ns, desk = envelope.ttl_ms, envelope.deadline_ns, self._desk
-        if not ttl_ms and not deadline_ns:
-            return False
-        wall = desk.clock.wall_ns()
-        if ttl_ms and desk.health.age_ns(envelope.sender, envelope.sent_ns, wall) >= ttl_ms * 1_000_000:
-            return True
-        return 0 < deadline_ns <= wall - desk.health.offset_ns(envelope.sender)
 
     def _answer(self, envelope: Envelope, key: Key, kind: str) -> None:
         """Give an answer to whoever waits for it; late and foreign ones are counted, not applied."""
@@ -237,7 +221,6 @@ class Incoming:
     def settle(self) -> None:
         """Close the accounts of what was not handled; durable messages stay unacknowledged."""
         self._settled = True
-        self._seen.clear()  # whoever still holds a closed bus holds no tables
         self.dispatch.settle()
 
 

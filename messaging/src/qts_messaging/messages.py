@@ -48,8 +48,9 @@ class Route(msgspec.Struct, frozen=True):
     topic: str  # destination name in metrics, spans, streams and channels when addressed
     open_topic: str  # the same when unaddressed
     priority: int = NORMAL
-    ttl: str = "message_ttl"  # a System field, "none", or seconds as text; see `ttl_ms`
+    ttl: str = "message_ttl"  # a System field, "none", "expires", or seconds as text; see `lifetime_ms`
     drop: str = "oldest"  # oldest | newest_wins | refuse | never
+    open_ttl: str | None = None  # `ttl` when unaddressed, where it differs
 
 
 class DecisionRequest(Body, frozen=True, gc=False, array_like=True, tag="decision_request"):
@@ -80,7 +81,7 @@ class DecisionResponse(Body, frozen=True, gc=False, array_like=True, tag="decisi
     """An agent's opinion, addressed; or the board's final decision, to all."""
 
     ROUTE: ClassVar[Route] = Route(
-        "direct", "durable", "votes", "decisions", HIGH, "decision_timeout", "refuse"
+        "direct", "durable", "votes", "decisions", HIGH, "decision_timeout", "refuse", "none"
     )
 
     round_id: Text
@@ -264,21 +265,13 @@ KIND: dict[type, str] = {kind: str(kind.__struct_config__.tag) for kind in MESSA
 DURABLE_TOPICS: tuple[str, ...] = ("decisions", "transitions", "risks", "feedback", "commands")
 
 
-def lifetime_ms(kind: type[Message], system: System) -> int:
+def lifetime_ms(kind: type[Message], system: System, addressed: bool) -> int:
     """Return how long messages of a type are worth anything, in ms; 0 = for ever, or each has its own end."""
-    ttl = kind.ROUTE.ttl
+    route = kind.ROUTE
+    ttl = route.ttl if addressed or route.open_ttl is None else route.open_ttl
     if ttl in ("none", "expires"):
         return 0
     if ttl == "market":
         return round(5_000 * system.market_update_interval)
     seconds = getattr(system, ttl, None)
     return round(1_000 * float(ttl if seconds is None else seconds))
-
-
-def ttl_ms(message: Message, lifetime: int, now_ns: int) -> int:
-    """Return how long `message` is worth anything from `now_ns` on, in ms, where its type has `lifetime`."""
-    if isinstance(message, DecisionResponse):
-        return 0 if message.decision is not None else lifetime
-    if isinstance(message, RiskAlert):
-        return max(1, (message.expires_ns - now_ns) // 1_000_000)
-    return lifetime

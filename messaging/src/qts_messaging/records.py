@@ -122,14 +122,19 @@ class Opinion(Body, frozen=True, gc=False, array_like=True):
     contrib_names: Names = ()
 
     def __post_init__(self) -> None:
-        """Refuse a column that lies about its size; written out, a vote is the record in a hurry."""
+        """Refuse a column that lies about its size; the layout that votes have is asked in one look."""
         p, action, confidence, abstain = self.p, self.action, self.confidence, self.abstain
-        if (
-            len(p.data) != SIZES[p.dtype] * prod(p.shape)
-            or len(action.data) != SIZES[action.dtype] * prod(action.shape)
-            or len(confidence.data) != SIZES[confidence.dtype] * prod(confidence.shape)
-            or len(abstain.data) != SIZES[abstain.dtype] * prod(abstain.shape)
-            or self.contrib is not None
+        n = len(action.data)
+        if not (
+            len(p.data) == 24 * n
+            and len(confidence.data) == 8 * n
+            and len(abstain.data) == 2 * n
+            and p.shape == (n, 3)
+            and action.shape == confidence.shape == abstain.shape == (n,)
+            and p.dtype == confidence.dtype == "f8"
+            and action.dtype == "u1"
+            and abstain.dtype == "u2"
+            and self.contrib is None
         ):
             check(p, action, confidence, abstain, self.contrib)
 

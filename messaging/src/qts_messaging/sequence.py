@@ -1,4 +1,4 @@
-"""Sequence numbers of one lane and the ids already seen: gaps, duplicates, late finds (pure)."""
+"""Sequence numbers of one lane: gaps, duplicates, late finds (pure)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from bisect import bisect_right, insort
 
 RANGES = 1024  # holes a lane remembers, whatever their length
 NEVER = -(2**63)
-DEDUPE = 65_536
 
 
 class Spans:
@@ -107,30 +106,3 @@ class Lane:
         self.gap += lost
         self.lost.give_up(NEVER)
         return lost
-
-
-class Seen:
-    """The last `bound` message ids, to apply each once; their order is a ring in one list of fixed size."""
-
-    def __init__(self, bound: int = DEDUPE) -> None:
-        self.ids: set[bytes] = set()  # to look one up without a call
-        self._order = [b""] * bound  # the next id takes the place of the oldest
-        self._next = 0
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def add(self, message_id: bytes) -> bool:
-        """Take an id; False when it is known."""
-        if message_id in self.ids:
-            return False
-        self.ids.discard(self._order[self._next])
-        self.ids.add(message_id)
-        self._order[self._next] = message_id
-        self._next = (self._next + 1) % len(self._order)
-        return True
-
-    def clear(self) -> None:
-        """Forget every id."""
-        self.ids.clear()
-        self._order, self._next = [b""], 0

@@ -18,7 +18,6 @@ class Way(msgspec.Struct, frozen=True):
     lane: str
     priority: int
     drop: str
-    expires: bool
     ttl_ms: int  # of a message without an end of its own; 0 = none
     direct: bool  # it may go to the peer's socket without waiting in a queue
 
@@ -39,8 +38,7 @@ def find(kind: type[Message], to: str | None, sender: str, known: Set[str], syst
         lane,
         route.priority,
         route.drop,
-        route.ttl == "expires",
-        lifetime_ms(kind, system),
+        lifetime_ms(kind, system, to is not None),
         direct,
     )
 

@@ -10,8 +10,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 
 import zmq
+from zmq.backend import Socket as BareSocket
 from zmq.utils.monitor import recv_monitor_message
 
 from qts_messaging.bus import Sink
@@ -25,6 +27,7 @@ from qts_messaging.zeromq_sockets import (
     Router,
     Socket,
     bound,
+    failed,
     listen,
     name_of,
     open_dealer,
@@ -40,6 +43,7 @@ GRACE_S = 3.0  # what was sent on an unwanted connection before its successor st
 OLD_ROUTER_S = 10.0  # after its key is dropped: peers have this long to be connected with the new one
 LOOK_S = 0.01  # after sending to a peer that answers on our ROUTER
 DONTWAIT = int(zmq.DONTWAIT)  # plain: asked at every frame
+_send = BareSocket.send  # what zmq.Socket.send calls in the end
 UNPROVEN = "what came is not what its key's holder said: another server key, tampered, replayed or no ZMTP"
 MONITORED = (
     zmq.EVENT_CONNECTED
@@ -60,7 +64,7 @@ class ZeroMQ:
         self._addresses = {peer: address for peer, address in peers.items() if peer != name}
         self._curtain = Curtain.shared()
         self._domain = self._curtain.domain()
-        self._names: dict[str, str] = {}  # public key → whose it is
+        self._names: dict[str | int, str] = {}  # public key → whose it is; pyzmq gives either type
         self._routers: list[Router] = []  # the newest first
         self._lines: dict[str, list[Line]] = {}  # the best key first
         self._seeker = Seeker(self._addresses, self._lines)
@@ -116,7 +120,7 @@ class ZeroMQ:
         router = Router(None if keys is None else keys.public, opened, monitor, port)
         self._routers.insert(0, router)
         self._watch(monitor, lambda: self._broken(monitor))
-        self._watch(opened, lambda: self._drain(opened, None))
+        self._watch(opened, partial(self._drain, opened, None))
 
     def _shut(self, router: Router) -> None:
         """Close a ROUTER and its port."""
@@ -143,7 +147,7 @@ class ZeroMQ:
         dealer = open_dealer(self._curtain.context, self._name, self._keys, pair[1])
         line = Line(peer, pair, dealer, dealer.get_monitor_socket(MONITORED))
         self._watch(line.monitor, lambda: self._events(line))
-        self._watch(dealer, lambda: self._drain(dealer, peer))
+        self._watch(dealer, partial(self._drain, dealer, peer))
         self._seeker.dial(line)
         return line
 
@@ -238,14 +242,35 @@ class ZeroMQ:
 
     def send(self, peer: str, frame: bytes) -> bool:
         """Hand a frame over without waiting: to whom we dial, or to who dialled us and cannot be dialled."""
-        if self._loop is None:
+        dealer, loop = self._dealers.get(peer), self._loop
+        if dealer is None:
+            return self._send_back(peer, frame)
+        try:  # its server key is proven; a routing id is only claimed
+            _send(dealer, frame, DONTWAIT)
+        except zmq.ZMQError as error:
+            failed(error)
             return False
-        dealer = self._dealers.get(peer)
-        if dealer is not None:  # its server key is proven; a routing id is only claimed
-            return self._try(dealer, frame)
-        if peer in self._impostors:
+        if dealer not in self._looks and loop is not None:
+            # sending may have eaten the edge; peers answer on our ROUTER if we have one: one look is enough
+            self._looks[dealer] = loop.call_later(self._look_s, self._look, dealer)
+        return True
+
+    def _send_back(self, peer: str, frame: bytes) -> bool:
+        """Send to a peer that dials us, where it was heard, else wherever it can be."""
+        if self._loop is None or peer in self._impostors:
             return False
-        return any(self._try(router, frame, routing, peer) for router, routing in self._ways_back(peer))
+        for router, routing in self._ways_back(peer):
+            try:
+                router.send_multipart([routing, frame], DONTWAIT)
+            except zmq.ZMQError as error:
+                failed(error)
+                if error.errno != zmq.EAGAIN:
+                    self._callers.pop(peer, None)
+                continue
+            if readable(router):  # sending may have eaten the edge
+                self._soon(router)
+            return True
+        return False
 
     def _ways_back(self, peer: str) -> list[tuple[Socket, bytes]]:
         """Return where a peer that dials us may be found: where it was heard, else wherever it can be."""
@@ -254,27 +279,6 @@ class ZeroMQ:
             return [heard]
         keys = (None,) if self._keys is None else self._keys.peers.get(peer, ())
         return [(router.socket, routing_id(peer, key)) for router in self._routers for key in keys]
-
-    def _try(self, socket: Socket, frame: bytes, routing: bytes | None = None, caller: str = "") -> bool:
-        """Send without waiting; look at the socket afterwards, as sending may have eaten the edge."""
-        try:
-            if routing is None:
-                socket.send(frame, DONTWAIT)
-            else:
-                socket.send_multipart([routing, frame], DONTWAIT)
-        except zmq.Again:
-            return False
-        except zmq.ZMQError as error:
-            if error.errno not in (zmq.EHOSTUNREACH, zmq.ENOTSOCK, zmq.ETERM):
-                _log.warning("sending failed: %s", error)
-            self._callers.pop(caller, None)
-            return False
-        if routing is not None and readable(socket):
-            self._soon(socket)
-        elif routing is None and socket not in self._looks and self._loop is not None:
-            # peers answer on our ROUTER if we have one: one look for many frames is enough
-            self._looks[socket] = self._loop.call_later(self._look_s, self._look, socket)
-        return True
 
     def _look(self, socket: Socket) -> None:
         """Read what arrived while we sent."""
@@ -333,9 +337,15 @@ class ZeroMQ:
                 readable(socket)  # takes the signal, or the loop would be woken for it in every turn
                 return
             try:
-                self._take(sink, socket, peer)
+                claimed = b"" if peer is not None else socket.recv(DONTWAIT)
+                frame = socket.recv(DONTWAIT, copy=False)
+                body = b"" if frame.more else frame.bytes  # garbage of other shapes goes on to be counted
+                while frame.more:
+                    frame = socket.recv(DONTWAIT, copy=False)
+                sink.arrived(body, self._caller(socket, claimed, frame) if peer is None else peer)
                 if not readable(socket):
                     return
+                sink.rush()
             except zmq.Again:
                 return
             except zmq.ZMQError as error:
@@ -343,18 +353,9 @@ class ZeroMQ:
                 return
         self._soon(socket)
 
-    def _take(self, sink: Sink, socket: Socket, peer: str | None) -> None:
-        """Hand one message on with its proven sender; garbage of other shapes goes on to be counted."""
-        claimed = b"" if peer is not None else socket.recv(DONTWAIT)
-        frame = socket.recv(DONTWAIT, copy=False)
-        body = b"" if frame.more else frame.bytes
-        while frame.more:
-            frame = socket.recv(DONTWAIT, copy=False)
-        sink.arrived(body, self._caller(socket, claimed, frame) if peer is None else peer)
-
     def _caller(self, socket: Socket, claimed: bytes, frame: zmq.Frame) -> str:
         """Return whose key sent a frame to a ROUTER, "" for one that was dropped; a false name is noted."""
-        proven = name_of(claimed) if self._keys is None else self._names.get(str(frame.get("User-Id")), "")
+        proven = name_of(claimed) if self._keys is None else self._names.get(frame.get("User-Id"), "")
         heard = self._callers.get(proven)
         if heard is not None and heard[1] == claimed and heard[0] is socket:
             return proven

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import socket
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ from qts_core.errors import ConfigError
 from qts_messaging import codec
 from qts_messaging.keys import CurveKeys
 
+_log = logging.getLogger(__name__)
 HWM = 1000
 BACKLOG = 128
 FRAME = 2 * codec.LIMIT  # beyond it libzmq ends the connection by the length alone; between, the codec counts
@@ -142,3 +144,9 @@ async def bound(address: str) -> Port:
 def readable(socket: Socket) -> bool:
     """Tell whether a frame waits; polling costs half of what asking for EVENTS does."""
     return bool(zmq.zmq_poll([(socket, POLLIN)], 0))
+
+
+def failed(error: zmq.ZMQError) -> None:
+    """Log why a frame was not taken, unless nobody stands there or its queue is full."""
+    if error.errno not in (zmq.EAGAIN, zmq.EHOSTUNREACH, zmq.ENOTSOCK, zmq.ETERM):
+        _log.warning("sending failed: %s", error)

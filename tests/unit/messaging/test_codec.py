@@ -124,6 +124,28 @@ def test_no_process_can_make_a_record_with_a_column_that_lies(kind: type[Body]) 
             kind(**honest | {name: Column("f8", (2,), bytes(8))})
 
 
+LIES = {
+    "p": [Column("f4", (1, 3), bytes(24)), Column("f8", (2, 3), bytes(24)), Column("f8", (1, 3), bytes(16))],
+    "action": [Column("u2", (1,), bytes(1)), Column("u1", (2,), bytes(1)), Column("u1", (1,), bytes(2))],
+    "confidence": [Column("f4", (1,), bytes(8)), Column("f8", (2,), bytes(8)), Column("f8", (1,), bytes(16))],
+    "abstain": [Column("u1", (1,), bytes(2)), Column("u2", (2,), bytes(2)), Column("u2", (1,), bytes(4))],
+    "contrib": [Column("f8", (2, 3), bytes(24))],
+}
+
+
+@pytest.mark.parametrize(("name", "lie"), [(name, lie) for name, lies in LIES.items() for lie in lies])
+def test_a_vote_whose_columns_lie_is_refused(name: str, lie: Column) -> None:
+    """In the layout that votes have, which is asked at once: dtype, shape and bytes of each column."""
+    with pytest.raises(ValueError, match="bytes for"):
+        msgspec.structs.replace(examples.vote(), **{name: lie})
+
+
+def test_a_vote_may_have_another_layout() -> None:
+    """Each column is asked on its own then."""
+    other = {"action": Column("u2", (1,), bytes(2)), "contrib": Column("f8", (1, 2), bytes(16))}
+    assert msgspec.structs.replace(examples.vote(), **other).contrib == other["contrib"]
+
+
 @pytest.mark.parametrize(
     "fields",
     [

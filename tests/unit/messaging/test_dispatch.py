@@ -88,7 +88,7 @@ async def test_a_message_is_handled_before_its_callback_returns(stand: Stand) ->
 
 
 async def test_what_comes_behind_is_taken_by_urgency(stand: Stand) -> None:
-    """The first of a callback is at work when the others come; of these the urgent one is next."""
+    """The first of a callback is at work when the others come; the wire says so, and the urgent one is next."""
     seen: list[str] = []
 
     async def handle(name: str) -> None:
@@ -99,6 +99,7 @@ async def test_what_comes_behind_is_taken_by_urgency(stand: Stand) -> None:
     def wire() -> None:
         for name, priority in (("first", LOW), ("low", LOW), ("normal", NORMAL), ("high", HIGH)):
             stand.bring(name, priority)
+            stand.dispatch.rush()
 
     asyncio.get_running_loop().call_soon(wire)
     await turns()
@@ -227,7 +228,7 @@ async def test_a_full_inbox_drops_what_nobody_stored(stand: Stand, monkeypatch: 
     stand.sequence += 1
     stand.book.arrived(KEY, stand.sequence, 0)
     stored = Envelope(id=bytes(16), sender="pads", lane=KEY[2], body=SystemCommand("stored"))
-    stand.dispatch.put(Arrival(stored, KEY, ended.append))
+    stand.dispatch.put(Arrival(stored, KEY, ended.append, stored=True))
     go.set()
     await turns()
     assert ended == ["ok"]

@@ -27,6 +27,7 @@ class Ear:
     def __init__(self) -> None:
         self.heard: list[bytes] = []
         self.full = False
+        self.rushed_at: int | None = None  # how many frames were here when the wire said that more had come
 
     def arrived(self, frame: bytes, *_: object) -> None:
         """Note a frame."""
@@ -37,6 +38,10 @@ class Ear:
     def room(self) -> bool:
         """Tell whether there is room."""
         return not self.full
+
+    def rush(self) -> None:
+        """Note when it was first said."""
+        self.rushed_at = self.rushed_at or len(self.heard)
 
 
 class Pair:
@@ -108,6 +113,16 @@ async def test_what_arrives_while_a_router_sends_is_heard(pair: Pair) -> None:
     assert pair.market.send("pads", b"early")
     sent_into(pair.router, pair.pads, "market")
     await until(lambda: pair.at_pads.heard[-1] == b"early")
+
+
+async def test_a_wire_says_after_the_first_frame_that_more_came_with_it(pair: Pair) -> None:
+    """Only then can what is most urgent of it be handled first; a frame that comes alone is no reason."""
+    assert pair.at_pads.rushed_at is None
+    for n in range(3):
+        assert pair.market.send("pads", b"%d" % n)
+    time.sleep(0.5)  # all of them wait when the first is read
+    await until(lambda: len(pair.at_pads.heard) == 4)
+    assert pair.at_pads.rushed_at == 2
 
 
 async def test_more_than_a_turn_is_read_to_its_end(pair: Pair) -> None:

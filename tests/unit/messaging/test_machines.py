@@ -9,10 +9,10 @@ from qts_messaging import examples, tracing
 from qts_messaging.beacon import BEACON_BYTES, BEACON_S, OVERTAKEN, SILENT, Beacon, is_beacon
 from qts_messaging.correlation import Correlation
 from qts_messaging.heartbeat import Peers
-from qts_messaging.messages import HIGH, KIND, LOW, NORMAL, DecisionResponse, lifetime_ms, ttl_ms
+from qts_messaging.messages import HIGH, KIND, LOW, NORMAL, DecisionResponse, lifetime_ms
 from qts_messaging.outbox import Item, Outbox
 from qts_messaging.reconnect import Backoff, Failover
-from qts_messaging.sequence import RANGES, Lane, Seen
+from qts_messaging.sequence import RANGES, Lane
 from qts_messaging.trimming import entry_id, limit
 
 S = 1_000_000_000
@@ -173,21 +173,15 @@ def test_a_reader_far_behind_a_heartbeat_takes_everything() -> None:
     assert (len(lane.holes), lane.gap) == (0, 0)
 
 
-def test_ids_are_remembered_within_the_bound() -> None:
-    """The window forgets the oldest id only."""
-    seen = Seen(bound=2)
-    assert [seen.add(i) for i in (b"a", b"b", b"a", b"c", b"a")] == [True, True, False, True, True]
-
-
 # -- heartbeat ------------------------------------------------------------------------------------------
 def test_three_missed_heartbeats_are_suspect_six_are_dead() -> None:
     """The states change at 15 s and 30 s; any sign of life brings a peer back."""
     peers = Peers(("quasar",), 0)
     assert peers.health("quasar", 0).state == "suspect"
-    peers.heard("quasar", 0)
+    peers.heard["quasar"] = 0
     states = [peers.health("quasar", t * S).state for t in (14, 15, 29, 30)]
     assert states == ["alive", "suspect", "suspect", "dead"]
-    peers.heard("quasar", 40 * S)
+    peers.heard["quasar"] = 40 * S
     assert peers.health("quasar", 41 * S).state == "alive"
 
 
@@ -197,9 +191,20 @@ def test_a_clock_that_is_off_is_corrected() -> None:
     for delay in (3, 1, 2):
         peers.sample("b", 0, 10 * S + delay)
     assert peers.offset_ns("b") == 10 * S + 1
-    assert peers.age_ns("b", 0, 11 * S + 1) == S
-    assert peers.age_ns("b", 20 * S, 0) == 0
+    second = 1000  # ms
+    assert peers.too_old("b", 0, second, 0, 11 * S + 1)
+    assert not peers.too_old("b", 0, second, 0, 11 * S)
+    assert not peers.too_old("b", 20 * S, 1, 0, 0)
     assert peers.skewed == {"b": 1}
+
+
+def test_a_message_is_too_old_when_its_ttl_or_its_deadline_is_over() -> None:
+    """Either is enough, at the moment itself; one that is not set never ends."""
+    peers = Peers(("b",), 0)
+    assert [peers.too_old("b", 0, 1, 0, now) for now in (999_999, 1_000_000)] == [False, True]
+    assert [peers.too_old("b", 0, 0, 7, now) for now in (6, 7)] == [False, True]
+    assert [peers.too_old("b", 0, 1, 7, now) for now in (6, 7)] == [False, True]
+    assert not peers.too_old("b", 0, 0, 0, 2**62)
 
 
 def test_a_subscription_that_hears_nothing_is_deaf() -> None:
@@ -280,18 +285,18 @@ def test_span_ids_are_the_same_everywhere() -> None:
 def test_ttl_follows_the_type_and_the_settings() -> None:
     """Each type's time to live comes from its route."""
     system = SYSTEM(decision_timeout=2.0, market_update_interval=0.5)
-    found = {KIND[type(m)]: ttl_ms(m, lifetime_ms(type(m), system), 0) for m in examples.messages()}
+    found = {KIND[type(m)]: lifetime_ms(type(m), system, addressed=True) for m in examples.messages()}
     assert found == {
         "decision_request": 2000,
         "decision_response": 2000,
         "phase_transition": 60_000,
-        "risk_alert": 2 * examples.HOUR_NS // 1_000_000,
+        "risk_alert": 0,
         "performance_feedback": 0,
         "market_update": 2500,
         "agent_status": 15_000,
         "system_command": 60_000,
     }
-    assert ttl_ms(DecisionResponse("r", decision=object()), 2000, 0) == 0  # type: ignore[arg-type]
+    assert lifetime_ms(DecisionResponse, system, addressed=False) == 0
 
 
 def test_a_stream_is_not_cut_past_a_group_until_it_is_old() -> None:

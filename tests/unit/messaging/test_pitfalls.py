@@ -29,6 +29,9 @@ class Silent:
         """Tell that there is room."""
         return True
 
+    def rush(self) -> None:
+        """Sort nothing."""
+
 
 def test_redis_py_does_not_try_again_by_itself() -> None:
     """One try, every wait bounded, a connection at rest is looked at: a second XADD is ours, with the same id."""
