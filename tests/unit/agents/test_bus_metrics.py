@@ -11,6 +11,7 @@ from tests.faults.test_messaging_faults import NAMES, Trio, until
 from qts_agents.bus_metrics import TABLE
 from qts_agents.metrics import Metrics
 from qts_messaging import examples
+from qts_messaging.ids import new_id
 from qts_messaging.messages import MarketUpdate, PerformanceFeedback
 from qts_messaging.testing import Faults
 
@@ -49,7 +50,7 @@ async def test_trouble_is_counted(tmp_path: Path) -> None:
         await pads.publish(examples.feedback("d-1"))
         await until(lambda: qbmia.numbers().dead_letters == 1)
         for n in range(10):
-            qbmia.outgoing._box("market").put(qbmia._item(examples.update(n), None, None, 0))
+            qbmia.outgoing._box("market").put(qbmia._item(examples.update(n), None, None, 0, new_id(n)))
         text = metrics.text().decode()
         assert value(text, "qts_dead_letters_total") == 1
         assert value(text, 'qts_outbox_depth{priority="low"}') == 10

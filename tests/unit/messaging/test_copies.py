@@ -12,6 +12,7 @@ from qts_core.spec import SYSTEM
 from qts_messaging import dispatch, examples
 from qts_messaging.bus import BusOptions
 from qts_messaging.fabric import Fabric
+from qts_messaging.ids import new_id
 from qts_messaging.memory import Hub, memory_bus
 from qts_messaging.messages import Envelope, PerformanceFeedback
 
@@ -42,7 +43,7 @@ class Reader:
 
     def frame(self, name: str) -> bytes:
         """Return what PADS would store and copy."""
-        item = self.pads._item(examples.feedback(name), None, None, 0)
+        item = self.pads._item(examples.feedback(name), None, None, 0, new_id(0))
         self.pads._desk.book.accepted(item.lane, item.kind, "*")
         frame = self.pads.outgoing.frame(item)
         self.pads.outgoing.left(item)
