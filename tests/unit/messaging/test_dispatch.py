@@ -138,7 +138,10 @@ async def test_a_handler_that_waits_goes_on_as_one_task_in_one_context(stand: St
 
     stand.handler(handle)
     stand.callback("a", "b")
-    await asyncio.sleep(0.1)
+    for _ in range(1000):
+        if len(seen) == 6:
+            break
+        await asyncio.sleep(0.01)
     assert seen == [x for n in ("a", "b") for x in ((n, stand.task), (n, stand.task), "outside")]
     assert mark.get() == "outside"
 
