@@ -41,7 +41,8 @@ def _cluster(held: F4, count: int, vectors: F4, novel: float, rate: float) -> in
             if cosine > highest:
                 best, highest = i, cosine
         if best < 0 or (highest < novel and count < held.shape[0]):
-            held[count] = vectors[r]
+            for j in range(width):  # not row by row: numba compiles the message of unequal lengths as well
+                held[count, j] = vectors[r, j]
             count += 1
             continue
         square = 0.0
