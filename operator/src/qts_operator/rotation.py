@@ -150,15 +150,16 @@ def lacking(snapshot: Snapshot, frame: Frame) -> dict[str, str]:
         elif child is None and runs:
             found[name] = f"Secret {name} is gone while pods use what was in it"
         elif child is not None and child.keys and child.owner_uid == frame.uid:
-            missing = sorted(_needed(frame, part) - child.keys)
+            missing = sorted(_needed(frame, part, reloads(frame, snapshot)) - child.keys)
             if missing:
                 found[name] = f"Secret {name} lacks {', '.join(missing[:3])}"
     return found
 
 
-def _needed(frame: Frame, part: str) -> set[str]:
-    """Return the keys that pods mount."""
+def _needed(frame: Frame, part: str, reloading: bool) -> set[str]:
+    """Return the keys that pods mount; that of Redis' side container where the Secret is to hold it."""
     wires = [w.wire for w in frame.members()]
     if part == names.CURVE_SECRET:
         return {f"{wire}.{end}" for wire in wires for end in ("key", "pub")}
-    return {f"{wire}.password" for wire in wires} | {"users.acl"}
+    users = [*wires, RELOADER] if reloading else wires
+    return {f"{user}.password" for user in users} | {"users.acl"}

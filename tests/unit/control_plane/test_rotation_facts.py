@@ -14,7 +14,7 @@ from qts_operator import rotation
 from qts_operator.resolve import spec_of
 from qts_operator.rotation import Step
 from qts_operator.snapshot import Child, Heard
-from qts_operator.stages import Stage
+from qts_operator.stages import REMEDY, Stage
 
 CURVE, REDIS = SECRETS[names.CURVE_SECRET], SECRETS[names.REDIS_SECRET]
 
@@ -146,7 +146,6 @@ def test_every_file_that_pods_mount_must_be_there(part: str) -> None:
     secret = stand.secrets[SECRETS[part]]
     secret["metadata"]["ownerReferences"] = [{"uid": "u-1", "controller": True}]
     files = sorted(secret["data"])
-    lost = [f for f in files if not f.startswith(f"{RELOADER}.")]  # which only Redis' side container mounts
 
     def told(present: list[str]) -> str:
         managed = [{"fieldsV1": {"f:data": {f"f:{name}": {} for name in present}}}] if present else []
@@ -154,10 +153,23 @@ def test_every_file_that_pods_mount_must_be_there(part: str) -> None:
         return _lacking(stand).get(SECRETS[part], "")
 
     assert told(files) == told([]) == ""
-    assert told([f for f in files if f != lost[0]]) == f"Secret {SECRETS[part]} lacks {lost[0]}"
+    assert told(files[1:]) == f"Secret {SECRETS[part]} lacks {files[0]}"
     assert told(["other"]).count(",") == 2
     secret["metadata"]["ownerReferences"] = [{"uid": "u-9", "controller": True}]
     assert told(["other"]) == ""
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_the_password_that_reloads_is_missed_only_where_the_secret_promises_it(older: bool) -> None:
+    """The side container of Redis mounts it; a Secret from before there was one runs without that."""
+    stand = Stand(older=older)
+    secret = stand.secrets[REDIS]
+    secret["metadata"]["ownerReferences"] = [{"uid": "u-1", "controller": True}]
+    present = {f"f:{name}": {} for name in secret["data"] if name != f"{RELOADER}.password"}
+    secret["metadata"]["managedFields"] = [{"fieldsV1": {"f:data": present}}]
+    told = [] if older else [f"Secret {REDIS} lacks {RELOADER}.password; {REMEDY}"]
+    assert [f.message for f in stand.frame().faults] == told
+    assert [f.reason for f in stand.frame().faults] == ["CredentialsMissing"] * len(told)
 
 
 def test_a_pod_without_an_answer_is_behind() -> None:
