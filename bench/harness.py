@@ -18,7 +18,10 @@ QUANTILES = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
 
 @dataclass(frozen=True)
 class Row:
-    """One measured figure; `ratio` above 1: we are faster than the peer; `goal` bounds `value`."""
+    """One measured figure; `ratio` above 1: we are faster than the peer; `goal` bounds `value`.
+
+    `unmeasured` says why there is no value; a goal is then not met.
+    """
 
     figure: str
     value: float
@@ -28,10 +31,13 @@ class Row:
     goal: float | None = None
     agrees: bool = True  # our result equals the peer's within the kernel's tolerance
     lower_is_better: bool = True
+    unmeasured: str = ""
 
     def line(self) -> dict[str, object]:
         """Return what is printed: the row, the ratio to the peer, and whether goal and agreement hold."""
         out: dict[str, object] = asdict(self)
+        if self.unmeasured:
+            return out | {"value": None, "ratio": None, "ok": self.agrees and self.goal is None}
         ratio = None
         if self.peer_value is not None and self.value > 0.0 and self.peer_value > 0.0:
             ratio = self.peer_value / self.value
@@ -103,7 +109,10 @@ def told(rows: Iterable[Row], as_json: bool = True) -> int:
 def text(line: dict[str, object]) -> str:
     """Return a row for people."""
     mark = "ok  " if line["ok"] else "MISS" if line["agrees"] else "DIFF"
-    text = f"{mark} {line['figure']}: {line['value']:.4g} {line['unit']}"
+    value = (
+        f"not measured: {line['unmeasured']}" if line["unmeasured"] else f"{line['value']:.4g} {line['unit']}"
+    )
+    text = f"{mark} {line['figure']}: {value}"
     if line["goal"] is not None:
         text += f" (goal {line['goal']:.4g})"
     if line["ratio"] is not None:

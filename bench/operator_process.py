@@ -7,8 +7,11 @@ import re
 import subprocess
 import sys
 import urllib.request
+from math import inf, nan
 from pathlib import Path
+from typing import Any
 
+from bench.harness import Row
 from tests.processes.running import free_ports
 
 from qts_operator.session import Access
@@ -16,6 +19,26 @@ from qts_operator.session import Access
 _SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 Sample = tuple[str, dict[str, str], float]
+
+
+Counts = dict[float, float]
+
+
+def quantile_row(title: str, counts: Counts, share: float, **more: Any) -> Row:
+    """Return the upper edge of the bucket that holds a quantile, in ms; `counts` are cumulative."""
+    edges = sorted(counts.items())
+    whole = edges[-1][1] if edges else 0.0
+    if not whole:
+        return Row(title, nan, "ms", unmeasured="nothing was counted", **more)
+    edge = next(le for le, count in edges if count >= share * whole)
+    if edge == inf:
+        return Row(title, nan, "ms", unmeasured=f"above the last bucket, {edges[-2][0] * 1000:g} ms", **more)
+    return Row(title, edge * 1000, "ms", **more)
+
+
+def since(counts: Counts, before: Counts) -> Counts:
+    """Return what came into each bucket after `before`."""
+    return {le: count - before.get(le, 0.0) for le, count in counts.items()}
 
 
 class Process:
@@ -57,15 +80,9 @@ class Process:
         """Return how many objects and statuses were written."""
         return int(self.sum("qts_writes_total"))
 
-    def buckets(self, name: str) -> dict[float, float]:
+    def buckets(self, name: str) -> Counts:
         """Return the cumulative counts of a histogram by upper bound in seconds."""
         return {float(k["le"]): v for n, k, v in self.samples() if n == f"{name}_bucket"}
-
-    def quantile_ms(self, name: str, share: float, before: dict[float, float] | None = None) -> float:
-        """Return the upper bound of the bucket that holds a quantile of what came since `before`, in ms."""
-        counts = sorted((le, v - (before or {}).get(le, 0.0)) for le, v in self.buckets(name).items())
-        whole = counts[-1][1] if counts else 0.0
-        return next((le * 1000 for le, v in counts if v >= share * whole), float("inf"))
 
     def cpu_s(self) -> float:
         """Return seconds of CPU since the start."""

@@ -51,7 +51,9 @@ def of_figures(printed: str) -> Told:
     numbers, missed = {}, []
     for row in _objects(printed):
         goal = "" if row.get("goal") is None else f" (goal {row['goal']:g})"
-        numbers[str(row["figure"])] = f"{row['value']:g} {row['unit']}{goal}"
+        why = row.get("unmeasured")
+        value = f"not measured: {why}" if why else f"{row['value']:g} {row['unit']}"
+        numbers[str(row["figure"])] = value + goal
         if not row["ok"]:
             missed.append(str(row["figure"]))
     return numbers, tuple(missed) if numbers else ("no figure was printed",)

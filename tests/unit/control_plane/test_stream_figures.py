@@ -1,16 +1,67 @@
-"""The figures of a steady stream: times of watches that are out of step are no times."""
+"""The figures of the operator's benchmark: each is a number, or says why it is none."""
 
 from __future__ import annotations
 
+from math import inf
+
 import pytest
-from bench.operator_stream import IN_STEP, _told
+from bench.harness import text
+from bench.operator_process import quantile_row, since
+from bench.operator_stream import Sent, made, told
+from tests.control_plane_evidence.results import of_figures
 
 MS = 1_000_000
 
 
-@pytest.mark.parametrize(("taken", "agrees"), [([5 * MS] * 10, True), ([-5 * MS] + [7 * MS] * 9, False)])
-def test_a_write_that_is_shown_before_its_change_is_counted_and_does_not_agree(taken, agrees) -> None:
-    rows = {row.figure: row for row in _told("stream", taken, 10, 4.0, (10.0, 50.0))}
-    early = rows["stream, writes shown before their changes"]
-    assert (early.value <= IN_STEP, early.agrees) == (agrees, agrees)
-    assert all(row.agrees for row in rows.values()) is agrees
+def _rows(sent: Sent, writes: dict[str, int]) -> dict[str, tuple[float, str]]:
+    found = told("stream", sent, writes, 4.0, (10.0, 50.0))
+    return {row.figure.removeprefix("stream, "): (row.value, row.unmeasured) for row in found}
+
+
+def test_a_change_is_timed_from_when_it_was_sent_and_one_without_a_write_is_overtaken() -> None:
+    sent = Sent({"a": 0, "b": 10 * MS, "c": 20 * MS}, {"a": 4 * MS, "b": 13 * MS, "c": 22 * MS})
+    rows = _rows(sent, {"b": 30 * MS, "c": 25 * MS, "another": 1})
+    assert rows["change sent to write seen p50"] == (20.0, "")
+    assert rows["of which the API server took the change p50"] == (3.0, "")
+    assert rows["overtaken by the next change"] == (0.3333, "")
+
+
+def test_where_every_change_was_overtaken_no_time_is_told() -> None:
+    rows = _rows(Sent({"a": 0}, {"a": MS}), {})
+    assert rows["change sent to write seen p99"][1] == "no change had a write of its own"
+    assert rows["overtaken by the next change"] == (1.0, "")
+
+
+@pytest.mark.parametrize(
+    ("counts", "share", "told"),
+    [
+        ({0.01: 1.0, 0.02: 4.0, inf: 4.0}, 0.5, "ok   q: 20 ms (goal 50)"),
+        ({0.01: 1.0, 0.2: 4.0, inf: 4.0}, 0.5, "MISS q: 200 ms (goal 50)"),
+        (
+            {0.01: 1.0, 0.02: 2.0, inf: 4.0},
+            0.9,
+            "MISS q: not measured: above the last bucket, 20 ms (goal 50)",
+        ),
+        ({0.01: 0.0, inf: 0.0}, 0.5, "MISS q: not measured: nothing was counted (goal 50)"),
+        ({}, 0.5, "MISS q: not measured: nothing was counted (goal 50)"),
+    ],
+)
+def test_a_quantile_is_the_edge_of_its_bucket_or_says_why_there_is_none(counts, share, told) -> None:
+    assert text(quantile_row("q", counts, share, goal=50.0).line()) == told
+
+
+def test_only_what_came_since_is_counted() -> None:
+    assert since({0.1: 5.0, inf: 7.0}, {0.1: 5.0, inf: 5.0}) == {0.1: 0.0, inf: 2.0}
+
+
+def test_evidence_says_what_was_not_measured_and_calls_its_goal_missed() -> None:
+    import json
+
+    line = json.dumps(quantile_row("q", {}, 0.5, goal=50.0).line())
+    assert of_figures(line) == ({"q": "not measured: nothing was counted (goal 50)"}, ("q",))
+
+
+def test_the_token_of_a_policy_is_found() -> None:
+    source = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "stream-7"}}}
+    assert made({"spec": {"ingress": [{"from": [{}, source]}]}}) == "stream-7"
+    assert made({"spec": {"ingress": [{"from": [{}]}]}}) == ""
