@@ -99,13 +99,14 @@ class Dispatch:
         work = self._handle(arrival)
         try:
             waits_for = self.context.run(work.send, None)
+        except StopIteration:  # so a coroutine says that it has returned: the task sleeps on
+            return
+        else:
             if waits_for is not None:
                 # this mark tells a task what it is to wait for; until ours is, another may wait for the same
                 waits_for._asyncio_future_blocking = False
             self._begun = (work, waits_for)
             wake.set_result(None)
-        except StopIteration:
-            pass  # it is done: the task sleeps on
         finally:
             _leave_task(loop, task)
 

@@ -16,6 +16,7 @@ from qts_messaging import ending
 from qts_messaging.accounts import Record, summary
 from qts_messaging.bus import BusOptions, Wires
 from qts_messaging.fabric import Fabric
+from qts_messaging.ids import new_id
 from qts_messaging.memory import Hub, MemoryDirect, MemoryStreams, MemoryTopics
 from qts_messaging.messages import DecisionResponse, RiskAlert
 from qts_messaging.outbox import BOUNDS, HIGH
@@ -90,6 +91,17 @@ async def waiting_alert(folder: Path) -> tuple[Fabric, asyncio.Task[bytes]]:
     waiting = asyncio.create_task(bus.send(alert(bus), "pads"))
     await asyncio.sleep(0)
     return bus, waiting
+
+
+def test_an_alert_lives_until_the_moment_it_names(tmp_path: Path) -> None:
+    """Its time to live and its deadline are its own, not its type's; one that is over still has a millisecond."""
+    bus = stuck_bus(tmp_path)
+    found = alert(bus)
+    item = bus._item(found, "pads", None, 0, new_id(0))
+    assert 0 < item.ttl_ms <= 60_000 < item.ttl_ms + 30_000
+    assert item.deadline_ns == found.expires_ns
+    assert bus._item(found, "pads", None, 7, new_id(0)).deadline_ns == 7
+    assert bus._item(RiskAlert("a", "x", 0.9, (), 0, 1), "pads", None, 0, new_id(0)).ttl_ms == 1
 
 
 async def test_an_alert_that_waits_for_room_ends_with_its_bus(tmp_path: Path) -> None:
