@@ -19,9 +19,7 @@ from qts_operator.session import Access
 _SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 Sample = tuple[str, dict[str, str], float]
-
-
-Counts = dict[float, float]
+Counts = dict[float, float]  # of a histogram: upper bound in seconds → how many were not above it
 
 
 def quantile_row(title: str, counts: Counts, share: float, **more: Any) -> Row:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from math import inf
 
 import pytest
@@ -55,8 +56,6 @@ def test_only_what_came_since_is_counted() -> None:
 
 
 def test_evidence_says_what_was_not_measured_and_calls_its_goal_missed() -> None:
-    import json
-
     line = json.dumps(quantile_row("q", {}, 0.5, goal=50.0).line())
     assert of_figures(line) == ({"q": "not measured: nothing was counted (goal 50)"}, ("q",))
 
