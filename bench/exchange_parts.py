@@ -51,13 +51,14 @@ def parts(calls: int) -> Iterator[tuple[str, float]]:
     def booked() -> None:
         now = next(at)
         for lane in ("to.quasar", "to.pads"):
-            book.passed(lane, "x", "quasar", now)
-            book.arrived(("pads", 1, lane), now, now)
-            book.finished(("pads", 1, lane), "x", "delivered")
+            book.out[lane].passed("x", "quasar", now)
+            flow = book.arrived(("pads", 1, lane), now, now)
+            assert flow is not None
+            flow.finished("x", "delivered")
 
     def awaited() -> None:
         key = next(at).to_bytes(16, "big")
-        table.register(key, "quasar", loop.create_future(), 0, 1)
+        table.register(key, "quasar", loop.create_future(), 1, 1)
         waiter = table.resolve(key, "quasar")[1]
         assert waiter is not None
         waiter.set_result(None)

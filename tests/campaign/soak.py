@@ -79,9 +79,9 @@ class Soak(Trial):
     def _tell_gaps(self) -> None:
         """Print which lanes have lost how much since the last time."""
         now = {
-            f"{bus.name} of {sender} {lane}": track.gap
+            f"{bus.name} of {sender} {lane}": flow.track.gap
             for bus in self.stand.buses.values()
-            for (sender, _, lane), track in bus._desk.book.lanes.items()
+            for (sender, _, lane), flow in bus._desk.book.into.items()
         }
         grown = {
             key: gap - self._gaps.get(key, 0) for key, gap in now.items() if gap > self._gaps.get(key, 0)

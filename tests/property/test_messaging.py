@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from redis.crc import key_slot
 
 from qts_messaging import codec, examples
-from qts_messaging.accounts import Book, summary
+from qts_messaging.accounts import Book, InCount, Inflow, OutCount, summary
 from qts_messaging.messages import HIGH, LOW, NORMAL, Envelope
 from qts_messaging.outbox import BOUNDS, Item, Outbox
 from qts_messaging.reconcile import reconcile
@@ -133,7 +133,7 @@ class Accounts(RuleBasedStateMachine):
         self.key = ("a", 1, "to.b")
         self.waiting = 0
         self.wire: list[int] = []
-        self.working = 0
+        self.working: list[Inflow] = []
         self.now = 0
 
     @rule()
@@ -157,26 +157,34 @@ class Accounts(RuleBasedStateMachine):
             self.wire += [self.sender.out["to.b"].left + 1] * copies
             self.sender.left("to.b", "k", "b", self.now)
 
+    @rule(copies=st.integers(0, 3))
+    def pass_through(self, copies: int) -> None:
+        """One is accepted and leaves in the same step."""
+        out = self.sender.out["to.b"]
+        self.wire += [out.left + 1] * copies
+        out.passed("k", "b", self.now)
+
     @rule(data=st.data())
     def arrive(self, data: st.DataObject) -> None:
         """Any frame of the wire arrives next."""
         if self.wire:
             number = self.wire.pop(data.draw(st.integers(0, len(self.wire) - 1)))
-            self.working += self.receiver.arrived(self.key, number, self.now)
+            flow = self.receiver.arrived(self.key, number, self.now)
+            if flow is not None:
+                self.working.append(flow)
 
     @rule(outcome=st.sampled_from(["delivered", "expired", "dead_letter", "handler_error", "late"]))
     def finish(self, outcome: str) -> None:
         """A handler ends."""
         if self.working:
-            self.working -= 1
-            self.receiver.finished(self.key, "k", outcome)
+            self.working.pop().finished("k", outcome)
 
     @rule(seconds=st.integers(0, 4))
     def wait(self, seconds: int) -> None:
         """Time passes and old holes are given up."""
         self.now += seconds
-        for lane in self.receiver.lanes.values():
-            lane.sweep(self.now, 2)
+        for flow in self.receiver.into.values():
+            flow.track.sweep(self.now, 2)
 
     @rule()
     def heartbeat(self) -> None:
@@ -195,6 +203,21 @@ class Accounts(RuleBasedStateMachine):
         assert total.sent == total.delivered + lost + total.in_flight + total.unaccounted
         assert total.unaccounted == 0
         msgspec.json.decode(msgspec.json.encode(total))
+
+    @invariant()
+    def what_is_told_by_type_is_what_the_lane_says(self) -> None:
+        """On both sides; ends that nothing met are not told."""
+        out = self.sender.out["to.b"].told()
+        sides: list[tuple[Book, dict[str, int], InCount | OutCount]] = [
+            (self.sender, {"accepted": out.accepted, "sent": out.left, "expired": out.expired}, out)
+        ]
+        for flow in self.receiver.into.values():
+            into = flow.told()
+            ends = {end: getattr(into, end) for end in ("delivered", "expired", "dead_letter")}
+            sides.append((self.receiver, ends, into))
+        for book, ends, told in sides:
+            by_type = {key.split("/")[3]: n for key, n in book.as_counts().items()}
+            assert by_type == {end: n for end, n in (ends | told.dropped).items() if n}
 
 
 TestAccounts = Accounts.TestCase

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Collection
+from typing import Any
 
 import msgspec
 
 from qts_messaging.sequence import Lane
 
+Key = tuple[str, int, str]  # sender, epoch, lane
 NOBODY = "?"  # peer and lane of what no wire and no header proves
 TAIL = 256  # send times kept of a lane, to tell at the end what was sent to somebody who had left
 
@@ -52,6 +54,80 @@ class InCount(msgspec.Struct):
         return self.high - self.base - out - self.gap - self.in_flight
 
 
+def _zeros() -> defaultdict[Any, int]:
+    return defaultdict(int)
+
+
+class Outflow(OutCount):
+    """One lane as its sender keeps it: a message finds here all it changes, by one look."""
+
+    tail: deque[int] = msgspec.field(default_factory=lambda: deque(maxlen=TAIL))
+    through: defaultdict[tuple[str, str], int] = msgspec.field(default_factory=_zeros)  # see `passed`
+    ends: defaultdict[tuple[str, str, str], int] = msgspec.field(default_factory=_zeros)  # peer, type, end
+
+    def passed(self, kind: str, peer: str, now_ns: int) -> None:
+        """A message was accepted and left in one step, without a queue: what nearly every message does."""
+        if not self.left:
+            self.first_ns = now_ns
+        self.accepted += 1
+        self.left += 1
+        self.tail.append(now_ns)
+        self.through[peer, kind] += 1
+
+    def told(self) -> OutCount:
+        """Return it as data."""
+        return OutCount(
+            accepted=self.accepted,
+            left=self.left,
+            expired=self.expired,
+            dropped=dict(self.dropped),
+            queued=self.queued,
+            unstored=self.unstored,
+            first_ns=self.first_ns,
+            tail_ns=list(self.tail),
+        )
+
+
+class Inflow(msgspec.Struct, kw_only=True):
+    """One (sender, epoch, lane) as its receiver keeps it; whoever handles a message ends it here."""
+
+    key: Key
+    track: Lane  # base, high, what is missing
+    delivered: int = 0
+    expired: int = 0
+    dropped: dict[str, int] = {}
+    dead_letter: int = 0
+    in_flight: int = 0
+    duplicates: int = 0
+    ends: defaultdict[tuple[str, str], int] = msgspec.field(default_factory=_zeros)  # type, end
+
+    def finished(self, kind: str, outcome: str) -> None:
+        """An arrived message ended: delivered, expired, dead_letter, or dropped for that reason."""
+        self.in_flight -= 1
+        self.ends[kind, outcome] += 1
+        if outcome == "delivered":
+            self.delivered += 1
+        elif outcome in ("expired", "dead_letter"):
+            setattr(self, outcome, getattr(self, outcome) + 1)
+        else:
+            self.dropped[outcome] = self.dropped.get(outcome, 0) + 1
+
+    def told(self) -> InCount:
+        """Return it as data."""
+        track = self.track
+        return InCount(
+            base=track.base,
+            high=track.high,
+            delivered=self.delivered,
+            expired=self.expired,
+            dropped=dict(self.dropped),
+            dead_letter=self.dead_letter,
+            gap=track.gap,
+            in_flight=self.in_flight + len(track.holes),
+            duplicates=self.duplicates,
+        )
+
+
 class Record(msgspec.Struct, kw_only=True):
     """The book of one process as data: what it writes at its end."""
 
@@ -70,141 +146,99 @@ class Book:
 
     def __init__(self, name: str, epoch: int, opened_ns: int) -> None:
         self.name, self.epoch, self.opened_ns, self.closed_ns = name, epoch, opened_ns, 0
-        self.out: defaultdict[str, OutCount] = defaultdict(OutCount)  # the next number of a lane: `left` + 1
-        self.into: dict[tuple[str, int, str], InCount] = {}
-        self.lanes: dict[tuple[str, int, str], Lane] = {}
-        self.refused: defaultdict[str, int] = defaultdict(int)
-        self.counts: defaultdict[tuple[str, str, str, str], int] = defaultdict(int)  # peer, lane, type, end
-        self._tails: defaultdict[str, deque[int]] = defaultdict(lambda: deque(maxlen=TAIL))
+        self.out: defaultdict[str, Outflow] = defaultdict(Outflow)  # the next number of a lane: `left` + 1
+        self.into: dict[Key, Inflow] = {}
+        self.refused: defaultdict[tuple[str, str], int] = defaultdict(int)  # peer, reason
 
     # -- sender -------------------------------------------------------------------------------------
     def accepted(self, lane: str, kind: str, peer: str) -> None:
         """A caller handed a message over."""
-        count = self.out[lane]
-        count.accepted += 1
-        count.queued += 1
-        self.counts[peer, lane, kind, "accepted"] += 1
+        out = self.out[lane]
+        out.accepted += 1
+        out.queued += 1
+        out.ends[peer, kind, "accepted"] += 1
 
     def left(self, lane: str, kind: str, peer: str, now_ns: int) -> None:
         """A message left with the next sequence number."""
-        count = self.out[lane]
-        count.queued -= 1
-        count.left += 1
-        count.first_ns = count.first_ns or now_ns
-        self._tails[lane].append(now_ns)
-        self.counts[peer, lane, kind, "sent"] += 1
-
-    def passed(self, lane: str, kind: str, peer: str, now_ns: int) -> None:
-        """A message was accepted and left in one step: both of the above without a queue, for votes."""
-        count = self.out[lane]
-        count.accepted += 1
-        count.left += 1
-        count.first_ns = count.first_ns or now_ns
-        self._tails[lane].append(now_ns)
-        self.counts[peer, lane, kind, "accepted"] += 1
-        self.counts[peer, lane, kind, "sent"] += 1
+        out = self.out[lane]
+        if not out.left:
+            out.first_ns = now_ns
+        out.queued -= 1
+        out.left += 1
+        out.tail.append(now_ns)
+        out.ends[peer, kind, "sent"] += 1
 
     def unsent(self, lane: str, kind: str, peer: str, reason: str) -> None:
         """A message ended here: expired, or dropped for `reason`."""
-        count = self.out[lane]
-        count.queued -= 1
+        out = self.out[lane]
+        out.queued -= 1
         if reason == "expired":
-            count.expired += 1
+            out.expired += 1
         else:
-            count.dropped[reason] = count.dropped.get(reason, 0) + 1
-        self.counts[peer, lane, kind, reason] += 1
+            out.dropped[reason] = out.dropped.get(reason, 0) + 1
+        out.ends[peer, kind, reason] += 1
 
     def unstored(self, lane: str, change: int) -> None:
         """So many more (or fewer) durable messages lie in the spool."""
         self.out[lane].unstored += change
 
     # -- receiver -----------------------------------------------------------------------------------
-    def arrived(self, key: tuple[str, int, str], sequence: int, now_ns: int) -> bool:
-        """A message of (sender, epoch, lane) arrived; False when it was here before."""
-        lane = self.lanes.get(key)
-        if lane is None:
-            lane = self.lanes[key] = Lane(sequence - 1)
-            self.into[key] = InCount()
-        if sequence == lane.high + 1:  # nearly always: no call
-            lane.high = sequence
-        elif not lane.observe(sequence, now_ns):
-            self.duplicate(key)
-            return False
-        self.into[key].in_flight += 1
-        return True
+    def arrived(self, key: Key, sequence: int, now_ns: int) -> Inflow | None:
+        """A message of (sender, epoch, lane) arrived; return where it ends, None if it was here before."""
+        flow = self.into.get(key)
+        if flow is None:
+            flow = self.into[key] = Inflow(key=key, track=Lane(sequence - 1))
+        track = flow.track
+        if sequence == track.high + 1:  # nearly always: no call
+            track.high = sequence
+        elif not track.observe(sequence, now_ns):
+            flow.duplicates += 1
+            return None
+        flow.in_flight += 1
+        return flow
 
-    def duplicate(self, key: tuple[str, int, str]) -> None:
-        """A second copy arrived."""
-        if key in self.into:
-            self.into[key].duplicates += 1
-        else:
-            self.refuse("duplicate")
-
-    def finished(self, key: tuple[str, int, str], kind: str, outcome: str) -> None:
-        """An arrived message ended: delivered, expired, dead_letter, or dropped for that reason."""
-        count = self.into[key]
-        count.in_flight -= 1
-        if outcome == "delivered":
-            count.delivered += 1
-        elif outcome in ("expired", "dead_letter"):
-            setattr(count, outcome, getattr(count, outcome) + 1)
-        else:
-            count.dropped[outcome] = count.dropped.get(outcome, 0) + 1
-        self.counts[key[0], key[2], kind, outcome] += 1
-
-    def reopened(self, key: tuple[str, int, str], now_ns: int) -> tuple[str, int, str]:
+    def reopened(self, key: Key, now_ns: int) -> Inflow:
         """A dead letter comes again; return the lane it is counted on: its own says that it failed."""
         again = (key[0], key[1], f"again.{key[2]}")
-        lane = self.lanes.get(again)
-        self.arrived(again, 1 if lane is None else lane.high + 1, now_ns)
-        return again
+        flow = self.into.get(again)
+        opened = self.arrived(again, 1 if flow is None else flow.track.high + 1, now_ns)
+        assert opened is not None  # noqa: S101 - the next number was never here
+        return opened
 
-    def heard_high(self, key: tuple[str, int, str], sequence: int, now_ns: int) -> None:
+    def heard_high(self, key: Key, sequence: int, now_ns: int) -> None:
         """A heartbeat told how far a lane has got."""
-        lane = self.lanes.get(key)
-        if lane is None:
-            self.lanes[key] = Lane(sequence)
-            self.into[key] = InCount()
+        flow = self.into.get(key)
+        if flow is None:
+            self.into[key] = Inflow(key=key, track=Lane(sequence))
         else:
-            lane.note_high(sequence, now_ns)
+            flow.track.note_high(sequence, now_ns)
 
     def refuse(self, reason: str, peer: str = NOBODY) -> None:
         """A frame that proves no sender was thrown away; `peer` is whose connection or channel brought it."""
-        self.refused[reason] += 1
-        self.counts[peer, NOBODY, "unknown", reason] += 1
+        self.refused[peer, reason] += 1
 
     # -- reading ------------------------------------------------------------------------------------
     def record(self) -> Record:
         """Return the book as data."""
-        into: dict[str, InCount] = {}
-        for (sender, epoch, lane), count in self.into.items():
-            track = self.lanes[(sender, epoch, lane)]
-            into[f"{sender}|{epoch}|{lane}"] = msgspec.structs.replace(
-                count,
-                base=track.base,
-                high=track.high,
-                gap=track.gap,
-                in_flight=count.in_flight + len(track.holes),
-                dropped=dict(count.dropped),
-            )
-        out = {
-            lane: msgspec.structs.replace(c, dropped=dict(c.dropped), tail_ns=list(self._tails[lane]))
-            for lane, c in self.out.items()
-        }
+        refused: defaultdict[str, int] = defaultdict(int)
+        for (_, reason), n in self.refused.items():
+            refused[reason] += n
         return Record(
             name=self.name,
             epoch=self.epoch,
             opened_ns=self.opened_ns,
             closed_ns=self.closed_ns,
-            out=out,
-            into=into,
-            refused=dict(self.refused),
+            out={lane: out.told() for lane, out in self.out.items()},
+            into={"|".join(map(str, key)): flow.told() for key, flow in self.into.items()},
+            refused=dict(refused),
             counts=self.as_counts(),
         )
 
     def missing(self, topics: Collection[str]) -> int:
         """Return how many messages of these topics were given up and not found since."""
-        return sum(lane.gap for (_, _, name), lane in self.lanes.items() if name.split(".", 1)[0] in topics)
+        return sum(
+            flow.track.gap for (_, _, lane), flow in self.into.items() if lane.split(".", 1)[0] in topics
+        )
 
     def high_water(self) -> dict[str, int]:
         """Return each lane's last sequence, for the heartbeat."""
@@ -212,7 +246,19 @@ class Book:
 
     def as_counts(self) -> dict[str, int]:
         """Return "peer/lane/type/outcome" → count, for the heartbeat and metrics."""
-        return {"/".join(key): n for key, n in self.counts.items()}
+        counts: defaultdict[str, int] = defaultdict(int)
+        for lane, out in self.out.items():
+            for (peer, kind), n in out.through.items():
+                counts[f"{peer}/{lane}/{kind}/accepted"] += n
+                counts[f"{peer}/{lane}/{kind}/sent"] += n
+            for (peer, kind, end), n in out.ends.items():
+                counts[f"{peer}/{lane}/{kind}/{end}"] += n
+        for (sender, _, lane), flow in self.into.items():
+            for (kind, end), n in flow.ends.items():
+                counts[f"{sender}/{lane}/{kind}/{end}"] += n
+        for (peer, reason), n in self.refused.items():
+            counts[f"{peer}/{NOBODY}/unknown/{reason}"] += n
+        return dict(counts)
 
 
 class Summary(msgspec.Struct, kw_only=True):

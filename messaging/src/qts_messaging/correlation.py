@@ -17,7 +17,12 @@ class Waiter(msgspec.Struct, Generic[T], frozen=True):
     peer: str
     token: T
     deadline_ns: int
-    forget_ns: int
+    timeout_ns: int
+
+    @property
+    def forget_ns(self) -> int:
+        """Return when an answer to it is no longer known as late."""
+        return self.deadline_ns + 2 * self.timeout_ns
 
 
 class Correlation(Generic[T]):
@@ -31,12 +36,11 @@ class Correlation(Generic[T]):
     def __len__(self) -> int:
         return len(self._open)
 
-    def register(self, request: bytes, peer: str, token: T, now_ns: int, timeout_ns: int) -> bool:
+    def register(self, request: bytes, peer: str, token: T, deadline_ns: int, timeout_ns: int) -> bool:
         """Enter a request; False when the table is full."""
         if len(self._open) >= self._bound:
             return False
-        deadline = now_ns + timeout_ns
-        self._open[request] = Waiter(peer, token, deadline, deadline + 2 * timeout_ns)
+        self._open[request] = Waiter(peer, token, deadline_ns, timeout_ns)
         return True
 
     def resolve(self, request: bytes, sender: str) -> tuple[str, T | None]:

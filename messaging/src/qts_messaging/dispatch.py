@@ -14,21 +14,20 @@ from typing import Any
 import msgspec
 
 from qts_core.clock import Clock
-from qts_messaging.accounts import Book
+from qts_messaging.accounts import Inflow
 from qts_messaging.bus import Done, Handler
 from qts_messaging.messages import HIGH, KIND, LOW, NORMAL, Envelope
 
 _log = logging.getLogger(__name__)
 INBOX = 4096
 SLOW_NS = 50_000_000
-Key = tuple[str, int, str]  # sender, epoch, lane
 
 
 class Arrival(msgspec.Struct):
     """A message in the inbox. The collector must see it: `done` leads back to the bus that holds it."""
 
     envelope: Envelope
-    key: Key
+    flow: Inflow  # where its account ends
     done: Done | None = None
     stored: bool = False  # in a stream too: `done` is there, or may come while this waits
 
@@ -36,8 +35,8 @@ class Arrival(msgspec.Struct):
 class Dispatch:
     """The inbox of a process and the one task that all its handlers run in."""
 
-    def __init__(self, clock: Clock, book: Book, handled: Callable[[Arrival, bool], None]) -> None:
-        self._clock, self._book = clock, book
+    def __init__(self, clock: Clock, handled: Callable[[Arrival, bool], None]) -> None:
+        self._clock = clock
         self._handled = handled  # told of each stored message whose handler ended, and whether it failed
         self._queues: dict[int, deque[Arrival]] = {HIGH: deque(), NORMAL: deque(), LOW: deque()}
         self._waiting = 0  # in all queues
@@ -118,7 +117,7 @@ class Dispatch:
     def _queue(self, arrival: Arrival) -> None:
         """Let a message wait; one that nobody stored is dropped where there is no room."""
         if not self.room() and arrival.done is None:
-            self._book.finished(arrival.key, KIND[type(arrival.envelope.body)], "full")
+            arrival.flow.finished(KIND[type(arrival.envelope.body)], "full")
             return
         self._queues[arrival.envelope.priority].append(arrival)
         self._waiting += 1
@@ -161,7 +160,7 @@ class Dispatch:
             if handler is not None:
                 await handler(arrival.envelope)
         except asyncio.CancelledError:
-            self._book.finished(arrival.key, KIND[kind], "shutdown")
+            arrival.flow.finished(KIND[kind], "shutdown")
             raise
         except Exception as error:
             self._failed(arrival, KIND[kind], error)
@@ -172,7 +171,7 @@ class Dispatch:
             self._handled(arrival, False)
         if self._clock.monotonic_ns() - began > SLOW_NS:
             self.slow[KIND[kind]] = self.slow.get(KIND[kind], 0) + 1
-        self._book.finished(arrival.key, KIND[kind], "delivered")
+        arrival.flow.finished(KIND[kind], "delivered")
         if stored:
             _finish(arrival, "ok")
 
@@ -180,7 +179,7 @@ class Dispatch:
         """Count an exception of a handler, which is being handled."""
         self.errors[kind] = self.errors.get(kind, 0) + 1
         _log.exception("handler of %s failed", kind)
-        self._book.finished(arrival.key, kind, "dead_letter" if arrival.done else "handler_error")
+        arrival.flow.finished(kind, "dead_letter" if arrival.done else "handler_error")
         if arrival.stored:
             self._handled(arrival, True)
             _finish(arrival, f"{type(error).__name__}: {error}")
@@ -191,7 +190,7 @@ class Dispatch:
             while queue:
                 arrival = queue.popleft()
                 self._waiting -= 1
-                self._book.finished(arrival.key, KIND[type(arrival.envelope.body)], "shutdown")
+                arrival.flow.finished(KIND[type(arrival.envelope.body)], "shutdown")
 
 
 def _finish(arrival: Arrival, outcome: str) -> None:

@@ -250,8 +250,9 @@ class Fabric:
 
     async def reply(self, request: Envelope, message: Message, *, trace: bytes | None = None) -> bytes:
         """Answer `request` within its deadline, by its id."""
-        offset = self._desk.health.offset_ns(request.sender)
-        deadline = request.deadline_ns + offset if request.deadline_ns else 0
+        deadline = request.deadline_ns  # by the clock of who asked
+        if deadline:
+            deadline += self._desk.health.offset_ns(request.sender)
         to, trace, now = request.sender, trace or request.trace, self._clock.wall_ns()
         way, key = self._ways.get((type(message), to)) or self._way(message, to), new_id(now)
         if not self.outgoing.at_once(way, message, key, to, trace, now, deadline, request.id):
@@ -289,21 +290,22 @@ class Fabric:
         """Send a request; return the future of its answer, or why there will be none."""
         if message.ROUTE.addressed != "direct":
             raise LocalError(f"{type(message).__name__} cannot be asked: it is not sent directly")
-        now = self._clock.monotonic_ns()
-        if self._desk.health.health(to, now).state == "dead":
+        desk, now, wall = self._desk, self._clock.monotonic_ns(), self._clock.wall_ns()
+        if desk.health.dead(to, now):
             return "dead"
-        timeout_ns, wall = int(timeout_s * 1e9), self._clock.wall_ns()
-        way, key = self._way(message, to), new_id(wall)
+        timeout_ns = int(timeout_s * 1e9)
+        way, key = self._ways.get((type(message), to)) or self._way(message, to), new_id(wall)
         future: asyncio.Future[Envelope | str] = asyncio.get_running_loop().create_future()
-        if not self._desk.waiting.register(key, to, future, now, timeout_ns):
+        if not desk.waiting.register(key, to, future, now + timeout_ns, timeout_ns):
             return "full"
-        self._wake(now + timeout_ns, now)
+        if self._alarm is None or self._alarm_ns > now + timeout_ns:
+            self._wake(now + timeout_ns, now)
         try:
             if self.outgoing.at_once(way, message, key, to, trace, wall, wall + timeout_ns):
                 return future
             item = self._item(message, to, trace, wall + timeout_ns, key)
         except Exception:  # it cannot be sent at all
-            self._desk.waiting.fail(key)
+            desk.waiting.fail(key)
             raise
         with contextlib.suppress(LocalError):  # the future says "full" by now
             self.outgoing.submit(item)
@@ -311,8 +313,6 @@ class Fabric:
 
     def _wake(self, deadline_ns: int, now_ns: int) -> None:
         """Look at the requests that are out when `deadline_ns` is over: one timer for all of them."""
-        if self._alarm is not None and self._alarm_ns <= deadline_ns:
-            return
         if self._alarm is not None:
             self._alarm.cancel()
         delay_s = max(0, deadline_ns - now_ns) / 1e9

@@ -36,13 +36,16 @@ class Peers:
         """Return all peers that are expected or were heard."""
         return (*self._names, *(n for n in self.heard if n not in self._names))
 
+    def dead(self, peer: str, now_ns: int) -> bool:
+        """Tell whether `health` says so; every request asks."""
+        return now_ns - self.heard.get(peer, self._first_ns) >= DEAD_AFTER * self._period_ns
+
     def health(self, peer: str, now_ns: int) -> PeerHealth:
         """Return age and state; a peer never heard is suspect at first, dead when its time is over."""
-        heard = self.heard.get(peer)
-        age = now_ns - (self._first_ns if heard is None else heard)
-        if age >= DEAD_AFTER * self._period_ns:
+        age = now_ns - self.heard.get(peer, self._first_ns)
+        if self.dead(peer, now_ns):
             state = "dead"
-        elif heard is None or age >= SUSPECT_AFTER * self._period_ns:
+        elif peer not in self.heard or age >= SUSPECT_AFTER * self._period_ns:
             state = "suspect"
         else:
             state = "alive"

@@ -11,10 +11,10 @@ import msgspec
 from qts_core.clock import Clock
 from qts_core.names import BROADCAST_TOPICS
 from qts_messaging import codec
-from qts_messaging.accounts import NOBODY, Book
+from qts_messaging.accounts import NOBODY, Book, Inflow, Key
 from qts_messaging.bus import Done
 from qts_messaging.correlation import Correlation
-from qts_messaging.dispatch import INBOX, Arrival, Dispatch, Key
+from qts_messaging.dispatch import INBOX, Arrival, Dispatch
 from qts_messaging.heartbeat import Peers
 from qts_messaging.messages import DURABLE_TOPICS, KIND, AgentStatus, Envelope, RiskAlert
 from qts_messaging.seldom import Seldom
@@ -44,7 +44,7 @@ class Incoming:
         self._receipt = receipt  # send a receipt for this envelope
         self._confirmed = confirmed  # a receipt for this id came
         self._copies: dict[bytes, Arrival | None] = {}  # of stored messages; None: not handled
-        self.dispatch = Dispatch(desk.clock, desk.book, self._handled)
+        self.dispatch = Dispatch(desk.clock, self._handled)
         self.room, self.rush = self.dispatch.room, self.dispatch.rush
         self._settled = False
         self._seldom = Seldom()
@@ -109,8 +109,9 @@ class Incoming:
         key = (header.sender, header.epoch, header.lane)
         words = f"message of {header.sender} dropped: {rejected.reason}: {rejected.text:.200s}"
         self._warn(words, f"{header.sender} {rejected.reason}")
-        if self._desk.book.arrived(key, header.sequence, self._desk.clock.monotonic_ns()):
-            self._desk.book.finished(key, "unknown", rejected.reason)
+        flow = self._desk.book.arrived(key, header.sequence, self._desk.clock.monotonic_ns())
+        if flow is not None:
+            flow.finished("unknown", rejected.reason)
         _finish(done)
 
     def _control(self, envelope: Envelope) -> None:
@@ -130,22 +131,23 @@ class Incoming:
         stored = lane in self._stored
         if stored and done is None and not self.room():
             return  # a live copy: what is stored comes when there is room
-        if not desk.book.arrived(key, envelope.sequence, now):
+        flow = desk.book.arrived(key, envelope.sequence, now)
+        if flow is None:
             self._second(envelope, key, done)
             return
         if isinstance(body, AgentStatus):  # before its age is asked: it says how wrong clocks are
             self._heartbeat(envelope, body, now)
         ttl_ms, deadline_ns, wall = envelope.ttl_ms, envelope.deadline_ns, desk.clock.wall_ns()
         if desk.health.too_old(envelope.sender, envelope.sent_ns, ttl_ms, deadline_ns, wall):
-            desk.book.finished(key, KIND[kind], "expired")
+            flow.finished(KIND[kind], "expired")
             _finish(done)
         elif envelope.correlation_id is not None:
-            self._answer(envelope, key, KIND[kind])
+            self._answer(envelope, flow, KIND[kind])
             _finish(done)
         elif stored or done is not None:
-            self._enqueue(envelope, key, done)
+            self._enqueue(envelope, flow, done)
         else:
-            self.dispatch.put(Arrival(envelope, key))
+            self.dispatch.put(Arrival(envelope, flow))
 
     def _second(self, envelope: Envelope, key: Key, done: Done | None) -> None:
         """End a second copy; a stored one when its live copy is handled, and try it where that failed."""
@@ -173,9 +175,9 @@ class Incoming:
         now = self._desk.clock.monotonic_ns()
         self._enqueue(envelope, self._desk.book.reopened(key, now), done)
 
-    def _enqueue(self, envelope: Envelope, key: Key, done: Done | None) -> None:
+    def _enqueue(self, envelope: Envelope, flow: Inflow, done: Done | None) -> None:
         """Let a stored message wait for its handler; a live copy is remembered until the stored one comes."""
-        arrival = Arrival(envelope, key, done, stored=True)
+        arrival = Arrival(envelope, flow, done, stored=True)
         if done is None:
             self._copies[envelope.id] = arrival
             if len(self._copies) > INBOX:
@@ -191,15 +193,15 @@ class Incoming:
         elif arrival.done is None and arrival.envelope.id in self._copies:
             self._copies[arrival.envelope.id] = None
 
-    def _answer(self, envelope: Envelope, key: Key, kind: str) -> None:
+    def _answer(self, envelope: Envelope, flow: Inflow, kind: str) -> None:
         """Give an answer to whoever waits for it; late and foreign ones are counted, not applied."""
         assert envelope.correlation_id is not None  # noqa: S101 - the caller looked
         verdict, waiter = self._desk.waiting.resolve(envelope.correlation_id, envelope.sender)
         if waiter is not None and not waiter.done():
             waiter.set_result(envelope)
-            self._desk.book.finished(key, kind, "delivered")
+            flow.finished(kind, "delivered")
         else:
-            self._desk.book.finished(key, kind, "late" if verdict != "unknown" else "unknown_request")
+            flow.finished(kind, "late" if verdict != "unknown" else "unknown_request")
 
     def _heartbeat(self, envelope: Envelope, status: AgentStatus, now: int) -> None:
         """Learn clock and high-water marks from AGENT_STATUS."""
@@ -213,9 +215,9 @@ class Incoming:
         """Give up old holes; return how many sequence numbers are lost by that."""
         now = self._desk.clock.monotonic_ns()
         lost = 0
-        for (_, _, name), lane in self._desk.book.lanes.items():
-            durable = name in self._stored
-            lost += lane.sweep(now, DURABLE_GRACE_NS if durable else GRACE_NS)
+        for (_, _, lane), flow in self._desk.book.into.items():
+            durable = lane in self._stored
+            lost += flow.track.sweep(now, DURABLE_GRACE_NS if durable else GRACE_NS)
         return lost
 
     def settle(self) -> None:

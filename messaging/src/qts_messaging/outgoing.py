@@ -92,6 +92,7 @@ class Outgoing:
             return False
         if not self._routes[lane].first and self._prefers_topic(lane, peer):
             return False
+        out = desk.book.out[lane]
         frame = codec.encode(
             Envelope(
                 id=message_id,
@@ -104,14 +105,14 @@ class Outgoing:
                 priority=way.priority,
                 epoch=desk.epoch,
                 lane=lane,
-                sequence=desk.book.out[lane].left + 1,
+                sequence=out.left + 1,
                 trace=trace,
                 body=message,
             )
         )
         if len(frame) > codec.LIMIT or not self._wires.direct.send(peer, frame):
             return False
-        desk.book.passed(lane, way.kind, peer, now)
+        out.passed(way.kind, peer, now)
         return True
 
     async def submit_alert(self, item: Item) -> None:

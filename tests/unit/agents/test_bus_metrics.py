@@ -106,7 +106,7 @@ async def test_a_durable_message_that_never_came_is_missing_until_it_does(tmp_pa
         for lane in ("feedback", "transitions.to.pads", "market"):
             for number in (1, 4):
                 book.arrived(("qbmia", 1, lane), number, 0)
-            book.lanes["qbmia", 1, lane].sweep(10, 5)
+            book.into["qbmia", 1, lane].track.sweep(10, 5)
         assert value(metrics.text().decode(), "qts_durable_missing") == 4
         book.arrived(("qbmia", 1, "feedback"), 3, 20)
         assert value(metrics.text().decode(), "qts_durable_missing") == 3

@@ -10,7 +10,13 @@ import pytest
 from qts_cli.messages import messages
 from qts_core.errors import ConfigError
 from qts_messaging import books
-from qts_messaging.accounts import Book
+from qts_messaging.accounts import Book, Inflow
+
+
+def end(flow: Inflow | None, kind: str, outcome: str = "delivered") -> None:
+    """End a message that has arrived for the first time."""
+    assert flow is not None
+    flow.finished(kind, outcome)
 
 
 @pytest.fixture
@@ -18,10 +24,9 @@ def run(tmp_path: Path) -> Path:
     """Return a run in which amos got two of pads' three votes, one of them too late."""
     pads, amos = Book("pads", 1, 0), Book("amos", 1, 0)
     for n in range(3):
-        pads.passed("to.amos", "decision_request", "amos", n)
+        pads.out["to.amos"].passed("decision_request", "amos", n)
     for number, outcome in enumerate(("delivered", "expired"), start=1):
-        amos.arrived(("pads", 1, "to.amos"), number, 0)
-        amos.finished(("pads", 1, "to.amos"), "decision_request", outcome)
+        end(amos.arrived(("pads", 1, "to.amos"), number, 0), "decision_request", outcome)
     for book in (pads, amos):
         book.closed_ns = 10**12
         books.write(tmp_path, book.record())
@@ -52,10 +57,9 @@ def test_json_has_sums_and_types(run: Path, capsys: pytest.CaptureFixture[str]) 
 def test_a_durable_message_nobody_saw_is_a_failure(tmp_path: Path) -> None:
     """Exit code 1 when the books do not explain a message."""
     pads, amos = Book("pads", 1, 0), Book("amos", 1, 0)
-    pads.passed("feedback", "f", "*", 1)
-    pads.passed("feedback", "f", "*", 2)
-    amos.arrived(("pads", 1, "feedback"), 2, 0)
-    amos.finished(("pads", 1, "feedback"), "f", "delivered")
+    pads.out["feedback"].passed("f", "*", 1)
+    pads.out["feedback"].passed("f", "*", 2)
+    end(amos.arrived(("pads", 1, "feedback"), 2, 0), "f")
     for book in (pads, amos):
         book.closed_ns = 10**12
         books.write(tmp_path, book.record())
@@ -74,9 +78,8 @@ def test_what_waits_in_a_process_at_work_is_in_flight(
     """A book that is not closed: what has arrived and is not handled is on its way, not unaccounted."""
     pads, amos = Book("pads", 1, 0), Book("amos", 1, 0)
     for n in range(3):
-        pads.passed("feedback", "f", "*", n)
-    amos.arrived(("pads", 1, "feedback"), 1, 0)
-    amos.finished(("pads", 1, "feedback"), "f", "delivered")
+        pads.out["feedback"].passed("f", "*", n)
+    end(amos.arrived(("pads", 1, "feedback"), 1, 0), "f")
     amos.arrived(("pads", 1, "feedback"), 2, 0)
     for book in (pads, amos):
         books.write(tmp_path, book.record())

@@ -11,7 +11,7 @@ def books() -> tuple[Book, Book]:
     pads, amos = Book("pads", 1, 0), Book("amos", 1, 0)
     for kind, lane, peer in (("vote", "to.amos", "amos"), ("bar", "market", "*")):
         for n in range(3):
-            pads.passed(lane, kind, peer, n)
+            pads.out[lane].passed(kind, peer, n)
     pads.accepted("to.amos", "vote", "amos")
     pads.unsent("to.amos", "vote", "amos", "no_route")
     for lane, kind, ends in (
@@ -19,8 +19,9 @@ def books() -> tuple[Book, Book]:
         ("market", "bar", ("delivered", "decode")),
     ):
         for number, outcome in enumerate(ends, start=1):
-            assert amos.arrived(("pads", 1, lane), number, 0)
-            amos.finished(("pads", 1, lane), kind, outcome)
+            flow = amos.arrived(("pads", 1, lane), number, 0)
+            assert flow is not None
+            flow.finished(kind, outcome)
     return pads, amos
 
 
@@ -44,11 +45,11 @@ def test_starts_are_added_up_and_a_driven_letter_is_sent_again() -> None:
     """Two starts of a receiver share one row; a dead letter that was driven again ends twice, and left twice."""
     pads, amos = Book("pads", 1, 0), [Book("amos", epoch, 0) for epoch in (1, 2)]
     for n in range(2):
-        pads.passed("feedback", "f", "*", n)
+        pads.out["feedback"].passed("f", "*", n)
     for number, (book, outcome) in enumerate(zip(amos, ("dead_letter", "delivered"), strict=True), start=1):
-        book.arrived(("pads", 1, "feedback"), number, 0)
-        book.finished(("pads", 1, "feedback"), "f", outcome)
-    again = amos[1].reopened(("pads", 1, "feedback"), 0)
-    amos[1].finished(again, "f", "delivered")
+        flow = book.arrived(("pads", 1, "feedback"), number, 0)
+        assert flow is not None
+        flow.finished("f", outcome)
+    amos[1].reopened(("pads", 1, "feedback"), 0).finished("f", "delivered")
     row = by_type([pads.record(), *(book.record() for book in amos)])[1]
     assert row == TypeRow("pads", "amos", "f", sent=3, delivered=2, ended={"dead_letter": 1})

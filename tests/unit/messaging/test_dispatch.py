@@ -11,7 +11,7 @@ import pytest
 
 from qts_core.clock import SystemClock
 from qts_messaging import examples
-from qts_messaging.accounts import Book, summary
+from qts_messaging.accounts import Book, Inflow, summary
 from qts_messaging.dispatch import Arrival, Dispatch
 from qts_messaging.messages import HIGH, LOW, NORMAL, Envelope, SystemCommand
 
@@ -24,16 +24,21 @@ class Stand:
 
     def __init__(self) -> None:
         self.book, self.sequence = Book("quasar", 1, 0), 0
-        self.dispatch = Dispatch(SystemClock(), self.book, lambda _arrival, _failed: None)
+        self.dispatch = Dispatch(SystemClock(), lambda _arrival, _failed: None)
         self.task = asyncio.create_task(self.dispatch.run(), context=self.dispatch.context)
 
     def bring(self, name: str, priority: int = NORMAL) -> None:
         """Put one message."""
-        self.sequence += 1
-        self.book.arrived(KEY, self.sequence, 0)
         body = SystemCommand(name)
         envelope = Envelope(id=bytes(16), sender="pads", lane=KEY[2], priority=priority, body=body)
-        self.dispatch.put(Arrival(envelope, KEY, None))
+        self.dispatch.put(Arrival(envelope, self.next()))
+
+    def next(self) -> Inflow:
+        """Let the lane's next message arrive."""
+        self.sequence += 1
+        flow = self.book.arrived(KEY, self.sequence, 0)
+        assert flow is not None
+        return flow
 
     def callback(self, *names: str) -> None:
         """Let a wire's callback bring messages in the loop's next turn."""
@@ -228,10 +233,8 @@ async def test_a_full_inbox_drops_what_nobody_stored(stand: Stand, monkeypatch: 
     stand.callback("at work", "waits", "too much")
     await turns()
     assert summary(stand.book.record()).dropped == {"full": 1}
-    stand.sequence += 1
-    stand.book.arrived(KEY, stand.sequence, 0)
     stored = Envelope(id=bytes(16), sender="pads", lane=KEY[2], body=SystemCommand("stored"))
-    stand.dispatch.put(Arrival(stored, KEY, ended.append, stored=True))
+    stand.dispatch.put(Arrival(stored, stand.next(), ended.append, stored=True))
     go.set()
     await turns()
     assert ended == ["ok"]
@@ -243,6 +246,6 @@ def test_only_messages_have_handlers() -> None:
     async def handle(_: Envelope) -> None:
         pass
 
-    dispatch = Dispatch(SystemClock(), Book("a", 1, 0), lambda _arrival, _failed: None)
+    dispatch = Dispatch(SystemClock(), lambda _arrival, _failed: None)
     with pytest.raises(TypeError, match="Column is not a message type"):
         dispatch.subscribe(type(examples.floats(1.0)), handle)

@@ -27,7 +27,7 @@ def item(number: int, priority: int = NORMAL, **fields: object) -> Item:
 def test_an_answer_finds_its_request_once() -> None:
     """The first answer is the answer; a second one with the same id is unknown."""
     table: Correlation[str] = Correlation()
-    table.register(b"a", "quasar", "token", 0, S)
+    table.register(b"a", "quasar", "token", S, S)
     assert table.resolve(b"a", "quasar") == ("answer", "token")
     assert table.resolve(b"a", "quasar") == ("unknown", None)
 
@@ -35,7 +35,7 @@ def test_an_answer_finds_its_request_once() -> None:
 def test_nobody_answers_for_another() -> None:
     """An answer of a peer that was not asked leaves the request open."""
     table: Correlation[str] = Correlation()
-    table.register(b"a", "quasar", "token", 0, S)
+    table.register(b"a", "quasar", "token", S, S)
     assert table.resolve(b"a", "qbmia") == ("unknown", None)
     assert len(table) == 1
 
@@ -43,7 +43,7 @@ def test_nobody_answers_for_another() -> None:
 def test_an_answer_after_the_deadline_is_late_then_forgotten() -> None:
     """The tombstone lives for twice the time-out."""
     table: Correlation[str] = Correlation()
-    table.register(b"a", "quasar", "token", 0, S)
+    table.register(b"a", "quasar", "token", S, S)
     assert table.expire(S - 1) == []
     assert table.expire(S) == ["token"]
     assert table.resolve(b"a", "quasar") == ("late", None)
@@ -55,8 +55,8 @@ def test_the_table_tells_when_to_look_again() -> None:
     """At the next deadline, else when the next tombstone is forgotten; never when it is empty."""
     table: Correlation[str] = Correlation()
     assert table.earliest() is None
-    table.register(b"late", "quasar", "token", 0, 9 * S)
-    table.register(b"soon", "quasar", "token", 0, S)
+    table.register(b"late", "quasar", "token", 9 * S, 9 * S)
+    table.register(b"soon", "quasar", "token", S, S)
     assert table.earliest() == S
     table.expire(S)
     assert table.earliest() == 3 * S
@@ -67,7 +67,7 @@ def test_the_table_tells_when_to_look_again() -> None:
 def test_the_table_is_bounded_and_a_dead_peer_fails_at_once() -> None:
     """One more than the bound is refused; requests to a dead peer are given up together."""
     table: Correlation[int] = Correlation(bound=3)
-    assert [table.register(b"%d" % i, "a" if i < 2 else "b", i, 0, S) for i in range(4)] == [True] * 3 + [
+    assert [table.register(b"%d" % i, "a" if i < 2 else "b", i, S, S) for i in range(4)] == [True] * 3 + [
         False
     ]
     assert table.fail_peer("a") == [0, 1]

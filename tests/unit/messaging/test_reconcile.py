@@ -24,8 +24,8 @@ def receiver(
     """Return a book that got `numbers` of pads' lane."""
     book = Book(name, epoch, 0)
     for n in numbers:
-        if book.arrived(("pads", 1, lane), n, 0):
-            book.finished(("pads", 1, lane), "k", "delivered")
+        if (flow := book.arrived(("pads", 1, lane), n, 0)) is not None:
+            flow.finished("k", "delivered")
     book.closed_ns = closed_s * S
     return book
 
