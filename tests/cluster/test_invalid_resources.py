@@ -117,6 +117,7 @@ def test_a_name_that_cannot_prefix_a_service_is_refused(kube: Any, name: str) ->
         {"agents": {"amos": {"resources": {"requests": {"cpu": 1, "memory": "1Gi"}}}}},
         {"redis": {"mode": "External", "urlSecretRef": {"name": "desk-redis"}}},
         {"redis": {"storage": {"size": "1Gi"}}},
+        {"agents": {"qbmia": {}}},
     ],
 )
 def test_a_valid_resource_is_accepted(kube: Any, spec: Any) -> None:
@@ -134,6 +135,13 @@ def test_a_valid_resource_is_accepted(kube: Any, spec: Any) -> None:
             {"redis": {"storage": {"size": "1Gi"}}},
             {"redis": {"storage": {"size": "2Gi"}}},
             "redis.storage.size is immutable",
+        ),
+        # the whole section goes, and its default comes in its place
+        ({"redis": {"mode": "External", "url": "redis://x"}}, {"redis": None}, "redis.mode is immutable"),
+        (
+            {"messaging": {"credentialsGeneration": 2}},
+            {"messaging": None},
+            "credentialsGeneration can only grow",
         ),
     ],
 )

@@ -25,7 +25,7 @@ def _camel(key: str) -> str:
 
 _SEATS = ", ".join(f"'{seat}'" for seat in SEATS)
 _ADDED = ", ".join(f"'{seat}'" for seat in ADDED_SEATS)
-_PORTS = [f"self.{w.name}.?port.orValue({w.port})" for w in AGENTS]
+_PORTS = [f"self.?{w.name}.?port.orValue({w.port})" for w in AGENTS]
 _NEEDS = tuple(
     (
         (

@@ -1,7 +1,10 @@
 """Structs to the CustomResourceDefinition: structural schema, defaults, CEL rules, columns.
 
-A struct's default is spelled out in full: a rule on a struct with `default: {}` is evaluated on that bare
-default when the definition is applied, and fails.
+A section that the user leaves out stays out of the stored resource: the operator's structs have the same
+defaults, and each write of a resource costs the API server what all of it weighs. A section with a rule
+about changes (`oldSelf`) is filled in, else adding or removing all of it would be no change of its fields.
+Such a default is spelled out in full: a rule on a struct with `default: {}` is evaluated on that bare default
+when the definition is applied, and fails.
 """
 
 from __future__ import annotations
@@ -134,8 +137,8 @@ def _struct(info: Any, owner: str) -> dict[str, Any]:
         if rules:
             node["x-kubernetes-validations"] = [_rule(*rule) for rule in rules]
         default = _default(field)
-        if default is not None:
-            node["default"] = default
+        if _stored(default, node):
+            node["default"] = _filled(default)
         properties[field.encode_name] = node
         if field.required:
             required.append(field.encode_name)
@@ -153,7 +156,22 @@ def _default(field: Any) -> Any:
     value = field.default
     if value is msgspec.NODEFAULT:
         value = field.default_factory() if field.default_factory is not msgspec.NODEFAULT else None
-    return None if value is None else _filled(value)
+    return value
+
+
+def _stored(default: Any, node: dict[str, Any]) -> bool:
+    """Tell whether a default is worth its place in every resource that leaves the field out."""
+    if isinstance(default, msgspec.Struct):
+        return _changes(node)
+    return default is not None and default not in ({}, (), [])
+
+
+def _changes(node: dict[str, Any]) -> bool:
+    """Tell whether a rule of a node, or of one below it, is about changes."""
+    rules = node.get("x-kubernetes-validations", ())
+    return any("oldSelf" in r["rule"] for r in rules) or any(
+        map(_changes, node.get("properties", {}).values())
+    )
 
 
 def _filled(value: Any) -> Any:

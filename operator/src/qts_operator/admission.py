@@ -6,9 +6,13 @@ from qts_core.roster import AGENTS
 
 
 def gpus(of: str) -> str:
-    """Return a CEL expression: how many GPUs the system `of` asks for; its defaults are filled in already."""
+    """Return a CEL expression: how many GPUs the system `of` asks for.
+
+    An agent that says nothing of `gpu` asks for none; what stands beside a given field is filled in already.
+    """
     counted = [
-        f"({of}.spec.agents.{w.name}.enabled && {of}.spec.agents.{w.name}.gpu.mode != 'None'"
+        f"({of}.spec.?agents.?{w.name}.?gpu.?mode.orValue('None') != 'None'"
+        f" && {of}.spec.agents.{w.name}.enabled"
         f" ? {of}.spec.agents.{w.name}.gpu.count * {of}.spec.agents.{w.name}.replicas : 0)"
         for w in AGENTS
         if w.gpu
