@@ -133,12 +133,13 @@ def test_board_weights_reach_only_the_decider(kube, namespace, operator, wait) -
         return {k: v["spec"]["template"] for k, v in found.items() if k.startswith("Deployment")}
 
     before = templates()
-    kube.patch(namespace, "desk", {"config": {"boardMembers": {"qar": 0.5, "qstar": 0.05}}})
+    board = {"qar": 0.5, "qstar": 0.05, "antifragility": 0.2, "consensus": 0.15, "adaptability": 0.1}
+    kube.patch(namespace, "desk", {"config": {"boardMembers": board}})
     wait(lambda: kube.applied(namespace))
     after = templates()
     assert {k for k in after if after[k] != before[k]} == {"Deployment/desk-pads"}
     text = kube.get("-n", namespace, "configmap/desk-config")["data"]["system.json"]
-    assert json.loads(text)["board_members"]["qar"] == 0.5
+    assert json.loads(text)["board_members"] == board
 
 
 def test_suspend_pause_and_disable(kube, namespace, operator, wait) -> None:

@@ -22,6 +22,7 @@ PLACE: Tree = {
 }
 AGENTS = ("pads", "qbmia", "quasar", "amos")
 SMALL: Tree = {"requests": {"cpu": "10m", "memory": "16Mi"}}
+BOARD = {"qar": 0.25, "qstar": 0.3, "antifragility": 0.2, "consensus": 0.15, "adaptability": 0.1}
 GPU = {"mode": "Required", "count": 1}
 
 
@@ -56,7 +57,7 @@ WORKLOADS: dict[str, Workload] = {
     "delete-gpu": Workload(),
     "settings": Workload(
         spec={
-            "config": {"boardMembers": {"qar": 0.25, "qstar": 0.3}},
+            "config": {"boardMembers": BOARD},
             "agents": {"qbmia": {"replicas": 2, "terminationGracePeriodSeconds": 31}},
         }
     ),
@@ -80,7 +81,7 @@ WORKLOADS: dict[str, Workload] = {
     "board": Workload(
         spec={
             "agents": {"amos": {"restartPolicy": {"maxRestarts": 3}}},
-            "config": {"boardMembers": {"qar": 0.25, "qstar": 0.3}},
+            "config": {"boardMembers": BOARD},
         }
     ),
     "board-back": Workload(spec={"agents": {"amos": {"restartPolicy": None}}, "config": None}),

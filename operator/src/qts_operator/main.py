@@ -47,7 +47,7 @@ VERSION = "0.1.0"
 CHECK_S = 60.0
 LAG_S = 10.0
 SYNC_S = 0.5
-GATHER_S = 0.1  # of the second in which Ready must follow the last pod
+GATHER_S = 0.25  # of the second in which Ready must follow the last pod
 MINE = {"labelSelector": f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"}
 
 

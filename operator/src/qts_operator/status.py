@@ -104,13 +104,18 @@ _OBSERVED = ("Scheduled", "GPUAvailable", "RedisReady", "MessagingReady", "Suspe
 
 
 def differs(new: dict[str, Any], former: dict[str, Any]) -> str:
-    """Return "" for equal, "counters" when only numbers moved, else "conditions"."""
+    """Return "" for equal, "counters" when numbers or a roll-out's stage moved alone, else "conditions"."""
     if new == former:
         return ""
-    told = [(c["type"], c["status"], c["reason"]) for c in new.get("conditions", ())]
-    before = [(c["type"], c["status"], c["reason"]) for c in former.get("conditions", ())]
+    told, before = (list(map(_news, s.get("conditions", ()))) for s in (new, former))
     moved = new.get("observedGeneration") != former.get("observedGeneration")
     return "conditions" if told != before or moved else "counters"
+
+
+def _news(condition: dict[str, Any]) -> tuple[str, str, str]:
+    """Return what of a condition is told at once; how far a roll-out is can wait for the next numbers."""
+    stage = (condition["type"], condition["status"]) == ("Progressing", "True")
+    return condition["type"], condition["status"], "" if stage else condition["reason"]
 
 
 def moving_since(told: dict[str, Any]) -> float | None:

@@ -24,7 +24,9 @@ class WorkQueue:
     def add(self, key: str, now: float) -> None:
         """Ask for a pass; while one runs, for another after it."""
         if key in self._active:
-            self._again.setdefault(key, now)
+            self._again[key] = min(
+                now, self._again.get(key, now)
+            )  # what was due earlier may be taken up later
         else:
             self._ready.setdefault(key, now)
             self._due.pop(key, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.unit.control_plane.test_machines import Item
 
@@ -89,8 +89,20 @@ STEPS = st.tuples(
 )
 
 
+#: while a pass runs another is asked for, and only then one is taken up that was due before
+OVERTAKEN = [
+    ("add", "z", 0, 0),
+    ("take", "x", 0, 0),
+    ("later", "z", 0, 0),
+    ("add", "z", 1, 0),
+    ("take", "x", 0, 0),
+    ("done", "z", 0, 0),
+]
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.lists(STEPS, max_size=40))
+@example(OVERTAKEN)
 def test_a_queue_answers_as_its_model_does(history: list[tuple[str, str, int, int]]) -> None:
     """After every step all that can be asked is the same."""
     queue, model, now = WorkQueue(), Keys(), 0.0

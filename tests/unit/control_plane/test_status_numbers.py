@@ -166,7 +166,7 @@ def test_an_image_is_told_that_its_oldest_user_has() -> None:
 
 
 def test_only_what_moved_decides_how_urgent_a_status_is() -> None:
-    """A condition or the generation at once; words and numbers when there is time."""
+    """A condition or the generation at once; words, numbers and how far a roll-out is when there is time."""
     first = build(seen())
     ready, *rest = first["conditions"]
     assert differs(first, dict(first)) == ""
@@ -177,6 +177,14 @@ def test_only_what_moved_decides_how_urgent_a_status_is() -> None:
         ("lastTransitionTime", "x", "counters"),
     ):
         assert differs(first | {"conditions": [ready | {field: value}, *rest]}, first) == expected
+    moving = {"conditions": [{"type": "Progressing", "status": "True", "reason": "Creating"}]}
+    stage = {"conditions": [{"type": "Progressing", "status": "True", "reason": "RollingOut"}]}
+    stuck = {"conditions": [{"type": "Progressing", "status": "False", "reason": "RolloutStuck"}]}
+    settled = {"conditions": [{"type": "Progressing", "status": "False", "reason": "Complete"}]}
+    assert differs(stage, moving) == "counters"
+    assert [differs(a, b) for a, b in ((stuck, moving), (settled, stage), (settled, stuck))] == [
+        "conditions"
+    ] * 3
     assert differs(first | {"observedGeneration": 2}, first) == "conditions"
     assert differs(first, {}) == "conditions"
     assert differs({"agents": "1/4"}, {"agents": "2/4"}) == "counters"
