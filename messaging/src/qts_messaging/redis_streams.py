@@ -25,6 +25,7 @@ COUNT, BLOCK_MS = 64, 1000
 CLAIM_IDLE_MS = 5_000
 PAGE = 256  # of what was given and not acknowledged, taken up at once
 CLAIM_S, TRIM_S = 2.5, 10.0
+ACK_S = 0.02
 DELIVERIES = 5
 RENEW_STEPS = 100  # of 50 ms: how long the reader may take to end its wait
 REMEMBERED = 1024  # of our stored entries, to see whether a server that was restarted forgot any
@@ -40,7 +41,8 @@ class RedisStreams:
     ) -> None:
         self._connect, self._names, self._name, self._trims = connect, names, names.name, trims
         self._own = names.stream(names.name)
-        self._keys = tuple(dict.fromkeys((self._own, *map(names.stream, senders))))
+        self._others = tuple(dict.fromkeys(names.stream(each) for each in senders if each != names.name))
+        self._keys = (self._own, *self._others)
         self._commands: Any = None
         self._tasks: list[asyncio.Task[None]] = []
         self._acks: list[tuple[str, bytes, str]] = []  # key, entry, outcome
@@ -109,13 +111,19 @@ class RedisStreams:
                 if loop.time() - claimed_at >= CLAIM_S and sink.room():
                     claimed_at = loop.time()
                     await self._claim(client, sink)
+                await self._own_words(client, sink)
                 if self._trims and loop.time() - trimmed_at >= TRIM_S:
                     trimmed_at = loop.time()
                     await self._trim(client)
                 await asyncio.sleep(0.5)
             except AWAY as error:
+                self._miss(error)
                 self._lost(error)
                 await asyncio.sleep(backoff.next(random.random()))
+
+    def _miss(self, error: BaseException) -> None:
+        """Note that what we stored is gone where a group of ours is."""
+        self.wiped = self.wiped or (str(error).startswith("NOGROUP") and bool(self._last))
 
     def _lost(self, error: BaseException) -> None:
         """Note that the server is away or refuses."""
@@ -175,7 +183,7 @@ class RedisStreams:
                 continue
             except ResponseError as error:
                 _log.warning("groups are made again: %.200s", error)
-                self.wiped = self.wiped or (str(error).startswith("NOGROUP") and bool(self._last))
+                self._miss(error)
             except AWAY as error:
                 _log.debug("stream reader: %s", error)
             finally:
@@ -184,12 +192,24 @@ class RedisStreams:
 
     async def _next(self, client: Any, sink: Sink) -> None:
         """Read one batch of new entries; wait while the inbox is full."""
-        while not sink.room():
-            await asyncio.sleep(0.01)
-        streams = dict.fromkeys(self._keys, ">")
+        while not sink.room() or not self._others:
+            await asyncio.sleep(0.01 if self._others else BLOCK_MS / 1000)
+        streams = dict.fromkeys(self._others, ">")
         answer = await client.xreadgroup(self._name, self._name, streams, count=COUNT, block=BLOCK_MS)
         for key, entries in _pairs(answer):
             self._hand_over(key, entries, sink)
+
+    async def _own_words(self, client: Any, sink: Sink) -> None:
+        """Read what we stored ourselves, now and then: for the sake of dead letters that are driven again.
+
+        Who waited for it would be woken by each of its own messages, while it waits for that to be stored.
+        """
+        while sink.room():
+            answer = await client.xreadgroup(self._name, self._name, {self._own: ">"}, count=COUNT)
+            for key, entries in _pairs(answer):
+                self._hand_over(key, entries, sink)
+            if not answer or len(entries) < COUNT:
+                return
 
     async def _pending(self, client: Any, sink: Sink) -> None:
         """Take up what an earlier process of this name was given; what failed five times goes to `dead`."""
@@ -229,7 +249,9 @@ class RedisStreams:
                 continue
             self._open.add((key, entry))
             frame, again = (fields or {}).get(FIELD, b""), (fields or {}).get(AGAIN)
-            if again is None:
+            if again is None and key == self._own:
+                self._end(key, entry, "ok")  # our own words
+            elif again is None:
                 sink.arrived(frame, writer(key), self._ender(key, entry))
             elif key == self._own:  # nobody else may write there
                 sink.again(frame, self._ender(key, entry))
@@ -246,9 +268,10 @@ class RedisStreams:
         self._acking.set()
 
     async def _acknowledge(self) -> None:
-        """Acknowledge in batches what was handled."""
+        """Acknowledge in batches what was handled, a moment later: more comes with it."""
         while True:
             await self._acking.wait()
+            await asyncio.sleep(ACK_S)
             self._acking.clear()
             if not await self._flush():
                 await asyncio.sleep(0.2)
