@@ -16,6 +16,7 @@ from qts_core.allocator import keep_threshold
 from qts_core.errors import ConfigError
 from qts_core.roster import AGENTS, BY_NAME
 
+TURN_S = 0.0005  # for which a thread may keep another from Python: the loop waits for who computes or exports
 UNTIL_REDIS = "--until-redis"  # simulated at first: change over to the real wires when Redis answers
 
 
@@ -30,6 +31,7 @@ def main(arguments: Sequence[str], env: Mapping[str, str]) -> int:
             raise ConfigError(f"{what}; give one or more of {', '.join(BY_NAME)}")
         loaded = config.load()
         keep_threshold()
+        sys.setswitchinterval(TURN_S)
         place = place_of(env, loaded.system.ports())
         from qts_agents.runtime import serve  # numba and numpy load only for arguments that are right
 
