@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 from qts_agents.agent import MarketWindow
 from qts_agents.kernels.backend import jit_enabled
 
 T = TypeVar("T")
+RECENT = 4  # distances between questions that say when the next one may come
 _COLUMNS = ("open", "high", "low", "close", "volume", "valid", "spread")
 
 
@@ -29,3 +31,34 @@ class Newest(Generic[T]):
         if not any(getattr(window, name).flags.writeable for name in _COLUMNS):
             self._known = (window, jit_enabled(), found)
         return found
+
+
+class Ahead(Generic[T]):
+    """What was worked out about a bar before it was asked about; good while nothing else was learned or said.
+
+    Nothing is done ahead of a question that is not expected yet: they come at known distances. Nor where it
+    was of no use the last time: in step with the feed outcomes come between a bar and the question about it.
+    """
+
+    def __init__(self) -> None:
+        self._known: tuple[MarketWindow, Hashable, T] | None = None
+        self._expected: Hashable = None
+        self._pays = True
+        self._asked = 0  # number of the bar
+        self._distances: deque[int] = deque(maxlen=RECENT)  # bars between questions
+
+    def prepare(self, window: MarketWindow, key: Hashable, compute: Callable[[], T]) -> None:
+        """Work out what follows from `window` as long as `key` is what it is now."""
+        self._known, self._expected = None, key
+        due = self._distances and window.window_seq - self._asked >= min(self._distances)
+        if due and self._pays and not any(getattr(window, name).flags.writeable for name in _COLUMNS):
+            self._known = (window, key, compute())
+
+    def of(self, window: MarketWindow, key: Hashable, compute: Callable[[], T]) -> T:
+        """Return what was worked out, or work it out now."""
+        known, self._pays = self._known, key == self._expected
+        self._distances.append(window.window_seq - self._asked)
+        self._asked = window.window_seq
+        if known is not None and known[0] is window and known[1] == key:
+            return known[2]
+        return compute()

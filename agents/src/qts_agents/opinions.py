@@ -24,6 +24,7 @@ from qts_agents.choice import known_or_zero
 from qts_agents.columns import array, column
 from qts_agents.kernels.online import calibrate
 from qts_agents.kernels.pool import entropy_confidence
+from qts_agents.newest import Newest
 from qts_messaging.messages import ACTIONS, DecisionRequest, PerformanceFeedback
 from qts_messaging.records import Opinion
 
@@ -79,16 +80,26 @@ def abstentions(
         return bits | np.uint16(NO_DATA)
     if window.window_seq < request.window_seq:
         bits |= STALE_WINDOW
+    if window.symbols == request.symbols:  # the usual case: no name is looked up
+        return bits | window_bits(window)
     held = set(window.symbols)
     missing = np.array([name not in held for name in request.symbols], dtype=bool)
     bits[missing] |= NO_DATA
     present = ~missing
-    bits[present] |= _window_bits(align(window, request.symbols))[present]
+    bits[present] |= window_bits(align(window, request.symbols))[present]
     return bits
 
 
+_bits: Newest[NDArray[np.uint16]] = Newest()
+
+
+def window_bits(window: MarketWindow) -> NDArray[np.uint16]:
+    """Return the bits that follow from the bars alone; what was asked last is remembered."""
+    return _bits.of(window, lambda: _window_bits(window))
+
+
 def _window_bits(window: MarketWindow) -> NDArray[np.uint16]:
-    """Return the bits that follow from the bars alone."""
+    """Look at every bar that is needed."""
     bits = np.zeros(len(window.symbols), dtype=np.uint16)
     length = window.close.shape[1]
     if length < NEEDED_BARS:

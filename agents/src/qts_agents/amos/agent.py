@@ -25,7 +25,8 @@ from qts_agents.kernels.factors import factors
 from qts_agents.kernels.indicator_rows import TAIL
 from qts_agents.kernels.indicators import indicators
 from qts_agents.kernels.online import nlms_rows
-from qts_agents.opinions import HOLD, abstentions, align, opinion, resolved
+from qts_agents.newest import Ahead
+from qts_agents.opinions import HOLD, abstentions, align, opinion, resolved, window_bits
 from qts_core.spec import System
 from qts_messaging.messages import (
     DecisionRequest,
@@ -71,6 +72,8 @@ class Amos:
         self._members = society.members(self._settings)
         self._state = State(len(self._members))
         self._keys: dict[str, philox.Key] = {}
+        self._ahead: Ahead[tuple[Beliefs, NDArray[np.bool_]]] = Ahead()
+        self._learned = 0  # outcomes
 
     def warm_up(self) -> None:
         """Compile what serving calls, by serving made-up bars with a second agent."""
@@ -80,8 +83,11 @@ class Amos:
         """Let desire fade, make the last intention a habit, report a breach of the drawdown norm."""
         state = self._state
         state.last_bar_ns = now_ns
-        if update.kind == "delta":
-            factors(window, indicators(window, EXTRA))  # remembered: a request about this bar asks for them
+        if update.kind == "delta":  # a request about this bar is on its way
+            window_bits(window)
+            factors(window, indicators(window, EXTRA))
+            key = (self._learned, self._system.horizon_bars)
+            self._ahead.prepare(window, key, lambda: self._form(window, self._system.horizon_bars))
         fade = 2.0 ** (-update.close_ns.shape[0] / self._settings.desire_half_life)
         state.desire = {name: value * fade for name, value in state.desire.items() if abs(value) > 1e-9}
         state.habit.update(state.intended)
@@ -99,16 +105,15 @@ class Amos:
         if window is None or window.close.shape[1] == 0 or not request.symbols or abstain.all():
             nothing = np.full((len(request.symbols), 3), np.nan)
             return self._opinion(request, nothing, nothing, np.full(len(nothing), HOLD), abstain, None)
-        view = align(window, request.symbols)
-        ind = indicators(view, EXTRA)
-        held = believing.form(view, ind, factors(view, ind), self._state.weights, request.horizon_bars)
+        view, horizon = align(window, request.symbols), request.horizon_bars
+        held, awake = self._ahead.of(view, (self._learned, horizon), lambda: self._form(view, horizon))
         few = (held.present.sum(axis=1) < NEEDED) & ~abstain.astype(bool)
         abstain[few] |= TOO_FEW_COMPONENTS
-        awake = np.stack([society.awake(v, ind.rsi) for v in self._members], axis=1)
         intents, risks, contrib = self._intend(request, held, awake)
         said, action = self._read(view, intents, risks, array(request.position.qty))
         x = society.co_operate(said, self._state.standing)
-        contrib[:, -1] = society.disagreement(said, x)
+        if request.explain:
+            contrib[:, -1] = society.disagreement(said, x)
         flat = array(request.flat_share)
         x[abstain != 0] = np.nan
         self._remember(request, held, (x, said), contrib[:, -2])
@@ -119,6 +124,7 @@ class Amos:
         kept = self._state.pending.take(feedback.round_id)
         if kept is None:
             return ()
+        self._learned += 1
         state, settings, x = self._state, self._settings, array(kept.x)
         row, at, y = resolved(kept.symbols, feedback)
         taught = np.isfinite(x[row]).all(axis=1)
@@ -136,7 +142,7 @@ class Amos:
     def on_message(self, message: Message, now_ns: int) -> Sequence[Outgoing]:  # noqa: ARG002
         """Take a reset; phase and alert factor come with each request."""
         if isinstance(message, SystemCommand) and message.command == "reset":
-            self._state = State(len(self._members))
+            self._state, self._ahead = State(len(self._members)), Ahead()
         return ()
 
     def save(self) -> bytes:
@@ -145,7 +151,13 @@ class Amos:
 
     def load(self, state: bytes) -> None:
         """Restore a saved state; ConfigError when its version is unknown."""
-        self._state = restore(state)
+        self._state, self._ahead = restore(state), Ahead()
+
+    def _form(self, window: MarketWindow, horizon: int) -> tuple[Beliefs, NDArray[np.bool_]]:
+        """Return the beliefs of every row, and which members are awake in it [S,V]."""
+        ind = indicators(window, EXTRA)
+        held = believing.form(window, ind, factors(window, ind), self._state.weights, horizon)
+        return held, np.stack([society.awake(v, ind.rsi) for v in self._members], axis=1)
 
     def _intend(self, request: DecisionRequest, held: Beliefs, awake: NDArray[np.bool_]) -> tuple[F8, F8, F8]:
         """Return intentions and risks [S,V], NaN where asleep, and what they were made of [S,9].
@@ -175,19 +187,26 @@ class Amos:
     def _read(self, window: MarketWindow, intents: F8, risks: F8, qty: F8) -> tuple[F8, U1]:
         """Return each variant's x [S,V,3] as seen from flat, and the likeliest action from where we are."""
         d = np.sign(qty)
-        run = readout.circuit if self.backend == "simulated-quantum" else readout.readout
-        nu, flat = self._settings.risk_coupling, np.zeros_like(qty)
+        flat = np.zeros_like(qty)
         from_flat, from_here = [], []
         for v in range(len(self._members)):
             intent, risk = np.ascontiguousarray(intents[:, v]), np.ascontiguousarray(risks[:, v])
-            seen = run(intent, risk, flat, nu)
-            held = np.where((d == 0.0)[:, None], seen, run(intent, risk, d, nu))
+            seen, held = self._measure(intent, risk, (flat, d))
+            held = np.where((d == 0.0)[:, None], seen, held)
             if self._settings.shots:
                 seen, held = (self._sample(window, p, intent, v) for p in (seen, held))
             from_flat.append(seen[:, [0, 2, 1]])
             from_here.append(held)
         pooled = society.pooled_actions(np.stack(from_here, axis=1), self._state.standing)
         return np.stack(from_flat, axis=1), likeliest(pooled)
+
+    def _measure(self, intent: F8, risk: F8, sides: tuple[F8, F8]) -> tuple[F8, F8]:
+        """Return the action probabilities [S,7] of one intention at two sides."""
+        nu = self._settings.risk_coupling
+        if self.backend != "simulated-quantum":
+            return (readout.readout(intent, risk, sides[0], nu), readout.readout(intent, risk, sides[1], nu))
+        states = readout.simulated(intent, risk, nu)
+        return readout.measured(states, sides[0]), readout.measured(states, sides[1])
 
     def _sample(self, window: MarketWindow, p: F8, intent: F8, variant: int) -> F8:
         """Return the frequencies of `shots` draws of a variant; a mirrored row draws mirrored."""

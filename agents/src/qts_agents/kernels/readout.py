@@ -62,7 +62,7 @@ def readout_reference(I: F8, risk: F8, d: F8, nu: float) -> F8:  # noqa: E741
     z1 = np.sin(0.5 * (1.0 - nu) * np.pi * np.abs(I)) ** 2
     side, risky = np.stack([V, U], axis=1), np.stack([1.0 - rho, rho], axis=1)
     strong = np.stack([np.stack([1.0 - z0, z0], axis=1), np.stack([1.0 - z1, z1], axis=1)], axis=1)
-    return _measured(side[:, :, None, None] * risky[:, None, :, None] * strong[:, None, :, :], d)
+    return measured(side[:, :, None, None] * risky[:, None, :, None] * strong[:, None, :, :], d)
 
 
 #: the circuit on qubits (direction, risk, strength); angles are columns of its parameters
@@ -76,15 +76,20 @@ GATES = (
 
 def circuit(I: F8, risk: F8, d: F8, nu: float) -> F8:  # noqa: E741
     """Return what `readout` returns, from the simulated circuit."""
+    return measured(simulated(I, risk, nu), d)
+
+
+def simulated(I: F8, risk: F8, nu: float) -> F8:  # noqa: E741
+    """Return the circuit's basis-state probabilities [S,direction,risk,strength]: no side is in them."""
     turn = np.pi * np.abs(I)
     angles = np.stack((0.5 * np.pi * (1.0 + I), np.pi * risk, turn, -nu * turn), axis=1)
     known: NDArray[np.bool_] = np.all(np.isfinite(angles), axis=1)
     prob = np.asarray(probabilities(GATES, np.where(known[:, None], angles, 0.0), 3))
     prob[~known] = np.nan  # a block of circuits shares its sines, which one unknown angle would change
-    return _measured(prob.reshape(-1, 2, 2, 2), d)
+    return prob.reshape(-1, 2, 2, 2)
 
 
-def _measured(prob: F8, d: F8) -> F8:
+def measured(prob: F8, d: F8) -> F8:
     """Read basis-state probabilities [S,direction,risk,strength] as actions."""
     flat = d == 0.0
     ahead = np.where(d > 0.0, 1, 0)

@@ -20,14 +20,15 @@ from qts_agents.columns import array, column
 from qts_agents.kernels import philox
 from qts_agents.kernels.backend import jit_enabled
 from qts_agents.kernels.indicators import indicators
-from qts_agents.opinions import HOLD, abstentions, align, opinion, position_map, resolved
+from qts_agents.newest import Ahead
+from qts_agents.opinions import HOLD, abstentions, align, opinion, position_map, resolved, window_bits
 from qts_agents.qbmia import machiavellian, rehearsal, reports, robin_hood
 from qts_agents.qbmia.foresight import Foresight
 from qts_agents.qbmia.machiavellian import Evidence
 from qts_agents.qbmia.memory import features
 from qts_agents.qbmia.quantum_nash import QUBITS
 from qts_agents.qbmia.state import Remembered, Seen, State, restore, save
-from qts_agents.qbmia.thought import EXTRA, REPORTED, Scene, Thought, columns, fuse, lean
+from qts_agents.qbmia.thought import EXTRA, REPORTED, Scene, Thought, columns, fuse, known_illiquidity, lean
 from qts_core.spec import System
 from qts_messaging.messages import (
     DecisionRequest,
@@ -42,6 +43,7 @@ from qts_messaging.records import Opinion
 F8 = NDArray[np.float64]
 U1 = NDArray[np.uint8]
 U2 = NDArray[np.uint16]
+Recalled = tuple[NDArray[np.float32], F8, NDArray[np.int64]]
 MODEL_VERSION = "qbmia-1"
 FEW = 16  # symbols for which the EWL game is played in an answer that explains itself
 FULL_LEAN = 0.8  # x_up − x_down that counts as a full signal
@@ -60,6 +62,7 @@ class Qbmia:
         self._state = State()
         self._keys: dict[str, philox.Key] = {}
         self._foresight = Foresight()
+        self._recalled: Ahead[Recalled] = Ahead()
 
     def warm_up(self) -> None:
         """Compile every kernel by answering an invented request with a fresh agent."""
@@ -79,7 +82,7 @@ class Qbmia:
             state.findings.pop(symbol, None)
         if update.kind == "delta":
             indicators(window, EXTRA)  # remembered: a request about this bar is on its way
-            self._foresight.on_bar(window, state.quotes, self._settings)
+            self._foresee(window)
         if update.kind == "snapshot" or state.seen is None:
             return ()
         expires_ns = now_ns + reports.ALERT_BARS * pace.pace_ns(self._system, update.bar_s)
@@ -142,7 +145,7 @@ class Qbmia:
     def on_message(self, message: Message, now_ns: int) -> Sequence[Outgoing]:  # noqa: ARG002
         """Take PADS' answers to proposals, and a reset."""
         if isinstance(message, SystemCommand) and message.command == "reset":
-            self._state, self._foresight = State(), Foresight()
+            self._state, self._foresight, self._recalled = State(), Foresight(), Ahead()
         elif isinstance(message, PhaseTransition) and message.kind == "announcement":
             self._state.monitor.answered("")
         elif isinstance(message, PhaseTransition) and message.kind == "rejection":
@@ -162,7 +165,33 @@ class Qbmia:
 
     def load(self, state: bytes) -> None:
         """Restore a saved state; ConfigError when its version is unknown."""
-        self._state, self._foresight = restore(state), Foresight()
+        self._state, self._foresight, self._recalled = restore(state), Foresight(), Ahead()
+
+    def _foresee(self, window: MarketWindow) -> None:
+        """Think about a bar that is likely to be asked about, and recall what was like it."""
+        window_bits(window)
+        seen = self._state.seen
+        if not self._foresight.on_bar(window, self._state.quotes, self._settings) or seen is None:
+            return
+        scores, phase = self._scores(window.symbols), seen.phase
+        self._recalled.prepare(
+            window, self._known(phase, scores), lambda: self._recall(window, phase, scores)
+        )
+
+    def _known(self, phase: str, scores: F8) -> tuple[int, str, bytes]:
+        """Return what a recollection rests on beside the bar."""
+        return self._state.memory.stored, phase, scores.tobytes()
+
+    def _recall(self, window: MarketWindow, phase: str, scores: F8) -> Recalled:
+        """Return the situation of each row [S,16], x_mem [S,3] and how many episodes were like it [S]."""
+        ind = indicators(window, EXTRA)
+        vectors = features(ind, phase, scores, known_illiquidity(ind))
+        return (vectors, *self._state.memory.recall(vectors, window.window_seq))
+
+    def _scores(self, symbols: Sequence[str]) -> F8:
+        """Return how much each symbol looks manipulated, NaN without order events."""
+        found = self._state.findings
+        return np.array([found[name][1] if name in found else np.nan for name in symbols], np.float64)
 
     def _entangle(self, request: DecisionRequest, rows: int) -> NDArray[np.int64]:
         """Return for which of the voting rows the EWL game is played."""
@@ -187,13 +216,11 @@ class Qbmia:
         """Gather what the voting rows show."""
         symbols = tuple(request.symbols[row] for row in rows)
         view = align(window, symbols)
-        found = self._state.findings
-        score = [found[name][1] if name in found else np.nan for name in symbols]
         return Scene(
             window=view,
             indicators=indicators(view, EXTRA),
             side=np.sign(array(request.position.qty)[rows]),
-            manipulation=np.array(score, np.float64),
+            manipulation=self._scores(symbols),
             keys=[self._key(name) for name in symbols],
             horizon=request.horizon_bars,
             entangle=entangle,
@@ -204,16 +231,18 @@ class Qbmia:
         self, request: DecisionRequest, scene: Scene
     ) -> tuple[F8, F8, NDArray[np.float32], NDArray[np.bool_], str]:
         """Return x, report, memory vectors, whether enough components spoke (voting rows), and the device."""
-        thought, ind = self._foresight.think(scene, self._state.quotes, self._settings), scene.indicators
-        vectors = features(ind, request.phase, scene.manipulation, thought.report["illiquidity"])
-        recalled, found = self._state.memory.recall(vectors, request.window_seq)
+        thought = self._foresight.think(scene, self._state.quotes, self._settings)
+        window, phase, scores = scene.window, request.phase, scene.manipulation
+        vectors, recalled, found = self._recalled.of(
+            window, self._known(phase, scores), lambda: self._recall(window, phase, scores)
+        )
         x, enough = fuse(thought.x, recalled)
         self._note(request, scene, thought, x)
-        more = {"recalled": found.astype(np.float64)}
+        report = np.full((len(x), len(REPORTED)), np.nan)
         if request.explain:
-            more["novelty"] = self._state.memory.novelty(vectors)
-            more |= robin_hood.report(scene.window)
-        return x, columns(thought, more), vectors, enough, thought.device
+            more = {"recalled": found.astype(np.float64), "novelty": self._state.memory.novelty(vectors)}
+            report = columns(thought, more | robin_hood.report(window))
+        return x, report, vectors, enough, thought.device
 
     def _note(self, request: DecisionRequest, scene: Scene, thought: Thought, x: F8) -> None:
         """Keep what the next bar's evaluation needs."""

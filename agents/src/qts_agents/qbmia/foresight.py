@@ -32,19 +32,20 @@ class Foresight:
         self._distances: deque[int] = deque(maxlen=RECENT)  # bars between requests, the newest ones
         self._known: tuple[Scene, Thought] | None = None
 
-    def on_bar(self, window: MarketWindow, quotes: Quotes, settings: QbmiaSettings) -> None:
-        """Think about `window` if the next request is likely to be about it."""
+    def on_bar(self, window: MarketWindow, quotes: Quotes, settings: QbmiaSettings) -> bool:
+        """Think about `window` if the next request is likely to be about it; tell whether it is."""
         asked = self._asked
         if asked is None or not self._distances or window.symbols != asked.window.symbols:
-            return
+            return False
         if window.window_seq - asked.window.window_seq < min(self._distances):
-            return
+            return False
         if window.close.flags.writeable:
-            return  # it may be another one when it is asked about
+            return False  # it may be another one when it is asked about
         scene = msgspec.structs.replace(
             asked, window=window, indicators=indicators(window, EXTRA), explain=False
         )
         self._known = scene, think(scene, quotes, settings)
+        return True
 
     def think(self, scene: Scene, quotes: Quotes, settings: QbmiaSettings) -> Thought:
         """Return the thought about `scene`; what was foreseen of it is not thought again."""

@@ -74,7 +74,7 @@ def think(scene: Scene, quotes: Quotes, settings: QbmiaSettings) -> Thought:
     own = temporal_nash.trader_actions(r, ind.sigma100)
     seen = temporal_nash.maker_actions(spread, imbalance[:, 1:])
     strategy = temporal_nash.strategy(u[:, 0], own, seen)
-    illiquidity = np.where(ind.liquidity_seen > 0.0, ind.illiquidity, np.nan)
+    illiquidity = known_illiquidity(ind)
     t = antifragile.convexity(r)
     report |= {"illiquidity": illiquidity, "convexity_t": t}
     parts = (
@@ -85,6 +85,11 @@ def think(scene: Scene, quotes: Quotes, settings: QbmiaSettings) -> Thought:
         antifragile.distribution(ind.trend, t),
     )
     return Thought(np.stack(parts, axis=1), strategy, report, nash.device)
+
+
+def known_illiquidity(ind: Indicators) -> F8:
+    """Return the illiquidity of each row, NaN where nothing tells it."""
+    return np.asarray(np.where(ind.liquidity_seen > 0.0, ind.illiquidity, np.nan))
 
 
 def _spread(values: F8, rows: NDArray[np.int64], size: int) -> F8:

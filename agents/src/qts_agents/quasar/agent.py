@@ -19,7 +19,8 @@ from qts_agents.kernels.factors import FACTOR_NAMES, factors
 from qts_agents.kernels.indicator_rows import ANOMALY, TAIL
 from qts_agents.kernels.indicators import indicators
 from qts_agents.kernels.pool import log_pool
-from qts_agents.opinions import BUY, HOLD, SELL, abstentions, align, opinion, resolved
+from qts_agents.newest import Ahead
+from qts_agents.opinions import BUY, HOLD, SELL, abstentions, align, opinion, resolved, window_bits
 from qts_agents.quasar import bars, blend, lessons
 from qts_agents.quasar.circuit import MIRROR
 from qts_agents.quasar.features import features
@@ -50,8 +51,7 @@ class View(msgspec.Struct, frozen=True):
 
     x: F8  # [S,3]
     parts: F8  # [S,3,3] qstar, qar, model; NaN where masked
-    greedy: NDArray[np.int8]  # [S] the table's action at the true position
-    known: NDArray[np.bool_]  # [S] the table has converged and has seen that state
+    code: NDArray[np.int64]  # [S] the table's state, but for the position
     anomaly: NDArray[np.bool_]
     drift: NDArray[np.bool_]
     features: F8  # [S,10]
@@ -71,6 +71,9 @@ class Quasar:
         self._system = system
         self._state = State(system)
         self._lessons = lessons.load(system.quasar.pretrain)
+        self._ahead: Ahead[View] = Ahead()
+        self._learned = 0  # outcomes
+        self._phase = ""  # of the newest request
 
     @property
     def converged(self) -> bool:
@@ -99,7 +102,9 @@ class Quasar:
         self._state.seq = max(self._state.seq, window.window_seq)
         if update.kind == "snapshot":
             return ()  # what is past needs no alert
-        factors(window, indicators(window, EXTRA))  # remembered: a request about this bar asks for them
+        window_bits(window)  # a request about this bar is on its way
+        factors(window, indicators(window, EXTRA))
+        self._ahead.prepare(window, (self._learned, self._phase), lambda: self._look(window, self._phase))
         return tuple(self._alert(sign, update, now_ns) for sign in signs)
 
     def on_request(self, request: DecisionRequest, window: MarketWindow | None, now_ns: int) -> Opinion:
@@ -110,22 +115,25 @@ class Quasar:
         if window is None or window.close.shape[1] == 0 or abstain.all():
             nothing = np.full((len(request.symbols), 3), np.nan)
             return self._opinion(request, nothing, nothing, np.full(len(nothing), HOLD), abstain, None)
-        d = np.sign(array(request.position.qty))
-        view = self._look(align(window, request.symbols), d, request.phase)
+        d, self._phase = np.sign(array(request.position.qty)), request.phase
+        rows = align(window, request.symbols)
+        view = self._ahead.of(rows, (self._learned, request.phase), lambda: self._look(rows, request.phase))
         masked = np.asarray(np.isnan(view.parts).any(axis=2)).all(axis=1)
         abstain[masked & ~abstain.astype(bool)] |= UNTRAINED
-        view.x[abstain.astype(bool)] = np.nan
-        self._remember(request, view)
-        p = blend.flatten(self._state.reliability.p(view.x, array(request.flat_share)), view.anomaly)
+        x = np.where(abstain.astype(bool)[:, None], np.nan, view.x)
+        self._remember(request, x, view)
+        p = blend.flatten(self._state.reliability.p(x, array(request.flat_share)), view.anomaly)
         threshold = blend.threshold_of(self._system.quasar.threshold, request.psi)
-        action = blend.propose(view.x, view.greedy, view.known, d, threshold)
-        return self._opinion(request, view.x, p, action, abstain, _contrib(view), view.entangled)
+        action = blend.propose(x, *self._greedy(view.code, d), d, threshold)
+        contrib = _contrib(view) if request.explain else None
+        return self._opinion(request, x, p, action, abstain, contrib, view.entangled)
 
     def on_feedback(self, feedback: PerformanceFeedback, now_ns: int) -> Sequence[Outgoing]:  # noqa: ARG002
         """Learn reliability, expert weights and the model from a resolved decision, once."""
         kept = self._state.pending.take(feedback.round_id)
         if kept is None:
             return ()
+        self._learned += 1
         inputs = np.array(array(kept.features), dtype=np.float64)
         beliefs = np.array(array(kept.factors), dtype=np.float64)
         self._learn_models(kept, feedback, inputs)
@@ -150,10 +158,10 @@ class Quasar:
 
     def load(self, state: bytes) -> None:
         """Restore a saved state; ConfigError when its version is unknown."""
-        self._state = restore(state, self._system)
+        self._state, self._ahead = restore(state, self._system), Ahead()
 
     def _forget(self, epoch: int) -> None:
-        self._state = State(self._system)
+        self._state, self._ahead = State(self._system), Ahead()
         self._state.epoch = epoch
 
     def _learn_bar(self, window: MarketWindow) -> list[Sign]:
@@ -170,18 +178,20 @@ class Quasar:
         held.learner.on_bar(window.symbols, (code, side, ret, sigma), bars.half_cost(window))
         return signs
 
-    def _look(self, window: MarketWindow, d: F8, phase: str) -> View:
+    def _look(self, window: MarketWindow, phase: str) -> View:
         held = self._state
         ind = indicators(window, EXTRA)
         found = factors(window, ind)
         inputs, beliefs = features(ind), np.where(found.present, found.b, np.nan)
-        qstar, greedy, known = self._table(held.learner.form.code(ind), d)
+        code = held.learner.form.code(ind)
         models = self._models(inputs)
         entangled = held.circuit is not None and held.gate.open
-        parts = np.stack((qstar, held.qar.pool(beliefs, phase), models[:, int(entangled)]), axis=1)
+        parts = np.stack(
+            (self._table(code), held.qar.pool(beliefs, phase), models[:, int(entangled)]), axis=1
+        )
         anomaly, drift = held.monitors.flags(window.symbols)
         x = log_pool(parts, blend.weights(phase, anomaly, drift))
-        return View(x, parts, greedy, known, anomaly, drift, inputs, beliefs, models, entangled)
+        return View(x, parts, code, anomaly, drift, inputs, beliefs, models, entangled)
 
     def _models(self, inputs: F8) -> F8:
         """Return what regression and circuit say [S,2,3]; NaN for one that has seen too little."""
@@ -200,23 +210,27 @@ class Quasar:
         held.gate.learn(said[:, 0], said[:, 1])
         held.circuit.learn(inputs[row[:CIRCUIT_ROWS]], y[:CIRCUIT_ROWS])
 
-    def _table(self, code: NDArray[np.int64], d: F8) -> tuple[F8, NDArray[np.int8], NDArray[np.bool_]]:
-        """Return qstar's x [S,3] at the flat state, the greedy action at the true one, and where known."""
+    def _greedy(self, code: NDArray[np.int64], d: F8) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
+        """Return the table's action at the true position, and where it has converged and knows that state."""
         learner = self._state.learner
-        flat = np.where(code == NONE, NONE, state(code, np.zeros_like(d)))
-        values, _ = learner.serve(flat)
         here, greedy = learner.serve(np.where(code == NONE, NONE, state(code, d)))
+        return greedy, np.asarray(np.isfinite(here).all(axis=1)) & learner.converged
+
+    def _table(self, code: NDArray[np.int64]) -> F8:
+        """Return qstar's x [S,3] at the flat state; NaN before the table has converged."""
+        learner = self._state.learner
         if not learner.converged:
-            return np.full((d.shape[0], 3), np.nan), greedy, np.zeros(d.shape[0], dtype=bool)
+            return np.full((len(code), 3), np.nan)
+        values, _ = learner.serve(np.where(code == NONE, NONE, state(code, np.zeros(len(code)))))
         z = values[:, [BUY, HOLD, SELL]] / self._system.quasar.temperature
         raised = np.exp(z - z.max(axis=1, keepdims=True))
         x: F8 = raised / raised.sum(axis=1, keepdims=True)
-        return x, greedy, np.asarray(np.isfinite(here).all(axis=1))
+        return x
 
-    def _remember(self, request: DecisionRequest, view: View) -> None:
+    def _remember(self, request: DecisionRequest, x: F8, view: View) -> None:
         kept = Remembered(
             request.symbols,
-            column(view.x),
+            column(x),
             request.flat_share,
             column(view.features, "f4"),
             column(view.factors, "f4"),
