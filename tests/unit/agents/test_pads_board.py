@@ -40,19 +40,34 @@ def calm(S=1, **changes):
     return Indicators(**{k: np.broadcast_to(np.float64(v), (S,)).copy() for k, v in values.items()})
 
 
-def situation(S=1, ind=None, **changes):
+def cautions(ind, af, returns):
+    return veto.market_bits(
+        veto.Caution(
+            returns=returns,
+            volume=np.ones((len(af), 10)),
+            tail=ind.tail,
+            volatility=ind.volatility,
+            ews=ind.ews,
+            illiquidity=ind.illiquidity,
+            af=af,
+        )
+    )
+
+
+def situation(S=1, ind=None, returns=None, **changes):
     quiet = np.tile([0.001, -0.001], (S, 60)) * np.tile([1, 1, -1, 1, -1, 1], (S, 20))
+    ind = calm(S) if ind is None else ind
+    af = changes.get("af", np.full(S, np.nan))
     row = {
         "phase": UNKNOWN,
         "regime": "normal",
         "bar_s": 60.0,
-        "ind": ind if ind is not None else calm(S),
-        "returns": quiet,
-        "volume": np.ones((S, 10)),
+        "ind": ind,
+        "cautions": cautions(ind, af, quiet if returns is None else returns),
         "imbalance": np.full(S, np.nan),
         "spread": np.full(S, np.nan),
         "cost": np.full(S, 0.001),
-        "af": np.full(S, np.nan),
+        "af": af,
         "frequencies": np.full((S, 3), 1 / 3),
         "flat_share": np.full(S, 1 / 3),
         "reputation": dict.fromkeys(WEIGHTS, 0.5),
@@ -331,8 +346,8 @@ def test_the_prospect_gate_is_an_option():
 
 def caution(returns=None, volume=None, **changes):
     quiet = np.tile([0.001, -0.001, -0.001, 0.001], (1, 30))
-    names = ("whale", "whale_side", "tail", "volatility", "ews", "illiquidity", "af")
-    cells = {name: np.array([np.nan]) for name in names} | {"manipulated": np.array([False])}
+    names = ("tail", "volatility", "ews", "illiquidity", "af")
+    cells = {name: np.array([np.nan]) for name in names}
     cells |= {k: np.array([v]) for k, v in changes.items()}
     volume = np.ones((1, 10)) if volume is None else volume
     return veto.Caution(returns=quiet if returns is None else returns, volume=volume, **cells)
@@ -361,7 +376,6 @@ LARGE_SMOOTH = np.repeat([0.004, -0.004], 10)
         (veto.TAIL, caution(tail=0.71)),
         (veto.FRAGILE, caution(af=0.1, volatility=0.9)),
         (veto.EARLY_WARNING, caution(ews=0.91)),
-        (veto.MANIPULATION, caution(manipulated=True)),
         (veto.ILLIQUID, caution(illiquidity=0.81)),
     ],
 )
@@ -391,8 +405,8 @@ def test_veto_bits_have_the_numbers_of_the_design():
 
 def test_a_whale_on_the_other_side_vetoes():
     """Only against the side of the entry."""
-    c = caution(whale=0.8, whale_side=-1.0)
-    sides = [veto.against_whale(c, np.array([s]))[0] for s in (1.0, -1.0, 0.0)]
+    whale = np.array([0.8]), np.array([-1.0])
+    sides = [veto.against_whale(*whale, np.array([s]))[0] for s in (1.0, -1.0, 0.0)]
     assert sides == [veto.WHALE_AGAINST, 0, 0]
 
 

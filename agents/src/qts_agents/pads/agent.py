@@ -288,6 +288,7 @@ class Pads:
         if not current.asked:
             self._rounds.close((), now_ns)
             return self._decide(desk, current, None, now_ns)
+        desk.outlook()  # now, for by then votes will wait for it
         known = self._request(desk, current)
         inline = None if self._met.issuperset(current.asked) else self._inline(desk)
         with_bars = msgspec.structs.replace(known, window=inline)  # for a first contact

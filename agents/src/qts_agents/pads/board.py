@@ -46,8 +46,7 @@ class Situation(msgspec.Struct, frozen=True):
     regime: str
     bar_s: float
     ind: Indicators
-    returns: F8  # [S,120]
-    volume: F8  # [S,10]
+    cautions: NDArray[np.uint32]  # of `veto.market_bits`
     imbalance: F8
     spread: F8
     cost: F8
@@ -255,20 +254,9 @@ def _held(choice: Choice, met: B1, reason: int) -> Choice:
 def _gates(choice: Choice, view: styles.View, which: U1, now: Situation) -> tuple[Choice, NDArray[np.uint32]]:
     """Apply regime, threshold, contradiction and veto, in this order; return the choice and the bits."""
     free = (which == 0) | (which > styles.FORCED)
-    caution = veto.Caution(
-        returns=now.returns,
-        volume=now.volume,
-        whale=now.ind.whale,
-        whale_side=now.ind.whale_side,
-        tail=now.ind.tail,
-        volatility=now.ind.volatility,
-        ews=now.ind.ews,
-        illiquidity=now.ind.illiquidity,
-        af=now.af,
-        manipulated=now.manipulated,
-    )
     side = side_of(choice.action, view.d)
-    bits = veto.market_bits(caution) | veto.against_whale(caution, side)
+    bits = now.cautions | veto.against_whale(now.ind.whale, now.ind.whale_side, side)
+    bits |= np.where(now.manipulated, veto.MANIPULATION, 0).astype(np.uint32)
     choice = _regime(choice, now.regime)
     if now.regime == "critical_top":
         bits = bits | np.where(choice.action == BUY, veto.CRITICAL_TOP, 0).astype(np.uint32)

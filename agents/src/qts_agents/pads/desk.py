@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
+from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
@@ -42,6 +43,14 @@ class Quotes(msgspec.Struct, frozen=True):
     cost: F8  # round trip, fraction of price
 
 
+class Outlook(msgspec.Struct, frozen=True):
+    """What a decision needs of the bars alone."""
+
+    bars: int  # taken so far
+    af: F8
+    cautions: NDArray[np.uint32]
+
+
 class Turn(msgspec.Struct, frozen=True):
     """What one bar brought."""
 
@@ -51,6 +60,9 @@ class Turn(msgspec.Struct, frozen=True):
 
 class Desk:
     """Panarchy, account, risk, records of S symbols."""
+
+    TRANSIENT: ClassVar[dict[str, Any]] = {"_outlook": None}  # follows from the rest
+    _outlook: Outlook | None
 
     def __init__(self, symbols: tuple[str, ...], system: System) -> None:
         S = len(symbols)
@@ -83,6 +95,7 @@ class Desk:
         self._pool_side = np.full(S, np.nan)
         self._pnl, self._sigma = Ring(S, CONVEXITY_BARS + 1), Ring(S, CONVEXITY_BARS + 1)
         self._entered = np.full(S, NEVER, dtype=np.int64)
+        self._outlook = None
 
     @property
     def warm(self) -> bool:
@@ -163,20 +176,38 @@ class Desk:
         self.credit.learn(w, one.outcome)
         self.reputation.learn(g, np.log(pick(w.pi, one.outcome)) * used)
 
+    def outlook(self) -> Outlook:
+        """Return what follows from the bars alone; a round asks for it before it asks the voters."""
+        ind, known = self.ind, self._outlook
+        assert ind is not None  # noqa: S101
+        if known is not None and known.bars == self.bars:
+            return known
+        micro = self.panarchy.scales["micro"]
+        pnl, sigma = self._pnl.view(CONVEXITY_BARS + 1), self._sigma.view(CONVEXITY_BARS + 1)
+        af = antifragility(convexity_t(pnl[:, 1:], sigma))
+        caution = veto.Caution(
+            returns=micro.returns(veto.RETURNS),
+            volume=micro.volumes(veto.VOLUMES),
+            tail=ind.tail,
+            volatility=ind.volatility,
+            ews=ind.ews,
+            illiquidity=ind.illiquidity,
+            af=af,
+        )
+        self._outlook = Outlook(self.bars, af, veto.market_bits(caution))
+        return self._outlook
+
     def situation(self, now_ns: int) -> Situation:
         """Return what the board looks at now; it takes the alerts' proposals, so call it once a round."""
         assert self.ind is not None  # noqa: S101
-        self.af = antifragility(
-            convexity_t(self._pnl.view(CONVEXITY_BARS + 1)[:, 1:], self._sigma.view(CONVEXITY_BARS + 1))
-        )
-        micro, account = self.panarchy.scales["micro"], self.account
+        outlook, account = self.outlook(), self.account
+        self.af = outlook.af
         return Situation(
             phase=self.panarchy.held,
             regime=self.panarchy.regime_name(self.ind),
             bar_s=self.bar_s,
             ind=self.ind,
-            returns=micro.returns(veto.RETURNS),
-            volume=micro.volumes(veto.VOLUMES),
+            cautions=outlook.cautions,
             imbalance=self.quotes.imbalance,
             spread=self.quotes.spread,
             cost=self.quotes.cost,

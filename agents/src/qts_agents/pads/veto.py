@@ -19,14 +19,11 @@ class Caution(msgspec.Struct, frozen=True):
 
     returns: F8  # [S,120]
     volume: F8  # [S,10]
-    whale: F8
-    whale_side: F8
     tail: F8
     volatility: F8
     ews: F8
     illiquidity: F8
     af: F8
-    manipulated: NDArray[np.bool_]
 
 
 def fragility(af: F8, volatility: F8) -> F8:
@@ -35,7 +32,7 @@ def fragility(af: F8, volatility: F8) -> F8:
 
 
 def market_bits(c: Caution) -> NDArray[np.uint32]:
-    """Return the bits [S] that do not depend on the side of the entry."""
+    """Return the bits [S] that follow from the bars alone."""
     r = c.returns
     sigma20, before20 = deviation(r[:, -20:]), deviation(r[:, -40:-20])
     sigma100 = deviation(r[:, -100:])
@@ -54,7 +51,6 @@ def market_bits(c: Caution) -> NDArray[np.uint32]:
         (TAIL, c.tail > 0.7),
         (FRAGILE, fragility(c.af, c.volatility) > 0.7),
         (EARLY_WARNING, c.ews > 0.9),
-        (MANIPULATION, c.manipulated),
         (ILLIQUID, c.illiquidity > 0.8),
     )
     bits = np.zeros(len(r), dtype=np.uint32)
@@ -63,9 +59,9 @@ def market_bits(c: Caution) -> NDArray[np.uint32]:
     return bits
 
 
-def against_whale(c: Caution, side: F8) -> NDArray[np.uint32]:
+def against_whale(whale: F8, whale_side: F8, side: F8) -> NDArray[np.uint32]:
     """Return WHALE_AGAINST [S] where a whale is on the other side of the entry's `side`."""
-    met = (c.whale > 0.7) & (c.whale_side * side < 0.0)
+    met = (whale > 0.7) & (whale_side * side < 0.0)
     return np.where(met, WHALE_AGAINST, 0).astype(np.uint32)
 
 
