@@ -1,12 +1,15 @@
 """Whole decision rounds of a running system, request to publication: python -m bench.decision_round --json.
 
 `qts run` with four agents, ZeroMQ with CURVE and the embedded Valkey; a feed closes a bar at a fixed pace
-(open loop: it waits for nobody) and every bar is decided on. Times are those of the "round" spans that PADS
-exports, each sampled: from sending the requests until the decision is published. Beside it stands the
-floor of the same machine at the same minute, four bare pyzmq processes at the same pace
-(`bench.round_floor`). More figures say where the time goes: when the last voter began, the votes were
-together, the board had decided; what was computed alone; the processor time of all processes. The collector
-of the spans runs at normal priority, whatever that of the benchmark is: it is no part of what is measured.
+(open loop: it waits for nobody) and every bar is decided on: the least distance of decisions is half a bar,
+as with a whole one a bar that comes a moment early is passed over. Times are those of the "round" spans that
+PADS exports, from sending the requests until the decision is published. Of rounds of one symbol every fourth
+is sampled, so that building and exporting spans, which no user samples ten times a second, is no load
+between them; a sampled round is the same round. Beside it stands the floor of the same machine at the same
+minute, four bare pyzmq processes at the same pace (`bench.round_floor`). More figures say where the time
+goes: when the last voter began, the votes were together, the board had decided; what was computed alone; the
+processor time of all processes. The collector of the spans runs at normal priority, whatever that of the
+benchmark is: it is no part of what is measured.
 """
 
 from __future__ import annotations
@@ -39,15 +42,16 @@ PATIENCE_S = 600.0
 
 
 class Load(msgspec.Struct, frozen=True):
-    """How many symbols, at which pace, how many rounds to wait for, and what is allowed."""
+    """How many symbols, at which pace, how many sampled rounds to wait for, and what is allowed."""
 
     symbols: int
     interval_s: float
     rounds: int
     goal_ms: float
+    sampled: float = 1.0  # share
 
 
-LOADS = (Load(1, 0.05, 1_000, 5.0), Load(1_000, 1.0, 30, 50.0))
+LOADS = (Load(1, 0.1, 200, 5.0, sampled=0.25), Load(1_000, 1.0, 40, 50.0))
 SMOKE = (Load(16, 0.5, 5, 50.0),)
 
 
@@ -114,7 +118,7 @@ class Measured(msgspec.Struct, frozen=True):
     """What a run showed."""
 
     rounds: list[Round]  # without the first tenth
-    processor_ms: float  # of all processes, a round
+    processor_ms: dict[str, float]  # of processes and of their loops, a round
     clean: bool  # every message has an end, and enough rounds came
 
 
@@ -124,27 +128,30 @@ def collect(receiver: Receiver) -> None:
     receiver.serve_forever()
 
 
-def processor_s(pids: set[int]) -> float:
-    """Return the processor time that living processes have taken."""
-    ticks = 0
-    for pid in pids:
-        with contextlib.suppress(OSError):
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+def processor_s(run: Whole) -> dict[str, float]:
+    """Return the processor time of living processes, and of their first threads, which are the loops."""
+    names = {int(event["pid"]): str(event.get("agent", "redis")) for event in run.events if event.get("pid")}
+    taken = {}
+    for pid, name in names.items():
+        for path, of in ((f"/proc/{pid}/stat", name), (f"/proc/{pid}/task/{pid}/stat", f"{name}'s loop")):
+            with contextlib.suppress(OSError):
+                fields = Path(path).read_text().rpartition(")")[2].split()
+                taken[of] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return taken
 
 
-def watched(run: Whole, receiver: Receiver, rounds: int) -> float:
-    """Wait until so many rounds came; return the ms of processor time that one took."""
-    ended_s, before = time.monotonic() + PATIENCE_S, (0, 0.0)
-    while time.monotonic() < ended_s and run.process.poll() is None:
-        found = sum(span.name == "round" for _, span in list(receiver.spans))
-        if found and not before[0]:
-            before = (found, processor_s(run.pids()))
-        if found >= rounds and len(rounds_of(receiver)) >= rounds:
-            return 1e3 * (processor_s(run.pids()) - before[1]) / max(1, found - before[0])
+def watched(run: Whole, receiver: Receiver, load: Load) -> dict[str, float]:
+    """Wait until all rounds came; return the ms of processor time from bar to bar, once rounds are played."""
+    began_s, before = time.monotonic(), dict[str, float]()
+    while time.monotonic() < began_s + PATIENCE_S and run.process.poll() is None:
+        found = len(rounds_of(receiver))
+        if found and not before:
+            began_s, before = time.monotonic(), processor_s(run)
+        if found >= load.rounds:
+            share = 1e3 * load.interval_s / (time.monotonic() - began_s)
+            return {name: share * (s - before.get(name, 0.0)) for name, s in processor_s(run).items()}
         time.sleep(2.0)
-    return float("nan")
+    return {}
 
 
 def measure(load: Load) -> Measured:
@@ -152,18 +159,18 @@ def measure(load: Load) -> Measured:
     receiver = Receiver()
     threading.Thread(target=collect, args=(receiver,), daemon=True).start()
     with tempfile.TemporaryDirectory() as name:
-        live = max(2 * HISTORY, 4 * load.rounds)
+        live = max(2 * HISTORY, 2 * round(load.rounds / load.sampled))
         path = bars_file(Path(name), load.symbols, HISTORY + live)
         changes = (
-            f"market_update_interval={load.interval_s}", f"decision_interval={load.interval_s}",
+            f"market_update_interval={load.interval_s}", f"decision_interval={load.interval_s / 2}",
             f"market.replay.path={path}", "market.replay.repeat=true",
-            "observability.sample_ratio=1",
+            f"observability.sample_ratio={load.sampled}",
             f"observability.otlp_endpoint=http://127.0.0.1:{receiver.server_address[1]}",
         )  # fmt: skip
         arguments = [a for a in qts_arguments(free_ports(5), *changes) if "dataset" not in a]
         run = Whole(Path(name), *paired(arguments))
         try:
-            processor_ms = watched(run, receiver, load.rounds)
+            processor_ms = watched(run, receiver, load)
         finally:
             run.process.send_signal(signal.SIGTERM)
             code = run.end()
@@ -197,8 +204,10 @@ def rows(smoke: bool) -> Iterator[Row]:
         for name in ("begun", "together", "decided", "computing"):
             value = round(float(np.median(taken[name])), 3)
             yield Row(f"round of {load.symbols} symbols, {name}, p50", value, "ms")
-        spent = round(found.processor_ms, 2)
-        yield Row(f"processor time of all processes from round to round, {load.symbols} symbols", spent, "ms")
+        spent = found.processor_ms
+        whole = sum(ms for name, ms in spent.items() if not name.endswith("loop"))
+        for name, ms in {"all processes": whole, **spent}.items():
+            yield Row(f"processor time of {name} a round of {load.symbols} symbols", round(ms, 2), "ms")
 
 
 def main() -> int:
