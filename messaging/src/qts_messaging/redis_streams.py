@@ -206,9 +206,9 @@ class RedisStreams:
         """
         while sink.room():
             answer = await client.xreadgroup(self._name, self._name, {self._own: ">"}, count=COUNT)
-            for key, entries in _pairs(answer):
-                self._hand_over(key, entries, sink)
-            if not answer or len(entries) < COUNT:
+            found = [entry for _, entries in _pairs(answer) for entry in entries]
+            self._hand_over(self._own, found, sink)
+            if len(found) < COUNT:
                 return
 
     async def _pending(self, client: Any, sink: Sink) -> None:
