@@ -119,6 +119,8 @@ class Trial:
             async with self._restarting:
                 await self.stand.buses[fault.whom].close(0.0)
                 await asyncio.sleep(fault.for_s / 4)
+                port = int(self.stand.addresses[fault.whom].rpartition(":")[2])
+                await bounded(250, functools.partial(closed, port))  # sockets close in ZeroMQ's own time
                 await self.start(fault.whom)
         elif fault.kind == "deaf subscriber":
             await self._deafen(fault.whom)

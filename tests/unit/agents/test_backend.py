@@ -12,6 +12,7 @@ from typing import Any
 import numba
 import numpy as np
 import pytest
+from numba.core.codegen import JitEngine
 
 from qts_agents.kernels import backend, pool
 
@@ -143,6 +144,27 @@ def test_a_part_is_plain_python_elsewhere() -> None:
     assert halved(3.0) == 1.5
     assert backend.compiles() == before
     assert halved_twice(3.0) == 0.75
+
+
+def test_only_a_kernel_is_made_machine_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it calls, also two calls deep, is in it already."""
+    made: list[bool] = []
+    honest = JitEngine.finalize_object
+    monkeypatch.setattr(JitEngine, "finalize_object", lambda self: (made.append(True), honest(self)))
+
+    @backend.part
+    def lifted(x: float) -> float:
+        return x + 0.25
+
+    @backend.part
+    def lifted_half(x: float) -> float:
+        return lifted(x) / 2.0
+
+    compiled = numba.njit(lambda x: lifted_half(x) + lifted(x))
+    numba.njit(tripled)(1.0)  # what numba makes for its first kernel
+    made.clear()
+    assert compiled(3.75) == 6.0
+    assert len(made) == 1
 
 
 @pytest.mark.parametrize("rows", [1, 63, 64, 65, 200])

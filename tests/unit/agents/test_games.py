@@ -10,6 +10,7 @@ import pytest
 
 from qts_agents.kernels import ewa, ewl, lemke_howson, nash, recall, scaling
 from qts_agents.kernels import statevector as sv
+from qts_agents.kernels.supports import numbers, supports
 
 pytestmark = pytest.mark.timeout(300)  # compiling with a cold cache on a busy machine takes a minute
 C, D, Q = (0.0, 0.0), (np.pi, 0.0), (0.0, np.pi / 2)
@@ -120,9 +121,9 @@ def test_the_walk_over_vertices_loses_no_equilibrium(shape, whole):
     a, b = random_games(11, 300, *shape)
     if whole:
         a, b = np.floor(1.5 * a), np.floor(1.5 * b)
-    games = (scaling.scaled(a), scaling.scaled(b), nash.supports(*shape), 20)
-    walked = nash._all(*games, nash._numbers(*shape))
-    tried = nash._all(*games, np.full(1, -1))
+    games = (scaling.scaled(a), scaling.scaled(b), supports(*shape), 20)
+    sets, index = numbers(*shape)
+    walked, tried = (nash.enumerated(*games, sets, way) for way in (index, np.full(1, -1)))
     assert walked[2].tolist() == tried[2].tolist()
     for g, count in enumerate(tried[2]):
         for ours, theirs in zip(walked[:2], tried[:2], strict=True):

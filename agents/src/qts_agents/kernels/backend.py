@@ -27,6 +27,8 @@ import numba
 from numba.core import config as numba_config
 from numba.extending import register_jitable
 
+from qts_agents.kernels.inner import Inner
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 #: every compiled function by qualified name
@@ -59,7 +61,9 @@ def part(function: F) -> F:
 
     Without an entry of its own from Python and a place in the cache, it takes a third less time to compile.
     """
-    inside: F = register_jitable(nogil=True, error_model="numpy", no_cfunc_wrapper=True)(function)
+    inside: F = register_jitable(
+        nogil=True, error_model="numpy", no_cfunc_wrapper=True, pipeline_class=Inner
+    )(function)
     return inside
 
 

@@ -18,14 +18,14 @@ MARGIN = 1e-6  # of the payoff range; a thousand times what checks tolerate
 FEW = 16  # pairs that are sooner tried than found by way of the vertices
 
 
-@part
-def members(pairs: I8, m: int, out: I8) -> None:
-    """Write the set of strategies of each pair of supports: rows are bits from 0 on, columns from m on."""
+def members(pairs: I8, m: int) -> I8:
+    """Return the set of strategies of each pair of supports: rows are bits from 0 on, columns from m on."""
     k = (pairs.shape[1] - 1) // 2
-    for p in range(pairs.shape[0]):
-        out[p] = 0
-        for i in range(pairs[p, 0]):
-            out[p] |= (1 << pairs[p, 1 + i]) | (1 << (m + pairs[p, 1 + k + i]))
+    sets = [
+        sum(1 << i for i in (*pair[1 : 1 + pair[0]], *(m + j for j in pair[1 + k : 1 + k + pair[0]])))
+        for pair in pairs.tolist()
+    ]
+    return np.array(sets, dtype=np.int64)
 
 
 @part
@@ -47,7 +47,7 @@ def _without(payoff: F8, own: int, other: int, left: int) -> int:
 def undominated(a: F8, bt: F8, sets: I8, chosen: I8) -> int:
     """Write the pairs of supports without a dominated strategy to `chosen`, ascending; −1 if more than FEW.
 
-    a [m,n], bt [n,m] lie in 0…1; `sets` is what `members` wrote.
+    a [m,n], bt [n,m] lie in 0…1; `sets` is what `members` returns.
     """
     m, n = a.shape
     left, before = (1 << (m + n)) - 1, 0

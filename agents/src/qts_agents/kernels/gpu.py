@@ -172,11 +172,12 @@ def _look() -> tuple[str, str]:
 def _smoke() -> tuple[str, str]:
     """Compare a device with the CPU on one game of each shape that agents play."""
     from qts_agents.kernels import nash, nash_gpu
+    from qts_agents.kernels.supports import supports
 
     choose: Any = nash.choose_on_cpu()
     batches = []
     for m in (3, 4):
-        draws, pairs = np.random.default_rng(m), nash.supports(m, 4)
+        draws, pairs = np.random.default_rng(m), supports(m, 4)
         batches.append((draws.random((1, m, 4)), draws.random((1, m, 4)), pairs, len(pairs)))
     for games, solved in zip(batches, nash_gpu.choose(batches, choose), strict=True):
         for ours, theirs in zip(solved, choose(*games), strict=True):

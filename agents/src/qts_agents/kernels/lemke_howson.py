@@ -108,7 +108,11 @@ def lemke_howson(a: F8, bt: F8, label: int, x: F8, y: F8) -> bool:
     """Drop `label`, follow the path, write the equilibrium of the scaled game a [m,n], bt [n,m]."""
     m, n = a.shape
     first, second = _tables(a, bt)
-    basis_first, basis_second = np.arange(m, m + n), np.arange(m)
+    basis_first, basis_second = np.empty(n, np.int64), np.empty(m, np.int64)
+    for j in range(n):
+        basis_first[j] = m + j
+    for i in range(m):
+        basis_second[i] = i
     entering, turn = label, label < m
     for _ in range(PIVOTS):
         if turn:

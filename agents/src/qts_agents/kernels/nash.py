@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import lru_cache
-from itertools import combinations
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -20,10 +19,11 @@ from numpy.typing import NDArray
 
 from qts_agents.kernels import backend, gpu
 from qts_agents.kernels.backend import kernel, part
-from qts_agents.kernels.dominance import members, undominated
+from qts_agents.kernels.dominance import undominated
 from qts_agents.kernels.lemke_howson import lemke_howson, lemke_howson_reference, transpose
 from qts_agents.kernels.scaling import scaled
-from qts_agents.kernels.vertices import candidates, numbering, walk_room
+from qts_agents.kernels.supports import Room, numbers, room_for, supports
+from qts_agents.kernels.vertices import candidates
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
@@ -50,25 +50,6 @@ class Choice(msgspec.Struct, frozen=True):
     count: I8  # [G] equilibria found (1 by Lemke–Howson where enumeration found none)
     regret: F8  # [G] largest over the averaged equilibria, before averaging
     device: str = "cpu"  # that solved them
-
-
-@lru_cache(maxsize=64)
-def supports(m: int, n: int) -> I8:
-    """Return the equal-size support pairs of an m×n game as [P, 1+2k] rows: size, row ids, column ids."""
-    k = min(m, n)
-    table = [
-        [size, *rows, *([0] * (k - size)), *columns, *([0] * (k - size))]
-        for size in range(1, k + 1)
-        for rows in combinations(range(m), size)
-        for columns in combinations(range(n), size)
-    ]
-    return np.array(table, dtype=np.int64)
-
-
-@lru_cache(maxsize=64)
-def _numbers(m: int, n: int) -> I8:
-    """Return `numbering` of the pairs of an m×n game."""
-    return numbering(m, n, supports(m, n))
 
 
 @kernel
@@ -143,33 +124,39 @@ def enumerate_game(a: F8, bt: F8, pairs: I8, work: F8, x: F8, y: F8) -> int:
 
 
 @part
-def _enumerate(
-    a: F8, bt: F8, pairs: I8, work: F8, x: F8, y: F8, index: I8, room: F8, labels: I8, seen: I8, stamp: int,
-    chosen: I8, sets: I8,
-) -> int:  # fmt: skip
+def _enumerate(a: F8, bt: F8, pairs: I8, sets: I8, index: I8, room: Room, stamp: int, x: F8, y: F8) -> int:
     """Do what `enumerate_game` does, without dominated strategies or by the vertices; equal bit for bit."""
-    few = undominated(a, bt, sets, chosen) if index.shape[0] > 1 else -1
-    if few >= 0:
-        return _try(a, bt, pairs, work, x, y, chosen[:few])
-    count = candidates(a, bt, index, room, labels, seen, stamp, chosen) if index.shape[0] > 1 else -1
-    if count < 0 or count > x.shape[0] - 1:
-        return enumerate_game(a, bt, pairs, work, x, y)
-    k = (pairs.shape[1] - 1) // 2
-    for found in range(count):
-        p = chosen[found]
-        size, rows, columns = pairs[p, 0], pairs[p, 1 : 1 + k], pairs[p, 1 + k :]
-        if not (
-            _mix(a, rows, columns, size, work, y[found]) and _mix(bt, columns, rows, size, work, x[found])
-        ):
-            return enumerate_game(a, bt, pairs, work, x, y)
-    return count
+    _, work, chosen, tableaux, labels, seen = room
+    count, certain, found = -1, False, 0
+    if index.shape[0] > 1:
+        count = undominated(a, bt, sets, chosen)
+        if count < 0:
+            count = candidates(a, bt, index, tableaux, labels, seen, stamp, chosen)
+            certain = 0 <= count < x.shape[0]
+    if count < 0 or count >= x.shape[0]:
+        count, certain = _every(chosen), False
+    for _ in range(2):  # one place that calls: each is compiled
+        found = _try(a, bt, pairs, work, x, y, chosen, count)
+        if found == count or not certain:
+            break
+        count, certain = _every(chosen), False
+    return found
 
 
 @part
-def _try(a: F8, bt: F8, pairs: I8, work: F8, x: F8, y: F8, chosen: I8) -> int:
-    """Write the equilibria among some pairs to x, y; return how many."""
+def _every(chosen: I8) -> int:
+    """Choose all pairs; return how many."""
+    for p in range(len(chosen)):
+        chosen[p] = p
+    return len(chosen)
+
+
+@part
+def _try(a: F8, bt: F8, pairs: I8, work: F8, x: F8, y: F8, chosen: I8, count: int) -> int:
+    """Write the equilibria among the first `count` chosen pairs to x, y; return how many."""
     k, found = (pairs.shape[1] - 1) // 2, 0
-    for p in chosen:
+    for c in range(count):
+        p = chosen[c]
         size, rows, columns = pairs[p, 0], pairs[p, 1 : 1 + k], pairs[p, 1 + k :]
         if found < x.shape[0] - 1 and _mix(a, rows, columns, size, work, y[found]):
             found += _mix(bt, columns, rows, size, work, x[found])
@@ -197,42 +184,26 @@ def largest_gain(a: F8, bt: F8, x: F8, y: F8) -> float:
 
 
 @kernel
-def _entropy(x: F8, y: F8) -> float:
-    """Return H(x) + H(y) in nats."""
-    total = 0.0
-    for mix in (x, y):
-        for i in range(mix.shape[0]):
-            if mix[i] > 0.0:
-                total -= mix[i] * math.log(mix[i])
+def _entropy(mix: F8, total: float) -> float:
+    """Return `total` + H(mix) in nats."""
+    for i in range(mix.shape[0]):
+        if mix[i] > 0.0:
+            total -= mix[i] * math.log(mix[i])
     return total
 
 
-@part
-def scratch(pairs: I8) -> F8:
-    """Return room for the largest linear system of `enumerate_game`."""
-    k = (pairs.shape[1] - 1) // 2
-    return np.empty((k + 1, k + 2))
-
-
 @kernel
-def _all(a: F8, b: F8, pairs: I8, most: int, index: I8) -> tuple[F8, F8, I8, F8]:
-    """Enumerate G scaled games; a, b [G,m,n]."""
-    games, m, n = a.shape
-    x, y = np.empty((games, most + 1, m)), np.empty((games, most + 1, n))
-    count, regret = np.zeros(games, np.int64), np.full((games, most + 1), np.nan)
-    bt, work, chosen = np.empty((n, m)), scratch(pairs), np.empty(pairs.shape[0], np.int64)
-    sets = np.empty(pairs.shape[0], np.int64)
-    members(pairs, m, sets)
-    room, labels, seen = walk_room(m, n, pairs.shape[0] + 1 if index.shape[0] > 1 else 0)
-    for g in range(games):
+def _all(
+    a: F8, b: F8, pairs: I8, sets: I8, index: I8, room: Room, x: F8, y: F8, count: I8, regret: F8
+) -> None:
+    """Enumerate G scaled games a, b [G,m,n] into x, y [G,K,·]; the rest of `regret` [G,K] stays."""
+    bt = room[0]
+    for g in range(a.shape[0]):
         transpose(b[g], bt)
-        found = _enumerate(
-            a[g], bt, pairs, work, x[g], y[g], index, room, labels, seen, g + 1, chosen, sets
-        )  # fmt: skip
+        found = _enumerate(a[g], bt, pairs, sets, index, room, g + 1, x[g], y[g])
         count[g] = found
         for e in range(found):
             regret[g, e] = largest_gain(a[g], bt, x[g, e], y[g, e])
-    return x, y, count, regret
 
 
 @kernel
@@ -240,33 +211,37 @@ def average(xs: F8, ys: F8, found: int, score: F8, x: F8, y: F8) -> None:
     """Average the equilibria of largest entropy into x, y; `score` is scratch."""
     best = -np.inf
     for e in range(found):
-        score[e] = _entropy(xs[e], ys[e])
+        score[e] = _entropy(ys[e], _entropy(xs[e], 0.0))
         best = max(best, score[e])
     ties = 0.0
     for e in range(found):
         if score[e] >= best - TIE:
             ties += 1.0
-    for out, mixes in ((x, xs), (y, ys)):
-        for i in range(out.shape[0]):
-            total = 0.0
-            for e in range(found):
-                if score[e] >= best - TIE:
-                    total += mixes[e, i]
-            out[i] = total / ties
+    _mean(xs, found, score, best - TIE, ties, x)
+    _mean(ys, found, score, best - TIE, ties, y)
 
 
 @kernel
-def _choose(a: F8, b: F8, pairs: I8, most: int, index: I8, x: F8, y: F8, count: I8, regret: F8) -> None:
+def _mean(mixes: F8, found: int, score: F8, least: float, ties: float, out: F8) -> None:
+    """Write the mean of those of the `ties` mixes that score `least` to `out`."""
+    for i in range(out.shape[0]):
+        total = 0.0
+        for e in range(found):
+            if score[e] >= least:
+                total += mixes[e, i]
+        out[i] = total / ties
+
+
+@kernel
+def _choose(
+    a: F8, b: F8, pairs: I8, sets: I8, index: I8, room: Room, xs: F8, ys: F8, score: F8, x: F8, y: F8,
+    count: I8, regret: F8,
+) -> None:  # fmt: skip
     """Write one strategy pair of each of G scaled games a, b [G,m,n] to x [G,m], y [G,n]."""
-    games, m, n = a.shape
-    xs, ys = np.empty((most + 1, m)), np.empty((most + 1, n))
-    bt, work, score = np.empty((n, m)), scratch(pairs), np.empty(most + 1)
-    room, labels, seen = walk_room(m, n, pairs.shape[0] + 1 if index.shape[0] > 1 else 0)
-    chosen, sets = np.empty(pairs.shape[0], np.int64), np.empty(pairs.shape[0], np.int64)
-    members(pairs, m, sets)
-    for g in range(games):
+    bt = room[0]
+    for g in range(a.shape[0]):
         transpose(b[g], bt)
-        found = _enumerate(a[g], bt, pairs, work, xs, ys, index, room, labels, seen, g + 1, chosen, sets)
+        found = _enumerate(a[g], bt, pairs, sets, index, room, g + 1, xs, ys)
         if found == 0:
             found = 1
             lemke_howson(a[g], bt, 0, xs[0], ys[0])
@@ -291,9 +266,23 @@ def _choose_in_parts(a: F8, b: F8, pairs: I8, most: int) -> tuple[F8, F8, I8, F8
     """Run `_choose` on each thread's share of the games."""
     games, m, n = a.shape
     solved = np.empty((games, m)), np.empty((games, n)), np.zeros(games, np.int64), np.zeros(games)
-    index = _numbers(m, n)
-    backend.each_part(lambda p, q, *out: _choose(p, q, pairs, most, index, *out), a, b, *solved, entry=ENTRY)
+    sets, index = numbers(m, n)
+
+    def share(p: F8, q: F8, *out: Any) -> None:
+        found = np.empty((most + 1, m)), np.empty((most + 1, n)), np.empty(most + 1)
+        _choose(p, q, pairs, sets, index, room_for(m, n, pairs, index), *found, *out)
+
+    backend.each_part(share, a, b, *solved, entry=ENTRY)
     return solved
+
+
+def enumerated(a: F8, b: F8, pairs: I8, most: int, sets: I8, index: I8) -> tuple[F8, F8, I8, F8]:
+    """Run `_all` on scaled games; `sets` and `index` as `numbers` returns them."""
+    games, m, n = a.shape
+    x, y = np.empty((games, most + 1, m)), np.empty((games, most + 1, n))
+    count, gains = np.zeros(games, np.int64), np.full((games, most + 1), np.nan)
+    _all(a, b, pairs, sets, index, room_for(m, n, pairs, index), x, y, count, gains)
+    return x, y, count, gains
 
 
 def nash_all(a: F8, b: F8) -> Equilibria:
@@ -301,9 +290,10 @@ def nash_all(a: F8, b: F8) -> Equilibria:
     pairs = supports(a.shape[1], a.shape[2])
     most = _most(pairs)
     if backend.jit_enabled():
-        x, y, count, gains = _all(scaled(a), scaled(b), pairs, most, _numbers(a.shape[1], a.shape[2]))
+        found = enumerated(scaled(a), scaled(b), pairs, most, *numbers(a.shape[1], a.shape[2]))
     else:
-        x, y, count, gains = _all_reference(scaled(a), scaled(b), pairs, most)
+        found = _all_reference(scaled(a), scaled(b), pairs, most)
+    x, y, count, gains = found
     beyond = np.arange(most) >= count[:, None]
     x, y = (np.where(beyond[:, :, None], np.nan, mix[:, :most]) for mix in (x, y))
     return Equilibria(x, y, count, gains[:, :most])
@@ -368,7 +358,7 @@ def enumerate_reference(a: F8, b: F8) -> list[tuple[F8, F8]]:
 
 
 def _all_reference(a: F8, b: F8, _pairs: I8, most: int) -> tuple[F8, F8, I8, F8]:
-    """Numpy form of `_all`."""
+    """Numpy form of `enumerated`."""
     games, m, n = a.shape
     x, y = np.full((games, most + 1, m), np.nan), np.full((games, most + 1, n), np.nan)
     count, gains = np.zeros(games, np.int64), np.full((games, most + 1), np.nan)

@@ -24,8 +24,10 @@ def _scaled(payoff: F8) -> F8:
     out = np.empty(payoff.shape)
     for g in range(payoff.shape[0]):
         low, high, broken = np.inf, -np.inf, False
-        for v in payoff[g].flat:
-            low, high, broken = min(low, v), max(high, v), broken or np.isnan(v)
+        for i in range(payoff.shape[1]):
+            for j in range(payoff.shape[2]):
+                v = payoff[g, i, j]
+                low, high, broken = min(low, v), max(high, v), broken or np.isnan(v)
         low = np.nan if broken else low
         span = high - low if high > low else 1.0
         for i in range(payoff.shape[1]):

@@ -131,11 +131,3 @@ def numbering(m: int, n: int, pairs: I8) -> I8:
         tight = sum(1 << i for i in rows) + sum(1 << (m + j) for j in range(n) if j not in columns)
         index[tight] = number
     return index
-
-
-@part
-def walk_room(m: int, n: int, most: int) -> tuple[F8, I8, I8]:
-    """Return scratch for `candidates`: tableaux, labels, and which sets were seen."""
-    wide = max(m, n)
-    seen = np.zeros((2, 1 << (m + n)), np.int64)
-    return np.empty((most, wide, wide + 1)), np.empty((most, m + n + 1), np.int64), seen
