@@ -160,10 +160,12 @@ PARTS: dict[str, str] = {
     "crossover": "which backend computes a batch, measured",
     "dominance": "which strategies `nash` need not try",
     "gpu": "the device: found, checked, given up",
+    "inner": "how a function that only kernels call is compiled",
     "lanes": "what one circuit of a block does, on a CPU's vector unit or a GPU's thread",
     "launch": "one launch on a device",
     "nth": "the k-th smallest number, for `indicators`",
     "registry": "this table",
+    "supports": "the pairs of supports that `nash` tries, and its room",
     "vertices": "which supports `nash` solves",
 }
 _FOLDERS = ("market.", "pads.")
