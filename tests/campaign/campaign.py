@@ -73,6 +73,12 @@ class Trial:
         await bus.start()
         self.stand.buses[name] = bus
 
+    async def _left(self, name: str) -> None:
+        """Wait until nobody listens on the port of a closed bus, as where its process had ended."""
+        address = self.stand.addresses.get(name)  # some only dial
+        if address is not None:
+            await bounded(250, functools.partial(closed, int(address.rpartition(":")[2])))
+
     async def run(self) -> Outcome:
         """Play the schedule, heal everything, close in order, add the books up."""
         problems: list[str] = []
@@ -119,8 +125,7 @@ class Trial:
             async with self._restarting:
                 await self.stand.buses[fault.whom].close(0.0)
                 await asyncio.sleep(fault.for_s / 4)
-                port = int(self.stand.addresses[fault.whom].rpartition(":")[2])
-                await bounded(250, functools.partial(closed, port))  # sockets close in ZeroMQ's own time
+                await self._left(fault.whom)
                 await self.start(fault.whom)
         elif fault.kind == "deaf subscriber":
             await self._deafen(fault.whom)
