@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from qts_agents.evaluation.report import Report
     from qts_agents.evaluation.track import Track
 
-_TABLES = (".csv", ".parquet", ".gz")
-
 
 def evaluate(
     market: str | None = None,
@@ -90,9 +88,11 @@ def evaluate(
 
 def market_sets(market: str | None) -> tuple[str, ...]:
     """Return the settings that choose a data set or a file."""
+    from qts_agents.market.rows import SUFFIXES
+
     if market is None:
         return ()
-    key = "path" if market.endswith(_TABLES) or "/" in market else "dataset"
+    key = "path" if market.endswith(SUFFIXES) or "/" in market else "dataset"
     return ('market.source="replay"', f'market.replay.{key}="{market}"', "market.replay.speed=0")
 
 

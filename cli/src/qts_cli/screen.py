@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from qts_cli.events import Event
-from qts_cli.view import Row, View
+from qts_cli.view import View, state_of
 
 _STATE_STYLE = {
     "ready": "bold green",
@@ -115,7 +115,7 @@ def _processes(view: View) -> RenderableType:
     for column in ("process", "state", "restarts", "pid", "computes on", "bus", "note"):
         table.add_column(column, justify="right" if column in ("restarts", "pid") else "left", no_wrap=True)
     for row in view.rows.values():
-        state = _state(row)
+        state = state_of(row)
         computes = f"{row.status.get('backend', '')} {row.status.get('device', '')}".strip()
         note = "" if state in ("ready", "ended") else "; ".join(row.status.get("reasons", [])) or row.cause
         table.add_row(
@@ -199,11 +199,6 @@ def _messages(messages: dict[str, Any]) -> str:
         f"{messages['sent']} sent, {messages['delivered']} delivered, lost: {lost}; "
         f"{messages['unaccounted']} unaccounted"
     )
-
-
-def _state(row: Row) -> str:
-    said = str(row.status.get("state", ""))
-    return said if row.state == "ready" and said else row.state
 
 
 def _pairs(counts: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from qts_cli.events import Event
 
 _NUMBERS = re.compile(r"[0-9]+(\.[0-9]+)?")
 SIMULATED = "simulated"
+UP = ("ready", "degraded", "ended")  # states of a process that is at work, or was to the end
 _RECENT = 8
 _LATENCIES = 4096
 
@@ -73,7 +74,7 @@ class View:
 
     def ready(self) -> int:
         """Return how many agents are up: the probe says so, or the process itself says it is at work."""
-        return sum(_up(row) for name, row in self.rows.items() if name in self.agents)
+        return sum(state_of(row) in UP for name, row in self.rows.items() if name in self.agents)
 
     def note(self) -> str:
         """Return what the start waits for, until every agent is up; empty when there is nothing to say."""
@@ -158,10 +159,12 @@ class View:
         self._counted = (now_s, counts)
 
 
-def _up(row: Row) -> bool:
+def state_of(row: Row) -> str:
+    """Return what a process is: what it says of itself, unless that is older than what its supervisor saw."""
+    said = str(row.status.get("state", ""))
     if row.state in ("down", "waiting", "refused", "stopped"):
-        return False
-    return row.state == "ready" or row.status.get("state") in ("ready", "degraded", "ended")
+        return row.state
+    return row.state if row.state == "ready" and said == "starting" else said or row.state
 
 
 def _count(value: Any) -> int:

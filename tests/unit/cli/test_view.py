@@ -76,6 +76,19 @@ def test_ready_counts_agents_that_live_and_answer(view: View) -> None:
     assert view.ready() == 1
 
 
+@pytest.mark.parametrize("said", ["", "starting", "ready", "degraded", "draining", "ended"])
+@pytest.mark.parametrize("seen", ["starting", "ready", "down", "waiting", "refused", "stopped"])
+def test_the_head_counts_what_the_rows_say(view: View, seen: str, said: str) -> None:
+    """Whatever a process says of itself and its supervisor sees: both lines of the screen agree."""
+    view.take(became("pads", seen))
+    view.statuses({"pads": status("pads", state=said)} if said else {}, 1.0)
+    head, row = (
+        next(line for line in shown(view).splitlines() if word in line) for word in (" agents", "pads ")
+    )
+    works = any(f" {word} " in row for word in ("ready", "degraded", "ended"))
+    assert f" {int(works)}/2 agents" in head
+
+
 def test_event_of_redis_is_no_agent_event(view: View) -> None:
     """The Redis' states and restarts do not touch the agents' rows."""
     view.take(became("redis", "ready"))
