@@ -186,15 +186,19 @@ async def main(folder):
     await stand.start()
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
     taken = []
-    try:
-        while True:
-            taken.append(os.open("/dev/null", os.O_RDONLY))
-    except OSError:
-        pass
+
+    def starve():  # also of what a connection leaves that has ended
+        try:
+            while True:
+                taken.append(os.open("/dev/null", os.O_RDONLY))
+        except OSError:
+            pass
+
     pads = stand.buses["pads"]
     for bus in stand.buses.values():  # every connection to the server ends; none can be made again
-        await bus.wires.topics._commands.connection_pool.disconnect()
-        await bus.wires.durable._commands.connection_pool.disconnect()
+        for wire in (bus.wires.topics, bus.wires.durable):
+            await wire._commands.connection_pool.disconnect()
+            starve()
     for n in range(20):
         await pads.publish(examples.feedback(f"d-{n}"))
         await asyncio.sleep(0.05)
