@@ -24,9 +24,8 @@ class WorkQueue:
     def add(self, key: str, now: float) -> None:
         """Ask for a pass; while one runs, for another after it."""
         if key in self._active:
-            self._again[key] = min(
-                now, self._again.get(key, now)
-            )  # what was due earlier may be taken up later
+            # what was due earlier may be taken up later
+            self._again[key] = min(now, self._again.get(key, now))
         else:
             self._ready.setdefault(key, now)
             self._due.pop(key, None)

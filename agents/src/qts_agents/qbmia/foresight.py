@@ -6,21 +6,19 @@ whose position or score is another than expected, or that are to be explained, a
 
 from __future__ import annotations
 
-from collections import deque
-
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from qts_agents.agent import MarketWindow
 from qts_agents.kernels.indicators import Indicators, indicators
+from qts_agents.newest import Rhythm
 from qts_agents.opinions import align
 from qts_agents.qbmia.quotes import Quotes
 from qts_agents.qbmia.thought import EXTRA, Scene, Thought, think
 from qts_core.sections import QbmiaSettings
 
 I8 = NDArray[np.int64]
-RECENT = 4  # distances between requests that say when the next one may come
 MOST_ANEW = 4  # a foreseen thought of which more than a quarter is wrong saves nothing
 
 
@@ -29,18 +27,16 @@ class Foresight:
 
     def __init__(self) -> None:
         self._asked: Scene | None = None  # about which the newest request was
-        self._distances: deque[int] = deque(maxlen=RECENT)  # bars between requests, the newest ones
+        self._rhythm = Rhythm()
         self._known: tuple[Scene, Thought] | None = None
 
     def on_bar(self, window: MarketWindow, quotes: Quotes, settings: QbmiaSettings) -> bool:
         """Think about `window` if the next request is likely to be about it; tell whether it is."""
         asked = self._asked
-        if asked is None or not self._distances or window.symbols != asked.window.symbols:
+        if asked is None or window.symbols != asked.window.symbols:
             return False
-        if window.window_seq - asked.window.window_seq < min(self._distances):
-            return False
-        if window.close.flags.writeable:
-            return False  # it may be another one when it is asked about
+        if window.close.flags.writeable or not self._rhythm.due(window):
+            return False  # it may be another one when it is asked about, or is not asked about at all
         scene = msgspec.structs.replace(
             asked, window=window, indicators=indicators(window, EXTRA), explain=False
         )
@@ -50,8 +46,7 @@ class Foresight:
     def think(self, scene: Scene, quotes: Quotes, settings: QbmiaSettings) -> Thought:
         """Return the thought about `scene`; what was foreseen of it is not thought again."""
         known, self._known = self._known, None
-        if self._asked is not None:
-            self._distances.append(scene.window.window_seq - self._asked.window.window_seq)
+        self._rhythm.asked(scene.window)
         entangle = scene.entangle[:0] if scene.explain else scene.entangle  # the next need not be explained
         self._asked = msgspec.structs.replace(scene, entangle=entangle)
         if known is None or known[0].window is not scene.window or known[0].horizon != scene.horizon:
