@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.processes.running import free_ports
 
+from qts_cli.sockets import free_ports
 from qts_operator.alerts import THRESHOLDS, groups
 
 needs_prometheus = pytest.mark.skipif(

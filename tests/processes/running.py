@@ -1,20 +1,6 @@
-"""Free ports and arguments for runs beside each other."""
+"""Arguments for runs beside each other."""
 
 from __future__ import annotations
-
-import socket
-
-
-def free_ports(count: int) -> list[int]:
-    """Return distinct ports that nobody listens on right now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 def qts_arguments(ports: list[int], *settings: str) -> list[str]:

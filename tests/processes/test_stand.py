@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.processes.running import free_ports
 from tests.processes.stand import MORTAL, until
 from tests.processes.whole import ROOT, alive
+
+from qts_cli.sockets import free_ports
 
 pytestmark = pytest.mark.processes
 HOLDER = """

@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 from tests.processes.receiver import Receiver
-from tests.processes.running import free_ports, qts_arguments
+from tests.processes.running import qts_arguments
 from tests.processes.whole import environment
+
+from qts_cli.sockets import free_ports
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(180)]
 EXPECTED = {

@@ -314,8 +314,8 @@ async def serve(
     begun: asyncio.Future[Any] = asyncio.gather(*(worker.start() for worker in workers))
     first: set[asyncio.Future[Any]] = {stop, begun, *failures}
     await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
-    if begun.done():
-        begun.result()
+    failure = begun.exception() if begun.done() else None
+    if begun.done() and failure is None:
         if until_redis:
             workers[0].spawn(leave_simulated(system, [(w.bus, w.options) for w in workers]))
         await asyncio.wait({stop, *failures}, return_when=asyncio.FIRST_COMPLETED)
@@ -326,6 +326,8 @@ async def serve(
     for worker in sorted(workers, key=lambda w: ("feed", "decider", "voter").index(w.context.workload.role)):
         await worker.stop()
     await server.close()
+    if failure is not None:
+        raise failure  # only now: a wire left open may swallow the one cancellation of the loop's end
     return code
 
 

@@ -48,9 +48,10 @@ def process_of(system: System, name: str) -> str:
 
 
 def probe_ports(system: System) -> dict[str, int]:
-    """Return a free port for each process of `system`."""
+    """Return a free port for each process of `system`, and none that its settings give to another use."""
     processes = list(dict.fromkeys(process_of(system, w.name) for w in workloads(system)))
-    return dict(zip(processes, sockets.free_ports(len(processes)), strict=True))
+    settled = {*system.ports().values(), redis_server.port_of(system.redis_url)}
+    return dict(zip(processes, sockets.free_ports(len(processes), settled), strict=True))
 
 
 def check(system: System) -> None:

@@ -38,7 +38,7 @@ def choose(url: str) -> Redis:
     parts = urlsplit(url)
     if parts.scheme == "redis+sentinel":
         return Redis(url=bare(url), embedded=False, secret_url=_secret(url))
-    host, port = parts.hostname or "localhost", _port(url)
+    host, port = parts.hostname or "localhost", port_of(url)
     if host in _LOOPBACK_HOSTS and parts.scheme == "redis" and not sockets.listens(host, port):
         return Redis(url=bare(url), embedded=True, port=port, binary=find_binary())
     _ask(url, host, port)
@@ -162,7 +162,8 @@ def _login(user: str | None, password: str | None) -> bytes:
     return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
 
 
-def _port(url: str) -> int:
+def port_of(url: str) -> int:
+    """Return the port of a Redis URL; ConfigError when it is none."""
     try:
         return urlsplit(url).port or names.PORT_REDIS
     except ValueError:

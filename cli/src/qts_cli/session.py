@@ -65,6 +65,7 @@ class Session:
             if for_s is not None:
                 tasks.append(asyncio.create_task(self._end_after(for_s)))
             await self._until_ending(tasks)
+            await self._glance()  # what was last said may be older than the end
             ready = self.view.ready()
             tasks[_REDRAW].cancel()  # the last picture shows the system at work
             await self._stop()
@@ -142,12 +143,16 @@ class Session:
     async def _look(self) -> None:
         """Ask every process how it is."""
         while True:
-            answers = await asyncio.gather(*(self._status(name) for name in self.workloads))
-            found = dict(zip(self.workloads, answers, strict=True))
-            for event in self.view.statuses(found, self._now()):
-                self._sink(event)
-            self._notice_end(found)
+            self._notice_end(await self._glance())
             await self._clock.sleep(_LOOK_S)
+
+    async def _glance(self) -> dict[str, dict[str, Any]]:
+        """Show what every process says of itself now; return it by name, empty where there is no answer."""
+        answers = await asyncio.gather(*(self._status(name) for name in self.workloads))
+        found = dict(zip(self.workloads, answers, strict=True))
+        for event in self.view.statuses(found, self._now()):
+            self._sink(event)
+        return found
 
     async def _status(self, name: str) -> dict[str, Any]:
         port = self._setting.ports[launch.process_of(self._setting.system, name)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,21 @@ def test_free_ports_are_different_and_free() -> None:
     ports = sockets.free_ports(6)
     assert len(set(ports)) == 6
     assert [sockets.taken(port) for port in ports] == [False] * 6
+
+
+def test_free_ports_leave_out_what_is_settled_taken_or_given_to_connections() -> None:
+    """A port that a setting names is not given away, nor one in use, nor one a connection may start from."""
+    outgoing = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    held = sockets.free_ports(1)
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", held[0]))
+        settled = range(15_010, 30_000)
+        ports = sockets.free_ports(20, settled)
+        everything = sockets.free_ports(20_000)
+    assert 0 < len(ports) <= 10
+    assert max(ports) < 15_010
+    assert held[0] not in everything
+    assert max(everything) < outgoing
 
 
 def test_taken_port_is_named_with_key_and_owner() -> None:

@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.processes.running import free_ports
 from tests.processes.stand import until
 
+from qts_cli.sockets import free_ports
 from qts_messaging import keys
 from qts_messaging.zeromq import TURN, ZeroMQ
 from qts_messaging.zeromq_sockets import Socket

@@ -6,8 +6,8 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from tests.processes.running import free_ports
 
+from qts_cli.sockets import free_ports
 from qts_messaging import keys
 from qts_messaging.redis_connection import SOCKET_TIMEOUT_S, options
 from qts_messaging.redis_names import RedisNames
