@@ -33,8 +33,10 @@ import pandas as pd
 from bench.harness import Row, text
 from bench.round_floor import floor
 from tests.processes.receiver import Receiver
-from tests.processes.running import free_ports, qts_arguments
+from tests.processes.running import qts_arguments
 from tests.processes.whole import Whole
+
+from qts_cli.sockets import free_ports
 
 HISTORY = 360  # bars before the first live one, enough for every window of an agent
 VOTERS = ("qbmia", "quasar", "amos")

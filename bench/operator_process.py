@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.harness import Row
-from tests.processes.running import free_ports
 
+from qts_cli.sockets import free_ports
 from qts_operator.session import Access
 
 _SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)

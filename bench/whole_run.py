@@ -17,8 +17,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.harness import Row, text
-from tests.processes.running import free_ports, qts_arguments
+from tests.processes.running import qts_arguments
 from tests.processes.whole import AGENTS, Whole, alive
+
+from qts_cli.sockets import free_ports
 
 RATES = ("market_update_interval=0.2", "decision_interval=1.0")
 FIRST_S, BACK_S, END_S = 10.0, 10.0, 5.0

@@ -1,0 +1,71 @@
+"""How long each process of a warm `qts run` takes to be ready, and with what: python -m bench.starts --json.
+
+Ready is what the supervisor tells, counted from the start of the process. The steps are those that a process
+logs by its own clock, which begins once its imports are done. A run before those measured fills the caches.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.harness import Row, told
+from tests.processes.running import qts_arguments
+from tests.processes.whole import AGENTS, Whole
+
+from qts_cli.sockets import free_ports
+
+PROCESSES = (*AGENTS, "market")
+READY_S, FIRST_S = 3.0, 10.0
+STEPS = ("warmed_up", "at_work", "started")
+RUNS = 5
+Times = dict[str, float]
+
+
+def times(folder: Path) -> Times:
+    """Return the seconds until each process of a run has taken its steps and is ready, and to a decision."""
+    began_s = time.monotonic()
+    whole = Whole(folder, *qts_arguments(free_ports(5)))
+    try:
+        whole.until(lambda event: event["kind"] == "decision")
+        found = {"first decision": time.monotonic() - began_s}
+        found |= {f"{name}: start to ready": float(whole.ready(name)["at_s"]) for name in PROCESSES}
+    finally:
+        whole.process.terminate()
+        whole.end()
+    logs = Path(whole.events[0]["run"]) / "logs"
+    for name in PROCESSES:
+        for entry in map(json.loads, (logs / f"{name}.jsonl").read_text().splitlines()):
+            if entry["event"] in STEPS:
+                found[f"{name}: {entry['event']}"] = entry["after_s"]
+    return found
+
+
+def rows(smoke: bool) -> Iterator[Row]:
+    """Measure warm starts one after the other, and return the median of each figure."""
+    with tempfile.TemporaryDirectory() as folder:
+        times(Path(folder))
+        found = [times(Path(folder)) for _ in range(1 if smoke else RUNS)]
+    for figure in found[0]:
+        seen = [each[figure] for each in found]
+        goal = FIRST_S if figure == "first decision" else READY_S if figure.endswith("ready") else None
+        yield Row(figure, round(statistics.median(seen), 3), "s", goal=goal)
+
+
+def main() -> int:
+    """Print every row; a missed goal depends on the machine and fails nothing."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--smoke", action="store_true", help="one run, after one that fills the caches")
+    options = parser.parse_args()
+    return told(rows(options.smoke), options.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
