@@ -77,7 +77,6 @@ class ZeroMQ:
         self._reads: dict[Socket, Callable[[], None]] = {}
         self._again: dict[Socket, asyncio.Handle] = {}
         self._looks: dict[Socket, asyncio.Handle] = {}
-        self._look_s = LOOK_S if bind is not None else 0.0
         self._paused = False
         self._seldom = Seldom()
         self.handshakes_failed = 0
@@ -250,9 +249,11 @@ class ZeroMQ:
         except zmq.ZMQError as error:
             failed(error)
             return False
-        if dealer not in self._looks and loop is not None:
-            # sending may have eaten the edge; peers answer on our ROUTER if we have one: one look is enough
-            self._looks[dealer] = loop.call_later(self._look_s, self._look, dealer)
+        if self._bind is None:  # sending may have eaten the edge: peers answer here
+            if readable(dealer):
+                self._soon(dealer)
+        elif dealer not in self._looks and loop is not None:  # they answer on our ROUTER: one look is enough
+            self._looks[dealer] = loop.call_later(LOOK_S, self._look, dealer)
         return True
 
     def _send_back(self, peer: str, frame: bytes) -> bool:

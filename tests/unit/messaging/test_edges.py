@@ -102,7 +102,7 @@ def sent_into(socket: Socket, wire: ZeroMQ, peer: str) -> None:
 
 
 async def test_what_arrives_while_a_dealer_sends_is_heard(pair: Pair) -> None:
-    """Sending takes the signal; one look a little later finds the frame."""
+    """Sending takes the signal; a look afterwards finds the frame."""
     assert pair.pads.send("market", b"early")
     sent_into(pair.dealer, pair.market, "pads")
     await until(lambda: pair.at_market.heard[-1] == b"early")
