@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Collection
-from typing import Any
 
 import msgspec
 
@@ -54,23 +53,40 @@ class InCount(msgspec.Struct):
         return self.high - self.base - out - self.gap - self.in_flight
 
 
-def _zeros() -> defaultdict[Any, int]:
-    return defaultdict(int)
+class Outflow:
+    """One lane as its sender keeps it: a message finds here all it changes, by one look.
 
+    A plain class with slots, as `Inflow`: its counters change with every message, and changing a record of
+    msgspec costs several times as much.
+    """
 
-class Outflow(OutCount):
-    """One lane as its sender keeps it: a message finds here all it changes, by one look."""
+    __slots__ = (
+        "accepted",
+        "dropped",
+        "ends",
+        "expired",
+        "first_ns",
+        "left",
+        "queued",
+        "tail",
+        "through",
+        "unstored",
+    )
 
-    tail: deque[int] = msgspec.field(default_factory=lambda: deque(maxlen=TAIL))
-    through: defaultdict[tuple[str, str], int] = msgspec.field(default_factory=_zeros)  # see `passed`
-    ends: defaultdict[tuple[str, str, str], int] = msgspec.field(default_factory=_zeros)  # peer, type, end
+    def __init__(self) -> None:
+        self.accepted = self.left = self.expired = self.queued = self.unstored = self.first_ns = 0
+        self.dropped: dict[str, int] = {}
+        self.tail: deque[int] = deque(maxlen=TAIL)
+        self.through: defaultdict[tuple[str, str], int] = defaultdict(int)  # peer, type: see `passed`
+        self.ends: defaultdict[tuple[str, str, str], int] = defaultdict(int)  # peer, type, end
 
     def passed(self, kind: str, peer: str, now_ns: int) -> None:
         """A message was accepted and left in one step, without a queue: what nearly every message does."""
-        if not self.left:
+        left = self.left
+        if not left:
             self.first_ns = now_ns
+        self.left = left + 1
         self.accepted += 1
-        self.left += 1
         self.tail.append(now_ns)
         self.through[peer, kind] += 1
 
@@ -88,18 +104,26 @@ class Outflow(OutCount):
         )
 
 
-class Inflow(msgspec.Struct, kw_only=True):
+class Inflow:
     """One (sender, epoch, lane) as its receiver keeps it; whoever handles a message ends it here."""
 
-    key: Key
-    track: Lane  # base, high, what is missing
-    delivered: int = 0
-    expired: int = 0
-    dropped: dict[str, int] = {}
-    dead_letter: int = 0
-    in_flight: int = 0
-    duplicates: int = 0
-    ends: defaultdict[tuple[str, str], int] = msgspec.field(default_factory=_zeros)  # type, end
+    __slots__ = (
+        "dead_letter",
+        "delivered",
+        "dropped",
+        "duplicates",
+        "ends",
+        "expired",
+        "in_flight",
+        "key",
+        "track",
+    )
+
+    def __init__(self, key: Key, track: Lane) -> None:
+        self.key, self.track = key, track  # base, high, what is missing
+        self.delivered = self.expired = self.dead_letter = self.in_flight = self.duplicates = 0
+        self.dropped: dict[str, int] = {}
+        self.ends: defaultdict[tuple[str, str], int] = defaultdict(int)  # type, end
 
     def finished(self, kind: str, outcome: str) -> None:
         """An arrived message ended: delivered, expired, dead_letter, or dropped for that reason."""
@@ -187,7 +211,7 @@ class Book:
         """A message of (sender, epoch, lane) arrived; return where it ends, None if it was here before."""
         flow = self.into.get(key)
         if flow is None:
-            flow = self.into[key] = Inflow(key=key, track=Lane(sequence - 1))
+            flow = self.into[key] = Inflow(key, Lane(sequence - 1))
         track = flow.track
         if sequence == track.high + 1:  # nearly always: no call
             track.high = sequence
@@ -209,7 +233,7 @@ class Book:
         """A heartbeat told how far a lane has got."""
         flow = self.into.get(key)
         if flow is None:
-            self.into[key] = Inflow(key=key, track=Lane(sequence))
+            self.into[key] = Inflow(key, Lane(sequence))
         else:
             flow.track.note_high(sequence, now_ns)
 

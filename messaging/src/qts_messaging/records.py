@@ -96,8 +96,20 @@ class Position(Body, frozen=True, gc=False, array_like=True):
     peak_equity: float
 
     def __post_init__(self) -> None:
-        """Refuse a column that lies about its size."""
-        check(self.qty, self.entry_px, self.stop_px, self.opened_ns, self.unrealised, self.liquidation_risk)
+        """Refuse a column that lies about its size; the layout that positions have is asked in one look."""
+        qty, entry, stop = self.qty, self.entry_px, self.stop_px
+        opened, unrealised, risk = self.opened_ns, self.unrealised, self.liquidation_risk
+        n = len(qty.data) // 8
+        if not (
+            len(qty.data) == len(entry.data) == len(stop.data) == 8 * n
+            and len(opened.data) == len(unrealised.data) == len(risk.data) == 8 * n
+            and qty.shape == entry.shape == stop.shape == (n,)
+            and opened.shape == unrealised.shape == risk.shape == (n,)
+            and qty.dtype == entry.dtype == stop.dtype == "f8"
+            and unrealised.dtype == risk.dtype == "f8"
+            and opened.dtype == "i8"
+        ):
+            check(qty, entry, stop, opened, unrealised, risk)
 
 
 class Opinion(Body, frozen=True, gc=False, array_like=True):

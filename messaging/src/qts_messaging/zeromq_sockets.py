@@ -21,6 +21,13 @@ BACKLOG = 128
 FRAME = 2 * codec.LIMIT  # beyond it libzmq ends the connection by the length alone; between, the codec counts
 BIND_TRIES = 10  # 0.1 s apart
 POLLIN = int(zmq.POLLIN)  # plain: asked at every frame
+MONITORED = (  # of a line
+    zmq.EVENT_CONNECTED
+    | zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+)
 MARK = b"~"  # between a name and its key in a routing id; not in the alphabet of keys
 Socket = zmq.Socket[bytes]
 Port = socket.socket

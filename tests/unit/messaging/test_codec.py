@@ -9,7 +9,7 @@ import pytest
 
 from qts_messaging import codec, examples
 from qts_messaging.messages import KIND, DecisionRequest, Envelope, Message, SystemCommand
-from qts_messaging.records import Body, Column
+from qts_messaging.records import Body, Column, Position
 
 ID = bytes(range(16))
 
@@ -138,6 +138,20 @@ def test_a_vote_whose_columns_lie_is_refused(name: str, lie: Column) -> None:
     """In the layout that votes have, which is asked at once: dtype, shape and bytes of each column."""
     with pytest.raises(ValueError, match="bytes for"):
         msgspec.structs.replace(examples.vote(), **{name: lie})
+
+
+SIZED = [Column("f4", (1,), bytes(8)), Column("f8", (2,), bytes(8)), Column("f8", (1,), bytes(16))]
+
+
+@pytest.mark.parametrize("name", HOLDERS[Position])
+def test_a_position_whose_columns_lie_is_refused(name: str) -> None:
+    """The same for the account that every request carries; another honest layout is taken."""
+    position = examples.messages()[0].position
+    for lie in SIZED:
+        with pytest.raises(ValueError, match="bytes for"):
+            msgspec.structs.replace(position, **{name: lie})
+    other = Column("u1", (2, 2), bytes(4))
+    assert getattr(msgspec.structs.replace(position, **{name: other}), name) == other
 
 
 def test_a_vote_may_have_another_layout() -> None:

@@ -15,7 +15,7 @@ from tests.processes.stand import until
 
 from qts_cli.sockets import free_ports
 from qts_messaging import keys
-from qts_messaging.zeromq import TURN, ZeroMQ
+from qts_messaging.zeromq import FEW, TURN, ZeroMQ
 from qts_messaging.zeromq_sockets import Socket
 
 MANY = 3 * TURN
@@ -123,6 +123,16 @@ async def test_a_wire_says_after_the_first_frame_that_more_came_with_it(pair: Pa
     time.sleep(0.5)  # all of them wait when the first is read
     await until(lambda: len(pair.at_pads.heard) == 4)
     assert pair.at_pads.rushed_at == 2
+
+
+@pytest.mark.parametrize("count", range(1, FEW + 3))
+async def test_a_burst_is_read_to_its_end(pair: Pair, count: int) -> None:
+    """After some frames a reader takes without looking first; what comes when nothing was left wakes it again."""
+    for heard in (1 + count, 1 + 2 * count):
+        for n in range(count):
+            assert pair.market.send("pads", b"%d" % n)
+        time.sleep(0.2)  # all of them wait when the first is read
+        await until(lambda heard=heard: len(pair.at_pads.heard) == heard)
 
 
 async def test_more_than_a_turn_is_read_to_its_end(pair: Pair) -> None:
