@@ -1,6 +1,6 @@
 """Compile every device form of the registry to PTX, which needs the compiler and no device.
 
-uv run --with 'numba-cuda[cu12]>=0.4' python -m bench.ptx --json
+uv sync --extra gpu && uv run --extra gpu python -m bench.ptx --json
 
 prints the length of each kernel's PTX for compute capability 9.0 (H100, H200); 1 if one does not compile.
 """
@@ -18,9 +18,12 @@ F, I = "float64", "int64"  # noqa: E741
 #: module, kernel → its arguments: a type, or a type and a number of dimensions
 KERNELS: dict[tuple[str, str], tuple[Any, ...]] = {
     ("nash_gpu", "_solve"): (
-        (F, 3), (F, 3), (I, 2), (I, 2), (F, 3), (F, 3), (F, 3), (F, 2), (F, 2), (F, 2), (I, 1), (F, 1),
+        (F, 3), (F, 3), (I, 2), (I, 1), (I, 2), (F, 3), (F, 3), (F, 3), (F, 2), (F, 2), (F, 2), (I, 1),
+        (F, 1),
     ),
     ("permutation_gpu", "_trips"): ((I, 1), ("uint8", 1), (F, 1), (F, 2), (I, 2), (F, 1)),
+    ("qtable_gpu", "_serve"): ((F, 3), (F, 3), (I, 1), ("int8", 1), (I, 1), (F, 2), (F, 2), ("int8", 1)),
+    ("tiles_gpu", "_serve"): ((F, 3), (F, 3), (I, 1), (I, 2), (I, 2), (F, 3), (F, 2), ("int8", 1)),
     ("surrogates_gpu", "_taus"): ((F, 2), I, I, (F, 3), (F, 2), (F, 2), (F, 2)),
     ("rolling_gpu", "_moments"): ((F, 2), I, F, (F, 3), (F, 2), (F, 2), (F, 2), (F, 2)),
     ("reupload_gpu", "_forecast"): (

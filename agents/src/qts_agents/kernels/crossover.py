@@ -24,11 +24,13 @@ from qts_agents.kernels import (
     gpu,
     nash,
     permutation,
+    qtable,
     registry,
     reupload,
     rolling,
     statevector,
     surrogates,
+    tiles,
 )
 
 Call = Callable[[], Any]
@@ -87,14 +89,27 @@ def _fills(rows: int) -> Call:
     return lambda: permutation.round_trips(side, soon, size, uniform)
 
 
+def _cells(rows: int) -> Call:
+    states, whole = np.arange(rows) % 1875, np.ones((2, 1875, 7))
+    frame = qtable.Frame(np.arange(1875), np.zeros(1875, np.int8))
+    return lambda: qtable.serve(whole, whole, frame, states)
+
+
+def _tiled(rows: int) -> Call:
+    states, whole = np.arange(rows) * 769 % (3 * tiles.CODES), np.ones((2, tiles.ROWS, 7))
+    return lambda: tiles.serve(whole, whole, states)
+
+
 #: entry of the registry → a call of it on so many rows
 MADE: dict[str, Callable[[int], Call]] = {
     nash.ENTRY: _games,
     permutation.ENTRY: _fills,
+    qtable.ENTRY: _cells,
     reupload.ENTRY: _forecasts,
     rolling.ENTRY: _moments,
     statevector.ENTRY: _circuits,
     surrogates.ENTRY: _warnings,
+    tiles.ENTRY: _tiled,
 }
 FORMS = {kernel.entry: kernel for kernel in registry.KERNELS if kernel.entry in MADE}
 

@@ -106,26 +106,12 @@ def _mix(payoff: F8, rows: I8, columns: I8, size: int, work: F8, mix: F8) -> boo
     return True
 
 
-@kernel
-def enumerate_game(a: F8, bt: F8, pairs: I8, work: F8, x: F8, y: F8) -> int:
-    """Write all equilibria of the scaled game (a [m,n], bt [n,m]) to x, y; return how many.
-
-    This and what it calls take their scratch from outside, so that the GPU compiles the same source.
-    """
-    k = (pairs.shape[1] - 1) // 2
-    found = 0
-    for p in range(pairs.shape[0]):
-        size, rows, columns = pairs[p, 0], pairs[p, 1 : 1 + k], pairs[p, 1 + k :]
-        if _mix(a, rows, columns, size, work, y[found]) and _mix(bt, columns, rows, size, work, x[found]):
-            found += 1
-        if found == x.shape[0] - 1:
-            break
-    return found
-
-
 @part
 def _enumerate(a: F8, bt: F8, pairs: I8, sets: I8, index: I8, room: Room, stamp: int, x: F8, y: F8) -> int:
-    """Do what `enumerate_game` does, without dominated strategies or by the vertices; equal bit for bit."""
+    """Write all equilibria of the scaled game (a [m,n], bt [n,m]) to x, y; return how many.
+
+    Which pairs are tried follows from dominance or the vertices; the bits are those of trying every pair.
+    """
     _, work, chosen, tableaux, labels, seen = room
     count, certain, found = -1, False, 0
     if index.shape[0] > 1:
@@ -136,7 +122,7 @@ def _enumerate(a: F8, bt: F8, pairs: I8, sets: I8, index: I8, room: Room, stamp:
     if count < 0 or count >= x.shape[0]:
         count, certain = _every(chosen), False
     for _ in range(2):  # one place that calls: each is compiled
-        found = _try(a, bt, pairs, work, x, y, chosen, count)
+        found = equilibria_among(a, bt, pairs, chosen, count, work, x, y)
         if found == count or not certain:
             break
         count, certain = _every(chosen), False
@@ -152,8 +138,11 @@ def _every(chosen: I8) -> int:
 
 
 @part
-def _try(a: F8, bt: F8, pairs: I8, work: F8, x: F8, y: F8, chosen: I8, count: int) -> int:
-    """Write the equilibria among the first `count` chosen pairs to x, y; return how many."""
+def equilibria_among(a: F8, bt: F8, pairs: I8, chosen: I8, count: int, work: F8, x: F8, y: F8) -> int:
+    """Write the equilibria among the first `count` chosen pairs to x, y; return how many.
+
+    This and what it calls take their scratch from outside, so that the GPU compiles the same source.
+    """
     k, found = (pairs.shape[1] - 1) // 2, 0
     for c in range(count):
         p = chosen[c]

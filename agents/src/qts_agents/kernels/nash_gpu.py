@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qts_agents.kernels.launch import cuda, launch
-from qts_agents.kernels.nash import average, enumerate_game, largest_gain
+from qts_agents.kernels.nash import average, equilibria_among, largest_gain
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
@@ -23,13 +23,14 @@ Solved = tuple[F8, F8, I8, F8]
 
 
 @cuda.jit
-def _solve(a: Any, bt: Any, pairs: Any, shape: Any, work: Any, xs: Any, ys: Any, score: Any, x: Any, y: Any,
-           count: Any, regret: Any) -> None:  # fmt: skip
+def _solve(a: Any, bt: Any, pairs: Any, every: Any, shape: Any, work: Any, xs: Any, ys: Any, score: Any,
+           x: Any, y: Any, count: Any, regret: Any) -> None:  # fmt: skip
     """Solve game after game, a grid apart; shape [G,4] says m, n and which of the pairs are a game's."""
     for g in range(cuda.grid(1), a.shape[0], cuda.gridsize(1)):
         m, n, first, behind = shape[g, 0], shape[g, 1], shape[g, 2], shape[g, 3]
         mine, theirs, rows, columns = a[g, :m, :n], bt[g, :n, :m], xs[g, :, :m], ys[g, :, :n]
-        found = enumerate_game(mine, theirs, pairs[first:behind], work[g], rows, columns)
+        tried = pairs[first:behind]
+        found = equilibria_among(mine, theirs, tried, every, behind - first, work[g], rows, columns)
         worst = 0.0
         for e in range(found):
             worst = max(worst, largest_gain(mine, theirs, rows[e], columns[e]))
@@ -58,7 +59,7 @@ def choose(batches: Sequence[Games], on_cpu: Callable[..., Solved]) -> list[Solv
     sizes = (k + 1, k + 2), (most + 1, m), (most + 1, n), (most + 1,)
     room = tuple(((games, *size), np.float64) for size in sizes)
     out = np.zeros((games, m)), np.zeros((games, n)), np.zeros(games, np.int64), np.zeros(games)
-    sent = a_all, bt_all, np.concatenate(tables), shape
+    sent = a_all, bt_all, np.concatenate(tables), np.arange(max(len(table) for table in tables)), shape
     x, y, count, regret = launch(_solve, games, sent, room, out)
     answers, first = [], 0
     for a, b, pairs, kept in batches:

@@ -12,11 +12,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qts_agents.kernels import backend
+from qts_agents.kernels import backend, gpu
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 I1 = NDArray[np.int8]
+ENTRY = "qtable.serve"
 BUY, SELL, HOLD, INCREASE, DECREASE, HEDGE, EXIT = range(7)
 MAX_EXPOSURE = 2.0
 
@@ -217,10 +218,15 @@ def train(Q: F8, N: F8, frame: Frame, tape: Tape, plan: Plan, rule: Rule) -> tup
     return *qtable_reference.train(Q, N, frame, tape, plan, rule, error), error
 
 
-@backend.kernel
-def _serve(Q: F8, N: F8, frame: Frame, states: I8, values: F8, action: I1) -> None:
-    mean = np.empty(7)
-    for i in range(states.shape[0]):
+@backend.part
+def look(
+    Q: F8, N: F8, frame: Frame, states: I8, first: int, step: int, mean: F8, values: F8, action: I1
+) -> None:
+    """Write (A+B)/2 and the greedy action of every `step`-th state from `first` on that was ever visited.
+
+    The loop is in here because a call for each state would take longer than what it does.
+    """
+    for i in range(first, states.shape[0], step):
         s = states[i]
         if s < 0:
             continue
@@ -242,14 +248,21 @@ def _serve(Q: F8, N: F8, frame: Frame, states: I8, values: F8, action: I1) -> No
             action[i] = best
 
 
+@backend.kernel
+def _serve(Q: F8, N: F8, frame: Frame, states: I8, values: F8, action: I1) -> None:
+    look(Q, N, frame, states, 0, 1, np.empty(7), values, action)
+
+
 def serve(Q: F8, N: F8, frame: Frame, states: I8) -> tuple[F8, I1]:
     """Return (A+B)/2 [S,7] as seen from each state, NaN where never visited, and the greedy action [S]."""
     values = np.full((states.shape[0], 7), np.nan)
     action = np.full(states.shape[0], HOLD, dtype=np.int8)
-    if backend.jit_enabled():
-        _serve(Q, N, frame, states, values, action)
-    else:
+    if gpu.runs("qtable_gpu.serve", len(states), Q, N, *frame, states, out=(values, action)):
+        return values, action
+    run = _serve
+    if not backend.jit_enabled():
         from qts_agents.kernels import qtable_reference
 
-        qtable_reference.serve(Q, N, frame, states, values, action)
+        run = qtable_reference.serve
+    backend.each_part(lambda *some: run(Q, N, frame, *some), states, values, action, entry=ENTRY)
     return values, action

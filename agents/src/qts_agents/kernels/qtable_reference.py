@@ -1,8 +1,15 @@
-"""The mirror-tied table in plain Python, written apart from the compiled one, which must equal it."""
+"""Double Q-learning and the mirror-tied table in plain Python; the compiled forms must equal it.
+
+What is learned of a state is written to the cells of a `Place`: here a row of the table, in `tiles_reference`
+the tiles of a state.
+"""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
 
 from qts_agents.kernels.qtable import (
     BUY,
@@ -22,26 +29,47 @@ from qts_agents.kernels.qtable import (
     Tape,
 )
 
+MIRROR = {BUY: SELL, SELL: BUY}
 FLAT, OPEN = (BUY, SELL, HOLD), (HOLD, INCREASE, DECREASE, HEDGE, EXIT)
+Cell = tuple[int, int, int]  # table, row, action
+At = Callable[[int, float, int], "Place"]  # of a market's code, an exposure, and the direction of BUY
 
 
-class Place:
+class Place(ABC):
     """A state in which one chooses: the actions allowed, and whether BUY and SELL share a cell."""
+
+    side: float  # what BUY means there
 
     def __init__(self, *, flat: bool, shared: bool = False) -> None:
         self.shared = shared
         self.allowed = FLAT if flat else OPEN
-        self.cells = (BUY, HOLD) if shared else self.allowed
+        self.choices = (BUY, HOLD) if shared else self.allowed
+
+    @abstractmethod
+    def values(self, w: F8) -> F8:
+        """Return the values [7] that the table `w` [R,7] holds for the actions here."""
+
+    @abstractmethod
+    def cells(self, table: int, a: int) -> list[Cell]:
+        """Return where what is learned of action `a` is written."""
+
+    @abstractmethod
+    def rate(self, N: F8, cells: list[Cell], rule: Rule) -> float:
+        """Return α for cells about to be written."""
+
+    @abstractmethod
+    def known(self, N: F8) -> bool:
+        """Tell whether anything was learned here."""
 
     def best(self, values: F8) -> int:
-        """Return the first best cell, HOLD if it is among the best."""
-        top = max(values[a] for a in self.cells)
-        return HOLD if values[HOLD] == top else next(a for a in self.cells if values[a] == top)
+        """Return the first best choice, HOLD if it is among the best."""
+        top = max(values[a] for a in self.choices)
+        return HOLD if values[HOLD] == top else next(a for a in self.choices if values[a] == top)
 
     def greedy(self, values: F8) -> int:
         """Return the single best action; HOLD when there are several."""
-        top = max(values[a] for a in self.cells)
-        winners = [a for a in self.cells if values[a] == top]
+        top = max(values[a] for a in self.choices)
+        winners = [a for a in self.choices if values[a] == top]
         return HOLD if self.shared or len(winners) > 1 else winners[0]
 
     def explore(self, values: F8, epsilon: float, u: float) -> int:
@@ -67,17 +95,43 @@ class Place:
             total += chance * value
         return total
 
+    def advice(self, values: F8) -> tuple[F8, int]:
+        """Return values and the greedy action as seen from the state itself."""
+        return values, self.greedy(values)
 
-class _Cell(Place):
-    """A state as the table sees it: its row, and what BUY means there."""
+
+class _Row(Place):
+    """A state as the table sees it: a row, in the frame of which actions are told."""
 
     def __init__(self, frame: Frame, code: int, x: float, orient: int) -> None:
-        d = (x > 0) - (x < 0)
-        index = int(code) * 3 + d + 1
+        index = int(code) * 3 + sign(x) + 1
         kind = int(frame.kind[index])
-        super().__init__(flat=d == 0, shared=kind == 2)
-        self.row = int(frame.row[index])
+        super().__init__(flat=x == 0.0, shared=kind == 2)
+        self.row, self.mirrored = int(frame.row[index]), kind == 1
         self.side = float(orient) if self.shared else (1.0, -1.0)[kind]
+
+    def values(self, w: F8) -> F8:
+        told: F8 = w[self.row].copy()
+        if self.shared:
+            told[SELL] = told[BUY]
+        return told
+
+    def cells(self, table: int, a: int) -> list[Cell]:
+        return [(table, self.row, BUY if self.shared and a == SELL else a)]
+
+    def rate(self, N: F8, cells: list[Cell], rule: Rule) -> float:
+        visits = float(N[cells[0]]) + 1.0
+        return max(rule.floor, rule.gain / (rule.gain + visits - 1.0))
+
+    def known(self, N: F8) -> bool:
+        return bool(N[:, self.row].any())
+
+    def advice(self, values: F8) -> tuple[F8, int]:
+        best = self.greedy(values)
+        if self.mirrored:
+            values[[BUY, SELL]] = values[[SELL, BUY]]
+            best = MIRROR.get(best, best)
+        return values, best
 
 
 class Account:
@@ -95,6 +149,11 @@ class Account:
         return (gain - rule.penalty * deeper) / sigma if sigma > 0.0 else 0.0
 
 
+def sign(x: float) -> int:
+    """Return −1, 0 or 1."""
+    return (x > 0) - (x < 0)
+
+
 def exposure(x: float, a: int, side: float) -> float:
     """Return the exposure after action `a`."""
     after = {BUY: side, SELL: -side, DECREASE: 0.5 * x, HEDGE: 0.5 * x, EXIT: 0.0}
@@ -102,7 +161,7 @@ def exposure(x: float, a: int, side: float) -> float:
 
 
 def _episode(
-    Q: F8, N: F8, frame: Frame, tape: Tape, plan: Plan, rule: Rule, error: F8, e: int
+    Q: F8, N: F8, at: At, tape: Tape, plan: Plan, rule: Rule, error: F8, e: int
 ) -> tuple[float, int]:
     i, epsilon = int(plan.symbol[e]), float(plan.epsilon[e])
     x, account, moved, count = float(plan.side[e]), Account(), 0.0, 0
@@ -113,46 +172,48 @@ def _episode(
         ret, sigma = float(tape.ret[i, t]), float(tape.sigma[i, t])
         if not math.isfinite(ret):
             break
-        here = _Cell(frame, tape.code[i, t], x, int(tape.orient[i, t]))
-        a = here.explore(0.5 * (Q[0, here.row] + Q[1, here.row]), epsilon, u)
+        here = at(int(tape.code[i, t]), x, int(tape.orient[i, t]))
+        q = [here.values(w) for w in Q]
+        a = here.explore(0.5 * (q[0] + q[1]), epsilon, u)
         after = exposure(x, a, here.side)
         reward = account.take(after * ret - rule.fee * abs(after - x), sigma, rule)
-        there = _Cell(frame, tape.code[i, t + 1], after, 1)
-        table = int(u >= 0.5)
-        value = there.value(Q[table, there.row], Q[1 - table, there.row], rule, epsilon)
-        cell = (table, here.row, BUY if here.shared and a == SELL else a)
-        N[cell] += 1.0
-        alpha = max(rule.floor, rule.gain / (rule.gain + N[cell] - 1.0))
-        off = reward + rule.gamma * value - Q[cell]
-        error[e], change = abs(off), float(plan.weight[e]) * alpha * off
-        Q[cell] += change
-        moved, count, x = moved + abs(float(change)), count + 1, after
+        there = at(int(tape.code[i, t + 1]), after, int(tape.orient[i, t + 1]))
+        then, table = [there.values(w) for w in Q], int(u >= 0.5)
+        value = there.value(then[table], then[1 - table], rule, epsilon)
+        off = reward + rule.gamma * value - float(q[table][a])
+        cells = here.cells(table, a)
+        change = float(plan.weight[e]) * here.rate(N, cells, rule) * off
+        for cell in cells:
+            Q[cell] += change
+            N[cell] += 1.0
+        error[e], moved, count, x = abs(off), moved + abs(change), count + 1, after
     return moved, count
 
 
-def train(Q: F8, N: F8, frame: Frame, tape: Tape, plan: Plan, rule: Rule, error: F8) -> tuple[float, int]:
+def learn(Q: F8, N: F8, at: At, tape: Tape, plan: Plan, rule: Rule, error: F8) -> tuple[float, int]:
     """Run the episodes of `plan`, write each one's last error; return Σ|ΔQ| and the number of updates."""
     moved, count = 0.0, 0
     for e in range(plan.start.shape[0]):
-        distance, updates = _episode(Q, N, frame, tape, plan, rule, error, e)
+        distance, updates = _episode(Q, N, at, tape, plan, rule, error, e)
         moved, count = moved + distance, count + updates
     return moved, count
 
 
-def serve(Q: F8, N: F8, frame: Frame, states: I8, values: F8, action: I1) -> None:
-    """Fill `values` [S,7] with (A+B)/2 as seen from each state, and `action` [S] with the greedy one."""
+def look(Q: F8, N: F8, at: At, states: I8, values: F8, action: I1) -> None:
+    """Fill `values` [S,7] with (A+B)/2 as seen from each known state, `action` [S] with the greedy one."""
     for i, index in enumerate(states):
         if index < 0:
             continue
-        x = float(index % 3 - 1)
-        place = _Cell(frame, index // 3, x, 1)
-        if not N[:, place.row].any():
-            continue
-        mean = 0.5 * (Q[0, place.row] + Q[1, place.row])
-        best = place.greedy(mean)
-        if place.shared:
-            mean[SELL] = mean[BUY]
-        elif place.side < 0.0:
-            mean[[BUY, SELL]] = mean[[SELL, BUY]]
-            best = {BUY: SELL, SELL: BUY}.get(best, best)
-        values[i], action[i] = mean, best
+        place = at(int(index) // 3, float(index % 3 - 1), 1)
+        if place.known(N):
+            values[i], action[i] = place.advice(0.5 * (place.values(Q[0]) + place.values(Q[1])))
+
+
+def train(Q: F8, N: F8, frame: Frame, tape: Tape, plan: Plan, rule: Rule, error: F8) -> tuple[float, int]:
+    """Do what `qtable._train` does."""
+    return learn(Q, N, partial(_Row, frame), tape, plan, rule, error)
+
+
+def serve(Q: F8, N: F8, frame: Frame, states: I8, values: F8, action: I1) -> None:
+    """Do what `qtable._serve` does."""
+    look(Q, N, partial(_Row, frame), states, values, action)

@@ -100,7 +100,9 @@ KERNELS: tuple[Kernel, ...] = (
         "qtable.train", "van Hasselt 2010; van Seijen et al. 2009",
         "qtable_reference.train", "qtable._train",
     ),
-    Kernel("qtable.serve", "van Hasselt 2010", "qtable_reference.serve", "qtable._serve"),
+    Kernel(
+        "qtable.serve", "van Hasselt 2010", "qtable_reference.serve", "qtable._serve", "qtable_gpu.serve"
+    ),
     Kernel("readout.readout", "agents.md §6", "readout.readout_reference", "readout._readout", "", 1e-12),
     Kernel(
         "replicator.replicate", "Taylor & Jonker 1978; Taylor 1979",
@@ -140,7 +142,10 @@ KERNELS: tuple[Kernel, ...] = (
         "tiles.train", "Albus 1975; Sutton & Barto 2018, ch. 9.5.4; van Hasselt 2010",
         "tiles_reference.train", "tiles._train",
     ),
-    Kernel("tiles.serve", "Sutton & Barto 2018, ch. 9.5.4", "tiles_reference.serve", "tiles._serve"),
+    Kernel(
+        "tiles.serve", "Sutton & Barto 2018, ch. 9.5.4",
+        "tiles_reference.serve", "tiles._serve", "tiles_gpu.serve",
+    ),
     Kernel(
         "trend_convexity.trend_convexity", "Taleb & Douady 2013",
         "trend_convexity.rows_reference", "trend_convexity._rows", "", 1e-9,

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from qts_agents.kernels import backend
+from qts_agents.kernels import backend, gpu
 from qts_agents.kernels.qtable import (
     BUY,
     HOLD,
@@ -33,6 +33,7 @@ from qts_agents.kernels.qtable import (
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 I1 = NDArray[np.int8]
+ENTRY = "tiles.serve"
 TILINGS, CELLS = 8, 5
 PAIRS = TILINGS // 2
 LEVELS = CELLS * TILINGS - (TILINGS - 1)  # 33: only then a grid's mirror is a grid
@@ -165,10 +166,16 @@ def train(W: F8, N: F8, tape: Tape, plan: Plan, rule: Rule) -> tuple[float, int,
     return *tiles_reference.train(W, N, tape, plan, rule, error), error
 
 
-@backend.kernel
-def _serve(W: F8, N: F8, states: I8, values: F8, action: I1) -> None:
-    rows, images, q = np.empty(PAIRS, np.int64), np.empty(PAIRS, np.int64), np.empty((2, 7))
-    for i in range(states.shape[0]):
+@backend.part
+def look(
+    W: F8, N: F8, states: I8, first: int, step: int, scratch: tuple[I8, I8, F8], values: F8, action: I1
+) -> None:
+    """Write (A+B)/2 and the greedy action of every `step`-th state from `first` on whose tiles are all known.
+
+    The loop is in here because a call for each state would take longer than what it does.
+    """
+    rows, images, q = scratch
+    for i in range(first, states.shape[0], step):
         if states[i] < 0:
             continue
         d = states[i] % 3 - 1
@@ -188,14 +195,22 @@ def _serve(W: F8, N: F8, states: I8, values: F8, action: I1) -> None:
             action[i] = greedy(values[i], d == 0, False)
 
 
+@backend.kernel
+def _serve(W: F8, N: F8, states: I8, values: F8, action: I1) -> None:
+    scratch = np.empty(PAIRS, np.int64), np.empty(PAIRS, np.int64), np.empty((2, 7))
+    look(W, N, states, 0, 1, scratch, values, action)
+
+
 def serve(W: F8, N: F8, states: I8) -> tuple[F8, I1]:
     """Return (A+B)/2 [S,7] of states code·3 + d + 1, NaN where a tile is unknown, and greedy actions [S]."""
     values = np.full((states.shape[0], 7), np.nan)
     action = np.full(states.shape[0], HOLD, dtype=np.int8)
-    if backend.jit_enabled():
-        _serve(W, N, states, values, action)
-    else:
+    if gpu.runs("tiles_gpu.serve", len(states), W, N, states, out=(values, action)):
+        return values, action
+    run = _serve
+    if not backend.jit_enabled():
         from qts_agents.kernels import tiles_reference
 
-        tiles_reference.serve(W, N, states, values, action)
+        run = tiles_reference.serve
+    backend.each_part(lambda *some: run(W, N, *some), states, values, action, entry=ENTRY)
     return values, action
