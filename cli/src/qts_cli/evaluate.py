@@ -64,10 +64,7 @@ def evaluate(
         raise ConfigError(f"--bars: expected at least 1, found {bars}")
     if jobs < 0:
         raise ConfigError(f"--jobs: expected 0 or more, found {jobs}")
-    if output.suffix != ".html":
-        raise ConfigError(f'--output: expected a name that ends in ".html", found "{output}"')
-    if not output.parent.is_dir():
-        raise ConfigError(f"--output: the folder {output.parent} does not exist; make it first")
+    _writable(output)
     loaded = config.load(settings_file(config_file), environment(), (*market_sets(market), *set_))
     book = ledger or output.parent / "trials.jsonl"
 
@@ -84,6 +81,17 @@ def evaluate(
     _written(output.with_suffix(".json"), text + b"\n")
     print(text.decode() if json_ else _summary(told, output))
     return 0
+
+
+def _writable(output: Path) -> None:
+    """Refuse a name under which no report can be written; told now, not after the runs."""
+    if output.suffix != ".html":
+        raise ConfigError(f'--output: expected a name that ends in ".html", found "{output}"')
+    if not output.parent.is_dir():
+        raise ConfigError(f"--output: the folder {output.parent} does not exist; make it first")
+    taken = next((path for path in (output, output.with_suffix(".json")) if path.is_dir()), None)
+    if taken:
+        raise ConfigError(f"--output: {taken} is a folder; name a file")
 
 
 def market_sets(market: str | None) -> tuple[str, ...]:

@@ -80,6 +80,7 @@ def test_a_short_market_is_evaluated(
         (["eurusd_1h", "--jobs", "-1"], ["--jobs", "0 or more"]),
         (["eurusd_1h", "-o", "report.txt"], ["--output", ".html"]),
         (["eurusd_1h", "-o", "nowhere/report.html"], ["--output", "nowhere"]),
+        (["eurusd_1h", "-o", "folder/taken.html"], ["--output", "taken.json", "folder"]),
         (["eurusd_1h", "--set", "enable_pads=false"], ["enable_pads", "true"]),
         (["eurusd_1h", "--set", "horizon_bars=0"], ["horizon_bars"]),
         (["--set", "market.source=simulated"], ["--bars", "does not end"]),
@@ -96,6 +97,7 @@ def test_bad_input_is_refused(
     """Exit code 2, one line that names field and remedy, and no report."""
     monkeypatch.chdir(tmp_path)
     Path("bad.jsonl").write_text("{}\n")
+    Path("folder/taken.json").mkdir(parents=True)
     assert main(["evaluate", *words]) == 2
     error = capsys.readouterr().err
     assert [word for word in said if word not in error] == []
