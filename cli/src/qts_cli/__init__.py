@@ -76,6 +76,10 @@ def main(tokens: Sequence[str] | None = None) -> int:
         # the reader of a pipe has seen enough
         sys.stderr.close()
         return 1
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return _fail(f"{error.filename}: {error.strerror}", USAGE_EXIT)  # a path that a person gave
     return result if isinstance(result, int) else 0
 
 

@@ -18,6 +18,7 @@ from qts_cli.tail import Tail
 from qts_core.errors import ConfigError
 
 _PAGE = 180
+_SUFFIX = ".qtsj"
 
 
 def decisions(
@@ -60,11 +61,11 @@ def decisions(
 def journal_of(given: Path | None, run_dir: Path) -> Path:
     """Return the folder or file that holds the journal; ConfigError when there is none."""
     path = given if given is not None else folder.latest(run_dir)
-    if path.is_file():
+    if path.is_file() and path.suffix == _SUFFIX:
         return path
     inner = path / "journal"
     path = inner if inner.is_dir() else path
-    if not any(path.glob("*.qtsj")):
+    if not any(path.glob(f"*{_SUFFIX}")):
         raise ConfigError(f"{path}: no journal there; expected a .qtsj file or a folder that holds some")
     return path
 

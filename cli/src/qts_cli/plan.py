@@ -58,6 +58,10 @@ def resources(file: Path) -> list[dict[str, Any]]:
         raise ConfigError(f"--file: {file} cannot be read: {error}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from None
+    except ValueError as error:  # a date that no calendar has
+        raise ConfigError(f"{file}: not valid YAML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{file}: nested too deeply for a resource") from None
     found = [each for each in documents if isinstance(each, dict) and each.get("kind") == names.KIND]
     if not found:
         raise ConfigError(f"{file}: no resource of kind {names.KIND} in it")

@@ -82,6 +82,8 @@ def read_json(path: Path) -> Tree:
         raise ConfigError(f"{path}:{error.lineno}:{error.colno}: not valid JSON: {error.msg}") from None
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: nested too deeply for a settings file") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: expected a JSON object with settings, found {type(tree).__name__}")
     return tree
@@ -163,7 +165,7 @@ def _scalar(text: str) -> Any:
     """Read a flag's value as JSON where it is JSON, else as a string."""
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return text
 
 

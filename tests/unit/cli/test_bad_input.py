@@ -83,10 +83,20 @@ def test_missing_file(capsys: pytest.CaptureFixture[str]) -> None:
         (["replay", "nowhere"], "nowhere"),
         (["plot", "nowhere"], "nowhere"),
         (["generate", "--check"], "project's folder"),
+        (["config", "check", "deep.yaml"], "deep.yaml: nested too deeply"),
+        (["plan", "--file", "deep.yaml"], "deep.yaml: nested too deeply"),
+        (["plan", "--file", "date.yaml"], "month must be in 1..12"),
+        (["decisions", "deep.yaml"], "expected a .qtsj file"),
+        (["replay", "deep.yaml"], "expected a .qtsj file"),
+        (["messages", "m" * 300], "File name too long"),
+        (["status", "--run-dir", "s" * 300], "File name too long"),
+        (["config", "show", "--set", f"market={'9' * 5000}"], "$.market: expected"),
     ],
 )
 def test_wrong_usage(capsys: pytest.CaptureFixture[str], tokens: list[str], words: str) -> None:
     """Wrong usage is exit code 2 and one line that names what is wrong."""
+    Path("deep.yaml").write_text("[" * 5000 + "]" * 5000)
+    Path("date.yaml").write_text("day: 2020-13-45\n")
     assert main(tokens) == 2
     captured = capsys.readouterr()
     assert words in captured.err
