@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
+
+import msgspec
 
 from qts_agents import baked
 from qts_agents.context import Place
@@ -17,6 +19,9 @@ from qts_core.errors import ConfigError
 from qts_core.roster import AGENTS, BY_NAME
 
 TURN_S = 0.0005  # for which a thread may keep another from Python: the loop waits for who computes or exports
+Address = Annotated[
+    str, msgspec.Meta(pattern=r"^tcp://[^:/\s]+:[0-9]{1,5}$|^tcp://\[[0-9a-fA-F:]+\]:[0-9]{1,5}$")
+]
 UNTIL_REDIS = "--until-redis"  # simulated at first: change over to the real wires when Redis answers
 
 
@@ -29,6 +34,8 @@ def main(arguments: Sequence[str], env: Mapping[str, str]) -> int:
         if unknown or not arguments:
             what = f"unknown workload {unknown[0]!r}" if unknown else "no workload named"
             raise ConfigError(f"{what}; give one or more of {', '.join(BY_NAME)}")
+        if len(set(arguments)) < len(arguments):
+            raise ConfigError(f"a workload is named twice in {' '.join(arguments)}; name each once")
         loaded = config.load()
         keep_threshold()
         sys.setswitchinterval(TURN_S)
@@ -42,12 +49,14 @@ def main(arguments: Sequence[str], env: Mapping[str, str]) -> int:
 
 
 def place_of(env: Mapping[str, str], ports: Mapping[str, int]) -> Place:
-    """Read where this process stands; ConfigError names the variable."""
+    """Read where this process stands, and make its folder; ConfigError names the variable."""
     state = Path(env.get(names.ENV_STATE, "."))
     try:
-        peers = json.loads(env.get(names.ENV_PEERS) or "{}")
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{names.ENV_PEERS}: not valid JSON: {error}") from None
+        state.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        found = f"{names.ENV_STATE}: {state}: {error.strerror}"
+        raise ConfigError(f"{found}; name a folder that this process may write to") from None
+    peers = _peers(env.get(names.ENV_PEERS) or "{}")
     if not peers:
         peers = {agent.wire: f"tcp://127.0.0.1:{ports[agent.wire]}" for agent in AGENTS}
     secrets = env.get(names.ENV_SECRETS)
@@ -56,10 +65,19 @@ def place_of(env: Mapping[str, str], ports: Mapping[str, int]) -> Place:
         state=state,
         secrets=Path(secrets) if secrets else None,
         bind=env.get(names.ENV_BIND, "127.0.0.1"),
-        peers=dict(peers),
+        peers=peers,
         http_port=_port(env, names.ENV_HTTP_PORT, names.PORT_HTTP),
         metrics_port=_port(env, names.ENV_METRICS_PORT, names.PORT_METRICS),
     )
+
+
+def _peers(text: str) -> dict[str, str]:
+    try:
+        return msgspec.json.decode(text, type=dict[str, Address])
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ConfigError(
+            f'{names.ENV_PEERS}: expected {{"name": "tcp://HOST:PORT", ...}} as JSON: {error}'
+        ) from None
 
 
 def _port(env: Mapping[str, str], name: str, default: int) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
 
 import msgspec
 
 from qts_core import names
+from qts_core.errors import ConfigError
 from qts_core.probes import Status
 from qts_messaging.accounts import Record
 
@@ -92,9 +94,15 @@ class HealthServer:
         self._servers: list[asyncio.Server] = []
 
     async def start(self, host: str, ports: Sequence[int]) -> None:
-        """Listen on each distinct port; OSError when one is taken."""
+        """Listen on each distinct port; ConfigError when one is taken or the address is not ours."""
         for port in dict.fromkeys(ports):
-            self._servers.append(await asyncio.start_server(self._serve, host, port, limit=8192))
+            try:
+                self._servers.append(await asyncio.start_server(self._serve, host, port, limit=8192))
+            except OSError as error:
+                number = error.errno or 0
+                text = os.strerror(number) if number > 0 else error.strerror
+                remedy = f"choose another {names.ENV_BIND}, {names.ENV_HTTP_PORT} or {names.ENV_METRICS_PORT}"
+                raise ConfigError(f"cannot listen on {host}:{port}: {text}; {remedy}") from None
 
     async def close(self) -> None:
         """Stop listening."""

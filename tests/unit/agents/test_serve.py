@@ -1,12 +1,14 @@
-"""A process that cannot start ends: what it had opened is closed before it says why."""
+"""A process that cannot start ends with its reason, when what it had opened is closed."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 
 import pytest
 
+from qts_agents.__main__ import main
 from qts_agents.context import Place
 from qts_agents.runtime import serve
 from qts_cli.sockets import free_ports
@@ -34,3 +36,50 @@ async def test_a_refused_start_leaves_no_task_behind(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"rows\.csv.*close"):
         await serve([BY_NAME["market"]], config.load(env={}, sets=sets), place)
     assert before == asyncio.all_tasks()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env", "words"),
+    [
+        ([], {}, "no workload named"),
+        (["padz"], {}, "unknown workload 'padz'"),
+        (["pads", "pads"], {}, "named twice"),
+        (["pads"], {"QTS_PEERS": "[1]"}, "QTS_PEERS: expected"),
+        (["pads"], {"QTS_PEERS": '{"qbmia": 5}'}, "QTS_PEERS: expected"),
+        (["pads"], {"QTS_PEERS": '{"qbmia": "qbmia:9091"}'}, "tcp://HOST:PORT"),
+        (["pads"], {"QTS_PEERS": "[" * 9999}, "QTS_PEERS: expected"),
+        (
+            ["pads"],
+            {"QTS_STATE": "/dev/null/state"},
+            "QTS_STATE: /dev/null/state: Not a directory; name a folder",
+        ),
+        (["pads"], {"QTS_HTTP_PORT": "70000"}, "QTS_HTTP_PORT: expected a port"),
+        (["market"], {"QTS_BIND": "192.0.2.1"}, "cannot listen on 192.0.2.1:8080: Cannot assign"),
+        (["market"], {"QTS_HTTP_PORT": "HELD"}, "in use; choose another QTS_BIND, QTS_HTTP_PORT"),
+    ],
+)
+def test_a_wrong_environment_is_refused_in_one_line(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    env: dict[str, str],
+    words: str,
+) -> None:
+    """Exit code 2, the variable and what would be right."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.setswitchinterval", lambda _: None)
+    monkeypatch.setenv("QTS_USE_REAL_MESSAGING", "false")
+    monkeypatch.setenv("QTS_MARKET__SOURCE", "replay")
+    monkeypatch.setenv("QTS_MARKET__REPLAY", '{"dataset": "eurusd_1h"}')
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        held.listen()
+        port = str(held.getsockname()[1])
+        places = {"QTS_STATE": str(tmp_path), **env}
+        assert 2 == main(
+            arguments, {key: port if value == "HELD" else value for key, value in places.items()}
+        )
+    error = capsys.readouterr().err
+    assert words in error
+    assert 1 == error.count("\n")
