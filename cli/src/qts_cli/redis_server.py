@@ -95,7 +95,22 @@ def write_config(run: Path, port: int, acl: str) -> Path:
     path = folder / "valkey.conf"
     path.touch(mode=0o600)
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    _begin_log(folder)
     return path
+
+
+def _begin_log(folder: Path) -> None:
+    """Write the empty log of a server without data, unless there is one.
+
+    A server that finds none writes a picture of nothing and waits for the disk three times before it answers
+    anybody: seconds where others write as well, and all agents wait for it.
+    """
+    log = folder / "appendonlydir"
+    log.mkdir(exist_ok=True)
+    first, manifest = log / "appendonly.aof.1.incr.aof", log / "appendonly.aof.manifest"
+    if not manifest.exists():
+        first.touch(mode=0o600)
+        manifest.write_text(f"file {first.name} seq 1 type i\n", encoding="ascii")
 
 
 def ping(host: str, port: int, timeout_s: float = 1.0, *, login: bytes = b"") -> bytes:

@@ -24,19 +24,35 @@ def test_ready_after_startup_and_readiness() -> None:
     child.started(0.0)
     assert [which for which, _ in child.due(0.0)] == [STARTUP]
     child.probed(STARTUP, False, 0.0)
-    assert child.due(1.9) == []
-    assert [which for which, _ in child.due(2.0)] == [STARTUP]
-    child.probed(STARTUP, True, 2.0)
+    assert child.due(0.2) == []
+    assert [which for which, _ in child.due(0.25)] == [STARTUP]
+    child.probed(STARTUP, True, 0.25)
     assert child.state == "starting"
-    assert [Became("ready", "")] == child.probed(READINESS, True, 2.0)
+    assert [Became("ready", "")] == child.probed(READINESS, True, 0.25)
+
+
+def test_a_start_is_watched_closely_until_the_first_readiness() -> None:
+    """Until then four times a second, from then on and after a relapse by the kubelet's rules."""
+    child = Child("pads", probes(30.0))
+    child.started(0.0)
+    child.probed(STARTUP, True, 0.0)
+    child.probed(READINESS, False, 0.0)
+    assert READINESS in dict(child.due(0.25))
+    assert [Became("ready", "")] == child.probed(READINESS, True, 0.25)
+    for now_s in (2.25, 4.25):
+        assert READINESS not in dict(child.due(now_s - 0.01))
+        assert READINESS in dict(child.due(now_s))
+        assert child.probed(READINESS, False, now_s) == []
+    assert [Became("unready", "readiness probe failed 3 times")] == child.probed(READINESS, False, 6.25)
 
 
 def test_startup_that_never_passes_kills_at_180_s() -> None:
-    """The start-up probe kills after 90 failures, which are 180 s."""
+    """The start-up probe kills once it has failed for 180 s, however often it was tried."""
     child = Child("pads", probes(30.0))
     child.started(0.0)
-    kills = [n for n in range(90) if any(isinstance(a, Kill) for a in child.probed(STARTUP, False, 2.0 * n))]
-    assert kills == [89]
+    tries = range(1000)
+    kills = [n for n in tries if any(isinstance(a, Kill) for a in child.probed(STARTUP, False, 0.25 * n))]
+    assert kills[0] == 719
 
 
 def test_liveness_kills_at_the_third_failure_and_is_named_as_cause() -> None:

@@ -25,6 +25,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numba
 from numba.core import config as numba_config
+from numba.core.runtime import rtsys
 from numba.extending import register_jitable
 
 from qts_agents.kernels.inner import Inner
@@ -106,12 +107,22 @@ class _Shared:
 
     def load_overload(self, signature: Any, context: Any) -> Any:
         """Return the compiled form; None, with the lock held, if this process is to compile it."""
-        found = self._cache.load_overload(signature, context)
+        found = self._kept(signature, context)
         if found is None and self._lock < 0 and self._take():
-            found = self._cache.load_overload(signature, context)
+            found = self._kept(signature, context)
             if found is not None:
                 self._free()
         return found
+
+    def _kept(self, signature: Any, context: Any) -> Any:
+        """Return what the cache holds, without first telling numba all that a compiler has to know.
+
+        That took longer than loading every kernel, for it reads two hundred modules and scipy's BLAS. Machine
+        code needs numba's runtime alone; whoever finds nothing and compiles does the rest by that.
+        """
+        rtsys.initialize(context)
+        with self._cache._guard_against_spurious_io_errors():
+            return self._cache._load_overload(signature, context)
 
     def freeing(self, compile_: Callable[..., Any]) -> Callable[..., Any]:
         """Return `compile_` that lets go of the lock when it fails: nothing will be saved then."""
@@ -171,6 +182,12 @@ def jit_enabled() -> bool:
 def compiles() -> int:
     """Return how many specialisations this process has compiled or loaded from the cache so far."""
     return sum(len(getattr(compiled, "signatures", ())) for compiled in KERNELS.values())
+
+
+def misses() -> int:
+    """Return how many of them were compiled, as no cache held them."""
+    found = (compiled.stats.cache_misses for compiled in KERNELS.values() if hasattr(compiled, "stats"))
+    return sum(sum(each.values()) for each in found)
 
 
 def threads(hardware_optimization: bool) -> int:
