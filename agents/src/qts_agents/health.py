@@ -22,8 +22,9 @@ class Health(msgspec.Struct):
     """What is known of one workload; the runtime writes it, the probes read it. Times are monotonic s."""
 
     name: str
-    warm: bool = False
+    warm: bool = False  # its kernels are compiled
     bound: bool = False
+    caught_up: bool = False  # it knows what had happened when it went to work
     standby: bool = False  # warm, while another process of its name is at work
     draining: bool = False
     ended: bool = False
@@ -38,19 +39,21 @@ class Health(msgspec.Struct):
             return "draining"
         if self.standby:
             return "standby"
-        if not (self.warm and self.bound):
+        if self.started() is not None:
             return "starting"
         if self.ended:
             return "ended"
         return "degraded" if self.blockers or self.troubles else "ready"
 
     def started(self) -> str | None:
-        """Return None once warm and bound, or while it stands by; else what is missing."""
+        """Return None once it is at work and has caught up, or while it stands by; else what is missing."""
         if self.standby:
             return None
         if not self.warm:
             return "kernels are not compiled yet"
-        return None if self.bound else "sockets are not bound yet"
+        if not self.bound:
+            return "sockets are not bound yet"
+        return None if self.caught_up else "it has not caught up with the market yet"
 
     def live(self, now_s: float) -> str | None:
         """Return None while the event loop and the compute thread move, else what is stuck."""

@@ -117,7 +117,7 @@ class Worker:
         finally:
             compiled.cancel()
         await self.shell.begin()
-        context.health.warm, context.health.standby = True, False
+        context.health.caught_up = True
         for work in self.shell.background():
             self.spawn(work)
         self.spawn(self._heartbeat())
@@ -129,25 +129,31 @@ class Worker:
             await self.context.compute(self.shell.warm_up)
             self.context.log.info("warmed_up", after_s=round(self.uptime_s(), 3), kernels=_compiles())
             self.backends = await self.context.compute(_choose_backends)
+            self.context.health.warm = True
         finally:
             _collect(freeze=self.context.system.hardware_optimization)
         if self.backends:
             self.context.log.info("backends_chosen", threads=_threads(), least_rows=self.backends)
 
     async def _take_turn(self, compiled: asyncio.Task[None]) -> None:
-        """Return when no other process of our name is at work; until then stand by, ready once compiled."""
-        context = self.context
-        turn = asyncio.create_task(context.bus.stand_by())
+        """Return when no other process of our name is at work; while one is we are ready, once compiled."""
+        context, health = self.context, self.context.health
+        turn, stood_by = asyncio.create_task(context.bus.stand_by()), False
         try:
-            await asyncio.wait((turn, compiled), return_when=asyncio.FIRST_COMPLETED)
-            if not turn.done():
-                compiled.result()
-                context.health.standby = True
-                context.log.info("standing_by", after_s=round(self.uptime_s(), 3))
+            while not turn.done():
+                if compiled.done():
+                    compiled.result()
+                health.standby = health.warm and context.bus.follows
+                if health.standby and not stood_by:
+                    stood_by = True
+                    context.log.info("standing_by", after_s=round(self.uptime_s(), 3))
+                news = [task for task in (turn, compiled) if not task.done()]
+                await asyncio.wait(news, timeout=WATCH_S, return_when=asyncio.FIRST_COMPLETED)
             await turn
         finally:
+            health.standby = False  # who is at work is ready once it has caught up, and not before
             await end([turn])
-        context.log.info("at_work", after_s=round(self.uptime_s(), 3), stood_by=context.health.standby)
+        context.log.info("at_work", after_s=round(self.uptime_s(), 3), stood_by=stood_by)
 
     async def stop(self) -> None:
         """Finish what is under way, say so, close the bus."""
@@ -219,7 +225,7 @@ class Worker:
             redis_seen_s = self._watch_bus(redis_seen_s)
             self._watch_handler()
             self._watch_device()
-            if health.state() != self._told and health.warm:
+            if health.state() != self._told and health.caught_up:
                 await self._beat()
             await clock.sleep(WATCH_S)
             self.context.metrics.loop_lag.observe(max(0.0, (clock.monotonic_ns() - before) / 1e9 - WATCH_S))

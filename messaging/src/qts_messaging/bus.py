@@ -52,6 +52,11 @@ class Bus(Protocol):
         """Let `handler` see every arriving message of type `kind`; one handler a type."""
         ...
 
+    @property
+    def follows(self) -> bool:
+        """Tell whether `stand_by` has heard another process of this name at work."""
+        ...
+
     async def stand_by(self) -> None:
         """Wait, before `start`, until no other process of this name is at work."""
         ...
@@ -349,6 +354,11 @@ class Credentials(Protocol):
 
 class Waiting(Protocol):
     """Where a process waits before it opens its wires."""
+
+    @property
+    def follows(self) -> bool:
+        """Tell whether another process of this name was heard at work."""
+        ...
 
     async def turn(self, credentials: Credentials | None) -> None:
         """Return when no other process of this name is at work; follow changed credentials meanwhile."""

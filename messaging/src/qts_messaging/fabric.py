@@ -155,6 +155,11 @@ class Fabric:
         if self.wires.standby is not None:
             await self.wires.standby.turn(self.wires.credentials)
 
+    @property
+    def follows(self) -> bool:
+        """Tell whether `stand_by` has heard another process of this name at work."""
+        return self.wires.standby is not None and self.wires.standby.follows
+
     async def start(self) -> None:
         """Bind, connect, begin to deliver; returns without waiting for peers."""
         await self.open(self.wires)

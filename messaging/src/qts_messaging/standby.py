@@ -28,6 +28,11 @@ class Standby:
         self._beacon = Beacon(epoch, ())
         self._succession = Succession(epoch)
 
+    @property
+    def follows(self) -> bool:
+        """Tell whether another process of this name was heard at work."""
+        return self._succession.follows
+
     async def turn(self, credentials: Credentials | None) -> None:
         """Return when no other process of this name is at work; follow changed credentials meanwhile."""
         following = [] if credentials is None else [asyncio.create_task(for_ever(credentials.run))]

@@ -21,11 +21,14 @@ def server(now_s: float = 0.0, **facts: object) -> tuple[HealthServer, Health]:
     return HealthServer([place], lambda: b"up 1\n", lambda: now_s), health
 
 
-def test_starting_until_warm_and_bound() -> None:
-    """A cold process is alive, not started, not ready."""
+def test_starting_until_it_has_caught_up() -> None:
+    """A cold process is alive, not started, not ready; nor is one at work that does not know what happened."""
     http, health = server()
     assert [http.answer("GET", path)[0] for path in ("/startupz", "/livez", "/readyz")] == [503, 200, 503]
     health.warm = health.bound = True
+    assert (health.state(), http.answer("GET", "/readyz")[0]) == ("starting", 503)
+    assert "has not caught up" in http.answer("GET", "/startupz")[2].decode()
+    health.caught_up = True
     assert [http.answer("GET", path)[0] for path in ("/startupz", "/livez", "/readyz")] == [200, 200, 200]
     assert health.state() == "ready"
 
@@ -63,7 +66,9 @@ def test_a_stuck_part_is_named(part: str) -> None:
 
 def test_a_trouble_degrades_but_keeps_ready_and_a_blocker_does_not() -> None:
     """Degraded is said; readiness is red only for blockers."""
-    http, health = server(warm=True, bound=True, troubles={"journal": "journal cannot be written"})
+    http, health = server(
+        warm=True, bound=True, caught_up=True, troubles={"journal": "journal cannot be written"}
+    )
     assert (health.state(), http.answer("GET", "/readyz")[0]) == ("degraded", 200)
     health.blockers["redis"] = "Redis has not answered for 6 s"
     code, _, body = http.answer("GET", "/readyz")
@@ -72,7 +77,7 @@ def test_a_trouble_degrades_but_keeps_ready_and_a_blocker_does_not() -> None:
 
 def test_status_is_json_and_unknown_paths_are_told_what_exists() -> None:
     """/statusz answers the struct; others 404 or 405."""
-    http, _ = server(warm=True, bound=True)
+    http, _ = server(warm=True, bound=True, caught_up=True)
     assert json.loads(http.answer("GET", "/statusz")[2])["state"] == "ready"
     assert json.loads(http.answer("GET", "/statusz/pads")[2])["agent"] == "pads"
     assert http.answer("GET", "/statusz/amos")[0] == 404
@@ -83,7 +88,7 @@ def test_status_is_json_and_unknown_paths_are_told_what_exists() -> None:
 
 async def test_a_garbage_client_disturbs_nobody() -> None:
     """Bytes that are no request end that connection only."""
-    http, _ = server(warm=True, bound=True)
+    http, _ = server(warm=True, bound=True, caught_up=True)
     await http.start("127.0.0.1", [0])
     port = http._servers[0].sockets[0].getsockname()[1]
     reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -78,7 +78,7 @@ async def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     worker = watched.worker
     await watched.pads.start()
     await worker.bus.start()
-    watched.health.warm = watched.health.bound = True
+    watched.health.warm = watched.health.bound = watched.health.caught_up = True
     worker.spawn(worker._watch())
     worker.spawn(worker._heartbeat())
     try:

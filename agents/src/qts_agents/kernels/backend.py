@@ -25,7 +25,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numba
 from numba.core import config as numba_config
-from numba.core.runtime import rtsys
+from numba.core.runtime.nrt import rtsys
 from numba.extending import register_jitable
 
 from qts_agents.kernels.inner import Inner
