@@ -93,6 +93,7 @@ def _port(env: Mapping[str, str], name: str, default: int) -> int:
 
 
 if __name__ == "__main__":
+    os.environ.setdefault(*names.ONE_BLAS_THREAD)  # before anything loads numpy
     gc.disable()  # a tenth of what loading takes, and nothing to collect; on again once kernels are warm
     # before anything loads numba, which reads its settings once
     kept = os.environ.get(names.ENV_KERNELS), os.environ.get(names.ENV_KERNEL_CACHE)

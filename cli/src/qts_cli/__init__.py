@@ -62,6 +62,9 @@ def main(tokens: Sequence[str] | None = None) -> int:
     """Run `qts`; return 0, 2 for bad usage or settings, 130 when interrupted, 1 for other failures."""
     from cyclopts import CycloptsError
 
+    from qts_cli.__main__ import multiply_alone
+
+    multiply_alone()
     try:
         result = build()(list(sys.argv[1:] if tokens is None else tokens))
     except CycloptsError as error:

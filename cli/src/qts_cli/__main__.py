@@ -13,6 +13,11 @@ def environment() -> dict[str, str]:
     return dict(os.environ)
 
 
+def multiply_alone() -> None:
+    """Let this process and its children multiply matrices as agents do, if nobody has said how."""
+    os.environ.setdefault(*names.ONE_BLAS_THREAD)
+
+
 def child_environment() -> dict[str, str]:
     """Return the environment for a process of ours: settings travel in its file, not in variables."""
     kept = {names.ENV_SECRETS}

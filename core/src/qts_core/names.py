@@ -61,6 +61,9 @@ ENV_PEERS = "QTS_PEERS"
 ENV_BIND = "QTS_BIND"
 ENV_KERNELS = "QTS_KERNELS"  # where an image keeps compiled kernels
 ENV_KERNEL_CACHE = "NUMBA_CACHE_DIR"
+#: threads of BLAS begin when numpy is loaded, and spin: a tenth of a second of a core in each process, and
+#: our small matrices need none; besides, who replays a journal adds in the order in which it was written
+ONE_BLAS_THREAD = ("OPENBLAS_NUM_THREADS", "1")
 #: names that begin like configuration overrides but are paths, addresses or ports of one process
 ENV_RESERVED = frozenset(
     {

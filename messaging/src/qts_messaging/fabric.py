@@ -112,15 +112,13 @@ class Fabric:
 
     def status_fields(self) -> StatusFields:
         """Return what AGENT_STATUS says about messaging."""
-        book = self._desk.book
-        now, credentials = self._clock.wall_ns(), self.credentials
-        return StatusFields(self.mode, book.high_water(), book.as_counts(), now, credentials)
+        book, now = self._desk.book, self._clock.wall_ns()
+        return StatusFields(self.mode, book.high_water(), book.as_counts(), now, self.credentials)
 
     @property
     def credentials(self) -> dict[str, int]:
         """Return kind → generation of keys and passwords in use."""
-        held = self.wires.credentials
-        return {} if held is None else held.generations()
+        return {} if self.wires.credentials is None else self.wires.credentials.generations()
 
     def numbers(self) -> Numbers:
         """Return what metrics say about the bus beside its book."""
