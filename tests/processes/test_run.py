@@ -243,6 +243,18 @@ def test_disabled_agent_is_not_started(tmp_path: Path) -> None:
     assert run.events[-1]["agents"] == "3/3", run.events
 
 
+def test_a_run_without_pads_ends_in_order(tmp_path: Path) -> None:
+    """Nobody decides, and so nobody is asked for an open round at the end."""
+    run = Whole(tmp_path, *settings("enable_pads=false", *RATES))
+    try:
+        run.ready("qbmia")
+    finally:
+        run.process.terminate()
+        code = run.end()
+    assert (0, []) == (code, run.events[-1]["failures"]), run.errors()
+    assert "summary" == run.events[-1]["kind"]
+
+
 def test_bad_market_file_is_refused_in_the_feed_words(tmp_path: Path) -> None:
     """A data file without a needed column ends the run with exit code 2 and names file and column."""
     file = tmp_path / "rows.csv"

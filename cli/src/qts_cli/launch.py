@@ -18,7 +18,7 @@ from qts_core import names
 from qts_core.errors import ConfigError
 from qts_core.probes import Probe, probes
 from qts_core.roster import BY_NAME, BY_WIRE, ROSTER, Workload
-from qts_core.spec import System
+from qts_core.spec import System, redis_port
 
 SYSTEM_NAME = "local"
 REDIS = "redis"
@@ -50,7 +50,7 @@ def process_of(system: System, name: str) -> str:
 def probe_ports(system: System) -> dict[str, int]:
     """Return a free port for each process of `system`, and none that its settings give to another use."""
     processes = list(dict.fromkeys(process_of(system, w.name) for w in workloads(system)))
-    settled = {*system.ports().values(), redis_server.port_of(system.redis_url)}
+    settled = {*system.ports().values(), redis_port(system.redis_url) or 0}
     return dict(zip(processes, sockets.free_ports(len(processes), settled), strict=True))
 
 

@@ -12,6 +12,7 @@ import msgspec
 from qts_cli import sockets
 from qts_core import names
 from qts_core.errors import ConfigError
+from qts_core.spec import redis_port
 
 _LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 _PROGRAMS = ("valkey-server", "redis-server")
@@ -35,10 +36,10 @@ class Redis(msgspec.Struct, frozen=True):
 
 def choose(url: str) -> Redis:
     """Decide which Redis to use; ConfigError with the remedy when neither is possible."""
-    parts = urlsplit(url)
-    if parts.scheme == "redis+sentinel":
+    parts, port = urlsplit(url), redis_port(url)
+    if port is None:
         return Redis(url=bare(url), embedded=False, secret_url=_secret(url))
-    host, port = parts.hostname or "localhost", port_of(url)
+    host = parts.hostname or "localhost"
     if host in _LOOPBACK_HOSTS and parts.scheme == "redis" and not sockets.listens(host, port):
         return Redis(url=bare(url), embedded=True, port=port, binary=find_binary())
     _ask(url, host, port)
@@ -175,14 +176,6 @@ def _login(user: str | None, password: str | None) -> bytes:
         return b""
     words = [b"AUTH", *([unquote(user).encode()] if user else []), unquote(password).encode()]
     return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
-
-
-def port_of(url: str) -> int:
-    """Return the port of a Redis URL; ConfigError when it is none."""
-    try:
-        return urlsplit(url).port or names.PORT_REDIS
-    except ValueError:
-        raise ConfigError(f"redis_url: {bare(url)}: the port must be a number from 1 to 65535") from None
 
 
 def _secret(url: str) -> str | None:

@@ -193,7 +193,7 @@ class Session:
         feeds = [name for name in running if name in BY_NAME and not BY_NAME[name].agent]
         agents = [name for name in running if name not in feeds and name != launch.REDIS]
         await self._supervisor.stop(feeds, _FEED_GRACE_S)
-        if feeds:
+        if feeds and "pads" in self.workloads:
             await self._round_ends()
         await self._supervisor.stop(agents, _AGENT_GRACE_S)
         await self._supervisor.stop([launch.REDIS], _REDIS_GRACE_S)

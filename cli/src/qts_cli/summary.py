@@ -41,6 +41,8 @@ def failures(facts: Facts) -> list[str]:
         found.append("every process is down; see the logs in the run folder")
     if facts.ended == ENDED_BY_SIGNAL:
         return found
+    if not facts.decides and facts.agents and not facts.ready:
+        found.append("no agent was ready at the end")
     if facts.decides and facts.decided == 0:
         found.append(f"no decision within {facts.seconds:.0f} s")
     if facts.rounds > facts.decided:

@@ -7,9 +7,11 @@ and ports come from ROSTER, so a new agent type brings its own.
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal, cast
+from urllib.parse import urlsplit
 
 import msgspec
 
+from qts_core import names
 from qts_core.roster import ADDED_SEATS, AGENTS, SEATS, VOTERS, Workload
 from qts_core.sections import AmosSettings, Fraction, PadsSettings, QbmiaSettings, QuasarSettings, Section
 
@@ -107,6 +109,7 @@ class System(Section, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Check what one field alone cannot tell; the text begins with the field's path."""
         _check_needs(self)
+        redis_port(self.redis_url)
         _check_board(self.board())
         _check_ports(self.ports())
 
@@ -165,6 +168,19 @@ def _check_board(board: dict[str, float]) -> None:
     total = sum(board.values())
     if abs(total - 1.0) > 0.001 and not added:
         raise ValueError(f"board_members: weights must sum to 1 ± 0.001, found {total:.4g}")
+
+
+def redis_port(url: str) -> int | None:
+    """Return the port of a Redis URL, None where a Sentinel tells it; ValueError when it is none."""
+    if url.startswith("redis+sentinel:"):
+        return None
+    try:
+        port = urlsplit(url).port
+    except ValueError:
+        port = 0
+    if port == 0:
+        raise ValueError("redis_url: the port must be a number from 1 to 65535")
+    return port or names.PORT_REDIS
 
 
 def _check_ports(ports: dict[str, int]) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from qts_cli import sockets
+from qts_cli import launch, sockets
+from qts_core import config
 from qts_core.errors import ConfigError
 
 
@@ -33,6 +34,16 @@ def test_free_ports_leave_out_what_is_settled_taken_or_given_to_connections() ->
     assert max(ports) < 15_010
     assert held[0] not in everything
     assert max(everything) < outgoing
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:20000", "redis+sentinel://a:26379,b:26379/main"])
+def test_probe_ports_keep_off_those_of_the_settings(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """Neither the port of `redis_url`, which nobody may hold yet, nor one of `zmq_ports`."""
+    monkeypatch.setattr(sockets, "_PORTS", range(20_000, 20_012))
+    sets = (f"redis_url={url}", "zmq_ports.pads=20001")
+    found = launch.probe_ports(config.load(env={}, sets=sets).system)
+    assert {"pads", "qbmia", "quasar", "amos", "market"} == set(found)
+    assert not {20_001, *({20_000} if ":20000" in url else ())} & set(found.values())
 
 
 def test_taken_port_is_named_with_key_and_owner() -> None:

@@ -179,6 +179,7 @@ def facts(**more: Any) -> Facts:
     ("more", "words"),
     [
         ({"decided": 0, "rounds": 0}, "no decision within 30 s"),
+        ({"decides": False, "decided": 0, "rounds": 0, "ready": 0}, "no agent was ready"),
         ({"rounds": 5}, "2 of 5 rounds ended without a decision"),
         ({"messages": {"unaccounted": 7}}, "7 messages are unaccounted for"),
     ],
