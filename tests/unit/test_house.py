@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,36 @@ def test_an_absolute_tolerance_stands_alone(path: Path) -> None:
         if name in ("assert_allclose", "allclose") and "atol" in given and "rtol" not in given:
             wide.append(call.lineno)
     assert wide == []
+
+
+def file_of(module: str) -> Path | None:
+    """Return the file of a module of ours, None for a package or somebody else's."""
+    roots = [ROOT, *(ROOT / member / "src" for member in MEMBERS)]
+    found = (root.joinpath(*module.split(".")).with_suffix(".py") for root in roots if module)
+    return next((path for path in found if path.is_file()), None)
+
+
+@cache
+def bound(path: Path) -> set[str]:
+    """Return every name that a file binds anywhere; more than those that can be imported, never fewer."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                names.add(node.name)
+            case ast.Name(ctx=ast.Store()):
+                names.add(node.id)
+            case ast.alias():
+                names.add(node.asname or node.name.split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "bench").rglob("*.py")), ids=lambda p: p.stem)
+def test_what_a_benchmark_imports_from_us_is_there(path: Path) -> None:
+    """A benchmark runs rarely: a function that moved away would be missed when the figure is needed."""
+    lost = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        source = file_of(node.module or "") if isinstance(node, ast.ImportFrom) else None
+        if isinstance(node, ast.ImportFrom) and source is not None:
+            lost += [alias.name for alias in node.names if alias.name not in bound(source)]
+    assert lost == []
