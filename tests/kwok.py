@@ -79,21 +79,28 @@ async def _beat(api: Cluster, nodes: Sequence[str]) -> None:
     """
     for turn in itertools.count():
         body = {"spec": {"renewTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")}}
-        with contextlib.suppress(ApiError):
-            for node in nodes:
-                path = path_of(LEASES, "kube-node-lease", node)
-                await api.session.call("PATCH", path, kind="Lease", body=body, headers=_MERGE)
-            if turn % TURNS == 0:
-                await _mark_ready(api)
+        for node in nodes:
+            await _patched(api, path_of(LEASES, "kube-node-lease", node), "Lease", body)
+        if turn % TURNS == 0:
+            await _mark_ready(api)
         await asyncio.sleep(RENEW_S)
 
 
 async def _mark_ready(api: Cluster) -> None:
-    for pod in (await api.list(PODS, None, {"fieldSelector": "status.phase=Running"})).items:
+    pods = []
+    with contextlib.suppress(ApiError):
+        pods = (await api.list(PODS, None, {"fieldSelector": "status.phase=Running"})).items
+    for pod in pods:
         conditions = {c["type"]: c for c in pod["status"].get("conditions") or ()}
         up = conditions.get("ContainersReady", {}).get("status") == "True"
         if up and conditions["Ready"]["status"] != "True" and "deletionTimestamp" not in pod["metadata"]:
             path = path_of(PODS, pod["metadata"]["namespace"], pod["metadata"]["name"]) + "/status"
             ready = conditions["Ready"] | {"status": "True"}
             body = {"status": {"conditions": [*(conditions | {"Ready": ready}).values()]}}
-            await api.session.call("PATCH", path, kind="Pod", body=body, headers=_MERGE)
+            await _patched(api, path, "Pod", body)
+
+
+async def _patched(api: Cluster, path: str, kind: str, body: dict[str, Any]) -> None:
+    """Change one object; what is refused or late keeps nothing else waiting for its turn."""
+    with contextlib.suppress(ApiError):
+        await api.session.call("PATCH", path, kind=kind, body=body, headers=_MERGE)

@@ -64,7 +64,10 @@ def of_last(printed: str) -> Told:
     found = _objects(printed)
     if not found:
         return {}, ("nothing was counted",)
-    return {key: json.dumps(value) for key, value in found[-1].items()}, ()
+    told = found[-1]
+    passed = told.get("missed")  # a death that never came shows nothing
+    missed = (f"{passed} plans passed without their death",) if passed else ()
+    return {key: json.dumps(value) for key, value in told.items()}, missed
 
 
 def _objects(printed: str) -> list[dict[str, object]]:

@@ -309,6 +309,7 @@ ROWS: tuple[Row, ...] = (
             pytest_of(
                 f"{RECONCILE}::test_a_fault_at_any_write_ends_in_the_same_state", f"{UNIT}/test_session.py"
             ),
+            pytest_of(f"{UNIT}/test_weather.py"),
             pytest_of(
                 f"{CLUSTER}/test_outage.py",
                 needs="server",

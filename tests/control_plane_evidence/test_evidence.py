@@ -119,3 +119,5 @@ def test_numbers_are_read_from_what_commands_print() -> None:
     assert of_figures("")[1] == ("no figure was printed",)
     assert of_last('{"a": 1}\n{"plans": 5}\n7 s\n') == ({"plans": "5"}, ())
     assert of_last("{broken\n")[1] == ("nothing was counted",)
+    assert of_last('{"plans": 5, "missed": 0}')[1] == ()
+    assert of_last('{"plans": 5, "missed": 2}')[1] == ("2 plans passed without their death",)

@@ -29,8 +29,11 @@ from qts_operator.writes import Done, Failed, identity, lacks_right
 
 _log = structlog.get_logger("qts_operator.reconcile")
 # What a person has to put right (a stranger's object, a refused field) costs one read to look at again,
-# and the person is waiting: an API server that fails is left alone for longer.
+# and the person is waiting.
 FINDING_LAST_S = 15.0
+# A server that fails does so for every system, and each event of a roll-out is one more try: after a storm of
+# minutes those to whom nothing happens any more would wait for minutes too.
+UNWELL_LAST_S = 30.0
 UNANSWERED = (0, 504)
 
 
@@ -57,12 +60,12 @@ class Reconciler:
             result = await self._pass(key, trace)
         except ApiError as error:
             result, reason = "error", error.reason or str(error.code)
-            self._later(key, error.retry_after)
+            self._later(key, error.retry_after, UNWELL_LAST_S if _unwell(error.code) else LAST_S)
             _log.warning("pass failed", system=key, code=error.code, error=error.message)
         except Exception as error:
             # one bad resource must not stop the others; its own key backs off
             result, reason = "error", type(error).__name__
-            self._later(key, None)
+            self._later(key, None, LAST_S)
             _log.exception("pass failed", system=key)
         self._c.metrics.reconcile.labels(result, reason).inc()
         trace.result, trace.error = result, (reason or result) if result == "error" else ""
@@ -208,7 +211,9 @@ class Reconciler:
         for seconds in state.recheck_s:
             self._c.queue.add_after(key, seconds, now)
         if state.writes.unwell or state.writes.findings:
-            self._later(key, state.writes.retry_after, LAST_S if state.writes.unwell else FINDING_LAST_S)
+            self._later(
+                key, state.writes.retry_after, UNWELL_LAST_S if state.writes.unwell else FINDING_LAST_S
+            )
             return "error" if state.writes.unwell else "refused"
         self._c.queue.succeed(key)
         if state.writes.stale or state.writes.waiting:
@@ -240,7 +245,7 @@ class Reconciler:
             await self._c.hand.learn(*item)
         return True
 
-    def _later(self, key: str, retry_after: float | None, last_s: float = LAST_S) -> None:
+    def _later(self, key: str, retry_after: float | None, last_s: float) -> None:
         self._c.metrics.queue_retries.inc()
         delay = self._c.queue.fail(key, self._c.now_s(), last_s)
         if retry_after is not None and retry_after > delay:
@@ -256,6 +261,11 @@ class Reconciler:
         self._unsure.discard(key)
         self._refused.pop(key, None)
         self._c.metrics.systems.forget(namespace, name)
+
+
+def _unwell(code: int) -> bool:
+    """Tell an answer that speaks of the server, or none at all, from one that speaks of what was asked."""
+    return code in (0, 429) or code >= 500
 
 
 def _kind(request: steps.Request) -> str:

@@ -56,8 +56,10 @@ class FakeCluster:
         entry = (kind.name, queue)
         self._watchers.append(entry)
         since = int(params.get("resourceVersion") or 0)
-        for (k, _, _), live in list(self.objects.items()):
-            if k == kind.name and int(live["metadata"]["resourceVersion"]) > since:
+        ours = [live for (k, _, _), live in self.objects.items() if k == kind.name]
+        # in order, or a stream that breaks here would go on after what it never showed
+        for live in sorted(ours, key=_version):
+            if _version(live) > since:
                 queue.put_nowait({"type": "MODIFIED", "object": copy.deepcopy(live)})
 
         async def events() -> AsyncIterator[Live]:
@@ -266,6 +268,10 @@ def _merged(known: Live, change: Live) -> Live:
         else:
             fresh[name] = copy.deepcopy(value)
     return fresh
+
+
+def _version(live: Live) -> int:
+    return int(live["metadata"]["resourceVersion"])
 
 
 def _entries(known: Live | None) -> list[Live]:
