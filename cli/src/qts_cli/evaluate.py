@@ -188,9 +188,13 @@ def _summary(told: Report, output: Path) -> str:
     ]
     for name, one in told.forecasters.items():
         gain, hit = one.log_gain, one.hit
+        if not one.rows:
+            lines.append(f"{name:13} nothing to score: no opinion whose horizon has ended")
+            continue
+        hits = f"hits {hit.rate:.1%} ({hit.low:.1%} to {hit.high:.1%})" if hit.n else "no side taken"
         lines.append(
             f"{name:13} log score {gain.value:+.4f} ± {gain.error:.4f} over the base rate, "
-            f"Brier {one.brier.brier:.4f}, hits {hit.rate:.1%} ({hit.low:.1%} to {hit.high:.1%}), "
+            f"Brier {one.brier.brier:.4f}, {hits}, "
             f"staked Sharpe {one.staked.sharpe:+.2f}"
         )
     board, hold = told.board, told.buy_and_hold

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from html import escape
@@ -11,6 +12,7 @@ from qts_agents.evaluation.equity import Performance
 from qts_agents.evaluation.report import Forecaster, Report
 from qts_cli import svg
 
+_NAN = re.compile(r"[+-]?\bnan\b%?")  # what could not be measured: too few rounds
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;color:#24292f;max-width:1000px;margin:2rem auto;padding:0 1rem}
 table{border-collapse:collapse;margin:.6rem 0;display:block;overflow-x:auto}
@@ -249,7 +251,8 @@ def _method(told: Report) -> str:
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    shown = ([escape(_NAN.sub("–", cell)) for cell in row] for row in rows)
+    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in shown)
     return f"<table><tr>{top}</tr>{body}</table>"
 
 

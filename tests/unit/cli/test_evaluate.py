@@ -69,6 +69,9 @@ def test_a_short_market_is_evaluated(
     again = json.loads(capsys.readouterr().out)
     assert again["trials"]["count"] == 5
     assert again["curves"] == told["curves"]
+    assert main(["evaluate", str(bars), "--bars", "2", "--no-ablations", "-o", "short.html"]) == 0
+    assert "board         nothing to score: no opinion whose horizon has ended" in capsys.readouterr().out
+    assert "nan" not in Path("short.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,24 @@ async def test_a_task_that_sends_is_not_interrupted_by_a_handler(stand: Stand) -
     assert seen == ["a"]
 
 
+async def test_a_handler_that_brings_a_message_and_then_waits(stand: Stand) -> None:
+    """Its own message comes after it; nothing is raised into the wire's callback."""
+    seen: list[str] = []
+    raised: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: raised.append(context))
+
+    async def handle(name: str) -> None:
+        if name == "a":
+            stand.bring("b")
+            await asyncio.sleep(0.001)
+        seen.append(name)
+
+    stand.handler(handle)
+    stand.callback("a")
+    await asyncio.sleep(0.02)
+    assert (["a", "b"], []) == (seen, raised)
+
+
 async def test_a_handler_that_waits_goes_on_as_one_task_in_one_context(stand: Stand) -> None:
     """Time-outs, variables of the context and the current task are those of a plain task; one at a time."""
     seen: list[Any] = []
