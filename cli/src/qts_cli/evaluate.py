@@ -17,6 +17,7 @@ from cyclopts import Parameter
 
 from qts_cli.__main__ import environment
 from qts_cli.run import settings_file
+from qts_cli.supervisor import die_with_parent
 from qts_core import config
 from qts_core.errors import ConfigError
 
@@ -134,9 +135,18 @@ def _runs(variants: dict[str, Any], bars: int | None, jobs: int) -> dict[str, Tr
     trees = {name: config.dump(system) for name, system in variants.items()}
     if jobs == 1 or len(trees) < 2:
         return {name: _run(tree, bars) for name, tree in trees.items()}
-    with ProcessPoolExecutor(min(jobs, len(trees)), multiprocessing.get_context("spawn")) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(jobs, len(trees)), spawn, initializer=_end_with_parent) as pool:
         waiting = {name: pool.submit(_run, tree, bars) for name, tree in trees.items()}
         return {name: future.result() for name, future in waiting.items()}
+
+
+def _end_with_parent() -> None:
+    """Leave nothing running when this evaluation is killed, even before its pool could ask for that."""
+    die_with_parent()
+    parent = multiprocessing.parent_process()
+    if parent is not None and not parent.is_alive():
+        os._exit(1)
 
 
 def _run(tree: bytes, bars: int | None) -> Track:

@@ -165,7 +165,7 @@ class Supervisor:
                     stdout=out,
                     stderr=err,
                     start_new_session=True,
-                    preexec_fn=_die_with_parent if _LIBC is not None else None,
+                    preexec_fn=die_with_parent if _LIBC is not None else None,
                 )
             except OSError as error:
                 running.reason = f"cannot be started: {error}"
@@ -206,7 +206,7 @@ def _signal(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
 
 
-def _die_with_parent() -> None:
-    """Run in the child before exec: the kernel kills it when the supervisor dies."""
+def die_with_parent() -> None:
+    """Have the kernel kill this process when the thread that started it ends (Linux)."""
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
