@@ -227,9 +227,11 @@ class Stage:
         due_s = engine.queue.due_s(key, engine._now_s())
         if due_s is not None and due_s < SOON_S:
             return False
+        applied = WORKLOADS[seen.plan.workload].applied
+        if applied and engine.queue._tries.get(key):
+            return False  # a write that failed is due again, however long its back-off
         asked, versions = self._judge.asked[namespace], self.journal.versions[namespace]
         asked[:] = [each for each in asked if not each.shown(live, versions)]
-        applied = WORKLOADS[seen.plan.workload].applied
         return (
             not asked
             and at_rest(live, NAME, applied=applied)
