@@ -12,13 +12,13 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
+from qts_agents.pads.journal import SUFFIX
 from qts_cli import folder
 from qts_cli.events import Event, line
 from qts_cli.tail import Tail
 from qts_core.errors import ConfigError
 
 _PAGE = 180
-_SUFFIX = ".qtsj"
 
 
 def decisions(
@@ -61,11 +61,11 @@ def decisions(
 def journal_of(given: Path | None, run_dir: Path) -> Path:
     """Return the folder or file that holds the journal; ConfigError when there is none."""
     path = given if given is not None else folder.latest(run_dir)
-    if path.is_file() and path.suffix == _SUFFIX:
+    if path.is_file() and path.suffix == SUFFIX:
         return path
     inner = path / "journal"
     path = inner if inner.is_dir() else path
-    if not any(path.glob(f"*{_SUFFIX}")):
+    if not any(path.glob(f"*{SUFFIX}")):
         raise ConfigError(f"{path}: no journal there; expected a .qtsj file or a folder that holds some")
     return path
 

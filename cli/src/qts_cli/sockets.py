@@ -8,7 +8,7 @@ import random
 import re
 import socket
 from collections.abc import Collection
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,9 @@ def free_ports(count: int, avoid: Collection[int] = ()) -> list[int]:
 
     Until its process listens, nobody gets such a port by chance: no connection starts from it.
     """
-    shuffled = random.SystemRandom().sample(_PORTS, len(_PORTS))  # which no test can seed: runs differ
-    return list(islice((port for port in shuffled if port not in avoid and not taken(port)), count))
+    first = random.SystemRandom().randrange(len(_PORTS))  # which no test can seed: runs differ
+    ports = chain(_PORTS[first:], _PORTS[:first])
+    return list(islice((port for port in ports if port not in avoid and not taken(port)), count))
 
 
 def taken(port: int) -> bool:

@@ -6,12 +6,12 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from qts_agents.pads.journal import SUFFIX
 from qts_agents.pads.records import FRAME, Answers, Entry, RoundBody, body, decode
 from qts_cli.events import Event
 from qts_cli.rounds import SHOWN, decision_event
 from qts_messaging.messages import MarketUpdate
 
-_SUFFIX = ".qtsj"
 _CHUNK = 1 << 20
 _HELD_ANSWERS = 64
 
@@ -61,7 +61,7 @@ class Tail:
 
     def _following(self) -> Path | None:
         """Return the file after the present one; it exists only when the present one is complete."""
-        found = [self._folder] if self._folder.is_file() else sorted(self._folder.glob(f"*{_SUFFIX}"))
+        found = [self._folder] if self._folder.is_file() else sorted(self._folder.glob(f"*{SUFFIX}"))
         return next((path for path in found if self._file is None or path.name > self._file.name), None)
 
     def _whole_frames(self) -> Iterator[Entry]:

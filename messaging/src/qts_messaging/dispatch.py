@@ -105,8 +105,7 @@ class Dispatch:
                 # this mark tells a task what it is to wait for; until ours is, another may wait for the same
                 waits_for._asyncio_future_blocking = False
             self._begun = (work, waits_for)
-            if not wake.done():  # the handler's first step may have brought a message itself
-                wake.set_result(None)
+            self.rush()  # or not: a message that the handler's first step brought has woken the task already
         finally:
             _leave_task(loop, task)
 
