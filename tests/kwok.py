@@ -14,7 +14,7 @@ from typing import Any
 from tests.control_plane_campaign.judge import opened
 
 from qts_core.errors import ConfigError
-from qts_operator.cluster import LEASES, NODES, PODS, Cluster, path_of
+from qts_operator.cluster import LEASES, NODES, PODS, Cluster, path_of, whole
 from qts_operator.middleware import ApiError
 from qts_operator.session import Access
 
@@ -25,7 +25,7 @@ _MERGE = {"Content-Type": "application/merge-patch+json"}
 @asynccontextmanager
 async def every_pod(api: Cluster) -> AsyncIterator[None]:
     """Take the taint off kwok's nodes and cordon the others; put both back. ConfigError when kwok plays none."""
-    nodes = (await api.list(NODES, None, {})).items
+    nodes = (await api.list(NODES, None, {}, whole)).items
     played = [n for n in nodes if n["metadata"].get("labels", {}).get("type") == "kwok"]
     if not played:
         raise ConfigError("no node has the label type=kwok; `cluster fake-nodes 8 --gpus 8` makes some")
@@ -89,7 +89,7 @@ async def _beat(api: Cluster, nodes: Sequence[str]) -> None:
 async def _mark_ready(api: Cluster) -> None:
     pods = []
     with contextlib.suppress(ApiError):
-        pods = (await api.list(PODS, None, {"fieldSelector": "status.phase=Running"})).items
+        pods = (await api.list(PODS, None, {"fieldSelector": "status.phase=Running"}, whole)).items
     for pod in pods:
         conditions = {c["type"]: c for c in pod["status"].get("conditions") or ()}
         up = conditions.get("ContainersReady", {}).get("status") == "True"

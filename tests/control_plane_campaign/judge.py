@@ -14,7 +14,7 @@ import orjson
 
 from qts_core import names
 from qts_core.crd import crd
-from qts_operator.cluster import DEFINITIONS, PODS, SYSTEMS, Cluster, path_of
+from qts_operator.cluster import DEFINITIONS, PODS, SYSTEMS, Cluster, path_of, whole
 from qts_operator.metrics import Metrics
 from qts_operator.middleware import ApiError, Call
 from qts_operator.objects import BY_KIND, Kind
@@ -67,7 +67,7 @@ class Judge:
         async with asyncio.timeout(60):
             while True:
                 with contextlib.suppress(ApiError):
-                    await self.api.list(SYSTEMS, None, {})
+                    await self.api.list(SYSTEMS, None, {}, whole)
                     break
                 await asyncio.sleep(0.2)
         await asyncio.gather(*(self._namespace(name) for name in namespaces))
@@ -139,7 +139,7 @@ class Judge:
     async def everything(self, prefix: str) -> dict[str, dict[str, Tree]]:
         """Return every object of ours, read anew, by namespace, then kind and name."""
         kinds = ((SYSTEMS, {}), *((kind, MANAGED) for kind in OWNED))
-        lists = await asyncio.gather(*(self.api.list(kind, None, params) for kind, params in kinds))
+        lists = await asyncio.gather(*(self.api.list(kind, None, params, whole) for kind, params in kinds))
         found: defaultdict[str, dict[str, Tree]] = defaultdict(dict)
         for (kind, _), listing in zip(kinds, lists, strict=True):
             for live in listing.items:

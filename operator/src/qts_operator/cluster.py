@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 import orjson
@@ -15,7 +15,8 @@ from qts_operator.objects import BY_KIND, Kind
 from qts_operator.session import Session
 
 Manifest = dict[str, Any]
-PAGE = "500"
+T = TypeVar("T")
+PAGE = "100"  # a decoded page is some megabytes, and every kind is listed at once
 READ_S = 70.0
 _APPLY = {"Content-Type": "application/apply-patch+yaml"}
 _MERGE = {"Content-Type": "application/merge-patch+json"}
@@ -28,18 +29,25 @@ EVENTS = Kind("Event", "events.k8s.io", "v1", "events")
 DEFINITIONS = Kind("CustomResourceDefinition", "apiextensions.k8s.io", "v1", "customresourcedefinitions")
 
 
-class Listing(msgspec.Struct, frozen=True):
-    """All objects of a kind at one version."""
+class Listing(msgspec.Struct, Generic[T], frozen=True):
+    """What was kept of all objects of a kind, at one version."""
 
-    items: list[Manifest]
+    items: list[T]
     version: str
+
+
+def whole(live: Manifest) -> Manifest:
+    """Keep all of an object."""
+    return live
 
 
 class Api(Protocol):
     """What the operator asks; `testing.FakeCluster` answers it too. Refusals are ApiError."""
 
-    async def list(self, kind: Kind, namespace: str | None, params: dict[str, str]) -> Listing:
-        """Return every object of a kind."""
+    async def list(
+        self, kind: Kind, namespace: str | None, params: dict[str, str], keep: Callable[[Manifest], T]
+    ) -> Listing[T]:
+        """Return what `keep` makes of every object of a kind."""
         ...
 
     def watch(
@@ -85,13 +93,15 @@ class Cluster:
     def __init__(self, session: Session) -> None:
         self.session = session
 
-    async def list(self, kind: Kind, namespace: str | None, params: dict[str, str]) -> Listing:
-        """Return every object of a kind, read in pages."""
-        items: list[Manifest] = []
+    async def list(
+        self, kind: Kind, namespace: str | None, params: dict[str, str], keep: Callable[[Manifest], T]
+    ) -> Listing[T]:
+        """Return what `keep` makes of every object of a kind; no more than a page is held decoded."""
+        items: list[T] = []
         asked = params | {"limit": PAGE}
         while True:
             page = await self.session.call("GET", path_of(kind, namespace), kind=kind.name, params=asked)
-            items += page.get("items") or []
+            items += [keep(live) for live in page.get("items") or ()]
             metadata = page.get("metadata") or {}
             if not metadata.get("continue"):
                 return Listing(items, str(metadata.get("resourceVersion", "")))

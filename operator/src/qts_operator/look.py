@@ -13,7 +13,7 @@ from qts_core import names
 from qts_core.errors import ConfigError
 from qts_operator import rotation, starts
 from qts_operator.apply import Hand
-from qts_operator.cluster import PODS, Api
+from qts_operator.cluster import PODS, Api, whole
 from qts_operator.context import Context
 from qts_operator.digests import Resource, requested
 from qts_operator.gpu import USAGE_S
@@ -182,7 +182,7 @@ class Usage:
         for name in sorted(offering)[:NODES_ASKED]:
             known = self._known.get(name)
             if known is None or now_s - known[0] >= USAGE_S:
-                listing = await self._api.list(PODS, None, {"fieldSelector": f"spec.nodeName={name}"})
+                listing = await self._api.list(PODS, None, {"fieldSelector": f"spec.nodeName={name}"}, whole)
                 known = (now_s, total(listing.items))
                 self._known[name] = known
             used[name] = dict(known[1])

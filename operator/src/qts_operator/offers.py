@@ -60,7 +60,7 @@ class Offers:
     async def _missing_s(self, kind: Kind, scope: Scope) -> float:
         """Return 0 when the kind is served, else the seconds until it is worth asking again."""
         try:
-            await self._api.list(kind, scope, self._params)
+            await self._api.list(kind, scope, self._params, lambda _: None)
         except ApiError as error:
             if error.code == 403:
                 self._tools.metrics.denied.labels(kind.name).inc()

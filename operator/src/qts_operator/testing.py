@@ -11,7 +11,7 @@ import copy
 import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from qts_core import names
 from qts_operator.cluster import SYSTEMS, Listing
@@ -20,6 +20,7 @@ from qts_operator.middleware import ApiError
 from qts_operator.objects import BY_KIND, KINDS, Kind
 
 Live = dict[str, Any]
+T = TypeVar("T")
 Key = tuple[str, str, str]
 
 
@@ -35,13 +36,15 @@ class FakeCluster:
         self._watchers: list[tuple[str, asyncio.Queue[Live]]] = []
         self.version = 0
 
-    async def list(self, kind: Kind, namespace: str | None, params: dict[str, str]) -> Listing:
-        """Return every object of a kind."""
+    async def list(
+        self, kind: Kind, namespace: str | None, params: dict[str, str], keep: Callable[[Live], T]
+    ) -> Listing[T]:
+        """Return what `keep` makes of every object of a kind."""
         if kind.name in self.unserved:
             raise ApiError(404, "NotFound", "the server could not find the requested resource")
         wanted = dict(p.split("=", 1) for p in params.get("labelSelector", "").split(",") if p)
         items = [
-            copy.deepcopy(live)
+            keep(copy.deepcopy(live))
             for (k, ns, _), live in sorted(self.objects.items())
             if k == kind.name and namespace in (None, ns) and _labelled(live, wanted)
         ]

@@ -23,11 +23,11 @@ class Digesting(Generic[T]):
     """A sink that digests objects into a store and asks for a pass where something moved."""
 
     def __init__(self, store: Store[T], digest: Callable[[Live], T], moved: Callable[[T], None]) -> None:
-        self.store, self._digest, self._moved = store, digest, moved
+        self.store, self.digest, self._moved = store, digest, moved
 
-    def replace(self, items: list[Live], within: str | None = None) -> int:
-        """Take a full list of one namespace, or of all; return how many differences the watch had missed."""
-        changed = self.store.replace([self._digest(live) for live in items], within)
+    def replace(self, items: list[T], within: str | None = None) -> int:
+        """Take what a full list of one namespace, or of all, kept; return how much the watch had missed."""
+        changed = self.store.replace(items, within)
         for item in changed:
             self._moved(item)
         return len(changed)
@@ -36,7 +36,7 @@ class Digesting(Generic[T]):
         """Take an added or changed object; one that differs in its version alone moves nothing."""
         if self._shown(live["metadata"]):
             return  # the answer to our own write came first
-        item = self._digest(live)
+        item = self.digest(live)
         known = self.store.get(item.namespace, item.name)
         if self.store.put(item) and (known is None or not _same(known, item)):
             self._moved(item)
@@ -47,7 +47,7 @@ class Digesting(Generic[T]):
 
     def remove(self, live: Live) -> None:
         """Take a deletion."""
-        item = self._digest(live)
+        item = self.digest(live)
         if self.store.remove(item):
             self._moved(item)
 
@@ -61,8 +61,8 @@ class Systems(Digesting[Resource]):
         super().__init__(store, digests.resource, moved)
         self._changed = changed
 
-    def replace(self, items: list[Live], within: str | None = None) -> int:
-        """Take a full list of one namespace, or of all; return how many differences the watch had missed."""
+    def replace(self, items: list[Resource], within: str | None = None) -> int:
+        """Take what a full list of one namespace, or of all, kept; return how much the watch had missed."""
         before = self._generations() if within in self.store.listed else None
         missed = super().replace(items, within)
         if before is not None:

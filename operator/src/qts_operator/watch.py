@@ -36,8 +36,12 @@ Live = dict[str, Any]
 class Sink(Protocol):
     """Where a reflector puts what it sees."""
 
-    def replace(self, items: list[Live], within: str | None = None) -> int:
-        """Take a full list of one namespace, or of all; return how many differences the watch had missed."""
+    def digest(self, live: Live) -> Any:
+        """Return what is kept of an object."""
+        ...
+
+    def replace(self, items: list[Any], within: str | None = None) -> int:
+        """Take what a full list of one namespace, or of all, kept; return how much the watch had missed."""
         ...
 
     def put(self, live: Live) -> None:
@@ -86,7 +90,7 @@ class Reflector:
                 await self._pause(error)
 
     async def _list(self, reason: str) -> None:
-        listing = await self._api.list(self.kind, self.namespace, self._params)
+        listing = await self._api.list(self.kind, self.namespace, self._params, self.sink.digest)
         missed = self.sink.replace(listing.items, self.namespace)
         if self.synced.is_set() and missed and reason == "periodic":
             self._tools.metrics.missed.labels(self.kind.name).inc(missed)

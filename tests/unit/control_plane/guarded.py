@@ -44,10 +44,10 @@ class Guarded(FakeCluster):
         )
         raise ApiError(403, "Forbidden", text)
 
-    async def list(self, kind: Kind, namespace: str | None, params: dict[str, str]) -> Any:
+    async def list(self, kind: Kind, namespace: str | None, params: dict[str, str], keep: Any) -> Any:
         """Ask, then answer."""
         self.ask("list", kind, namespace)
-        return await super().list(kind, namespace, params)
+        return await super().list(kind, namespace, params, keep)
 
     def watch(self, kind: Kind, namespace: str | None, params: dict[str, str]) -> Any:
         """Ask, then answer."""

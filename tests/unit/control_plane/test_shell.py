@@ -71,7 +71,7 @@ def test_a_version_that_is_known_is_not_digested_again() -> None:
     digested: list[str] = []
     view = View(lambda _: None)
     sink = view.sink_systems()
-    sink._digest = lambda live: digested.append(live["metadata"]["resourceVersion"]) or resource(live)
+    sink.digest = lambda live: digested.append(live["metadata"]["resourceVersion"]) or resource(live)
     for version in ("5", "5", "4", "6"):
         sink.put(system(version))
     assert digested == ["5", "6"]

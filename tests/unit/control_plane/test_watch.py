@@ -42,9 +42,12 @@ class Sink:
         self.items: dict[str, str] = {}
         self.lists = 0
 
+    def digest(self, live):
+        return live["metadata"]["name"], live["metadata"]["resourceVersion"]
+
     def replace(self, items, within=None) -> int:
         self.lists += 1
-        fresh = {i["metadata"]["name"]: i["metadata"]["resourceVersion"] for i in items}
+        fresh = dict(items)
         changed = sum(1 for k in self.items.keys() | fresh.keys() if self.items.get(k) != fresh.get(k))
         self.items = fresh
         return changed
@@ -68,14 +71,14 @@ class Script:
         self.asked: list[dict[str, str]] = []
         self.over = asyncio.Event()
 
-    async def list(self, kind, namespace, params):
+    async def list(self, kind, namespace, params, keep):
         if not self.lists:
             self.over.set()
             await asyncio.Event().wait()
         entry = self.lists.pop(0)
         if isinstance(entry, BaseException):
             raise entry
-        return Listing([obj(n, v) for n, v in entry], str(max([v for _, v in entry], default=1)))
+        return Listing([keep(obj(n, v)) for n, v in entry], str(max([v for _, v in entry], default=1)))
 
     @asynccontextmanager
     async def watch(self, kind, namespace, params):
@@ -217,8 +220,8 @@ async def test_a_full_list_of_one_namespace_leaves_the_others_alone() -> None:
     class Server:
         held = {"east": ["one", "two"], "west": ["three"]}  # noqa: RUF012 - one server a test
 
-        async def list(self, kind, namespace, params):
-            return Listing([system(namespace, name) for name in self.held[namespace]], "9")
+        async def list(self, kind, namespace, params, keep):
+            return Listing([keep(system(namespace, name)) for name in self.held[namespace]], "9")
 
     server = Server()
     east, west = (

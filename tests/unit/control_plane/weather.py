@@ -82,9 +82,11 @@ class Weather(FakeCluster):
         except TimeoutError:
             raise ApiError(0, "NoAnswer", "late") from None
 
-    async def list(self, kind: Kind, namespace: str | None, params: dict[str, str]) -> Listing:
+    async def list(
+        self, kind: Kind, namespace: str | None, params: dict[str, str], keep: Callable[[Live], T]
+    ) -> Listing[T]:
         call = super().list
-        return await self._through(TIMEOUT_S, lambda: call(kind, namespace, params))
+        return await self._through(TIMEOUT_S, lambda: call(kind, namespace, params, keep))
 
     async def get(self, kind: Kind, namespace: str, name: str, *, metadata: bool = False) -> Live | None:
         call = super().get
