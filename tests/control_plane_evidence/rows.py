@@ -77,7 +77,7 @@ ROWS: tuple[Row, ...] = (
         tier="T2",
         proofs=(
             Proof(
-                command=f"{BENCH} --systems 1000 --silence 600",
+                command=f"{BENCH} --systems 1000 --silence 600 --stream 0",
                 reads="figures",
                 needs="nodes",
                 short=f"pytest {CLUSTER}/test_silence.py",

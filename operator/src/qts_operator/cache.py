@@ -35,7 +35,7 @@ class Store(Generic[T]):
     def __init__(self) -> None:
         self.listed: set[str | None] = set()  # scopes that were listed: namespaces, or None for all
         self._items: dict[Name, T] = {}
-        self._by_system: dict[Name, set[Name]] = {}
+        self._by_system: dict[Name, tuple[Name, ...]] = {}  # in order; a set takes ten times the room
         self._tombstones: dict[Name, str] = {}
 
     def __len__(self) -> int:
@@ -47,8 +47,7 @@ class Store(Generic[T]):
 
     def of(self, namespace: str, system: str) -> list[T]:
         """Return the entries of one system, by name."""
-        found = self._by_system.get((namespace, system), ())
-        return [self._items[key] for key in sorted(found)]
+        return [self._items[key] for key in self._by_system.get((namespace, system), ())]
 
     def all(self) -> list[T]:
         """Return every entry."""
@@ -68,10 +67,13 @@ class Store(Generic[T]):
         grave = self._tombstones.get(key)
         if grave is not None and not_older(grave, item.version):
             return False
-        if known is not None:
+        if known is not None and known.system != item.system:
             self._unlink(key, known)
+            known = None
         self._items[key] = item
-        self._by_system.setdefault((item.namespace, item.system), set()).add(key)
+        if known is None and item.system:
+            group = (item.namespace, item.system)
+            self._by_system[group] = tuple(sorted((*self._by_system.get(group, ()), key)))
         return True
 
     def remove(self, item: T) -> bool:
@@ -108,7 +110,11 @@ class Store(Generic[T]):
         return changed
 
     def _unlink(self, key: Name, item: T) -> None:
-        group = self._by_system[(item.namespace, item.system)]
-        group.discard(key)
-        if not group:
-            del self._by_system[(item.namespace, item.system)]
+        if not item.system:
+            return
+        group = (item.namespace, item.system)
+        rest = tuple(other for other in self._by_system[group] if other != key)
+        if rest:
+            self._by_system[group] = rest
+        else:
+            del self._by_system[group]

@@ -9,7 +9,7 @@ import msgspec
 from qts_core.probes import Status
 
 
-class Child(msgspec.Struct, frozen=True, kw_only=True):
+class Child(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One owned object, reduced to what plan and status need."""
 
     kind: str
@@ -50,7 +50,7 @@ class Child(msgspec.Struct, frozen=True, kw_only=True):
         return self.observed >= self.generation and done
 
 
-class Pod(msgspec.Struct, frozen=True, kw_only=True):
+class Pod(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One pod of ours."""
 
     namespace: str
