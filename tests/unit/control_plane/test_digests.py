@@ -206,3 +206,17 @@ def test_a_node_is_what_it_offers_and_whom_it_lets_in() -> None:
     assert digests.node(live) == node
     ready["status"] = "Unknown"
     assert (digests.node(live).ready, digests.node(live).unready_since) == (False, SINCE)
+
+
+def test_what_objects_of_a_system_share_is_kept_once() -> None:
+    """A system's objects repeat its names and its uid some twenty times."""
+
+    def live() -> dict[str, Any]:
+        owner = {"controller": True, "uid": "".join(["u", "-1"]), "kind": "".join(["Quantum", "System"])}
+        labels = {names.LABEL_SYSTEM: "".join(["de", "sk"])}
+        metadata = {"namespace": "".join(["tra", "ding"]), "name": "desk", "uid": "c-1"}
+        return {"metadata": metadata | {"ownerReferences": [owner], "labels": labels}}
+
+    one, two = digests.child(live(), "Service"), digests.child(live(), "Secret")
+    for field in ("namespace", "name", "system", "owner_uid", "owner_kind"):
+        assert getattr(one, field) is getattr(two, field)

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
+from qts_operator.cluster import PAGE, SYSTEMS, Cluster, Listing
 from qts_operator.metrics import Metrics
 from qts_operator.middleware import ApiError, Bucket, Call, SimulatedCrash, crashing
 from qts_operator.session import Access, FencedError, Session
@@ -171,3 +172,26 @@ async def test_an_answer_that_is_cut_is_no_answer(tmp_path) -> None:
         with pytest.raises(ApiError) as caught:
             await session.call("PATCH", "/a", kind="Service", body={})
     assert caught.value.code == 0
+
+
+async def test_a_page_is_digested_before_the_next_is_asked_for(tmp_path) -> None:
+    """Else a start over a thousand systems holds every object of theirs decoded at once."""
+    happened: list[str] = []
+    pages = iter([(["a", "b"], "more"), (["c"], "")])
+
+    def answer(request: web.Request) -> web.Response:
+        found, token = next(pages)
+        happened.append(f"page {request.query['limit']} {request.query.get('continue', '')}".strip())
+        metadata = {"resourceVersion": "7"} | ({"continue": token} if token else {})
+        items = [{"metadata": {"name": name}} for name in found]
+        return web.json_response({"metadata": metadata, "items": items})
+
+    def keep(live: dict) -> str:
+        happened.append(live["metadata"]["name"])
+        return live["metadata"]["name"].upper()
+
+    async with serving(tmp_path) as (server, session):
+        server.answer = answer
+        listing = await Cluster(session).list(SYSTEMS, None, {}, keep)
+    assert listing == Listing(["A", "B", "C"], "7")
+    assert happened == [f"page {PAGE}", "a", "b", f"page {PAGE} more", "c"]
