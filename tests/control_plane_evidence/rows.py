@@ -165,12 +165,18 @@ ROWS: tuple[Row, ...] = (
         proofs=(
             pytest_of(f"{UNIT}/test_fields.py"),
             pytest_of(
+                f"{CLUSTER}/test_drift.py",
+                needs="nodes",
+                given="QTS_TEST_DRIFTS=all ",
+                short=f"pytest {CLUSTER}/test_drift.py (40 changes)",
+                limit_s=900,
+            ),
+            pytest_of(
                 f"{CONTROL}::test_drift_is_repaired",
                 f"{CONTROL}::test_a_strangers_object_is_never_adopted",
                 needs="nodes",
             ),
         ),
-        missing="every owned field is changed in the tests of digests; on the API server a few are",
     ),
     Row(
         number=11,

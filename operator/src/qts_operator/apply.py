@@ -13,7 +13,7 @@ from qts_operator import credentials
 from qts_operator.cache import Store
 from qts_operator.cluster import Api
 from qts_operator.digests import child
-from qts_operator.fields import applied, digest
+from qts_operator.fields import applied, digest, rivals
 from qts_operator.metrics import Metrics
 from qts_operator.middleware import ApiError
 from qts_operator.objects import BY_KIND
@@ -71,7 +71,7 @@ class Hand:
                 self._children[kind].remove(known)
             return None
         found = child(live, kind)
-        self._children[kind].put(found)
+        self._children[kind].put(found, read=True)
         return found
 
     async def _apply(self, manifest: dict[str, Any], uid: str | None) -> Response:
@@ -80,7 +80,12 @@ class Hand:
             found = await self._api.get(BY_KIND[kind], metadata["namespace"], metadata["name"])
             if found is not None:
                 return self._claimed(child(found, kind), manifest)
-        live = await self._api.apply(manifest, uid=uid)
+        try:
+            live = await self._api.apply(manifest, uid=uid)
+        except ApiError as error:
+            if uid is None or error.code != 422 or not await self._cleared(manifest, uid, error.field):
+                raise
+            live = await self._api.apply(manifest, uid=uid)
         answer = child(live, kind)
         self._metrics.writes.labels(kind, "apply" if uid else "create").inc()
         self._children[kind].put(answer)
@@ -92,11 +97,32 @@ class Hand:
             _log.warning("fields not kept", kind=kind, name=answer.name, namespace=answer.namespace)
         return Done()
 
+    async def _cleared(self, manifest: dict[str, Any], uid: str, field: str) -> bool:
+        """Take away what the manifest cannot stand beside; False when nothing of the kind is there."""
+        kind, metadata = BY_KIND[manifest["kind"]], manifest["metadata"]
+        namespace, name = metadata["namespace"], metadata["name"]
+        live = await self._api.get(kind, namespace, name)
+        if live is None or live["metadata"]["uid"] != uid:
+            return False
+        change = rivals(manifest, live, field)
+        if not change:
+            return False
+        _log.warning("fields in the way", kind=kind.name, name=name, namespace=namespace, field=field)
+        version = live["metadata"]["resourceVersion"]
+        try:
+            await self._api.amend(kind, namespace, name, version, {"metadata": {}} | change)
+        except ApiError as error:
+            if error.code != 422:
+                raise
+            return False  # it is ours that is wrong
+        self._metrics.writes.labels(kind.name, "clear").inc()
+        return True
+
     def _claimed(self, found: Child, manifest: dict[str, Any]) -> Response:
         """Answer for an object that is there although the watch did not show it."""
         owners = manifest["metadata"]["ownerReferences"]
         if found.owner_uid == owners[0]["uid"]:
-            self._children[found.kind].put(found)
+            self._children[found.kind].put(found, read=True)
             return Failed(code=409, reason="AlreadyExists")
         if found.owner_kind == names.KIND or found.deleting:
             return Failed(code=409, reason="AlreadyExists", message="an earlier owner's object is going")

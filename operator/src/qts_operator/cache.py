@@ -58,14 +58,23 @@ class Store(Generic[T]):
         known = self._items.get((namespace, name))
         return known is not None and known.uid == uid and not_older(known.version, version)
 
-    def put(self, item: T) -> bool:
-        """Take an added or changed object; False when it is older than what is known."""
+    def seen(self, namespace: str, name: str) -> str | None:
+        """Return the version of an object that was seen last, be it of its end."""
+        known = self._items.get((namespace, name))
+        return self._tombstones.get((namespace, name)) if known is None else known.version
+
+    def put(self, item: T, *, read: bool = False) -> bool:
+        """Take an added or changed object; False when it is older than what is known.
+
+        `read`: somebody just asked the server for it. A watch tells an object that lost our label gone at the
+        very version at which it lives on; a deleted one lived at an earlier version only.
+        """
         key = (item.namespace, item.name)
         known = self._items.get(key)
         if self.shows(item.namespace, item.name, item.uid, item.version):
             return False
         grave = self._tombstones.get(key)
-        if grave is not None and not_older(grave, item.version):
+        if grave is not None and not_older(grave, item.version) and not (read and grave == item.version):
             return False
         if known is not None and known.system != item.system:
             self._unlink(key, known)

@@ -77,7 +77,7 @@ def child(live: Live, kind: str) -> Child:
         name=intern(metadata["name"]),
         uid=metadata["uid"],
         version=str(metadata.get("resourceVersion", "")),
-        system=intern((metadata.get("labels") or {}).get(names.LABEL_SYSTEM, "")),
+        system=intern(_system(metadata, owner)),
         owner_uid=intern(owner.get("uid", "")),
         owner_kind=intern(owner.get("kind", "")),
         digest=mine.digest,
@@ -103,6 +103,13 @@ def child(live: Live, kind: str) -> Child:
         failure=failure.get("message", "") if failure.get("status") == "True" else "",
         failing_since=_seconds(failure.get("lastTransitionTime") or ""),
     )
+
+
+def _system(metadata: Live, owner: Live) -> str:
+    """Return whose an object is: by its owner, as anybody may change a label."""
+    if owner.get("kind") == names.KIND:
+        return str(owner.get("name", ""))
+    return str((metadata.get("labels") or {}).get(names.LABEL_SYSTEM, ""))
 
 
 def _files(metadata: Live) -> frozenset[str]:

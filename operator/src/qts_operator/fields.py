@@ -108,6 +108,35 @@ def applied(manifest: dict[str, Any]) -> dict[str, Any]:
     return rest
 
 
+def rivals(manifest: dict[str, Any], live: dict[str, Any], field: str) -> dict[str, Any]:
+    """Return the merge patch that takes away what our manifest cannot stand beside; {} without anything.
+
+    `field` is what the server refused: of several forms that exclude each other somebody has written another
+    one (a default that came with it counts). It goes in one step with what is ours there, or its default
+    would come back; a list is ours as a whole then, as a patch cannot name its items.
+    """
+    steps = field.partition("[")[0].split(".")
+    ours, theirs = _at(manifest, steps), _at(live, steps)
+    if isinstance(ours, list):
+        change: Any = ours
+    elif isinstance(ours, dict) and isinstance(theirs, dict):
+        change = ours | dict.fromkeys(theirs.keys() - ours.keys())
+    elif ours is None and theirs is not None:
+        steps, gone = steps[:-1], steps[-1]
+        change = (_at(manifest, steps) or {}) | {gone: None}
+    else:
+        return {}
+    for step in reversed(steps):
+        change = {step: change}
+    return change if set(change) == {"spec"} else {}
+
+
+def _at(tree: Any, steps: list[str]) -> Any:
+    for step in steps:
+        tree = tree.get(step) if isinstance(tree, dict) else None
+    return tree
+
+
 def canonical(value: Any) -> Any:
     """Return a value whose JSON, with its keys in order, is equal for equal meaning."""
     # most values are text, which needs no call of its own

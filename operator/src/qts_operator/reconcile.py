@@ -235,8 +235,8 @@ class Reconciler:
         stores = self._c.view.children
 
         def version(item: tuple[str, str, str]) -> str | None:
-            known = stores[item[0]].get(item[1], item[2])
-            return known.version if known is not None else None
+            # what somebody deleted right after our write is seen too
+            return stores[item[0]].seen(item[1], item[2])
 
         if self._expected.pending(key, version, self._c.now_s()):
             self._c.queue.add_after(key, 0.2, self._c.now_s())

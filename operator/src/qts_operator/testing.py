@@ -33,7 +33,7 @@ class FakeCluster:
         self.unserved = {kind.name for kind in KINDS if kind.optional}
         self.fault: Callable[[str, str, str], None] = lambda _verb, _kind, _name: None
         self._numbers = itertools.count(1)
-        self._watchers: list[tuple[str, asyncio.Queue[Live]]] = []
+        self._watchers: list[tuple[str, dict[str, str], asyncio.Queue[Live]]] = []
         self.version = 0
 
     async def list(
@@ -42,7 +42,7 @@ class FakeCluster:
         """Return what `keep` makes of every object of a kind."""
         if kind.name in self.unserved:
             raise ApiError(404, "NotFound", "the server could not find the requested resource")
-        wanted = dict(p.split("=", 1) for p in params.get("labelSelector", "").split(",") if p)
+        wanted = _wanted(params)
         items = [
             keep(copy.deepcopy(live))
             for (k, ns, _), live in sorted(self.objects.items())
@@ -56,13 +56,14 @@ class FakeCluster:
     ) -> AsyncIterator[AsyncIterator[Live]]:
         """Open a stream of everything that happens from now on."""
         queue: asyncio.Queue[Live] = asyncio.Queue()
-        entry = (kind.name, queue)
+        wanted = _wanted(params)
+        entry = (kind.name, wanted, queue)
         self._watchers.append(entry)
         since = int(params.get("resourceVersion") or 0)
         ours = [live for (k, _, _), live in self.objects.items() if k == kind.name]
         # in order, or a stream that breaks here would go on after what it never showed
         for live in sorted(ours, key=_version):
-            if _version(live) > since:
+            if _version(live) > since and _labelled(live, wanted):
                 queue.put_nowait({"type": "MODIFIED", "object": copy.deepcopy(live)})
 
         async def events() -> AsyncIterator[Live]:
@@ -195,7 +196,7 @@ class FakeCluster:
         gone = self.objects.pop((kind, namespace, name))
         self.version += 1
         gone["metadata"]["resourceVersion"] = str(self.version)
-        self._tell(kind, "DELETED", gone)
+        self._tell(kind, gone, None, gone)
         uid = gone["metadata"]["uid"]
         for key, live in list(self.objects.items()):
             owners = live["metadata"].get("ownerReferences") or ()
@@ -252,12 +253,15 @@ class FakeCluster:
         self.version += 1
         fresh["metadata"]["resourceVersion"] = str(self.version)
         self.objects[key] = fresh
-        self._tell(key[0], "ADDED" if known is None else "MODIFIED", fresh)
+        self._tell(key[0], known, fresh, fresh)
 
-    def _tell(self, kind: str, event: str, live: Live) -> None:
-        for watched, queue in self._watchers:
-            if watched == kind:
-                queue.put_nowait({"type": event, "object": copy.deepcopy(live)})
+    def _tell(self, kind: str, old: Live | None, new: Live | None, shown: Live) -> None:
+        """Show a change to those who ask for such labels; for them what loses one is gone."""
+        for watched, wanted, queue in self._watchers:
+            was, is_ = (live is not None and _labelled(live, wanted) for live in (old, new))
+            event = "MODIFIED" if was and is_ else "ADDED" if is_ else "DELETED"
+            if watched == kind and (was or is_):
+                queue.put_nowait({"type": event, "object": copy.deepcopy(shown)})
 
 
 def _merged(known: Live, change: Live) -> Live:
@@ -295,6 +299,10 @@ def _key(manifest: Live) -> Key:
     metadata = manifest["metadata"]
     kind = SYSTEMS.name if manifest["kind"] == names.KIND else BY_KIND[manifest["kind"]].name
     return kind, metadata.get("namespace", ""), metadata["name"]
+
+
+def _wanted(params: dict[str, str]) -> dict[str, str]:
+    return dict(p.split("=", 1) for p in params.get("labelSelector", "").split(",") if p)
 
 
 def _labelled(live: Live, wanted: dict[str, str]) -> bool:

@@ -65,9 +65,12 @@ def test_a_resource_starts_all_or_nothing_when_it_says_so(startup: str, gang: bo
 
 
 def test_a_child_is_the_controllers_numbers_and_our_notes() -> None:
-    """The owner is the one that controls; a failure is one that holds."""
+    """The owner is the one that controls, and says whose it is; a failure is one that holds."""
     notes = {names.ANNOTATION_TEMPLATE_REVISION: "4", names.ANNOTATION_HOLDERS: "pads"}
-    owners = [{"kind": "Other", "uid": "o"}, {"kind": names.KIND, "uid": "s", "controller": True}]
+    owners = [
+        {"kind": "Other", "uid": "o"},
+        {"kind": names.KIND, "name": "desk", "uid": "s", "controller": True},
+    ]
     metadata = WHOLE | {"generation": 5, "annotations": notes, "ownerReferences": owners}
     failure = {
         "type": "ReplicaFailure",
@@ -84,7 +87,7 @@ def test_a_child_is_the_controllers_numbers_and_our_notes() -> None:
         "availableReplicas": 6,
     }
     live = {
-        "metadata": metadata | {"labels": {names.LABEL_SYSTEM: "desk"}},
+        "metadata": metadata | {"labels": {names.LABEL_SYSTEM: "another, as somebody wrote"}},
         "spec": {"replicas": 8},
         "status": numbers | {"conditions": [progress, failure], "updateRevision": "r"},
     }

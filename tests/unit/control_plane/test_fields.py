@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qts_operator.fields import applied, differences, digest, owned, project, summary
+from qts_operator.fields import applied, differences, digest, owned, project, rivals, summary
 from qts_operator.objects.quantities import canonical, value_of
 
 MANIFEST = {
@@ -260,3 +260,37 @@ def test_a_summary_is_remembered_until_what_it_speaks_of_changes() -> None:
     counted = _live(replicas=3)
     counted["metadata"]["managedFields"][1]["fieldsV1"] = {"f:spec": {"f:replicas": {}}}
     assert summary(counted).counts
+
+
+MADE = {
+    "spec": {
+        "strategy": {"type": "Recreate"},
+        "max": 1,
+        "pod": {"volumes": [{"name": "tmp", "emptyDir": {}}]},
+    }
+}
+LIVE = {
+    "spec": {
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}},
+        "min": 1,
+        "pod": {"volumes": [{"name": "tmp", "hostPath": {}}], "dns": "Default"},
+    }
+}
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("spec.strategy.rollingUpdate", {"spec": {"strategy": {"type": "Recreate", "rollingUpdate": None}}}),
+        ("spec.pod.volumes[0].hostPath", {"spec": {"pod": {"volumes": [{"name": "tmp", "emptyDir": {}}]}}}),
+        ("spec", {"spec": MADE["spec"] | {"min": None}}),
+        ("spec.max", {}),
+        ("spec.strategy.type", {}),
+        ("spec.unknown", {}),
+        ("metadata.name", {}),
+        ("", {}),
+    ],
+)
+def test_what_ours_cannot_stand_beside_goes_and_nothing_else(field: str, change: dict[str, Any]) -> None:
+    """Another form, with what is ours there; a value of ours that was refused is nobody else's fault."""
+    assert rivals(MADE, LIVE, field) == change

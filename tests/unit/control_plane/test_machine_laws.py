@@ -151,11 +151,12 @@ class Shelf:
     def find(self, item: Item) -> Item | None:
         return next((i for i in self.items if (i.namespace, i.name) == (item.namespace, item.name)), None)
 
-    def put(self, item: Item) -> bool:
+    def put(self, item: Item, *, read: bool = False) -> bool:
         known = self.find(item)
         if known is not None and known.uid == item.uid and int(known.version) >= int(item.version):
             return False
-        if int(item.version) <= self.graves.get((item.namespace, item.name), -1):
+        grave = self.graves.get((item.namespace, item.name), -1)
+        if int(item.version) < grave or (int(item.version) == grave and not read):
             return False
         self.items = [i for i in self.items if i is not known] + [item]
         return True
@@ -191,6 +192,7 @@ ITEMS = st.builds(
 LISTS = st.lists(ITEMS, max_size=3, unique_by=lambda i: (i.namespace, i.name))
 ACTS = st.one_of(
     st.tuples(st.just("put"), ITEMS),
+    st.tuples(st.just("read"), ITEMS),
     st.tuples(st.just("remove"), ITEMS),
     st.tuples(st.just("replace"), st.tuples(LISTS, st.sampled_from([None, "m", "n"]))),
 )
@@ -200,6 +202,9 @@ def _done(store: Store[Item], shelf: Shelf, act: str, what: Any) -> str | None:
     """Do one thing to both, and return the scope that it listed."""
     if act == "put":
         assert store.put(what) == shelf.put(what)
+        return ""
+    if act == "read":
+        assert store.put(what, read=True) == shelf.put(what, read=True)
         return ""
     if act == "remove":
         assert store.remove(what) == shelf.remove(what)
@@ -230,6 +235,11 @@ def test_a_store_holds_what_its_model_holds(history: list[tuple[str, Any]]) -> N
                 assert shown == (int(version) <= int(item.version))
             assert not store.shows(item.namespace, item.name, "another", "0")
         for namespace in "mn":
+            for name in "ab":
+                known = store.get(namespace, name)
+                grave = shelf.graves.get((namespace, name))
+                last = known.version if known is not None else None if grave is None else str(grave)
+                assert store.seen(namespace, name) == last
             for system in "st":
                 mine = [i for i in shelf.items if (i.namespace, i.system) == (namespace, system)]
                 assert store.of(namespace, system) == sorted(mine, key=lambda i: i.name)

@@ -85,6 +85,50 @@ async def test_drift_is_repaired_and_foreign_fields_stay() -> None:
         assert len(api.writes()) == before
 
 
+@pytest.mark.parametrize("label", [names.LABEL_MANAGED_BY, names.LABEL_SYSTEM])
+@pytest.mark.parametrize("value", [None, "another"])
+async def test_an_object_that_loses_the_label_we_see_it_by_comes_back(label: str, value: str | None) -> None:
+    """No watch shows it any more, or it seems to be another system's; it is ours by its owner."""
+    api = FakeCluster()
+    api.system(NS, NAME, {"suspend": True})
+    async with running(api):
+        await until(lambda: condition(api, "Suspended") == ("True", "Suspended"))
+        before = dict(api.objects["ConfigMap", NS, f"{NAME}-config"]["metadata"]["labels"])
+
+        def edit(live: dict) -> None:
+            live["metadata"]["labels"].pop(label)
+            live["metadata"]["labels"] |= {} if value is None else {label: value}
+            for entry in live["metadata"]["managedFields"]:
+                entry["fieldsV1"]["f:metadata"]["f:labels"].pop(f"f:{label}")
+
+        api.change("ConfigMap", NS, f"{NAME}-config", edit)
+        await until(lambda: api.objects["ConfigMap", NS, f"{NAME}-config"]["metadata"]["labels"] == before)
+
+
+async def test_another_form_of_a_field_gives_way_to_ours() -> None:
+    """The server refuses ours beside it; it goes, nothing is Degraded, and then nothing is written."""
+    api = FakeCluster()
+    api.system(NS, NAME, {"suspend": True})
+    key = ("Deployment", NS, f"{NAME}-pads")
+
+    def refused(verb: str, kind: str, name: str) -> None:
+        there = (api.objects.get(key) or {"spec": {"strategy": {}}})["spec"]["strategy"]
+        if (verb, kind, name) == ("apply", *key[::2]) and "rollingUpdate" in there:
+            raise ApiError(422, "Invalid", "may not be specified", field="spec.strategy.rollingUpdate")
+
+    def edit(live: dict) -> None:
+        live["spec"]["strategy"] = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%"}}
+
+    async with running(api):
+        await until(lambda: condition(api, "Suspended") == ("True", "Suspended"))
+        api.fault = refused
+        api.change(*key, edit)
+        await until(lambda: api.objects[key]["spec"]["strategy"] == {"type": "Recreate"})
+        await quiet(api)
+        assert condition(api, "Degraded")[0] == "False"
+        assert [call[0] for call in api.writes() if call[1:] == key[::2]].count("amend") == 1
+
+
 async def test_secrets_are_made_once_and_never_again() -> None:
     """An engine that starts later keeps what is there."""
     api = FakeCluster()
