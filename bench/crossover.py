@@ -21,7 +21,7 @@ from tests.property.kernel_cases import flat
 
 from qts_agents.kernels import backend, crossover, gpu
 
-SMALL = (2, 5)
+SMALL = (1, 2)
 
 
 def agrees(entry: str, rows: int) -> bool:

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from typing import Any
 
 CAPABILITY = (9, 0)
-F, I = "float64", "int64"  # noqa: E741
+F, I, C = "float64", "int64", "complex128"  # noqa: E741
 #: module, kernel → its arguments: a type, or a type and a number of dimensions
 KERNELS: dict[tuple[str, str], tuple[Any, ...]] = {
     ("nash_gpu", "_solve"): (
@@ -27,8 +27,23 @@ KERNELS: dict[tuple[str, str], tuple[Any, ...]] = {
     ("surrogates_gpu", "_taus"): ((F, 2), I, I, (F, 3), (F, 2), (F, 2), (F, 2)),
     ("rolling_gpu", "_moments"): ((F, 2), I, F, (F, 3), (F, 2), (F, 2), (F, 2), (F, 2)),
     ("reupload_gpu", "_forecast"): (
-        (F, 2), (F, 1), (F, 4), (F, 1), (F, 2), ("complex128", 2), (F, 2), (F, 3), (F, 2),
+        (F, 2), (F, 1), (F, 4), (F, 1), (F, 2), (C, 2), (F, 2), (F, 3), (F, 2),
     ),
+    ("replicator_gpu", "_flow"): ((F, 3), (F, 3), I, F, (F, 2), (F, 2), (F, 2), (F, 2), (F, 2)),
+    ("qre_gpu", "_follow"): ((F, 5), (F, 1), (F, 3), (F, 3), (F, 3), (F, 3), (F, 1)),
+    ("ewa_gpu", "_populations"): ((F, 3), (I, 2), (I, 2), (I, 1), (I, 1), (F, 2), (F, 2)),
+    ("ewa_gpu", "_match"): ((F, 3), (F, 3), (F, 3), (F, 3), (F, 3), (F, 3), (F, 3)),
+    ("ewl_gpu", "_games"): (
+        (F, 4), F, (F, 4), (F, 5), (F, 4), (F, 2), (F, 3), (F, 3), (C, 4), (C, 4), (F, 3), (F, 1),
+    ),
+    ("ewl_gpu", "_payoffs"): ((F, 4), F, (F, 2), (F, 2), (C, 4), (C, 3), (F, 2), (F, 3)),
+    ("pool_gpu", "_lmsr"): (
+        (F, 3), (F, 2), (F, 2), F, F, (F, 3), (F, 3), (F, 3), (F, 3), (F, 2), (F, 1), (F, 2), (F, 3), (F, 2),
+    ),
+    ("lemke_howson_gpu", "_batch"): (
+        (F, 3), (F, 3), I, (F, 3), (F, 3), (I, 2), (I, 2), (I, 2), (F, 2), (F, 2),
+    ),
+    ("prospect_gpu", "_values"): ((F, 2), (F, 2), (F, 1)),
     ("statevector_gpu", "_run"): ((I, 2), (F, 1), (I, 2), (I, 2), I, (F, 2), (F, 2), (F, 2), (F, 2)),
 }  # fmt: skip
 

@@ -19,7 +19,11 @@ TABLE = [pytest.param(kernel, id=kernel.entry) for kernel in KERNELS if kernel.c
 
 @pytest.mark.parametrize("kernel", TABLE)
 def test_the_device_computes_what_the_cpu_computes(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Within 1e-12 of a value or of 1, and the device's form is what ran."""
+    """Within 1e-12 of a value or of 1, and the device's form is what ran.
+
+    On the simulator the CPU's form is the numpy reference, which is held to the tolerance of its row.
+    """
+    near = max(gpu.TOLERANCE, kernel.tolerance) if gpu.simulated() else gpu.TOLERANCE
     module, attribute = registry.place(kernel.cuda)
     inner, calls = getattr(module, attribute), []
     monkeypatch.setattr(module, attribute, lambda *a, **k: calls.append(1) or inner(*a, **k))
@@ -32,7 +36,7 @@ def test_the_device_computes_what_the_cpu_computes(kernel: Kernel, monkeypatch: 
         assert gpu.device() == gpu.GPU, gpu.why()
         gpu.use(False)
         for a, b in zip(ours, flat(run()), strict=True):
-            np.testing.assert_allclose(a, b, rtol=gpu.TOLERANCE, atol=gpu.TOLERANCE)
+            np.testing.assert_allclose(a, b, rtol=near, atol=near)
 
 
 @pytest.mark.parametrize("kernel", TABLE)

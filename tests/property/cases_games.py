@@ -38,7 +38,7 @@ def _ewa(draws: Generator, kind: int) -> Callable[[], Any]:
 
 
 def _regret_match(draws: Generator, kind: int) -> Callable[[], Any]:
-    (a, b), uniform = games(draws, kind, 3, 4), draws.random((300, 2))
+    (a, b), uniform = games(draws, kind, 2, 3, 4), draws.random((2, 120, 2))
     return lambda: ewa.regret_match(a, b, uniform)
 
 
@@ -83,7 +83,7 @@ def _qre(draws: Generator, kind: int) -> Callable[[], Any]:
 def _replicate(draws: Generator, kind: int) -> Callable[[], Any]:
     (a, b), x, y = games(draws, kind, 5, 3, 4), draws.dirichlet(np.ones(3), 5), draws.dirichlet(np.ones(4), 5)
     x[0] = 0.0, 1.0, 0.0  # what is extinct stays so
-    return lambda: replicator.replicate(a, b, x, y, 2.0, 200)
+    return lambda: replicator.replicate(a, b, x, y, 2.0, 60)
 
 
 def _shapley(draws: Generator, kind: int) -> Callable[[], Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qts_agents.kernels import backend, crossover, gpu, nash, permutation
+from qts_agents.kernels import backend, crossover, gpu, nash, permutation, pool, registry
 from qts_agents.kernels.crossover import NEVER, Least, Timing
 
 pytestmark = pytest.mark.timeout(300)  # compiling with a cold cache on a busy machine takes a minute
@@ -101,15 +101,36 @@ def test_every_measured_kernel_can_be_timed(entry: str) -> None:
     before = backend.compiles()
     assert [t.rows for t in crossover.timings(entry, (2, 3))] == [2, 3]
     assert backend.compiles() == before
-    assert entry in crossover.compiled()
+    assert (entry in crossover.compiled()) == (entry in crossover.SHARED)  # there is no device here
     assert found[0].one > 0.0
-    assert np.isfinite(found[0].threads) == (backend.thread_count() > 1)
+    assert np.isfinite(found[0].threads) == (entry in crossover.SHARED and backend.thread_count() > 1)
     assert found[0].device == np.inf
     assert (backend.least_rows(entry), gpu.least_rows(crossover.FORMS[entry].cuda)) == (77, NEVER)
 
 
 def test_a_measured_kernel_has_a_row_with_both_forms() -> None:
-    """What is measured can go to threads and to a device."""
+    """Whatever can go to a device is measured, and nothing else; what goes to threads is compiled."""
     forms: dict[str, Any] = crossover.FORMS
-    assert sorted(forms) == sorted(crossover.MADE)
-    assert all(form.cpu and form.cuda for form in forms.values())
+    assert sorted(forms) == sorted(crossover.MADE) == sorted(k.entry for k in registry.KERNELS if k.cuda)
+    assert all(forms[entry].cpu for entry in crossover.SHARED)
+
+
+def test_what_only_a_device_could_share_is_measured_where_there_is_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A start without a device times and imports what it did; with one, what was compiled or is numpy's alone."""
+    asked: list[str] = []
+    resolve = registry.resolve
+
+    def noted(name: str) -> Any:
+        asked.append(name)
+        return object() if name == "ewa._match" else resolve(name)  # never compiled
+
+    monkeypatch.setattr(registry, "resolve", noted)
+    assert set(crossover.compiled()) <= set(crossover.SHARED)
+    assert sorted(asked) == sorted(crossover.FORMS[entry].cpu for entry in crossover.SHARED)
+    pool.warm_up()
+    monkeypatch.setattr(gpu, "device", lambda: gpu.GPU)
+    found = crossover.compiled()
+    assert {"pool.lmsr_pool", "prospect.prospect_value"} <= set(found)
+    assert "ewa.regret_match" not in found

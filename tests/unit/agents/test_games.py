@@ -218,7 +218,7 @@ def test_populations_ignore_what_has_not_reached_them():
 )
 def test_regret_matching_reaches_the_correlated_equilibria(a, b):
     """After 1e5 rounds no player gains more than 0.02 by following a switch of one action for another."""
-    joint = ewa.regret_match(a, b, np.random.default_rng(7).random((100_000, 2)))
+    (joint,) = ewa.regret_match(a[None], b[None], np.random.default_rng(7).random((1, 100_000, 2)))
     assert joint.sum() == pytest.approx(1.0)
     rows = [(joint[i] * (a[k] - a[i])).sum() for i in range(len(a)) for k in range(len(a))]
     columns = [(joint[:, j] * (b[:, k] - b[:, j])).sum() for j in range(len(a)) for k in range(len(a))]

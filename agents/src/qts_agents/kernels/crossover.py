@@ -11,7 +11,7 @@ import hashlib
 import importlib
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +19,13 @@ import msgspec
 import numpy as np
 from numba.core import config as numba_config
 
-from qts_agents.kernels import (
-    backend,
-    gpu,
-    nash,
-    permutation,
-    qtable,
-    registry,
-    reupload,
-    rolling,
-    statevector,
-    surrogates,
-    tiles,
-)
+from qts_agents.kernels import backend, gpu, registry
+from qts_agents.kernels.made import MADE, SHARED, Call
 
-Call = Callable[[], Any]
 SIZES = (16, 64, 256, 1024, 4096)
 REPEATS = 3
 LONG_S = 0.01  # a call that takes longer is not repeated, nor are larger ones tried
+ENOUGH_S = 0.1  # what takes one thread longer has shown by then whether another way is worth it
 NEVER = gpu.NEVER
 
 
@@ -56,67 +45,21 @@ class Timing(msgspec.Struct, frozen=True):
     device: float
 
 
-def _games(rows: int) -> Call:
-    a, b = np.random.default_rng(rows).random((2, rows, 4, 4))
-    return lambda: nash.nash_choice(a, b)
-
-
-def _circuits(rows: int) -> Call:
-    gates = tuple(statevector.Gate(kind, q, parameter=q) for q in range(4) for kind in range(3))
-    params = np.random.default_rng(rows).random((rows, 4))
-    return lambda: statevector.probabilities(gates, params, 4)
-
-
-def _forecasts(rows: int) -> Call:
-    x, weights = np.random.default_rng(rows).random((rows, 10)), np.full((3, 4, 2, 2), 0.3)
-    return lambda: reupload.forecast(x, np.ones(10), weights)
-
-
-def _moments(rows: int) -> Call:
-    x = np.random.default_rng(rows).random((rows, 512))
-    return lambda: rolling.rolling_moments(x, 100)
-
-
-def _warnings(rows: int) -> Call:
-    x = np.random.default_rng(rows).random((rows, 512))
-    return lambda: surrogates.taus(x, 50)
-
-
-def _fills(rows: int) -> Call:
-    draws = np.random.default_rng(rows)
-    side, uniform = draws.choice([-1, 1], 200), draws.random((rows, 200))
-    soon, size = np.ones(199, np.uint8), np.ones(200)
-    return lambda: permutation.round_trips(side, soon, size, uniform)
-
-
-def _cells(rows: int) -> Call:
-    states, whole = np.arange(rows) % 1875, np.ones((2, 1875, 7))
-    frame = qtable.Frame(np.arange(1875), np.zeros(1875, np.int8))
-    return lambda: qtable.serve(whole, whole, frame, states)
-
-
-def _tiled(rows: int) -> Call:
-    states, whole = np.arange(rows) * 769 % (3 * tiles.CODES), np.ones((2, tiles.ROWS, 7))
-    return lambda: tiles.serve(whole, whole, states)
-
-
-#: entry of the registry → a call of it on so many rows
-MADE: dict[str, Callable[[int], Call]] = {
-    nash.ENTRY: _games,
-    permutation.ENTRY: _fills,
-    qtable.ENTRY: _cells,
-    reupload.ENTRY: _forecasts,
-    rolling.ENTRY: _moments,
-    statevector.ENTRY: _circuits,
-    surrogates.ENTRY: _warnings,
-    tiles.ENTRY: _tiled,
-}
 FORMS = {kernel.entry: kernel for kernel in registry.KERNELS if kernel.entry in MADE}
 
 
 def compiled() -> list[str]:
-    """Return the entries that this process has compiled or loaded: those it may be asked for."""
-    return [e for e, kernel in FORMS.items() if getattr(registry.resolve(kernel.cpu), "signatures", ())]
+    """Return the entries with a choice that this process may be asked for: it has compiled or loaded them.
+
+    Where there is no device, what only a device could share is not even imported.
+    """
+    there = gpu.device() != gpu.CPU
+    return [entry for entry in FORMS if (there or entry in SHARED) and _in_use(FORMS[entry].cpu)]
+
+
+def _in_use(form: str) -> bool:
+    """Tell whether a form was compiled; of one by numpy alone nobody can tell."""
+    return not form or bool(getattr(registry.resolve(form), "signatures", ()))
 
 
 def timings(entry: str, sizes: Iterable[int] = SIZES) -> list[Timing]:
@@ -132,10 +75,11 @@ def timings(entry: str, sizes: Iterable[int] = SIZES) -> list[Timing]:
 
     for rows in sizes:
         one = taken(rows, NEVER, NEVER)
-        threads = taken(rows, 0, NEVER) if backend.thread_count() > 1 else np.inf
+        shared = entry in SHARED and backend.thread_count() > 1
+        threads = taken(rows, 0, NEVER) if shared else np.inf
         device = taken(rows, NEVER, 0) if gpu.device() != gpu.CPU else np.inf
         found.append(Timing(rows, one, threads, device))
-        if min(one, threads, device) > LONG_S:
+        if min(one, threads, device) > LONG_S or one > ENOUGH_S:
             break
     backend.share_from(entry, held[0])
     gpu.launch_from(form, held[1])

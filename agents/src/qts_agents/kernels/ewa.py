@@ -7,10 +7,12 @@ changes nothing; empirical play reaches the correlated equilibria.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
-from qts_agents.kernels import backend
+from qts_agents.kernels import backend, gpu
 from qts_agents.kernels.backend import kernel, part
 
 F8 = NDArray[np.float64]
@@ -39,29 +41,36 @@ def attractions(u: F8, own: I8, seen: I8, out: F8) -> float:
     return experience
 
 
-@kernel
-def _populations(u: F8, own: I8, seen: I8, delays: I8, memories: I8) -> F8:
-    """Average the strategies of the populations for each symbol: u [S,m,n], histories [S,H] → [S,m]."""
-    symbols, m, n = u.shape
-    length = own.shape[1]
-    out, drawn = np.zeros((symbols, m)), np.empty(m)
-    for s in range(symbols):
-        low, high = u[s, 0, 0], u[s, 0, 0]
+@part
+def population(u: F8, own: I8, seen: I8, delays: I8, memories: I8, drawn: F8, out: F8) -> None:
+    """Write the mean strategy [m] of the populations of one symbol, u [m,n]; `drawn` [m] is scratch."""
+    m, n = u.shape
+    low, high = u[0, 0], u[0, 0]
+    for i in range(m):
+        out[i] = 0.0
+        for j in range(n):
+            low, high = min(low, u[i, j]), max(high, u[i, j])
+    span = high - low if high > low else 1.0
+    for k in range(delays.shape[0]):
+        first, last = max(0, own.shape[0] - memories[k]), max(0, own.shape[0] - delays[k])
+        attractions(u, own[first:last], seen[first:last], drawn)
+        scale = 4.0 * min(10.0, 1.0 + 0.01 * (last - first)) / span
+        top, total = drawn[0], 0.0
         for i in range(m):
-            for j in range(n):
-                low, high = min(low, u[s, i, j]), max(high, u[s, i, j])
-        span = high - low if high > low else 1.0
-        for k in range(delays.shape[0]):
-            first, last = max(0, length - memories[k]), max(0, length - delays[k])
-            attractions(u[s], own[s, first:last], seen[s, first:last], drawn)
-            scale = 4.0 * min(10.0, 1.0 + 0.01 * (last - first)) / span
-            top, total = drawn.max(), 0.0
-            for i in range(m):
-                drawn[i] = np.exp(scale * (drawn[i] - top))
-                total += drawn[i]
-            for i in range(m):
-                out[s, i] += drawn[i] / total / delays.shape[0]
-    return out
+            top = max(top, drawn[i])
+        for i in range(m):
+            drawn[i] = math.exp(scale * (drawn[i] - top))
+            total += drawn[i]
+        for i in range(m):
+            out[i] += drawn[i] / total / delays.shape[0]
+
+
+@kernel
+def _populations(u: F8, own: I8, seen: I8, delays: I8, memories: I8, out: F8) -> None:
+    """Average the strategies of the populations for each symbol: u [S,m,n], histories [S,H], out [S,m]."""
+    drawn = np.empty(u.shape[1])
+    for s in range(u.shape[0]):
+        population(u[s], own[s], seen[s], delays, memories, drawn, out[s])
 
 
 def ewa(u: F8, own: I8, seen: I8) -> F8:
@@ -69,17 +78,19 @@ def ewa(u: F8, own: I8, seen: I8) -> F8:
 
     u [S,m,n] payoffs, own and seen [S,H] observed actions, oldest first (−1 = unknown).
     """
-    if not backend.jit_enabled():
-        return ewa_reference(u, own, seen)
-    return _populations(np.array(u), np.array(own), np.array(seen), DELAYS.copy(), MEMORIES.copy())
-
-
-def ewa_reference(u: F8, own: I8, seen: I8) -> F8:
-    """Return `ewa` by a plain loop with numpy vectors."""
     out = np.zeros(u.shape[:2])
+    given = np.array(u), np.array(own), np.array(seen), DELAYS.copy(), MEMORIES.copy()
+    run = _populations if backend.jit_enabled() else ewa_reference
+    if not gpu.runs("ewa_gpu.populations", len(out), *given, out=(out,)):
+        run(*given, out)
+    return out
+
+
+def ewa_reference(u: F8, own: I8, seen: I8, delays: I8, memories: I8, out: F8) -> None:
+    """Do what `_populations` does by a plain loop with numpy vectors; `out` holds 0."""
     for s, (payoff, mine, theirs) in enumerate(zip(u, own, seen, strict=True)):
         span = np.ptp(payoff) or 1.0
-        for delay, memory in zip(DELAYS, MEMORIES, strict=True):
+        for delay, memory in zip(delays, memories, strict=True):
             part = slice(max(0, len(mine) - memory), max(0, len(mine) - delay))
             experience, pull = 1.0, np.zeros(len(payoff))
             for a, m in zip(mine[part], theirs[part], strict=True):
@@ -90,8 +101,7 @@ def ewa_reference(u: F8, own: I8, seen: I8) -> F8:
                 experience = DECAY * experience + 1.0
                 pull /= experience
             drawn = np.exp(4.0 * min(10.0, 1.0 + 0.01 * len(mine[part])) / span * (pull - pull.max()))
-            out[s] += drawn / drawn.sum() / len(DELAYS)
-    return out
+            out[s] += drawn / drawn.sum() / len(delays)
 
 
 @part
@@ -126,12 +136,29 @@ def _draw(mix: F8, draw: float) -> int:
     return int(mix.shape[0]) - 1
 
 
-@kernel
-def _match(a: F8, bt: F8, draws: F8) -> F8:
-    """Play T rounds of regret matching; a [m,n], bt [n,m], draws [T,2] uniform."""
+@part
+def _clear(out: F8) -> None:
+    """Write 0 everywhere in out [r,c]."""
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            out[i, j] = 0.0
+
+
+@part
+def match_of(a: F8, bt: F8, draws: F8, regret_row: F8, regret_column: F8, mixes: F8, joint: F8) -> None:
+    """Write the play [m,n] of T rounds of one game; a [m,n], bt [n,m], draws [T,2] uniform.
+
+    Scratch: regrets [m,m] and [n,n], mixes [3,max(m,n)].
+    """
     m, n = a.shape
-    joint, regret_row, regret_column = np.zeros((m, n)), np.zeros((m, m)), np.zeros((n, n))
-    mix_row, mix_column, spare = np.full(m, 1.0 / m), np.full(n, 1.0 / n), np.empty(max(m, n))
+    mix_row, mix_column, spare = mixes[0, :m], mixes[1, :n], mixes[2]
+    _clear(joint)
+    _clear(regret_row)
+    _clear(regret_column)
+    for k in range(m):
+        mix_row[k] = 1.0 / m
+    for k in range(n):
+        mix_column[k] = 1.0 / n
     for t in range(draws.shape[0]):
         row, column = _draw(mix_row, draws[t, 0]), _draw(mix_column, draws[t, 1])
         joint[row, column] += 1.0 / draws.shape[0]
@@ -141,18 +168,37 @@ def _match(a: F8, bt: F8, draws: F8) -> F8:
             regret_column[column, k] += bt[k, row] - bt[column, row]
         _invariant(regret_row, mix_row, spare)
         _invariant(regret_column, mix_column, spare)
-    return joint
+
+
+@kernel
+def _match(a: F8, bt: F8, draws: F8, joint: F8) -> None:
+    """Play G games a [G,m,n], bt [G,n,m] with draws [G,T,2]; write joint [G,m,n]."""
+    m, n = a.shape[1], a.shape[2]
+    regret_row, regret_column, mixes = np.empty((m, m)), np.empty((n, n)), np.empty((3, max(m, n)))
+    for g in range(a.shape[0]):
+        match_of(a[g], bt[g], draws[g], regret_row, regret_column, mixes, joint[g])
 
 
 def regret_match(a: F8, b: F8, draws: F8) -> F8:
-    """Return the empirical joint play [m,n] of regret matching in one game; draws [T,2] uniform in (0,1)."""
-    if not backend.jit_enabled():
-        return regret_match_reference(a, b, draws)
-    return _match(np.array(a, np.float64), np.array(b.T, np.float64, order="C"), np.array(draws))
+    """Return the empirical joint play [G,m,n] of regret matching in games a, b [G,m,n].
+
+    draws [G,T,2], uniform in (0,1), say what both play in each of T rounds.
+    """
+    bt = np.array(b.transpose(0, 2, 1), np.float64, order="C")
+    given, joint = (np.array(a, np.float64, order="C"), bt, np.array(draws)), np.zeros(a.shape)
+    run = _match if backend.jit_enabled() else regret_match_reference
+    if not gpu.runs("ewa_gpu.match", len(joint), *given, out=(joint,)):
+        run(*given, joint)
+    return joint
 
 
-def regret_match_reference(a: F8, b: F8, draws: F8) -> F8:
-    """Return `regret_match` by a plain loop with numpy vectors."""
+def regret_match_reference(a: F8, bt: F8, draws: F8, joint: F8) -> None:
+    """Do what `_match` does by a plain loop with numpy vectors."""
+    for g in range(len(a)):
+        joint[g] = _play(a[g], bt[g].T, draws[g])
+
+
+def _play(a: F8, b: F8, draws: F8) -> F8:
     joint = np.zeros(a.shape)
     regrets = [np.zeros((n, n)) for n in a.shape]
     mixes = [np.full(n, 1.0 / n) for n in a.shape]

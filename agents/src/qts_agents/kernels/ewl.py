@@ -11,11 +11,14 @@ vectors.
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from qts_agents.kernels import backend
+from qts_agents.kernels import backend, gpu
 from qts_agents.kernels.backend import kernel, part
 from qts_agents.kernels.ewl_reference import ROUNDS, SETTLED, SWEEPS, TIE, entangler, games
 
@@ -32,6 +35,27 @@ class Quantum(msgspec.Struct, frozen=True):
     joint: F8  # [G,2^q,2^q] outcome probabilities; its row sums are the row player's marginal
     payoff: F8  # [G,2] expected, in the unit of the payoffs
     regret: F8  # [G] largest gain found / payoff range; exact for q = 1, a lower bound above
+
+
+class Room(NamedTuple):
+    """Scratch of one game of q qubits a side, size 2^q; a device cannot make it itself."""
+
+    moves: F8  # [3,2,q,3]: the present ones, those before, those tried
+    joint: F8  # [runs,size,size]
+    regrets: F8  # [runs]
+    form: F8  # [4,3]: a quadratic form, and the move that it replaces
+    vectors: F8  # [4,3]: its eigenvectors, and the move towards the largest
+    sides: C16  # [2,2,size]
+    states: C16  # [4,size,size]: of the three basic moves, and of all moves
+
+
+@part
+def _copy(moves: F8, out: F8) -> None:
+    """Write moves [2,q,3] to `out`."""
+    for player in range(2):
+        for j in range(moves.shape[1]):
+            for i in range(3):
+                out[player, j, i] = moves[player, j, i]
 
 
 @part
@@ -52,7 +76,7 @@ def _side(moves: F8, ones: int, out: C16) -> None:
 @part
 def _state(sides: C16, gamma: float, out: C16) -> None:
     """Write J†(⊗U)J|0…0⟩ to out [2^q,2^q]; sides [player, from 0 or 1, 2^q]."""
-    c, s, size = np.cos(gamma / 2.0), np.sin(gamma / 2.0), sides.shape[2]
+    c, s, size = math.cos(gamma / 2.0), math.sin(gamma / 2.0), sides.shape[2]
     for r in range(size):
         for k in range(size):
             ones, bits = 0, r * size + k
@@ -85,13 +109,21 @@ def _expect(payoff: F8, state: C16) -> float:
 
 
 @part
+def _chances(state: C16, out: F8) -> None:
+    """Write |amplitude|²."""
+    for r in range(state.shape[0]):
+        for k in range(state.shape[1]):
+            out[r, k] = state[r, k].real ** 2 + state[r, k].imag ** 2
+
+
+@part
 def _rotate(form: F8, vectors: F8, p: int, q: int) -> None:
     """Zero form[p, q] of a symmetric 3×3 matrix by one Jacobi rotation."""
     if form[p, q] == 0.0:
         return
     ratio = (form[q, q] - form[p, p]) / (2.0 * form[p, q])
-    t = (1.0 if ratio >= 0 else -1.0) / (abs(ratio) + np.sqrt(ratio * ratio + 1.0))
-    c = 1.0 / np.sqrt(t * t + 1.0)
+    t = (1.0 if ratio >= 0 else -1.0) / (abs(ratio) + math.sqrt(ratio * ratio + 1.0))
+    c = 1.0 / math.sqrt(t * t + 1.0)
     s = t * c
     for i in range(3):
         a, b = form[i, p], form[i, q]
@@ -104,17 +136,19 @@ def _rotate(form: F8, vectors: F8, p: int, q: int) -> None:
 
 
 @part
-def _top(form: F8, vectors: F8, move: F8) -> None:
-    """Move to the nearest vector of the largest eigenvalue's space (ties keep the present move)."""
+def _top(form: F8, vectors: F8) -> None:
+    """Move form[3] to the nearest vector of the largest eigenvalue's space (ties keep the present move)."""
+    move, target = form[3], vectors[3]
     for i in range(3):
         for j in range(3):
             vectors[i, j] = 1.0 if i == j else 0.0
+        target[i] = 0.0
     for _ in range(8):
         _rotate(form, vectors, 0, 1)
         _rotate(form, vectors, 0, 2)
         _rotate(form, vectors, 1, 2)
     best = max(form[0, 0], form[1, 1], form[2, 2])
-    target, length, first = np.zeros(3), 0.0, -1
+    length, first = 0.0, -1
     for j in range(3):
         if form[j, j] >= best - TIE:
             first = j if first < 0 else first
@@ -123,22 +157,21 @@ def _top(form: F8, vectors: F8, move: F8) -> None:
                 target[i] += weight * vectors[i, j]
             length += weight * weight
     for i in range(3):
-        move[i] = target[i] / np.sqrt(length) if length > 1e-6 else vectors[i, first]
+        move[i] = target[i] / math.sqrt(length) if length > 1e-6 else vectors[i, first]
 
 
 @part
-def _respond(payoff: F8, gamma: float, moves: F8, sides: C16, player: int, qubit: int) -> None:
+def _respond(payoff: F8, gamma: float, moves: F8, room: Room, player: int, qubit: int) -> None:
     """Set one qubit's move to its best response; payoff is that player's, scaled to 0…1."""
-    size = payoff.shape[0]
-    states = np.empty((3, size, size), np.complex128)
-    present = moves[player, qubit].copy()
+    size, form, sides, states = payoff.shape[0], room.form, room.sides, room.states
+    for i in range(3):
+        form[3, i] = moves[player, qubit, i]
     for k in range(3):
         for i in range(3):
             moves[player, qubit, i] = 1.0 if i == k else 0.0
         _side(moves[player], 0, sides[player, 0])
         _side(moves[player], 1, sides[player, 1])
         _state(sides, gamma, states[k])
-    form, vectors = np.zeros((3, 3)), np.empty((3, 3))
     for k in range(3):
         for i in range(k + 1):
             total = 0.0
@@ -147,76 +180,76 @@ def _respond(payoff: F8, gamma: float, moves: F8, sides: C16, player: int, qubit
                     one, two = states[k, r, c], states[i, r, c]
                     total += payoff[r, c] * (one.real * two.real + one.imag * two.imag)
             form[k, i], form[i, k] = total, total
-    _top(form, vectors, present)
+    _top(form, room.vectors)
     for i in range(3):
-        moves[player, qubit, i] = present[i]
+        moves[player, qubit, i] = form[3, i]
     _side(moves[player], 0, sides[player, 0])
     _side(moves[player], 1, sides[player, 1])
 
 
 @part
-def _sweep(payoff: F8, gamma: float, moves: F8, sides: C16, player: int, reverse: bool) -> None:
+def _sweep(payoff: F8, gamma: float, moves: F8, room: Room, player: int, reverse: bool) -> None:
     """Let each qubit of a player respond once, in order or in reverse order."""
     q = moves.shape[1]
     for j in range(q):
-        _respond(payoff, gamma, moves, sides, player, q - 1 - j if reverse else j)
+        _respond(payoff, gamma, moves, room, player, q - 1 - j if reverse else j)
 
 
 @part
-def _gain(payoffs: F8, gamma: float, moves: F8, sides: C16, reverse: bool) -> float:
+def _gain(payoffs: F8, gamma: float, room: Room, reverse: bool) -> float:
     """Return the largest gain either player finds from its present move and from every classical one."""
-    q, size = moves.shape[1], payoffs.shape[1]
-    state, gain = np.empty((size, size), np.complex128), 0.0
+    moves, trial, sides, state = room.moves[0], room.moves[2], room.sides, room.states[3]
+    q, size, gain = moves.shape[1], payoffs.shape[1], 0.0
     for player in range(2):
         _prepare(moves, sides)
         _state(sides, gamma, state)
         present = _expect(payoffs[player], state)
         for start in range(-1, size):
-            trial = moves.copy()
+            _copy(moves, trial)
             for j in range(q):
                 if start >= 0:
                     bit = (start >> (q - 1 - j)) & 1
                     trial[player, j, 0], trial[player, j, 1], trial[player, j, 2] = 1.0 - bit, 0.0, float(bit)
             _prepare(trial, sides)
             for _ in range(SWEEPS):
-                _sweep(payoffs[player], gamma, trial, sides, player, reverse)
+                _sweep(payoffs[player], gamma, trial, room, player, reverse)
             _state(sides, gamma, state)
             gain = max(gain, _expect(payoffs[player], state) - present)
     return gain
 
 
 @part
-def _settle(payoffs: F8, gamma: float, moves: F8, sides: C16, reverse: bool) -> None:
+def _settle(payoffs: F8, gamma: float, room: Room, reverse: bool) -> None:
     """Let both players respond in turn until nothing moves, at most ROUNDS times."""
-    _prepare(moves, sides)
+    moves, before = room.moves[0], room.moves[1]
+    _prepare(moves, room.sides)
     for _ in range(ROUNDS):
-        before = moves.copy()
-        for player in range(2):
-            _sweep(payoffs[player], gamma, moves, sides, player, reverse)
+        _copy(moves, before)
         change = 0.0
-        for i in range(moves.size):
-            change = max(change, abs(moves.flat[i] - before.flat[i]))
+        for player in range(2):
+            _sweep(payoffs[player], gamma, moves, room, player, reverse)
+        for player in range(2):
+            for j in range(moves.shape[1]):
+                for i in range(3):
+                    change = max(change, abs(moves[player, j, i] - before[player, j, i]))
         if change < SETTLED:
             break
 
 
 @part
-def _game(payoffs: F8, gamma: float, starts: F8, out: F8) -> float:
+def play_of(payoffs: F8, gamma: float, starts: F8, room: Room, out: F8) -> float:
     """Write the outcome probabilities of the runs with least regret, ties averaged; return that regret."""
-    runs, size = starts.shape[0], payoffs.shape[1]
-    joint, regrets = np.empty((runs, size, size)), np.empty(runs)
-    state, sides = np.empty((size, size), np.complex128), np.empty((2, 2, size), np.complex128)
-    least = np.inf
+    runs, size, state = starts.shape[0], payoffs.shape[1], room.states[3]
+    joint, regrets, least = room.joint, room.regrets, np.inf
     for run in range(runs):
-        moves, reverse = starts[run].copy(), run % 2 == 1
-        _settle(payoffs, gamma, moves, sides, reverse)
-        regrets[run] = _gain(payoffs, gamma, moves, sides, reverse)
+        _copy(starts[run], room.moves[0])
+        reverse = run % 2 == 1
+        _settle(payoffs, gamma, room, reverse)
+        regrets[run] = _gain(payoffs, gamma, room, reverse)
         least = min(least, regrets[run])
-        _prepare(moves, sides)
-        _state(sides, gamma, state)
-        for r in range(size):
-            for k in range(size):
-                joint[run, r, k] = state[r, k].real ** 2 + state[r, k].imag ** 2
+        _prepare(room.moves[0], room.sides)
+        _state(room.sides, gamma, state)
+        _chances(state, joint[run])
     ties = 0.0
     for run in range(runs):
         ties += 1.0 if regrets[run] <= least + TIE else 0.0
@@ -230,34 +263,35 @@ def _game(payoffs: F8, gamma: float, starts: F8, out: F8) -> float:
     return least
 
 
-@kernel
-def _games(a: F8, b: F8, gamma: float, starts: F8) -> tuple[F8, F8]:
-    """Play G scaled games; a, b [G,2^q,2^q]."""
-    games, size, _ = a.shape
-    joint, regret = np.empty((games, size, size)), np.empty(games)
-    payoffs = np.empty((2, size, size))
-    for g in range(games):
-        for r in range(size):
-            for k in range(size):
-                payoffs[0, r, k], payoffs[1, r, k] = a[g, r, k], b[g, r, k]
-        regret[g] = _game(payoffs, gamma, starts, joint[g])
-    return joint, regret
+@part
+def payoffs_of(moves: F8, gamma: float, a: F8, b: F8, sides: C16, state: C16, out: F8, probs: F8) -> None:
+    """Write both payoffs [2] and the outcome probabilities [size,size] of moves [2,q,3]."""
+    _prepare(moves, sides)
+    _state(sides, gamma, state)
+    out[0], out[1] = _expect(a, state), _expect(b, state)
+    _chances(state, probs)
 
 
 @kernel
-def _payoffs(moves: F8, gamma: float, a: F8, b: F8) -> tuple[F8, F8]:
-    """Return payoffs [K,2] and outcome probabilities [K,2^q,2^q] of moves [K,2,q,3]."""
+def _games(payoffs: F8, gamma: float, starts: F8, joint: F8, regret: F8) -> None:
+    """Play G scaled games; payoffs [G,2,2^q,2^q]."""
+    size, runs, q = payoffs.shape[2], starts.shape[0], starts.shape[2]
+    room = Room(
+        np.empty((3, 2, q, 3)), np.empty((runs, size, size)), np.empty(runs),
+        np.empty((4, 3)), np.empty((4, 3)),
+        np.empty((2, 2, size), np.complex128), np.empty((4, size, size), np.complex128),
+    )  # fmt: skip
+    for g in range(payoffs.shape[0]):
+        regret[g] = play_of(payoffs[g], gamma, starts, room, joint[g])
+
+
+@kernel
+def _payoffs(moves: F8, gamma: float, a: F8, b: F8, out: F8, probs: F8) -> None:
+    """Write payoffs [K,2] and outcome probabilities [K,2^q,2^q] of moves [K,2,q,3]."""
     size = a.shape[0]
-    out, probs = np.empty((moves.shape[0], 2)), np.empty((moves.shape[0], size, size))
     state, sides = np.empty((size, size), np.complex128), np.empty((2, 2, size), np.complex128)
     for k in range(moves.shape[0]):
-        _prepare(moves[k], sides)
-        _state(sides, gamma, state)
-        out[k, 0], out[k, 1] = _expect(a, state), _expect(b, state)
-        for r in range(size):
-            for c in range(size):
-                probs[k, r, c] = state[r, c].real ** 2 + state[r, c].imag ** 2
-    return out, probs
+        payoffs_of(moves[k], gamma, a, b, sides, state, out[k], probs[k])
 
 
 def moves_of(angles: F8) -> F8:
@@ -268,13 +302,16 @@ def moves_of(angles: F8) -> F8:
 
 def ewl(angles: F8, gamma: float, a: F8, b: F8) -> tuple[F8, F8]:
     """Return payoffs [K,2] and probabilities [K,4^q] at angles [K,2,2q] of one game a, b [2^q,2^q]."""
-    if backend.jit_enabled():
-        out, probs = _payoffs(
-            moves_of(np.asarray(angles, np.float64)), float(gamma), np.array(a), np.array(b)
-        )
-        return out, probs.reshape(len(probs), -1)
-    probs = np.array([ewl_reference(row, gamma) for row in angles])
-    return np.stack([probs @ a.ravel(), probs @ b.ravel()], axis=1), probs
+    given = moves_of(np.asarray(angles, np.float64)), float(gamma), np.array(a), np.array(b)
+    out, probs = np.empty((len(angles), 2)), np.empty((len(angles), *a.shape))
+    if not gpu.runs("ewl_gpu.payoffs", len(out), *given, out=(out, probs)):
+        if backend.jit_enabled():
+            _payoffs(*given, out, probs)
+        else:
+            for k, row in enumerate(angles):
+                probs[k] = ewl_reference(row, gamma).reshape(a.shape)
+                out[k] = (probs[k] * a).sum(), (probs[k] * b).sum()
+    return out, probs.reshape(len(probs), a.size)
 
 
 def play(a: F8, b: F8, gamma: float) -> Quantum:
@@ -284,8 +321,11 @@ def play(a: F8, b: F8, gamma: float) -> Quantum:
     q = a.shape[1].bit_length() - 1
     base = moves_of(STARTS[:, : 4 * q].reshape(4, 2, 2 * q) * np.tile([np.pi, np.pi / 2], q))
     starts = np.stack([base, base[:, :, ::-1]], axis=1).reshape(8, 2, q, 3).copy()
+    payoffs = np.stack([scaled(a), scaled(b)], axis=1)
+    joint, regret = np.empty(a.shape), np.empty(len(a))
     run = _games if backend.jit_enabled() else games
-    joint, regret = run(scaled(a), scaled(b), float(gamma), starts)
+    if not gpu.runs("ewl_gpu.games", len(a), payoffs, float(gamma), starts, out=(joint, regret)):
+        run(payoffs, float(gamma), starts, joint, regret)
     return Quantum(joint, np.stack([np.sum(joint * m, axis=(1, 2)) for m in (a, b)], axis=1), regret)
 
 

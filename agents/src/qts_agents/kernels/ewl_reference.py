@@ -81,15 +81,13 @@ class Run:
         return best
 
 
-def games(a: F8, b: F8, gamma: float, starts: F8) -> tuple[F8, F8]:
-    """Return joint probabilities [G,2^q,2^q] and regrets [G] of scaled games a, b."""
-    joint, regret = np.empty(a.shape), np.empty(len(a))
-    for g in range(len(a)):
-        runs = [Run(np.stack([a[g], b[g]]), gamma, start, k % 2 == 1) for k, start in enumerate(starts)]
+def games(payoffs: F8, gamma: float, starts: F8, joint: F8, regret: F8) -> None:
+    """Write joint probabilities [G,·,·] and regrets [G] of scaled games [G,2,·,·]."""
+    for g in range(len(payoffs)):
+        runs = [Run(payoffs[g], gamma, start, k % 2 == 1) for k, start in enumerate(starts)]
         for run in runs:
             run.settle()
         gains = np.array([run.gain() for run in runs])
         kept = [run for run, gain in zip(runs, gains, strict=True) if gain <= gains.min() + TIE]
         probabilities = [np.abs(run.state(run.moves)) ** 2 for run in kept]
-        joint[g], regret[g] = np.mean(probabilities, axis=0).reshape(a.shape[1:]), gains.min()
-    return joint, regret
+        joint[g], regret[g] = np.mean(probabilities, axis=0).reshape(joint.shape[1:]), gains.min()

@@ -83,9 +83,9 @@ def settle() -> None:
 
 
 def wants(form: str, rows: int) -> bool:
-    """Tell whether a batch of `rows` is worth the way to the device in use."""
+    """Tell whether a batch of `rows` is worth the way to the device in use; an empty one never is."""
     left: int = getattr(_State.allowance, "left", NEVER)
-    return _State.device != CPU and left > 0 and rows >= least_rows(form)
+    return _State.device != CPU and left > 0 and rows >= max(1, least_rows(form))
 
 
 def use(wanted: bool, least_rows: int = NEVER) -> str:

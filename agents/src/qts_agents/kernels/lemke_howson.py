@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from qts_agents.kernels import backend
+from qts_agents.kernels import backend, gpu
 from qts_agents.kernels.backend import kernel, part
 from qts_agents.kernels.scaling import scaled
 
@@ -17,6 +17,7 @@ F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 EPSILON = 1e-11  # ratios closer than this are equal; payoffs are scaled to about 1
 PIVOTS = 10_000
+Room = tuple[F8, F8, I8, I8, I8]  # scratch of one game: both tableaux and their bases, rows that may leave
 
 
 class One(msgspec.Struct, frozen=True):
@@ -28,10 +29,9 @@ class One(msgspec.Struct, frozen=True):
 
 
 @part
-def _least_ratio(table: F8, pivot: int, slack: int) -> int:
+def _least_ratio(table: F8, pivot: int, slack: int, alive: I8) -> int:
     """Return the row that leaves when column `pivot` enters; ties go by the slack columns from `slack` on."""
     rows, last = table.shape[0], table.shape[1] - 1
-    alive = np.empty(rows, np.int64)
     left = 0
     for i in range(rows):
         if table[i, pivot] > EPSILON:
@@ -67,17 +67,17 @@ def _pivot(table: F8, column: int, row: int) -> None:
 
 
 @part
-def _tables(a: F8, bt: F8) -> tuple[F8, F8]:
-    """Return the tableaux of {Bᵀx ≤ 1} and {Ay ≤ 1}; payoffs in 0…1 are shifted to be positive."""
+def _tables(a: F8, bt: F8, first: F8, second: F8) -> None:
+    """Write the tableaux of {Bᵀx ≤ 1} and {Ay ≤ 1}; payoffs in 0…1 are shifted to be positive."""
     m, n = a.shape
-    first, second = np.zeros((n, m + n + 1)), np.zeros((m, m + n + 1))
     for j in range(n):
-        for i in range(m):
-            first[j, i], second[i, m + j] = bt[j, i] + 1.0, a[i, j] + 1.0
+        for k in range(m + n + 1):
+            first[j, k] = bt[j, k] + 1.0 if k < m else 0.0
         first[j, m + j], first[j, m + n] = 1.0, 1.0
     for i in range(m):
+        for k in range(m + n + 1):
+            second[i, k] = a[i, k - m] + 1.0 if m <= k < m + n else 0.0
         second[i, i], second[i, m + n] = 1.0, 1.0
-    return first, second
 
 
 @part
@@ -104,11 +104,11 @@ def transpose(payoff: F8, out: F8) -> None:
 
 
 @part
-def lemke_howson(a: F8, bt: F8, label: int, x: F8, y: F8) -> bool:
+def path_of(a: F8, bt: F8, label: int, room: Room, x: F8, y: F8) -> bool:
     """Drop `label`, follow the path, write the equilibrium of the scaled game a [m,n], bt [n,m]."""
     m, n = a.shape
-    first, second = _tables(a, bt)
-    basis_first, basis_second = np.empty(n, np.int64), np.empty(m, np.int64)
+    first, second, basis_first, basis_second, alive = room
+    _tables(a, bt, first, second)
     for j in range(n):
         basis_first[j] = m + j
     for i in range(m):
@@ -116,11 +116,11 @@ def lemke_howson(a: F8, bt: F8, label: int, x: F8, y: F8) -> bool:
     entering, turn = label, label < m
     for _ in range(PIVOTS):
         if turn:
-            row = _least_ratio(first, entering, m)
+            row = _least_ratio(first, entering, m, alive)
             _pivot(first, entering, row)
             entering, basis_first[row] = basis_first[row], entering
         else:
-            row = _least_ratio(second, entering, 0)
+            row = _least_ratio(second, entering, 0, alive)
             _pivot(second, entering, row)
             entering, basis_second[row] = basis_second[row], entering
         if entering == label:
@@ -131,28 +131,43 @@ def lemke_howson(a: F8, bt: F8, label: int, x: F8, y: F8) -> bool:
     return entering == label
 
 
+@part
+def _room(m: int, n: int) -> Room:
+    """Return what the path of one m×n game is followed in."""
+    first, second = np.empty((n, m + n + 1)), np.empty((m, m + n + 1))
+    return first, second, np.empty(n, np.int64), np.empty(m, np.int64), np.empty(max(m, n), np.int64)
+
+
+@part
+def lemke_howson(a: F8, bt: F8, label: int, x: F8, y: F8) -> bool:
+    """Solve one game as `path_of` does, for a kernel that rarely has to."""
+    return path_of(a, bt, label, _room(a.shape[0], a.shape[1]), x, y)
+
+
 @kernel
-def _batch(a: F8, b: F8, label: int) -> tuple[F8, F8]:
-    """Solve G scaled games; a, b [G,m,n]."""
-    games, m, n = a.shape
-    x, y = np.empty((games, m)), np.empty((games, n))
-    bt = np.empty((n, m))
-    for g in range(games):
-        transpose(b[g], bt)
-        lemke_howson(a[g], bt, label, x[g], y[g])
-    return x, y
+def _batch(a: F8, bt: F8, label: int, x: F8, y: F8) -> None:
+    """Solve G scaled games a [G,m,n], bt [G,n,m]."""
+    room = _room(a.shape[1], a.shape[2])
+    for g in range(a.shape[0]):
+        path_of(a[g], bt[g], label, room, x[g], y[g])
 
 
 def nash_one(a: F8, b: F8, label: int = 0) -> One:
     """Return the equilibrium that dropping `label` (0…m+n−1) leads to, in each game a, b [G,m,n]."""
     from qts_agents.kernels.nash import regret  # it builds on this module
 
-    if backend.jit_enabled():
-        x, y = _batch(scaled(a), scaled(b), label)
-    else:
-        pairs = [lemke_howson_reference(p, q, label) for p, q in zip(scaled(a), scaled(b), strict=True)]
-        x, y = np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs])
+    games = scaled(a), scaled(b).transpose(0, 2, 1).copy(), label
+    x, y = np.empty(a.shape[:2]), np.empty(a.shape[::2])
+    run = _batch if backend.jit_enabled() else batch_reference
+    if not gpu.runs("lemke_howson_gpu.batch", len(x), *games, out=(x, y)):
+        run(*games, x, y)
     return One(x, y, regret(a, b, x, y))
+
+
+def batch_reference(a: F8, bt: F8, label: int, x: F8, y: F8) -> None:
+    """Do what `_batch` does, one game after the other."""
+    for g in range(len(a)):
+        x[g], y[g] = lemke_howson_reference(a[g], bt[g].T, label)
 
 
 def lemke_howson_reference(a: F8, b: F8, label: int) -> tuple[F8, F8]:

@@ -2,7 +2,7 @@
 
 numba.cuda compiles the functions of `nash` for the device when this kernel calls them. Games of several
 shapes go in one launch, each in the corner of the largest. A game without an equilibrium of equal support
-size is left to the CPU: Lemke-Howson branches too much to be worth a thread.
+size is left to the CPU: hardly any needs Lemke-Howson, whose tableaux would be memory for all of them.
 """
 
 from __future__ import annotations

@@ -6,16 +6,19 @@ is absent: it leaves its share to the prior (LMSR) or to the others (log pool).
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from qts_agents.kernels import gpu
 from qts_agents.kernels.backend import jit_enabled, kernel, part
 
 F8 = NDArray[np.float64]
 FLOOR, CEILING = 0.001, 0.999
+Room = tuple[F8, F8, F8, F8]  # scratch of one row: [N,3] three times, [3,3]
 LN2, LN3 = float(np.log(2.0)), float(np.log(3.0))
 
 
@@ -33,12 +36,17 @@ def lmsr_pool(pi: Any, omega: Any, prior: Any, b: float, budget_factor: float = 
     """Pool opinions `pi` [S,N,3] of weight `omega` [S,N] on `prior` [S,3]; budget per seat is factor·b·ω."""
     opinions, weights = _floats(pi), _floats(omega)
     start = _floats(np.broadcast_to(_floats(prior), (opinions.shape[0], 3)))
+    given = opinions, weights, start, float(b), float(budget_factor)
+    S, N = weights.shape
+    out = np.empty((S, 3)), np.empty(S), np.empty((S, N)), np.empty((S, N, 3)), np.empty((S, 3))
     compute = _lmsr_kernel if jit_enabled() else lmsr_reference
-    return PoolResult(*compute(opinions, weights, start, float(b), float(budget_factor)))
+    if not gpu.runs("pool_gpu.lmsr", S, *given, out=out):
+        compute(*given, *out)
+    return PoolResult(*out)
 
 
-def lmsr_reference(pi: F8, omega: F8, prior: F8, b: float, factor: float) -> tuple[F8, F8, F8, F8, F8]:
-    """Return p, dissent, share, leave_one_out and q by array arithmetic."""
+def lmsr_reference(pi: F8, omega: F8, prior: F8, b: float, factor: float, *out: F8) -> None:
+    """Write p, dissent, share, leave_one_out and q by array arithmetic."""
     log_prior = np.log(prior)
     present = np.isfinite(pi).all(axis=2) & (omega > 0.0)
     clipped = np.clip(np.where(present[:, :, None], pi, prior[:, None, :]), FLOOR, CEILING)
@@ -53,7 +61,8 @@ def lmsr_reference(pi: F8, omega: F8, prior: F8, b: float, factor: float) -> tup
     spread = (share * js(clipped, p[:, None, :])).sum(axis=1)
     held = share.sum(axis=1)
     dissent = np.divide(spread, held * LN2, out=np.zeros_like(spread), where=held > 0.0)
-    return p, dissent, share, without, b * total
+    for column, values in zip(out, (p, dissent, share, without, b * total), strict=True):
+        column[...] = values
 
 
 @part
@@ -61,7 +70,7 @@ def _softmax_row(z: F8, out: F8) -> None:
     top = max(z[0], z[1], z[2])
     total = 0.0
     for k in range(3):
-        out[k] = np.exp(z[k] - top)
+        out[k] = math.exp(z[k] - top)
         total += out[k]
     for k in range(3):
         out[k] /= total
@@ -71,7 +80,7 @@ def _softmax_row(z: F8, out: F8) -> None:
 def _clip_row(pi: F8, out: F8) -> bool:
     total = 0.0
     for k in range(3):
-        if not np.isfinite(pi[k]):
+        if not math.isfinite(pi[k]):
             return False
         out[k] = min(max(pi[k], FLOOR), CEILING)
         total += out[k]
@@ -92,45 +101,58 @@ def _divergence(p: F8, log_p: F8, q: F8, log_q: F8) -> float:
     return max(total, 0.0)
 
 
+@part
+def pool_of(
+    pi: F8, omega: F8, prior: F8, b: float, factor: float, room: Room,
+    p: F8, share: F8, without: F8, q: F8,
+) -> float:  # fmt: skip
+    """Write the pool of one row's opinions [N,3] and return its dissent.
+
+    Each logarithm is taken once: they are what a row costs.
+    """
+    clipped, logs, trade, three = room
+    total, z, log_prior = three[0], three[1], three[2]
+    for k in range(3):
+        log_prior[k] = total[k] = np.log(prior[k])
+    for i in range(pi.shape[0]):
+        share[i] = trade[i, 0] = trade[i, 1] = trade[i, 2] = 0.0
+        if not (omega[i] > 0.0 and _clip_row(pi[i], clipped[i])):
+            continue
+        worst = 1e-300
+        for k in range(3):
+            logs[i, k] = np.log(clipped[i, k])
+            worst = max(worst, log_prior[k] - logs[i, k])
+        share[i] = omega[i] * min(1.0, factor / worst)
+        for k in range(3):
+            trade[i, k] = share[i] * (logs[i, k] - log_prior[k])
+            total[k] += trade[i, k]
+    _softmax_row(total, p)
+    for k in range(3):
+        q[k] = b * total[k]
+        z[k] = np.log(p[k]) if p[k] > 0.0 else 0.0
+    held, dissent = 0.0, 0.0
+    for i in range(pi.shape[0]):
+        if share[i] > 0.0:
+            held += share[i]
+            dissent += share[i] * _divergence(clipped[i], logs[i], p, z)
+    if held > 0.0:
+        dissent /= held * LN2
+    for i in range(pi.shape[0]):
+        for k in range(3):
+            z[k] = total[k] - trade[i, k]
+        _softmax_row(z, without[i])
+    return dissent
+
+
 @kernel
-def _lmsr_kernel(pi: F8, omega: F8, prior: F8, b: float, factor: float) -> tuple[F8, F8, F8, F8, F8]:
-    """Take each logarithm once: they are what a row costs."""
-    S, N = pi.shape[0], pi.shape[1]
-    p, q = np.empty((S, 3)), np.empty((S, 3))
-    dissent, share, without = np.zeros(S), np.zeros((S, N)), np.empty((S, N, 3))
-    clipped, logs, trade = np.empty((N, 3)), np.empty((N, 3)), np.zeros((N, 3))
-    total, z, log_prior = np.empty(3), np.empty(3), np.empty(3)
-    for s in range(S):
-        for k in range(3):
-            log_prior[k] = total[k] = np.log(prior[s, k])
-        for i in range(N):
-            trade[i] = 0.0
-            if not (omega[s, i] > 0.0 and _clip_row(pi[s, i], clipped[i])):
-                continue
-            worst = 1e-300
-            for k in range(3):
-                logs[i, k] = np.log(clipped[i, k])
-                worst = max(worst, log_prior[k] - logs[i, k])
-            share[s, i] = omega[s, i] * min(1.0, factor / worst)
-            for k in range(3):
-                trade[i, k] = share[s, i] * (logs[i, k] - log_prior[k])
-                total[k] += trade[i, k]
-        _softmax_row(total, p[s])
-        for k in range(3):
-            q[s, k] = b * total[k]
-            z[k] = np.log(p[s, k]) if p[s, k] > 0.0 else 0.0
-        held = 0.0
-        for i in range(N):
-            if share[s, i] > 0.0:
-                held += share[s, i]
-                dissent[s] += share[s, i] * _divergence(clipped[i], logs[i], p[s], z)
-        if held > 0.0:
-            dissent[s] /= held * LN2
-        for i in range(N):
-            for k in range(3):
-                z[k] = total[k] - trade[i, k]
-            _softmax_row(z, without[s, i])
-    return p, dissent, share, without, q
+def _lmsr_kernel(
+    pi: F8, omega: F8, prior: F8, b: float, factor: float, p: F8, dissent: F8, share: F8, without: F8, q: F8
+) -> None:
+    """Pool the opinions of S rows."""
+    N = pi.shape[1]
+    room = np.empty((N, 3)), np.empty((N, 3)), np.empty((N, 3)), np.empty((3, 3))
+    for s in range(pi.shape[0]):
+        dissent[s] = pool_of(pi[s], omega[s], prior[s], b, factor, room, p[s], share[s], without[s], q[s])
 
 
 def lmsr_price(q: Any, b: float) -> F8:

@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qts_agents.kernels import gpu
+
 F8 = NDArray[np.float64]
+FORM = "prospect_gpu.values"
 CURVATURE, LOSS_AVERSION = 0.88, 2.25
 GAMMA, DELTA = 0.61, 0.69  # curvature of the weights of gains and of losses
 
@@ -39,7 +42,13 @@ def prospect_term(p_win: Any) -> F8:
 
 def prospect_value(p: Any, gain: Any, cost: Any, loss: Any) -> F8:
     """Return V [S] of a long with +gain, −cost, −loss (fractions ≥ 0) at `p` [S,3]; flip `p` for a short."""
-    up, flat, down = _columns(p)
+    chances = np.asarray(p, dtype=np.float64)
+    if chances.ndim == 2 and gpu.wants(FORM, len(chances)):
+        stakes, out = np.empty(chances.shape), np.empty(len(chances))
+        stakes[:, 0], stakes[:, 1], stakes[:, 2] = gain, cost, loss
+        if gpu.runs(FORM, len(out), chances, stakes, out=(out,)):
+            return out
+    up, flat, down = _columns(chances)
     worst = weight_loss(down)
     middle = weight_loss(np.minimum(flat + down, 1.0)) - worst
     return np.asarray(weight_gain(up) * value(gain) + middle * value(_neg(cost)) + worst * value(_neg(loss)))

@@ -7,11 +7,13 @@ mixtures is followed, which is the one that λ → ∞ selects as long as it doe
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from qts_agents.kernels import backend
+from qts_agents.kernels import backend, gpu
 from qts_agents.kernels.backend import kernel, part
 from qts_agents.kernels.nash import eliminate
 
@@ -44,7 +46,7 @@ def _answers(u: F8, rate: float, mix: F8, out: F8) -> float:
             out[p, i] = rate * earned
             top = max(top, out[p, i])
         for i in range(n):
-            out[p, i] = np.exp(out[p, i] - top)
+            out[p, i] = math.exp(out[p, i] - top)
             total += out[p, i]
         for i in range(n):
             out[p, i] /= total
@@ -53,45 +55,48 @@ def _answers(u: F8, rate: float, mix: F8, out: F8) -> float:
 
 
 @part
-def _slopes(u: F8, rate: float, mix: F8, answer: F8, out: F8) -> None:
+def _slopes(u: F8, rate: float, mix: F8, answer: F8, effect: F8, out: F8) -> None:
     """Write the Jacobian [3n,3n] of mix − response; the response's is λ·(diag(r) − rrᵀ)·∂payoff."""
     n = mix.shape[1]
-    effect = np.empty((2, n))
     out[:] = 0.0
     for p in range(3):
         second, third = (p + 1) % 3, (p + 2) % 3
         for j in range(n):
             out[p * n + j, p * n + j] = 1.0
         for j in range(n):
-            mean = np.zeros(2)
+            mean_second, mean_third = 0.0, 0.0
             for i in range(n):
                 effect[0, i] = effect[1, i] = 0.0
                 for k in range(n):
                     effect[0, i] += u[p, i, j, k] * mix[third, k]
                     effect[1, i] += u[p, i, k, j] * mix[second, k]
-                for side in range(2):
-                    mean[side] += answer[p, i] * effect[side, i]
+                mean_second += answer[p, i] * effect[0, i]
+                mean_third += answer[p, i] * effect[1, i]
             for i in range(n):
-                out[p * n + i, second * n + j] = -rate * answer[p, i] * (effect[0, i] - mean[0])
-                out[p * n + i, third * n + j] = -rate * answer[p, i] * (effect[1, i] - mean[1])
+                out[p * n + i, second * n + j] = -rate * answer[p, i] * (effect[0, i] - mean_second)
+                out[p * n + i, third * n + j] = -rate * answer[p, i] * (effect[1, i] - mean_third)
 
 
-@kernel
-def _follow(u: F8, rates: F8, mix: F8) -> float:
-    """Follow one game u [3,n,n,n] along `rates` [L] from `mix` [3,n], in place; return the last residual."""
+@part
+def path_of(u: F8, rates: F8, mix: F8, answer: F8, effect: F8, slope: F8) -> float:
+    """Follow one game u [3,n,n,n] along `rates` [L] from `mix` [3,n], in place; return the last residual.
+
+    Scratch: answer [3,n], effect [2,n], slope [3n,3n+1].
+    """
     n, off = mix.shape[1], 0.0
-    answer, slope = np.empty((3, n)), np.empty((3 * n, 3 * n + 1))
     for step in range(rates.shape[0]):
         for _ in range(DAMPED):
             off = _answers(u, rates[step], mix, answer)
             if off < 1e-4:
                 break
-            mix += DAMPING * (answer - mix)
+            for p in range(3):
+                for i in range(n):
+                    mix[p, i] += DAMPING * (answer[p, i] - mix[p, i])
         for _ in range(NEWTON):
             off = _answers(u, rates[step], mix, answer)
             if off < SETTLED:
                 break
-            _slopes(u, rates[step], mix, answer, slope)
+            _slopes(u, rates[step], mix, answer, effect, slope)
             for i in range(3 * n):
                 slope[i, 3 * n] = answer[i // n, i % n] - mix[i // n, i % n]
             if not eliminate(slope, 3 * n):
@@ -100,6 +105,15 @@ def _follow(u: F8, rates: F8, mix: F8) -> float:
                 mix[i // n, i % n] += slope[i, 3 * n]
         off = _answers(u, rates[step], mix, answer)
     return off
+
+
+@kernel
+def _follow(u: F8, rates: F8, mix: F8, residual: F8) -> None:
+    """Follow G games u [G,3,n,n,n] from `mix` [G,3,n], in place; write the last residuals [G]."""
+    n = mix.shape[2]
+    answer, effect, slope = np.empty((3, n)), np.empty((2, n)), np.empty((3 * n, 3 * n + 1))
+    for g in range(u.shape[0]):
+        residual[g] = path_of(u[g], rates, mix[g], answer, effect, slope)
 
 
 def own_first(payoff: F8) -> F8:
@@ -116,13 +130,18 @@ def qre(payoff: F8, rate: float, steps: int = 10) -> Quantal:
     u, rates = own_first(payoff), np.linspace(0.0, rate, steps + 1)[1:]
     mix, residual = np.full((*u.shape[:2], u.shape[2]), 1.0 / u.shape[2]), np.empty(len(u))
     follow = _follow if backend.jit_enabled() else follow_reference
-    for g in range(len(u)):
-        residual[g] = follow(u[g], rates, mix[g])
+    if not gpu.runs("qre_gpu.follow", len(u), u, rates, out=(mix, residual)):
+        follow(u, rates, mix, residual)
     return Quantal(mix, residual)
 
 
-def follow_reference(u: F8, rates: F8, mix: F8) -> float:
+def follow_reference(u: F8, rates: F8, mix: F8, residual: F8) -> None:
     """Do what `_follow` does by the damped fixed point alone, with as many steps as it takes."""
+    for g in range(len(u)):
+        residual[g] = _damped(u[g], rates, mix[g])
+
+
+def _damped(u: F8, rates: F8, mix: F8) -> float:
     off = np.inf
     for rate in rates:
         for _ in range(200_000):

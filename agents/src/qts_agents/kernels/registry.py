@@ -34,13 +34,21 @@ KERNELS: tuple[Kernel, ...] = (
         "convexity.convexity_t", "Newey & West 1987; Taleb & Douady 2013",
         "convexity.rows_reference", "convexity._rows", "", 1e-9,
     ),
-    Kernel("ewa.ewa", "Camerer & Ho 1999", "ewa.ewa_reference", "ewa._populations", "", 1e-10),
+    Kernel(
+        "ewa.ewa", "Camerer & Ho 1999",
+        "ewa.ewa_reference", "ewa._populations", "ewa_gpu.populations", 1e-10,
+    ),
     Kernel(
         "ewa.regret_match", "Hart & Mas-Colell 2000",
-        "ewa.regret_match_reference", "ewa._match", "", 1e-10,
+        "ewa.regret_match_reference", "ewa._match", "ewa_gpu.match", 1e-10,
     ),
-    Kernel("ewl.ewl", "Eisert, Wilkens & Lewenstein 1999", "ewl.ewl_reference", "ewl._payoffs", "", 1e-12),
-    Kernel("ewl.play", "Eisert, Wilkens & Lewenstein 1999", "ewl.games", "ewl._games", "", 1e-9),
+    Kernel(
+        "ewl.ewl", "Eisert, Wilkens & Lewenstein 1999",
+        "ewl.ewl_reference", "ewl._payoffs", "ewl_gpu.payoffs", 1e-12,
+    ),
+    Kernel(
+        "ewl.play", "Eisert, Wilkens & Lewenstein 1999", "ewl.games", "ewl._games", "ewl_gpu.games", 1e-9
+    ),
     Kernel("factors.factors", "agents.md §5", "factors.reference_rows", "factors.factor_rows", "", 1e-9),
     Kernel(
         "half_space.score", "Tan, Ting & Liu 2011", "half_space.score_reference", "half_space._score",
@@ -53,7 +61,7 @@ KERNELS: tuple[Kernel, ...] = (
     ),
     Kernel(
         "lemke_howson.nash_one", "Lemke & Howson 1964; von Stengel 2002",
-        "lemke_howson.lemke_howson_reference", "lemke_howson._batch", "", 1e-10,
+        "lemke_howson.batch_reference", "lemke_howson._batch", "lemke_howson_gpu.batch", 1e-10,
     ),
     Kernel("logs.log", "fdlibm, Sun Microsystems 1993", "logs.log_reference", "logs._log", "", 1e-15),
     Kernel(
@@ -89,13 +97,18 @@ KERNELS: tuple[Kernel, ...] = (
     Kernel("phase.pcr_phase", "Gunderson & Holling 2002; agents.md §3"),
     Kernel("philox.uniforms", "Salmon et al. 2011", "philox.uniform", "philox._uniforms"),
     Kernel("philox.normal_rows", "Wichura 1988 (AS 241)", "philox.normals_reference", "philox._normals"),
-    Kernel("pool.lmsr_pool", "Hanson 2003, 2007", "pool.lmsr_reference", "pool._lmsr_kernel", "", 1e-12),
+    Kernel(
+        "pool.lmsr_pool", "Hanson 2003, 2007",
+        "pool.lmsr_reference", "pool._lmsr_kernel", "pool_gpu.lmsr", 1e-12,
+    ),
     Kernel(
         "pool.log_pool", "Genest & Zidek 1986",
         "pool.log_pool_reference", "pool._log_pool_kernel", "", 1e-12,
     ),
-    Kernel("prospect.prospect_value", "Tversky & Kahneman 1992"),
-    Kernel("qre.qre", "McKelvey & Palfrey 1995", "qre.follow_reference", "qre._follow", "", 1e-10),
+    Kernel("prospect.prospect_value", "Tversky & Kahneman 1992", cuda="prospect_gpu.values"),
+    Kernel(
+        "qre.qre", "McKelvey & Palfrey 1995", "qre.follow_reference", "qre._follow", "qre_gpu.follow", 1e-10
+    ),
     Kernel(
         "qtable.train", "van Hasselt 2010; van Seijen et al. 2009",
         "qtable_reference.train", "qtable._train",
@@ -106,7 +119,7 @@ KERNELS: tuple[Kernel, ...] = (
     Kernel("readout.readout", "agents.md §6", "readout.readout_reference", "readout._readout", "", 1e-12),
     Kernel(
         "replicator.replicate", "Taylor & Jonker 1978; Taylor 1979",
-        "replicator.flow_reference", "replicator._flow", "", 1e-10,
+        "replicator.flow_reference", "replicator._flow", "replicator_gpu.flow", 1e-10,
     ),
     Kernel("recall.recall", "agents.md §4", "recall.recall_reference", "recall._recall", "", 1e-12),
     Kernel(
@@ -168,6 +181,7 @@ PARTS: dict[str, str] = {
     "inner": "how a function that only kernels call is compiled",
     "lanes": "what one circuit of a block does, on a CPU's vector unit or a GPU's thread",
     "launch": "one launch on a device",
+    "made": "the batches on which `crossover` times a kernel",
     "nth": "the k-th smallest number, for `indicators`",
     "registry": "this table",
     "supports": "the pairs of supports that `nash` tries, and its room",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from qts_agents.kernels import backend
+from qts_agents.kernels import backend, gpu
 from qts_agents.kernels.backend import kernel, part
 
 F8 = NDArray[np.float64]
@@ -29,32 +29,44 @@ def _growth(payoff: F8, own: F8, other: F8, out: F8) -> None:
         out[i] = own[i] * (out[i] - mean)
 
 
+@part
+def flow_of(a: F8, bt: F8, steps: int, dt: float, x: F8, y: F8, here: F8, slope: F8, total: F8) -> None:
+    """Move the shares x [m], y [n] of one game by `steps` steps; the last three [m+n] are scratch."""
+    m, n = x.shape[0], y.shape[0]
+    for _ in range(steps):
+        for i in range(m + n):
+            here[i] = x[i] if i < m else y[i - m]
+            total[i] = 0.0
+        for stage in range(4):
+            _growth(a, here[:m], here[m:], slope[:m])
+            _growth(bt, here[m:], here[:m], slope[m:])
+            weight = 1.0 if stage == 0 or stage == 3 else 2.0
+            ahead = dt if stage == 2 else 0.5 * dt
+            for i in range(m + n):
+                total[i] += weight * slope[i]
+                here[i] = (x[i] if i < m else y[i - m]) + ahead * slope[i]
+        _advance(x, dt, total[:m])
+        _advance(y, dt, total[m:])
+
+
+@part
+def _advance(share: F8, dt: float, total: F8) -> None:
+    """Add a step of the four slopes' weighted `total` to a population's shares and scale them to sum to 1."""
+    sums = 0.0
+    for i in range(share.shape[0]):
+        share[i] += dt / 6.0 * total[i]
+        sums += share[i]
+    for i in range(share.shape[0]):
+        share[i] /= sums
+
+
 @kernel
 def _flow(a: F8, bt: F8, steps: int, dt: float, x: F8, y: F8) -> None:
-    """Move the shares x [G,m], y [G,n] of every game a [G,m,n], bt [G,n,m] by `steps` steps, in place."""
-    m, n = a.shape[1], a.shape[2]
-    here, slope, total = np.empty(m + n), np.empty(m + n), np.empty(m + n)
+    """Move the shares x [G,m], y [G,n] of every game a [G,m,n], bt [G,n,m], in place."""
+    both = a.shape[1] + a.shape[2]
+    here, slope, total = np.empty(both), np.empty(both), np.empty(both)
     for g in range(a.shape[0]):
-        for _ in range(steps):
-            here[:m], here[m:], total[:] = x[g], y[g], 0.0
-            for stage in range(4):
-                _growth(a[g], here[:m], here[m:], slope[:m])
-                _growth(bt[g], here[m:], here[:m], slope[m:])
-                weight = 1.0 if stage == 0 or stage == 3 else 2.0
-                ahead = dt if stage == 2 else 0.5 * dt
-                for i in range(m + n):
-                    total[i] += weight * slope[i]
-                    here[i] = (x[g, i] if i < m else y[g, i - m]) + ahead * slope[i]
-            sums = 0.0
-            for i in range(m):
-                x[g, i] += dt / 6.0 * total[i]
-                sums += x[g, i]
-            x[g] /= sums
-            sums = 0.0
-            for j in range(n):
-                y[g, j] += dt / 6.0 * total[m + j]
-                sums += y[g, j]
-            y[g] /= sums
+        flow_of(a[g], bt[g], steps, dt, x[g], y[g], here, slope, total)
 
 
 def replicate(a: F8, b: F8, x: F8, y: F8, time: float, steps: int) -> tuple[F8, F8]:
@@ -67,8 +79,10 @@ def replicate(a: F8, b: F8, x: F8, y: F8, time: float, steps: int) -> tuple[F8, 
     if steps < 1 or abs(time) / steps * span > LONGEST:
         raise ValueError(f"replicate: {steps} steps are too few for time {time:g} and payoff range {span:g}")
     x, y = (np.array(share, np.float64, order="C") for share in (x, y))
+    games = a, np.ascontiguousarray(b.transpose(0, 2, 1)), steps, time / steps
     run = _flow if backend.jit_enabled() else flow_reference
-    run(a, np.ascontiguousarray(b.transpose(0, 2, 1)), steps, time / steps, x, y)
+    if not gpu.runs("replicator_gpu.flow", len(a), *games, out=(x, y)):
+        run(*games, x, y)
     return x, y
 
 

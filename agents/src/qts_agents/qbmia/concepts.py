@@ -42,12 +42,11 @@ def report(known: Estimates, keys: list[tuple[int, int]], decision: int) -> dict
 
 
 def _matching(u: F8, w: F8, keys: list[tuple[int, int]], decision: int) -> dict[str, F8]:
-    gain, rows = np.empty(len(u)), np.empty((len(u), u.shape[1]))
-    for s, (a, b, key) in enumerate(zip(u, w, keys, strict=True)):
-        joint = regret_match(a, b, uniforms(key, 2 * ROUNDS, PURPOSE, decision).reshape(ROUNDS, 2))
-        gain[s] = (correlated.incentives(a, b) @ joint.ravel()).max()
-        rows[s] = joint.sum(axis=1)
-    return {"matching_signal": _lean(rows), "matching_gain": gain}
+    draws = [uniforms(key, 2 * ROUNDS, PURPOSE, decision) for key in keys]
+    joint = regret_match(u, w, np.reshape(draws, (-1, ROUNDS, 2)))
+    games = zip(u, w, joint, strict=True)
+    gain = np.array([(correlated.incentives(a, b) @ played.ravel()).max() for a, b, played in games])
+    return {"matching_signal": _lean(joint.sum(axis=2)), "matching_gain": gain}
 
 
 def _returned(u: F8, w: F8) -> F8:
