@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -195,3 +198,18 @@ def test_an_error_in_a_part_reaches_the_caller() -> None:
             backend.each_part(fail, np.zeros(100))
     finally:
         backend.threads(False)
+
+
+def test_a_kernel_is_kept_in_the_same_bytes_each_time(tmp_path: Path) -> None:
+    """Two processes with other hashes and other addresses write equal files, also of a kernel with parts."""
+    program = "import numpy as np; from qts_agents.kernels import online as o; "
+    program += "o.nlms_rows(np.ones(2), np.ones((3, 2)), np.ones(3), 0.1)"
+    kept = []
+    for seed in ("1", "2"):
+        env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / seed), "PYTHONHASHSEED": seed}
+        subprocess.run([sys.executable, "-c", program], env=env, check=True)
+        files = sorted((tmp_path / seed).rglob("*.nb?"))
+        kept.append({file.relative_to(tmp_path / seed): file.read_bytes() for file in files})
+    assert any(name.suffix == ".nbc" for name in kept[0])
+    assert kept[0] == kept[1]
+    assert not any(b"<function" in content for content in kept[0].values())

@@ -137,9 +137,13 @@ class _Shared:
         return compiled
 
     def save_overload(self, signature: Any, compiled: Any) -> None:
-        """Keep what was compiled, then let the others look."""
+        """Keep what was compiled, then let the others look.
+
+        Without the listing of types for people: it is a third of a file, is read at every start, and names
+        functions by their place in memory, so that no two builds of an image would be equal.
+        """
         try:
-            self._cache.save_overload(signature, compiled)
+            self._cache.save_overload(signature, compiled._replace(type_annotation=""))
         finally:
             self._free()
 
