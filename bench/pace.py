@@ -76,6 +76,10 @@ class Taken:
     def rush(self) -> None:
         """Sort nothing."""
 
+    def offence(self, reason: str, text: str, peer: str, count: int = 1) -> None:
+        """Fail: nothing here may offend."""
+        raise AssertionError(f"{count} {reason} of {peer}: {text}")
+
 
 async def arrived(all_here: Callable[[], bool], seconds: float = LATEST_S) -> None:
     """Wait for the last messages of a round; at most some seconds, for one that is lost never comes."""

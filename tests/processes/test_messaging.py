@@ -100,10 +100,12 @@ async def test_gather_waits_for_the_deadline_of_a_silent_peer(stand: Stand) -> N
 
 
 async def test_too_large_is_refused_at_the_sender(stand: Stand) -> None:
-    """More than fits into a frame raises before anything is sent."""
+    """More than fits into a frame raises before anything is sent, and is counted."""
     big = msgspec.structs.replace(examples.update(), kind="x" * (codec.LIMIT + 1))
     with pytest.raises(LocalError, match="too_large"):
         await stand.buses["pads"].publish(big)
+    assert stand.buses["pads"].record().out["market"].dropped == {"too_large": 1}
+    assert stand.buses["pads"].accounts().unaccounted == 0
 
 
 @pytest.mark.parametrize("key", ["wrong", "none"])

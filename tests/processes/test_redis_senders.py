@@ -1,4 +1,7 @@
-"""Redis proves who says what: it lets a user write under its own name only, and readers take the sender from there."""
+"""Redis proves who says what: it lets a user write under its own name only, and readers take the sender from there.
+
+What it lets a reader do in the group of another is noticed there, and nothing is lost by it.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from redis.exceptions import NoPermissionError
 from tests.processes.stand import SYSTEM_NAME, Stand, until
 from tests.processes.test_servers import stand_of  # noqa: F401 - a fixture
 
-from qts_messaging import codec, examples
+from qts_messaging import codec, examples, redis_streams
 from qts_messaging.messages import DecisionResponse, Envelope, MarketUpdate, PerformanceFeedback
 from qts_messaging.redis_names import RedisNames
 
@@ -110,3 +113,92 @@ async def test_a_forged_sender_under_the_own_name_is_refused(
     lines = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert sum("sender_mismatch" in line for line in lines) == 1
     assert any("'quasar' sent by 'qbmia'" in line for line in lines)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let readers look after their groups more often than they do."""
+    monkeypatch.setattr(redis_streams, "CLAIM_S", 0.2)
+    monkeypatch.setattr(redis_streams, "BLOCK_MS", 50)
+
+
+async def talked(stand: Stand, count: int) -> None:
+    """Let PADS say so much that QBMIA has been given, and wait until it is handled and looked after."""
+    for n in range(count):
+        await stand.buses["pads"].publish(examples.feedback(f"d-{n}"))
+    await until(lambda: len(stand.kinds("qbmia", PerformanceFeedback)) == count)
+    await asyncio.sleep(0.5)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("under", ["market", "qbmia"])
+async def test_what_another_takes_in_our_group_is_counted_and_handled_all_the_same(
+    stand_of: Stand,  # noqa: F811
+    under: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The feed reads PADS' messages in QBMIA's group and acknowledges them, under its name or QBMIA's."""
+    stand, stream = stand_of, RedisNames(SYSTEM_NAME, "pads").stream("pads")
+    await stand.start()
+    await talked(stand, 2)
+    qbmia = stand.buses["qbmia"]
+    assert qbmia.record().refused == {}
+    with monkeypatch.context() as held:
+        held.setattr(qbmia.incoming, "room", lambda: False)  # it would be quicker
+        await asyncio.sleep(0.2)
+        for n in range(TIMES + 2):
+            await stand.buses["pads"].publish(examples.feedback(f"more {n}"))
+        async with user(stand, "market") as thief:
+            answer = await thief.xreadgroup("qbmia", under, {stream: ">"}, count=TIMES, noack=True)
+        assert len(answer[0][1]) == TIMES
+    said = 2 + TIMES + 2
+    await until(lambda: len(stand.kinds("qbmia", PerformanceFeedback)) == said)
+    await until(lambda: qbmia.record().refused == {"trespass": TIMES})
+    await asyncio.sleep(0.5)
+    assert len(stand.kinds("qbmia", PerformanceFeedback)) == said
+    assert qbmia.record().refused == {"trespass": TIMES}
+    whose = "market" if under == "market" else "?"
+    assert qbmia.status_fields().accounts[f"{whose}/?/unknown/trespass"] == TIMES
+    assert any("trespass" in r.getMessage() for r in caplog.records if r.levelno == logging.WARNING)
+    total = await stand.stop()
+    assert (total.unaccounted, total.lost) == (0, {})
+
+
+@pytest.mark.usefixtures("quick")
+async def test_what_another_acknowledges_in_our_group_is_counted(stand_of: Stand) -> None:  # noqa: F811
+    """The feed acknowledges what QBMIA has been given and still handles."""
+    stand, stream = stand_of, RedisNames(SYSTEM_NAME, "pads").stream("pads")
+    await stand.start()
+    await talked(stand, 1)
+    qbmia, go = stand.buses["qbmia"], asyncio.Event()
+
+    async def slow(_: Envelope) -> None:
+        await go.wait()
+
+    qbmia.subscribe(PerformanceFeedback, slow)
+    await stand.buses["pads"].publish(examples.feedback("d-9"))
+    await until(lambda: qbmia.handling is not None)
+    async with user(stand, "market") as thief:
+        ((entry, _),) = await thief.xrevrange(stream, count=1)
+        assert await thief.xack(stream, "qbmia", entry) == 1
+        go.set()
+        await until(lambda: qbmia.record().refused == {"trespass": 1})
+        assert (await thief.xpending(stream, "qbmia"))["pending"] == 0
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_server_that_is_killed_is_no_trespass(stand_of: Stand) -> None:  # noqa: F811
+    """Kills and returns under traffic, with every look, accuse nobody."""
+    stand = stand_of
+    await stand.start()
+    for n in range(3):
+        for m in range(30):
+            await stand.buses["pads"].publish(examples.feedback(f"{n} {m}"))
+        stand.kill()
+        await stand.buses["pads"].publish(examples.feedback(f"{n} spooled"))
+        stand.serve()
+        await until(stand.connected)
+        await until(lambda n=n: len(stand.kinds("qbmia", PerformanceFeedback)) == (n + 1) * 31)  # type: ignore[misc]
+        await asyncio.sleep(0.5)
+    assert {bus.name: bus.record().refused for bus in stand.buses.values()} == {n: {} for n in stand.names}

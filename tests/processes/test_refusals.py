@@ -202,7 +202,7 @@ async def test_a_known_key_under_an_unknown_name_is_counted(
 async def test_too_large_is_counted_and_larger_is_not_taken_in(
     pair: Pair, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A little too large is dropped and counted, the line stands; more ends the line by its announced length."""
+    """A little too large is dropped and the line stands; more ends the line by its announced length. Both count."""
     own = keys.load_curve(pair.secrets, "market")
     await pair.buses["market"].close(0.0)
     pads = pair.buses["pads"]
@@ -212,12 +212,51 @@ async def test_too_large_is_counted_and_larger_is_not_taken_in(
         socket.send(frame(9, "market"))
         await until(lambda: pair.rounds() == ["forged 9"])
         assert pads.record().refused == {"too_large": TIMES}
-        with socket.get_monitor_socket(zmq.EVENT_DISCONNECTED) as monitor:
+        for n in range(TIMES):
             socket.send(bytes(FRAME + 1))
-            await until(lambda: bool(monitor.poll(0)))
-            socket.disable_monitor()
-    assert pads.record().refused == {"too_large": TIMES}
+            await until(lambda n=n: pads.record().refused == {"too_large": TIMES + n + 1})  # type: ignore[misc]
+            socket.send(frame(10 + n, "market"))  # it dials again
+            await until(lambda n=n: pair.rounds()[1:] == [f"forged {10 + m}" for m in range(n + 1)])  # type: ignore[misc]
+    assert pads.status_fields().accounts["market/?/unknown/too_large"] == 2 * TIMES
     assert said(caplog, "too_large") == 1
+
+
+async def test_an_answer_that_is_too_large_is_counted_where_it_was_dialled_for(pair: Pair) -> None:
+    """Who holds the board's key and answers the feed with too much is counted there as the board."""
+    market, own = pair.buses["market"], keys.load_curve(pair.secrets, "pads")
+    await pair.buses["pads"].close(0.0)
+    with Curtain.shared().context.socket(zmq.ROUTER) as board:
+        board.setsockopt(zmq.LINGER, 0)
+        board.curve_secretkey, board.curve_publickey, board.curve_server = own.secret, own.public, True
+        Curtain.shared().gate.admit(b"board", own.allowed())
+        board.setsockopt(zmq.ZAP_DOMAIN, b"board")
+        board.bind(pair.addresses["pads"])
+        await until(lambda: market.wires.direct.reachable("pads"))
+        market.wires.direct.send("pads", b"who are you")  # the bus would take the channel for some seconds
+        await until(lambda: bool(board.poll(0)))
+        board.send_multipart([board.recv_multipart()[0], bytes(FRAME + 1)])
+        await until(lambda: market.record().refused == {"too_large": 1})
+    Curtain.shared().gate.withdraw(b"board")
+    assert market.status_fields().accounts["pads/?/unknown/too_large"] == 1
+
+
+async def test_a_connection_that_ends_for_another_reason_is_no_giant(pair: Pair) -> None:
+    """A cut, a peer that leaves and one that is silent for longer than it may be are not taken for one."""
+    market, pads = pair.buses["market"], pair.buses["pads"]
+    await pair.arrives("before")
+    for n in range(TIMES):
+        pair.link.cut()
+        await until(lambda: not market.wires.direct.reachable("pads"))
+        await until(pair.connected)
+        await pair.arrives(f"cut {n}")
+    own = keys.load_curve(pair.secrets, "market")
+    await market.close(0.0)
+    with caller(pair, (own.public, own.secret), "market") as socket:
+        socket.send(frame(1, "market"))
+        await until(lambda: pair.rounds()[-1] == "forged 1")
+    await asyncio.sleep(0.2)
+    assert pads.record().refused == {}
+    assert not pads.wires.direct._ends._held  # type: ignore[attr-defined]
 
 
 async def test_an_announced_giant_takes_no_memory(pair: Pair) -> None:

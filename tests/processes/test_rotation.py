@@ -186,7 +186,7 @@ async def test_a_connection_of_a_dropped_key_is_not_heard_any_more(idle_stand: S
         say(1)
         await until(lambda: len(stand.kinds("pads", SystemCommand)) == 1)
         put(curve / "market.pub", f"{zmq.curve_keypair()[0].decode()} 2")
-        await until(lambda: own.public.decode() not in pads.wires.direct._names)  # type: ignore[attr-defined]
+        await until(lambda: own.public.decode() not in pads.wires.direct._callers._names)  # type: ignore[attr-defined]
         say(2)
         await until(lambda: pads.record().refused == {"sender_mismatch": 1})
         assert len(stand.kinds("pads", SystemCommand)) == 1

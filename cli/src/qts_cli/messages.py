@@ -48,15 +48,18 @@ def messages(
     """
     found, where = _found(run, namespace, run_dir)
     total, types = added(found), rows_by_type(found)
+    refused = dict(sum((Counter(record.refused) for record in found), Counter()))
     if json_:
-        told = {"kind": "messages", "run": where, **total, "types": msgspec.to_builtins(types)}
-        print(line(told))
+        told = {"kind": "messages", "run": where, **total, "refused": refused}
+        print(line(told | {"types": msgspec.to_builtins(types)}))
         return 1 if total["unaccounted"] else 0
     console = wide_console()
     console.print(_types(types) if by_type else _lanes(found))
     words = f"{total['sent']} sent, {total['delivered']} delivered, lost: {_reasons(total['lost']) or 'none'}"
     moving = f"; {total['in_flight']} in flight" if total["in_flight"] else ""
     console.print(f"{words}{moving}; {total['unaccounted']} unaccounted", highlight=False)
+    if refused:
+        console.print(f"refused, beside these: {_reasons(refused)}", highlight=False)
     return 1 if total["unaccounted"] else 0
 
 

@@ -202,6 +202,10 @@ class Sink(Protocol):
         """Hear that more has come with the last frame: what is most urgent of it shall be handled first."""
         ...
 
+    def offence(self, reason: str, text: str, peer: str, count: int = 1) -> None:
+        """Count and tell once a minute what a wire did not let happen, or what happened beside it."""
+        ...
+
 
 class DirectWire(Protocol):
     """Frames to one peer, at once or not at all."""

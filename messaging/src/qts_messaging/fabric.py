@@ -24,7 +24,7 @@ from qts_messaging.messages import DURABLE_TOPICS, Envelope, MarketUpdate, Messa
 from qts_messaging.outbox import BOUNDS, Item
 from qts_messaging.outgoing import Outgoing
 from qts_messaging.spool import Spool
-from qts_messaging.ways import Way, find
+from qts_messaging.ways import Way, expected, find
 
 _log = logging.getLogger(__name__)
 TICK_S = 0.1
@@ -40,7 +40,7 @@ class Fabric:
         self.wires = wires
         self._system, self._options, self._clock = system, options, clock
         self._epoch = options.epoch_ns or clock.wall_ns()
-        others = tuple(w for w in dict.fromkeys((*options.peers, *_expected(system))) if w != self.name)
+        others = tuple(w for w in dict.fromkeys((*options.peers, *expected(system))) if w != self.name)
         self._members = (self.name, *others)
         self._desk = Desk(
             name=self.name,
@@ -353,6 +353,8 @@ class Fabric:
         way = self._way(message, to)
         body = codec.encode_body(message)
         if len(body) + codec.OVERHEAD > codec.LIMIT:
+            self._desk.book.accepted(way.lane, way.kind, to or "*")
+            self._desk.book.unsent(way.lane, way.kind, to or "*", "too_large")
             raise LocalError(f"too_large: {len(body)} bytes, at most {codec.LIMIT} fit into a frame")
         now, ttl_ms = self._clock.wall_ns(), way.ttl_ms
         if isinstance(message, RiskAlert):
@@ -385,13 +387,6 @@ class Fabric:
     async def forget(self) -> None:
         """Empty the market snapshot."""
         await self.wires.durable.forget()
-
-
-def _expected(system: System) -> tuple[str, ...]:
-    """Return the wire names of the processes that run under these settings."""
-    return tuple(
-        w for w, load in BY_WIRE.items() if (system.enabled(w) if load.agent else system.feed_runs())
-    )
 
 
 def _settle(waiter: asyncio.Future[Envelope | str], reason: str) -> None:

@@ -81,6 +81,11 @@ class Incoming:
         else:
             self._admit(envelope, done)
 
+    def offence(self, reason: str, text: str, peer: str, count: int = 1) -> None:
+        """Count what a wire did not take in, or what happened beside it, against whom it names."""
+        for _ in range(count):
+            self._refuse(reason, text, peer, None)
+
     def _refuse(self, reason: str, text: str, peer: str | None, done: Done | None) -> None:
         """Throw away a frame that proves no sender; count it against whom the wire names."""
         whose = peer if peer in self._desk.known else NOBODY

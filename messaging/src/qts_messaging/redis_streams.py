@@ -12,12 +12,14 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
+from qts_messaging import snapshot
 from qts_messaging.bus import Backlog, Sink
 from qts_messaging.dead_letters import AGAIN, FIELD, GROUP, REASON
 from qts_messaging.ending import end, for_ever
 from qts_messaging.reconnect import Backoff
 from qts_messaging.redis_connection import AWAY, SOCKET_TIMEOUT_S, accepted, shut
 from qts_messaging.redis_names import RedisNames, writer
+from qts_messaging.trespass import Trespass, entries
 from qts_messaging.trimming import MAX_ENTRIES, trim
 
 _log = logging.getLogger(__name__)
@@ -29,8 +31,6 @@ ACK_S = 0.02
 DELIVERIES = 5
 RENEW_STEPS = 100  # of 50 ms: how long the reader may take to end its wait
 REMEMBERED = 1024  # of our stored entries, to see whether a server that was restarted forgot any
-SNAPSHOT_ENTRIES, SNAPSHOT_BYTES = 4096, 64 << 20
-RECALL_BYTES = 8 << 20  # of one answer
 
 
 class RedisStreams:
@@ -53,6 +53,10 @@ class RedisStreams:
         self.wiped = False
         self._reading: Any = None  # the client that waits for new entries
         self._turn = False  # it shall log in anew
+        self._sink: Sink | None = None
+        self._trespass = Trespass(names.name)
+        self._sure = True  # that no acknowledgement that waits was sent before
+        self._stolen: set[tuple[str, bytes]] = set()  # handed over though another was given them
         self.up = False
         self.claimed = 0
         self.dead_letters = 0
@@ -62,6 +66,7 @@ class RedisStreams:
     # -- life ---------------------------------------------------------------------------------------
     async def start(self, sink: Sink) -> None:
         """Begin to read, acknowledge, claim and reconnect, in the background."""
+        self._sink = sink
         runs = (functools.partial(self._read, sink), self._acknowledge, functools.partial(self._keep, sink))
         self._tasks = [asyncio.create_task(for_ever(run)) for run in runs]
 
@@ -133,8 +138,7 @@ class RedisStreams:
 
     async def _greet(self, client: Any) -> None:
         """Make the groups; find out whether the server forgot what we stored."""
-        info = await client.info("server")
-        run_id = str(info.get("run_id", "")).encode()
+        run_id = await self._run(client)
         if self._run_id and run_id != self._run_id:
             # not the newest alone: the client may have reached the new server before we notice it
             pipe = client.pipeline(transaction=False)
@@ -142,7 +146,12 @@ class RedisStreams:
                 pipe.xrange(self._own, entry, entry)
             self.wiped = self.wiped or not all(await pipe.execute())
         self._run_id = run_id
+        self._sure = not self._acks  # those that wait may have reached the server
         await self._groups(client)
+
+    async def _run(self, client: Any) -> bytes:
+        """Return what tells one start of the server from another."""
+        return str((await client.info("server")).get("run_id", "")).encode()
 
     async def _groups(self, client: Any) -> None:
         """Make our group on every stream, from its first entry on: nothing stored before us is missed."""
@@ -170,16 +179,21 @@ class RedisStreams:
     # -- reading ------------------------------------------------------------------------------------
     async def _read(self, sink: Sink) -> None:
         """Read for ever: first what this name was given and never acknowledged, then what is new."""
-        backoff = Backoff()
+        backoff, loop = Backoff(), asyncio.get_running_loop()
         while True:
             self._turn = False
             client = self._reading = self._connect(BLOCK_MS / 1000 + SOCKET_TIMEOUT_S)
             try:
                 await self._greet(client)
+                await self._trespass.begin(client, self._others)
                 await self._pending(client, sink)
                 backoff.reset()
+                looked = loop.time()
                 while not self._turn:
                     await self._next(client, sink)
+                    if loop.time() - looked >= CLAIM_S:
+                        looked = loop.time()
+                        await self._look(client, sink)
                 continue
             except ResponseError as error:
                 _log.warning("groups are made again: %.200s", error)
@@ -196,8 +210,19 @@ class RedisStreams:
             await asyncio.sleep(0.01 if self._others else BLOCK_MS / 1000)
         streams = dict.fromkeys(self._others, ">")
         answer = await client.xreadgroup(self._name, self._name, streams, count=COUNT, block=BLOCK_MS)
-        for key, entries in _pairs(answer):
-            self._hand_over(key, entries, sink)
+        for key, found in _pairs(answer):
+            self._trespass.took(key, len(found))
+            self._hand_over(key, found, sink)
+
+    async def _look(self, client: Any, sink: Sink) -> None:
+        """Notice that another was given messages in our group, and handle them all the same."""
+        for stolen in await self._trespass.look(client, self._others):
+            names = ", ".join(stolen.by) or "our own"
+            text = f"read in our group of {stolen.key} under the name {names}"
+            sink.offence("trespass", text, stolen.by[0] if stolen.by else "", stolen.count)
+            found = await entries(client, stolen)
+            self._stolen.update((stolen.key, entry) for entry, _ in found)
+            self._hand_over(stolen.key, found, sink)
 
     async def _own_words(self, client: Any, sink: Sink) -> None:
         """Read what we stored ourselves, now and then: for the sake of dead letters that are driven again.
@@ -206,7 +231,7 @@ class RedisStreams:
         """
         while sink.room():
             answer = await client.xreadgroup(self._name, self._name, {self._own: ">"}, count=COUNT)
-            found = [entry for _, entries in _pairs(answer) for entry in entries]
+            found = [entry for _, some in _pairs(answer) for entry in some]
             self._hand_over(self._own, found, sink)
             if len(found) < COUNT:
                 return
@@ -237,14 +262,17 @@ class RedisStreams:
     def _judge(self, key: str, found: Any, times: dict[bytes, int], sink: Sink) -> None:
         """Hand claimed entries over again, or to the dead letters after five deliveries."""
         for entry, fields in found:
+            if (key, entry) in self._open:
+                continue
             if times.get(entry, 0) >= DELIVERIES:
+                self._open.add((key, entry))
                 self._end(key, entry, f"delivered {times[entry]} times, never handled")
             else:
                 self._hand_over(key, [(entry, fields)], sink)
 
-    def _hand_over(self, key: str, entries: Any, sink: Sink) -> None:
+    def _hand_over(self, key: str, found: Any, sink: Sink) -> None:
         """Give entries to the sink; each is acknowledged when it has ended."""
-        for entry, fields in entries:
+        for entry, fields in found:
             if (key, entry) in self._open:
                 continue
             self._open.add((key, entry))
@@ -291,17 +319,24 @@ class RedisStreams:
             for key, entry, _ in acks:
                 handled.setdefault(key, []).append(entry)
             pipe = client.pipeline(transaction=False)
-            for key, entries in handled.items():  # one command a stream: reading answers is what costs
-                pipe.xack(key, self._name, *entries)
-            await pipe.execute()
+            for key, ended in handled.items():  # one command a stream: reading answers is what costs
+                pipe.xack(key, self._name, *ended)
+            counts = await pipe.execute()
+            missing = len({(key, entry) for key, entry, _ in acks} - self._stolen) - sum(counts)
+            if missing > 0 and self._sure and await self._run(client) == self._run_id and self._sink:
+                self._sink.offence("trespass", "acknowledged in our group by another", "", missing)
         except ResponseError as error:
             if not str(error).startswith("NOGROUP"):
                 _log.error("acknowledging failed: %.200s", error)
         except AWAY as error:
+            self._sure = False
             self._lost(error)
             return False
-        self._open.difference_update((key, entry) for key, entry, _ in acks)
+        over = {(key, entry) for key, entry, _ in acks}
+        self._open -= over
+        self._stolen -= over
         del self._acks[: len(acks)]
+        self._sure = self._sure or not self._acks
         if self._acks:
             self._acking.set()
         return True
@@ -330,13 +365,7 @@ class RedisStreams:
     async def remember(self, bodies: Sequence[bytes]) -> bool:
         """Append to the market snapshot, of 4,096 entries or 64 MiB."""
         try:
-            client = await self._client()
-            for start in range(0, len(bodies), 256):
-                pipe = client.pipeline(transaction=False)
-                for body in bodies[start : start + 256]:
-                    most = max(64, min(SNAPSHOT_ENTRIES, SNAPSHOT_BYTES // max(1, len(body))))
-                    pipe.xadd(self._names.market, {FIELD: body}, maxlen=most, approximate=False)
-                await pipe.execute()
+            await snapshot.remember(await self._client(), self._names.market, bodies)
         except AWAY as error:
             self._lost(error)
             return False
@@ -345,16 +374,9 @@ class RedisStreams:
     async def recall(self, count: int) -> list[bytes]:
         """Return the newest entries of the market snapshot, oldest first; [] when out of reach."""
         found: list[bytes] = []
-        upto, step = "+", 16
         try:
-            client = await self._client()
-            while len(found) < count:
-                entries = await client.xrevrange(self._names.market, upto, "-", min(step, count - len(found)))
-                found.extend(fields[FIELD] for _, fields in entries)
-                if len(entries) < min(step, count):
-                    break
-                upto = f"({entries[-1][0].decode()}"
-                step = max(16, min(1024, RECALL_BYTES // max(1, len(found[-1]))))
+            async for body in snapshot.newest(await self._client(), self._names.market, count):
+                found.append(body)
         except AWAY as error:
             self._lost(error)
         return found[::-1]

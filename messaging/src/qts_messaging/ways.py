@@ -7,6 +7,7 @@ from collections.abc import Set
 import msgspec
 
 from qts_core.errors import LocalError
+from qts_core.roster import BY_WIRE
 from qts_core.spec import System
 from qts_messaging.messages import KIND, Message, lifetime_ms
 
@@ -40,6 +41,13 @@ def find(kind: type[Message], to: str | None, sender: str, known: Set[str], syst
         route.drop,
         lifetime_ms(kind, system, to is not None),
         direct,
+    )
+
+
+def expected(system: System) -> tuple[str, ...]:
+    """Return the wire names of the processes that run under these settings."""
+    return tuple(
+        w for w, load in BY_WIRE.items() if (system.enabled(w) if load.agent else system.feed_runs())
     )
 
 

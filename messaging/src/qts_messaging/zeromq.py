@@ -20,8 +20,11 @@ from qts_messaging.bus import Sink
 from qts_messaging.keys import CurveKeys
 from qts_messaging.seldom import Seldom
 from qts_messaging.zap import Curtain
+from qts_messaging.zeromq_callers import Callers
+from qts_messaging.zeromq_ends import PULSE_S, Ends
 from qts_messaging.zeromq_names import Seeker
 from qts_messaging.zeromq_sockets import (
+    FRAME,
     MONITORED,
     Line,
     Port,
@@ -30,11 +33,9 @@ from qts_messaging.zeromq_sockets import (
     bound,
     failed,
     listen,
-    name_of,
     open_dealer,
     open_router,
     readable,
-    routing_id,
 )
 
 _log = logging.getLogger(__name__)
@@ -59,14 +60,14 @@ class ZeroMQ:
         self._addresses = {peer: address for peer, address in peers.items() if peer != name}
         self._curtain = Curtain.shared()
         self._domain = self._curtain.domain()
-        self._names: dict[str | int, str] = {}  # public key → whose it is; pyzmq gives either type
         self._routers: list[Router] = []  # the newest first
         self._lines: dict[str, list[Line]] = {}  # the best key first
         self._seeker = Seeker(self._addresses, self._lines)
         self._dealers: dict[str, Socket] = {}  # the line in use
         self._connected: set[str] = set()
-        self._callers: dict[str, tuple[Socket, bytes]] = {}  # peers heard on a ROUTER under their own name
-        self._impostors: set[str] = set()  # names that somebody else's key has used there
+        self._ends = Ends(time.monotonic())
+        self._callers = Callers(self._ends)
+        self._pulse: asyncio.TimerHandle | None = None
         self._sink: Sink | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._reads: dict[Socket, Callable[[], None]] = {}
@@ -86,10 +87,19 @@ class ZeroMQ:
         for peer in self._addresses:
             self._dial(peer)
         self._seeker.start()
+        self._beat()
+
+    def _beat(self) -> None:
+        """Let it be noticed when this process was held up."""
+        assert self._loop is not None  # noqa: S101 - set in start
+        self._ends.pulse(time.monotonic())
+        self._pulse = self._loop.call_later(PULSE_S, self._beat)
 
     async def close(self) -> None:
         """Close every socket; what libzmq holds has 0.2 s to leave."""
         await self._seeker.close()
+        if self._pulse is not None:
+            self._pulse.cancel()
         for line in [line for lines in self._lines.values() for line in lines]:
             self._end(line.socket, line.monitor, LINGER_MS)
         for router in list(self._routers):
@@ -103,23 +113,23 @@ class ZeroMQ:
         """Let the holders of listed keys connect and speak, and nobody else."""
         if self._keys is not None:
             allowed = self._keys.allowed()
-            self._names = {key.decode(): name for key, name in allowed.items()}
+            self._callers.admit(allowed)
             self._curtain.gate.admit(self._domain, allowed)
 
     def _open_router(self, port: Port) -> None:
         """Let others dial us with the keys of now."""
         keys = self._keys
         opened = open_router(self._curtain.context, self._name, keys, self._domain, port)
-        monitor = opened.get_monitor_socket(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL)
+        monitor = opened.get_monitor_socket(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_DISCONNECTED)
         router = Router(None if keys is None else keys.public, opened, monitor, port)
         self._routers.insert(0, router)
-        self._watch(monitor, lambda: self._broken(monitor))
+        self._watch(monitor, lambda: self._ended(monitor))
         self._watch(opened, partial(self._drain, opened, None))
 
     def _shut(self, router: Router) -> None:
         """Close a ROUTER and its port."""
         self._routers.remove(router)
-        self._callers = {name: way for name, way in self._callers.items() if way[0] is not router.socket}
+        self._callers.forget(router.socket)
         router.port.close()
         self._end(router.socket, router.monitor, LINGER_MS)
 
@@ -149,6 +159,7 @@ class ZeroMQ:
         """Close a socket and what tells of its connections."""
         self._unwatch(monitor)
         self._unwatch(socket)
+        self._ends.release(socket)
         socket.disable_monitor()
         monitor.close(linger=0)
         socket.close(linger=linger_ms)
@@ -253,28 +264,20 @@ class ZeroMQ:
 
     def _send_back(self, peer: str, frame: bytes) -> bool:
         """Send to a peer that dials us, where it was heard, else wherever it can be."""
-        if self._loop is None or peer in self._impostors:
+        if self._loop is None:
             return False
-        for router, routing in self._ways_back(peer):
+        for router, routing in self._callers.ways_back(peer, self._routers, self._keys):
             try:
                 router.send_multipart([routing, frame], DONTWAIT)
             except zmq.ZMQError as error:
                 failed(error)
                 if error.errno != zmq.EAGAIN:
-                    self._callers.pop(peer, None)
+                    self._callers.lost(peer)
                 continue
             if readable(router):  # sending may have eaten the edge
                 self._soon(router)
             return True
         return False
-
-    def _ways_back(self, peer: str) -> list[tuple[Socket, bytes]]:
-        """Return where a peer that dials us may be found: where it was heard, else wherever it can be."""
-        heard = self._callers.get(peer)
-        if heard is not None:
-            return [heard]
-        keys = (None,) if self._keys is None else self._keys.peers.get(peer, ())
-        return [(router.socket, routing_id(peer, key)) for router in self._routers for key in keys]
 
     def _look(self, socket: Socket) -> None:
         """Read what arrived while we sent."""
@@ -325,7 +328,7 @@ class ZeroMQ:
 
         What comes on a line that beats must not wait (0009): the inbox drops and counts it where it is full.
         """
-        sink = self._sink
+        sink, who = self._sink, self._callers.who
         assert sink is not None  # noqa: S101 - set in start
         for count in range(TURN):
             if peer is None and not sink.room():
@@ -338,7 +341,7 @@ class ZeroMQ:
                 body = frame.bytes
                 while frame.more:  # garbage of other shapes goes on to be counted
                     body, frame = b"", socket.recv(DONTWAIT, copy=False)
-                sink.arrived(body, self._caller(socket, claimed, frame) if peer is None else peer)
+                sink.arrived(body, who(socket, claimed, frame) if peer is None else peer)
                 if count < FEW and not readable(socket):
                     return
                 if count == 0:
@@ -349,30 +352,20 @@ class ZeroMQ:
                 return
         self._soon(socket)
 
-    def _caller(self, socket: Socket, claimed: bytes, frame: zmq.Frame) -> str:
-        """Return whose key sent a frame to a ROUTER, "" for one that was dropped; a false name is noted."""
-        proven = name_of(claimed) if self._keys is None else self._names.get(frame.get("User-Id"), "")
-        heard = self._callers.get(proven)
-        if heard is not None and heard[1] == claimed and heard[0] is socket:
-            return proven
-        name = name_of(claimed)
-        if proven == name:
-            self._callers[name] = (socket, claimed)
-            self._impostors.discard(name)
-        else:
-            self._callers.pop(name, None)
-            self._impostors.add(name)
-        return proven
-
     # -- connections --------------------------------------------------------------------------------
     def _events(self, line: Line) -> None:
         """Follow the state of one line."""
         while not line.monitor.closed and readable(line.monitor):
-            event = recv_monitor_message(line.monitor, zmq.DONTWAIT)["event"]
+            told = recv_monitor_message(line.monitor, zmq.DONTWAIT)
+            event = told["event"]
             stood, line.connected = line.connected, event == zmq.EVENT_HANDSHAKE_SUCCEEDED
             line.answered = event in (zmq.EVENT_CONNECTED, zmq.EVENT_HANDSHAKE_SUCCEEDED)
             self._choose(line.peer)
-            if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+            if event == zmq.EVENT_CONNECTED:
+                self._ends.hold(int(told["value"]), line.peer, line.socket)
+            elif event == zmq.EVENT_DISCONNECTED:
+                self._cut(int(told["value"]), proven=stood)
+            elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
                 self._refuse(line.peer, "keys of both sides do not match")
             elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
                 self._refuse(line.peer, UNPROVEN)
@@ -381,11 +374,21 @@ class ZeroMQ:
                     self._end(line.socket, line.monitor, 0)
                     self._dial(line.peer)
 
-    def _broken(self, monitor: Socket) -> None:
+    def _ended(self, monitor: Socket) -> None:
         """Count connections to our port of which libzmq takes no more, and which end within its time-out."""
         while not monitor.closed and readable(monitor):
-            recv_monitor_message(monitor, zmq.DONTWAIT)
-            self._refuse("a caller", UNPROVEN)
+            told = recv_monitor_message(monitor, zmq.DONTWAIT)
+            if told["event"] == zmq.EVENT_DISCONNECTED:
+                self._cut(int(told["value"]), proven=True)
+            else:
+                self._ends.doubt(time.monotonic())
+                self._refuse("a caller", UNPROVEN)
+
+    def _cut(self, descriptor: int, proven: bool) -> None:
+        """Take the end of a connection; a frame that libzmq did not take in is told of like others."""
+        peer = self._callers.ended(descriptor)
+        if peer and proven and self._sink is not None:
+            self._sink.offence("too_large", f"more than {FRAME} bytes were announced", peer)
 
     def _refuse(self, whom: str, why: str) -> None:
         """Count a connection that was refused or ended; say so once a minute."""

@@ -27,6 +27,8 @@ def run(tmp_path: Path) -> Path:
         pads.out["to.amos"].passed("decision_request", "amos", n)
     for number, outcome in enumerate(("delivered", "expired"), start=1):
         end(amos.arrived(("pads", 1, "to.amos"), number, 0), "decision_request", outcome)
+    amos.refuse("trespass")
+    amos.refuse("too_large", "pads")
     for book in (pads, amos):
         book.closed_ns = 10**12
         books.write(tmp_path, book.record())
@@ -45,6 +47,7 @@ def test_tables(run: Path, by_type: bool, rows: list[str], capsys: pytest.Captur
     assert messages(run, by_type=by_type) == 0
     printed = [" ".join(text.split()) for text in capsys.readouterr().out.splitlines()]
     assert {*rows, "3 sent, 1 delivered, lost: expired 1, gap 1; 0 unaccounted"} <= set(printed)
+    assert printed[-1] == "refused, beside these: too_large 1, trespass 1"
 
 
 def test_json_has_sums_and_types(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,6 +55,7 @@ def test_json_has_sums_and_types(run: Path, capsys: pytest.CaptureFixture[str]) 
     assert messages(run, json_=True) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["sent"], told["lost"], told["types"][0]["unseen"]) == (3, {"expired": 1, "gap": 1}, 1)
+    assert told["refused"] == {"too_large": 1, "trespass": 1}
 
 
 def test_a_durable_message_nobody_saw_is_a_failure(tmp_path: Path) -> None:

@@ -32,6 +32,8 @@ class Silent:
     def rush(self) -> None:
         """Sort nothing."""
 
+    offence = arrived
+
 
 def test_redis_py_does_not_try_again_by_itself() -> None:
     """One try, every wait bounded, a connection at rest is looked at: a second XADD is ours, with the same id."""
