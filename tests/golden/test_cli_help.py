@@ -28,6 +28,7 @@ PAGES = (
     "config show",
     "keys",
     "keys new",
+    "keys redis",
     "support",
     "support explain",
     "generate",

@@ -77,6 +77,28 @@ async def test_a_server_that_cannot_prove_itself_is_not_used(idle_stand: Stand, 
     await proxy.close()
 
 
+async def test_an_external_redis_proves_who_has_a_login_of_its_own(idle_stand: Stand) -> None:
+    """The secret's address is used with each agent's own password; who has none takes the login that stands there."""
+    stand = idle_stand
+    stand.acl.write_text(stand.acl.read_text() + f"user shared on >{PASSWORD} ~* &* +@all\n")
+    stand.serve()
+    (stand.secrets / "redis" / "market.password").unlink()
+    url = stand.secrets / "redis" / "url"
+    url.write_text(f"redis://shared:{PASSWORD}@127.0.0.1:{stand.port}\n")
+    url.chmod(0o600)
+    await start(stand, "redis://nowhere.invalid:1")
+    await until(stand.connected)
+    proved = {name: bus.credentials.get("redis") for name, bus in stand.buses.items()}
+    assert proved == {"pads": 1, "qbmia": 1, "market": None}
+    with redis.Redis(port=stand.port, username="shared", password=PASSWORD) as server:
+        users = {client["user"] for client in server.client_list()}
+    assert {"pads", "qbmia", "shared"} <= users
+    await stand.buses["pads"].publish(FEEDBACK)
+    await until(lambda: len(stand.kinds("qbmia", PerformanceFeedback)) == 1)
+    total = await stand.stop()
+    assert (total.unaccounted, total.lost) == (0, {})
+
+
 class Watched:
     """A primary, its replica and one sentinel that may decide alone."""
 

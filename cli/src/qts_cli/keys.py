@@ -1,4 +1,4 @@
-"""`qts keys new`: key pairs for the wire, as files or as a Secret manifest."""
+"""`qts keys`: key pairs for the wire, and logins for a Redis that is not ours, as files."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from pathlib import Path
 
 from cyclopts import App
 
+from qts_core.acl import users_acl
 from qts_core.errors import ConfigError
 from qts_core.roster import ROSTER
 
-app = App(name="keys", help="Make key pairs for the wire.")
+app = App(name="keys", help="Make key pairs for the wire, and logins for an external Redis.")
 
 
 @app.command
@@ -32,4 +33,34 @@ def new(directory: Path) -> int:
     except OSError as error:
         raise ConfigError(f"{directory}: cannot be written: {error.strerror}") from None
     print(f"{directory}: {len(ROSTER)} key pairs written; give each process its own .key and every .pub")
+    return 0
+
+
+@app.command
+def redis(system: str, directory: Path) -> int:
+    """Write a password for each agent, and the access list that lets each write in its own name only.
+
+    An external Redis that loads the list proves who speaks. The passwords go into the Secret of
+    spec.redis.urlSecretRef, each under its file's name.
+
+    Parameters
+    ----------
+    system
+        NAMESPACE.NAME of the system.
+    directory
+        Folder for the files; it is created, and must not hold passwords yet.
+    """
+    from qts_messaging import keys
+
+    if (directory / keys.REDIS_DIR).exists():
+        raise ConfigError(f"{directory / keys.REDIS_DIR}: exists already; passwords are never overwritten")
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        passwords = keys.create_passwords(directory, (w.wire for w in ROSTER))
+        users = directory / keys.REDIS_DIR / "users.acl"
+        users.touch(mode=0o600)
+        users.write_text(users_acl(system, passwords), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{directory}: cannot be written: {error.strerror}") from None
+    print(f"{users}: append its lines to the server's list; {len(passwords)} passwords lie beside it")
     return 0

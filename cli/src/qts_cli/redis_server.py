@@ -31,7 +31,7 @@ class Redis(msgspec.Struct, frozen=True):
         """Return the sentence for the status line."""
         if self.embedded:
             return f"embedded {Path(self.binary).name} on {sockets.LOOPBACK}:{self.port}"
-        return f"server at {self.url}, already running"
+        return f"server at {self.url}, already running; one login for all agents proves no sender"
 
 
 def choose(url: str) -> Redis:

@@ -24,24 +24,26 @@ AWAY = (RedisError, OSError, TimeoutError, AttributeError, RuntimeError)
 
 
 class Login(msgspec.Struct, frozen=True):
-    """An address with user and password; `generation` is 0 where the files give it no number."""
+    """An address with user and password; `generation` is 0 where the login is not this agent's own."""
 
     url: str
     generation: int = 0
 
 
 def login(url: str, secrets: Path | None, name: str) -> Login:
-    """Return the login to use: redis/url of the secrets, else `url` with this agent's user and password."""
+    """Return the login to use: at redis/url of the secrets, else `url`, with this agent's own password.
+
+    A login in the settings is meant so; one in the secret is for agents without a password of their own.
+    """
     given = None if secrets is None else secrets / REDIS_DIR / "url"
-    if given is not None and given.exists():
-        return Login(read_secret(given).strip())
-    found = load_password(secrets, name)
-    parts = urlsplit(url)
-    if found is None or parts.username or parts.password:
+    secret = given is not None and given.exists()
+    url = read_secret(given).strip() if secret and given is not None else url
+    found, parts = load_password(secrets, name), urlsplit(url)
+    if found is None or (not secret and (parts.username or parts.password)):
         return Login(url)
     password, generation = found
     user = f"{quote(name, safe='')}:{quote(password, safe='')}@"
-    return Login(urlunsplit(parts._replace(netloc=user + parts.netloc)), generation)
+    return Login(urlunsplit(parts._replace(netloc=user + parts.netloc.rpartition("@")[2])), generation)
 
 
 def options(url: str, secrets: Path | None, timeout_s: float) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from qts_core import names
+from qts_core.probes import Status
 from qts_core.roster import AGENTS, BY_NAME, VOTERS, Workload
 from qts_operator import adopt, gpu, rotation
 from qts_operator.checks import degraded
@@ -335,8 +336,16 @@ def _redis(facts: Facts, frame: Frame) -> Condition:
     if told is None:
         return Condition("RedisReady", "Unknown", "StatusUnreachable", "PADS cannot be asked")
     if told.redis_reached:
-        return Condition("RedisReady", "True", "Reached", "PADS reaches Redis")
+        return Condition("RedisReady", "True", "Reached", f"PADS reaches Redis{_shared(told, frame)}")
     return Condition("RedisReady", "False", "NotReachable", "PADS does not reach Redis")
+
+
+def _shared(told: Status, frame: Frame) -> str:
+    """Name the agents that an external Redis does not know by logins of their own."""
+    held = {name: peer.get("credentials") or {} for name, peer in told.peers.items()}
+    held[told.agent] = told.credentials
+    shared = ", ".join(w.wire for w in frame.workloads() if "redis" not in held.get(w.wire, {}))
+    return f"; it does not prove who speaks where one login is shared: {shared}" if shared else ""
 
 
 def _messaging(facts: Facts, frame: Frame) -> Condition:

@@ -54,7 +54,8 @@ def test_json_has_sums_and_types(run: Path, capsys: pytest.CaptureFixture[str]) 
     """One object holds both."""
     assert messages(run, json_=True) == 0
     told = json.loads(capsys.readouterr().out)
-    assert (told["sent"], told["lost"], told["types"][0]["unseen"]) == (3, {"expired": 1, "gap": 1}, 1)
+    (row,) = [each for each in told["types"] if each["type"] == "decision_request"]
+    assert (told["sent"], told["lost"], row["unseen"]) == (3, {"expired": 1, "gap": 1}, 1)
     assert told["refused"] == {"too_large": 1, "trespass": 1}
 
 

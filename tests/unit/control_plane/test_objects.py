@@ -168,6 +168,22 @@ def test_external_market_and_redis_have_no_workload(frame_of) -> None:
     assert not [k for k in made if k[0] == "StatefulSet" or k[1] == "desk-1-redis-auth"]
 
 
+def test_an_external_redis_may_give_each_agent_its_own_login(frame_of) -> None:
+    """Each pod mounts the address, and its own agent's password and no other, where the Secret has one."""
+    made = _by(frame_of({"redis": {"mode": "External", "urlSecretRef": {"name": "x", "key": "where"}}}))
+    for workload in USUAL:
+        pod = made[("Deployment", f"desk-1-{workload.name}")]["spec"]["template"]["spec"]
+        sources = [s for v in pod["volumes"] for s in v.get("projected", {}).get("sources", ())]
+        mine = [s["secret"] for s in sources if s.get("secret", {}).get("name") == "x"]
+        paths = {i["key"]: (i["path"], s.get("optional", False)) for s in mine for i in s["items"]}
+        own = f"{workload.wire}.password"
+        assert paths == {
+            "where": ("redis/url", False),
+            "ca.crt": ("redis/ca.crt", True),
+            own: (f"redis/{own}", True),
+        }
+
+
 def test_strategies_never_double_decider_feed_or_device(frame_of) -> None:
     """PADS and the feed are recreated, an agent on a device frees it first, others surge."""
     made = _by(frame_of({"agents": {"quasar": {"gpu": {"mode": "Required"}}}}))

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from qts_core.probes import Status
-from qts_core.roster import VOTERS
+from qts_core.roster import ROSTER, VOTERS
 from qts_operator import writes
 from qts_operator.objects import desired
 from qts_operator.objects.frame import Defaults
@@ -190,6 +190,18 @@ def test_external_redis_is_what_pads_reaches(snapshot_of) -> None:
     assert _told(build(_facts(snapshot_of, spec)))["RedisReady"] == ("True", "Reached")
     status = build(_facts(snapshot_of, spec, statusz=away))
     assert _told(status)["Ready"] == ("False", "RedisNotReady")
+
+
+@pytest.mark.parametrize("without", [(), ("quasar",), ("pads", "qbmia", "market")])
+def test_an_external_redis_with_shared_logins_is_said_to_prove_nothing(snapshot_of, without) -> None:
+    """The condition names who has no login of its own, as PADS hears it from each."""
+    held = {w.wire: {} if w.wire in without else {"redis": 1} for w in ROSTER}
+    peers = {name: {"age_s": 1.0, "state": "alive", "credentials": held[name]} for name in held}
+    told = msgspec.structs.replace(HEARD, peers=peers, credentials=held["pads"])
+    status = build(_facts(snapshot_of, {"redis": {"mode": "External", "url": "redis://cache"}}, statusz=told))
+    (condition,) = [c for c in status["conditions"] if c["type"] == "RedisReady"]
+    words = f"; it does not prove who speaks where one login is shared: {', '.join(without)}"
+    assert condition["message"] == "PADS reaches Redis" + (words if without else "")
 
 
 def test_suspended_only_when_everything_has_stopped(snapshot_of) -> None:

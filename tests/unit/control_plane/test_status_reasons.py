@@ -215,12 +215,20 @@ SCHEDULED: dict[str, tuple[dict[str, Any], Told]] = {
         ("False", "WaitingForGang", "1 nvidia.com/gpu must be free at once for an all-or-nothing start"),
     ),
 }
+EVERYBODY = "pads, qbmia, quasar, quantum_amos, market"
 REDIS: dict[str, tuple[dict[str, Any], Told]] = {
     "ready": ({}, ("True", "Ready", "Redis is ready")),
     "down": ({"redis": DOWN}, ("False", "StartingUp", "Redis is starting up")),
     "old": ({"redis": {"observed": 0}}, ("False", "StartingUp", "Redis is starting up")),
     "missing": ({"gone": ["redis"]}, ("False", "StartingUp", "Redis is starting up")),
-    "outside": ({"spec": OUTSIDE}, ("True", "Reached", "PADS reaches Redis")),
+    "outside, one login for all": (
+        {"spec": OUTSIDE},
+        (
+            "True",
+            "Reached",
+            f"PADS reaches Redis; it does not prove who speaks where one login is shared: {EVERYBODY}",
+        ),
+    ),
     "outside, not asked": (
         {"spec": OUTSIDE, "statusz": None},
         ("Unknown", "StatusUnreachable", "PADS cannot be asked"),

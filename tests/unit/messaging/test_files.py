@@ -54,7 +54,7 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
 
 
 def test_the_address_gets_the_agents_user_or_the_given_url(tmp_path: Path) -> None:
-    """A password file logs in as the agent; redis/url of an external server wins."""
+    """A password file logs in as the agent, at redis/url of an external server if that is there."""
     url = "redis://localhost:6379/0"
     assert login(url, None, "pads") == Login(url)
     password = keys.create_passwords(tmp_path, ["pads"])["pads"]
@@ -63,7 +63,10 @@ def test_the_address_gets_the_agents_user_or_the_given_url(tmp_path: Path) -> No
     given = tmp_path / "redis" / "url"
     given.write_text("rediss://me:secret@far:6380\n")
     given.chmod(0o600)
-    assert login(url, tmp_path, "pads") == Login("rediss://me:secret@far:6380")
+    assert login(url, tmp_path, "quasar") == Login("rediss://me:secret@far:6380")
+    assert login(url, tmp_path, "pads") == Login(f"rediss://pads:{password}@far:6380", 1)
+    given.write_text("redis+sentinel://a:1,b:2/desk\n")
+    assert login(url, tmp_path, "pads") == Login(f"redis+sentinel://pads:{password}@a:1,b:2/desk", 1)
 
 
 def test_generations_are_read_and_the_newest_key_comes_first(tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ from qts_operator.objects.quantities import canonical
 
 USER = 10001
 _MODE = 0o440
+#: the first revision whose pods take their own agent's password for an external Redis
+OWN_LOGINS = 4
 #: settings that no pod needs a restart for: asking for a device changes the pod of that agent anyway
 _UNREAD = frozenset({"gpu_acceleration"})
 #: settings that a voter or the feed never looks at; a change of them must not restart it
@@ -239,8 +241,11 @@ def _sources(frame: Frame, workload: Workload) -> list[dict[str, Any]]:
     elif redis.url_secret_ref is not None:
         ref = redis.url_secret_ref
         sources.append({"secret": {"name": ref.name, "items": [_item(ref.key, "redis/url")]}})
-        authority = {"name": ref.name, "items": [_item("ca.crt", "redis/ca.crt")], "optional": True}
-        sources.append({"secret": authority})
+        items = [_item("ca.crt", "redis/ca.crt")]
+        if frame.made_of(workload.name).revision >= OWN_LOGINS:
+            own = f"{workload.wire}.password"  # without it the login of the address serves all
+            items.append(_item(own, f"redis/{own}"))
+        sources.extend({"secret": {"name": ref.name, "items": [i], "optional": True}} for i in items)
     return sources
 
 

@@ -15,7 +15,9 @@ import msgspec
 from qts_core import names
 
 OLDEST_REVISION = 1
-LATEST_REVISION = 3  # 2: beside Redis a container that reloads the access list; 3: Redis refuses giants
+#: 2: beside Redis a container that reloads the access list; 3: Redis refuses giants; 4: an external Redis may
+#: know each agent by a password of its own
+LATEST_REVISION = 4
 
 
 class Made(msgspec.Struct, frozen=True, kw_only=True):
