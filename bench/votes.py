@@ -2,8 +2,9 @@
 
 Open loop: a timer of the kernel sets when each vote is due, and its latency counts from that moment to
 the moment the receiver has it, so a stall of the sender is not left out (no coordinated omission).
-Sender and receiver are two processes; ours and the peer send the same number of bytes, in turns of 0.4 s,
-so that what others do on the machine meets both.
+Sender and receiver are two processes; ours and the peer send the same number of bytes, in blocks of 0.1 s
+there and back, so that what others do on the machine meets both. The peer runs twice: how far its two runs
+differ is how much a ratio says, and each ratio comes with its 95 % interval, drawn from the turns anew.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ import multiprocessing
 import os
 import tempfile
 import time
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import numpy as np
 import zmq
-from bench.harness import end, latency_rows, told
+from bench.harness import QUANTILES, Rounds, Row, end, latency_rows, told
 from bench.pace import LATEST_S, STAMP, Pace, Send
 from bench.stand import direct_bus, free_address
 
@@ -30,7 +33,13 @@ from qts_messaging.messages import DecisionResponse, Envelope
 from qts_messaging.zap import Curtain
 
 NAMES = ("pads", "quasar")
-TURN_S = 0.4
+KINDS = ("ours", "pyzmq", "pyzmq once more")  # the third tells how far two runs of the same differ
+Addresses = tuple[str, str, str]
+Found = tuple[Rounds, ...]
+RATES = (100, 1000, 5000)
+TURN_S = 0.1
+WARM = 3  # turns that do not count
+DRAWS = 200
 ALLOWED = {"p50": 1.3, "p99": 1.5, "p99.9": 1.5}
 
 
@@ -62,8 +71,8 @@ class RawReceiver:
             self._taken.append(time.monotonic_ns() - STAMP.unpack_from(frame)[0])
 
 
-async def receive(folder: Path, addresses: tuple[str, str], pipe: Connection) -> None:
-    """Count latencies of both kinds until told to end; each word on the pipe asks for those so far."""
+async def receive(folder: Path, addresses: Addresses, pipe: Connection) -> None:
+    """Count latencies of all kinds until told to end; each word on the pipe asks for those so far."""
     taken: list[int] = []
     bus = direct_bus(folder, "pads", {"pads": addresses[0]})
 
@@ -73,7 +82,7 @@ async def receive(folder: Path, addresses: tuple[str, str], pipe: Connection) ->
 
     bus.subscribe(DecisionResponse, handler)
     await bus.start()
-    raw = RawReceiver(addresses[1], folder, taken)
+    bare = [RawReceiver(address, folder, taken) for address in addresses[1:]]
     over = asyncio.Event()
 
     def told() -> None:
@@ -87,10 +96,11 @@ async def receive(folder: Path, addresses: tuple[str, str], pipe: Connection) ->
     gc.collect()
     gc.freeze()
     await over.wait()
-    raw.close()
+    for raw in bare:
+        raw.close()
 
 
-def receiver(folder: str, addresses: tuple[str, str], pipe: Connection) -> None:
+def receiver(folder: str, addresses: Addresses, pipe: Connection) -> None:
     """Be the receiving process."""
     asyncio.run(receive(Path(folder), addresses, pipe))
     os._exit(0)
@@ -133,18 +143,18 @@ def all_of(pipe: Connection, count: int) -> list[int]:
     taken: list[int] = []
     ends = time.monotonic() + LATEST_S
     while len(taken) < count and time.monotonic() < ends:
-        time.sleep(0.1)
+        time.sleep(0.02)
         pipe.send("so far")
         taken += pipe.recv()
     return taken
 
 
-async def measure(rates: list[tuple[int, int]], rounds: int) -> dict[int, tuple[list[int], list[int]]]:
-    """Return the latencies (ns) of ours and raw for each (rate, count), all rounds together."""
+async def measure(rates: list[int], turns: int) -> dict[int, Found]:
+    """Return the latencies (ns) of every kind by rate and turn."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         keys.create_curve(folder, NAMES)
-        addresses = (free_address(), free_address())
+        addresses = (free_address(), free_address(), free_address())
         pipe, far = multiprocessing.get_context("spawn").Pipe()
         process = multiprocessing.get_context("spawn").Process(
             target=receiver, args=(name, addresses, far), daemon=True
@@ -153,24 +163,32 @@ async def measure(rates: list[tuple[int, int]], rounds: int) -> dict[int, tuple[
         await asyncio.to_thread(pipe.recv)
         bus = direct_bus(folder, "quasar", {"pads": addresses[0]})
         await bus.start()
-        socket, raw = raw_sender(folder, addresses[1], frame_size())
+        bare = [raw_sender(folder, address, frame_size()) for address in addresses[1:]]
         while not bus.wires.direct.reachable("pads"):
             await asyncio.sleep(0.01)
-        kinds = (sender_of(bus), raw)
-        found: dict[int, tuple[list[int], list[int]]] = {rate: ([], []) for rate, _ in rates}
+        sends = (sender_of(bus), *(send for _, send in bare))
         gc.collect()
         gc.freeze()
-        for turn in range(-1, rounds):  # the first turn warms up
-            for rate, count in rates:
-                for which in (0, 1) if turn % 2 else (1, 0):
-                    await Pace(rate).run(count, kinds[which])
-                    taken = await asyncio.to_thread(all_of, pipe, count)
-                    if turn >= 0:
-                        found[rate][which].extend(taken)
+        found = {rate: await blocks(rate, turns, sends, pipe) for rate in rates}
         pipe.send(None)
         process.join(5)
         await bus.close()
-        socket.close(linger=0)
+        for socket, _ in bare:
+            socket.close(linger=0)
+    return found
+
+
+async def blocks(rate: int, turns: int, sends: tuple[Send, ...], pipe: Connection) -> Found:
+    """Return what each kind's blocks of a turn took, kinds there and back: what drifts meets all alike."""
+    count = max(10, int(rate * TURN_S))
+    found: Found = tuple([] for _ in sends)
+    for turn in range(-WARM, turns):
+        forth = list(range(len(sends)))
+        for which in forth if turn % 2 else forth[::-1]:
+            await Pace(rate).run(count, sends[which])
+            taken = await asyncio.to_thread(all_of, pipe, count)
+            if turn >= 0:
+                found[which].append(taken)
     return found
 
 
@@ -186,24 +204,58 @@ def histogram(values: list[int]) -> dict[str, int]:
     return bins
 
 
+def rows(rate: int, found: Found) -> Iterator[Row]:
+    """Compare all turns together, then say how sure each ratio is."""
+    ours, theirs, again = ([value for turn in turns for value in turn] for turns in found)
+    sent = len(found[0]) * max(10, int(rate * TURN_S))
+    yield from latency_rows(f"vote at {rate}/s", KINDS[1], ALLOWED, ours, theirs, sent)
+    for name, share in QUANTILES.items():
+        for kind, values, turns in ((KINDS[0], ours, found[0]), (KINDS[2], again, found[2])):
+            title = f"vote at {rate}/s, {name}: {kind} over {KINDS[1]}"
+            low, high = interval(turns, found[1], share)
+            yield Row(title, float(np.quantile(values, share) / np.quantile(theirs, share)), "times")
+            yield Row(f"{title}, 95 % from", low, "times")
+            yield Row(f"{title}, 95 % to", high, "times")
+            yield Row(f"{title}, the median turn", typical(turns, share) / typical(found[1], share), "times")
+
+
+def typical(turns: Rounds, share: float) -> float:
+    """Return the median of the turns' quantiles: a stall of the machine falls into one turn of one kind."""
+    return float(np.median([np.quantile(turn, share) for turn in turns]))
+
+
+def interval(ours: Rounds, theirs: Rounds, share: float) -> tuple[float, float]:
+    """Return between what the ratio of two quantiles lies for 95 of 100 draws of as many turns."""
+    random, ratios = np.random.default_rng(1), []
+    mine, other = ([np.asarray(turn) for turn in turns] for turns in (ours, theirs))
+    for _ in range(DRAWS):
+        drawn = random.integers(0, len(mine), len(mine))
+        a, b = (np.quantile(np.concatenate([turns[n] for n in drawn]), share) for turns in (mine, other))
+        ratios.append(a / b)
+    low, high = np.quantile(ratios, (0.025, 0.975))
+    return float(low), float(high)
+
+
 def main(arguments: list[str]) -> int:
     """Print one line a figure; write the histograms where asked."""
     parser = argparse.ArgumentParser(prog="python -m bench.votes")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--smoke", action="store_true", help="a few seconds, to see that it runs")
+    parser.add_argument("--rate", type=int, choices=RATES, help="this one alone")
     parser.add_argument("--histogram", type=Path, help="file for the latencies' histograms (JSON)")
     chosen = parser.parse_args(arguments)
-    rates = [(rate, int(rate * TURN_S)) for rate in ((1000, 5000) if chosen.smoke else (100, 1000, 5000))]
-    rounds = 2 if chosen.smoke else 40
-    found = asyncio.run(measure(rates, rounds))
-    code = told(
-        row
-        for rate, count in rates
-        for row in latency_rows(f"vote at {rate}/s", "pyzmq", ALLOWED, *found[rate], count * rounds)
-    )
+    rates = [chosen.rate] if chosen.rate else list(RATES)
+    found = asyncio.run(measure(rates, 4 if chosen.smoke else 100))
+    code = told(row for rate in rates for row in rows(rate, found[rate]))
     if chosen.histogram is not None:
-        both = {rate: {"ours": histogram(a), "pyzmq": histogram(b)} for rate, (a, b) in found.items()}
-        chosen.histogram.write_text(json.dumps(both, indent=1) + "\n")
+        told_of = {
+            rate: {
+                kind: histogram([v for turn in turns for v in turn])
+                for kind, turns in zip(KINDS, f, strict=True)
+            }
+            for rate, f in found.items()
+        }
+        chosen.histogram.write_text(json.dumps(told_of, indent=1) + "\n")
     return code
 
 

@@ -215,6 +215,9 @@ class Trial:
             problems.append(f"{traffic.twice} applied twice")
         if traffic.crossed:
             problems.append(f"{traffic.crossed} answers to another question")
+        accused = {r.name: dict(r.refused) for r in records if {"trespass", "too_large"} & r.refused.keys()}
+        if accused:
+            problems.append(f"faults were taken for offences: {accused}")
         left = total.sent - total.delivered - sum(total.lost.values()) - total.in_flight - total.unaccounted
         if left:
             problems.append(f"the sum of all books is off by {left}")

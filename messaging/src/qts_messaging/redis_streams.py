@@ -19,7 +19,7 @@ from qts_messaging.ending import end, for_ever
 from qts_messaging.reconnect import Backoff
 from qts_messaging.redis_connection import AWAY, SOCKET_TIMEOUT_S, accepted, shut
 from qts_messaging.redis_names import RedisNames, writer
-from qts_messaging.trespass import Trespass, entries
+from qts_messaging.trespass import Trespass, astray, entries
 from qts_messaging.trimming import MAX_ENTRIES, trim
 
 _log = logging.getLogger(__name__)
@@ -55,8 +55,7 @@ class RedisStreams:
         self._turn = False  # it shall log in anew
         self._sink: Sink | None = None
         self._trespass = Trespass(names.name)
-        self._sure = True  # that no acknowledgement that waits was sent before
-        self._stolen: set[tuple[str, bytes]] = set()  # handed over though another was given them
+        self._unsure: set[tuple[str, bytes]] = set()  # our acknowledgement need not be the first to find them
         self.up = False
         self.claimed = 0
         self.dead_letters = 0
@@ -145,8 +144,8 @@ class RedisStreams:
             for entry in self._last:
                 pipe.xrange(self._own, entry, entry)
             self.wiped = self.wiped or not all(await pipe.execute())
+            self._unsure |= self._open
         self._run_id = run_id
-        self._sure = not self._acks  # those that wait may have reached the server
         await self._groups(client)
 
     async def _run(self, client: Any) -> bytes:
@@ -217,11 +216,13 @@ class RedisStreams:
     async def _look(self, client: Any, sink: Sink) -> None:
         """Notice that another was given messages in our group, and handle them all the same."""
         for stolen in await self._trespass.look(client, self._others):
-            names = ", ".join(stolen.by) or "our own"
-            text = f"read in our group of {stolen.key} under the name {names}"
-            sink.offence("trespass", text, stolen.by[0] if stolen.by else "", stolen.count)
+            held = {entry for key, entry in self._open if key == stolen.key}
+            count = stolen.count - len(await astray(client, self._name, stolen) - held)
+            if count > 0:
+                text = f"read in our group of {stolen.key} under the name {', '.join(stolen.by) or 'our own'}"
+                sink.offence("trespass", text, stolen.by[0] if stolen.by else "", count)
             found = await entries(client, stolen)
-            self._stolen.update((stolen.key, entry) for entry, _ in found)
+            self._unsure.update((stolen.key, entry) for entry, _ in found)
             self._hand_over(stolen.key, found, sink)
 
     async def _own_words(self, client: Any, sink: Sink) -> None:
@@ -310,6 +311,9 @@ class RedisStreams:
         acks = self._acks[:1024]
         if not acks:
             return True
+        over = {(key, entry) for key, entry, _ in acks}
+        sure, self._unsure = over - self._unsure, self._unsure | over  # a second try may follow
+        run = self._run_id
         try:
             client = await self._client()
             for key, entry, outcome in acks:
@@ -322,21 +326,18 @@ class RedisStreams:
             for key, ended in handled.items():  # one command a stream: reading answers is what costs
                 pipe.xack(key, self._name, *ended)
             counts = await pipe.execute()
-            missing = len({(key, entry) for key, entry, _ in acks} - self._stolen) - sum(counts)
-            if missing > 0 and self._sure and await self._run(client) == self._run_id and self._sink:
+            missing = len(sure) - sum(counts)
+            if missing > 0 and self._sink and await self._run(client) == run:
                 self._sink.offence("trespass", "acknowledged in our group by another", "", missing)
         except ResponseError as error:
             if not str(error).startswith("NOGROUP"):
                 _log.error("acknowledging failed: %.200s", error)
         except AWAY as error:
-            self._sure = False
             self._lost(error)
             return False
-        over = {(key, entry) for key, entry, _ in acks}
         self._open -= over
-        self._stolen -= over
+        self._unsure -= over
         del self._acks[: len(acks)]
-        self._sure = self._sure or not self._acks
         if self._acks:
             self._acking.set()
         return True

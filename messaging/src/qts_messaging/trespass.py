@@ -14,6 +14,7 @@ import msgspec
 from qts_messaging.trimming import Id, entry_id
 
 PAGE = 256  # entries read again at once
+MOST = 10_000  # entries that were given to a connection that had ended
 
 
 class Stolen(msgspec.Struct, frozen=True):
@@ -85,3 +86,10 @@ async def entries(client: Any, stolen: Stolen) -> list[tuple[bytes, Any]]:
         found.extend(page)
         after = f"({page[-1][0].decode()}"
     return found
+
+
+async def astray(client: Any, group: str, stolen: Stolen) -> set[bytes]:
+    """Return those that wait under our own name: the server gave them to a connection that had just ended."""
+    after, last = f"({stolen.after[0]}-{stolen.after[1]}", f"{stolen.upto[0]}-{stolen.upto[1]}"
+    found = await client.xpending_range(stolen.key, group, after, last, MOST, group)
+    return {each["message_id"] for each in found}
