@@ -30,6 +30,10 @@ class PadsSettings(Section, frozen=True, kw_only=True):
     symbol_cap: Fraction = 0.05
     net_cap: Fraction = 0.10
     hedge_symbol: Annotated[str, msgspec.Meta(max_length=32)] | None = None
+    #: worth of a position to what the paper account puts up for it; None: paid in full, nothing is liquidated
+    margin_leverage: Annotated[float, msgspec.Meta(ge=1.0, le=125.0)] | None = None
+    #: share of what was put up below which a position is liquidated
+    margin_maintenance: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] = 0.5
     alert_threshold: Fraction = 0.8
     alert_factor: Fraction = 0.8  # ψ ← max(alert_floor, alert_factor·ψ) at each accepted alert
     alert_floor: Fraction = 0.5

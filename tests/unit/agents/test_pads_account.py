@@ -5,6 +5,8 @@ import pytest
 
 from qts_agents.columns import array
 from qts_agents.pads.account import Account, Bar
+from qts_agents.pads.margin import Margin, margin_of
+from qts_core.sections import PadsSettings
 
 NAN = float("nan")
 
@@ -15,8 +17,8 @@ def bar(opened, high, low, close, valid=True, fee=0.0, half=0.0, at=1):
     return Bar(at, o, h, lo, c, np.ones(1), np.array([valid]), fee, np.array([half]))
 
 
-def ordered(change, entry=True, stop=0.5, targets=(0.6, 0.7, 0.8), first=100.0):
-    account = Account(1)
+def ordered(change, entry=True, stop=0.5, targets=(0.6, 0.7, 0.8), first=100.0, margin=None):
+    account = Account(1, margin)
     account.on_bar(bar(first, first, first, first))
     account.order(np.array([change]), np.array([entry]), np.array([stop]), np.array([targets]))
     return account
@@ -117,3 +119,56 @@ def test_many_symbols_are_filled_and_paid_for_one_after_another():
     assert (account.qty == qty).all()
     assert (account.stop[change > 0.0] == 0.5 * price[change > 0.0]).all()
     assert np.isnan(account.stop[change == 0.0]).all()
+
+
+TENFOLD = Margin(leverage=10.0, maintenance=0.5)
+
+
+@pytest.mark.parametrize("side", [1.0, -1.0])
+def test_a_margined_position_is_closed_where_half_of_what_was_put_up_is_left(side):
+    """10 up for 100 bought: at that price, what is left of the 10 is half of a tenth of the position's worth."""
+    account = ordered(side * 0.1, margin=TENFOLD)
+    account.on_bar(bar(100, 100, 100, 100))
+    forced = TENFOLD.liquidation(account.entry, np.sign(account.qty))[0]
+    assert 10.0 + side * (forced - 100.0) == pytest.approx(0.5 * forced / 10.0)
+    near = forced + side * 0.01
+    account.on_bar(bar(100, max(100, near), min(100, near), 100))
+    assert account.qty[0] != 0.0
+    account.on_bar(bar(100, max(100, forced), min(100, forced), 100))
+    assert account.qty[0] == 0.0
+    assert account.equity == pytest.approx(1 + side * 0.1 * (forced / 100 - 1))
+
+
+def test_liquidation_risk_is_the_share_of_the_way():
+    """0 at the entry and where nothing is held, ½ half way, 1 at the liquidation; a gain is no risk."""
+    account = ordered(0.1, margin=TENFOLD)
+    assert account.liquidation_risk()[0] == 0.0
+    account.on_bar(bar(100, 100, 100, 100))
+    forced = TENFOLD.liquidation(account.entry, np.ones(1))[0]
+    for price, risk in ((100.0, 0.0), (50.0 + forced / 2.0, 0.5), (forced + 1e-9, 1.0), (130.0, 0.0)):
+        account.price = np.array([price])
+        assert account.liquidation_risk()[0] == pytest.approx(risk)
+        assert array(account.position().liquidation_risk)[0] == account.liquidation_risk()[0]
+
+
+def test_a_stop_that_is_nearer_goes_first():
+    """Liquidation at about −5 % is not reached by a position with a stop at −2 %."""
+    account = ordered(0.1, stop=0.02, margin=TENFOLD)
+    account.on_bar(bar(100, 100, 90, 100))
+    assert account.equity == pytest.approx(1 + 0.1 * (98.0 / 100 - 1))
+
+
+def test_a_reduction_leaves_the_price_of_liquidation():
+    """Half of the position goes, and half of what was put up for it; the other half is as near as before."""
+    account = ordered(0.1, margin=TENFOLD)
+    account.on_bar(bar(100, 100, 97, 97))
+    before = account.liquidation_risk()[0]
+    account.order(-0.5 * account.exposure(), np.array([False]), np.array([0.5]), np.ones((1, 3)))
+    account.on_bar(bar(97, 97, 97, 97))
+    assert account.qty[0] == pytest.approx(0.0005)
+    assert account.liquidation_risk()[0] == before > 0.5
+
+
+def test_without_a_leverage_nothing_is_margined():
+    assert margin_of(PadsSettings()) is None
+    assert margin_of(PadsSettings(margin_leverage=3.0)) == Margin(3.0, 0.5)

@@ -168,6 +168,18 @@ def test_a_severe_alert_lowers_psi_and_goes_on_once():
     assert psi == pytest.approx(script.asked[-1].requests["quasar"].psi)
 
 
+def test_what_an_alert_asks_for_outlives_a_round_without_quorum():
+    """A position is halved in the first round that two agents vote in, not forgotten in one that none did."""
+    silent = range(348, 352)
+    says = lambda request, _: None if request.window_seq in silent else [UP]  # noqa: E731
+    script = Script(system(), says).bars(walk(345), 330)
+    alert = RiskAlert("a1", "drift", 0.95, (), script.now, script.now + 999 * SECOND, 0, "quasar")
+    script.take(script.pads.on_message(alert, "quasar", script.now))
+    script.bars(walk(370), 330, start=345)
+    rows = [(d.actions[array(d.action)[0]], d.reasons[array(d.reason)[0]]) for d in script.decisions[-3:]]
+    assert rows[:2] == [("HOLD", "NO_QUORUM"), ("DECREASE", "OVERRIDE")]
+
+
 def test_a_bad_proposal_is_sent_back_with_its_rule():
     """The proposer alone reads the number of the rule; the held phase stays."""
     script = Script(system(), always(EVEN)).bars(walk(331), 330)

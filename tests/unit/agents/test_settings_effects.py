@@ -101,6 +101,8 @@ PADS: dict[str, Any] = {
     "symbol_cap": 0.0001,
     "net_cap": 0.0001,
     "hedge_symbol": "S1",
+    "margin_leverage": 125.0,
+    "margin_maintenance": 0.05,
     "alert_threshold": 0.95,
     "alert_factor": 0.6,
     "alert_floor": 0.75,
@@ -279,8 +281,13 @@ def nervous(**changes: Any) -> bytes:
     return b"".join(a.tobytes() for a in (verdict.action, verdict.size, verdict.stop))
 
 
+def margined(**changes: Any) -> bytes:
+    """Return the life of `pads` with positions that a small move liquidates."""
+    return pads(margin_leverage=125.0, **changes)
+
+
 #: settings that need a situation which `pads` does not come into
-RARE = {"hedge_symbol": nervous, "profile": nervous}
+RARE = {"hedge_symbol": nervous, "profile": nervous, "margin_maintenance": margined}
 
 
 @pytest.mark.parametrize("key", PADS)

@@ -47,7 +47,8 @@ class Performance(msgspec.Struct, frozen=True):
 
 def board_curve(track: Track, cost_factor: float = 1.0) -> Curve:
     """Return the paper account of the board's decisions, at costs times `cost_factor`."""
-    account, tape, orders = Account(len(track.tape.symbols)), track.tape, track.orders
+    tape, orders = track.tape, track.orders
+    account = Account(len(tape.symbols), track.margin)
     at = {int(t): r for r, t in enumerate(track.at)}
     equity, exposure, traded = [], [], 0.0
     for t in range(tape.close_ns.size):

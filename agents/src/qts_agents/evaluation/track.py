@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -17,6 +17,7 @@ from qts_agents.kernels import backend, crossover, gpu, nash
 from qts_agents.kernels.outcomes import UNRESOLVED
 from qts_agents.market.source import Source, open_source
 from qts_agents.opinions import BUY, HOLD, INCREASE, SELL, climatology
+from qts_agents.pads.margin import Margin, margin_of
 from qts_core.errors import ConfigError
 from qts_core.spec import System
 from qts_messaging.messages import DecisionRequest
@@ -65,6 +66,7 @@ class Track(msgspec.Struct, frozen=True):
     outcome: NDArray[np.uint8]  # [R,S] 0 up, 1 flat, 2 down, 255 not resolved
     ret: F8  # [R,S] log return from the fill to the end of the horizon
     orders: Orders
+    margin: Margin | None  # of the paper account
     horizon: int
     failures: dict[str, str]
     elapsed_s: float
@@ -81,15 +83,24 @@ def play(
     source: Source | None = None,
     voters: Sequence[Voter] | None = None,
     tell: Tell | None = None,
+    keep: Callable[[bytes], None] | None = None,
 ) -> Track:
-    """Run one life and return what was said; ConfigError when the market gives no decision."""
+    """Run one life and return what was said; ConfigError when the market gives no decision.
+
+    `keep` is given every record of its journal, a header first.
+    """
     backend.set_jit(system.numba_jit)
     backend.threads(system.hardware_optimization)
     if gpu.use(system.gpu_acceleration) != gpu.CPU:
         crossover.choose([nash.ENTRY], crossover.folder())
     stage = Stage(system, source or open_source(system), voters, tell)
     begun = time.perf_counter()
-    heard = list(stage.bars(limit))
+    heard = []
+    for bar in stage.bars(limit):
+        heard.append(msgspec.structs.replace(bar, records=()))
+        if keep is not None:
+            for record in bar.records:
+                keep(record)
     elapsed = time.perf_counter() - begun
     if not any(bar.decision is not None for bar in heard):
         raise ConfigError(
@@ -117,6 +128,7 @@ def track_of(heard: Sequence[Heard], system: System, failures: dict[str, str], e
         outcome=outcome,
         ret=ret,
         orders=_orders(decisions),
+        margin=margin_of(system.pads),
         horizon=system.horizon_bars,
         failures=failures,
         elapsed_s=elapsed_s,

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from qts_agents.agent import F8
 from qts_agents.choice import known_or_zero
 from qts_agents.columns import column
+from qts_agents.pads.margin import Margin
 from qts_agents.pads.sizing import LADDER
 from qts_messaging.records import Position
 
@@ -33,7 +34,8 @@ class Bar(msgspec.Struct, frozen=True):
 class Account:
     """Positions of S symbols from an equity of 1; advice only, no order leaves the system."""
 
-    def __init__(self, S: int) -> None:
+    def __init__(self, S: int, margin: Margin | None = None) -> None:
+        self.margin = margin
         self.cash = 1.0
         self.peak = 1.0
         self.qty = np.zeros(S)
@@ -62,6 +64,12 @@ class Account:
     def exposure(self) -> F8:
         """Return the signed exposure [S] as a fraction of equity."""
         return np.asarray(self.qty * known_or_zero(self.price) / self.equity)
+
+    def liquidation_risk(self) -> F8:
+        """Return how near each position [S] is to its liquidation, in [0,1]; NaN without margin."""
+        if self.margin is None:
+            return np.full(len(self.qty), np.nan)
+        return self.margin.risk(self.entry, np.sign(self.qty), self.price)
 
     def order(self, change: F8, entry: NDArray[np.bool_], stop: F8, targets: F8) -> None:
         """Take the decision's signed changes of exposure, to be filled at the next bar.
@@ -132,10 +140,19 @@ class Account:
         self.opened_ns[rows] = 0
 
     def _stops(self, low: F8, high: F8, bar: Bar) -> None:
-        hit = np.where(self.qty > 0.0, low <= self.stop, (self.qty < 0.0) & (high >= self.stop)) & bar.valid
+        limit = self._limit()
+        hit = np.where(self.qty > 0.0, low <= limit, (self.qty < 0.0) & (high >= limit)) & bar.valid
         if hit.any():
             rows = np.flatnonzero(hit)
-            self._trade(rows, -self.qty[rows], self.stop[rows], bar)
+            self._trade(rows, -self.qty[rows], limit[rows], bar)
+
+    def _limit(self) -> F8:
+        """Return the price [S] that closes a position: its stop, or its liquidation if that is nearer."""
+        if self.margin is None:
+            return self.stop
+        forced = self.margin.liquidation(self.entry, np.sign(self.qty))
+        nearer = np.where(self.qty > 0.0, np.fmax(self.stop, forced), np.fmin(self.stop, forced))
+        return np.asarray(nearer)
 
     def _targets(self, low: F8, high: F8, bar: Bar) -> None:
         last = self.targets.shape[1] - 1
@@ -159,7 +176,7 @@ class Account:
             stop_px=column(self.stop),
             opened_ns=column(self.opened_ns, "i8"),
             unrealised=column(np.where(is_open, gain, 0.0)),
-            liquidation_risk=column(np.full(len(self.qty), np.nan)),
+            liquidation_risk=column(self.liquidation_risk()),
             equity=self.equity,
             peak_equity=self.peak,
         )

@@ -39,9 +39,9 @@ from qts_messaging.messages import (
     SystemCommand,
 )
 
-CODE = "pads-4"
+CODE = "pads-5"
 INLINE_BARS, INLINE_CELLS = 512, 16_384
-EXPLAIN_EVERY = 100  # rounds
+EXPLAIN_EVERY = 100  # rounds, the first among them
 
 
 def fits_inline(symbols: int) -> bool:
@@ -309,7 +309,7 @@ class Pads:
             psi=desk.risk.psi,
             flat_share=column(desk.frequencies.flat_share()),
             horizon_bars=self._system.horizon_bars,
-            explain=current.number % EXPLAIN_EVERY == 0,
+            explain=current.number % EXPLAIN_EVERY == 1,
         )
 
     def _inline(self, desk: Desk) -> Any:

@@ -18,7 +18,8 @@ from qts_agents.pads import styles, veto
 from qts_agents.pads.account import Account, Bar
 from qts_agents.pads.authority import Authority
 from qts_agents.pads.board import Situation, Verdict, decide, entries
-from qts_agents.pads.members import Ballot, Table, empty_ballot, maker_view
+from qts_agents.pads.margin import margin_of
+from qts_agents.pads.members import QUORUM, Ballot, Table, empty_ballot, maker_view
 from qts_agents.pads.outcomes import Frequencies, Outcomes, Resolved, Waiting
 from qts_agents.pads.panarchy import Panarchy, Step
 from qts_agents.pads.reputation import Reputation, leave_one_out_score, pick
@@ -83,7 +84,7 @@ class Desk:
     def forget(self) -> None:
         """Begin anew with everything learned or held; the market's history stays."""
         S = len(self.symbols)
-        self.account = Account(S)
+        self.account = Account(S, margin_of(self._system.pads))
         self.risk = Risk(self.symbols, self._system.pads)
         self.frequencies = Frequencies(S)
         self.outcomes = Outcomes(self._system.horizon_bars)
@@ -219,7 +220,7 @@ class Desk:
             appetite=self.risk.appetite,
             exposure=account.exposure(),
             stopped=np.isfinite(account.stop),
-            liquidation_risk=np.full(len(self.symbols), np.nan),
+            liquidation_risk=account.liquidation_risk(),
             bars_since_entry=self.bars - self._entered,
             horizon=self._system.horizon_bars,
             reduce=self.risk.proposals(),
@@ -231,6 +232,7 @@ class Desk:
     def decide(self, ballot: Ballot | None, now: Situation, ids: tuple[str, str]) -> Verdict:
         """Decide, order what was decided, and wait for its outcome; `ids` are decision and round."""
         verdict = decide(ballot or empty_ballot(len(self.symbols)), now, self._system.pads)
+        self.risk.reduce |= now.reduce & (verdict.quorum < QUORUM)  # nobody heard what the alert asks for
         entry = entries(verdict.action) & (verdict.size != 0.0)
         hedging = (verdict.action == HOLD) & (verdict.size != 0.0)
         self.account.order(verdict.size, entry | hedging, verdict.stop, verdict.targets)

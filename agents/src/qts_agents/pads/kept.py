@@ -16,6 +16,7 @@ from qts_agents.pads.changepoint import ChangePoints
 from qts_agents.pads.cycle import Cycle
 from qts_agents.pads.desk import Desk, Quotes
 from qts_agents.pads.hmm import Hmm, Parameters
+from qts_agents.pads.margin import Margin
 from qts_agents.pads.outcomes import Frequencies, Outcomes, Waiting
 from qts_agents.pads.panarchy import Panarchy
 from qts_agents.pads.regime import Regime
@@ -33,8 +34,8 @@ KNOWN: graph.Table = {
     kind.__name__: kind
     for kind in (
         Account, Authority, Bar, Baselines, ChangePoints, Circuit, Credit, Cycle, Desk, Frequencies, Hmm,
-        Indicators, Outcomes, Pads, Panarchy, Parameters, Quotes, Regime, Reputation, Ring, Risk, RiskAlert,
-        Rounds, Scale, Tally, Trend, Waiting, Watch,
+        Indicators, Margin, Outcomes, Pads, Panarchy, Parameters, Quotes, Regime, Reputation, Ring, Risk,
+        RiskAlert, Rounds, Scale, Tally, Trend, Waiting, Watch,
     )
 }  # fmt: skip
 

@@ -58,6 +58,7 @@ class Panarchy:
         self.meso_pcr = np.full(3, np.nan)
         self.meso_capacity = self.meso_continuous = float("nan")
         self.lift = 0.0  # added to the meso crisis by a revolt
+        self.remembered: tuple[str, ...] = ()  # what the newest meso reading took from the macro scale
         self.resilience = 1.0
         self.regime = Regime()
         self._crisis_bars = 0
@@ -119,15 +120,18 @@ class Panarchy:
         macro = self.cycles["macro"].held
         reading = self.scales["meso"].reading(self.resilience)
         p, c, r = (mean(x) for x in (reading.p, reading.c, reading.r))
-        weak = reading.p < REMEMBER_P
+        weak, remembered = reading.p < REMEMBER_P, []
         if macro in (GROWTH, CONSERVATION) and weak.any():
             lifted = np.where(weak, reading.p + REMEMBER_LIFT, reading.p)
             reading = Reading(lifted, reading.c, reading.r, scores(lifted, reading.c, reading.r))
             p = mean(lifted)
+            remembered.append("potential")
         self.meso_pcr = np.array([p, c, r])
         total = system(reading.scores)
         if self.held == REORGANIZATION and np.isfinite(self.scores["macro"]).all():
             total = (1.0 - REMEMBER_MACRO) * total + REMEMBER_MACRO * self.scores["macro"]
+            remembered.append("scores")
+        self.remembered = tuple(remembered)
         self.scores["meso"] = total
         self.meso_continuous = float(continuous(total))
         self.meso_capacity = float(capacity(*self.meso_pcr[:, None])[0])
@@ -167,6 +171,8 @@ class Panarchy:
             "capacity": self.meso_capacity,
             "transformability": 0.8 if self.held in (RELEASE, REORGANIZATION) else 0.3,
             "resilience": self.resilience,
+            "lift": self.lift,
+            "remembered": self.remembered,
             "regime_score": self.regime.score,
             "regime_confidence": self.regime.confidence,
             "baselines": self.baselines.describe(),

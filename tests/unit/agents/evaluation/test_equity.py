@@ -46,6 +46,7 @@ def track(open_: list[list[float]], close: list[list[float]], at: list[int], **c
         outcome=np.full((R, S), 255, dtype=np.uint8),
         ret=nan,
         orders=Orders(zero, zero != 0, nan, np.full((R, S, 3), np.nan), np.ones(R)),
+        margin=None,
         horizon=1,
         failures={},
         elapsed_s=1.0,
