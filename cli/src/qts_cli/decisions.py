@@ -12,7 +12,8 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from qts_agents.pads.journal import SUFFIX
+from qts_agents.pads.census import census
+from qts_agents.pads.journal import SUFFIX, entries
 from qts_cli import folder
 from qts_cli.events import Event, line
 from qts_cli.tail import Tail
@@ -27,6 +28,7 @@ def decisions(
     json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
     symbol: str | None = None,
     last: int | None = None,
+    count: Annotated[bool, Parameter(negative=())] = False,
     run_dir: Path = folder.HOME,
 ) -> int:
     """Print every decision of a journal, with each agent's vote.
@@ -41,11 +43,15 @@ def decisions(
         Only this symbol.
     last
         Only the last so many rounds.
+    count
+        Say instead how often each action, style, override, caution, alert and phase change came up.
     run_dir
         Folder for runs, as for qts run.
     """
     if last is not None and last < 1:
         raise ConfigError(f"--last: expected a number above 0, found {last}")
+    if count:
+        return _count(journal_of(journal, run_dir), json_)
     found: Iterator[Event] = events(journal_of(journal, run_dir))
     chosen = deque((event for event in found if _has(event, symbol)), maxlen=last)
     if not chosen:
@@ -122,8 +128,30 @@ def _table(chosen: deque[Event], symbol: str | None) -> Table:
                 f"{row['confidence']:.2f}",
                 f"{row['signal']:+.3f}",
                 f"{row['size']:.4f}",
-                row["reason"],
+                _reason(row),
                 phase_text(event["phase"]),
                 votes(event, name),
             )
     return table
+
+
+def _reason(row: Event) -> str:
+    """Return the reason with the override's name, or with what forbade an entry."""
+    why = row["override"] or (", ".join(row["cautions"]) if row["reason"] == "VETO" else "")
+    return f"{row['reason']} {why}".rstrip()
+
+
+def _count(journal: Path, as_json: bool) -> int:
+    """Print how often everything that a board can do was done."""
+    found = census(entries(journal))
+    if as_json:
+        print(line({kind: dict(counts.most_common()) for kind, counts in found.items()}))
+        return 0
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("", "", "count"):
+        table.add_column(column, justify="right" if column else "left", no_wrap=True)
+    for kind, counts in found.items():
+        for k, (name, times) in enumerate(counts.most_common()):
+            table.add_row("" if k else kind, name, str(times))
+    wide_console().print(table)
+    return 0

@@ -7,7 +7,9 @@ import multiprocessing
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from qts_agents.evaluation.track import Track
 
 
+Keep = Callable[[bytes], None]
+
+
 def evaluate(
     market: str | None = None,
     *,
@@ -34,6 +39,7 @@ def evaluate(
     ablations: bool = True,
     jobs: int = 0,
     ledger: Path | None = None,
+    journal: Path | None = None,
     json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
     config_file: Annotated[Path | None, Parameter(name="--config")] = None,
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = (),
@@ -54,6 +60,8 @@ def evaluate(
         Processes for the ablations; 0 = one for each core.
     ledger
         The list of all trials; without it trials.jsonl beside the report.
+    journal
+        A new folder that takes the board's journal, for qts decisions, replay and plot.
     json_
         Print the JSON report instead of the summary.
     config_file
@@ -75,7 +83,8 @@ def evaluate(
     from qts_cli.evaluation_page import page
 
     trials.read(book)  # a damaged one is told now, not after the runs
-    told, tried = _evaluated(loaded, bars, ablations, jobs or os.cpu_count() or 1, book)
+    with _journal(journal) as keep:
+        told, tried = _evaluated(loaded, bars, ablations, jobs or os.cpu_count() or 1, book, keep)
     trials.write(book, tried)
     text = msgspec.json.format(msgspec.json.encode(_plain(told)), indent=1)
     _written(output, page(told).encode())
@@ -95,6 +104,23 @@ def _writable(output: Path) -> None:
         raise ConfigError(f"--output: {taken} is a folder; name a file")
 
 
+@contextmanager
+def _journal(folder: Path | None) -> Iterator[Keep | None]:
+    """Give what takes the records of a journal; the folder must be new, or two lives would be read as one."""
+    if folder is None:
+        yield None
+        return
+    from qts_agents.pads.journal import JournalWriter
+
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"--journal: {folder} is there and not empty; name a new folder")
+    writer = JournalWriter(folder)
+    try:
+        yield writer.append
+    finally:
+        writer.close()
+
+
 def market_sets(market: str | None) -> tuple[str, ...]:
     """Return the settings that choose a data set or a file."""
     from qts_agents.market.rows import SUFFIXES
@@ -106,7 +132,7 @@ def market_sets(market: str | None) -> tuple[str, ...]:
 
 
 def _evaluated(
-    loaded: config.Loaded, bars: int | None, ablate: bool, jobs: int, book: Path
+    loaded: config.Loaded, bars: int | None, ablate: bool, jobs: int, book: Path, keep: Keep | None
 ) -> tuple[Report, list[Any]]:
     """Run everything and return the report and the ledger with what was tried now."""
     import msgspec
@@ -117,7 +143,7 @@ def _evaluated(
 
     system = loaded.system
     variants = ablations.ablations(system) if ablate else {}
-    track = play(system, bars)
+    track = play(system, bars, keep=keep)
     others = _runs(variants, bars, jobs)
     made = {"date": datetime.now(UTC).strftime("%Y-%m-%d"), "code": _code(), "settings": loaded.digest}
     scale = system.pads.signal_scale

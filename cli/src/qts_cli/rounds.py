@@ -10,6 +10,7 @@ import msgspec
 
 from qts_agents.agent import ACTION_NEEDS_POSITION
 from qts_agents.columns import array
+from qts_agents.pads import veto
 from qts_agents.pads.records import Answers, RoundBody
 from qts_cli.events import Event
 from qts_core.roster import BY_WIRE
@@ -46,11 +47,14 @@ def decision_event(kept: RoundBody, answers: Answers | None, shown: int | None =
         "phases": kept.panarchy.get("phases", {}),
         "count": len(decision.symbols),
         "actions": dict(Counter(picked).most_common()),
-        "symbols": {symbol: _row(decision, row, picked[row]) for row, symbol in enumerate(symbols)},
+        "symbols": {
+            symbol: _row(decision, row, picked[row]) | _why(kept, decision, row)
+            for row, symbol in enumerate(symbols)
+        },
         "votes": votes(answers, symbols),
         "equity": decision.position.equity,
         "elapsed_ms": round((kept.decided_ns - kept.opened_ns) / 1e6, 3),
-    }
+    } | ({} if shown is not None else _board(kept))
 
 
 def votes(answers: Answers | None, symbols: tuple[str, ...]) -> dict[str, Any]:
@@ -78,6 +82,18 @@ def abstention(bits: int) -> str:
     return ", ".join(words for bit, words in enumerate(_ABSTENTIONS) if bits >> bit & 1)
 
 
+def _board(kept: RoundBody) -> Event:
+    """Return what the board as a whole knew: for those who read a journal, not for a line in passing."""
+    return {
+        "regime": kept.regime,
+        "alert_factor": kept.psi,
+        "safe": kept.safe,
+        "weights": kept.weights,
+        "reputation": kept.reputation,
+        "panarchy": kept.panarchy,
+    }
+
+
 def _row(decision: Decision, row: int, action: str) -> dict[str, Any]:
     return {
         "action": action,
@@ -93,9 +109,28 @@ def _row(decision: Decision, row: int, action: str) -> dict[str, Any]:
     }
 
 
+def _why(kept: RoundBody, decision: Decision, row: int) -> Event:
+    """Return what led to a row's action: who spoke, what overrode it, what speaks against an entry."""
+    names = ("fired", "override", "prospect", "expected", "appetite", "exposure")
+    told = {name: array(kept.columns[name])[row] for name in names}
+    style = decision.styles[int(array(decision.style)[row])]
+    return {
+        "style": style,
+        "spoke": style if told["fired"] else "pool",
+        "override": kept.overrides[int(told["override"])],
+        "cautions": list(veto.named(int(array(decision.veto)[row]))),
+        "prospect": _rounded(told["prospect"]),
+        "expected": _rounded(told["expected"]),
+        "appetite": _rounded(told["appetite"]),
+        "exposure": _rounded(told["exposure"]),
+        "liquidation_risk": _rounded(array(decision.position.liquidation_risk)[row]),
+    }
+
+
 def _opinion(opinion: Opinion, symbols: tuple[str, ...]) -> dict[str, Any]:
     actions, bits = array(opinion.action), array(opinion.abstain)
     confidence, p = array(opinion.confidence), array(opinion.p)
+    parts = array(opinion.contrib) if opinion.contrib is not None else None
     found: dict[str, Any] = {}
     for row, symbol in enumerate(symbols):
         why = abstention(int(bits[row]))
@@ -108,6 +143,9 @@ def _opinion(opinion: Opinion, symbols: tuple[str, ...]) -> dict[str, Any]:
                 "p": [_rounded(x) for x in p[row]],
             }
         )
+        if parts is not None and not why:
+            made_of = zip(opinion.contrib_names, parts[row], strict=True)
+            found[symbol]["parts"] = {name: _rounded(part) for name, part in made_of}
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,9 @@ def test_a_short_market_is_evaluated(
 ) -> None:
     """Page, JSON, ledger and summary agree; a second run adds no trial, and keeps one that came meanwhile."""
     words = ["evaluate", str(bars), "--bars", "320", "--no-ablations", "-o", "out.html"]
-    assert main(words) == 0
+    assert main([*words, "--journal", "kept"]) == 0
     printed = capsys.readouterr().out
+    _journal_is_read(capsys)
     told = json.loads(Path("out.json").read_text())
     page = Path("out.html").read_text()
     assert (told["rounds"], told["market"]["bars"]) == (33, 320)
@@ -59,9 +61,9 @@ def test_a_short_market_is_evaluated(
     ledger, play = Path("trials.jsonl"), track.play
     other = trials.Trial("another market", 9, "a", "b", "board", 0.1)
 
-    def played(*arguments: Any) -> track.Track:
+    def played(*arguments: Any, **more: Any) -> track.Track:
         trials.write(ledger, [*trials.read(ledger), other])
-        return play(*arguments)
+        return play(*arguments, **more)
 
     monkeypatch.setattr(track, "play", played)
     assert main([*words, "--json"]) == 0
@@ -74,9 +76,33 @@ def test_a_short_market_is_evaluated(
     assert "nan" not in Path("short.html").read_text()
 
 
+def _journal_is_read(capsys: pytest.CaptureFixture[str]) -> None:
+    """The journal that an evaluation keeps replays, lists its decisions, and is counted."""
+    assert main(["replay", "kept"]) == 0
+    assert "33 rounds compared: identical" in capsys.readouterr().out
+    assert main(["decisions", "kept", "--json"]) == 0
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    first = told[0]["votes"]["qbmia"]["symbols"]["bars"]
+    assert {"quantum_nash", "robin_hood", "nash_error"} <= set(first["parts"])  # the first round is explained
+    assert "parts" not in told[1]["votes"]["qbmia"]["symbols"]["bars"]
+    assert 0.0 <= told[-1]["panarchy"]["regime_confidence"] <= 1.0
+    assert main(["decisions", "kept", "--count", "--json"]) == 0
+    counts = json.loads(capsys.readouterr().out)
+    rows = [event["symbols"]["bars"] for event in told]
+    for kind, key in (("actions", "action"), ("reasons", "reason"), ("styles", "style"), ("spoke", "spoke")):
+        assert counts[kind] == Counter(row[key] for row in rows)
+    assert counts["cautions"] == Counter(name for row in rows for name in row["cautions"])
+    assert counts["overrides"] == Counter(row["override"] for row in rows if row["override"])
+    assert sum(counts["outcomes"].values()) == 30
+    assert main(["decisions", "kept", "--count"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in (*counts["styles"], *counts["cautions"], "HOLD"))
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["eurusd_1h", "--journal", "folder"], ["--journal", "folder", "not empty"]),
         (["eurusd_1d"], ["market.replay.dataset", "eurusd_1h"]),
         (["missing.csv"], ["missing.csv"]),
         (["eurusd_1h", "--bars", "0"], ["--bars", "at least 1"]),

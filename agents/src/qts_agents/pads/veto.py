@@ -11,6 +11,22 @@ from qts_agents.kernels.phase import deviation, lag1
 
 VOLUME_DRY, SHOCK, WHALE_AGAINST, VOLATILITY_BREAK, VOLATILITY_DOUBLED, WHIPSAW = (1 << i for i in range(6))
 TAIL, FRAGILE, EARLY_WARNING, MANIPULATION, ILLIQUID, CRITICAL_TOP, PROSPECT = (1 << i for i in range(6, 13))
+#: names by bit
+NAMES: tuple[str, ...] = (
+    "volume_dry",
+    "shock",
+    "whale_against",
+    "volatility_break",
+    "volatility_doubled",
+    "whipsaw",
+    "tail",
+    "fragile",
+    "early_warning",
+    "manipulation",
+    "illiquid",
+    "critical_top",
+    "prospect",
+)
 RETURNS, VOLUMES = 120, 10  # how much of each the bits look at
 
 
@@ -63,6 +79,11 @@ def against_whale(whale: F8, whale_side: F8, side: F8) -> NDArray[np.uint32]:
     """Return WHALE_AGAINST [S] where a whale is on the other side of the entry's `side`."""
     met = (whale > 0.7) & (whale_side * side < 0.0)
     return np.where(met, WHALE_AGAINST, 0).astype(np.uint32)
+
+
+def named(bits: int) -> tuple[str, ...]:
+    """Return the names of the bits that are set."""
+    return tuple(name for k, name in enumerate(NAMES) if bits >> k & 1)
 
 
 def _doubled(now: F8, before: F8) -> NDArray[np.bool_]:
