@@ -10,7 +10,8 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 
 import structlog
@@ -30,7 +31,8 @@ CHILDREN = 5  # Deployments of one system
 QUIET_S = 6.0  # numbers alone are told every 5 s at most
 
 
-async def _until(check: Callable[[], bool]) -> None:
+async def until(check: Callable[[], bool]) -> None:
+    """Wait until a check holds; TimeoutError after two minutes."""
     async with asyncio.timeout(120):
         while not check():
             await asyncio.sleep(0.01)
@@ -46,7 +48,7 @@ async def _quiet(api: FakeCluster) -> None:
             written, since = len(api.writes()), time.monotonic()
         return time.monotonic() - since >= QUIET_S
 
-    await _until(quiet)
+    await until(quiet)
 
 
 async def _pass_ms(engine: Engine, keys: list[str], rounds: int, before: Callable[[], None]) -> float:
@@ -58,12 +60,14 @@ async def _pass_ms(engine: Engine, keys: list[str], rounds: int, before: Callabl
         for key in keys:
             engine.poke(key)
         await asyncio.sleep(0)
-        await _until(lambda: not any(engine.queue.busy(key) for key in keys))
+        await until(lambda: not any(engine.queue.busy(key) for key in keys))
         spent += time.process_time() - began
     return spent / (rounds * len(keys)) * 1000
 
 
-async def _measured(systems: int, rounds: int) -> Row:
+@asynccontextmanager
+async def in_memory() -> AsyncIterator[tuple[FakeCluster, Engine]]:
+    """Run an engine over a cluster in memory."""
     api = FakeCluster()
     options = Options(
         access=Access(server="http://nowhere"), identity="bench", http_port=0, metrics_port=0, workers=1
@@ -71,11 +75,19 @@ async def _measured(systems: int, rounds: int) -> Row:
     engine = Engine(options, api=api)
     task = asyncio.create_task(engine.run())
     try:
+        yield api, engine
+    finally:
+        engine.stop()
+        await task
+
+
+async def _measured(systems: int, rounds: int) -> Row:
+    async with in_memory() as (api, engine):
         names = [f"desk-{n}" for n in range(systems)]
         for name in names:
             api.system(NAMESPACE, name, {})
         keys = [f"{NAMESPACE}/{name}" for name in names]
-        await _until(lambda: len(api.names("Deployment", NAMESPACE)) == CHILDREN * systems)
+        await until(lambda: len(api.names("Deployment", NAMESPACE)) == CHILDREN * systems)
         api.settle(NAMESPACE)
         await _quiet(api)
         await _pass_ms(engine, keys, 1, lambda: None)
@@ -83,9 +95,6 @@ async def _measured(systems: int, rounds: int) -> Row:
         ours = await _pass_ms(engine, keys, rounds, lambda: None)
         theirs = await _pass_ms(engine, keys, max(1, rounds // 4), memo.forget)
         silent = len(api.writes()) == written
-    finally:
-        engine.stop()
-        await task
     title = f"a pass over one of {systems} systems at rest, CPU"
     return Row(title, round(ours, 3), "ms", "all objects rendered", round(theirs, 3), GOAL_MS, silent)
 

@@ -68,7 +68,6 @@ class Pod(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     waiting: str = ""  # reason of a waiting container, such as ImagePullBackOff
     waiting_message: str = ""
     reason: str = ""  # why it failed: Evicted, UnexpectedAdmissionError
-    created: str = ""
     started: float = 0.0  # creation, seconds since the epoch
     ready_since: float = 0.0  # seconds since the epoch; 0 = not known
     restarts: int = 0

@@ -138,7 +138,7 @@ def test_a_pod_is_where_it_is_and_how_it_is() -> None:
         "status": {"phase": "Running", "podIP": "10.0.0.1", "reason": "why", "conditions": conditions},
     }
     wanted = {
-        "system": "desk", "agent": "amos", "template": "r", "deleting": True, "created": AT, "started": SINCE,
+        "system": "desk", "agent": "amos", "template": "r", "deleting": True, "started": SINCE,
         "node": "gpu-a", "claims": ("t",), "phase": "Running", "ip": "10.0.0.1", "reason": "why",
         "ready": True, "ready_since": SINCE, "unschedulable": "", "namespace": "n", "version": "7",
         "exited": False, "restarts": 0, "ended": 0.0, "waiting": "", "waiting_message": "",
