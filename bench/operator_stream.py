@@ -115,6 +115,7 @@ async def _change(
 ) -> tuple[Sent, set[str]]:
     """Send each change at its time, those of one system in order; return each system's last token too."""
     began, last, sent = time.monotonic(), {}, Sent({}, {})
+    run = time.monotonic_ns() // 1_000_000  # a value that is there already is no change
     order = {system: asyncio.Lock() for system in systems}  # a Lock is fair: who came first goes first
 
     async def send(system: tuple[str, str], token: str) -> None:
@@ -128,7 +129,7 @@ async def _change(
         for number in range(int(rate * seconds)):
             await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
             system = systems[number % len(systems)]
-            last[system] = f"stream-{number}"
+            last[system] = f"stream-{run}-{number}"
             open_.create_task(send(system, last[system]))
     return sent, set(last.values())
 

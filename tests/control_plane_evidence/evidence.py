@@ -19,9 +19,10 @@ from typing import get_args
 
 import msgspec
 
+from .proofs import Need, Proof
 from .render import document
 from .results import READERS, Result
-from .rows import ROWS, Need, Proof
+from .rows import ROWS
 
 ROOT = Path(__file__).parents[2]
 RECORD = ROOT / "docs" / "operator-evidence.json"

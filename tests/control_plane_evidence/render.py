@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from .proofs import Proof, Row
 from .results import Result
-from .rows import Proof, Row
 
 HEAD = """# What the operator has been shown to do
 

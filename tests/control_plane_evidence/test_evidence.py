@@ -13,9 +13,10 @@ from typing import get_args
 import pytest
 
 from .evidence import DOCUMENT, ROOT, recorded
+from .proofs import Need, Proof, Row
 from .render import document, outcome
 from .results import READERS, Result, of_figures, of_last, of_tests
-from .rows import ROWS, Need, Proof, Row
+from .rows import ROWS
 
 PROOFS = {proof.command: proof for row in ROWS for proof in row.proofs}
 

@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from qts_core import names
-from qts_operator import events, status, steps
+from qts_operator import events, status, steps, writes
 from qts_operator.apply import error_of
 from qts_operator.cluster import PODS, SYSTEMS
 from qts_operator.context import Context
@@ -31,6 +31,9 @@ _log = structlog.get_logger("qts_operator.reconcile")
 # What a person has to put right (a stranger's object, a refused field) costs one read to look at again,
 # and the person is waiting.
 FINDING_LAST_S = 15.0
+# but an object that the server refuses for what it says is refused until the resource says something else,
+# which asks for a pass by itself
+REFUSED = "ObjectRejected"
 # A server that fails does so for every system, and each event of a roll-out is one more try: after a storm of
 # minutes those to whom nothing happens any more would wait for minutes too.
 UNWELL_LAST_S = 30.0
@@ -211,9 +214,7 @@ class Reconciler:
         for seconds in state.recheck_s:
             self._c.queue.add_after(key, seconds, now)
         if state.writes.unwell or state.writes.findings:
-            self._later(
-                key, state.writes.retry_after, UNWELL_LAST_S if state.writes.unwell else FINDING_LAST_S
-            )
+            self._later(key, state.writes.retry_after, _last_s(state.writes))
             return "error" if state.writes.unwell else "refused"
         self._c.queue.succeed(key)
         if state.writes.stale or state.writes.waiting:
@@ -261,6 +262,13 @@ class Reconciler:
         self._unsure.discard(key)
         self._refused.pop(key, None)
         self._c.metrics.systems.forget(namespace, name)
+
+
+def _last_s(told: writes.State) -> float:
+    """Return how far apart tries may get."""
+    if told.unwell:
+        return UNWELL_LAST_S
+    return LAST_S if all(f.reason == REFUSED for f in told.findings) else FINDING_LAST_S
 
 
 def _unwell(code: int) -> bool:

@@ -88,6 +88,34 @@ def test_a_status_that_could_not_be_written_for_minutes_follows_soon(play) -> No
     play(story())
 
 
+def test_what_the_server_refuses_is_tried_once_in_five_minutes(play) -> None:
+    """Only another spec helps, and it is taken at once; nobody waits for the poisoned one meanwhile."""
+    tries: list[float] = []
+
+    def refused(verb: str, kind: str, name: str) -> None:
+        if (verb, kind, name) == ("apply", "Deployment", f"{SYSTEMS[0]}-amos"):
+            tries.append(asyncio.get_running_loop().time())
+            raise ApiError(422, "Invalid", "it is not", field="spec.template")
+
+    async def story() -> None:
+        api = Weather(0)
+        api.system(NS, SYSTEMS[0], {"suspend": True})
+        api.fault = refused
+        async with running(api, OPTIONS):
+            await asyncio.sleep(1800.0)
+            assert len(tries) > 1
+            assert all(
+                later - earlier >= 300.0 for earlier, later in zip(tries[-3:], tries[-2:], strict=False)
+            )
+            api.fault = lambda *_: None
+            api.system(NS, SYSTEMS[0], {"suspend": True, "config": {"systemSeed": 7}})
+            async with asyncio.timeout(5.0):
+                while f"{SYSTEMS[0]}-amos" not in api.names("Deployment", NS):
+                    await asyncio.sleep(0.5)
+
+    play(story())
+
+
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize(
     ("slow_s", "lost", "cut"), [(0.3, 0.3, 0.02), (2.5, 0.05, 0.1), (1.0, 0.02, 0.3)], ids=str

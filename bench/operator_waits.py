@@ -1,0 +1,199 @@
+"""Ready after the last pod, and changes beside a poisoned resource: python -m bench.operator_waits --json.
+
+Needs what `bench.operator` needs. --ready N makes N systems one after the other and times, at one client that
+watches pods and systems, from the last pod's Ready to the system's. --good N changes N suspended systems in
+turn, alternately beside a poisoned one (the API server refuses one of its objects) and beside the same one
+while it is paused; what is timed is a change's way to the write that it asks for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from bench.harness import Row, quantile, text
+from bench.operator import EACH, HOME, account, started
+from bench.operator_process import Process
+from bench.operator_stream import PASSES, heard, stream
+from tests.control_plane_campaign.judge import Judge, opened
+from tests.control_plane_campaign.workloads import spec
+from tests.kwok import every_pod
+
+from qts_core import names
+from qts_core.errors import ConfigError
+from qts_operator.cluster import PODS, SYSTEMS, path_of
+from qts_operator.session import from_kubeconfig
+
+MANAGED = {"labelSelector": f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"}
+APART_S = 2.0  # between systems that are made, so that none waits for another
+RATE, ROUNDS = 10.0, 4  # changes a second; rounds in turn without and with the poison
+LIMIT_S = 600.0
+READY_GOAL_S, SHARE_GOAL = 1.0, 1.1
+Key = tuple[str, str]
+Live = dict[str, Any]
+#: valid by the definition's schema, refused by the API server where the Deployment is written
+POISON: Live = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}
+
+
+class Moments:
+    """When each pod was first seen Ready, and each system."""
+
+    def __init__(self) -> None:
+        self.pods: defaultdict[Key, dict[str, int]] = defaultdict(dict)
+        self.systems: dict[Key, int] = {}
+
+    def pod(self, live: Live) -> None:
+        """Take what is seen of a pod."""
+        metadata = live["metadata"]
+        if is_ready(live):
+            key = metadata["namespace"], metadata["labels"].get(names.LABEL_SYSTEM, "")
+            self.pods[key].setdefault(metadata["uid"], time.monotonic_ns())
+
+    def system(self, live: Live) -> None:
+        """Take what is seen of a system."""
+        if is_ready(live):
+            self.systems.setdefault(
+                (live["metadata"]["namespace"], live["metadata"]["name"]), time.monotonic_ns()
+            )
+
+    def waits(self) -> list[int]:
+        """Return for each system the time from its last pod to itself, in ns."""
+        return [at - max(self.pods[key].values()) for key, at in self.systems.items() if self.pods[key]]
+
+
+def is_ready(live: Live) -> bool:
+    """Tell whether a pod or a system says that it is Ready."""
+    told = (live.get("status") or {}).get("conditions") or ()
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in told)
+
+
+async def ask(judge: Judge, system: Key, wanted: Live) -> None:
+    """Make a system."""
+    body = {
+        "apiVersion": names.API_VERSION,
+        "kind": names.KIND,
+        "metadata": {"name": system[1]},
+        "spec": wanted,
+    }
+    await judge.post(path_of(SYSTEMS, system[0]), body)
+
+
+async def ready_rows(judge: Judge, systems: list[Key]) -> AsyncIterator[Row]:
+    """Yield how long after its last pod a system was Ready."""
+    moments = Moments()
+    async with (
+        asyncio.timeout(LIMIT_S),
+        heard(judge, PODS, MANAGED, moments.pod),
+        heard(judge, SYSTEMS, {}, moments.system),
+    ):
+        for system in systems:
+            await ask(judge, system, spec())
+            await asyncio.sleep(APART_S)
+        while not moments.systems.keys() >= set(systems):
+            await asyncio.sleep(0.1)
+    waits = moments.waits()
+    for name, share in (("p50", 0.5), ("p99", 0.99), ("longest", 1.0)):
+        title = f"{len(systems)} systems, last pod Ready to system Ready, {name}"
+        yield Row(title, round(quantile(waits, share) / 1e9, 3), "s", goal=READY_GOAL_S)
+
+
+async def poison_rows(judge: Judge, operator: Process, systems: list[Key]) -> AsyncIterator[Row]:
+    """Yield how long a good system's change took, beside a poisoned resource and without it."""
+    for system in systems:
+        await ask(judge, system, spec(suspend=True))
+    poisoned = systems[0][0], "poisoned"
+    affinity = {"agents": {"amos": {"affinity": POISON}}, "suspend": True}
+    await ask(judge, poisoned, affinity | {"paused": True})
+    await started(operator)
+    found: dict[bool, list[int]] = {False: [], True: []}
+    tries, seconds = 0.0, 0.0
+    for number in range(ROUNDS):
+        poison = bool(number % 2)
+        await judge.patch(path_of(SYSTEMS, *poisoned), {"spec": {"paused": not poison}})
+        await started(operator)
+        refused, began_s = operator.sum(PASSES, result="refused"), time.monotonic()
+        sent, seen = await stream(judge, systems, RATE, len(systems) / RATE)
+        found[poison] += [seen[token] - at for token, at in sent.at.items() if token in seen]
+        if poison:
+            tries += operator.sum(PASSES, result="refused") - refused
+            seconds += time.monotonic() - began_s
+    for row in beside(len(systems), found):
+        yield row
+    yield Row(f"tries of the poisoned resource in {seconds:.0f} s, each time of its first", tries, "tries")
+
+
+def beside(count: int, found: dict[bool, list[int]]) -> Iterator[Row]:
+    """Yield quantiles beside a poisoned resource over those without it."""
+    for name, share in (("p50", 0.5), ("p99", 0.99)):
+        without, with_ = (quantile(found[poison], share) / 1e6 for poison in (False, True))
+        title = f"{count} good systems, change to write {name}"
+        yield Row(f"{title}, no poison", round(without, 1), "ms")
+        yield Row(
+            f"{title}, beside a poisoned one", round(with_, 1), "ms", peer="no poison", peer_value=without
+        )
+        yield Row(f"{title}, share", round(with_ / without, 3), "of no poison", goal=SHARE_GOAL)
+
+
+@asynccontextmanager
+async def operating(count: int) -> AsyncIterator[tuple[Judge, Process, list[Key]]]:
+    """Run an operator that has nothing to do yet; yield where `count` systems may be made."""
+    access = from_kubeconfig(os.environ.get("KUBECONFIG"))
+    run = f"{time.time_ns() // 1_000_000_000 % 100_000:05d}"
+    spaces = [f"waits-{run}-{n}" for n in range((count + EACH - 1) // EACH)]
+    with tempfile.TemporaryDirectory() as folder:
+        async with opened(access) as judge, every_pod(judge.api):
+            await judge.prepare([HOME, *spaces])
+            await account(judge, access, Path(folder))
+            operator = Process(access, Path(folder), 1, HOME)
+            try:
+                await started(operator)
+                yield judge, operator, [(spaces[n // EACH], f"desk-{n % EACH}") for n in range(count)]
+            finally:
+                operator.stop()
+                await judge.leave([HOME, *spaces])
+
+
+async def run(options: argparse.Namespace) -> None:
+    """Print every row."""
+    async with operating(options.ready + options.good) as (judge, operator, systems):
+        ready, good = systems[: options.ready], systems[options.ready :]
+        if ready:
+            async for row in ready_rows(judge, ready):
+                tell(row, as_json=options.json)
+        if good:
+            async for row in poison_rows(judge, operator, good):
+                tell(row, as_json=options.json)
+
+
+def tell(row: Row, *, as_json: bool) -> None:
+    """Print one row."""
+    print(json.dumps(row.line()) if as_json else text(row.line()), flush=True)
+
+
+def main() -> int:
+    """Measure; 2 where there is no cluster to measure on."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--ready", type=int, default=0, help="systems that are made, with pods")
+    parser.add_argument("--good", type=int, default=0, help="suspended systems beside a poisoned one")
+    options = parser.parse_args()
+    try:
+        asyncio.run(run(options))
+    except ConfigError as error:
+        parser.error(str(error))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""What shows a requirement: a command, what it needs, and how its numbers are read. Pure."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+#: what a proof needs: python; nodes: $KUBECONFIG with nodes that kwok plays; server: an API server that may be
+#: stopped too; pods: real nodes with the images loaded, as .ci/cluster makes them
+Need = Literal["python", "nodes", "server", "pods"]
+
+
+class Proof(msgspec.Struct, frozen=True, kw_only=True):
+    """A command from the root of the tree; `reads` names how its numbers are read from what it prints."""
+
+    command: str
+    reads: str = "tests"
+    needs: Need = "python"
+    short: str = ""  # CI's form; "" = CI runs the same, "-" = CI runs none
+    limit_s: int = 600
+    within_s: float = float("inf")  # what the acceptance gives it
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One requirement; `missing` is what of the acceptance no proof shows."""
+
+    number: int
+    requirement: str
+    acceptance: str
+    tier: str
+    proofs: tuple[Proof, ...]
+    missing: str = ""
+
+
+def pytest_of(
+    *names: str, needs: Need = "python", short: str = "", limit_s: int = 600, given: str = ""
+) -> Proof:
+    """Return the proof that tests are: files, or one test of a file as file::name."""
+    marks = "" if needs == "python" else "-m cluster "
+    command = f"{given}python -m pytest -q -p no:randomly {marks}{' '.join(names)}"
+    return Proof(command=command, needs=needs, short=short, limit_s=limit_s)
