@@ -39,6 +39,7 @@ Found = tuple[Rounds, ...]
 RATES = (100, 1000, 5000)
 TURN_S = 0.1
 WARM = 3  # turns that do not count
+COLD = 10  # votes at the beginning of each block that do not: it follows a pause, which the rate never has
 DRAWS = 200
 ALLOWED = {"p50": 1.3, "p99": 1.5, "p99.9": 1.5}
 
@@ -185,10 +186,10 @@ async def blocks(rate: int, turns: int, sends: tuple[Send, ...], pipe: Connectio
     for turn in range(-WARM, turns):
         forth = list(range(len(sends)))
         for which in forth if turn % 2 else forth[::-1]:
-            await Pace(rate).run(count, sends[which])
-            taken = await asyncio.to_thread(all_of, pipe, count)
+            await Pace(rate).run(COLD + count, sends[which])
+            taken = await asyncio.to_thread(all_of, pipe, COLD + count)
             if turn >= 0:
-                found[which].append(taken)
+                found[which].append(taken[COLD:])
     return found
 
 
