@@ -17,12 +17,13 @@ import numpy as np
 from bench.harness import Row, text
 from numpy.typing import NDArray
 
+from qts_agents.choice import mean
 from qts_agents.kernels.pelt import pelt
 from qts_agents.market.datasets import load_dataset
 from qts_agents.pads import comparison
 from qts_agents.pads.account import Bar
 from qts_agents.pads.cycle import CRISIS
-from qts_agents.pads.panarchy import Panarchy, mean
+from qts_agents.pads.panarchy import Panarchy
 from qts_agents.pads.warning import ALARM, HORIZON, SMALL_P
 from qts_core.sections import PadsSettings
 

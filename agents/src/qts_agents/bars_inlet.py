@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
@@ -13,18 +13,22 @@ from qts_agents.market.bars import Ring
 from qts_core.errors import LocalError, RemoteError
 from qts_messaging.messages import Envelope, MarketUpdate
 
-#: what a shell does with one bar that is in order: (update, trace or None when it is history)
+#: what a shell does with one bar that is in order
 Take = Callable[[MarketUpdate, bytes | None], Awaitable[None]]
+#: what it does with history: bars that follow each other, each with the window that ends with it
+History = Sequence[tuple[MarketUpdate, MarketWindow]]
+Read = Callable[[History], Awaitable[None]]
+AT_ONCE = 64  # bars of one symbol: a hop between threads costs as much as a bar, but a look at health waits
 
 
 class Inlet:
     """Queues updates as they come and hands them on in order, history first."""
 
-    def __init__(self, context: Context, capacity: int, take: Take) -> None:
+    def __init__(self, context: Context, capacity: int, take: Take, read: Read) -> None:
         self.ring = Ring(capacity)
         self._context = context
         self._capacity = capacity
-        self._take = take
+        self._take, self._read = take, read
         self._queue: asyncio.Queue[Envelope] = asyncio.Queue(1024)
         self._moved = asyncio.Condition()
         self.ended = False
@@ -43,8 +47,11 @@ class Inlet:
             self._context.log.warning("snapshot_unavailable", error=str(error))
             return 0
         fresh = [bar for bar in bars if self._is_news(bar)]
-        for bar in fresh:
-            await self._apply(msgspec.structs.replace(bar, kind="snapshot"), None)
+        at_once = max(1, AT_ONCE // len(fresh[0].symbols)) if fresh else 1
+        for first in range(0, len(fresh), at_once):
+            bars = fresh[first : first + at_once]
+            await self._read([self._held(msgspec.structs.replace(bar, kind="snapshot")) for bar in bars])
+            await self._tell()
         return len(fresh)
 
     def window(self) -> MarketWindow:
@@ -61,6 +68,7 @@ class Inlet:
             update = envelope.body
             if isinstance(update, MarketUpdate):
                 await self._step(update, envelope.trace)
+                await asyncio.sleep(0)  # a bar may have been taken without any wait
 
     async def reached(self, seq: int, patience_s: float) -> bool:
         """Wait until the bar `seq` is in the ring, at most `patience_s`."""
@@ -85,11 +93,15 @@ class Inlet:
             filled = await self.backfill()
             self._context.log.info("bars_backfilled", bars=filled, until_seq=self.ring.seq)
         if self._is_news(update):
-            await self._apply(update, trace)
+            self._held(update)
+            await self._take(update, trace)
+            await self._tell()
 
-    async def _apply(self, update: MarketUpdate, trace: bytes | None) -> None:
+    def _held(self, update: MarketUpdate) -> tuple[MarketUpdate, MarketWindow]:
         self.ring.push(update)
         self.ended = update.ended
-        await self._take(update, trace)
+        return update, self.window()
+
+    async def _tell(self) -> None:
         async with self._moved:
             self._moved.notify_all()

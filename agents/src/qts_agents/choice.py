@@ -1,10 +1,11 @@
-"""Two array functions that the board calls dozens of times a round, without numpy's generality (pure).
+"""Array functions that the board calls dozens of times a round, without numpy's generality (pure).
 
 `numpy.select` and `numpy.nan_to_num` cost ten times as much on the few symbols that most systems have.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,3 +24,12 @@ def first_of(conditions: Sequence[Any], values: Sequence[Any], otherwise: Any) -
 def known_or_zero(x: Any) -> NDArray[np.float64]:
     """Return `x` with 0 for NaN."""
     return np.where(np.isnan(x), 0.0, x)
+
+
+def mean(values: NDArray[np.float64]) -> float:
+    """Return the mean over symbols that are known, NaN without any."""
+    if len(values) == 1:  # asked a dozen times a bar, and most systems have one symbol
+        only = float(values[0])
+        return only if math.isfinite(only) else math.nan
+    known = np.isfinite(values)
+    return float(values[known].mean()) if known.any() else math.nan

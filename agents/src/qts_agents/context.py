@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -20,6 +23,7 @@ from qts_core.spec import System
 from qts_core.telemetry import Tracing
 from qts_messaging.bus import Bus
 
+SHORT_S, FORGET = 0.004, 0.9
 T = TypeVar("T")
 
 
@@ -36,30 +40,60 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Compute:
-    """One thread for everything that computes; the loop stays free for messages."""
+    """One thread for everything that computes; the loop stays free for messages.
+
+    What has been short so far and finds the thread idle is done where it is asked for: two hops between
+    threads cost more than a step of one symbol, and on two busy cores each of them waits for its turn.
+    """
 
     def __init__(self, name: str, clock: Clock, health: Health) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"compute-{name}")
         self._clock = clock
         self._health = health
+        self._given: deque[Future[Any]] = deque()  # to the thread, and not known to be done
+        self._took_s: dict[str, float] = {}  # of processor time, by what was done
 
     async def __call__(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Run `work` on the compute thread and return what it returns; it may ask a device once."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, _once, work, *arguments)
+        """Return what `work` returns; it may ask a device once."""
+        kind = _kind(work, arguments)
+        if self._took_s.get(kind, math.inf) <= SHORT_S and self._idle() and gpu.device() == gpu.CPU:
+            return self._timed(kind, work, arguments)
+        return await self._on_thread(self._timed, kind, work, arguments)
 
     async def beat(self) -> None:
         """Note that the thread still turns: a task of nothing has passed through it."""
-        await self(lambda: None)
+        await self._on_thread(lambda: None)
         self._health.compute_moved_s = self._clock.monotonic_ns() / 1e9
 
     def close(self) -> None:
         """Let the thread end after what it is doing."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
+    def _idle(self) -> bool:
+        while self._given and self._given[0].done():
+            self._given.popleft()
+        return not self._given
 
-def _once(work: Callable[..., T], *arguments: Any) -> T:
-    gpu.allow(1)
-    return work(*arguments)
+    async def _on_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+        given = self._pool.submit(work, *arguments)
+        self._given.append(given)
+        return await asyncio.wrap_future(given)
+
+    def _timed(self, kind: str, work: Callable[..., T], arguments: Sequence[Any]) -> T:
+        """Do `work` and remember how long it takes; one that was long is forgotten over some dozen calls."""
+        gpu.allow(1)
+        begun_s = time.thread_time()
+        try:
+            return work(*arguments)
+        finally:
+            took_s = time.thread_time() - begun_s
+            self._took_s[kind] = max(took_s, FORGET * self._took_s.get(kind, 0.0))
+
+
+def _kind(work: Callable[..., Any], arguments: Sequence[Any]) -> str:
+    """Return a name for what is done: that of a function, and of the one that it is given to call."""
+    named = (work, *(each for each in arguments[:1] if callable(each)))
+    return " ".join(getattr(each, "__qualname__", "") for each in named)
 
 
 class Context(msgspec.Struct, frozen=True):

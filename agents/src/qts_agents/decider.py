@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from qts_agents.bars_inlet import Inlet
+from qts_agents.bars_inlet import History, Inlet
 from qts_agents.columns import array
 from qts_agents.context import Context
 from qts_agents.pads import kept
@@ -36,7 +37,7 @@ from qts_messaging.messages import (
 from qts_messaging.records import Decision
 
 PADS_BARS = 4096
-TICK_S = 0.5
+TICK_S, AWAKE_S = 0.5, 0.002
 
 
 class Cause(msgspec.Struct, frozen=True):
@@ -53,7 +54,7 @@ class DeciderShell:
         self._context = context
         self.pads = Pads(context.system)
         self._in_step = lockstep(context.system)
-        self._inlet = Inlet(context, PADS_BARS, self._on_bar)
+        self._inlet = Inlet(context, PADS_BARS, self._on_bar, self._on_history)
         self._journal = JournalWriter(context.place.state / "journal")
         self._rounds: set[asyncio.Task[None]] = set()
         self._ready: set[str] = set()
@@ -118,9 +119,17 @@ class DeciderShell:
         }
         status.board = self.pads.snapshot()
 
+    async def _on_history(self, history: History) -> None:
+        start = self._context.now_ns()
+        await self._take(Cause(None, start), self._lived, history, start)
+
+    def _lived(self, history: History, now: int) -> list[Action]:
+        """Let PADS take bars that closed before; on the compute thread."""
+        return [action for bar in history for action in self.pads.on_update(*bar, now)]
+
     async def _on_bar(self, update: MarketUpdate, trace: bytes | None) -> None:
         start = self._context.now_ns()
-        # a window costs a copy of every bar held; it is only sent where it fits into a request
+        # it is only sent where it fits into a request
         window = self._inlet.window() if fits_inline(len(update.symbols)) else None
         process = self._context.tracing.child(trace, "process market")
         self._last_trace = process
@@ -131,14 +140,20 @@ class DeciderShell:
                 "process market", trace, start, self._context.now_ns(), kind="consumer", attributes=facts
             )
             await self._do(actions, Cause(process, start))
-            if self._journal.wants_state:
-                state = await self._context.compute(kept.checkpoint, self.pads, self._context.now_ns())
-                await self._do(state, Cause(process, start))
+            await self._keep(Cause(process, start))
+
+    async def _keep(self, cause: Cause) -> None:
+        """Write the state into the journal if that is due."""
+        if self._journal.wants_state:
+            await self._do(
+                await self._context.compute(kept.checkpoint, self.pads, self._context.now_ns()), cause
+            )
 
     async def _take(self, cause: Cause, event: Callable[..., list[Action]], *arguments: Any) -> None:
         """Let PADS take an event, and carry out what it leads to."""
         async with self._order:
             await self._do(await self._context.compute(event, *arguments), cause)
+            await self._keep(cause)
 
     async def _on_status(self, envelope: Envelope) -> None:
         status = envelope.body
@@ -230,7 +245,7 @@ class DeciderShell:
         if isinstance(message, DecisionResponse) and message.decision is not None:
             trace = self._context.tracing.child(cause.trace, "publish decisions")
             start = self._context.now_ns()
-            await self._context.bus.publish(message, trace=trace)
+            await _awake(self._context.bus.publish(message, trace=trace))
             facts = {
                 "messaging.system": "redis",
                 "messaging.destination.name": "decisions",
@@ -352,6 +367,21 @@ class DeciderShell:
         for name, gauge in metrics.board.items():
             if name in board:
                 gauge.set(board[name])
+
+
+async def _awake(storing: Awaitable[object]) -> None:
+    """Wait for the store's answer, awake for a moment.
+
+    It tells all readers of a decision before it answers who stored it, and who sleeps meanwhile gets a core
+    after all of them.
+    """
+    stored, until_s = asyncio.ensure_future(storing), time.monotonic() + AWAKE_S
+    try:
+        while not stored.done() and time.monotonic() < until_s:
+            await asyncio.sleep(0)
+        await stored
+    finally:
+        stored.cancel()
 
 
 def _can_wait(action: Action) -> bool:

@@ -272,9 +272,10 @@ class Worker:
         self._device = gpu.device()
 
     async def _heartbeat(self) -> None:
+        """Beat; a young worker more often, for who begins a moment later has not heard the first beat."""
         while True:
             await self._beat()
-            await self.context.clock.sleep(HEARTBEAT_S)
+            await self.context.clock.sleep(min(HEARTBEAT_S, max(WATCH_S, self.uptime_s() / 4)))
 
     async def _beat(self) -> None:
         """Say that this worker is at work; one that is stuck says nothing, so that its peers notice."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import itertools
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from qts_agents import keepsake
 from qts_agents.agent import MarketWindow, Outgoing, Voter
-from qts_agents.bars_inlet import Inlet
+from qts_agents.bars_inlet import History, Inlet
 from qts_agents.context import Context
 from qts_agents.documents import Documents
 from qts_agents.market.windows import from_wire
@@ -46,7 +47,7 @@ class VoterShell:
         self.agent: Voter = self._fresh(context.system)
         self._begun = asyncio.Event()  # the kept state is loaded: what comes earlier waits for it
         self._unproved = False  # a kept state is loaded and has not lived through a bar yet
-        self._inlet = Inlet(context, VOTER_BARS, self._on_bar)
+        self._inlet = Inlet(context, VOTER_BARS, self._on_bar, self._on_history)
         self._documents = Documents(context, lambda: self.agent)
         self._tasks: set[asyncio.Task[None]] = set()
         self._seen = (-1, -1)  # epoch and number of the newest bar that the agent has lived through
@@ -91,13 +92,29 @@ class VoterShell:
         """Say with what the agent computes."""
         status.backend = self.agent.backend
 
-    async def _on_bar(self, update: MarketUpdate, trace: bytes | None) -> None:
-        start = self._context.now_ns()
+    async def _on_history(self, history: History) -> None:
+        """Live through bars that closed before, those of one epoch together."""
+        for _, bars in itertools.groupby(history, lambda bar: bar[0].epoch):
+            together = list(bars)
+            await self._begin_anew(together[0][0])
+            await self._send(await self._context.compute(self._proved, self._lived, together))
+
+    def _lived(self, history: History) -> list[Outgoing]:
+        """Let the agent live through the bars that it has not seen; on the compute thread."""
+        news = ((update, window) for update, window in history if (update.epoch, update.seq) > self._seen)
+        return [out for update, window in news for out in self._live(update, window)]
+
+    async def _begin_anew(self, update: MarketUpdate) -> None:
+        """Forget what was learned where the data begin again: nothing from their future is used."""
         epoch, seq = self._seen
         began_again = update.kind == "delta" and update.seq <= seq
         if seq >= 0 and (update.epoch != epoch or began_again):
             await self._tell(SystemCommand("reset", {"epoch": str(update.epoch)}))
             self._seen = (-1, -1)
+
+    async def _on_bar(self, update: MarketUpdate, trace: bytes | None) -> None:
+        start = self._context.now_ns()
+        await self._begin_anew(update)
         if (update.epoch, update.seq) > self._seen:
             await self._send(
                 await self._context.compute(self._proved, self._live, update, self._inlet.window())

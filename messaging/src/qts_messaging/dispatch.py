@@ -89,12 +89,11 @@ class Dispatch:
             self._queue(arrival)
             return
         loop = wake.get_loop()
-        try:
-            _enter_task(loop, task)
-        except RuntimeError:
+        if asyncio.current_task(loop) is not None:  # to try and be refused would write a text of both tasks
             self._queue(arrival)
             wake.set_result(None)
             return
+        _enter_task(loop, task)
         work = self._handle(arrival)
         try:
             waits_for = self.context.run(work.send, None)

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from tests.unit.agents import pads_script
 
-from qts_agents.decider import Cause, DeciderShell
+from qts_agents.decider import AWAKE_S, Cause, DeciderShell, _awake
 from qts_agents.pads import journal, kept, records
 from qts_agents.pads.actions import Ask, Publish, Record
 from qts_agents.pads.replay import replay
+from qts_core.errors import LocalError
 from qts_messaging import examples
 from qts_messaging.messages import DecisionRequest, PerformanceFeedback, SystemCommand
 
@@ -74,6 +75,31 @@ def test_a_long_journal_is_read_from_its_newest_state(
     assert kept.save(second.pads)[:100] == kept.save(first.pads)[:100]
     for made in (first, second):
         asyncio.run(made.finish())
+
+
+def test_history_read_together_is_history_read_one_by_one(tmp_path: Path) -> None:
+    """Bars of the snapshot go through PADS many at a time; state and journal are those of one at a time."""
+    closes = pads_script.walk(420, 2, 5)
+    history = [(pads_script.update(closes, seq, "snapshot"), None) for seq in range(400)]
+    together, apart = shell(tmp_path / "a"), shell(tmp_path / "b")
+
+    async def live(made: DeciderShell, at_once: int) -> None:
+        await made.begin()
+        for first in range(0, len(history), at_once):
+            await made._on_history(history[first : first + at_once])  # type: ignore[arg-type]
+        for seq in range(400, 404):
+            await made._on_bar(pads_script.update(closes, seq), None)
+        await made.finish()
+
+    asyncio.run(live(together, 64))
+    asyncio.run(live(apart, 1))
+    assert together.pads._desk is not None
+    assert together.pads._desk.bars == 404
+    assert kept.save(together.pads._desk) == kept.save(apart.pads._desk)  # type: ignore[arg-type]
+    written = [[entry.kind for entry in journal.entries(tmp_path / name / "journal")] for name in "ab"]
+    assert written[0].count("bars") == 404
+    assert written[0] == written[1]
+    assert replay(tmp_path / "a" / "journal").first_difference is None
 
 
 def test_the_journal_of_several_lives_replays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,3 +199,25 @@ def test_outcomes_are_told_at_once_where_no_round_opens(tmp_path: Path) -> None:
     feedback = examples.feedback()
     asyncio.run(made._do([Publish(feedback), Ask("r", {}, 1.0)], Cause(None, 0)))
     assert (said, made._rounds) == ([feedback], set())
+
+
+async def test_who_waits_awake_for_the_store_is_told_what_it_says() -> None:
+    """At once, later than the moment awake, and where it refuses; a wait that is given up is not left behind."""
+
+    async def stored(after_s: float) -> None:
+        await asyncio.sleep(after_s)
+        raise LocalError("full")
+
+    for after_s in (0.0, 3 * AWAKE_S):
+        with pytest.raises(LocalError):
+            await _awake(stored(after_s))
+    for turns in (1, 100):
+        waiting = asyncio.create_task(stored(60.0))
+        outer = asyncio.create_task(_awake(waiting))
+        for _ in range(turns):
+            await asyncio.sleep(AWAKE_S / 20)
+        outer.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await outer
+        await asyncio.sleep(0)
+        assert waiting.cancelled()

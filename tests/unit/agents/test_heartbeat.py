@@ -109,6 +109,27 @@ async def test_a_worker_whose_compute_thread_hangs_falls_silent_and_comes_back(w
     assert watched.heard[-1] == "degraded"
 
 
+async def test_a_young_worker_beats_more_often(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The feed waits for who is ready: one that began after their first beats hears the next ones soon."""
+    worker, waits, ages_s = watched.worker, list[float](), [0.2, 2.0, 8.0, 60.0]
+    for task in worker.tasks:
+        task.cancel()
+
+    class Noting(SystemClock):
+        async def sleep(self, seconds: float) -> None:
+            waits.append(seconds)
+            if len(waits) == len(ages_s):
+                raise asyncio.CancelledError
+
+    monkeypatch.setattr(runtime, "HEARTBEAT_S", 5.0)
+    monkeypatch.setattr(runtime, "WATCH_S", 0.25)
+    monkeypatch.setattr(worker, "uptime_s", lambda: ages_s[len(waits)])
+    worker.context = msgspec.structs.replace(worker.context, clock=Noting())
+    with pytest.raises(asyncio.CancelledError):
+        await worker._heartbeat()
+    assert waits == [0.25, 0.5, 2.0, 5.0]
+
+
 async def test_a_handler_that_does_not_return_is_named_and_readiness_is_red(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -111,6 +111,23 @@ def test_a_new_process_goes_on_and_learns_no_bar_twice(tmp_path: Path) -> None:
     assert second.agent.save() == fresh.save()
 
 
+def test_history_lived_together_is_history_lived_one_by_one(tmp_path: Path) -> None:
+    """A voter learns the same from bars of the snapshot, known ones and a new epoch among them."""
+    tape = markets.eurusd(800, 460)
+
+    def bar(t: int, epoch: int) -> Any:
+        update = msgspec.structs.replace(markets.update(tape, t), kind="snapshot", epoch=epoch)
+        return update, markets.window(tape, t)
+
+    history = [bar(t, 0) for t in (*range(350, 400), *range(390, 410))] + [bar(t, 1) for t in range(350, 380)]
+    together, apart = shell(tmp_path / "a"), shell(tmp_path / "b")
+    asyncio.run(together._on_history(history))
+    for each in history:
+        asyncio.run(apart._on_history([each]))
+    assert together._seen == apart._seen == (1, history[-1][0].seq)
+    assert together.agent.save() == apart.agent.save() != Quasar(SYSTEM()).save()
+
+
 def test_what_is_told_before_the_kept_state_is_loaded_is_not_lost(tmp_path: Path) -> None:
     """A reset that comes while the state is read counts: the state is forgotten, not the reset."""
     tape = markets.eurusd(800, 460)

@@ -85,15 +85,19 @@ class Account:
 
     def on_bar(self, bar: Bar) -> None:
         """Fill what is pending, then stops, then targets, then value the positions at the close."""
+        if self.qty.any() or self.pending.any():  # else there is nothing to trade
+            self._trades(bar)
+        good = bar.valid & np.isfinite(bar.close)
+        self.price = np.where(good, bar.close, self.price)
+        self.peak = max(self.peak, self.equity)
+
+    def _trades(self, bar: Bar) -> None:
         opened = np.isfinite(bar.open)
         self._fill(np.where(opened, bar.open, np.nan), bar)
         low, high = np.fmin(bar.low, bar.close), np.fmax(bar.high, bar.close)
         self._stops(low, high, bar)
         self._targets(low, high, bar)
         self._fill(np.where(opened, np.nan, bar.close), bar)  # a set without opens fills at the close
-        good = bar.valid & np.isfinite(bar.close)
-        self.price = np.where(good, bar.close, self.price)
-        self.peak = max(self.peak, self.equity)
 
     def _fill(self, price: F8, bar: Bar) -> None:
         """Fill pending changes at `price` [S] where it is known."""

@@ -118,7 +118,7 @@ def decide(ballot: members.Ballot, now: Situation, settings: PadsSettings) -> Ve
     votes = members.votes(seats, ballot, pi, table)
     mean_vote, agreement = members.agreement(votes, omega)
     view = _view(pool, table, now, mean_vote, agreement)
-    style, _ = styles.select(now.ind, now.af, view.maker_s, view.maker_c, now.phase)
+    style = styles.select(now.ind, now.af, view.maker_s, view.maker_c, now.phase)
     said = styles.speak(view, style)
     which, forced_action, forced_confidence = styles.overrides(
         view,

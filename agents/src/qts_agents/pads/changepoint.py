@@ -17,6 +17,11 @@ RECENT = 5  # bars: a run this short means that a change has just been
 WARM = 100  # returns that set the scale
 #: ln Γ(α+½) − ln Γ(α) with α = 1 + n/2 after n returns
 _GAMMAS: F8 = np.array([math.lgamma(1.5 + 0.5 * n) - math.lgamma(1.0 + 0.5 * n) for n in range(LONGEST + 1)])
+# what depends on the run length alone, taken once: these arrays are most of a bar of one symbol
+_KAPPA: F8 = 1.0 + np.arange(LONGEST + 1, dtype=np.float64)
+_ALPHA: F8 = 1.0 + 0.5 * np.arange(LONGEST + 1, dtype=np.float64)
+_NEXT, _WEIGHT, _FREEDOM = _KAPPA + 1.0, _ALPHA * _KAPPA, 2.0 * _ALPHA
+_CIRCLE, _POWER, _STEP = _FREEDOM * math.pi, 0.5 * (_FREEDOM + 1.0), 0.5 * _KAPPA / _NEXT
 
 
 class ChangePoints:
@@ -38,13 +43,13 @@ class ChangePoints:
             self._scale = float(np.std(self._first)) or 1.0
             return
         x = ret / self._scale
-        n = np.arange(len(self.run), dtype=np.float64)
-        kappa, alpha = 1.0 + n, 1.0 + 0.5 * n
-        predicted = self._predicted(x, kappa, alpha)
+        n = len(self.run)
+        away = (x - self._mean) ** 2
+        predicted = self._predicted(away)
         grown = self.run * predicted * (1.0 - self._hazard)
         changed = float((self.run * predicted).sum()) * self._hazard
-        spread = self._spread + 0.5 * kappa / (kappa + 1.0) * (x - self._mean) ** 2
-        mean = (kappa * self._mean + x) / (kappa + 1.0)
+        spread = self._spread + _STEP[:n] * away
+        mean = (_KAPPA[:n] * self._mean + x) / _NEXT[:n]
         run = np.concatenate(([changed], grown))
         self._mean, self._spread = np.concatenate(([0.0], mean)), np.concatenate(([1.0], spread))
         if len(run) > LONGEST:
@@ -52,12 +57,12 @@ class ChangePoints:
             run, self._mean, self._spread = run[:-1], self._mean[:-1], self._spread[:-1]
         self.run = run / run.sum()
 
-    def _predicted(self, x: float, kappa: F8, alpha: F8) -> F8:
-        """Return the Student t density of `x` after each run length."""
-        scale = self._spread * (kappa + 1.0) / (alpha * kappa)
-        freedom = 2.0 * alpha
-        logs = _GAMMAS[: len(alpha)] - 0.5 * np.log(freedom * math.pi * scale)
-        logs = logs - 0.5 * (freedom + 1.0) * np.log1p((x - self._mean) ** 2 / (freedom * scale))
+    def _predicted(self, away: F8) -> F8:
+        """Return the Student t density of a return whose square distances from the means are `away`."""
+        n = len(away)
+        scale = self._spread * _NEXT[:n] / _WEIGHT[:n]
+        logs = _GAMMAS[:n] - 0.5 * np.log(_CIRCLE[:n] * scale)
+        logs -= _POWER[:n] * np.log1p(away / (_FREEDOM[:n] * scale))
         return np.asarray(np.exp(logs))
 
     @property

@@ -113,14 +113,14 @@ class Desk:
 
     def on_bar(self, update: MarketUpdate, k: int) -> Turn:
         """Take column `k` of an update: fill orders, move the cycles, resolve what is due."""
-        bar = self._read(update, k)
+        bar, self._quotes = _read(update, k)
         self.bars += 1
         self.seq = update.seq - (array(update.close_ns).shape[0] - 1 - k)
         self.asof_ns, self.bar_s = bar.close_ns, update.bar_s
         self.account.on_bar(bar)
         done = self.panarchy.push(bar, self.seq)
         micro = self.panarchy.scales["micro"]
-        self._digests.append(hashlib.sha256(micro.newest().tobytes()).digest())
+        self._digests.append(hashlib.sha256(micro.newest()).digest())
         self._pnl.push(self._pool_side * micro.returns(1)[:, 0])
         self._sigma.push(micro.sigma20)
         q = self.quotes
@@ -132,26 +132,6 @@ class Desk:
         for one in resolved:
             self._learn(one)
         return Turn(step, resolved)
-
-    def _read(self, update: MarketUpdate, k: int) -> Bar:
-        spread = array(update.spread)
-        paid = np.where(np.isfinite(spread), spread, update.spread_assumed)
-        self._quotes = Quotes(spread, array(update.imbalance), array(update.depth), 2.0 * update.fee + paid)
-        columns = (
-            array(c)[:, k] for c in (update.open, update.high, update.low, update.close, update.volume)
-        )
-        opened, high, low, close, volume = (np.array(c, dtype=np.float64) for c in columns)
-        return Bar(
-            close_ns=int(array(update.close_ns)[k]),
-            open=opened,
-            high=high,
-            low=low,
-            close=close,
-            volume=volume,
-            valid=(array(update.valid)[:, k] != 0) & np.isfinite(close) & (close > 0.0),
-            fee=update.fee,
-            half_spread=0.5 * paid,
-        )
 
     def _table(self, ind: Indicators) -> Table:
         return Table(
@@ -167,7 +147,7 @@ class Desk:
     def _appetite(self) -> F8:
         """Return the target appetite A* [S] of the style that fits this bar."""
         assert self.ind is not None  # noqa: S101
-        return styles.select(self.ind, self.af, *maker_view(self._table(self.ind)), self.panarchy.held)[1]
+        return styles.appetite(self.ind, self.af, *maker_view(self._table(self.ind)), self.panarchy.held)
 
     def _learn(self, one: Resolved) -> None:
         w = one.waiting
@@ -266,3 +246,23 @@ class Desk:
     def is_open(self) -> NDArray[np.bool_]:
         """Tell which symbols hold a position."""
         return np.asarray(self.account.qty != 0.0)
+
+
+def _read(update: MarketUpdate, k: int) -> tuple[Bar, Quotes]:
+    """Return column `k` of an update, and the quotes and costs that came with it."""
+    spread = array(update.spread)
+    paid = np.where(np.isfinite(spread), spread, update.spread_assumed)
+    columns = (array(c)[:, k] for c in (update.open, update.high, update.low, update.close, update.volume))
+    opened, high, low, close, volume = (np.array(c, dtype=np.float64) for c in columns)
+    bar = Bar(
+        close_ns=int(array(update.close_ns)[k]),
+        open=opened,
+        high=high,
+        low=low,
+        close=close,
+        volume=volume,
+        valid=(array(update.valid)[:, k] != 0) & np.isfinite(close) & (close > 0.0),
+        fee=update.fee,
+        half_spread=0.5 * paid,
+    )
+    return bar, Quotes(spread, array(update.imbalance), array(update.depth), 2.0 * update.fee + paid)

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from qts_agents.agent import F8
-from qts_agents.choice import known_or_zero
+from qts_agents.choice import known_or_zero, mean
 from qts_agents.kernels.indicators import Indicators
 from qts_agents.kernels.phase import capacity, continuous, scores
 from qts_agents.pads.account import Bar
@@ -179,13 +179,9 @@ class Panarchy:
         }
 
 
-def mean(values: F8) -> float:
-    """Return the mean over symbols that are known, NaN without any."""
-    known = np.isfinite(values)
-    return float(values[known].mean()) if known.any() else float("nan")
-
-
 def system(rows: F8) -> F8:
     """Return the mean over symbols [4] of scores [S,4], symbols without scores left out."""
+    if len(rows) == 1:
+        return rows[0] if np.isfinite(rows).all() else np.full(4, np.nan)
     known = np.isfinite(rows).all(axis=1)
     return rows[known].mean(axis=0) if known.any() else np.full(4, np.nan)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from qts_agents.agent import F8
+from qts_agents.choice import mean
 from qts_agents.kernels.indicators import Indicators
 from qts_agents.pads.tables import CONSERVATION, GROWTH, RELEASE, REORGANIZATION, UNKNOWN
 from qts_agents.pads.veto import fragility
@@ -48,10 +47,10 @@ class Regime:
         """Take one bar."""
         raw = turbulence(
             phase,
-            _mean(ind.ews),
-            _mean(ind.volatility),
-            _mean(fragility(af, ind.volatility)),
-            _mean(ind.adx),
+            mean(ind.ews),
+            mean(ind.volatility),
+            mean(fragility(af, ind.volatility)),
+            mean(ind.adx),
         )
         if math.isfinite(raw):
             alpha = 2.0 / (SPAN + 1.0)
@@ -70,9 +69,3 @@ class Regime:
         if macro == REORGANIZATION and meso in (REORGANIZATION, GROWTH):
             return "accumulation"
         return "normal"
-
-
-def _mean(values: F8) -> float:
-    """Return the mean of the known values, NaN without any."""
-    known = np.isfinite(values)
-    return float(values[known].mean()) if known.any() else math.nan

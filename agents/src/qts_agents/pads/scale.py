@@ -157,9 +157,9 @@ class Scale:
             return values
         return np.concatenate((np.zeros((self.S, n - values.shape[1])), values), axis=1)
 
-    def newest(self) -> F8:
+    def newest(self) -> bytes:
         """Return open, high, low, close and volume [5,S] of the newest bar."""
-        return np.stack([ring.last(1)[:, 0] for ring in self._columns])
+        return b"".join(ring.view(1).tobytes() for ring in self._columns)
 
     def close(self) -> F8:
         """Return the newest close [S], NaN where invalid or before the first bar."""

@@ -56,13 +56,11 @@ class Stance(msgspec.Struct, frozen=True):
     confidence: F8
 
 
-def select(ind: Indicators, af: F8, maker_s: F8, maker_c: F8, phase: int) -> tuple[U1, F8]:
-    """Return (style, target appetite A*) [S]: the first matching row of the style table."""
-    row = ROWS[phase]
-    a0 = row.appetite
+def _rows(ind: Indicators, af: F8, maker_s: F8, maker_c: F8) -> list[B1]:
+    """Return which rows of the style table match [S]; the first one counts."""
     calm = ind.volatility < 0.6
     maker = (np.abs(maker_s) > 0.6) & (maker_c > 0.7)
-    conditions = [
+    return [
         ind.tail > 0.5,
         (np.abs(ind.trend) > 0.7) & calm,
         ind.volatility > 0.7,
@@ -70,7 +68,17 @@ def select(ind: Indicators, af: F8, maker_s: F8, maker_c: F8, phase: int) -> tup
         ind.anomaly > 0.7,
         af > 0.7,
     ]
+
+
+def select(ind: Indicators, af: F8, maker_s: F8, maker_c: F8, phase: int) -> U1:
+    """Return the style [S] that speaks."""
     styles = [DEFENSIVE, MOMENTUM, DEFENSIVE, OPPORTUNISTIC, DEFENSIVE, CALCULATED]
+    return first_of(_rows(ind, af, maker_s, maker_c), styles, ROWS[phase].style).astype(np.uint8)
+
+
+def appetite(ind: Indicators, af: F8, maker_s: F8, maker_c: F8, phase: int) -> F8:
+    """Return the target appetite A* [S] of that style."""
+    a0 = ROWS[phase].appetite
     appetites = [
         0.1,
         min(0.8, a0 + 0.1),
@@ -79,7 +87,7 @@ def select(ind: Indicators, af: F8, maker_s: F8, maker_c: F8, phase: int) -> tup
         max(0.1, a0 - 0.2),
         min(0.8, a0 + 0.1),
     ]
-    return first_of(conditions, styles, row.style).astype(np.uint8), first_of(conditions, appetites, a0)
+    return first_of(_rows(ind, af, maker_s, maker_c), appetites, a0)
 
 
 def opportunity(ind: Indicators) -> tuple[F8, F8]:
