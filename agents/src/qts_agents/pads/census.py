@@ -58,7 +58,7 @@ def _round(found: Census, kept: RoundBody) -> None:
     found["remembered"].update(kept.panarchy.get("remembered", ()))
     found["prospect"]["disagrees with the expected value"] += int(np.count_nonzero(columns["biased"]))
     if kept.psi < 1.0:
-        found["alert factor"][f"below {_above(kept.psi)}"] += 1
+        found["alert factor"][_tenth(kept.psi)] += 1
 
 
 def _caught(kept: RoundBody, decision: Decision) -> bool:
@@ -69,6 +69,7 @@ def _caught(kept: RoundBody, decision: Decision) -> bool:
     return abs(held - (1.0 - kept.safe)) < EQUAL and bool((shrunk & (size != 0.0)).any())
 
 
-def _above(psi: float) -> str:
-    """Return the next of 0.6, 0.7, …, 1.0 above ψ."""
-    return f"{(int(psi * 10.0) + 1) / 10.0:.1f}"
+def _tenth(psi: float) -> str:
+    """Return the tenth that ψ lies in."""
+    low = int(psi * 10.0)
+    return f"{low / 10.0:.1f} to {(low + 1) / 10.0:.1f}"
