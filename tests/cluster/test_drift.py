@@ -26,7 +26,7 @@ from qts_operator.middleware import ApiError
 from qts_operator.objects import BY_KIND
 from qts_operator.session import from_kubeconfig
 
-DRIFTS = os.environ.get("QTS_TEST_DRIFTS", "40")
+DRIFTS = os.environ.get("QTS_TEST_DRIFTS", "24")
 SIDE = 4
 PATIENCE_S = 60.0
 GOAL_S = 2.0
@@ -234,4 +234,4 @@ def _told(desks: list[Desk], known: list[str], count: int, report: Callable[[str
         report(f"no drift: {why}", times)
     report("s until one was undone, median", round(taken[len(taken) // 2][0], 2))
     report(f"s until one was undone, slowest ({taken[-1][1]})", round(taken[-1][0], 2))
-    report(f"undone later than {GOAL_S:g} s", sum(s > GOAL_S for s, _ in taken))
+    report(f"undone later than {GOAL_S:g} s (goal: at most 0)", sum(s > GOAL_S for s, _ in taken))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 _SUMMARY = re.compile(r"(\d+) (passed|failed|skipped|errors?)\b")
+_GOAL = re.compile(r"\(goal: at most ([\d.]+)\)$")  # ends the name of a number that a test measured
 _MEASURED = re.compile(r"^ *(-?[\d,.]+|nan|inf) (\S.*)$")
 
 
@@ -39,11 +40,15 @@ def of_tests(printed: str) -> Told:
     counts = {what: int(n) for n, what in _SUMMARY.findall(lines[-1] if lines else "")}
     told = ", ".join(f"{n} {what}" for what, n in counts.items())
     left_out = counts.get("skipped", 0)
-    missed = (f"{left_out} tests left out",) if left_out else ()
-    return numbers | {"tests": told or "none"}, missed if counts.get("passed") else (
-        *missed,
-        "no test passed",
-    )
+    missed = [f"{left_out} tests left out"] if left_out else []
+    missed += [name for name, value in numbers.items() if _above(name, value)]
+    missed += [] if counts.get("passed") else ["no test passed"]
+    return numbers | {"tests": told or "none"}, tuple(missed)
+
+
+def _above(name: str, value: str) -> bool:
+    goal = _GOAL.search(name)
+    return goal is not None and float(value.replace(",", "")) > float(goal[1])
 
 
 def of_figures(printed: str) -> Told:

@@ -115,6 +115,8 @@ def test_numbers_are_read_from_what_commands_print() -> None:
     quiet = "..\n=== measured ===\n         948 refused\n74 passed in 64.03s (0:01:04)\n"
     assert of_tests(quiet) == ({"refused": "948", "tests": "74 passed"}, ())
     assert of_tests("")[1] == ("no test passed",)
+    timed = "== measured ==\n       1,002 s (goal: at most 1002)\n       0.5 s, slowest (goal: at most 0.4)\n1 passed in 2s"
+    assert of_tests(timed)[1] == ("s, slowest (goal: at most 0.4)",)
     row = '{"figure": "CPU each", "value": 50.0, "unit": "ms", "goal": 30.0, "ok": false}'
     assert of_figures(f"a log line\n{row}\n") == ({"CPU each": "50 ms (goal 30)"}, ("CPU each",))
     assert of_figures("")[1] == ("no figure was printed",)
