@@ -88,7 +88,9 @@ def target(own: F8, other: F8, flat: bool, one_cell: bool, rule: Rule, epsilon: 
     if not rule.sarsa:
         ahead: float = other[_best(own, flat, one_cell)]
         return ahead
-    mean = 0.5 * (own + other)
+    mean = np.empty(7)
+    for a in range(7):  # arrays' arithmetic gets a name by an address, and no two builds are equal
+        mean[a] = 0.5 * (own[a] + other[a])
     low, high = (BUY, HOLD + 1) if flat else (HOLD, EXIT + 1)
     policy = np.zeros(7)
     policy[low:high] = epsilon / (high - low)
@@ -168,7 +170,7 @@ def sign(x: float) -> int:
 
 @backend.kernel
 def _train(Q: F8, N: F8, frame: Frame, tape: Tape, plan: Plan, rule: Rule, error: F8) -> tuple[float, int]:
-    moved, count = 0.0, 0
+    moved, count, mean = 0.0, 0, np.empty(7)
     length = tape.code.shape[1]
     for e in range(plan.start.shape[0]):
         i, epsilon = plan.symbol[e], plan.epsilon[e]
@@ -184,7 +186,9 @@ def _train(Q: F8, N: F8, frame: Frame, tape: Tape, plan: Plan, rule: Rule, error
             row, one_cell, flat = frame.row[s], frame.kind[s] == 2, x == 0.0
             side = float(tape.orient[i, t]) if one_cell else 1.0 if frame.kind[s] == 0 else -1.0
             u = plan.draws[e, step]
-            a = explore(0.5 * (Q[0, row] + Q[1, row]), flat, one_cell, epsilon, u)
+            for k in range(7):
+                mean[k] = 0.5 * (Q[0, row, k] + Q[1, row, k])
+            a = explore(mean, flat, one_cell, epsilon, u)
             after = exposure(x, a, side)
             cost = rule.fee * abs(after - x)
             gain = after * tape.ret[i, t] - cost

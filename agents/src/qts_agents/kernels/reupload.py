@@ -154,10 +154,12 @@ def _gradient(x: F8, y: I8, mirror: F8, weights: F8, joined: F8, z: F8, out: F8)
     """Add up the gradients of the rows, in their order."""
     size = joined.shape[0]
     states, p = np.empty((2, size), np.complex128), np.empty((2, CLASSES))
-    costate = np.empty(size, np.complex128)
+    costate, inputs = np.empty(size, np.complex128), np.empty((2, x.shape[1]))
     for r in range(x.shape[0]):
-        _forward(x[r], weights, joined, z, states[0], p[0])
-        _forward(x[r] * mirror, weights, joined, z, states[1], p[1])
+        for i in range(x.shape[1]):
+            inputs[0, i], inputs[1, i] = x[r, i], x[r, i] * mirror[i]
+        _forward(inputs[0], weights, joined, z, states[0], p[0])
+        _forward(inputs[1], weights, joined, z, states[1], p[1])
         mean = 0.5 * (p[0, y[r]] + p[1, CLASSES - 1 - y[r]])
         for side in range(2):
             at = y[r] if side == 0 else CLASSES - 1 - y[r]
@@ -167,8 +169,7 @@ def _gradient(x: F8, y: I8, mirror: F8, weights: F8, joined: F8, z: F8, out: F8)
                 for k in range(CLASSES):
                     weight += share * (p[side, k] - (1.0 if k == at else 0.0)) * z[k, i]
                 costate[i] = weight * states[side, i]
-            inputs = x[r] * mirror if side == 1 else x[r] * 1.0
-            _backward(inputs, weights, joined, states[side], costate, out)
+            _backward(inputs[side], weights, joined, states[side], costate, out)
 
 
 def warm_up(mirror: F8, weights: F8) -> None:
