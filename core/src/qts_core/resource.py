@@ -7,6 +7,8 @@ sections are in `parts.py`, the rules that one field alone cannot tell in `cel.p
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from operator import attrgetter
 from typing import Annotated, Any, Literal, cast, get_args, get_origin
 
 import msgspec
@@ -39,6 +41,9 @@ DECIDED = frozenset(
 )
 
 
+_agents_of: Callable[[Any], Any] = attrgetter("agents")  # SPEC adds them
+
+
 class Spec(Part, frozen=True, kw_only=True):
     """Everything but `config` and `agents`, which SPEC adds."""
 
@@ -56,7 +61,8 @@ class Spec(Part, frozen=True, kw_only=True):
 
     def agent(self, name: str) -> Agent:
         """Return the section of the agent `name`."""
-        return cast(Agent, getattr(cast(Any, self).agents, name))
+        section: Agent = getattr(_agents_of(self), name)
+        return section
 
     def pods(self, name: str) -> Pods:
         """Return what the resource says of the pods of the workload `name`."""

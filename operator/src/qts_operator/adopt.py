@@ -24,22 +24,22 @@ from qts_operator.snapshot import Child, Finding, Snapshot
 def recorded(frame: Frame, snapshot: Snapshot, defaults: Defaults) -> Frame:
     """Return the frame that renders every workload as it was made; what is not there yet as the latest."""
     made, unsupported = {}, {}
+    images = defaults.named() | (snapshot.status.get("images") or {})
     for part in parts(frame):
         child = _child(frame, snapshot, part)
-        latest = _latest(frame, snapshot, part, defaults)
-        # a Redis that nobody can tell of new passwords is replaced once, when they first change
-        told = (
-            part != names.REDIS_PART or not redis.deaf(child) or frame.turns[names.REDIS_SECRET].stage.settled
-        )
-        if child is None or frame.spec.upgrade_policy == "Immediate" or not told:
-            made[part] = latest
+        if child is None or frame.spec.upgrade_policy == "Immediate" or _untold(frame, part, child):
+            made[part] = _latest(frame, snapshot, part, defaults)
         elif child.revision and not known(child.revision):
             unsupported[part] = child.revision
         else:
-            remembered = defaults.named() | (snapshot.status.get("images") or {})
-            images = remembered | images_of(child.default_images)
-            made[part] = _found(frame, part, child, images)
+            made[part] = _found(frame, part, child, images | images_of(child.default_images))
     return msgspec.structs.replace(frame, made=made, unsupported=unsupported)
+
+
+def _untold(frame: Frame, part: str, child: Child) -> bool:
+    """Tell a Redis that nobody can tell of new passwords: it is replaced once, when they first change."""
+    changes = part == names.REDIS_PART and redis.deaf(child)
+    return changes and not frame.turns[names.REDIS_SECRET].stage.settled
 
 
 def adopted(frame: Frame, snapshot: Snapshot, defaults: Defaults) -> Frame:

@@ -13,11 +13,11 @@ from qts_operator import credentials
 from qts_operator.cache import Store
 from qts_operator.cluster import Api
 from qts_operator.digests import child
-from qts_operator.fields import applied, digest, rivals
+from qts_operator.fields import rivals
 from qts_operator.metrics import Metrics
 from qts_operator.middleware import ApiError
 from qts_operator.objects import BY_KIND
-from qts_operator.plan import Action, Apply, Create, Delete, HandOver, Rotate
+from qts_operator.plan import Action, Apply, Create, Delete, HandOver, Rotate, want
 from qts_operator.snapshot import Child
 from qts_operator.stages import REMEDY, read
 from qts_operator.writes import Done, Failed, Response, Taken
@@ -89,7 +89,7 @@ class Hand:
         answer = child(live, kind)
         self._metrics.writes.labels(kind, "apply" if uid else "create").inc()
         self._children[kind].put(answer)
-        wanted = digest(applied(manifest))
+        wanted = want(manifest).digest  # the plan has just asked for it, so it is remembered
         if answer.digest != wanted:
             # the server altered what it was sent; sending it again would not change that
             self._metrics.not_kept.labels(kind).inc()

@@ -144,7 +144,7 @@ def canonical(value: Any) -> Any:
         return {key: canonical(inner) if type(inner) in _DEEP else inner for key, inner in value.items()}
     if isinstance(value, list):
         items = [canonical(item) if type(item) in _DEEP else item for item in value]
-        if all(type(item) is dict for item in items):
+        if len(items) > 1 and all(type(item) is dict for item in items):
             items.sort(key=_text)
         return items
     if isinstance(value, float) and value.is_integer():

@@ -137,25 +137,26 @@ class Secrets:
         self, key: str, resource: Resource, now_s: float
     ) -> tuple[dict[tuple[str, str], Child], dict[str, str]]:
         """Return the Secrets that are there, and by name why one may not be read."""
+        asked = [names.part(resource.name, part) for part in SECRETS]
         fresh = now_s - self._read_s.get(key, float("-inf")) < SECRETS_S
-        found: dict[tuple[str, str], Child] = {}
+        known = {
+            name: self._hand.known("Secret", resource.namespace, name) if fresh else None for name in asked
+        }
         unread: dict[str, str] = {}
 
         async def ask(name: str) -> None:
-            known = self._hand.known("Secret", resource.namespace, name) if fresh else None
             try:
-                known = known or await self._hand.learn("Secret", resource.namespace, name)
+                known[name] = await self._hand.learn("Secret", resource.namespace, name)
             except ApiError as error:
                 if error.code != 403:
                     raise
                 unread[name] = error.message or f"Secret/{name}: get is forbidden"
-            if known is not None:
-                found[("Secret", name)] = known
 
-        await asyncio.gather(*(ask(names.part(resource.name, part)) for part in SECRETS))
+        if missing := [name for name, child in known.items() if child is None]:
+            await asyncio.gather(*(ask(name) for name in missing))
         if not fresh and not unread:
             self._read_s[key] = now_s
-        return found, unread
+        return {("Secret", name): child for name, child in known.items() if child is not None}, unread
 
 
 class Usage:

@@ -316,8 +316,8 @@ class Engine:
 
     def _gather(self, key: str) -> None:
         """Ask for a pass soon: a roll-out reports dozens of changes, and one pass sees them all."""
-        self.queue.add_after(key, GATHER_S, self._now_s())
-        self._bell.ring()
+        if self.queue.add_after(key, GATHER_S, self._now_s()):
+            self._bell.ring()
 
     def _now_s(self) -> float:
         return self._clock.monotonic_ns() / 1e9

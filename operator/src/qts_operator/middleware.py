@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
+from prometheus_client import Counter, Histogram
 
 from qts_core.errors import RemoteError
 from qts_operator.metrics import Metrics
@@ -129,6 +131,10 @@ def limited(bucket: Bucket, slots: asyncio.Semaphore) -> Middleware:
 def counted(metrics: Metrics) -> Middleware:
     """Count and time each try by verb, kind and code (0: no answer)."""
 
+    @lru_cache(1024)  # prometheus_client looks a series up under a lock, by its labels as text
+    def series(*labels: str) -> tuple[Counter, Histogram]:
+        return metrics.requests.labels(*labels), metrics.request_seconds.labels(*labels)
+
     async def middleware(call: Call, rest: Handler) -> Any:
         started, code = time.perf_counter(), "0"
         try:
@@ -139,8 +145,9 @@ def counted(metrics: Metrics) -> Middleware:
             code = str(error.code)
             raise
         finally:
-            metrics.requests.labels(call.verb, call.kind, code).inc()
-            metrics.request_seconds.labels(call.verb, call.kind, code).observe(time.perf_counter() - started)
+            count, seconds = series(call.verb, call.kind, code)
+            count.inc()
+            seconds.observe(time.perf_counter() - started)
 
     return middleware
 

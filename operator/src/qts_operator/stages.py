@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import msgspec
 
 from qts_core import names
@@ -36,6 +38,7 @@ class Stage(msgspec.Struct, frozen=True):
         return str(self.generation) if self.settled else f"{self.generation} {self.phase}"
 
 
+@lru_cache(1024)
 def read(text: str) -> Stage:
     """Read what is written on a Secret; nothing, or what somebody broke, is the first generation."""
     number, _, phase = text.partition(" ")

@@ -66,7 +66,10 @@ def build(facts: Facts) -> dict[str, Any]:
     if facts.plan:
         status["plan"] = list(facts.plan[:20])
     told = conditions(facts, current=observed == snapshot.generation)
-    status["conditions"] = [_dated(c, former, snapshot) for c in told]
+    since = {
+        (c.get("type"), c.get("status")): c.get("lastTransitionTime") for c in former.get("conditions") or ()
+    }
+    status["conditions"] = [_dated(c, since, snapshot) for c in told]
     return status
 
 
@@ -144,12 +147,15 @@ def _held(snapshot: Snapshot, frame: Frame, workload: Workload) -> int:
     return sum(asked.count if p.claims else p.limits.get(asked.device, 0) for p in alive)
 
 
-def _dated(told: Condition, former: dict[str, Any], snapshot: Snapshot) -> dict[str, Any]:
-    known: Sequence[dict[str, Any]] = former.get("conditions") or ()
-    same = [c for c in known if c.get("type") == told.type and c.get("status") == told.status]
-    since = (same and same[0].get("lastTransitionTime")) or stamp(snapshot.now)
-    dated = {"type": told.type, "status": told.status, "reason": told.reason, "message": told.message}
-    return dated | {"lastTransitionTime": since, "observedGeneration": snapshot.generation}
+def _dated(told: Condition, since: dict[tuple[Any, Any], Any], snapshot: Snapshot) -> dict[str, Any]:
+    return {
+        "type": told.type,
+        "status": told.status,
+        "reason": told.reason,
+        "message": told.message,
+        "lastTransitionTime": since.get((told.type, told.status)) or stamp(snapshot.now),
+        "observedGeneration": snapshot.generation,
+    }
 
 
 def _counters(facts: Facts, frame: Frame) -> dict[str, Any]:

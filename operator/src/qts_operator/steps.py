@@ -251,7 +251,7 @@ def _restarts(state: Pass) -> tuple[list[restarts.Restart], list[float], str]:
     snapshot, frame = _seen(state), _framed(state)
     due: list[restarts.Restart] = _overtaken(snapshot, frame)
     again: list[float] = []
-    exhausted = ""
+    exhausted, nodes = "", node_loss.by_name(snapshot.nodes)
     for workload in frame.workloads():
         pods = snapshot.pods_of(workload.name)
         rest = circuit.left_over(pods)
@@ -264,7 +264,7 @@ def _restarts(state: Pass) -> tuple[list[restarts.Restart], list[float], str]:
             pods,
             frame.spec.pods(workload.name),
             entry,
-            nodes=node_loss.by_name(snapshot.nodes),
+            nodes=nodes,
             used=snapshot.used,
             told=snapshot.statusz,
             generation=snapshot.generation,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -21,6 +22,7 @@ def seconds_of(text: str) -> float | None:
         return None
 
 
+@lru_cache(1024)
 def seconds(text: str) -> float:
     """Return a duration such as 2m or 120s in seconds."""
     return sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"([0-9]+)(ms|s|m|h)", text))

@@ -30,13 +30,14 @@ class WorkQueue:
             self._ready.setdefault(key, now)
             self._due.pop(key, None)
 
-    def add_after(self, key: str, delay_s: float, now: float) -> None:
-        """Ask for a pass in `delay_s`, unless one is due earlier."""
+    def add_after(self, key: str, delay_s: float, now: float) -> bool:
+        """Ask for a pass in `delay_s`; False: one is due earlier, and whoever asked for it has told so."""
         at = now + delay_s
         if key in self._ready or self._due.get(key, at + 1) <= at:
-            return
+            return False
         self._due[key] = at
         heapq.heappush(self._later, (at, key))
+        return True
 
     def take(self, now: float) -> str | None:
         """Return the oldest due key and lock it, None when there is none."""

@@ -44,8 +44,9 @@ def test_queue_never_gives_a_key_to_two_workers() -> None:
 def test_queue_delays_and_backs_off_by_key() -> None:
     """Delays keep the earliest; failures double up to five minutes; success forgets them."""
     queue = WorkQueue()
-    queue.add_after("a", 10.0, 0.0)
-    queue.add_after("a", 5.0, 0.0)
+    assert queue.add_after("a", 10.0, 0.0)
+    assert queue.add_after("a", 5.0, 0.0)
+    assert not queue.add_after("a", 7.0, 0.0)  # nobody has to be woken for it
     assert queue.next_s(0.0) == 5.0
     assert queue.take(4.9) is None
     assert queue.take(5.0) == "a"

@@ -49,6 +49,23 @@ async def test_kopf_asks_for_a_pass_only_over_what_the_engine_has_not_seen(engin
     assert due_s is None or due_s <= GATHER_S
 
 
+async def test_events_of_one_moment_wake_one_worker(engine) -> None:
+    """A roll-out tells dozens of changes within the time that gathers them; a later one wakes one again."""
+    rings = 0
+
+    def ring() -> None:
+        nonlocal rings
+        rings += 1
+
+    engine._bell.ring = ring
+    for _ in range(10):
+        engine._gather("trading/desk-1")
+    assert rings == 1
+    assert engine.queue.take(engine._now_s() + GATHER_S) == "trading/desk-1"
+    engine._gather("trading/desk-1")
+    assert rings == 2
+
+
 async def test_kopf_asks_for_a_pass_over_a_system_that_is_gone(engine) -> None:
     engine.view.systems.remove(resource(system("7")))
     assert await heard(engine, "8") is not None

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -42,12 +44,16 @@ def noted(made: Made, template_hash: str, used: tuple[str, ...]) -> dict[str, st
     }
 
 
-def images_of(annotation: str) -> dict[str, str]:
-    """Return the images of an annotation; what somebody broke counts as not written."""
+@lru_cache(1024)
+def images_of(annotation: str) -> Mapping[str, str]:
+    """Return the images of an annotation; what somebody broke counts as not written.
+
+    Remembered: all workloads of an operator have the same few.
+    """
     try:
         found: Any = json.loads(annotation or "{}")
     except ValueError:
         return {}
     if not isinstance(found, dict):
         return {}
-    return {k: v for k, v in found.items() if isinstance(v, str) and v}
+    return MappingProxyType({k: v for k, v in found.items() if isinstance(v, str) and v})
