@@ -32,7 +32,7 @@ def recorded(frame: Frame, snapshot: Snapshot, defaults: Defaults) -> Frame:
         elif child.revision and not known(child.revision):
             unsupported[part] = child.revision
         else:
-            made[part] = _found(frame, part, child, images | images_of(child.default_images))
+            made[part] = _found(frame, part, child, {**images, **images_of(child.default_images)})
     return msgspec.structs.replace(frame, made=made, unsupported=unsupported)
 
 
