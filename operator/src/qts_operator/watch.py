@@ -36,7 +36,7 @@ Live = dict[str, Any]
 class Sink(Protocol):
     """Where a reflector puts what it sees."""
 
-    def digest(self, live: Live) -> Any:
+    def digest(self, live: Live, /) -> Any:
         """Return what is kept of an object."""
         ...
 
