@@ -67,11 +67,6 @@ RUN mkdir -p /var/cache/qts /var/lib/qts && chown 10001:10001 /var/cache/qts /va
 EXPOSE 8080 9464
 CMD ["python", "-m", "qts_agents"]
 
-FROM agent-runtime AS agent-gpu
-COPY --from=agent-gpu-needs /opt/qts /opt/qts
-COPY --from=agent-build /opt/app /opt/app
-USER 10001:10001
-
 FROM agent-runtime AS agent
 COPY --from=agent-needs /opt/qts /opt/qts
 COPY --from=agent-build /opt/app /opt/app
@@ -79,4 +74,12 @@ COPY --from=agent-build /opt/app /opt/app
 # the order of a set decides where numba counts references, so it is the same in every build
 ENV QTS_KERNELS=/opt/kernels
 RUN mkdir /opt/kernels && PYTHONHASHSEED=0 python -m qts_agents.baked /opt/kernels
+USER 10001:10001
+
+FROM agent-runtime AS agent-gpu
+COPY --from=agent-gpu-needs /opt/qts /opt/qts
+COPY --from=agent-build /opt/app /opt/app
+# the same numba from the same lock file reads the same kernels: what the device does not compute, the processor does
+ENV QTS_KERNELS=/opt/kernels
+COPY --from=agent /opt/kernels /opt/kernels
 USER 10001:10001
