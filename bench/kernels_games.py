@@ -152,10 +152,12 @@ def attraction(smoke: bool) -> Row:
     u, own = draws.normal(size=(count, 4, 4)), draws.integers(0, 4, (count, 150))
     seen = draws.integers(0, 4, (count, 150))
     few = slice(0, 5)
-    reference = ewa.ewa_reference(u[few], own[few], seen[few])
+    given = u[few], own[few], seen[few], ewa.DELAYS, ewa.MEMORIES
+    reference = np.zeros(u[few].shape[:2])
+    ewa.ewa_reference(*given, reference)
     agrees = bool(np.allclose(ewa.ewa(u[few], own[few], seen[few]), reference, rtol=0.0, atol=1e-10))
     value = median_time(lambda: ewa.ewa(u, own, seen), 5) / count * 1e6
-    peer = median_time(lambda: ewa.ewa_reference(u[few], own[few], seen[few]), 1) / 5 * 1e6
+    peer = median_time(lambda: ewa.ewa_reference(*given, np.zeros_like(reference)), 1) / 5 * 1e6
     return Row("ewa", value, "us/symbol", "numpy", peer, None if smoke else 20.0, agrees)
 
 
