@@ -215,7 +215,7 @@ SCHEDULED: dict[str, tuple[dict[str, Any], Told]] = {
         ("False", "WaitingForGang", "1 nvidia.com/gpu must be free at once for an all-or-nothing start"),
     ),
 }
-EVERYBODY = "pads, qbmia, quasar, quantum_amos, market"
+EVERYBODY_HEARD = "pads, qbmia, quasar, quantum_amos"  # of the feed nothing is known
 REDIS: dict[str, tuple[dict[str, Any], Told]] = {
     "ready": ({}, ("True", "Ready", "Redis is ready")),
     "down": ({"redis": DOWN}, ("False", "StartingUp", "Redis is starting up")),
@@ -226,7 +226,7 @@ REDIS: dict[str, tuple[dict[str, Any], Told]] = {
         (
             "True",
             "Reached",
-            f"PADS reaches Redis; it does not prove who speaks where one login is shared: {EVERYBODY}",
+            f"PADS reaches Redis; it does not prove who speaks where one login is shared: {EVERYBODY_HEARD}",
         ),
     ),
     "outside, not asked": (
