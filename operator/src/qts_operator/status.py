@@ -347,7 +347,7 @@ def _redis(facts: Facts, frame: Frame) -> Condition:
 
 
 def _shared(told: Status, frame: Frame) -> str:
-    """Name the agents that an external Redis does not know by logins of their own, of those that are heard."""
+    """Name the agents that an external Redis does not know by logins of their own, of those heard."""
     held = {name: peer.get("credentials") or {} for name, peer in told.peers.items() if _heard(peer)}
     held[told.agent] = told.credentials
     shared = ", ".join(w.wire for w in frame.workloads() if "redis" not in held.get(w.wire, {"redis": 0}))
