@@ -61,6 +61,8 @@ class Judge:
 
     async def prepare(self, namespaces: list[str]) -> None:
         """Make sure that the kind is served, and make the namespaces."""
+        await asyncio.gather(*(self._gone(NAMESPACES, name) for name in namespaces))
+        await self._gone(DEFINITIONS, names.CRD_NAME)
         if await self.api.get(DEFINITIONS, "", names.CRD_NAME) is None:
             await self.post(path_of(DEFINITIONS, None), crd())
             self._defined = True
@@ -71,6 +73,12 @@ class Judge:
                     break
                 await asyncio.sleep(0.2)
         await asyncio.gather(*(self._namespace(name) for name in namespaces))
+
+    async def _gone(self, kind: Kind, name: str) -> None:
+        """Wait until what an earlier run has deleted is no longer on its way out; TimeoutError after a minute."""
+        async with asyncio.timeout(60):
+            while (live := await self.api.get(kind, "", name)) and "deletionTimestamp" in live["metadata"]:
+                await asyncio.sleep(0.2)
 
     async def _namespace(self, name: str) -> None:
         await self.post(path_of(NAMESPACES, None), {"metadata": {"name": name}})
