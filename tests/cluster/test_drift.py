@@ -68,6 +68,7 @@ REFUSALS = (
     ("required", "equired"),
     ("required", "must specify one of"),
     ("required", "must be between 1 and 65535"),
+    ("of a few values", "Unsupported value"),
 )
 
 
