@@ -50,7 +50,7 @@ class Inlet:
         at_once = max(1, AT_ONCE // len(fresh[0].symbols)) if fresh else 1
         for first in range(0, len(fresh), at_once):
             bars = fresh[first : first + at_once]
-            await self._read([self._held(msgspec.structs.replace(bar, kind="snapshot")) for bar in bars])
+            await self._read([self._lived(msgspec.structs.replace(bar, kind="snapshot")) for bar in bars])
             await self._tell()
         return len(fresh)
 
@@ -93,14 +93,17 @@ class Inlet:
             filled = await self.backfill()
             self._context.log.info("bars_backfilled", bars=filled, until_seq=self.ring.seq)
         if self._is_news(update):
-            self._held(update)
+            self._hold(update)
             await self._take(update, trace)
             await self._tell()
 
-    def _held(self, update: MarketUpdate) -> tuple[MarketUpdate, MarketWindow]:
+    def _lived(self, update: MarketUpdate) -> tuple[MarketUpdate, MarketWindow]:
+        self._hold(update)
+        return update, self.window()
+
+    def _hold(self, update: MarketUpdate) -> None:
         self.ring.push(update)
         self.ended = update.ended
-        return update, self.window()
 
     async def _tell(self) -> None:
         async with self._moved:

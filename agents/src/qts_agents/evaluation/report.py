@@ -14,7 +14,7 @@ from qts_agents.evaluation.scores import Bin, Mean, Murphy, Rate
 from qts_agents.evaluation.theories import Theories
 from qts_agents.evaluation.track import BOARD, Track
 from qts_agents.evaluation.trials import Trial
-from qts_agents.kernels.outcomes import UNRESOLVED
+from qts_agents.kernels.outcomes import CLASSES, UNRESOLVED
 
 FOLDS = 4
 SIGNIFICANT, DEFLATED, REGIMES = 0.05, 0.95, 3
@@ -195,7 +195,7 @@ def forecaster(track: Track, name: str, scale: float, ratios: list[float], hold:
         base_log_score=float(np.log(base[rows, y]).mean()),
         log_gain=gain,
         hit=hit,
-        diagram={scores.CLASSES[k]: scores.diagram(said, y, k) for k in (0, 2)} if used.any() else {},
+        diagram={CLASSES[k]: scores.diagram(said, y, k) for k in (0, 2)} if used.any() else {},
         staked=staked,
         staked_double_cost=costly,
         folds=folds(track, name, curve, yearly),

@@ -17,7 +17,6 @@ from qts_agents.kernels.outcomes import UNRESOLVED
 
 F8 = NDArray[np.float64]
 BINS = 10
-CLASSES = ("up", "flat", "down")
 
 
 class Murphy(msgspec.Struct, frozen=True):

@@ -27,7 +27,9 @@ import numba
 from numba.core import config as numba_config
 from numba.core.runtime.nrt import rtsys
 from numba.extending import register_jitable
+from numpy.typing import NDArray
 
+from qts_agents.kernels import gpu
 from qts_agents.kernels.inner import Inner
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -245,6 +247,16 @@ def each_part(compute: Callable[..., None], *columns: Any, entry: str = "") -> N
     calls = [_State.pool.submit(compute, *(c[a:b] for c in columns)) for a, b in pairwise(edges)]
     for call in calls:
         call.result()
+
+
+def fill(
+    form: str, out: tuple[NDArray[Any], ...], given: tuple[Any, ...], compiled: Callable[..., Any],
+    plain: Callable[..., Any],
+) -> None:  # fmt: skip
+    """Let the device's `form` fill the rows of `out` where that is worth it, else one of the CPU's two."""
+    run = compiled if _State.jit else plain
+    if not gpu.runs(form, len(out[0]), *given, out=out):
+        run(*given, *out)
 
 
 def _available(module: str) -> bool:

@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from qts_agents.kernels import backend, gpu
+from qts_agents.kernels import backend
 from qts_agents.kernels.backend import kernel, part
 
 F8 = NDArray[np.float64]
@@ -80,9 +80,7 @@ def ewa(u: F8, own: I8, seen: I8) -> F8:
     """
     out = np.zeros(u.shape[:2])
     given = np.array(u), np.array(own), np.array(seen), DELAYS.copy(), MEMORIES.copy()
-    run = _populations if backend.jit_enabled() else ewa_reference
-    if not gpu.runs("ewa_gpu.populations", len(out), *given, out=(out,)):
-        run(*given, out)
+    backend.fill("ewa_gpu.populations", (out,), given, _populations, ewa_reference)
     return out
 
 
@@ -186,9 +184,7 @@ def regret_match(a: F8, b: F8, draws: F8) -> F8:
     """
     bt = np.array(b.transpose(0, 2, 1), np.float64, order="C")
     given, joint = (np.array(a, np.float64, order="C"), bt, np.array(draws)), np.zeros(a.shape)
-    run = _match if backend.jit_enabled() else regret_match_reference
-    if not gpu.runs("ewa_gpu.match", len(joint), *given, out=(joint,)):
-        run(*given, joint)
+    backend.fill("ewa_gpu.match", (joint,), given, _match, regret_match_reference)
     return joint
 
 

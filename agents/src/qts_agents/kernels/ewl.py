@@ -323,9 +323,8 @@ def play(a: F8, b: F8, gamma: float) -> Quantum:
     starts = np.stack([base, base[:, :, ::-1]], axis=1).reshape(8, 2, q, 3).copy()
     payoffs = np.stack([scaled(a), scaled(b)], axis=1)
     joint, regret = np.empty(a.shape), np.empty(len(a))
-    run = _games if backend.jit_enabled() else games
-    if not gpu.runs("ewl_gpu.games", len(a), payoffs, float(gamma), starts, out=(joint, regret)):
-        run(payoffs, float(gamma), starts, joint, regret)
+    given = payoffs, float(gamma), starts
+    backend.fill("ewl_gpu.games", (joint, regret), given, _games, games)
     return Quantum(joint, np.stack([np.sum(joint * m, axis=(1, 2)) for m in (a, b)], axis=1), regret)
 
 

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from qts_agents.kernels import backend, gpu
+from qts_agents.kernels import backend
 from qts_agents.kernels.backend import kernel, part
 from qts_agents.kernels.scaling import scaled
 
@@ -158,9 +158,7 @@ def nash_one(a: F8, b: F8, label: int = 0) -> One:
 
     games = scaled(a), scaled(b).transpose(0, 2, 1).copy(), label
     x, y = np.empty(a.shape[:2]), np.empty(a.shape[::2])
-    run = _batch if backend.jit_enabled() else batch_reference
-    if not gpu.runs("lemke_howson_gpu.batch", len(x), *games, out=(x, y)):
-        run(*games, x, y)
+    backend.fill("lemke_howson_gpu.batch", (x, y), games, _batch, batch_reference)
     return One(x, y, regret(a, b, x, y))
 
 

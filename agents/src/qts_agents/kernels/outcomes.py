@@ -11,6 +11,7 @@ from qts_agents.agent import MarketWindow
 
 F8 = NDArray[np.float64]
 UP, FLAT, DOWN, UNRESOLVED = 0, 1, 2, 255
+CLASSES = ("up", "flat", "down")
 BAND_SIGMAS = 0.43  # keeps `flat` near a third on every data set
 
 

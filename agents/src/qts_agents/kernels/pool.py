@@ -13,8 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from qts_agents.kernels import gpu
-from qts_agents.kernels.backend import jit_enabled, kernel, part
+from qts_agents.kernels.backend import fill, jit_enabled, kernel, part
 
 F8 = NDArray[np.float64]
 FLOOR, CEILING = 0.001, 0.999
@@ -39,9 +38,7 @@ def lmsr_pool(pi: Any, omega: Any, prior: Any, b: float, budget_factor: float = 
     given = opinions, weights, start, float(b), float(budget_factor)
     S, N = weights.shape
     out = np.empty((S, 3)), np.empty(S), np.empty((S, N)), np.empty((S, N, 3)), np.empty((S, 3))
-    compute = _lmsr_kernel if jit_enabled() else lmsr_reference
-    if not gpu.runs("pool_gpu.lmsr", S, *given, out=out):
-        compute(*given, *out)
+    fill("pool_gpu.lmsr", out, given, _lmsr_kernel, lmsr_reference)
     return PoolResult(*out)
 
 

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from qts_agents.kernels import backend, gpu
+from qts_agents.kernels import backend
 from qts_agents.kernels.backend import kernel, part
 from qts_agents.kernels.nash import eliminate
 
@@ -129,9 +129,7 @@ def qre(payoff: F8, rate: float, steps: int = 10) -> Quantal:
     """
     u, rates = own_first(payoff), np.linspace(0.0, rate, steps + 1)[1:]
     mix, residual = np.full((*u.shape[:2], u.shape[2]), 1.0 / u.shape[2]), np.empty(len(u))
-    follow = _follow if backend.jit_enabled() else follow_reference
-    if not gpu.runs("qre_gpu.follow", len(u), u, rates, out=(mix, residual)):
-        follow(u, rates, mix, residual)
+    backend.fill("qre_gpu.follow", (mix, residual), (u, rates), _follow, follow_reference)
     return Quantal(mix, residual)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from qts_agents.kernels import backend, gpu
+from qts_agents.kernels import backend
 from qts_agents.kernels.backend import kernel, part
 
 F8 = NDArray[np.float64]
@@ -80,9 +80,7 @@ def replicate(a: F8, b: F8, x: F8, y: F8, time: float, steps: int) -> tuple[F8, 
         raise ValueError(f"replicate: {steps} steps are too few for time {time:g} and payoff range {span:g}")
     x, y = (np.array(share, np.float64, order="C") for share in (x, y))
     games = a, np.ascontiguousarray(b.transpose(0, 2, 1)), steps, time / steps
-    run = _flow if backend.jit_enabled() else flow_reference
-    if not gpu.runs("replicator_gpu.flow", len(a), *games, out=(x, y)):
-        run(*games, x, y)
+    backend.fill("replicator_gpu.flow", (x, y), games, _flow, flow_reference)
     return x, y
 
 

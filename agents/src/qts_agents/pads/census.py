@@ -9,12 +9,11 @@ import msgspec
 import numpy as np
 
 from qts_agents.columns import array
-from qts_agents.kernels.outcomes import UNRESOLVED
+from qts_agents.kernels.outcomes import CLASSES, UNRESOLVED
 from qts_agents.pads import veto
 from qts_agents.pads.records import AlertBody, Entry, OutcomeBody, RoundBody, TransitionBody, body
 from qts_messaging.records import Decision
 
-OUTCOMES = ("up", "flat", "down")
 EQUAL = 1e-9
 Census = dict[str, Counter[str]]
 
@@ -30,12 +29,13 @@ def census(entries: Iterable[Entry]) -> Census:
             advice = f", {heard.advice}" if heard.advice else ""
             found["alerts"][f"{heard.alert.alert_type} of {heard.alert.sender}: {heard.why}{advice}"] += 1
         elif entry.kind == "transition":
-            judged, change = body(entry, TransitionBody), body(entry, TransitionBody).transition
+            judged = body(entry, TransitionBody)
+            change = judged.transition
             fate = f"rejected by rule {judged.rule}" if judged.rule else "announced"
             found["transitions"][f"{change.old_phase} → {change.new_phase} by {change.source}: {fate}"] += 1
         elif entry.kind == "outcome":
             known = array(body(entry, OutcomeBody).feedback.outcome)
-            found["outcomes"].update(OUTCOMES[int(y)] for y in known[known != UNRESOLVED])
+            found["outcomes"].update(CLASSES[int(y)] for y in known[known != UNRESOLVED])
     return dict(found)
 
 
