@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 Rounds = list[list[int]]
 QUANTILES = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
@@ -118,6 +119,12 @@ def text(line: dict[str, object]) -> str:
     if line["ratio"] is not None:
         text += f"; {line['peer']} {line['peer_value']:.4g}, ratio {line['ratio']:.3g}"
     return text
+
+
+def resident() -> int:
+    """Return the bytes of this process that are in memory."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGESIZE")
 
 
 def end(main: Callable[[list[str]], int]) -> None:

@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import gc
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
-from bench.harness import Row
+from bench.harness import Row, resident
 from bench.stand import direct_bus, free_address, patient
 
 from qts_core.allocator import keep_threshold
@@ -52,8 +51,7 @@ class Sample(msgspec.Struct, frozen=True):
 def sample(messages: int) -> Sample:
     """Look at this process."""
     gc.collect()
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return Sample(messages, sys.getallocatedblocks(), pages * os.sysconf("SC_PAGESIZE") / 2**20)
+    return Sample(messages, sys.getallocatedblocks(), resident() / 2**20)
 
 
 def lost(receiver: Fabric) -> int:

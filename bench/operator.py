@@ -11,25 +11,24 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench import operator_stream
-from bench.harness import Row, text
+from bench.harness import Row, told
 from bench.operator_process import Process, quantile_row
 from tests.control_plane_campaign.judge import Judge, opened
 from tests.control_plane_campaign.workloads import spec
 from tests.kwok import every_pod
 
-from qts_core import names
 from qts_core.errors import ConfigError
 from qts_operator.cluster import SYSTEMS, path_of
 from qts_operator.objects import BY_KIND, Kind
@@ -60,12 +59,10 @@ async def account(judge: Judge, access: Access, folder: Path) -> None:
 
 async def ask(judge: Judge, systems: list[tuple[str, str]]) -> None:
     """Create all systems at RATE."""
-    body = {"apiVersion": names.API_VERSION, "kind": names.KIND, "spec": spec()}
     began, open_ = time.monotonic(), set()
     for number, (namespace, name) in enumerate(systems):
         await asyncio.sleep(max(0.0, began + number / RATE - time.monotonic()))
-        made = body | {"metadata": {"name": name}}
-        open_.add(asyncio.create_task(judge.post(path_of(SYSTEMS, namespace), made)))
+        open_.add(asyncio.create_task(judge.make(namespace, name, spec())))
     await asyncio.gather(*open_)
 
 
@@ -78,7 +75,7 @@ async def all_ready(judge: Judge, count: int, begun: Awaitable[None]) -> None:
     enough = asyncio.Event()
 
     def note(live: dict[str, Any]) -> None:
-        (up.add if _ready(live) else up.discard)(live["metadata"]["uid"])
+        (up.add if is_ready(live) else up.discard)(live["metadata"]["uid"])
         if len(up) >= count:
             enough.set()
 
@@ -87,8 +84,9 @@ async def all_ready(judge: Judge, count: int, begun: Awaitable[None]) -> None:
         await enough.wait()
 
 
-def _ready(item: dict[str, Any]) -> bool:
-    told = (item.get("status") or {}).get("conditions") or ()
+def is_ready(live: dict[str, Any]) -> bool:
+    """Tell whether a pod or a system says that it is Ready."""
+    told = (live.get("status") or {}).get("conditions") or ()
     return any(c["type"] == "Ready" and c["status"] == "True" for c in told)
 
 
@@ -176,54 +174,73 @@ def memory(title: str, operator: Process, count: int) -> Row:
     return Row(f"{title}, memory", round(operator.rss_mb(), 1), "MB", goal=goal)
 
 
-async def rows(count: int, silence_s: float, shape: tuple[float, float], folder: Path) -> AsyncIterator[Row]:
-    """Yield every figure; `shape`: changes a second and seconds of the steady stream."""
+class Stand(NamedTuple):
+    """Where systems may be made, and what begins the operator, ending the one that ran before."""
+
+    judge: Judge
+    systems: list[tuple[str, str]]
+    begin: Callable[[], Process]
+
+
+@asynccontextmanager
+async def standing(purpose: str, count: int) -> AsyncIterator[Stand]:
+    """Make places for `count` systems and an account for the operator; end and delete all afterwards."""
     access = from_kubeconfig(os.environ.get("KUBECONFIG"))
     # namespaces of an earlier run may still be going
     run = f"{time.time_ns() // 1_000_000_000 % 100_000:05d}"
-    spaces = [f"bench-{run}-{n}" for n in range((count + EACH - 1) // EACH)]
+    spaces = [f"{purpose}-{run}-{n}" for n in range((count + EACH - 1) // EACH)]
     systems = [(spaces[n // EACH], f"desk-{n % EACH}") for n in range(count)]
-    async with opened(access) as judge, every_pod(judge.api):
-        await judge.prepare([HOME, *spaces])
-        await account(judge, access, folder)
-        operator = Process(access, folder, 1, HOME)
-        try:
-            await started(operator)
-            began, before_s = time.monotonic(), operator.cpu_s()
-            await all_ready(judge, count, ask(judge, systems))
-            seconds = round(time.monotonic() - began, 1)
-            await quiet(operator, 5.0)
-            floor_ms = await bare_apply_ms(judge, HOME)
-            for row in created(operator, count, seconds, before_s, floor_ms):
+    with tempfile.TemporaryDirectory() as given:
+        folder, running = Path(given), list[Process]()
+
+        def begin() -> Process:
+            if running:
+                running[-1].stop()
+            running.append(Process(access, folder, len(running) + 1, HOME))
+            return running[-1]
+
+        async with opened(access) as judge, every_pod(judge.api):
+            await judge.prepare([HOME, *spaces])
+            await account(judge, access, folder)
+            try:
+                yield Stand(judge, systems, begin)
+            finally:
+                for last in running[-1:]:
+                    last.stop()
+                await judge.leave([HOME, *spaces])
+
+
+async def rows(count: int, silence_s: float, shape: tuple[float, float]) -> AsyncIterator[Row]:
+    """Yield every figure; `shape`: changes a second and seconds of the steady stream."""
+    async with standing("bench", count) as (judge, systems, begin):
+        operator = begin()
+        await started(operator)
+        began, before_s = time.monotonic(), operator.cpu_s()
+        await all_ready(judge, count, ask(judge, systems))
+        seconds = round(time.monotonic() - began, 1)
+        await quiet(operator, 5.0)
+        floor_ms = await bare_apply_ms(judge, HOME)
+        for row in created(operator, count, seconds, before_s, floor_ms):
+            yield row
+        written, spent = operator.writes(), operator.cpu_s()
+        await asyncio.sleep(silence_s)
+        told = max(operator.writes() - written, audited(silence_s))
+        title = f"{count} systems, writes in {silence_s:.0f} s of rest"
+        yield Row(title, told, "writes", goal=0.0, agrees=told == 0)
+        yield memory(f"{count} systems, after the rest", operator, count)
+        idle = (operator.cpu_s() - spent) / silence_s * 1000
+        yield Row(f"{count} systems at rest, CPU a second", round(idle, 2), "ms")
+        goals = GOALS["p50_ms"], GOALS["p99_ms"]
+        if shape[1] > 0:
+            for row in await operator_stream.rows(judge, operator, systems, shape, floor_ms, goals):
                 yield row
-            written, spent = operator.writes(), operator.cpu_s()
-            await asyncio.sleep(silence_s)
-            told = max(operator.writes() - written, audited(silence_s))
-            yield Row(
-                f"{count} systems, writes in {silence_s:.0f} s of rest",
-                told,
-                "writes",
-                goal=0.0,
-                agrees=told == 0,
-            )
-            yield memory(f"{count} systems, after the rest", operator, count)
-            idle = (operator.cpu_s() - spent) / silence_s * 1000
-            yield Row(f"{count} systems at rest, CPU a second", round(idle, 2), "ms")
-            goals = GOALS["p50_ms"], GOALS["p99_ms"]
-            if shape[1] > 0:
-                for row in await operator_stream.rows(judge, operator, systems, shape, floor_ms, goals):
-                    yield row
-            await quiet(operator, 5.0)  # else the next one would write what this one had not come to
-            operator.stop()
-            operator = Process(access, folder, 2, HOME)
-            began = time.monotonic()
-            await quiet(operator, 15.0)
-            told = max(float(operator.writes()), audited(time.monotonic() - began))
-            yield Row(f"{count} systems, writes by a restart", told, "writes", goal=0.0, agrees=told == 0)
-            yield memory(f"{count} systems, after a restart", operator, count)
-        finally:
-            operator.stop()
-            await judge.leave([HOME, *spaces])
+        await quiet(operator, 5.0)  # else the next one would write what this one had not come to
+        operator = begin()
+        began = time.monotonic()
+        await quiet(operator, 15.0)
+        told = max(float(operator.writes()), audited(time.monotonic() - began))
+        yield Row(f"{count} systems, writes by a restart", told, "writes", goal=0.0, agrees=told == 0)
+        yield memory(f"{count} systems, after a restart", operator, count)
 
 
 async def run(options: argparse.Namespace) -> bool:
@@ -231,10 +248,8 @@ async def run(options: argparse.Namespace) -> bool:
     count = 50 if options.smoke else options.systems
     silence_s = 60.0 if options.smoke else options.silence
     good = True
-    with tempfile.TemporaryDirectory() as folder:
-        async for row in rows(count, silence_s, (options.rate, options.stream), Path(folder)):
-            good &= row.agrees
-            print(json.dumps(row.line()) if options.json else text(row.line()), flush=True)
+    async for row in rows(count, silence_s, (options.rate, options.stream)):
+        good &= told([row], options.json) == 0
     return good
 
 

@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import orjson
-from bench.harness import Row, run
+from bench.harness import Row, resident, run
 from bench.operator_pass import CHILDREN, NAMESPACE, in_memory, until
 
 from qts_core import names
@@ -75,16 +73,11 @@ def _copies(objects: list[Live], count: int, first: int = 0) -> Iterator[Live]:
 def _kb_each(put: Callable[[Live], None], objects: list[Live], count: int, first: int) -> float:
     """Return how many kB the process grows by for each system that is put."""
     gc.collect()
-    before = _resident()
+    before = resident()
     for live in _copies(objects, count, first):
         put(live)
     gc.collect()
-    return (_resident() - before) / count / 1000
-
-
-def _resident() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGESIZE")
+    return (resident() - before) / count / 1000
 
 
 def of_the_cache(smoke: bool) -> Row:

@@ -89,8 +89,7 @@ class Process:
 
     def rss_mb(self) -> float:
         """Return resident memory in MB."""
-        told = Path(f"/proc/{self._process.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+)", told)[1]) / 1000  # type: ignore[index]
+        return rss_mb(self._process.pid)
 
     def stop(self) -> None:
         """End it by SIGTERM."""
@@ -99,3 +98,9 @@ class Process:
             self._process.wait(20)
         finally:
             self._process.kill()
+
+
+def rss_mb(pid: int) -> float:
+    """Return the resident memory of a process in MB."""
+    told = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+)", told)[1]) / 1000  # type: ignore[index]

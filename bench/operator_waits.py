@@ -10,29 +10,22 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import os
 import sys
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
-from bench.harness import Row, quantile, text
-from bench.operator import EACH, HOME, account, started
+from bench.harness import Row, quantile, told
+from bench.operator import is_ready, standing, started
 from bench.operator_process import Process
 from bench.operator_stream import PASSES, heard, stream
-from tests.control_plane_campaign.judge import Judge, opened
-from tests.control_plane_campaign.workloads import spec
-from tests.kwok import every_pod
+from tests.control_plane_campaign.judge import Judge
+from tests.control_plane_campaign.workloads import REFUSED, spec
 
 from qts_core import names
 from qts_core.errors import ConfigError
 from qts_operator.cluster import PODS, SYSTEMS, path_of
-from qts_operator.session import from_kubeconfig
 
 MANAGED = {"labelSelector": f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"}
 APART_S = 2.0  # between systems that are made, so that none waits for another
@@ -41,8 +34,6 @@ LIMIT_S = 600.0
 READY_GOAL_S, SHARE_GOAL = 1.0, 1.1
 Key = tuple[str, str]
 Live = dict[str, Any]
-#: valid by the definition's schema, refused by the API server where the Deployment is written
-POISON: Live = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}
 
 
 class Moments:
@@ -71,23 +62,6 @@ class Moments:
         return [at - max(self.pods[key].values()) for key, at in self.systems.items() if self.pods[key]]
 
 
-def is_ready(live: Live) -> bool:
-    """Tell whether a pod or a system says that it is Ready."""
-    told = (live.get("status") or {}).get("conditions") or ()
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in told)
-
-
-async def ask(judge: Judge, system: Key, wanted: Live) -> None:
-    """Make a system."""
-    body = {
-        "apiVersion": names.API_VERSION,
-        "kind": names.KIND,
-        "metadata": {"name": system[1]},
-        "spec": wanted,
-    }
-    await judge.post(path_of(SYSTEMS, system[0]), body)
-
-
 async def ready_rows(judge: Judge, systems: list[Key]) -> AsyncIterator[Row]:
     """Yield how long after its last pod a system was Ready."""
     moments = Moments()
@@ -97,7 +71,7 @@ async def ready_rows(judge: Judge, systems: list[Key]) -> AsyncIterator[Row]:
         heard(judge, SYSTEMS, {}, moments.system),
     ):
         for system in systems:
-            await ask(judge, system, spec())
+            await judge.make(*system, spec())
             await asyncio.sleep(APART_S)
         while not moments.systems.keys() >= set(systems):
             await asyncio.sleep(0.1)
@@ -110,10 +84,10 @@ async def ready_rows(judge: Judge, systems: list[Key]) -> AsyncIterator[Row]:
 async def poison_rows(judge: Judge, operator: Process, systems: list[Key]) -> AsyncIterator[Row]:
     """Yield how long a good system's change took, beside a poisoned resource and without it."""
     for system in systems:
-        await ask(judge, system, spec(suspend=True))
+        await judge.make(*system, spec(suspend=True))
     poisoned = systems[0][0], "poisoned"
-    affinity = {"agents": {"amos": {"affinity": POISON}}, "suspend": True}
-    await ask(judge, poisoned, affinity | {"paused": True})
+    affinity = {"agents": {"amos": {"affinity": REFUSED}}, "suspend": True}
+    await judge.make(*poisoned, affinity | {"paused": True})
     await started(operator)
     found: dict[bool, list[int]] = {False: [], True: []}
     tries, seconds = 0.0, 0.0
@@ -144,40 +118,18 @@ def beside(count: int, found: dict[bool, list[int]]) -> Iterator[Row]:
         yield Row(f"{title}, share", round(with_ / without, 3), "of no poison", goal=SHARE_GOAL)
 
 
-@asynccontextmanager
-async def operating(count: int) -> AsyncIterator[tuple[Judge, Process, list[Key]]]:
-    """Run an operator that has nothing to do yet; yield where `count` systems may be made."""
-    access = from_kubeconfig(os.environ.get("KUBECONFIG"))
-    run = f"{time.time_ns() // 1_000_000_000 % 100_000:05d}"
-    spaces = [f"waits-{run}-{n}" for n in range((count + EACH - 1) // EACH)]
-    with tempfile.TemporaryDirectory() as folder:
-        async with opened(access) as judge, every_pod(judge.api):
-            await judge.prepare([HOME, *spaces])
-            await account(judge, access, Path(folder))
-            operator = Process(access, Path(folder), 1, HOME)
-            try:
-                await started(operator)
-                yield judge, operator, [(spaces[n // EACH], f"desk-{n % EACH}") for n in range(count)]
-            finally:
-                operator.stop()
-                await judge.leave([HOME, *spaces])
-
-
 async def run(options: argparse.Namespace) -> None:
     """Print every row."""
-    async with operating(options.ready + options.good) as (judge, operator, systems):
+    async with standing("waits", options.ready + options.good) as (judge, systems, begin):
+        operator = begin()
+        await started(operator)
         ready, good = systems[: options.ready], systems[options.ready :]
         if ready:
             async for row in ready_rows(judge, ready):
-                tell(row, as_json=options.json)
+                told([row], options.json)
         if good:
             async for row in poison_rows(judge, operator, good):
-                tell(row, as_json=options.json)
-
-
-def tell(row: Row, *, as_json: bool) -> None:
-    """Print one row."""
-    print(json.dumps(row.line()) if as_json else text(row.line()), flush=True)
+                told([row], options.json)
 
 
 def main() -> int:

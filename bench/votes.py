@@ -207,7 +207,7 @@ def histogram(values: list[int]) -> dict[str, int]:
 
 def rows(rate: int, found: Found) -> Iterator[Row]:
     """Compare all turns together, then say how sure each ratio is."""
-    ours, theirs, again = ([value for turn in turns for value in turn] for turns in found)
+    ours, theirs, again = map(pooled, found)
     sent = len(found[0]) * max(10, int(rate * TURN_S))
     yield from latency_rows(f"vote at {rate}/s", KINDS[1], ALLOWED, ours, theirs, sent)
     for name, share in QUANTILES.items():
@@ -218,6 +218,11 @@ def rows(rate: int, found: Found) -> Iterator[Row]:
             yield Row(f"{title}, 95 % from", low, "times")
             yield Row(f"{title}, 95 % to", high, "times")
             yield Row(f"{title}, the median turn", typical(turns, share) / typical(found[1], share), "times")
+
+
+def pooled(turns: Rounds) -> list[int]:
+    """Return the latencies of all turns together."""
+    return [value for turn in turns for value in turn]
 
 
 def typical(turns: Rounds, share: float) -> float:
@@ -250,10 +255,7 @@ def main(arguments: list[str]) -> int:
     code = told(row for rate in rates for row in rows(rate, found[rate]))
     if chosen.histogram is not None:
         told_of = {
-            rate: {
-                kind: histogram([v for turn in turns for v in turn])
-                for kind, turns in zip(KINDS, f, strict=True)
-            }
+            rate: {kind: histogram(pooled(turns)) for kind, turns in zip(KINDS, f, strict=True)}
             for rate, f in found.items()
         }
         chosen.histogram.write_text(json.dumps(told_of, indent=1) + "\n")

@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 import msgspec
+from bench.harness import resident
 from tests.campaign.campaign import BESIDE, Trial, free
 from tests.campaign.schedule import KINDS, NAMES, Schedule, fault
 from tests.processes.stand import leave_nothing
@@ -103,9 +104,9 @@ class Soak(Trial):
         waiting = sum(b.outgoing.queued + len(b.incoming.dispatch) for b in buses)
         spooled = sum(len(b.durables.spool) for b in buses)
         gc.collect()
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        rss_mib = pages * os.sysconf("SC_PAGESIZE") / 2**20
-        self.samples.append(Sample(round(at_s, 1), rss_mib, sys.getallocatedblocks(), waiting, spooled))
+        self.samples.append(
+            Sample(round(at_s, 1), resident() / 2**20, sys.getallocatedblocks(), waiting, spooled)
+        )
 
 
 def slope(samples: list[Sample]) -> float | None:

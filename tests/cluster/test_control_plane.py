@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 import pytest
+from tests.control_plane_campaign.workloads import REFUSED
 
 from qts_operator.packaging import NAME, NAMESPACE
 
@@ -229,8 +230,7 @@ def test_a_strangers_object_is_never_adopted(kube, namespace, operator, wait) ->
 def test_an_object_that_the_server_refuses_is_named(kube, namespace, operator, wait) -> None:
     """An affinity that no schema of ours checks is refused by the server, with the field, in the status."""
     operator()
-    bad = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}
-    kube.system(namespace, "desk", {"agents": {"amos": {"affinity": bad}}})
+    kube.system(namespace, "desk", {"agents": {"amos": {"affinity": REFUSED}}})
     wait(lambda: kube.condition(namespace, "desk", "Degraded")[:2] == ("True", "ObjectRejected"))
     message = kube.condition(namespace, "desk", "Degraded")[2]
     assert "Deployment/desk-amos" in message

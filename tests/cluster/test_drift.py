@@ -21,7 +21,7 @@ from tests.control_plane_campaign.judge import Judge, opened
 from tests.drift import Drift, altered, drifts, entry_of, shown
 
 from qts_core import names
-from qts_operator.cluster import SYSTEMS, path_of
+from qts_operator.cluster import path_of
 from qts_operator.middleware import ApiError
 from qts_operator.objects import BY_KIND
 from qts_operator.session import from_kubeconfig
@@ -155,13 +155,7 @@ async def _ready(judge: Judge, journal: Journal, namespace: str) -> list[Desk]:
     """Make suspended systems, with a field of somebody else's on each of their objects."""
     desks = [Desk(judge, journal, namespace, f"desk-{n}") for n in range(SIDE)]
     for desk in desks:
-        body = {
-            "apiVersion": names.API_VERSION,
-            "kind": names.KIND,
-            "metadata": {"name": desk.name},
-            "spec": SPEC,
-        }
-        await judge.post(path_of(SYSTEMS, namespace), body)
+        await judge.make(namespace, desk.name, SPEC)
 
     def settled() -> bool:
         systems = [journal.live[namespace].get(f"{names.KIND}/{desk.name}") for desk in desks]

@@ -8,13 +8,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
-import re
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
+from bench.operator_process import rss_mb
 from tests.control_plane_campaign.judge import opened
 
 from qts_operator.cluster import path_of
@@ -26,11 +25,6 @@ SECRETS = int(os.environ.get("QTS_TEST_SECRETS", "300"))
 SIDE, REST_S, GOAL_MB = 16, 3.0, 5.0
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 CONTENT = {"key": base64.b64encode(b"x" * 1024).decode()}
-
-
-def _rss_mb(leader: Any) -> float:
-    told = Path(f"/proc/{leader.process.pid}/status").read_text()
-    return int(re.search(r"VmRSS:\s+(\d+)", told)[1]) / 1000  # type: ignore[index]
 
 
 async def _make(namespace: str) -> None:
@@ -69,7 +63,7 @@ def test_the_secrets_of_others_are_none_of_its_business(
         kube.system(namespace, "desk", {"suspend": True, "config": {"systemSeed": seed}})
         until(lambda: kube.applied(namespace), "applied")
         time.sleep(REST_S)
-        return _rss_mb(leader)
+        return rss_mb(leader.process.pid)
 
     leader = operator()
     measured(1)

@@ -17,7 +17,7 @@ from tests.control_plane_campaign.judge import opened
 from tests.control_plane_campaign.oracles import Evidence
 from tests.control_plane_campaign.side_by_side import columns
 from tests.control_plane_campaign.stage import Stage
-from tests.control_plane_campaign.workloads import SMALL, WORKLOADS, Plan, Workload
+from tests.control_plane_campaign.workloads import REFUSED, SMALL, WORKLOADS, Plan, Workload
 from tests.golden.test_templates import AGENT_CHOICES, CHOICES, GPU_CHOICES
 from tests.kwok import every_pod
 
@@ -30,8 +30,6 @@ VOTERS = ("qbmia", "quasar", "amos")
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 Tree = dict[str, Any]
 POLICIES: list[Tree] = [{}, {"enabled": False}, {"metricsFrom": {"team": "monitoring"}}]
-#: taken by the definition, refused by the API server where the Deployment is written
-BAD: Tree = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}
 
 
 def drawn(random: Random, redis: Tree) -> Tree:
@@ -85,11 +83,11 @@ class Players:
             {ns: spec for (one, two), (a, b) in both for ns, spec in ((one, a), (two, b))}
         )
         there = await self.play({one: towards(a, b) for (one, _), (a, b) in both})
-        bad = {"agents": {"pads": {"affinity": BAD}}}
+        bad = {"agents": {"pads": {"affinity": REFUSED}}}
         await self.play(dict.fromkeys([one for (one, _), _ in both], bad), applied=False)
         good = {one: b["agents"]["pads"].get("affinity") for (one, _), (_, b) in both}
         back = await self.play(
-            {one: {"agents": {"pads": {"affinity": towards(BAD, good[one])}}} for one in good}
+            {one: {"agents": {"pads": {"affinity": towards(REFUSED, good[one])}}} for one in good}
         )
         wrong = []
         for (one, two), (a, b) in both:

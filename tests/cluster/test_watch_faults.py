@@ -208,8 +208,7 @@ async def test_stores_are_as_a_list_says_after_every_fault(
     slowest: dict[str, float] = {}
     rates: dict[str, float] = {}
     async with opened(from_kubeconfig(os.environ["KUBECONFIG"])) as judge:
-        body = {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": {"name": NAME}}
-        await judge.post(path_of(SYSTEMS, namespace), body | {"spec": {"suspend": True}})
+        await judge.make(namespace, NAME, {"suspend": True})
         async with operated(judge, namespace) as (line, engine):
             for number, (name, fault) in enumerate(list(FAULTS.items())[:: 1 if EVERY else 4], 1):
                 began_s = time.monotonic()

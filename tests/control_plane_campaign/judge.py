@@ -119,7 +119,11 @@ class Judge:
         if there:
             await self.patch(path_of(SYSTEMS, namespace, NAME), {"spec": spec})
             return
-        body = {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": {"name": NAME}, "spec": spec}
+        await self.make(namespace, NAME, spec)
+
+    async def make(self, namespace: str, name: str, spec: Tree) -> None:
+        """Create a system."""
+        body = {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": {"name": name}, "spec": spec}
         await self.post(path_of(SYSTEMS, namespace), body)
 
     async def patch(self, path: str, body: Tree) -> None:

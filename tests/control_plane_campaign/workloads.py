@@ -24,6 +24,10 @@ AGENTS = ("pads", "qbmia", "quasar", "amos")
 SMALL: Tree = {"requests": {"cpu": "10m", "memory": "16Mi"}}
 BOARD = {"qar": 0.25, "qstar": 0.3, "antifragility": 0.2, "consensus": 0.15, "adaptability": 0.1}
 GPU = {"mode": "Required", "count": 1}
+#: an affinity that the definition takes and the API server refuses where the Deployment is written
+REFUSED: Tree = {
+    "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}
+}
 
 
 def spec(**more: Any) -> Tree:

@@ -26,6 +26,11 @@ class Stolen(msgspec.Struct, frozen=True):
     upto: Id
     by: tuple[str, ...]  # names that were given there beside ours
 
+    @property
+    def span(self) -> tuple[str, str]:
+        """Return the ids as Redis takes the ends of a range."""
+        return f"({self.after[0]}-{self.after[1]}", f"{self.upto[0]}-{self.upto[1]}"
+
 
 class Trespass(msgspec.Struct):
     """What our group was given of some streams, as we know it; ask with the client that reads them."""
@@ -81,7 +86,7 @@ async def _others(client: Any, key: str, group: str) -> tuple[str, ...]:
 async def entries(client: Any, stolen: Stolen) -> list[tuple[bytes, Any]]:
     """Return all entries among which the stolen ones are, as they are in the stream still."""
     found: list[tuple[bytes, Any]] = []
-    after, last = f"({stolen.after[0]}-{stolen.after[1]}", f"{stolen.upto[0]}-{stolen.upto[1]}"
+    after, last = stolen.span
     while page := await client.xrange(stolen.key, after, last, PAGE):
         found.extend(page)
         after = f"({page[-1][0].decode()}"
@@ -90,6 +95,5 @@ async def entries(client: Any, stolen: Stolen) -> list[tuple[bytes, Any]]:
 
 async def astray(client: Any, group: str, stolen: Stolen) -> set[bytes]:
     """Return those that wait under our own name: the server gave them to a connection that had just ended."""
-    after, last = f"({stolen.after[0]}-{stolen.after[1]}", f"{stolen.upto[0]}-{stolen.upto[1]}"
-    found = await client.xpending_range(stolen.key, group, after, last, MOST, group)
+    found = await client.xpending_range(stolen.key, group, *stolen.span, MOST, group)
     return {each["message_id"] for each in found}
