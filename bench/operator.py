@@ -30,7 +30,7 @@ from tests.control_plane_campaign.workloads import spec
 from tests.kwok import every_pod
 
 from qts_core.errors import ConfigError
-from qts_operator.cluster import SYSTEMS, path_of
+from qts_operator.cluster import SYSTEMS, path_of, whole
 from qts_operator.objects import BY_KIND, Kind
 from qts_operator.session import Access, from_kubeconfig
 
@@ -40,7 +40,7 @@ SHARED = Path(__file__).parents[2] / "shared" / "cluster" / "cluster"
 BINDINGS = Kind("ClusterRoleBinding", "rbac.authorization.k8s.io", "v1", "clusterrolebindings")
 GOALS = {"ready_s": 240.0, "cpu_ms": 30.0, "bytes": 60_000.0, "p50_ms": 10.0, "p99_ms": 50.0}
 RSS_MB = ((1000, 120.0), (5000, 200.0), (10_000, 350.0))  # systems, and what the operator may take for them
-LIMIT_S = 3600.0
+LIMIT_S, GONE_S = 3600.0, 120
 
 
 async def account(judge: Judge, access: Access, folder: Path) -> None:
@@ -182,6 +182,18 @@ class Stand(NamedTuple):
     begin: Callable[[], Process]
 
 
+async def alone(judge: Judge) -> None:
+    """Wait for the end of systems whose namespaces are going: what is tried for them would count here."""
+    for _ in range(GONE_S):
+        left = (await judge.api.list(SYSTEMS, None, {}, whole)).items
+        if not left:
+            return
+        await asyncio.sleep(1.0)
+    first = left[0]["metadata"]
+    name = f"{first['namespace']}/{first['name']}"
+    raise ConfigError(f"{len(left)} systems are there, {name} first; delete them")
+
+
 @asynccontextmanager
 async def standing(purpose: str, count: int) -> AsyncIterator[Stand]:
     """Make places for `count` systems and an account for the operator; end and delete all afterwards."""
@@ -201,6 +213,7 @@ async def standing(purpose: str, count: int) -> AsyncIterator[Stand]:
 
         async with opened(access) as judge, every_pod(judge.api):
             await judge.prepare([HOME, *spaces])
+            await alone(judge)
             await account(judge, access, folder)
             try:
                 yield Stand(judge, systems, begin)

@@ -241,7 +241,7 @@ def namespace(kube: Kube, request: pytest.FixtureRequest) -> Iterator[str]:
     name = f"t-{abs(hash(request.node.nodeid)) % 10**8}-{time.time_ns() % 10**6}"
     kube.run("create", "namespace", name)
     yield name
-    kube.run("delete", "namespace", name, "--wait=false")
+    kube.run("delete", "namespace", name, "--wait=false", "--ignore-not-found")
 
 
 @pytest.fixture(name="until")

@@ -1,7 +1,7 @@
 """The writes of a pass as a step machine: (state, response) → state, and the request that follows. Pure.
 
-Writes go in order; a refused object does not hold back the others; a stale view or an unwell server ends
-the writes and asks for another pass.
+Writes go in order; a refused object does not hold back the others; a namespace on its way out ends them, as
+do a stale view and an unwell server, which ask for another pass.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import msgspec
 
 from qts_operator.plan import Action, Apply, Create, Delete, HandOver, Refuse, Rotate, Wait
 from qts_operator.snapshot import Finding
+
+LEAVING = "NamespaceTerminating"  # the reason of a finding, below
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -81,7 +83,9 @@ def step(state: State, response: Response) -> State:
             return msgspec.structs.replace(state, stale=True)
         case Failed(code=400 | 403 | 422):
             finding = _refusal(response, kind, name)
-            return msgspec.structs.replace(moved, findings=(*state.findings, finding))
+            # a namespace on its way out takes nothing, so nothing more is tried
+            left = () if finding.reason == LEAVING else rest
+            return msgspec.structs.replace(state, todo=left, findings=(*state.findings, finding))
         case Failed(code=code, message=message):
             text = message or f"no answer to {kind}/{name} ({code})"
             return msgspec.structs.replace(state, unwell=text, retry_after=response.retry_after)

@@ -308,6 +308,16 @@ def test_a_refusal_has_its_reason_and_its_words(failed: Failed, reason: str, mes
     assert (told.reason, told.message) == (reason, message)
 
 
+@pytest.mark.parametrize(("message", "tried"), [("it is being terminated", 1), ("no", 2)])
+def test_a_namespace_on_its_way_out_ends_the_writes(message: str, tried: int) -> None:
+    """It would refuse each of them; any other refusal concerns one object."""
+    state, asked = writes.State(todo=(ACTIONS["apply"], ACTIONS["create"])), 0
+    while writes.request(state) is not None:
+        state, asked = writes.step(state, Failed(code=403, message=message)), asked + 1
+    assert asked == tried == len(state.findings)
+    assert not state.complete
+
+
 def test_an_unwell_server_is_quoted() -> None:
     """Or it is said what it did not answer."""
     state = writes.State(todo=(ACTIONS["apply"],))

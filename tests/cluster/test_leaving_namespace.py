@@ -1,0 +1,51 @@
+"""A namespace on its way out that a pod holds up: what is missing there cannot be made, and one try a pass says so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+HELD = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "held", "finalizers": ["example.com/held"]},
+    "spec": {"containers": [{"name": "held", "image": "localhost/absent:0", "imagePullPolicy": "Never"}]},
+}
+#: a Service that the server refused, and a pass that ended with a refusal
+REFUSED = 'qts_api_requests_total{code="403",kind="Service"'
+PASS = 'qts_reconcile_total{reason="",result="refused"'
+
+
+def test_one_write_a_pass_is_refused(
+    kube: Any, namespace: str, leading: Any, until: Callable[..., Any]
+) -> None:
+    """Six Services are gone, and each pass finds out with the first of them."""
+    kube.run("-n", namespace, "create", "-f", "-", given=HELD)
+    kube.system(namespace, "desk")
+    until(lambda: kube.applied(namespace), "applied")
+    kube.run("delete", "namespace", namespace, "--wait=false")
+    try:
+        until(lambda: kube.get("namespace", namespace)["status"]["phase"] == "Terminating", "terminating")
+        kube.run("-n", namespace, "delete", "service", "--all")
+
+        def reason() -> str:
+            told: str = kube.condition(namespace, "desk", "Ready")[1]
+            return told
+
+        until(lambda: reason() == "NamespaceTerminating", "said in the status")
+        # a pass that has just ended may not be counted yet
+        refused, passes = _counted(leading, REFUSED), _counted(leading, PASS)
+        assert 1 <= refused <= passes + 1
+    finally:
+        freed = json.dumps({"metadata": {"finalizers": None}})
+        kube.run("-n", namespace, "patch", "pod", "held", "--type=merge", "-p", freed)
+
+
+def _counted(operator: Any, sample: str) -> int:
+    """Return the sum of the operator's samples that begin so."""
+    lines = operator._get(operator.metrics, "/metrics").splitlines()
+    return sum(int(float(line.rsplit(" ", 1)[1])) for line in lines if line.startswith(sample))
