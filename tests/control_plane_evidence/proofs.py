@@ -12,7 +12,11 @@ Need = Literal["python", "nodes", "server", "pods"]
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
-    """A command from the root of the tree; `reads` names how its numbers are read from what it prints."""
+    """A command from the root of the tree; `reads` names how its numbers are read from what it prints.
+
+    Rows that share a command tell different things by it: `about` are words of which the names of a row's numbers
+    hold one; without any, all are its.
+    """
 
     command: str
     reads: str = "tests"
@@ -20,6 +24,11 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     short: str = ""  # CI's form; "" = CI runs the same, "-" = CI runs none
     limit_s: int = 600
     within_s: float = float("inf")  # what the acceptance gives it
+    about: tuple[str, ...] = ()
+
+    def concerns(self, number: str) -> bool:
+        """Tell whether a number of this name belongs to the row."""
+        return not self.about or any(word in number for word in self.about)
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,3 +49,8 @@ def pytest_of(
     marks = "" if needs == "python" else "-m cluster "
     command = f"{given}python -m pytest -q -p no:randomly {marks}{' '.join(names)}"
     return Proof(command=command, needs=needs, short=short, limit_s=limit_s)
+
+
+def about(proof: Proof, *words: str) -> Proof:
+    """Return a command that other rows tell of too, as a row tells it: by the numbers that hold a word of these."""
+    return msgspec.structs.replace(proof, about=words)

@@ -13,7 +13,7 @@ from typing import get_args
 import pytest
 
 from .evidence import DOCUMENT, ROOT, recorded
-from .proofs import Need, Proof, Row
+from .proofs import Need, Proof, Row, about
 from .render import document, outcome
 from .results import READERS, Result, of_figures, of_last, of_tests
 from .rows import ROWS
@@ -88,6 +88,18 @@ def test_a_command_that_took_longer_than_it_may_has_missed(within_s, told) -> No
     )
     assert outcome(row, _ran("a")) == told
     assert ("- missed: at most 1.5 s" in document([row], _ran("a"))) is (told == "missed")
+
+
+@pytest.mark.parametrize(("words", "told"), [((), "missed"), (("slow",), "missed"), (("small",), "holds")])
+def test_a_row_is_judged_by_what_it_is_about(words: tuple[str, ...], told: str) -> None:
+    """Its command may tell more; a fault that is no number's is everybody's."""
+    proof = about(Proof(command="a"), *words)
+    row = Row(number=1, requirement="r", acceptance="small", tier="T0", proofs=(proof,))
+    numbers = {"so small": "1", "so slow": "2"}
+    ran = _ran("a", numbers=numbers, missed=("so slow",))
+    assert outcome(row, ran) == told
+    assert ("so slow" in document([row], ran)) is (told == "missed")
+    assert outcome(row, _ran("a", numbers=numbers, missed=("1 tests left out",))) == "missed"
 
 
 def test_the_document_tells_commands_numbers_and_what_is_missing() -> None:
