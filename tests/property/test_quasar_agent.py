@@ -1,4 +1,4 @@
-"""QUASAR beyond the common properties: it learns what is there, converges, replays, watches, blends."""
+"""QUASAR beyond the common properties: it learns what is there, converges, replays, blends."""
 
 from __future__ import annotations
 
@@ -8,34 +8,29 @@ import math
 import msgspec
 import numpy as np
 import pytest
-from river import anomaly
-from river.drift import ADWIN
 from tests.property import agent_properties as check
 from tests.property import markets
 
 from qts_agents.agent import UNTRAINED
 from qts_agents.columns import array, column
-from qts_agents.kernels import adwin
 from qts_agents.kernels.indicators import indicators
 from qts_agents.quasar import bars, blend
 from qts_agents.quasar.agent import Quasar
 from qts_agents.quasar.features import NAMES, ODD, features
 from qts_agents.quasar.learner import HOLD_OUT, Learner
 from qts_agents.quasar.model import LEAST_ROWS, Logistic
-from qts_agents.quasar.monitoring import ALL, Monitors
-from qts_agents.quasar.monitors import MAX_STREAMS, Drift, Stream
 from qts_agents.quasar.qar import FactorPool, prior_weights
 from qts_agents.quasar.states import STATES, codes, orientation
 from qts_agents.quasar.tape import BARS
 from qts_core.sections import QuasarSettings
 from qts_core.spec import SYSTEM
-from qts_messaging.messages import RiskAlert, SystemCommand
+from qts_messaging.messages import SystemCommand
 
 BUY, SELL, HOLD, INCREASE, DECREASE, HEDGE, EXIT = range(7)
 EAGER = QuasarSettings(convergence=10.0)  # converged as soon as the policy stands still
 
 
-def _live(agent, tape, first, last):
+def live(agent, tape, first, last):
     """Give the agent the bars first … last−1; return what it sent."""
     sent = []
     for t in range(first, last):
@@ -48,7 +43,7 @@ def _converged():
     """Return the saved state of an agent whose table votes, and its market, at bar 1,100."""
     tape = markets.eurusd(800, 1300)
     agent = Quasar(SYSTEM(quasar=EAGER))
-    _live(agent, tape, 320, 1101)
+    live(agent, tape, 320, 1101)
     assert agent.converged
     return agent.save(), tape
 
@@ -72,7 +67,7 @@ def _walk(seed, count):
     )
 
 
-def _learn(oracle, settings, seed=5, count=1600):
+def learnt(oracle, settings, seed=5, count=1600):
     """Let a learner see `count` bars; with `oracle` the third state input is the next return."""
     odd, even, ret, sigma = _walk(seed, count + 1)
     if oracle:
@@ -100,23 +95,23 @@ def _earned(learner, fee=5e-5):
 
 def test_oracle_earns():
     """With the next return in the state the policy earns after costs on bars it was not trained on."""
-    learner = _learn(True, QuasarSettings(convergence=1e-12))
+    learner = learnt(True, QuasarSettings(convergence=1e-12))
     assert learner.episodes > 1000
     assert _earned(learner) > 0.3 * 0.001
 
 
 def test_without_information_the_held_out_bars_pay_nothing():
     """On a walk without memory the held-out profit of several runs is not above zero at the 5 % level."""
-    gains = np.array([_earned(_learn(False, QuasarSettings(), seed, 700)) for seed in range(8)])
+    gains = np.array([_earned(learnt(False, QuasarSettings(), seed, 700)) for seed in range(8)])
     assert gains.std(ddof=1) > 0.0
     assert gains.mean() / (gains.std(ddof=1) / math.sqrt(len(gains))) < 1.895
 
 
 def test_convergence_is_measured_not_assumed():
     """Before the criteria hold qstar is masked; where they cannot hold it stays so; episodes stop after."""
-    never = _learn(False, QuasarSettings(convergence=1e-12), count=700)
+    never = learnt(False, QuasarSettings(convergence=1e-12), count=700)
     assert not never.converged
-    eager = _learn(False, QuasarSettings(convergence=10.0), count=1600)
+    eager = learnt(False, QuasarSettings(convergence=10.0), count=1600)
     assert eager.converged
     assert eager.change < 10.0
     assert eager.agreement >= 0.99
@@ -190,7 +185,7 @@ def test_mirror_with_a_table_that_votes(d):
     _, tape = _converged()
     agent, image = _restored()[0], Quasar(SYSTEM(quasar=EAGER))
     flipped = markets.mirrored(tape)
-    _live(image, flipped, 320, 1101)
+    live(image, flipped, 320, 1101)
     assert image.converged
     for t in (1098, 1099, 1100):
         a, b = markets.ask(agent, tape, t, d), markets.ask(image, flipped, t, -d)
@@ -221,7 +216,7 @@ def test_state_survives_with_monitors_and_replay():
     two = Quasar(SYSTEM(quasar=EAGER))
     two.load(one.save())
     for agent in (one, two):
-        _live(agent, tape, 1101, 1180)
+        live(agent, tape, 1101, 1180)
     assert one.save() == two.save()
     assert check.same(markets.ask(one, tape, 1180), markets.ask(two, tape, 1180))
 
@@ -242,7 +237,7 @@ def test_a_snapshot_of_many_bars_equals_bars_one_by_one():
 def test_bars_seen_before_teach_nothing():
     """The same update again, or an older one, changes nothing but the time of the last bar."""
     tape, agent = markets.synthetic(15), Quasar(SYSTEM())
-    _live(agent, tape, 400, 420)
+    live(agent, tape, 400, 420)
     before = agent.save()
     for t in (419, 410):
         agent.on_bars(markets.update(tape, t), markets.window(tape, t), markets.now(419))
@@ -253,10 +248,10 @@ def test_reset_and_a_new_epoch_forget():
     """A reset, or bars of a new epoch, start from nothing; nothing learned from the future is used."""
     tape = markets.synthetic(16)
     agent = Quasar(SYSTEM())
-    _live(agent, tape, 400, 440)
+    live(agent, tape, 400, 440)
     agent.on_message(SystemCommand("reset", {"epoch": "0"}), 0)
     assert agent.save() == Quasar(SYSTEM()).save()
-    _live(agent, tape, 400, 440)
+    live(agent, tape, 400, 440)
     view = msgspec.structs.replace(markets.window(tape, 340), epoch=1)
     agent.on_bars(msgspec.structs.replace(markets.update(tape, 340), epoch=1), view, 0)
     assert agent._state.learner.history.count == 1
@@ -353,103 +348,11 @@ def test_backend_is_classical_whatever_the_switch():
         assert (opinion.backend, opinion.qubits) == ("classical", 0)
 
 
-def test_adwin_finds_a_change_of_variance():
-    """A quiet stream raises no alarm in 500 bars; a tripled standard deviation does within 200."""
-    draws = np.random.default_rng(4)
-    drift = Drift()
-    assert not any(drift.update(float(v))[0] for v in draws.normal(size=500) ** 2)
-    found = [drift.update(float(v)) for v in (3.0 * draws.normal(size=200)) ** 2]
-    alarms = [shift for alarm, soft, shift in found if alarm and soft]
-    assert alarms
-    assert alarms[0] > 1.0
-
-
-@pytest.mark.parametrize("delta", [0.002, 0.05, 0.5])
-def test_windows_are_those_of_river(delta: float):
-    """Flags, length, sum and squared deviations equal River's own object over changes of mean and variance."""
-    ours, river, draws = adwin.windows(np.array([delta])), ADWIN(delta=delta), np.random.default_rng(6)
-    x, cuts = draws.normal(size=3000), 0
-    x[800:1500] *= 3.0
-    x[2000:] += 1.0
-    for value in x.tolist():
-        river.update(value)
-        flag = bool(adwin.adwin(ours, np.array([value]))[0])
-        assert flag == river.drift_detected
-        assert ours.whole[0, :3].tolist() == [river.width, river.total, river.variance]
-        cuts += flag
-    assert cuts >= 2
-
-
-def test_trees_are_those_of_river():
-    """Scores equal River's own object given the same inputs, and strength flags a break of pattern."""
-    stream, river = Stream(7), anomaly.HalfSpaceTrees(n_trees=50, height=8, window_size=50, seed=7)
-    draws = np.random.default_rng(5)
-    for _ in range(220):
-        scaled = np.clip(0.5 + 0.02 * draws.normal(size=5), 0, 1)
-        x = dict(enumerate(scaled.tolist()))
-        expected = river.score_one(x)
-        river.learn_one(x)
-        assert stream._score(scaled) == expected
-    assert expected > 0.0
-
-
-def test_anomaly_reaches_pads_once_and_calms_the_forecast():
-    """A crash after quiet bars sends one RISK_ALERT of its severity; p is flattened while it lasts."""
-    tape = markets.synthetic(19, symbols=1, quotes=False)
-    agent = Quasar(SYSTEM())
-    _live(agent, tape, 400, 640)
-    agent._state.monitors.streams["S0"]._scores = np.full(250, 0.5)
-    sent = _live(agent, tape, 640, 641)
-    alerts = [out.message for out in sent if out.message.alert_type == "anomaly"]
-    assert len(alerts) == 1
-    assert isinstance(alerts[0], RiskAlert)
-    assert (alerts[0].scope, alerts[0].hop, sent[0].to) == (("S0",), 0, "pads")
-    assert 0.75 < alerts[0].severity <= 1.0
-    assert alerts[0].expires_ns - alerts[0].raised_ns == 30 * 10**9
-    loud = array(markets.ask(agent, tape, 640).p)[0]
-    agent._state.monitors.streams["S0"].strength = 0.0
-    calm = array(markets.ask(agent, tape, 640).p)[0]
-    assert loud.max() - loud.min() < calm.max() - calm.min()
-
-
-def test_backfill_raises_no_alerts():
-    """What lies in the past is learned from, not reported."""
-    tape = markets.synthetic(19, symbols=1, quotes=False)
-    agent = Quasar(SYSTEM())
-    _live(agent, tape, 400, 640)
-    agent._state.monitors.streams["S0"]._scores = np.full(250, 0.5)
-    past = msgspec.structs.replace(markets.update(tape, 640), kind="snapshot")
-    assert list(agent.on_bars(past, markets.window(tape, 640), markets.now(640))) == []
-    assert agent._state.monitors.streams["S0"].strength > 0.75
-
-
-def test_drift_raises_the_learning_floor():
-    """An alarm of ADWIN lets the table forget faster for 100 updates."""
-    learner = _learn(False, QuasarSettings(convergence=10.0), count=1600)
-    learner.on_drift()
-    for _ in range(3):
-        learner.on_bar(
-            ("X",), (np.array([312]), np.ones(1, np.int8), np.array([0.0]), np.array([0.001])), 5e-5
-        )
-    assert learner._alert == 97
-
-
-def test_many_symbols_share_one_stream():
-    """Above 16 symbols the monitors run on the equal-weight aggregate, and flag everybody."""
-    tape = markets.synthetic(20, symbols=MAX_STREAMS + 1, bars=340, quotes=False)
-    monitors = Monitors(0, 0.75)
-    view = markets.window(tape, 330)
-    monitors.on_bar(view, indicators(view), np.ones(MAX_STREAMS + 1, dtype=bool))
-    assert list(monitors.streams) == [ALL]
-    monitors.streams[ALL].strength = 1.0
-    assert monitors.flags(tape.symbols)[0].all()
-
-
 def test_one_table_for_all_symbols():
     """Two symbols fill one table; a gap in one leaves the other's transitions alone."""
     tape = markets.synthetic(21, symbols=2, bars=900)
     agent = Quasar(SYSTEM())
-    _live(agent, tape, 330, 700)
+    live(agent, tape, 330, 700)
     learner = agent._state.learner
     assert learner.history.symbols == tape.symbols
     assert learner.episodes > 0

@@ -1,4 +1,4 @@
-"""The feed's shell: pace, lockstep, history, repetition, restart, and a Redis that is away."""
+"""The feed's shell: pace, lockstep, history, repetition, traces, wrong data."""
 
 from __future__ import annotations
 
@@ -289,60 +289,6 @@ async def test_a_repeated_replay_begins_a_new_epoch(tmp_path: Path) -> None:
     assert [*range(10, 30), *range(40, 45)] == [u.seq for u in bus.sent]
     assert list(range(30, 45)) == [u.seq for u in bus.stream]
     assert not any(u.ended for u in bus.sent)
-
-
-async def test_a_feed_that_is_started_again_goes_on_where_it_was(tmp_path: Path) -> None:
-    """The same source resumes after its newest bar; another one begins a new epoch above the old seq."""
-    system = system_of(tmp_path)
-    first, bus, clock = feed_of(system)
-    await bus.ready(*ALL)
-
-    async def stop_in_time(update: MarketUpdate) -> None:
-        if len(bus.sent) == 7:
-            first.stop()
-
-    bus.on_publish = stop_in_time
-    await first.run()
-    second = Feed(system, clock, bus)  # type: ignore[arg-type]
-    second.subscribe()
-    await bus.ready(*ALL)
-    bus.on_publish = None
-    await second.run()
-    assert list(range(11, 31)) == closes(bus.sent)
-    assert list(range(10, 30)) == [u.seq for u in bus.sent]
-    other = Feed(system_of(tmp_path, count=12), clock, bus)  # type: ignore[arg-type]
-    other.subscribe()
-    await bus.ready(*ALL)
-    await other.run()
-    assert {1} == {u.epoch for u in bus.sent[20:]}
-    assert list(range(34, 42)) == [u.seq for u in bus.sent[20:]]
-
-
-async def test_bars_go_out_while_redis_is_away_and_are_remembered_in_order_later(tmp_path: Path) -> None:
-    """Nothing stops, nothing is missing, nothing is double."""
-    feed, bus, _ = feed_of(system_of(tmp_path))
-    await bus.ready(*ALL)
-
-    async def outage(update: MarketUpdate) -> None:
-        bus.away = 4 <= len(bus.sent) < 12
-
-    bus.on_publish = outage
-    await feed.run()
-    assert list(range(11, 31)) == closes(bus.sent)
-    assert list(range(1, 31)) == closes(bus.stream)
-    assert feed.status()["snapshot_failures"] > 0
-    assert feed.status()["snapshot_waiting"] == 0
-
-
-async def test_a_snapshot_that_cannot_be_seen_gets_a_later_epoch(tmp_path: Path) -> None:
-    """Without Redis the feed still publishes; its epoch is above any it may have used."""
-    feed, bus, _ = feed_of(system_of(tmp_path))
-    bus.away, bus.redis_reached = True, False
-    await bus.ready(*ALL)
-    await feed.run()
-    assert list(range(11, 31)) == closes(bus.sent)
-    assert {1005} == {u.epoch for u in bus.sent}
-    assert feed.status()["snapshot_waiting"] == 30
 
 
 @pytest.mark.parametrize("error", [LocalError("full"), RemoteError("away")])

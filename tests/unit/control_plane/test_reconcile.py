@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from contextlib import asynccontextmanager
 from functools import partial
 
 import pytest
 from tests.unit.control_plane import engines
 
 from qts_core import names
-from qts_operator import rotation
 from qts_operator.main import Options
 from qts_operator.session import Access, ApiError
 from qts_operator.testing import FakeCluster
-from qts_operator.times import stamp
 
 NS, NAME = "trading", "desk-1"
 OPTIONS = Options(
@@ -127,75 +123,6 @@ async def test_another_form_of_a_field_gives_way_to_ours() -> None:
         await quiet(api)
         assert condition(api, "Degraded")[0] == "False"
         assert [call[0] for call in api.writes() if call[1:] == key[::2]].count("amend") == 1
-
-
-async def test_secrets_are_made_once_and_never_again() -> None:
-    """An engine that starts later keeps what is there."""
-    api = FakeCluster()
-    api.system(NS, NAME, {})
-    async with running(api):
-        await until(lambda: len(api.names("Secret", NS)) == 2 and len(api.names("Deployment", NS)) == 5)
-    data = api.objects[("Secret", NS, f"{NAME}-curve")]["data"]
-    async with running(api):
-        await asyncio.sleep(0.5)
-    assert api.objects[("Secret", NS, f"{NAME}-curve")]["data"] == data
-
-
-def _secret(api: FakeCluster, part: str) -> dict:
-    return api.objects[("Secret", NS, f"{NAME}-{part}")]
-
-
-def _stage(api: FakeCluster) -> str:
-    return str(_secret(api, "curve")["metadata"]["annotations"][names.ANNOTATION_CREDENTIALS])
-
-
-async def test_keys_and_passwords_change_when_the_resource_asks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each stage is one write; a write that gets lost, and a restart in between, change nothing of the end."""
-    monkeypatch.setattr(rotation, "AGAIN_S", 0.05)
-    api = FakeCluster()
-    api.system(NS, NAME, {"suspend": True, "redis": {"mode": "External", "url": "redis://r:1"}})
-    async with running(api):
-        await until(lambda: condition(api, "Suspended")[0] != "")
-        api.settle(NS)
-    before = dict(_secret(api, "curve")["data"])
-    lost = iter([True, False, True])
-
-    def fault(verb: str, kind: str, _: str) -> None:
-        if (verb, kind) == ("amend", "Secret") and next(lost, False):
-            raise ApiError(503, "ServiceUnavailable", "later")
-
-    api.fault = fault
-    spec = {"suspend": True, "redis": {"mode": "External", "url": "redis://r:1"}}
-    api.system(NS, NAME, spec | {"messaging": {"credentialsGeneration": 2}})
-    for _ in range(2):
-        async with running(api):
-            await until(lambda: _stage(api) == "2")
-            await until(lambda: condition(api, "Progressing") == ("False", "Complete"))
-    after = _secret(api, "curve")["data"]
-    assert set(after) == set(before)
-    assert not set(after.values()) & set(before.values())
-    assert len([c for c in api.writes() if c[0] == "amend"]) == 3
-
-
-async def test_a_secret_that_may_not_be_read_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The condition holds the server's sentence, nothing is made anew, the pass goes on; mended, it goes."""
-    api = FakeCluster()
-    api.system(NS, NAME, {})
-    async with running(api):
-        await until(lambda: len(api.names("Deployment", NS)) == 5)
-    made = len([c for c in api.writes() if c[:2] == ("create", "Secret")])
-
-    def fault(verb: str, kind: str, name: str) -> None:
-        if (verb, kind) == ("get", "Secret"):
-            raise ApiError(403, "Forbidden", f'secrets "{name}" is forbidden: cannot get resource "secrets"')
-
-    api.fault = fault
-    monkeypatch.setattr(rotation, "MENDED_S", 0.2)
-    async with running(api):
-        await until(lambda: condition(api, "Degraded") == ("True", "AccessDenied"))
-        assert len([c for c in api.writes() if c[:2] == ("create", "Secret")]) == made
-        api.fault = lambda *_: None
-        await until(lambda: condition(api, "Degraded") == ("False", "Healthy"))
 
 
 async def test_suspend_and_resume() -> None:
@@ -381,29 +308,6 @@ async def test_a_kind_that_comes_later_is_used_from_then_on(monkeypatch: pytest.
         await until(lambda: api.names("PodMonitor", NS) == set())
 
 
-class Hasty(FakeCluster):
-    """A user changes the spec just before the operator's first status arrives."""
-
-    async def put_status(self, namespace, name, uid, status):
-        if not any(verb == "status" for verb, _, _ in self.writes()):
-            self.change("QuantumTradingSystem", namespace, name, _without_amos)
-        return await super().put_status(namespace, name, uid, status)
-
-
-def _without_amos(live: dict) -> None:
-    live["spec"] = {"agents": {"amos": {"enabled": False}}}
-
-
-async def test_a_change_that_a_status_write_overtakes_is_not_lost() -> None:
-    """The answer to the status shows the new spec first, so the watch brings nothing that is newer."""
-    api = Hasty()
-    api.system(NS, NAME, {})
-    async with running(api):
-        await until(lambda: len(api.names("Deployment", NS)) == 4)
-        await quiet(api)
-    assert f"{NAME}-amos" not in api.names("Deployment", NS)
-
-
 def _claiming(count: int) -> dict:
     gpu = {"mode": "Required", "deviceClassName": "gpu.nvidia.com", "count": count}
     return {"agents": {"quasar": {"gpu": gpu}}}
@@ -441,46 +345,3 @@ async def test_a_claim_template_goes_with_the_last_pod_that_uses_it() -> None:
         api.remove("Pod", NS, "p")
         await until(lambda: len(api.names("ResourceClaimTemplate", NS)) == 1)
         assert first not in api.names("ResourceClaimTemplate", NS)
-
-
-class Mute(FakeCluster):
-    """Writes the first status and does not answer; its watch never shows the resource again."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.told: list[dict] = []
-
-    @asynccontextmanager
-    async def watch(self, kind, namespace, params):
-        async with super().watch(kind, namespace, params) as events:
-
-            async def nothing():
-                await asyncio.Event().wait()
-                yield {}
-
-            yield nothing() if kind.name == "QuantumTradingSystem" else events
-
-    async def put_status(self, namespace, name, uid, status):
-        answer = await super().put_status(namespace, name, uid, status)
-        self.told.append(status)
-        if len(self.told) == 1:
-            raise ApiError(0, "NoAnswer", "the answer was lost")
-        return answer
-
-
-async def test_a_status_whose_answer_was_lost_is_not_dated_anew() -> None:
-    """What was perhaps written is read before the next status is built on it."""
-    api = Mute()
-    api.system(NS, NAME, {})
-    async with running(api):
-        await until(lambda: api.told)
-        first = api.told[0]["conditions"][0]["lastTransitionTime"]
-        await until(lambda: stamp(time.time()) > first)  # dates are whole seconds
-        api.settle(NS)
-        await until(lambda: condition(api, "Ready")[0] == "True")
-    dated: dict[tuple[str, str], str] = {}
-    for told in api.told:
-        for each in told["conditions"]:
-            known = dated.setdefault((each["type"], each["status"]), each["lastTransitionTime"])
-            assert each["lastTransitionTime"] == known, each["type"]
-    assert len(api.told) >= 2

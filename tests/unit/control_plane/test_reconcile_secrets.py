@@ -1,0 +1,82 @@
+"""The whole engine against the cluster in memory: Secrets are made once, changed when asked, and named when unreadable."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from tests.unit.control_plane.test_reconcile import NAME, NS, condition, running, until
+
+from qts_core import names
+from qts_operator import rotation
+from qts_operator.session import ApiError
+from qts_operator.testing import FakeCluster
+
+
+async def test_secrets_are_made_once_and_never_again() -> None:
+    """An engine that starts later keeps what is there."""
+    api = FakeCluster()
+    api.system(NS, NAME, {})
+    async with running(api):
+        await until(lambda: len(api.names("Secret", NS)) == 2 and len(api.names("Deployment", NS)) == 5)
+    data = api.objects[("Secret", NS, f"{NAME}-curve")]["data"]
+    async with running(api):
+        await asyncio.sleep(0.5)
+    assert api.objects[("Secret", NS, f"{NAME}-curve")]["data"] == data
+
+
+def _secret(api: FakeCluster, part: str) -> dict:
+    return api.objects[("Secret", NS, f"{NAME}-{part}")]
+
+
+def _stage(api: FakeCluster) -> str:
+    return str(_secret(api, "curve")["metadata"]["annotations"][names.ANNOTATION_CREDENTIALS])
+
+
+async def test_keys_and_passwords_change_when_the_resource_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each stage is one write; a write that gets lost, and a restart in between, change nothing of the end."""
+    monkeypatch.setattr(rotation, "AGAIN_S", 0.05)
+    api = FakeCluster()
+    api.system(NS, NAME, {"suspend": True, "redis": {"mode": "External", "url": "redis://r:1"}})
+    async with running(api):
+        await until(lambda: condition(api, "Suspended")[0] != "")
+        api.settle(NS)
+    before = dict(_secret(api, "curve")["data"])
+    lost = iter([True, False, True])
+
+    def fault(verb: str, kind: str, _: str) -> None:
+        if (verb, kind) == ("amend", "Secret") and next(lost, False):
+            raise ApiError(503, "ServiceUnavailable", "later")
+
+    api.fault = fault
+    spec = {"suspend": True, "redis": {"mode": "External", "url": "redis://r:1"}}
+    api.system(NS, NAME, spec | {"messaging": {"credentialsGeneration": 2}})
+    for _ in range(2):
+        async with running(api):
+            await until(lambda: _stage(api) == "2")
+            await until(lambda: condition(api, "Progressing") == ("False", "Complete"))
+    after = _secret(api, "curve")["data"]
+    assert set(after) == set(before)
+    assert not set(after.values()) & set(before.values())
+    assert len([c for c in api.writes() if c[0] == "amend"]) == 3
+
+
+async def test_a_secret_that_may_not_be_read_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The condition holds the server's sentence, nothing is made anew, the pass goes on; mended, it goes."""
+    api = FakeCluster()
+    api.system(NS, NAME, {})
+    async with running(api):
+        await until(lambda: len(api.names("Deployment", NS)) == 5)
+    made = len([c for c in api.writes() if c[:2] == ("create", "Secret")])
+
+    def fault(verb: str, kind: str, name: str) -> None:
+        if (verb, kind) == ("get", "Secret"):
+            raise ApiError(403, "Forbidden", f'secrets "{name}" is forbidden: cannot get resource "secrets"')
+
+    api.fault = fault
+    monkeypatch.setattr(rotation, "MENDED_S", 0.2)
+    async with running(api):
+        await until(lambda: condition(api, "Degraded") == ("True", "AccessDenied"))
+        assert len([c for c in api.writes() if c[:2] == ("create", "Secret")]) == made
+        api.fault = lambda *_: None
+        await until(lambda: condition(api, "Degraded") == ("False", "Healthy"))
