@@ -98,9 +98,9 @@ def until(check: Callable[[], Any], seconds: float = 20.0, what: str = "") -> An
 
 
 class Operator:
-    """One operator process with a ServiceAccount's token."""
+    """One operator process with a ServiceAccount's token; `source`: another tree whose packages it runs."""
 
-    def __init__(self, access: list[str], folder: Path, *more: str) -> None:
+    def __init__(self, access: list[str], folder: Path, *more: str, source: Path | None = None) -> None:
         self.http, self.metrics = _port(), _port()
         self._log = (folder / f"operator-{self.http}.log").open("w")
         self._args = [
@@ -109,6 +109,9 @@ class Operator:
             *("--identity", f"operator-{self.http}", *TEST_IMAGES, *more),
         ]
         env = {k: v for k, v in os.environ.items() if k != "KUBECONFIG"}
+        if source is not None:
+            packages = (source / each / "src" for each in ("core", "messaging", "operator"))
+            env["PYTHONPATH"] = os.pathsep.join(map(str, packages))
         self.process = subprocess.Popen(self._args, stdout=self._log, stderr=subprocess.STDOUT, env=env)
 
     def ready(self) -> bool:
@@ -275,8 +278,8 @@ def operator(access: list[str], tmp_path: Path) -> Iterator[Callable[..., Operat
     """Start operator processes that lead or stand by; all are stopped in the end, without a traceback."""
     started: list[Operator] = []
 
-    def start(*more: str, lead: bool = True) -> Operator:
-        made = Operator(access, tmp_path, *more)
+    def start(*more: str, lead: bool = True, source: Path | None = None) -> Operator:
+        made = Operator(access, tmp_path, *more, source=source)
         started.append(made)
         until(made.ready, 30, "operator ready")
         if lead:

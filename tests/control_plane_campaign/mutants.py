@@ -68,7 +68,10 @@ KILLERS: dict[str, tuple[tuple[str, ...], bool]] = {
     ),
     "starts": (_unit("starts", "gang", "node_loss"), False),
     "status": (_unit("status_reasons", "status_numbers", "status", "conditions", "adopt"), True),
-    "steps": (_unit("steps", "adopt", "node_loss", "reconcile"), True),
+    "steps": (
+        _unit("steps", "adopt", "node_loss", "reconcile", "reconcile_secrets", "reconcile_answers"),
+        True,
+    ),
     "workqueue": (_unit("machine_laws", "machines"), False),
     "writes": (_unit("plan", "machines", "adopt", "status"), True),
 }
@@ -128,7 +131,7 @@ def _begun(trial: Trial) -> int:
         try:
             resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
             signal.signal(signal.SIGXCPU, signal.SIG_DFL)
-            _silent()
+            silent()
             if trial.mutant is not None:
                 sys.meta_path.insert(0, Changed(trial.mutant))
             code = int(_fails(trial))
@@ -137,7 +140,8 @@ def _begun(trial: Trial) -> int:
     return child
 
 
-def _silent() -> None:
+def silent() -> None:
+    """Say nothing from here on."""
     silent = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silent, 1)
     os.dup2(silent, 2)
@@ -175,7 +179,7 @@ def preload(modules: Iterable[str]) -> None:
     child = os.fork()
     if child == 0:
         try:
-            _silent()
+            silent()
             pytest.main([*QUIET, "--collect-only", *_paths({f for m in modules for f in KILLERS[m][0]})])
             os.write(writing, " ".join(_foreign()).encode())
         finally:
