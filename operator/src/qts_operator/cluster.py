@@ -16,7 +16,7 @@ from qts_operator.session import Session
 
 Manifest = dict[str, Any]
 T = TypeVar("T")
-PAGE = "100"  # a decoded page is some megabytes, and every kind is listed at once
+PAGE = "25"  # a decoded page is a megabyte or more, and every kind is listed at once
 READ_S = 70.0
 _APPLY = {"Content-Type": "application/apply-patch+yaml"}
 _MERGE = {"Content-Type": "application/merge-patch+json"}

@@ -53,7 +53,7 @@ def configure(settings: kopf.OperatorSettings, *, owns: bool) -> None:
     server_s = random.randint(240, 300)
     settings.watching.server_timeout = server_s
     settings.watching.client_timeout = server_s + 30
-    settings.watching.chunk_size = 500
+    settings.watching.chunk_size = 100
     settings.watching.initial_streaming = False
     settings.queueing.worker_limit = 64
     settings.queueing.idle_timeout = 1
@@ -167,6 +167,16 @@ class KopfThread:
         )
 
 
+async def _metadata_alone(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Ask for metadata: the handler reads no more, and kopf keeps what waits for one of its workers."""
+    if request.url.path.endswith(f"/{names.PLURAL}"):
+        shape = "PartialObjectMetadata" if "watch" in request.url.query else "PartialObjectMetadataList"
+        request.headers["Accept"] = f"application/json;as={shape};g=meta.k8s.io;v=v1"
+    return await handler(request)
+
+
 def _session(access: Access) -> kopf.AiohttpSession:
     """Return a session with the engine's credentials; the token file is read anew at each login."""
     headers = {}
@@ -179,5 +189,5 @@ def _session(access: Access) -> kopf.AiohttpSession:
     if access.cert_file:
         context.load_cert_chain(access.cert_file, access.key_file)
     connector = aiohttp.TCPConnector(limit=0, ssl=context)
-    session = aiohttp.ClientSession(connector=connector, headers=headers)
+    session = aiohttp.ClientSession(connector=connector, headers=headers, middlewares=(_metadata_alone,))
     return kopf.AiohttpSession(aiohttp_session=session, server=access.server)
