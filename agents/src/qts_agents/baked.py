@@ -18,6 +18,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from qts_core.roster import BY_NAME
+
 LEVEL = "x86-64-v3"
 #: what the level consists of, as the compiler and as Linux name it
 FEATURES = {
@@ -84,7 +86,6 @@ def bake(names: Sequence[str]) -> None:
     import importlib
 
     from qts_agents.pads.agent import Pads
-    from qts_core.roster import BY_NAME
     from qts_core.spec import SYSTEM
 
     for name in names:
@@ -96,9 +97,28 @@ def bake(names: Sequence[str]) -> None:
             getattr(importlib.import_module(module), kind)(SYSTEM()).warm_up()
 
 
+def _arguments(arguments: Sequence[str]) -> tuple[Path, list[str]]:
+    """Return the folder, which is made, and the workloads; exit 2 with a message where they are wrong."""
+    import argparse  # every agent loads this module and reads no arguments with it
+
+    parser = argparse.ArgumentParser(
+        prog="python -m qts_agents.baked", description="Compile kernels for an image.", allow_abbrev=False
+    )
+    parser.add_argument("folder", type=Path, help="folder for the compiled kernels; made if need be")
+    parser.add_argument("workloads", nargs="*", metavar="workload", help="whose kernels; default: all")
+    found = parser.parse_args(arguments)
+    if unknown := [name for name in found.workloads if name not in BY_NAME]:
+        parser.error(f"unknown workload {unknown[0]!r}; give some of {', '.join(BY_NAME)}")
+    try:
+        found.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"folder {found.folder}: {error.strerror}; name one that can be written to")
+    return found.folder, found.workloads or list(BY_NAME)
+
+
 def main(arguments: Sequence[str]) -> int:
     """Fill a folder with every workload's kernels; a processor without the level leaves it empty."""
-    folder, *names = arguments
+    folder, names = _arguments(arguments)
     told = target({}, processor())
     if not told:
         sys.stdout.write(f"this processor is not {LEVEL}: no kernels are kept\n")
@@ -107,12 +127,10 @@ def main(arguments: Sequence[str]) -> int:
     from numba.core import config
 
     config.CPU_NAME, config.CPU_FEATURES = told["NUMBA_CPU_NAME"], told["NUMBA_CPU_FEATURES"]  # type: ignore[attr-defined]
-    config.CACHE_DIR = folder  # type: ignore[attr-defined]
-    from qts_core.roster import BY_NAME
-
-    bake(names or list(BY_NAME))
-    files = list(Path(folder).rglob("*.nb?"))
-    for lock in Path(folder).rglob("*.lock"):
+    config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
+    bake(names)
+    files = list(folder.rglob("*.nb?"))
+    for lock in folder.rglob("*.lock"):
         lock.unlink()
     sys.stdout.write(f"{len(files)} files for {LEVEL}\n")
     return 0

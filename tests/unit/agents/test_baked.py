@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from qts_agents import baked
 
 WHOLE = frozenset(baked.FEATURES.values()) | {"sse2", "avx512f"}
@@ -56,3 +58,27 @@ def test_the_flags_of_this_machine_are_read(tmp_path: Path, monkeypatch) -> None
     assert baked.processor() == {"fpu", "avx2", "fma"}
     monkeypatch.setattr(baked, "_PROCESSOR", tmp_path / "none")
     assert baked.processor() == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "folder"),
+        (["--help"], "usage"),
+        (["--folder"], "folder"),
+        (["made", "padz"], "unknown workload 'padz'; give some of pads"),
+        (["file"], "File exists; name one that can be written to"),
+    ],
+)
+def test_what_is_no_folder_is_refused(
+    tmp_path: Path, monkeypatch, capsys, arguments: list[str], message: str
+) -> None:
+    """Nothing is made of an option, of a workload that does not exist, or where a file stands."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit) as ended:
+        baked.main(arguments)
+    said = capsys.readouterr()
+    assert ended.value.code == (0 if arguments == ["--help"] else 2)
+    assert message in said.out + said.err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
