@@ -1,13 +1,18 @@
 """How long each process of a warm `qts run` takes to be ready, and with what: python -m bench.starts --json.
 
-Ready is what the supervisor tells, counted from the start of the process. The steps are those that a process
-logs by its own clock, which begins once its imports are done. A run before those measured fills the caches.
+Ready is what the supervisor tells, counted from when it starts its processes. The steps are those that a
+process logs by its own clock, which begins once its imports are done. A run before those measured fills the
+caches.
+
+With --alone each agent is started with the feed as its only company, which replays and compiles nothing:
+with an empty cache of kernels first, then with the one that this has filled.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -20,9 +25,11 @@ from tests.processes.running import qts_arguments
 from tests.processes.whole import AGENTS, Whole
 
 from qts_cli.sockets import free_ports
+from qts_core.names import ENV_KERNEL_CACHE
+from qts_core.roster import BY_NAME
 
 PROCESSES = (*AGENTS, "market")
-READY_S, FIRST_S = 3.0, 10.0
+READY_S, COLD_S, FIRST_S = 3.0, 30.0, 10.0
 STEPS = ("warmed_up", "at_work", "started")
 RUNS = 5
 Times = dict[str, float]
@@ -58,13 +65,38 @@ def rows(smoke: bool) -> Iterator[Row]:
         yield Row(figure, round(statistics.median(seen), 3), "s", goal=goal)
 
 
+def alone(name: str, folder: Path) -> float:
+    """Return the seconds until an agent without the others is ready by its supervisor's clock."""
+    others = [f"enable_{BY_NAME[other].wire}=false" for other in AGENTS if other != name]
+    whole = Whole(folder, *qts_arguments(free_ports(5), *others))
+    try:
+        return float(whole.ready(name)["at_s"])
+    finally:
+        whole.process.terminate()
+        whole.end()
+
+
+def alone_rows(smoke: bool) -> Iterator[Row]:
+    """Start each agent alone, with an empty cache and several times with the one it filled."""
+    for name in AGENTS:
+        with tempfile.TemporaryDirectory() as folder:
+            os.environ[ENV_KERNEL_CACHE] = str(Path(folder) / "kernels")
+            cold_s = alone(name, Path(folder))
+            warm_s = statistics.median(alone(name, Path(folder)) for _ in range(1 if smoke else RUNS))
+        yield Row(f"{name} alone, empty cache: start to ready", cold_s, "s", goal=COLD_S)
+        yield Row(f"{name} alone, warm cache: start to ready", warm_s, "s", goal=READY_S)
+
+
 def main() -> int:
     """Print every row; a missed goal depends on the machine and fails nothing."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--smoke", action="store_true", help="one run, after one that fills the caches")
+    parser.add_argument(
+        "--alone", action="store_true", help="each agent alone, with an empty cache and a warm one"
+    )
     options = parser.parse_args()
-    return told(rows(options.smoke), options.json)
+    return told((alone_rows if options.alone else rows)(options.smoke), options.json)
 
 
 if __name__ == "__main__":

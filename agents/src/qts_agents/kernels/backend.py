@@ -30,7 +30,7 @@ from numba.extending import register_jitable
 from numpy.typing import NDArray
 
 from qts_agents.kernels import gpu
-from qts_agents.kernels.inner import Inner
+from qts_agents.kernels.inner import Entry, Inner
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -77,7 +77,8 @@ def parallel_kernel(function: F) -> F:
 
 def _register(function: F, parallel: bool) -> F:
     """Wrap `function` for lazy compilation and enter it into the table."""
-    compiled: Any = numba.njit(nogil=True, error_model="numpy", parallel=parallel)(function)
+    options: dict[str, Any] = {"no_cfunc_wrapper": True, "pipeline_class": Entry}
+    compiled: Any = numba.njit(nogil=True, error_model="numpy", parallel=parallel, **options)(function)
     # a read-only root without NUMBA_CACHE_DIR has no place for a cache: compile each time;
     # under NUMBA_DISABLE_JIT, which the simulator of a GPU needs, the function is left as it is
     with contextlib.suppress(RuntimeError, AttributeError):

@@ -14,7 +14,7 @@ F8 = NDArray[np.float64]
 def scaled(payoff: F8) -> F8:
     """Scale each game's payoffs [G,m,n] to 0…1; a constant game becomes 0. Equilibria stay."""
     if backend.jit_enabled():
-        return _scaled(np.ascontiguousarray(payoff))
+        return _scaled(np.require(payoff, requirements=("C", "W")))  # one layout: each is compiled
     return scaled_reference(payoff)
 
 
