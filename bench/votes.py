@@ -25,6 +25,7 @@ import numpy as np
 import zmq
 from bench.harness import QUANTILES, Rounds, Row, end, latency_rows, told
 from bench.pace import LATEST_S, STAMP, Pace, Send
+from bench.ratios import interval, pooled, typical
 from bench.stand import direct_bus, free_address
 
 from qts_messaging import codec, examples, keys, tracing
@@ -40,7 +41,6 @@ RATES = (100, 1000, 5000)
 TURN_S = 0.1
 WARM = 3  # turns that do not count
 COLD = 10  # votes at the beginning of each block that do not: it follows a pause, which the rate never has
-DRAWS = 200
 ALLOWED = {"p50": 1.3, "p99": 1.5, "p99.9": 1.5}
 
 
@@ -218,28 +218,6 @@ def rows(rate: int, found: Found) -> Iterator[Row]:
             yield Row(f"{title}, 95 % from", low, "times")
             yield Row(f"{title}, 95 % to", high, "times")
             yield Row(f"{title}, the median turn", typical(turns, share) / typical(found[1], share), "times")
-
-
-def pooled(turns: Rounds) -> list[int]:
-    """Return the latencies of all turns together."""
-    return [value for turn in turns for value in turn]
-
-
-def typical(turns: Rounds, share: float) -> float:
-    """Return the median of the turns' quantiles: a stall of the machine falls into one turn of one kind."""
-    return float(np.median([np.quantile(turn, share) for turn in turns]))
-
-
-def interval(ours: Rounds, theirs: Rounds, share: float) -> tuple[float, float]:
-    """Return between what the ratio of two quantiles lies for 95 of 100 draws of as many turns."""
-    random, ratios = np.random.default_rng(1), []
-    mine, other = ([np.asarray(turn) for turn in turns] for turns in (ours, theirs))
-    for _ in range(DRAWS):
-        drawn = random.integers(0, len(mine), len(mine))
-        a, b = (np.quantile(np.concatenate([turns[n] for n in drawn]), share) for turns in (mine, other))
-        ratios.append(a / b)
-    low, high = np.quantile(ratios, (0.025, 0.975))
-    return float(low), float(high)
 
 
 def main(arguments: list[str]) -> int:

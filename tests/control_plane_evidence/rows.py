@@ -133,7 +133,7 @@ ROWS: tuple[Row, ...] = (
                 f"{UNIT}/test_machines.py::test_queue_delays_and_backs_off_by_key",
                 f"{UNIT}/test_weather.py::test_what_the_server_refuses_is_tried_once_in_five_minutes",
             ),
-            Proof(command=f"{WAITS} --good 200", reads="figures", needs="nodes", short="-", limit_s=900),
+            Proof(command=f"{WAITS} --good 200", reads="figures", needs="nodes", short="-", limit_s=1500),
         ),
     ),
     Row(
