@@ -1,6 +1,7 @@
 """Run the proofs of ROWS, keep what they came to, and write docs/operator-evidence.md.
 
-    python -m tests.control_plane_evidence.evidence [--rows 1,4] [--needs python,nodes,server,pods] [--render]
+    python -m tests.control_plane_evidence.evidence [--rows 1,4] [--needs python,nodes,server,pods] [--command TEXT]
+        [--render]
 
 A proof is run where what it needs is there; the others keep their last result, or are said to be not run. The
 record is written after each command, so a run that was cut short is gone on with by --rows.
@@ -102,6 +103,7 @@ def main() -> int:
     parser.add_argument(
         "--needs", default="", help=f"of {', '.join(get_args(Need))}; left out: what is there"
     )
+    parser.add_argument("--command", default="", help="text that a command holds; left out: all of the rows")
     parser.add_argument(
         "--render", action="store_true", help="run nothing, write the document from the record"
     )
@@ -116,7 +118,10 @@ def main() -> int:
         )
     results, good = recorded(), True
     commit = _asked("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD")
-    proofs = {p.command: p for row in ROWS if row.number in wanted for p in row.proofs if p.needs in needs}
+    asked = (proof for row in ROWS if row.number in wanted for proof in row.proofs)
+    proofs = {p.command: p for p in asked if p.needs in needs and given.command in p.command}
+    if not proofs:
+        parser.error(f"no command of these rows needs {', '.join(sorted(needs))} and holds {given.command!r}")
     for proof in () if given.render else proofs.values():
         print(f"== {proof.command}", flush=True)
         results[proof.command] = told = run(proof, commit)

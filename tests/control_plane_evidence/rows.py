@@ -376,7 +376,7 @@ ROWS: tuple[Row, ...] = (
                 limit_s=3600,
             ),
             Proof(
-                command=f"{CAMPAIGN} --short --deaths 2 --seconds 600",
+                command=f"{CAMPAIGN} --short --deaths 2 --seconds 600 --plans 500",
                 reads="last",
                 needs="nodes",
                 short=f"pytest {CRASHES}",
