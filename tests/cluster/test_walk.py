@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,12 +15,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.cluster.story import (
+    NAME,
+    NAMESPACE,
+    OPERATOR,
+    allocatable,
+    condition,
+    eventually,
+    kubectl,
+    patch,
+    run,
+    settled,
+    statusz,
+    system,
+)
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(420)]
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "cluster" / "cluster"
-NAMESPACE, NAME, OPERATOR = "trading", "desk-1", "qts-system"
-ADDED = ("prediction", "sentiment")
+AGENTS, ADDED = ("pads", "qbmia", "quasar", "amos"), ("prediction", "sentiment")
 #: a web server for the file that `sentiment` reads; its image is one that the cluster has anyway
 HEADLINES = """
 apiVersion: v1
@@ -41,82 +53,6 @@ metadata: {{name: headlines}}
 spec: {{selector: {{app: headlines}}, ports: [{{port: 8000}}]}}
 """
 IDLE_S = int(os.environ.get("QTS_TEST_IDLE_S", "60"))
-
-
-def run(*command: str, check: bool = True, stdin: str | None = None) -> str:
-    """Run a command and return what it printed."""
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=180)
-    if check and done.returncode != 0:
-        raise AssertionError(f"{' '.join(command)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
-    return done.stdout
-
-
-def kubectl(*arguments: str, check: bool = True, stdin: str | None = None) -> str:
-    """Run kubectl in the system's namespace."""
-    return run("kubectl", "-n", NAMESPACE, *arguments, check=check, stdin=stdin)
-
-
-def system() -> dict[str, Any]:
-    """Return the resource."""
-    found: dict[str, Any] = json.loads(kubectl("get", "qts", NAME, "-o", "json"))
-    return found
-
-
-def condition(kind: str) -> dict[str, Any]:
-    """Return one condition of the resource, or an empty one."""
-    conditions = system().get("status", {}).get("conditions", [])
-    return next((c for c in conditions if c["type"] == kind), {"status": "", "reason": "", "message": ""})
-
-
-def settled(agents: int = 4) -> bool:
-    """Tell whether the status of this generation says that all `agents` are Ready."""
-    now = system()
-    status = now.get("status", {})
-    return (
-        status.get("agents") == f"{agents}/{agents}"
-        and status.get("observedGeneration") == now["metadata"]["generation"]
-        and condition("Ready")["status"] == "True"
-        and condition("Progressing")["status"] == "False"
-    )
-
-
-def eventually(fact: Callable[[], Any], within_s: float, what: str) -> None:
-    """Wait until `fact` holds; the failure shows the resource and its pods."""
-    end = time.monotonic() + within_s
-    while time.monotonic() < end:
-        if fact():
-            return
-        time.sleep(1.0)
-    shown = kubectl("get", "qts,pods", "-o", "wide", check=False)
-    status = json.dumps(system().get("status", {}), indent=1)
-    logs = kubectl("logs", f"deploy/{NAME}-pads", "--tail=15", check=False)
-    operator = run(
-        "kubectl", "-n", OPERATOR, "logs", "-l", "app.kubernetes.io/name", "--tail=30", check=False
-    )
-    raise AssertionError(
-        f"{what} did not hold within {within_s:.0f} s\n{shown}\n{status}\n{logs}\n{operator}"
-    )
-
-
-def statusz(agent: str, pod: str = "") -> dict[str, Any]:
-    """Ask an agent's /statusz from inside `pod`, by default any of its pods."""
-    code = (
-        "import urllib.request;"
-        "print(urllib.request.urlopen('http://127.0.0.1:8080/statusz', timeout=5).read().decode())"
-    )
-    text = kubectl("exec", pod or f"deploy/{NAME}-{agent}", "--", "python", "-c", code, check=False)
-    return dict(json.loads(text)) if text.strip().startswith("{") else {}
-
-
-def allocatable() -> str:
-    """Return how many devices the nodes say they can give."""
-    path = "jsonpath={.items[*].status.allocatable.nvidia\\.com/gpu}"
-    return run("kubectl", "get", "nodes", "-o", path).strip()
-
-
-def patch(spec: dict[str, Any]) -> None:
-    """Merge `spec` into the resource."""
-    kubectl("patch", "qts", NAME, "--type=merge", "-p", json.dumps({"spec": spec}))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -298,6 +234,59 @@ def test_054_switched_off_again_it_is_four_of_four() -> None:
     eventually(lambda: not kubectl("get", kinds, "-l", chosen, "-o", "name").strip(), 90, "nothing of them")
     eventually(lambda: votes() and not set(ADDED) & set(votes()), 60, "a decision of the usual seats")
     kubectl("delete", "pod,service", "headlines", "--wait=false")
+
+
+#: what Redis has refused since it started, asked for by PADS with the password that it uses now
+REFUSALS = f"""
+import json, os, redis
+word = open(os.environ["QTS_SECRETS"] + "/redis/pads.password").read().split()[0]
+with redis.Redis("{NAME}-redis", username="pads", password=word, protocol=2) as server:
+    print(json.dumps({{kind: str(told) for kind, told in server.info("errorstats").items()}}))
+"""
+
+
+def failed_commands() -> dict[str, str]:
+    """Return the errors that Redis has answered with, by kind; a group that is there already is none."""
+    told = json.loads(kubectl("exec", f"deploy/{NAME}-pads", "--", "python", "-c", REFUSALS))
+    return {kind: count for kind, count in told.items() if "BUSYGROUP" not in kind}
+
+
+def accounts() -> dict[str, Any]:
+    """Return the sums of `qts messages` over the processes as they are now."""
+    command = (sys.executable, "-m", "qts_cli", "messages", "-n", NAMESPACE, NAME, "--json")
+    found: dict[str, Any] = json.loads(run(*command, check=False))
+    return found
+
+
+def test_056_keys_and_passwords_change_under_load(report: Callable[[str, float], None]) -> None:
+    """A new generation of both within 5 minutes: rounds go on, no command fails, no frame is refused or lost."""
+
+    def pods() -> dict[str, int]:
+        found = json.loads(kubectl("get", "pods", "-l", f"quantumtrading.io/system={NAME}", "-o", "json"))
+        told = {p["metadata"]["uid"]: p["status"].get("containerStatuses", []) for p in found["items"]}
+        return {uid: sum(s["restartCount"] for s in containers) for uid, containers in told.items()}
+
+    def complete() -> int:
+        return int(statusz("pads").get("board", {}).get("rounds", {}).get("complete", 0))
+
+    def taken() -> bool:
+        told = [statusz(name).get("credentials", {}) for name in (*AGENTS, "market")]
+        return all((t.get("redis"), t.get("curve")) == (2, 2) for t in told) and settled()
+
+    before, failed, rounds, seen = pods(), failed_commands(), complete(), accounts()
+    began = time.monotonic()
+    patch({"redis": {"credentialsGeneration": 2}, "messaging": {"credentialsGeneration": 2}})
+    eventually(taken, 300, "generation 2 of keys and passwords in every process")
+    seconds = time.monotonic() - began
+    assert complete() >= rounds + 5
+    assert failed_commands() == failed
+    assert pods() == before
+    now = accounts()
+    assert now["refused"] == seen["refused"]
+    assert now["lost"].get("gap", 0) == seen["lost"].get("gap", 0)
+    report("seconds until all processes used new keys and passwords (goal: at most 300)", seconds)
+    report("messages sent meanwhile", now["sent"] - seen["sent"])
+    report("of these lost, commands that Redis refused, restarts", 0)
 
 
 def test_06_gpu_required_without_a_gpu_stays_pending_and_says_why() -> None:

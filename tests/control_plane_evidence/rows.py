@@ -23,6 +23,7 @@ THOUSAND = Proof(
 )
 #: no release exists, so N−1 is the operator, chart and definition of commits that render older templates
 EARLIER = pytest_of(f"{CLUSTER}/test_earlier_commits.py", needs="nodes", limit_s=900)
+WALK = pytest_of(f"{CLUSTER}/test_walk.py", needs="pods", limit_s=1500)
 SILENCE = ("writes in", "writes by")
 RECONCILE, CONTROL = f"{UNIT}/test_reconcile.py", f"{CLUSTER}/test_control_plane.py"
 CRASHES = f"{CLUSTER}/test_crashes.py"
@@ -208,7 +209,7 @@ ROWS: tuple[Row, ...] = (
         proofs=(
             pytest_of(f"{UNIT}/test_restarts.py", f"{UNIT}/test_node_loss.py", f"{UNIT}/test_superseded.py"),
             pytest_of(f"{CLUSTER}/test_superseded.py", needs="nodes"),
-            pytest_of(f"{CLUSTER}/test_walk.py", needs="pods", limit_s=1500),
+            WALK,
         ),
     ),
     Row(
@@ -269,8 +270,8 @@ ROWS: tuple[Row, ...] = (
             pytest_of(f"{UNIT}/test_rotation.py"),
             pytest_of(f"{CLUSTER}/test_rotation.py", needs="nodes"),
             Proof(command="python -m pytest -q -p no:randomly -m processes tests/processes/test_rotation.py"),
+            WALK,
         ),
-        missing="real pods under load: the processes' test rotates under load, the cluster's rotates without pods",
     ),
     Row(
         number=20,

@@ -1,0 +1,87 @@
+"""One system on a real cluster, as the user of the two charts sees it: kubectl, conditions, a process's own words."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from typing import Any
+
+NAMESPACE, NAME, OPERATOR = "trading", "desk-1", "qts-system"
+
+
+def run(*command: str, check: bool = True, stdin: str | None = None) -> str:
+    """Run a command and return what it printed."""
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=180)
+    if check and done.returncode != 0:
+        raise AssertionError(f"{' '.join(command)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def kubectl(*arguments: str, check: bool = True, stdin: str | None = None) -> str:
+    """Run kubectl in the system's namespace."""
+    return run("kubectl", "-n", NAMESPACE, *arguments, check=check, stdin=stdin)
+
+
+def system() -> dict[str, Any]:
+    """Return the resource."""
+    found: dict[str, Any] = json.loads(kubectl("get", "qts", NAME, "-o", "json"))
+    return found
+
+
+def condition(kind: str) -> dict[str, Any]:
+    """Return one condition of the resource, or an empty one."""
+    conditions = system().get("status", {}).get("conditions", [])
+    return next((c for c in conditions if c["type"] == kind), {"status": "", "reason": "", "message": ""})
+
+
+def settled(agents: int = 4) -> bool:
+    """Tell whether the status of this generation says that all `agents` are Ready."""
+    now = system()
+    status = now.get("status", {})
+    return (
+        status.get("agents") == f"{agents}/{agents}"
+        and status.get("observedGeneration") == now["metadata"]["generation"]
+        and condition("Ready")["status"] == "True"
+        and condition("Progressing")["status"] == "False"
+    )
+
+
+def eventually(fact: Callable[[], Any], within_s: float, what: str) -> None:
+    """Wait until `fact` holds; the failure shows the resource and its pods."""
+    end = time.monotonic() + within_s
+    while time.monotonic() < end:
+        if fact():
+            return
+        time.sleep(1.0)
+    shown = kubectl("get", "qts,pods", "-o", "wide", check=False)
+    status = json.dumps(system().get("status", {}), indent=1)
+    logs = kubectl("logs", f"deploy/{NAME}-pads", "--tail=15", check=False)
+    operator = run(
+        "kubectl", "-n", OPERATOR, "logs", "-l", "app.kubernetes.io/name", "--tail=30", check=False
+    )
+    raise AssertionError(
+        f"{what} did not hold within {within_s:.0f} s\n{shown}\n{status}\n{logs}\n{operator}"
+    )
+
+
+def statusz(agent: str, pod: str = "") -> dict[str, Any]:
+    """Ask an agent's /statusz from inside `pod`, by default any of its pods."""
+    code = (
+        "import urllib.request;"
+        "print(urllib.request.urlopen('http://127.0.0.1:8080/statusz', timeout=5).read().decode())"
+    )
+    text = kubectl("exec", pod or f"deploy/{NAME}-{agent}", "--", "python", "-c", code, check=False)
+    return dict(json.loads(text)) if text.strip().startswith("{") else {}
+
+
+def allocatable() -> str:
+    """Return how many devices the nodes say they can give."""
+    path = "jsonpath={.items[*].status.allocatable.nvidia\\.com/gpu}"
+    return run("kubectl", "get", "nodes", "-o", path).strip()
+
+
+def patch(spec: dict[str, Any]) -> None:
+    """Merge `spec` into the resource."""
+    kubectl("patch", "qts", NAME, "--type=merge", "-p", json.dumps({"spec": spec}))
