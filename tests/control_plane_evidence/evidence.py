@@ -28,6 +28,7 @@ from .rows import ROWS
 ROOT = Path(__file__).parents[2]
 RECORD = ROOT / "docs" / "operator-evidence.json"
 DOCUMENT = ROOT / "docs" / "operator-evidence.md"
+SHOWN = 8000  # characters of what a command that ended badly printed last
 SHARED = ROOT.parent / "shared" / "cluster" / "cluster"
 
 
@@ -48,7 +49,7 @@ def write(results: dict[str, Result]) -> None:
 
 
 def run(proof: Proof, commit: str) -> Result:
-    """Run one command; one that takes longer than its limit ends with 124."""
+    """Run one command and show the end of a bad one; one that takes longer than its limit ends with 124."""
     words = shlex.split(proof.command)
     given = dict(word.split("=", 1) for word in words if word.partition("=")[0].isupper())
     words = [word for word in words if word.partition("=")[0] not in given]
@@ -63,6 +64,8 @@ def run(proof: Proof, commit: str) -> Result:
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, 15)
         printed, _ = process.communicate()
+    if code:
+        print(printed[-SHOWN:])
     numbers, missed = READERS[proof.reads](printed)
     return Result(
         command=proof.command,
