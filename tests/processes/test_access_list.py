@@ -77,6 +77,9 @@ def test_a_changed_list_is_loaded_without_a_restart(tmp_path: Path) -> None:
         while told(page) != loaded and time.monotonic() < deadline:
             time.sleep(0.05)
         assert told(page) == loaded
+        with redis.Redis(port=port, username="pads", password="one", protocol=2) as asked:
+            # the side container has no command of its own refused; only "two" was, before it was valid
+            assert asked.info("errorstats").keys() <= {"errorstat_WRONGPASS"}
         side.terminate()
         assert 0 == side.wait(timeout=10)
     finally:

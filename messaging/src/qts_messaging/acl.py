@@ -111,7 +111,8 @@ def main(arguments: Sequence[str]) -> int:
     def reload() -> None:
         # after a rotation the line ends with its generation
         word, _, _ = password.read_text().strip().partition(" ")
-        login = {"username": RELOADER, "password": word}
+        # in version 3 redis-py greets with a command that Redis and Valkey refuse, and count
+        login = {"username": RELOADER, "password": word, "protocol": 2}
         with redis.Redis.from_url(url, socket_timeout=2.0, socket_connect_timeout=1.0, **login) as server:
             server.acl_load()
 
