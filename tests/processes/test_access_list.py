@@ -23,7 +23,7 @@ pytestmark = pytest.mark.processes
 
 def answers(port: int, user: str, password: str) -> bool:
     """Tell whether `user` can log in."""
-    with redis.Redis(port=port, username=user, password=password, socket_timeout=2.0) as client:
+    with redis.Redis(port=port, username=user, password=password, socket_timeout=2.0, protocol=2) as client:
         try:
             return bool(client.ping())
         except redis.RedisError:
