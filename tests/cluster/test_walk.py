@@ -284,7 +284,7 @@ def test_056_keys_and_passwords_change_under_load(report: Callable[[str, float],
     now = accounts()
     assert now["refused"] == seen["refused"]
     assert now["lost"].get("gap", 0) == seen["lost"].get("gap", 0)
-    report("seconds until all processes used new keys and passwords (goal: at most 300)", seconds)
+    report("seconds until all processes used new keys and passwords (goal: at most 300)", round(seconds, 1))
     report("messages sent meanwhile", now["sent"] - seen["sent"])
     report("of these lost, commands that Redis refused, restarts", 0)
 
