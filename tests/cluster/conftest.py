@@ -46,6 +46,15 @@ class Kube:
             raise AssertionError(f"kubectl {' '.join(args)}: {done.stderr}")
         return done
 
+    def helm(self, *args: str) -> None:
+        command = ["helm", *args, "-n", NAMESPACE]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+
+    def install(self, chart: Path) -> None:
+        """Bring the release to a chart of the operator, without a pod of it."""
+        self.helm("upgrade", "--install", RELEASE, str(chart), "--set", "replicas=0")
+
     def get(self, *args: str) -> Any:
         return json.loads(self.run("get", *args, "-o", "json", "--show-managed-fields").stdout)
 
@@ -125,15 +134,14 @@ class Operator:
 
     def passes(self) -> int:
         """Return how many passes have ended well."""
+        return self.counted(
+            'qts_reconcile_total{reason="",result="ok', 'qts_reconcile_total{reason="",result="noop'
+        )
+
+    def counted(self, *samples: str) -> int:
+        """Return the sum of the samples that begin with one of these texts."""
         lines = self._get(self.metrics, "/metrics").splitlines()
-        told = [
-            line
-            for line in lines
-            if line.startswith(
-                ('qts_reconcile_total{reason="",result="ok', 'qts_reconcile_total{reason="",result="noop')
-            )
-        ]
-        return sum(int(float(line.rsplit(" ", 1)[1])) for line in told)
+        return sum(int(float(line.rsplit(" ", 1)[1])) for line in lines if line.startswith(samples))
 
     def log(self) -> str:
         return Path(self._log.name).read_text()

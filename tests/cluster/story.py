@@ -76,6 +76,18 @@ def statusz(agent: str, pod: str = "") -> dict[str, Any]:
     return dict(json.loads(text)) if text.strip().startswith("{") else {}
 
 
+def complete_rounds() -> int:
+    """Return in how many rounds all have answered."""
+    return int(statusz("pads").get("board", {}).get("rounds", {}).get("complete", 0))
+
+
+def restarts(label: str) -> dict[str, int]:
+    """Return how often the containers of each pod with this label were started again, by the pod's uid."""
+    found = json.loads(kubectl("get", "pods", "-l", f"quantumtrading.io/{label}", "-o", "json"))
+    told = {p["metadata"]["uid"]: p["status"].get("containerStatuses", []) for p in found["items"]}
+    return {uid: sum(s["restartCount"] for s in containers) for uid, containers in told.items()}
+
+
 def allocatable() -> str:
     """Return how many devices the nodes say they can give."""
     path = "jsonpath={.items[*].status.allocatable.nvidia\\.com/gpu}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,20 +12,11 @@ import pytest
 
 from qts_core import names
 from qts_core.crd import ANNOTATION_SCHEMA
-from qts_operator.packaging import NAME, NAMESPACE
+from qts_operator.packaging import NAME
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 CHART = Path(__file__).parents[2] / "charts" / NAME
 FIELD = "upgradePolicy"
-
-
-def _helm(*arguments: str) -> None:
-    done = subprocess.run(["helm", *arguments, "-n", NAMESPACE], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-
-
-def _install(chart: Path) -> None:
-    _helm("upgrade", "--install", "operator", str(chart), "--set", "replicas=0")
 
 
 def _properties(definition: dict[str, Any]) -> dict[str, Any]:
@@ -57,14 +47,14 @@ def test_helm_upgrades_the_definition_and_an_uninstall_keeps_it(
         return dict(kube.get("crd", names.CRD_NAME))
 
     try:
-        _install(older)
+        kube.install(older)
         until(lambda: FIELD not in _properties(served()), "the older definition")
         early = operator()
         kube.system(namespace, "desk")
         until(lambda: kube.condition(namespace, "desk", "Degraded")[1] == "CRDOutdated", "CRDOutdated", 60)
         early.stop()
         uid = kube.get("-n", namespace, "qts", "desk")["metadata"]["uid"]
-        _install(CHART)
+        kube.install(CHART)
         until(lambda: FIELD in _properties(served()), "our definition")
         late = operator()
         kube.patch(namespace, "desk", {FIELD: "Immediate"})
@@ -73,8 +63,8 @@ def test_helm_upgrades_the_definition_and_an_uninstall_keeps_it(
         assert (system["metadata"]["uid"], system["spec"][FIELD]) == (uid, "Immediate")
         assert kube.condition(namespace, "desk", "Degraded")[:2] == ("False", "Healthy")
         late.stop()
-        _helm("uninstall", "operator", "--wait")
+        kube.helm("uninstall", "operator", "--wait")
         assert "deletionTimestamp" not in served()["metadata"]
         assert kube.get("-n", namespace, "qts", "desk")["metadata"]["uid"] == uid
     finally:
-        _install(CHART)
+        kube.install(CHART)

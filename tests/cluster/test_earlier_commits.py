@@ -21,7 +21,7 @@ from tests.kwok import every_pod
 from qts_core import names
 from qts_core.crd import ANNOTATION_SCHEMA
 from qts_operator.objects.revisions import LATEST_REVISION
-from qts_operator.packaging import NAME, NAMESPACE
+from qts_operator.packaging import NAME
 from qts_operator.session import from_kubeconfig
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
@@ -60,9 +60,7 @@ def earlier(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[int, Path]:
 def _install(kube: Any, tree: Path) -> None:
     """Bring the release and the definition to a tree's chart, and wait until the server serves that definition."""
     chart = tree / "charts" / NAME
-    command = ["helm", "upgrade", "--install", "operator", str(chart), "-n", NAMESPACE, "--set", "replicas=0"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+    kube.install(chart)
     wanted = json.loads((chart / "files" / "crd.json").read_text())
     served = kube.get("crd", names.CRD_NAME)
     key = ANNOTATION_SCHEMA

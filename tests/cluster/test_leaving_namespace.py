@@ -38,14 +38,8 @@ def test_one_write_a_pass_is_refused(
 
         until(lambda: reason() == "NamespaceTerminating", "said in the status")
         # a pass that has just ended may not be counted yet
-        refused, passes = _counted(leading, REFUSED), _counted(leading, PASS)
+        refused, passes = leading.counted(REFUSED), leading.counted(PASS)
         assert 1 <= refused <= passes + 1
     finally:
         freed = json.dumps({"metadata": {"finalizers": None}})
         kube.run("-n", namespace, "patch", "pod", "held", "--type=merge", "-p", freed)
-
-
-def _counted(operator: Any, sample: str) -> int:
-    """Return the sum of the operator's samples that begin so."""
-    lines = operator._get(operator.metrics, "/metrics").splitlines()
-    return sum(int(float(line.rsplit(" ", 1)[1])) for line in lines if line.startswith(sample))

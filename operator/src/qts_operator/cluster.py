@@ -20,7 +20,6 @@ PAGE = "25"  # a decoded page is a megabyte or more, and every kind is listed at
 READ_S = 70.0
 _APPLY = {"Content-Type": "application/apply-patch+yaml"}
 _MERGE = {"Content-Type": "application/merge-patch+json"}
-_METADATA = {"Accept": "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"}
 SYSTEMS = Kind(names.KIND, names.GROUP, names.VERSION, names.PLURAL)
 PODS = Kind("Pod", "", "v1", "pods")
 NODES = Kind("Node", "", "v1", "nodes")
@@ -34,6 +33,11 @@ class Listing(msgspec.Struct, Generic[T], frozen=True):
 
     items: list[T]
     version: str
+
+
+def metadata_alone(*, listed: bool = False) -> dict[str, str]:
+    """Return the headers that ask for the metadata of an object, of the objects of a watch, or of a list."""
+    return {"Accept": f"application/json;as=PartialObjectMetadata{'List' * listed};g=meta.k8s.io;v=v1"}
 
 
 def whole(live: Manifest) -> Manifest:
@@ -118,7 +122,7 @@ class Cluster:
 
     async def get(self, kind: Kind, namespace: str, name: str, *, metadata: bool = False) -> Manifest | None:
         """Return one object, or only its metadata; None when it is not there."""
-        headers = _METADATA if metadata else None
+        headers = metadata_alone() if metadata else None
         try:
             found = await self.session.call(
                 "GET", path_of(kind, namespace, name), kind=kind.name, headers=headers

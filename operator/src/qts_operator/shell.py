@@ -19,6 +19,7 @@ import kopf
 import structlog
 
 from qts_core import names
+from qts_operator.cluster import metadata_alone
 from qts_operator.main import Engine
 from qts_operator.session import Access
 
@@ -172,8 +173,7 @@ async def _metadata_alone(
 ) -> aiohttp.ClientResponse:
     """Ask for metadata: the handler reads no more, and kopf keeps what waits for one of its workers."""
     if request.url.path.endswith(f"/{names.PLURAL}"):
-        shape = "PartialObjectMetadata" if "watch" in request.url.query else "PartialObjectMetadataList"
-        request.headers["Accept"] = f"application/json;as={shape};g=meta.k8s.io;v=v1"
+        request.headers.update(metadata_alone(listed="watch" not in request.url.query))
     return await handler(request)
 
 
