@@ -1,8 +1,8 @@
 """How a function that only kernels call is compiled: to code for them to link and optimise, and no further.
 
 numba optimises every function and makes machine code of it, although a kernel holds a copy of all that it
-calls and optimises it once more. That of an inner function is never run, and making it is a fifth of the
-time that kernels take to compile.
+calls and optimises it once more. That of an inner function is never run, and making it is a good part of
+the time that kernels take to compile.
 """
 
 from __future__ import annotations
