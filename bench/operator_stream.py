@@ -12,14 +12,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
-from math import nan
+from contextlib import asynccontextmanager, suppress
+from math import inf, nan
 from random import Random
 from typing import Any, NamedTuple
 
-from bench.harness import QUANTILES, Row, quantile
+from bench.harness import Row, quantile
 from bench.operator_process import Process, quantile_row, since
-from tests.control_plane_campaign.judge import Judge
+from bench.operator_stand import HOME, Stand, quiet
+from tests.control_plane_campaign.judge import Judge, opened
 
 from qts_core import names
 from qts_core.clock import SystemClock
@@ -28,18 +29,34 @@ from qts_operator.metrics import Metrics
 from qts_operator.objects import BY_KIND, Kind
 from qts_operator.watch import Reflector, Tools
 
+GOALS = {"p50": 10.0, "p99": 50.0}  # ms from an event to the write that it causes
+GOAL_RATE = 100.0
+SHARES = {"p50": 0.5, "p99": 0.99}
+CLOCKS = ("change due to write seen", "event to write by its own clock")
+BARE_S = 0.1  # between bare applies
 LABEL = "kubernetes.io/metadata.name"
 PATIENCE_S = 60.0
+MANAGED = {"labelSelector": f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"}
 HISTOGRAM, PASSES = "qts_event_to_write_seconds", "qts_reconcile_total"
 Live = dict[str, Any]
 Seen = dict[str, int]  # token of a change → when, ns
 
 
 class Sent(NamedTuple):
-    """When each change was sent, and when the API server had taken it."""
+    """When each change was due, and when the API server had taken it: what waits in this client counts."""
 
     at: Seen
     taken: Seen
+
+
+class Times(NamedTuple):
+    """How long changes took until their writes were seen, and by the clock of who wrote them; ns."""
+
+    seen: list[int]
+    own: list[int]
+
+
+NONE = Times([], [])
 
 
 class Ear:
@@ -76,6 +93,12 @@ async def heard(
         await asyncio.gather(listening, return_exceptions=True)
 
 
+def is_ready(live: Live) -> bool:
+    """Tell whether a pod or a system says that it is Ready."""
+    told = (live.get("status") or {}).get("conditions") or ()
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in told)
+
+
 def made(live: Live) -> str:
     """Return the token that a NetworkPolicy carries."""
     for rule in (live.get("spec") or {}).get("ingress") or ():
@@ -99,8 +122,7 @@ async def stream(
         if token := made(live):
             writes.setdefault(token, time.monotonic_ns())
 
-    managed = {"labelSelector": f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"}
-    async with heard(judge, BY_KIND["NetworkPolicy"], managed, note):
+    async with heard(judge, BY_KIND["NetworkPolicy"], MANAGED, note):
         sent, last = await _change(judge, systems, rate, seconds)
         async with asyncio.timeout(PATIENCE_S):
             while not last <= writes.keys():
@@ -119,7 +141,6 @@ async def _change(
     async def send(system: tuple[str, str], token: str) -> None:
         async with order[system]:
             body = {"spec": {"networkPolicy": {"metricsFrom": {LABEL: token}}}}
-            sent.at[token] = time.monotonic_ns()
             await judge.patch(path_of(SYSTEMS, *system), body)
             sent.taken[token] = time.monotonic_ns()
 
@@ -128,8 +149,69 @@ async def _change(
             await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
             system = systems[number % len(systems)]
             last[system] = f"stream-{run}-{number}"
+            sent.at[last[system]] = int((began + number / rate) * 1e9)
             open_.create_task(send(system, last[system]))
     return sent, set(last.values())
+
+
+async def bare_applies(judge: Judge, count: float, apart_s: float) -> list[int]:
+    """Return the ns of bare server-side applies that change something, one after the other, at most `count`.
+
+    They are the floor of a write; a cancellation ends them early, with what was measured.
+    """
+    taken: list[int] = []
+    path = path_of(BY_KIND["ConfigMap"], HOME, "floor")
+    headers = {"Content-Type": "application/apply-patch+yaml"}
+    params = {"fieldManager": "bench", "force": "true"}
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "floor"}}
+    call = judge.session.call
+    with suppress(asyncio.CancelledError):
+        while len(taken) < count:
+            began = time.monotonic_ns()
+            data = {"n": f"{began}"}
+            await call(
+                "PATCH", path, kind="ConfigMap", params=params, body=body | {"data": data}, headers=headers
+            )
+            taken.append(time.monotonic_ns() - began)
+            await asyncio.sleep(apart_s)
+    return taken
+
+
+async def swept(
+    stand: Stand, operator: Process, rates: tuple[float, ...], seconds: float, floors: dict[float, Times]
+) -> AsyncIterator[Row]:
+    """Yield the rows of a stream at each rate, and the highest rate at which both goals hold, by each clock.
+
+    `floors` are the times of a bare client at the same rates, where they were measured.
+    """
+    found: dict[float, list[Row]] = {}
+    for rate in rates:
+        found[rate] = await rows(
+            stand.judge, operator, stand.systems, (rate, seconds), floors.get(rate, NONE)
+        )
+        for row in found[rate]:
+            yield row
+        await quiet(operator, 5.0)
+    if len(rates) > 1:
+        for row in highest(len(stand.systems), found):
+            yield row
+
+
+def highest(count: int, found: dict[float, list[Row]]) -> Iterator[Row]:
+    """Yield the highest rate at which both goals hold, 0 for none, beside that of the bare client."""
+    for clock in CLOCKS:
+        asked = {rate: [r for r in told if clock in r.figure] for rate, told in found.items()}
+        ours = [rate for rate, told in asked.items() if told and all(row.line()["ok"] for row in told)]
+        floor = [rate for rate, told in asked.items() if told and all(_floor_holds(row) for row in told)]
+        known = any(row.peer_value is not None for told in asked.values() for row in told)
+        peer = {"peer": "a bare client", "peer_value": max(floor, default=0.0)} if known else {}
+        title = f"{count} systems, highest of these rates at which both goals hold, {clock}"
+        top = max(ours, default=0.0)
+        yield Row(title, top, "a second", goal=GOAL_RATE, lower_is_better=False, **peer)
+
+
+def _floor_holds(row: Row) -> bool:
+    return row.peer_value is not None and row.goal is not None and row.peer_value <= row.goal
 
 
 async def rows(
@@ -137,39 +219,51 @@ async def rows(
     operator: Process,
     systems: list[tuple[str, str]],
     shape: tuple[float, float],
-    floor_ms: float,
-    goals: tuple[float, float],
+    floor: Times,
 ) -> list[Row]:
-    """Measure a stream of `shape` (changes a second, seconds); `goals` are those of p50 and p99 in ms."""
+    """Measure a stream of `shape` (changes a second, seconds), and bare applies meanwhile."""
     rate, seconds = shape
     written, passes, before = operator.writes(), operator.sum(PASSES), operator.buckets(HISTOGRAM)
     began = operator.cpu_s()  # each of the figures above is a scrape, which costs the operator too
-    title = f"{rate:.0f} changes a second over {len(systems)} systems"
-    try:
-        changes, writes = await stream(judge, systems, rate, seconds)
-    except TimeoutError:
-        name, why = f"{title}, change sent to write seen p50", f"not all were seen within {PATIENCE_S:.0f} s"
-        return [Row(name, nan, "ms", goal=goals[0], unmeasured=why)]
+    title = f"{rate:g} changes a second over {len(systems)} systems"
+    async with opened(judge.session.access) as aside:
+        bare = asyncio.create_task(bare_applies(aside, inf, BARE_S))
+        try:
+            changes, writes = await stream(judge, systems, rate, seconds)
+        except TimeoutError:
+            why = f"not all were seen within {PATIENCE_S:.0f} s"
+            return [Row(f"{title}, {c} p50", nan, "ms", goal=GOALS["p50"], unmeasured=why) for c in CLOCKS]
+        finally:
+            bare.cancel()
+        meanwhile = await bare
     spent, sent = operator.cpu_s() - began, len(changes.at)
     own = since(operator.buckets(HISTOGRAM), before)
     return [
-        *told(title, changes, writes, floor_ms, goals),
-        *(
-            quantile_row(f"{title}, event to write by its own clock {p}", own, QUANTILES[p], goal=goal)
-            for p, goal in zip(("p50", "p99"), goals, strict=True)
-        ),
+        *told(title, changes, writes, floor.seen),
+        *(quantile_row(f"{title}, {CLOCKS[1]} {p}", own, SHARES[p], **beside(floor.own, p)) for p in SHARES),
+        *(_ms(f"{title}, bare applies meanwhile {p}", meanwhile, SHARES[p]) for p in SHARES),
         Row(f"{title}, writes each", round((operator.writes() - written) / sent, 2), "writes"),
         Row(f"{title}, passes each", round((operator.sum(PASSES) - passes) / sent, 2), "passes"),
         Row(f"{title}, CPU each", round(spent / sent * 1000, 2), "ms"),
     ]
 
 
-def told(title: str, sent: Sent, writes: Seen, floor_ms: float, goals: tuple[float, float]) -> Iterator[Row]:
+def beside(floor: list[int], name: str) -> dict[str, Any]:
+    """Return the goal of a quantile, and the bare client's where it was measured."""
+    told = {"peer": "a bare client", "peer_value": quantile(floor, SHARES[name]) / 1e6} if floor else {}
+    return {"goal": GOALS[name]} | told
+
+
+def waits(sent: Sent, writes: Seen) -> list[int]:
+    """Return the ns from when each change was due to its write; a change that was overtaken has none."""
+    return [writes[token] - at for token, at in sent.at.items() if token in writes]
+
+
+def told(title: str, sent: Sent, writes: Seen, floor: list[int]) -> Iterator[Row]:
     """Yield what the times of changes and of their writes came to."""
-    taken = [writes[token] - at for token, at in sent.at.items() if token in writes]
-    for share, goal in zip((0.5, 0.99), goals, strict=True):
-        name = f"{title}, change sent to write seen p{share * 100:.0f}"
-        yield _ms(name, taken, share, peer="bare apply p50", peer_value=floor_ms, goal=goal)
+    taken = waits(sent, writes)
+    for name, share in SHARES.items():
+        yield _ms(f"{title}, {CLOCKS[0]} {name}", taken, share, **beside(floor, name))
     answered = [sent.taken[token] - at for token, at in sent.at.items()]
     yield _ms(f"{title}, of which the API server took the change p50", answered, 0.5)
     overtaken = 1 - len(taken) / max(1, len(sent.at))

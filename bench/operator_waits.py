@@ -21,9 +21,9 @@ from itertools import cycle, islice
 from typing import Any
 
 from bench.harness import Rounds, Row, quantile, told
-from bench.operator import is_ready, standing, started
 from bench.operator_process import Process
-from bench.operator_stream import PASSES, heard, stream
+from bench.operator_stand import standing, started
+from bench.operator_stream import MANAGED, PASSES, heard, is_ready, stream
 from bench.ratios import interval, pooled
 from tests.control_plane_campaign.judge import Judge
 from tests.control_plane_campaign.workloads import REFUSED, spec
@@ -32,7 +32,6 @@ from qts_core import names
 from qts_core.errors import ConfigError
 from qts_operator.cluster import PODS, SYSTEMS, path_of
 
-MANAGED = {"labelSelector": f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"}
 APART_S = 2.0  # between systems that are made, so that none waits for another
 RATE, BLOCK = 10.0, 100  # changes a second, changes in a block
 TURNS = 12  # each of a block of every kind
@@ -132,7 +131,7 @@ def beside(title: str, found: tuple[Rounds, ...]) -> Iterator[Row]:
 
 async def run(options: argparse.Namespace) -> None:
     """Print every row."""
-    async with standing("waits", options.ready + options.good) as (judge, systems, begin):
+    async with standing("waits", options.ready + options.good) as (_, judge, systems, begin):
         operator = begin()
         await started(operator)
         ready, good = systems[: options.ready], systems[options.ready :]

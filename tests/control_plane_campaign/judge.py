@@ -14,6 +14,7 @@ import orjson
 
 from qts_core import names
 from qts_core.crd import crd
+from qts_core.errors import ConfigError
 from qts_operator.cluster import DEFINITIONS, PODS, SYSTEMS, Cluster, path_of, whole
 from qts_operator.metrics import Metrics
 from qts_operator.middleware import ApiError, Call
@@ -34,6 +35,7 @@ _NODES = re.compile(r"fake-\d+")
 #: what a status holds of each agent that two runs share
 _TOLD = ("name", "desired", "ready", "placement", "templateRevision")
 SHORTEST_SECRET = 20  # characters
+GONE_S = 60.0
 PATIENT_S = 60.0  # a busy server has more to do, not less, when it is asked anew every three seconds
 
 
@@ -75,10 +77,16 @@ class Judge:
         await asyncio.gather(*(self._namespace(name) for name in namespaces))
 
     async def _gone(self, kind: Kind, name: str) -> None:
-        """Wait until what an earlier run has deleted is no longer on its way out; TimeoutError after a minute."""
-        async with asyncio.timeout(60):
-            while (live := await self.api.get(kind, "", name)) and "deletionTimestamp" in live["metadata"]:
-                await asyncio.sleep(0.2)
+        """Wait until what an earlier run has deleted is no longer on its way out; ConfigError after GONE_S."""
+        for _ in range(int(GONE_S / 0.2)):
+            live = await self.api.get(kind, "", name)
+            if live is None or "deletionTimestamp" not in live["metadata"]:
+                return
+            await asyncio.sleep(0.2)
+        raise ConfigError(
+            f"{kind.name} {name} has been on its way out for {GONE_S:.0f} s; see that a controller-manager runs, "
+            "which ends it"
+        )
 
     async def _namespace(self, name: str) -> None:
         await self.post(path_of(NAMESPACES, None), {"metadata": {"name": name}})
@@ -94,7 +102,7 @@ class Judge:
 
     async def remove(self, namespace: str) -> None:
         """Delete a namespace; nobody waits for the end of it."""
-        with _unless(404, 409):
+        with unless(404, 409):
             await self.session.call("DELETE", path_of(NAMESPACES, None, namespace), kind="Namespace")
 
     async def leave(self, namespaces: list[str]) -> None:
@@ -102,7 +110,7 @@ class Judge:
         for namespace in namespaces:
             await self.remove(namespace)
         if self._defined:
-            with _unless(404, 409):
+            with unless(404, 409):
                 path = path_of(DEFINITIONS, None, names.CRD_NAME)
                 await self.session.call("DELETE", path, kind=DEFINITIONS.name)
 
@@ -128,12 +136,12 @@ class Judge:
 
     async def patch(self, path: str, body: Tree) -> None:
         """Merge a patch; what is gone meanwhile stays so."""
-        with _unless(404):
+        with unless(404):
             self._note(await self.session.call("PATCH", path, kind="Any", body=body, headers=_MERGE))
 
     async def delete(self, kind: Kind, namespace: str, name: str, live: dict[str, Tree]) -> None:
         """Delete an object; `live` are those of the system."""
-        with _unless(404):
+        with unless(404):
             await self.session.call("DELETE", path_of(kind, namespace, name), kind=kind.name)
             item = f"{kind.name}/{name}"
             if item in live:
@@ -260,7 +268,7 @@ async def opened(access: Access) -> AsyncIterator[Judge]:
 
 
 @contextlib.contextmanager
-def _unless(*codes: int) -> Any:
+def unless(*codes: int) -> Any:
     """Take these refusals for done."""
     try:
         yield

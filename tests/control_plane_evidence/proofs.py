@@ -6,8 +6,8 @@ from typing import Literal
 
 import msgspec
 
-#: what a proof needs: python; nodes: $KUBECONFIG with nodes that kwok plays; server: an API server that may be
-#: stopped too; pods: real nodes with the images loaded, as .ci/cluster makes them
+#: what a proof needs: python; nodes: $KUBECONFIG with nodes that kwok plays; server: one whose
+#: components may be stopped too; pods: real nodes with the images loaded, as .ci/cluster makes them
 Need = Literal["python", "nodes", "server", "pods"]
 
 

@@ -58,7 +58,8 @@ def of_figures(printed: str) -> Told:
         goal = "" if row.get("goal") is None else f" (goal {row['goal']:g})"
         why = row.get("unmeasured")
         value = f"not measured: {why}" if why else f"{row['value']:g} {row['unit']}"
-        numbers[str(row["figure"])] = value + goal
+        beside = "" if row.get("ratio") is None else f"; {row['peer']} {row['peer_value']:.4g}"
+        numbers[str(row["figure"])] = value + goal + beside
         if not row["ok"]:
             missed.append(str(row["figure"]))
     return numbers, tuple(missed) if numbers else ("no figure was printed",)

@@ -21,6 +21,28 @@ THOUSAND = Proof(
     short=f"pytest {CLUSTER}/test_silence.py",
     limit_s=5400,
 )
+#: without pods and Kubernetes' own controllers: the API server and the operator alone
+STATUSES = Proof(
+    command=f"{BENCH} --statuses --systems 1000 --silence 30 --stream 0 --floor 1",
+    reads="figures",
+    needs="server",
+    short="-",
+    limit_s=3600,
+)
+RATES = Proof(
+    command=f"{BENCH} --statuses --systems 100 --silence 5 --floor 2 --rates 5,10,20,50,100",
+    reads="figures",
+    needs="server",
+    short="-",
+    limit_s=2400,
+)
+FLOOR = Proof(
+    command=f"{BENCH} --systems 100 --silence 5 --stream 0 --floor 2",
+    reads="figures",
+    needs="nodes",
+    short="-",
+    limit_s=2400,
+)
 #: no release exists, so N−1 is the operator, chart and definition of commits that render older templates
 EARLIER = pytest_of(f"{CLUSTER}/test_earlier_commits.py", needs="nodes", limit_s=900)
 WALK = pytest_of(f"{CLUSTER}/test_walk.py", needs="pods", limit_s=1500)
@@ -215,14 +237,16 @@ ROWS: tuple[Row, ...] = (
     Row(
         number=15,
         requirement="speed",
-        acceptance="1,000 systems Ready in 240 s; event to first write p50 at most 10 ms, p99 at most 50 ms",
+        acceptance="1,000 systems Ready in 240 s, in 120 s where a test controller sets workload statuses; "
+        "event to first write at 100 changes a second p50 at most 10 ms, p99 at most 50 ms",
         tier="T1, T2",
         proofs=(
+            about(STATUSES, "to last Ready"),
             about(THOUSAND, "to last Ready"),
-            about(HUNDRED, "event to write", "change sent", "the change"),
+            about(FLOOR, "to last Ready"),
+            about(RATES, "to last Ready", "changes a second", "of these rates"),
+            about(HUNDRED, "event to write", "change due", "the change"),
         ),
-        missing="where others load the machine the two watches that time a change fall out of step, and times below "
-        "zero say nothing",
     ),
     Row(
         number=16,
@@ -231,6 +255,7 @@ ROWS: tuple[Row, ...] = (
         tier="T1",
         proofs=(
             about(HUNDRED, "systems, writes each", "bytes sent", "systems, CPU each", *SILENCE),
+            about(STATUSES, "writes each", "bytes sent", "CPU each", *SILENCE),
             Proof(command="python -m bench.operator_pass --json", reads="figures", limit_s=300),
         ),
     ),
@@ -241,6 +266,7 @@ ROWS: tuple[Row, ...] = (
         tier="T1",
         proofs=(
             about(THOUSAND, "memory"),
+            about(STATUSES, "memory"),
             pytest_of(
                 f"{CLUSTER}/test_foreign_secrets.py",
                 needs="nodes",
