@@ -204,8 +204,12 @@ def kube() -> Kube:
 @pytest.fixture(scope="module")
 def access(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Arguments that make an operator process the chart's ServiceAccount."""
-    folder = tmp_path_factory.mktemp("access")
-    token = kube.run("-n", NAMESPACE, "create", "token", ACCOUNT, "--duration=2h").stdout.strip()
+    return access_of(kube, tmp_path_factory.mktemp("access"), ACCOUNT)
+
+
+def access_of(kube: Kube, folder: Path, account: str) -> list[str]:
+    """Return arguments that make an operator process this ServiceAccount; their files are in `folder`."""
+    token = kube.run("-n", NAMESPACE, "create", "token", account, "--duration=2h").stdout.strip()
     (folder / "token").write_text(token)
     config = json.loads(kube.run("config", "view", "--raw", "--minify", "-o", "json").stdout)
     cluster = config["clusters"][0]["cluster"]
