@@ -10,7 +10,7 @@ import nashpy
 import numpy as np
 from bench.harness import Row, median_time, run
 
-from qts_agents.kernels import backend, ewa, ewl, lemke_howson, nash, qtable, recall, statevector, tiles
+from qts_agents.kernels import backend, ewa, ewl, lemke_howson, nash, qre, qtable, recall, statevector, tiles
 
 NashSet = list[np.ndarray]
 
@@ -161,6 +161,21 @@ def attraction(smoke: bool) -> Row:
     return Row("ewa", value, "us/symbol", "numpy", peer, None if smoke else 20.0, agrees)
 
 
+def responses(smoke: bool) -> Row:
+    """Quantal responses of three players at λ = 50 of their payoffs' range, against short steps in numpy."""
+    payoff = np.random.default_rng(4).random((20 if smoke else 1_000, 3, 4, 4, 4))
+    ours, few = qre.qre(payoff, 50.0), payoff[: 2 if smoke else 10]
+    value = median_time(lambda: qre.qre(payoff, 50.0), 1 if smoke else 7) / len(payoff) * 1e6
+    backend.set_jit(False)
+    plain = qre.qre(few, 50.0)
+    peer = median_time(lambda: qre.qre(few, 50.0), 1) / len(few) * 1e6
+    backend.set_jit(True)
+    agrees = bool(ours.residual.max() <= 1e-10 and np.abs(ours.mix[: len(few)] - plain.mix).max() <= 1e-10)
+    return Row(
+        "qre 4x4x4 to 50, one thread", value, "us/game", "numpy", peer, None if smoke else 100.0, agrees
+    )
+
+
 def remembered(smoke: bool) -> Row:
     """Recall of 5 from 10 000 episodes, against a full sort."""
     draws = np.random.default_rng(7)
@@ -235,6 +250,7 @@ ROWS: tuple[Callable[[bool], Row], ...] = (
     circuits_four,
     circuits_ten,
     attraction,
+    responses,
     remembered,
     tile_served,
     tile_learned,

@@ -30,7 +30,7 @@ KERNELS: dict[tuple[str, str], tuple[Any, ...]] = {
         (F, 2), (F, 1), (F, 4), (F, 1), (F, 2), (C, 2), (F, 2), (F, 3), (F, 2),
     ),
     ("replicator_gpu", "_flow"): ((F, 3), (F, 3), I, F, (F, 2), (F, 2), (F, 2), (F, 2), (F, 2)),
-    ("qre_gpu", "_follow"): ((F, 5), (F, 1), (F, 3), (F, 3), (F, 3), (F, 3), (F, 1)),
+    ("qre_gpu", "_follow"): ((F, 5), (F, 1), (F, 3), (F, 3), (F, 3), (F, 1)),
     ("ewa_gpu", "_populations"): ((F, 3), (I, 2), (I, 2), (I, 1), (I, 1), (F, 2), (F, 2)),
     ("ewa_gpu", "_match"): ((F, 3), (F, 3), (F, 3), (F, 3), (F, 3), (F, 3), (F, 3)),
     ("ewl_gpu", "_games"): (

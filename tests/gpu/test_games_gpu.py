@@ -69,7 +69,7 @@ def flowed(m: int, n: int) -> Made:
 def answered(n: int) -> Made:
     def made(draws: Draws, rows: int) -> Callable[[], Any]:
         payoff = payoffs(draws, rows, 3, n, n, n)
-        return lambda: qre.qre(payoff, 0.3, 2)
+        return lambda: qre.qre(payoff, 0.3)
 
     return made
 

@@ -107,7 +107,8 @@ KERNELS: tuple[Kernel, ...] = (
     ),
     Kernel("prospect.prospect_value", "Tversky & Kahneman 1992", cuda="prospect_gpu.values"),
     Kernel(
-        "qre.qre", "McKelvey & Palfrey 1995", "qre.follow_reference", "qre._follow", "qre_gpu.follow", 1e-10
+        "qre.qre", "McKelvey & Palfrey 1995; Turocy 2005",
+        "qre.follow_reference", "qre._follow", "qre_gpu.follow", 1e-10,
     ),
     Kernel(
         "qtable.train", "van Hasselt 2010; van Seijen et al. 2009",
