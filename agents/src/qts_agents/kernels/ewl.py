@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from qts_agents.kernels import backend, gpu
+from qts_agents.kernels import backend
 from qts_agents.kernels.backend import kernel, part
 from qts_agents.kernels.ewl_reference import ROUNDS, SETTLED, SWEEPS, TIE, entangler, games
 
@@ -304,13 +304,13 @@ def ewl(angles: F8, gamma: float, a: F8, b: F8) -> tuple[F8, F8]:
     """Return payoffs [K,2] and probabilities [K,4^q] at angles [K,2,2q] of one game a, b [2^q,2^q]."""
     given = moves_of(np.asarray(angles, np.float64)), float(gamma), np.array(a), np.array(b)
     out, probs = np.empty((len(angles), 2)), np.empty((len(angles), *a.shape))
-    if not gpu.runs("ewl_gpu.payoffs", len(out), *given, out=(out, probs)):
-        if backend.jit_enabled():
-            _payoffs(*given, out, probs)
-        else:
-            for k, row in enumerate(angles):
-                probs[k] = ewl_reference(row, gamma).reshape(a.shape)
-                out[k] = (probs[k] * a).sum(), (probs[k] * b).sum()
+
+    def plain(_: F8, gamma: float, a: F8, b: F8, out: F8, probs: F8) -> None:
+        for k, row in enumerate(angles):
+            probs[k] = ewl_reference(row, gamma).reshape(a.shape)
+            out[k] = (probs[k] * a).sum(), (probs[k] * b).sum()
+
+    backend.fill("ewl_gpu.payoffs", (out, probs), given, _payoffs, plain)
     return out, probs.reshape(len(probs), a.size)
 
 
