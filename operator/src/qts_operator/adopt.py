@@ -44,7 +44,7 @@ def _untold(frame: Frame, part: str, child: Child) -> bool:
 
 def adopted(frame: Frame, snapshot: Snapshot, defaults: Defaults) -> Frame:
     """Return the frame in which every workload that rolls anyway takes the latest."""
-    made, hashes = dict(frame.made), _hashes(frame)
+    made, hashes = dict(frame.made), _hashes(frame.of_pods())
     for part in frame.made:
         child = _child(frame, snapshot, part)
         if child is not None and hashes[part] != child.template_hash:

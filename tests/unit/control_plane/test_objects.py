@@ -14,7 +14,7 @@ from qts_core.config import convert
 from qts_core.roster import ROSTER
 from qts_core.spec import SYSTEM
 from qts_operator import memo
-from qts_operator.objects import KINDS, desired
+from qts_operator.objects import KINDS, desired, pods, redis
 
 #: the workloads of a system that says nothing
 USUAL = [w for w in ROSTER if w.enabled]
@@ -133,6 +133,17 @@ def test_enabling_an_agent_rolls_only_the_decider(frame_of) -> None:
     before, after = frame_of({"agents": {"amos": {"enabled": False}}}), frame_of()
     kept = [w.name for w in USUAL if w.name != "amos"]
     assert {"pads"} == {n for n in kept if _pod(before, n) != _pod(after, n)}
+
+
+def test_templates_are_remembered_without_what_no_pod_reads(frame_of) -> None:
+    """If a template came to read it, what is remembered would be another policy's."""
+    before = frame_of()
+    after = frame_of({"networkPolicy": {"enabled": False, "metricsFrom": {"of": "another"}}})
+    assert before.of_pods() == after.of_pods()
+    for workload in before.workloads():
+        anew = [pods._template.__wrapped__(frame, workload.name) for frame in (before, after)]
+        assert anew[0] == anew[1] == pods.template(after, workload)
+    assert redis.template(before) == redis.template(after)
 
 
 def test_nothing_that_changes_by_itself_is_in_the_template(frame_of) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from qts_core import names
+from qts_core.parts import NetworkPolicy
 from qts_core.resource import Spec
 from qts_core.roster import ROSTER, Workload
 from qts_core.spec import System
@@ -72,6 +73,11 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
         """Return the Secrets that the system has."""
         wanted = {names.CURVE_SECRET} if self.spec.messaging.encryption == "Curve" else set()
         return frozenset(wanted | ({names.REDIS_SECRET} if self.spec.redis.mode == "Managed" else set()))
+
+    def of_pods(self) -> Frame:
+        """Return the frame without what no pod reads: templates are remembered whatever that is."""
+        spec = msgspec.structs.replace(self.spec, network_policy=NetworkPolicy())
+        return msgspec.structs.replace(self, spec=spec)
 
     def members(self) -> tuple[Workload, ...]:
         """Return the workloads that every pod of the system is told of, in roster order.

@@ -32,7 +32,7 @@ _DECIDER_ONLY = frozenset({"board_members"} | {f"enable_{w.wire}" for w in AGENT
 
 def template(frame: Frame, workload: Workload) -> dict[str, Any]:
     """Return the pod template of `workload`; a pass asks for it twice, and nobody may change it."""
-    return _template(frame, workload.name)
+    return _template(frame.of_pods(), workload.name)
 
 
 @partial(remembered, limit=128)
