@@ -1,7 +1,7 @@
 """Run the proofs of ROWS, keep what they came to, and write docs/operator-evidence.md.
 
-    python -m tests.control_plane_evidence.evidence [--rows 1,4] [--needs python,nodes,server,pods] [--command TEXT]
-        [--render]
+    python -m tests.control_plane_evidence.evidence [--rows 1,4] [--needs python,nodes,server,pods,images]
+        [--command TEXT] [--render]
 
 A proof is run where what it needs is there; the others keep their last result, or are said to be not run. The
 record is written after each command, so a run that was cut short is gone on with by --rows.
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -80,6 +81,8 @@ def run(proof: Proof, commit: str) -> Result:
 def available() -> set[Need]:
     """Return what is there to run proofs on."""
     found: set[Need] = {"python"}
+    if os.environ.get("PYTHON_IMAGE") and shutil.which("buildah"):
+        found.add("images")
     if not os.environ.get("KUBECONFIG"):
         return found
     if _asked("kubectl", "get", "nodes", "-l", "type=kwok", "-o", "name"):

@@ -7,8 +7,9 @@ from typing import Literal
 import msgspec
 
 #: what a proof needs: python; nodes: $KUBECONFIG with nodes that kwok plays; server: one whose
-#: components may be stopped too; pods: real nodes with the images loaded, as .ci/cluster makes them
-Need = Literal["python", "nodes", "server", "pods"]
+#: components may be stopped too; pods: real nodes with the images loaded, as .ci/cluster makes them;
+#: images: buildah, and $PYTHON_IMAGE names the base
+Need = Literal["python", "nodes", "server", "pods", "images"]
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
