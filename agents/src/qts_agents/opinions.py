@@ -106,11 +106,11 @@ def _window_bits(window: MarketWindow) -> NDArray[np.uint16]:
         bits |= SHORT_WINDOW
     if length == 0:
         return bits | np.uint16(NO_DATA)
-    valid = window.valid[:, -NEEDED_BARS:] != 0
-    close = window.close[:, -NEEDED_BARS:]
-    sound = np.isfinite(close) & (close > 0.0)
-    if valid.all() and sound.all():  # the usual case
+    valid, close = window.valid[:, -NEEDED_BARS:], window.close[:, -NEEDED_BARS:]
+    # the usual case, without an array as large as the window: a NaN is in both, and neither is true of it
+    if valid.size and valid.min() > 0 and close.min() > 0.0 and close.max() < np.inf:
         return bits
+    valid, sound = valid != 0, np.isfinite(close) & (close > 0.0)
     recent = ~valid[:, -GAP_BARS:]
     run = recent  # in place k: the bars k … k+GAP_RUN are all missing
     for _ in range(min(GAP_RUN, recent.shape[1] - 1)):

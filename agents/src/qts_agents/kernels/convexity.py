@@ -91,27 +91,42 @@ def _statistic(x: F8, y: F8, row: F8, lags: int, beta: F8) -> float:
         weight = row[0] + row[1] * x[i] + row[2] * x[i] * x[i]
         y[i] = weight * (y[i] - beta[0] - beta[1] * x[i] - beta[2] * x[i] * x[i])
     variance = 0.0
-    for lag in range(lags + 1):
-        product = 0.0
-        for i in range(lag, n):
-            product += y[i] * y[i - lag]
-        variance += product if lag == 0 else 2.0 * (1.0 - lag / (lags + 1.0)) * product
+    for first in range(0, lags + 1, 3):  # three sums side by side: each waits for its own last step alone
+        a, b, c = first, first + 1, first + 2
+        one, two, three = 0.0, 0.0, 0.0
+        for i in range(a, min(c, n)):
+            one += y[i] * y[i - a]
+            two += y[i] * y[i - b] if i >= b else 0.0
+        for i in range(c, n):
+            one, two, three = one + y[i] * y[i - a], two + y[i] * y[i - b], three + y[i] * y[i - c]
+        variance += _share(a, lags) * one
+        if b <= lags:
+            variance += _share(b, lags) * two
+        if c <= lags:
+            variance += _share(c, lags) * three
     return beta[2] / np.sqrt(variance) if variance > 0.0 else 0.0
+
+
+@part
+def _share(lag: int, lags: int) -> float:
+    """Return how much of an autocovariance counts (Bartlett), both ways."""
+    return 1.0 if lag == 0 else 2.0 * (1.0 - lag / (lags + 1.0))
 
 
 @part
 def _fit(x: F8, y: F8, row: F8, beta: F8) -> None:
     """Write the coefficients of y on (1, x, x²): the third by `row`, then those of what it leaves."""
     n, mean_x, mean_y = x.shape[0], 0.0, 0.0
-    beta[2] = 0.0
+    third = 0.0  # not in its place: that would be written and read again at each step
     for i in range(n):
-        beta[2] += (row[0] + row[1] * x[i] + row[2] * x[i] * x[i]) * y[i]
+        third += (row[0] + row[1] * x[i] + row[2] * x[i] * x[i]) * y[i]
+    beta[2] = third
     for i in range(n):
         mean_x += x[i] / n
-        mean_y += (y[i] - beta[2] * x[i] * x[i]) / n
+        mean_y += (y[i] - third * x[i] * x[i]) / n
     top, bottom = 0.0, 0.0
     for i in range(n):
-        top += (x[i] - mean_x) * (y[i] - beta[2] * x[i] * x[i] - mean_y)
+        top += (x[i] - mean_x) * (y[i] - third * x[i] * x[i] - mean_y)
         bottom += (x[i] - mean_x) * (x[i] - mean_x)
     beta[1] = top / bottom
     beta[0] = mean_y - beta[1] * mean_x

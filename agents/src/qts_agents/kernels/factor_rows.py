@@ -11,12 +11,16 @@ from qts_agents.kernels.backend import kernel, part
 from qts_agents.kernels.rolling import SIGMA_FLOOR, TIE
 
 F8 = NDArray[np.float64]
+I8 = NDArray[np.int64]
 U1 = NDArray[np.uint8]
 SENTIMENT_BARS, PAIRS, CYCLE_BARS = 20, 100, 64
 MIN_PAIRS = 50
 SIGNIFICANCE = -math.log(0.05)  # 95 % point of chi-squared with 2 degrees of freedom, halved
 _COS: F8 = np.cos(2.0 * np.pi * np.arange(CYCLE_BARS) / CYCLE_BARS)
 _SIN: F8 = np.sin(2.0 * np.pi * np.arange(CYCLE_BARS) / CYCLE_BARS)
+CYCLES = CYCLE_BARS // 2  # whole ones in 64 bars
+_TURN: I8 = np.arange(CYCLE_BARS)[:, None] * np.arange(1, CYCLES + 1) % CYCLE_BARS
+_WAVES: F8 = np.stack((_COS[_TURN], _SIN[_TURN]), axis=1)  # [bar, cosine or sine, cycles − 1]
 
 
 @part
@@ -75,8 +79,8 @@ def detrended(c: F8, valid: U1, y: F8) -> bool:
 
 
 @part
-def cycle_of(y: F8) -> float:
-    """Return the side of the strongest sinusoid's next step times its share of power.
+def cycle_of(y: F8, waves: F8) -> float:
+    """Return the side of the strongest sinusoid's next step times its share of power; `waves` [2,32] is room.
 
     0 unless it exceeds the 95 % level of AR(1) red noise (Torrence & Compo 1998).
     """
@@ -88,11 +92,13 @@ def cycle_of(y: F8) -> float:
     if np.sqrt(square / (n - 1)) <= SIGMA_FLOOR:
         return 0.0
     best, top, re, im, total = 0, 0.0, 0.0, 0.0, 0.0
-    for k in range(1, n // 2 + 1):
-        a, b = 0.0, 0.0
-        for i in range(n):
-            a += y[i] * _COS[k * i % n]
-            b -= y[i] * _SIN[k * i % n]
+    waves[:] = 0.0
+    for i in range(n):  # all frequencies side by side, each in the order of the bars
+        for k in range(CYCLES):
+            waves[0, k] += y[i] * _WAVES[i, 0, k]
+            waves[1, k] -= y[i] * _WAVES[i, 1, k]
+    for k in range(1, CYCLES + 1):
+        a, b = waves[0, k - 1], waves[1, k - 1]
         power = a * a + b * b
         total += power
         if power > top * (1.0 + TIE):
@@ -109,11 +115,11 @@ def cycle_of(y: F8) -> float:
 @kernel
 def factor_rows(c: F8, v: F8, valid: U1, market: F8, sigma20: F8, out: F8) -> None:
     """Write sentiment, correlation and cycle of every row to `out` [S,3]."""
-    y = np.empty(CYCLE_BARS)
+    y, waves = np.empty(CYCLE_BARS), np.empty((2, CYCLES))
     for s in range(c.shape[0]):
         if not np.isfinite(sigma20[s]):
             continue
         out[s, 0] = sentiment_of(c[s], v[s], valid[s], sigma20[s])
         out[s, 1] = correlation_of(c[s], valid[s], market)
         if detrended(c[s], valid[s], y):
-            out[s, 2] = cycle_of(y)
+            out[s, 2] = cycle_of(y, waves)

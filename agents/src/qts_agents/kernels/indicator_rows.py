@@ -54,8 +54,8 @@ def indicator_rows(o: F8, h: F8, lo: F8, c: F8, v: F8, valid: U1, spread: F8, ou
     for first in range(0, len(c), BLOCK):
         rows = slice(first, first + BLOCK)
         opened, high, low, close, volume = (
-            np.array(x[rows], dtype=np.float64, order="C") for x in (o, h, lo, c, v)
-        )
+            np.array(x[rows], dtype=np.float64, order="C") for x in (o[:, -1:], h, lo, c, v)
+        )  # of what opened only the newest is read
         known = np.array(valid[rows], dtype=np.uint8, order="C")
         counts, part = np.zeros((len(close), 4), dtype=np.int64), out[rows]
         collect_rows(high, low, close, volume, known, bars, counts)
@@ -90,13 +90,14 @@ def collect_rows(h: F8, lo: F8, c: F8, v: F8, valid: U1, bars: F8, counts: I8) -
                 volumes = 0
             follows[closes] = before == t - 1
             closes, before = closes + 1, t
-        ranges = 1
+        missing = 0
         for column in (Y, HIGH, LOW):
+            # of highs and lows no more than the recursions read; of all, whether they have a logarithm
+            begin = 0 if column == Y else max(closes - RECURSION, 0)
             for i in range(closes):
                 room[i] = bars[s, column, i]
-            log_part(room[:closes], bars[s, column, :closes], bits)
-            for i in range(closes):
-                ranges = ranges if np.isfinite(bars[s, column, i]) else 0
+                missing += 0 if (room[i] > 0.0) & (room[i] < np.inf) else 1
+            log_part(room[begin:closes], bars[s, column, begin:closes], bits)
         returns = 0
         for i in range(1, closes):
             if follows[i]:
@@ -104,7 +105,7 @@ def collect_rows(h: F8, lo: F8, c: F8, v: F8, valid: U1, bars: F8, counts: I8) -
                 returns += 1
         enough = closes >= MIN_CLOSES and returns >= MIN_RETURNS
         counts[s, 0], counts[s, 1] = closes if enough else 0, returns
-        counts[s, 2], counts[s, 3] = ranges, volumes
+        counts[s, 2], counts[s, 3] = 1 if missing == 0 else 0, volumes
 
 
 @part
@@ -119,7 +120,13 @@ def mean_of(x: F8, a: int, b: int) -> float:
 @part
 def std_of(x: F8, a: int, b: int) -> float:
     """Return the sample deviation of x[a:b]; 0 when it is rounding."""
-    m, square = mean_of(x, a, b), 0.0
+    return std_round(x, a, b, mean_of(x, a, b))
+
+
+@part
+def std_round(x: F8, a: int, b: int, m: float) -> float:
+    """Return the sample deviation of x[a:b] round its mean `m`; 0 when it is rounding."""
+    square = 0.0
     for i in range(a, b):
         square += (x[i] - m) ** 2
     sigma = np.sqrt(square / (b - a - 1))
@@ -129,9 +136,9 @@ def std_of(x: F8, a: int, b: int) -> float:
 @part
 def last_rank(x: F8, m: int, low: float, high: float) -> float:
     """Return the mid-rank of the last of the first `m` values among them; those in [low, high] are ties."""
-    below = 0.0
+    below = 0  # whole numbers may be counted several at a time
     for i in range(m):
-        below += (1.0 if x[i] < low else 0.0) - (1.0 if x[i] > high else 0.0)
+        below += (1 if x[i] < low else 0) - (1 if x[i] > high else 0)
     return 0.5 * (m + below) / m
 
 
@@ -173,10 +180,11 @@ def return_rows(bars: F8, counts: I8, valid: U1, out: F8, extra: int) -> None:
             squares, rho = work[0, :m], work[1, :m]
             spreads_row(r[n - kept : n], width, sums, squares, rho)
             quiet = SIGMA_FLOOR * SIGMA_FLOOR * (width - 1)
+            if width != WIDTHS[0]:  # of the shorter windows nobody reads it
+                for i in range(m):
+                    rho[i] = rho[i] / squares[i] if squares[i] > quiet else 0.0
             for i in range(m):
-                loud = squares[i] > quiet
-                rho[i] = rho[i] / squares[i] if loud else 0.0
-                squares[i] = squares[i] if loud else 0.0
+                squares[i] = squares[i] if squares[i] > quiet else 0.0
             newest = squares[m - 1]  # ranks of squares are those of deviations
             rank = last_rank(squares, m, newest * (1.0 - TIE) ** 2, newest * (1.0 + TIE) ** 2)
             if width == WIDTHS[0]:
@@ -184,11 +192,8 @@ def return_rows(bars: F8, counts: I8, valid: U1, out: F8, extra: int) -> None:
             else:
                 out[s, 12] = 0.6 * rank + 0.4 * last_rank(rho, m, rho[m - 1] - TIE, rho[m - 1] + TIE)
                 out[s, 15], out[s, 20] = np.sqrt(newest / (width - 1)), rho[m - 1]
-        m20, m5, lagged = (
-            mean_of(r, n - 20, n),
-            mean_of(r, n - 5, n),
-            std_of(r, n - 100 - TAIL_LAG, n - TAIL_LAG),
-        )
+        m20, m5, m100 = mean_of(r, n - 20, n), mean_of(r, n - 5, n), mean_of(r, n - 100, n)
+        lagged = std_of(r, n - 100 - TAIL_LAG, n - TAIL_LAG)
         signs, largest = 0.0, 0.0
         for i in range(n - 10, n):
             signs += np.sign(r[i])
@@ -202,8 +207,8 @@ def return_rows(bars: F8, counts: I8, valid: U1, out: F8, extra: int) -> None:
         trend = 0.5 * np.sqrt(20.0) * m20 / out[s, 14] if out[s, 14] > 0.0 else 0.0
         out[s, 0], out[s, 1], out[s, 9], out[s, 10] = np.tanh(trend), signs / 10.0, tail, flash
         out[s, 13] = 0.5 * tail + 0.3 * max(0.0, 2.0 * out[s, 2] - 1.0) + 0.2 * flash
-        out[s, 16], out[s, 17], out[s, 18] = std_of(r, n - 100, n), lagged, m20
-        out[s, 19], out[s, 22], out[s, 23] = mean_of(r, n - 100, n), m5, mean_of(r, n - 10, n)
+        out[s, 16], out[s, 17], out[s, 18] = std_round(r, n - 100, n, m100), lagged, m20
+        out[s, 19], out[s, 22], out[s, 23] = m100, m5, mean_of(r, n - 10, n)
         fresh = valid[s, valid.shape[1] - 1] != 0 and valid[s, valid.shape[1] - 2] != 0
         out[s, 24] = r[n - 1] if fresh else 0.0
 

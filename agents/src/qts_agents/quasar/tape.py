@@ -28,11 +28,14 @@ class History:
     def push(self, code: I8, orient: NDArray[np.int8], ret: F8, sigma: F8) -> None:
         """Append a bar [S]: its code, side and σ₂₀, and the return that led to it (NaN across a gap)."""
         self.ret[:, -1] = ret
-        for column_, value in ((self.code, code), (self.orient, orient), (self.sigma, sigma)):
-            column_[:, :-1] = column_[:, 1:]
-            column_[:, -1] = value
-        self.ret[:, :-1] = self.ret[:, 1:]
-        self.ret[:, -1] = np.nan
+        unknown = np.full_like(ret, np.nan)
+        for held, value in (
+            (self.code, code), (self.orient, orient), (self.ret, unknown), (self.sigma, sigma)
+        ):  # fmt: skip
+            flat = held.view()
+            flat.shape = (held.size,)  # an error where it would be a copy
+            flat[:-1] = flat[1:]  # of one row after the other numpy would first make a copy
+            held[:, -1] = value
         self.count = min(self.count + 1, BARS)
 
     def tape(self) -> Tape:
