@@ -93,10 +93,11 @@ async def _mark_ready(api: Cluster) -> None:
     for pod in pods:
         conditions = {c["type"]: c for c in pod["status"].get("conditions") or ()}
         up = conditions.get("ContainersReady", {}).get("status") == "True"
-        if up and conditions["Ready"]["status"] != "True" and "deletionTimestamp" not in pod["metadata"]:
+        ready = conditions.get("Ready", {"type": "Ready"})
+        if up and ready.get("status") != "True" and "deletionTimestamp" not in pod["metadata"]:
             path = path_of(PODS, pod["metadata"]["namespace"], pod["metadata"]["name"]) + "/status"
-            ready = conditions["Ready"] | {"status": "True"}
-            body = {"status": {"conditions": [*(conditions | {"Ready": ready}).values()]}}
+            now = conditions | {"Ready": ready | {"status": "True"}}
+            body = {"status": {"conditions": [*now.values()]}}
             await _patched(api, path, "Pod", body)
 
 

@@ -10,6 +10,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +42,14 @@ class Server:
         """Return the samples of a query, a panel's variables standing for everything."""
         return self.ask("query", query=text.replace("$namespace", ".*").replace("$system", ".*"))["result"]
 
-    def until(self, check: Callable[[], Any], seconds: float = 90.0, what: str = "") -> Any:
+    def until(self, check: Callable[[], Any], seconds: float = 120.0, what: str = "") -> Any:
         """Return the first true answer; one that cannot be had yet counts as none."""
         end = time.monotonic() + seconds
         answer: Any = None
         while time.monotonic() < end:
             try:
                 answer = check()
-            except OSError as error:
+            except (OSError, HTTPException, ValueError) as error:
                 answer = None
                 what = what or str(error)
             if answer:
@@ -74,11 +75,11 @@ def scraping(folder: Path, jobs: list[dict[str, Any]]) -> Iterator[Server]:
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
         try:
             server = Server(port)
-            server.until(lambda: server.ask("status/buildinfo"), 30, "prometheus answers")
+            server.until(lambda: server.ask("status/buildinfo"), what="prometheus answers")
             yield server
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(60)
 
 
 def empty(server: Server, panels: Any) -> list[str]:
@@ -88,7 +89,7 @@ def empty(server: Server, panels: Any) -> list[str]:
     return [name for name, query in asked.items() if not query.endswith(" > 0") and not server.query(query)]
 
 
-def filled(server: Server, panels: Any, seconds: float = 60.0) -> None:
+def filled(server: Server, panels: Any, seconds: float = 120.0) -> None:
     """Wait until no query is without an answer; name those that stay so."""
     end = time.monotonic() + seconds
     while (missing := empty(server, panels)) and time.monotonic() < end:

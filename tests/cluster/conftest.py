@@ -6,20 +6,22 @@ import base64
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from functools import partial
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import cache, partial
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.kwok import awake
+from tests.waiting import NoAnswerError, until
 
+from qts_cli.sockets import free_ports
 from qts_operator.packaging import NAME, NAMESPACE
 from qts_operator.session import from_kubeconfig
 
@@ -29,9 +31,10 @@ CHART = Path(__file__).parents[2] / "charts" / NAME
 SHARED = Path(__file__).parents[3] / "shared" / "cluster" / "cluster"
 TEST_IMAGES = ("--agent-image", "localhost/absent:0", "--agent-gpu-image", "localhost/absent-gpu:0")
 #: pods of these tests never start, also where there is a node
-QUIET = {"images": {"pullPolicy": "Never", "redis": "localhost/absent-redis:0"}}
+QUIET: dict[str, Any] = {"images": {"pullPolicy": "Never", "redis": "localhost/absent-redis:0"}}
 
-
+#: on a busy machine; it costs time only where something fails
+PATIENCE_S = 120.0
 #: what the operator owns
 KINDS = "deployments,statefulsets,services,configmaps,serviceaccounts,networkpolicies,poddisruptionbudgets,secrets"
 
@@ -41,15 +44,16 @@ class Kube:
 
     def run(self, *args: str, given: Any = None, check: bool = True) -> subprocess.CompletedProcess[str]:
         text = given if isinstance(given, str) or given is None else json.dumps(given)
-        done = subprocess.run(["kubectl", *args], input=text, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(["kubectl", *args], input=text, capture_output=True, text=True, timeout=180)
         if check and done.returncode:
-            raise AssertionError(f"kubectl {' '.join(args)}: {done.stderr}")
+            raise NoAnswerError(f"kubectl {' '.join(args)}: {done.stderr}")
         return done
 
     def helm(self, *args: str) -> None:
         command = ["helm", *args, "-n", NAMESPACE]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stderr
+        done = subprocess.run(command, capture_output=True, text=True, timeout=400)
+        if done.returncode:
+            raise NoAnswerError(f"{' '.join(command)}: {done.stderr}")
 
     def install(self, chart: Path) -> None:
         """Bring the release to a chart of the operator, without a pod of it."""
@@ -94,23 +98,11 @@ class Kube:
         return "", "", ""
 
 
-def until(check: Callable[[], Any], seconds: float = 20.0, what: str = "") -> Any:
-    """Return the first true answer of `check`."""
-    end = time.monotonic() + seconds
-    answer = check()
-    while not answer:
-        if time.monotonic() > end:
-            raise AssertionError(f"not within {seconds:g} s: {what} {answer!r}")
-        time.sleep(0.2)
-        answer = check()
-    return answer
-
-
 class Operator:
     """One operator process with a ServiceAccount's token; `source`: another tree whose packages it runs."""
 
     def __init__(self, access: list[str], folder: Path, *more: str, source: Path | None = None) -> None:
-        self.http, self.metrics = _port(), _port()
+        self.http, self.metrics = free_ports(2)
         self._log = (folder / f"operator-{self.http}.log").open("w")
         self._args = [
             *(sys.executable, "-m", "qts_operator", *access, "--host", "127.0.0.1"),
@@ -132,6 +124,10 @@ class Operator:
     def leads(self) -> bool:
         return "qts_leader 1.0" in self._get(self.metrics, "/metrics")
 
+    def told(self) -> str:
+        """Return the metrics; a busy process is asked again, for what is not told must not be taken for nothing."""
+        return str(until(lambda: self._get(self.metrics, "/metrics"), PATIENCE_S, "metrics of the operator"))
+
     def passes(self) -> int:
         """Return how many passes have ended well."""
         return self.counted(
@@ -140,7 +136,7 @@ class Operator:
 
     def counted(self, *samples: str) -> int:
         """Return the sum of the samples that begin with one of these texts."""
-        lines = self._get(self.metrics, "/metrics").splitlines()
+        lines = self.told().splitlines()
         return sum(int(float(line.rsplit(" ", 1)[1])) for line in lines if line.startswith(samples))
 
     def log(self) -> str:
@@ -150,7 +146,7 @@ class Operator:
         if self.process.poll() is None:
             self.process.terminate()
         try:
-            return self.process.wait(15)
+            return self.process.wait(60)
         finally:
             if self.process.poll() is None:
                 self.process.kill()
@@ -159,16 +155,20 @@ class Operator:
 
     def _get(self, port: int, path: str) -> str:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
                 return answer.read().decode()
-        except OSError:
+        except (OSError, HTTPException):
             return ""
 
 
-def _port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
+@cache
+def _refusal() -> str:
+    """Return why no cluster answers; "" when one does: from then on its silence is a failure, and skips nothing."""
+    try:
+        until(lambda: Kube().run("get", "--raw", "/readyz"), 30)
+    except AssertionError as error:
+        return str(error)
+    return ""
 
 
 @pytest.fixture(scope="module")
@@ -183,21 +183,22 @@ def kube() -> Kube:
         if shutil.which(tool) is None:
             pytest.skip(f"no cluster: {tool} is not on PATH")
     made = Kube()
-    answer = made.run("get", "--raw", "/readyz", check=False)
-    if answer.returncode:
-        pytest.skip(f"no cluster: {answer.stderr.strip()[:200]}")
-    command = ["helm", "upgrade", "--install", RELEASE, str(CHART), "-n", NAMESPACE, "--create-namespace"]
+    if why := _refusal():
+        pytest.skip(f"no cluster: {why[:200]}")
+    command = ["upgrade", "--install", RELEASE, str(CHART), "--create-namespace", "--set", "replicas=0"]
     # a campaign that was cut short leaves a definition without helm's marks
     command.append("--take-ownership")
 
     def installed() -> bool:
         # a namespace that an earlier module is removing must be gone first
-        return subprocess.run([*command, "--set", "replicas=0"], capture_output=True).returncode == 0
+        made.helm(*command)
+        return True
 
-    until(installed, 90, "helm install")
-    made.run("wait", "--for=condition=Established", "crd/quantumtradingsystems.quantumtrading.io")
+    until(installed, 300, "helm install")
+    definition = "crd/quantumtradingsystems.quantumtrading.io"
+    made.run("wait", "--for=condition=Established", definition, "--timeout=120s")
     label = "app.kubernetes.io/name=quantum-trading-operator"
-    made.run("-n", NAMESPACE, "wait", "--for=delete", "pod", "-l", label, "--timeout=60s", check=False)
+    made.run("-n", NAMESPACE, "wait", "--for=delete", "pod", "-l", label, "--timeout=120s", check=False)
     return made
 
 
@@ -229,9 +230,17 @@ def _played(kube: Kube, count: int, gpus: int = 0) -> Iterator[None]:
     if not SHARED.exists():
         pytest.skip("fake nodes come with the shared cluster")
     command = [str(SHARED), "fake-nodes", str(count), "--gpus", str(gpus)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=180)
-    assert done.returncode == 0, done.stderr
     nodes = [f"fake-{number}" for number in range(count)]
+
+    def made() -> bool:
+        # of nodes that somebody left some may have fallen silent, and the tool counts all
+        kube.run("delete", "node", "-l", "type=kwok", "--timeout=60s")
+        done = subprocess.run(command, capture_output=True, text=True, timeout=400)
+        if done.returncode:
+            raise NoAnswerError(done.stderr)
+        return True
+
+    until(made, 300, "nodes that kwok plays")
     with awake(from_kubeconfig(os.environ.get("KUBECONFIG")), nodes):
         yield
     kube.run("delete", "node", *nodes, "--wait=false", check=False)
@@ -263,11 +272,12 @@ def namespace(kube: Kube, request: pytest.FixtureRequest) -> Iterator[str]:
 def until_fixture(kube: Kube, namespace: str) -> Callable[..., Any]:
     """Wait for a fact; a failure shows the status of the namespace's system `desk`."""
 
-    def wait(check: Callable[[], Any], what: str = "", seconds: float = 30.0) -> Any:
+    def wait(check: Callable[[], Any], what: str = "", seconds: float = PATIENCE_S) -> Any:
         try:
             return until(check, seconds, what)
         except AssertionError as error:
-            raise AssertionError(f"{error}; status {kube.status(namespace, 'desk')}") from None
+            told = kube.run("-n", namespace, "get", "qts", "desk", "-o", "jsonpath={.status}", check=False)
+            raise AssertionError(f"{error}; status {told.stdout or told.stderr}") from None
 
     return wait
 
@@ -277,8 +287,8 @@ def leading(access: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iter
     """One operator for all tests of a module that need no start of their own; it ends without a traceback."""
     made = Operator(access, tmp_path_factory.mktemp("operator"))
     try:
-        until(made.ready, 60, "operator ready")
-        until(made.leads, 60, "operator leads")
+        until(made.ready, PATIENCE_S, "operator ready")
+        until(made.leads, PATIENCE_S, "operator leads")
         yield made
     finally:
         made.stop()
@@ -293,12 +303,13 @@ def operator(access: list[str], tmp_path: Path) -> Iterator[Callable[..., Operat
     def start(*more: str, lead: bool = True, source: Path | None = None) -> Operator:
         made = Operator(access, tmp_path, *more, source=source)
         started.append(made)
-        until(made.ready, 30, "operator ready")
+        until(made.ready, PATIENCE_S, "operator ready")
         if lead:
-            until(made.leads, 30, "operator leads")
+            until(made.leads, PATIENCE_S, "operator leads")
         return made
 
     yield start
-    for made in started:
-        made.stop()
-        assert "Traceback" not in made.log()
+    with ExitStack() as ending:  # whatever becomes of one, the others end too: who leads would go on leading
+        for made in started:
+            ending.callback(made.stop)
+    assert [made.log() for made in started if "Traceback" in made.log()] == []

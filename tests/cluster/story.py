@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from collections.abc import Callable
 from typing import Any
 
+from tests.waiting import NoAnswerError, until
+
 NAMESPACE, NAME, OPERATOR = "trading", "desk-1", "qts-system"
+#: on a busy machine; it costs time only where something fails
+PATIENCE_S = 180.0
 
 
 def run(*command: str, check: bool = True, stdin: str | None = None) -> str:
     """Run a command and return what it printed."""
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=180)
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=400)
     if check and done.returncode != 0:
-        raise AssertionError(f"{' '.join(command)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+        raise NoAnswerError(f"{' '.join(command)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
     return done.stdout
 
 
@@ -48,26 +51,29 @@ def settled(agents: int = 4) -> bool:
     )
 
 
-def eventually(fact: Callable[[], Any], within_s: float, what: str) -> None:
-    """Wait until `fact` holds; the failure shows the resource and its pods."""
-    end = time.monotonic() + within_s
-    while time.monotonic() < end:
-        if fact():
-            return
-        time.sleep(1.0)
-    shown = kubectl("get", "qts,pods", "-o", "wide", check=False)
-    status = json.dumps(system().get("status", {}), indent=1)
-    logs = kubectl("logs", f"deploy/{NAME}-pads", "--tail=15", check=False)
-    operator = run(
-        "kubectl", "-n", OPERATOR, "logs", "-l", "app.kubernetes.io/name", "--tail=30", check=False
-    )
-    raise AssertionError(
-        f"{what} did not hold within {within_s:.0f} s\n{shown}\n{status}\n{logs}\n{operator}"
+def eventually(fact: Callable[[], Any], within_s: float, what: str) -> Any:
+    """Return the first true answer of `fact`; the failure shows the resource and its pods."""
+    try:
+        return until(fact, within_s, what, every_s=1.0)
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{_shown()}") from error
+
+
+def _shown() -> str:
+    """Return what there is to see of the system, as far as anything answers."""
+    own = "app.kubernetes.io/name"
+    return "\n".join(
+        (
+            kubectl("get", "qts,pods", "-o", "wide", check=False),
+            kubectl("get", "qts", NAME, "-o", "jsonpath={.status}", check=False),
+            kubectl("logs", f"deploy/{NAME}-pads", "--tail=15", check=False),
+            run("kubectl", "-n", OPERATOR, "logs", "-l", own, "--tail=30", check=False),
+        )
     )
 
 
 def statusz(agent: str, pod: str = "") -> dict[str, Any]:
-    """Ask an agent's /statusz from inside `pod`, by default any of its pods."""
+    """Ask an agent's /statusz from inside `pod`, by default any of its pods; {} where nobody answers."""
     code = (
         "import urllib.request;"
         "print(urllib.request.urlopen('http://127.0.0.1:8080/statusz', timeout=5).read().decode())"
@@ -76,9 +82,14 @@ def statusz(agent: str, pod: str = "") -> dict[str, Any]:
     return dict(json.loads(text)) if text.strip().startswith("{") else {}
 
 
+def said(agent: str, pod: str = "") -> dict[str, Any]:
+    """Return an agent's /statusz; one that does not answer just now is asked again."""
+    return dict(eventually(lambda: statusz(agent, pod), PATIENCE_S, f"/statusz of {pod or agent}"))
+
+
 def complete_rounds() -> int:
     """Return in how many rounds all have answered."""
-    return int(statusz("pads").get("board", {}).get("rounds", {}).get("complete", 0))
+    return int(said("pads")["board"]["rounds"].get("complete", 0))
 
 
 def restarts(label: str) -> dict[str, int]:

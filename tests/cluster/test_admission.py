@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 CHART = Path(__file__).parents[2] / "charts" / "quantum-trading-operator"
 MOST = 3
 REFUSAL = "GPUs are asked for, one system may have 3; ask for fewer, or raise admission.maxGPUsPerSystem"

@@ -30,7 +30,8 @@ DRIFTS = os.environ.get("QTS_TEST_DRIFTS", "24")
 SIDE = 4
 PATIENCE_S = 60.0
 GOAL_S = 2.0
-FOREIGN = {"example.com/theirs": "stays"}
+FOREIGN, MARKS = {"example.com/theirs": "stays"}, ("labels", "annotations")
+QUIET_S = 3.0  # without a change it is what it stays
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 #: all that a system may own, but for pods: devices, more than one replica, every kind of place and variable
 VOTER: dict[str, Any] = {
@@ -172,7 +173,15 @@ async def _ready(judge: Judge, journal: Journal, namespace: str) -> list[Desk]:
             kind, _, name = item.partition("/")
             body = {"metadata": {"labels": FOREIGN, "annotations": FOREIGN}}
             await judge.patch(path_of(BY_KIND[kind], namespace, name), body)
-    await asyncio.sleep(3.0)
+
+    def marked() -> bool:
+        shown = [live["metadata"] for desk in desks for live in desk.objects().values()]
+        seen = all(FOREIGN.items() <= (each.get(what) or {}).items() for each in shown for what in MARKS)
+        return seen and time.monotonic() - journal.last_s[namespace] > QUIET_S
+
+    async with asyncio.timeout(120):
+        while not marked():
+            await asyncio.sleep(0.1)
     for desk in desks:
         desk.rests()
     return desks
@@ -213,7 +222,7 @@ async def test_every_owned_field_comes_back(namespace: str, report: Callable[[st
             await asyncio.gather(*watching, return_exceptions=True)
     _told(desks, known, count, report)
     assert [line for desk in desks for line in desk.wrong] == []
-    assert all(FOREIGN.items() <= each[what].items() for each in theirs for what in ("labels", "annotations"))
+    assert all(FOREIGN.items() <= each[what].items() for each in theirs for what in MARKS)
 
 
 def _told(desks: list[Desk], known: list[str], count: int, report: Callable[[str, float], None]) -> None:

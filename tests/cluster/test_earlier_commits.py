@@ -24,7 +24,7 @@ from qts_operator.objects.revisions import LATEST_REVISION
 from qts_operator.packaging import NAME
 from qts_operator.session import from_kubeconfig
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 ROOT = Path(__file__).parents[2]
 PARTS = ("core/src", "messaging/src", "operator/src", f"charts/{NAME}")
 #: the last commit that renders each of these revisions as its newest
@@ -76,14 +76,14 @@ class Story:
     def ready(self) -> None:
         """Wait until every pod of every system is ready."""
         for name in SYSTEMS:
-            self._until(lambda n=name: self._told(n, "Ready")[0] == "True", f"{name} Ready", 120)
+            self._until(lambda n=name: self._told(n, "Ready")[0] == "True", f"{name} Ready", 300)
 
     def led(self, made: Any, *systems: str) -> None:
         """Wait for a pass of each system; none may have anything to object to."""
-        self._until(lambda: made.passes() >= len(systems), "a pass of each system", 60)
+        self._until(lambda: made.passes() >= len(systems), "a pass of each system")
         for name in systems:
-            self._until(lambda n=name: self._kube.applied(self._namespace, n), f"{name} applied", 60)
-            self._until(lambda n=name: self._told(n, "Degraded")[1] == "Healthy", f"{name} healthy", 60)
+            self._until(lambda n=name: self._kube.applied(self._namespace, n), f"{name} applied")
+            self._until(lambda n=name: self._told(n, "Degraded")[1] == "Healthy", f"{name} healthy")
 
     def pods(self) -> dict[str, str]:
         """Return the uid of every pod by name."""
@@ -133,7 +133,7 @@ async def test_an_upgrade_from_an_earlier_commit_and_back_restarts_nothing(
         _install(kube, ROOT)
         ours = operator()
         story.led(ours, *SYSTEMS)
-        until(lambda: _revisions(story, EAGER) == {LATEST_REVISION}, "the eager one at our revision", 60)
+        until(lambda: _revisions(story, EAGER) == {LATEST_REVISION}, "the eager one at our revision")
         assert _of(story.workloads(), *CALM) == _of(workloads, *CALM)
         assert _of(story.pods(), *CALM) == _of(pods, *CALM)
         ours.stop()

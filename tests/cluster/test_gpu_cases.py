@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300), pytest.mark.usefixtures("leading")]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900), pytest.mark.usefixtures("leading")]
 GPU = "nvidia.com/gpu"
 PRODUCT = "nvidia.com/gpu.product"
 #: pods go to kwok's nodes; everything else runs there too, so that systems become Ready
@@ -152,11 +152,17 @@ def test_a_case_has_its_reason_and_sentence(
     if prepare is not None:
         prepare(node)
     kube.system(namespace, "desk", spec)
-    until(lambda: _gpu(kube, namespace)[:2] == told, told[1])
-    text = _gpu(kube, namespace)[2]
-    assert text.startswith(message) if told[1] == "Allocated" else text == message
+
+    def said() -> bool:
+        *sort, text = _gpu(kube, namespace)
+        same = text.startswith(message) if told[1] == "Allocated" else text == message
+        return tuple(sort) == told and same
+
+    # the sentence too: what the nodes were before may still be in the operator's eyes
+    until(said, message)
     if told[1] not in ("Allocated", "FallbackToCPU"):
-        assert f"quasar: {told[1]}: {message}" in kube.condition(namespace, "desk", "Ready")[2]
+        ready = f"quasar: {told[1]}: {message}"
+        until(lambda: ready in kube.condition(namespace, "desk", "Ready")[2], ready)
 
 
 def test_case_4_all_devices_are_in_use(kube, namespace, until, node) -> None:
@@ -173,10 +179,10 @@ def test_case_4_all_devices_are_in_use(kube, namespace, until, node) -> None:
     until(lambda: kube.get("-n", namespace, "pod/tenant")["spec"].get("nodeName"), "tenant placed")
     kube.system(namespace, "desk", _spec())
     # what others hold is remembered for half a minute, also from the test before
-    until(lambda: _gpu(kube, namespace)[1] == "GPUsBusy", "GPUsBusy", 90)
-    assert _gpu(kube, namespace)[2] == "quasar needs 1 nvidia.com/gpu; 2 of 2 on 1 matching node are in use"
+    busy = "quasar needs 1 nvidia.com/gpu; 2 of 2 on 1 matching node are in use"
+    until(lambda: _gpu(kube, namespace)[1:] == ("GPUsBusy", busy), "GPUsBusy", 180)
     kube.run("-n", namespace, "delete", "pod", "tenant", "--grace-period=0", "--force")
-    until(lambda: _gpu(kube, namespace)[1] == "Allocated", "Allocated when it is free", 60)
+    until(lambda: _gpu(kube, namespace)[1] == "Allocated", "Allocated when it is free")
 
 
 def test_case_9_a_lost_device_is_contained(kube, namespace, until, node) -> None:
@@ -199,7 +205,7 @@ def test_case_9_a_lost_device_is_contained(kube, namespace, until, node) -> None
                 )
         return _gpu(kube, namespace)[1] == "GPUUnhealthy" and _replicas(kube, namespace, "desk-quasar") == 0
 
-    until(reject, "GPUUnhealthy", 60)
+    until(reject, "GPUUnhealthy")
     time.sleep(3)
     reject()
     assert len(seen) <= 1 + 3 + 1, seen  # replicas + 3, and one that was made while the third was judged
@@ -223,16 +229,16 @@ def test_case_10_claims_by_device_class(kube, namespace, until, node) -> None:
     kube.run("apply", "-f", "-", given=CLASS)
     try:
         none = "quasar: no node can allocate 1 gpu.nvidia.com"
-        until(lambda: _gpu(kube, namespace)[2] == none, "no device", 60)
+        until(lambda: _gpu(kube, namespace)[2] == none, "no device")
         kube.run("apply", "-f", "-", given=_slice("fake-1"))
-        until(lambda: _gpu(kube, namespace)[1] == "Allocated", "Allocated", 60)
-        assert _gpu(kube, namespace)[2] == "quasar: 1 gpu.nvidia.com on fake-1"
-        assert kube.status(namespace, "desk")["gpus"] == "1/1"
+        one = ("Allocated", "quasar: 1 gpu.nvidia.com on fake-1")
+        until(lambda: _gpu(kube, namespace)[1:] == one, "one device")
+        until(lambda: kube.status(namespace, "desk")["gpus"] == "1/1", "1/1")
         first = _templates(kube, namespace)
         assert len(first) == 1
         kube.system(namespace, "desk", _spec(asks | {"count": 2}))
-        until(lambda: _gpu(kube, namespace)[2] == "quasar: 2 gpu.nvidia.com on fake-1", "two devices", 60)
-        until(lambda: len(_templates(kube, namespace)) == 1, "the old template is gone", 60)
+        until(lambda: _gpu(kube, namespace)[2] == "quasar: 2 gpu.nvidia.com on fake-1", "two devices")
+        until(lambda: len(_templates(kube, namespace)) == 1, "the old template is gone")
         assert _templates(kube, namespace) != first
     finally:
         kube.run("delete", "deviceclass", "gpu.nvidia.com")
@@ -272,10 +278,10 @@ def test_case_11_a_quota_is_named(kube, namespace, until, node) -> None:
     kube.run("apply", "-f", "-", given=body | {"spec": hard})
     until(lambda: kube.get("-n", namespace, "quota/q").get("status", {}).get("hard"), "quota counted")
     kube.system(namespace, "desk", _spec({"mode": "Required", "count": 2}))
-    until(lambda: _gpu(kube, namespace)[1] == "QuotaExceeded", "QuotaExceeded")
     text = "quasar: quota q allows 1 requests.nvidia.com/gpu, 0 in use, 2 more requested"
-    assert _gpu(kube, namespace)[2] == text
-    assert kube.condition(namespace, "desk", "Scheduled")[:2] == ("False", "QuotaExceeded")
+    until(lambda: _gpu(kube, namespace)[1:] == ("QuotaExceeded", text), "QuotaExceeded")
+    exceeded = ("False", "QuotaExceeded")
+    until(lambda: kube.condition(namespace, "desk", "Scheduled")[:2] == exceeded, "Scheduled")
 
 
 def test_of_two_systems_one_starts_and_the_other_holds_nothing(kube, namespace, until, node) -> None:
@@ -297,14 +303,14 @@ def test_of_two_systems_one_starts_and_the_other_holds_nothing(kube, namespace, 
         assert len(held) <= 1, held
         return held
 
-    until(lambda: 2 in holders().values(), "one holds both", 60)
+    until(lambda: 2 in holders().values(), "one holds both")
     (winner,) = holders()
     loser = "other" if winner == "desk" else "desk"
     text = "2 nvidia.com/gpu must be free at once for an all-or-nothing start"
     waits = ("False", "WaitingForGang", text)
-    until(lambda: kube.condition(namespace, loser, "Scheduled") == waits, "WaitingForGang", 60)
+    until(lambda: kube.condition(namespace, loser, "Scheduled") == waits, "WaitingForGang")
     for _ in range(10):
         assert set(holders()) == {winner}
         time.sleep(0.5)
     kube.patch(namespace, winner, {"suspend": True})
-    until(lambda: holders() == {loser: 2}, "the other starts", 60)
+    until(lambda: holders() == {loser: 2}, "the other starts")

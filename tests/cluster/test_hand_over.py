@@ -9,7 +9,7 @@ import pytest
 from qts_core import names
 from qts_operator.fields import owned
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 QBMIA = {"replicas": 2, "replicasManagedBy": "External"}
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 #: (spec, words that the refusal must contain: the field's name first)
 INVALID: list[tuple[dict[str, Any], str]] = [

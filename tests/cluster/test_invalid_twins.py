@@ -18,7 +18,7 @@ from qts_operator.cluster import SYSTEMS, path_of
 from qts_operator.middleware import ApiError
 from qts_operator.session import from_kubeconfig
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 SIDE = 8
 STRICT = {"dryRun": "All", "fieldValidation": "Strict"}
 

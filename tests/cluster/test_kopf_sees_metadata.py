@@ -13,7 +13,7 @@ from qts_core import names
 from qts_operator.session import from_kubeconfig
 from qts_operator.shell import _session
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 
 def test_lists_and_watches_bring_metadata_alone(kube: Any, namespace: str) -> None:
@@ -33,5 +33,5 @@ async def _asked(namespace: str) -> tuple[Any, Any]:
     async with given.aiohttp_session as session:
         async with session.get(path, params={"limit": "100"}) as answer:
             listed = orjson.loads(await answer.read())
-        async with session.get(path, params={"watch": "true", "timeoutSeconds": "5"}) as answer:
+        async with session.get(path, params={"watch": "true", "timeoutSeconds": "60"}) as answer:
             return listed, orjson.loads(await answer.content.readline())

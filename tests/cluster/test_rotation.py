@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 PLACE: dict[str, Any] = {
     "nodeSelector": {"type": "kwok"},
     "tolerations": [{"key": "kwok.x-k8s.io/node", "operator": "Exists", "effect": "NoSchedule"}],
@@ -97,7 +97,7 @@ def test_keys_change_stage_by_stage_and_no_pod_restarts(kube, namespace, operato
     """Nothing is dropped while one pod is behind, and the status names that pod."""
     operator()
     kube.system(namespace, "desk", SPEC)
-    until(lambda: all(_pod(kube, namespace, a) for a in AGENTS), "five running pods", 60)
+    until(lambda: all(_pod(kube, namespace, a) for a in AGENTS), "five running pods")
     for agent in AGENTS:
         say(agent)
     uids = {a: _pod(kube, namespace, a)["metadata"]["uid"] for a in AGENTS}
@@ -113,20 +113,20 @@ def test_keys_change_stage_by_stage_and_no_pod_restarts(kube, namespace, operato
     late = _pod(kube, namespace, "market")["metadata"]["name"]
     sentence = f"desk-curve: generation 2: Accepting, waiting for {late}"
     waits = ("True", "Rotating", sentence)
-    until(lambda: kube.condition(namespace, "desk", "Progressing") == waits, "market is waited for", 60)
+    until(lambda: kube.condition(namespace, "desk", "Progressing") == waits, "market is waited for")
     assert _secret(kube, namespace)[0] == "2 Accepting"
     say("market", curve_accepted=2)
-    until(lambda: _secret(kube, namespace)[0] == "2 Using", "Using", 60)
+    until(lambda: _secret(kube, namespace)[0] == "2 Using", "Using")
     files = _secret(kube, namespace)[1]
     assert files["pads.key"] != before["pads.key"]
     assert len(files["pads.pub"].splitlines()) == 2
     for agent in AGENTS:
         say(agent, curve=2)
-    until(lambda: _secret(kube, namespace)[0] == "2", "done", 60)
+    until(lambda: _secret(kube, namespace)[0] == "2", "done")
     after = _secret(kube, namespace)[1]
     assert set(after) == set(before)
     assert {text.partition(" ")[2] for text in after.values()} == {"2"}
-    until(lambda: kube.condition(namespace, "desk", "Progressing")[1] == "Complete", "Complete", 60)
+    until(lambda: kube.condition(namespace, "desk", "Progressing")[1] == "Complete", "Complete")
     assert {a: _pod(kube, namespace, a)["metadata"]["uid"] for a in AGENTS} == uids
     body = json.dumps({"spec": {"messaging": {"credentialsGeneration": 1}}})
     lower = kube.run("-n", namespace, "patch", "qts", "desk", "--type=merge", "-p", body, check=False)
@@ -137,17 +137,15 @@ def test_keys_that_are_gone_are_not_made_anew_while_pods_use_them(kube, namespac
     """CredentialsMissing names the Secret and the way out; once no pod runs, the way out works."""
     first = operator()
     kube.system(namespace, "desk", SPEC)
-    until(lambda: all(_pod(kube, namespace, a) for a in AGENTS), "five running pods", 60)
+    until(lambda: all(_pod(kube, namespace, a) for a in AGENTS), "five running pods")
     first.stop()
     kube.run("-n", namespace, "delete", "secret", "desk-curve")
     operator()
     missing = ("True", "CredentialsMissing")
-    until(lambda: kube.condition(namespace, "desk", "Degraded")[:2] == missing, "CredentialsMissing", 60)
+    until(lambda: kube.condition(namespace, "desk", "Degraded")[:2] == missing, "CredentialsMissing")
     message = kube.condition(namespace, "desk", "Degraded")[2]
     assert message.startswith("Secret desk-curve is gone while pods use what was in it; put it back")
     assert "desk-curve" not in kube.run("-n", namespace, "get", "secrets", "-o", "name").stdout
     kube.patch(namespace, "desk", {"suspend": True})
-    until(
-        lambda: "desk-curve" in kube.run("-n", namespace, "get", "secrets", "-o", "name").stdout, "anew", 60
-    )
-    until(lambda: kube.condition(namespace, "desk", "Degraded")[0] == "False", "healthy", 60)
+    until(lambda: "desk-curve" in kube.run("-n", namespace, "get", "secrets", "-o", "name").stdout, "anew")
+    until(lambda: kube.condition(namespace, "desk", "Degraded")[0] == "False", "healthy")

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 CANARY = "canary-7f3a91"
 
 
 def _qts(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "qts_cli", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=90, env=dict(os.environ))
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=180, env=dict(os.environ))
 
 
 def test_a_bundle_holds_everything_but_secrets(kube, namespace, operator, until, tmp_path: Path) -> None:

@@ -10,14 +10,14 @@ import pytest
 
 from qts_operator import packaging
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 
 def verify(*arguments: str, config: str = os.environ.get("KUBECONFIG", "")) -> tuple[int, str]:
     """Return exit code and text of the command."""
     way = ["--kubeconfig", config] if config else []
     command = [sys.executable, "-m", "qts_operator.verify", *way, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     assert "Traceback" not in done.stderr
     return done.returncode, done.stdout + done.stderr
 

@@ -10,7 +10,7 @@ from tests.golden.peer_equilibria import A_SHAPE, FILE, SHAPES, agree
 
 from qts_agents.kernels import nash
 
-pytestmark = pytest.mark.timeout(300)  # compiling with a cold cache on a busy machine takes a minute
+pytestmark = pytest.mark.timeout(1200)  # compiling with a cold cache on a busy machine takes a minute
 
 
 def test_the_sets_of_500_games_are_the_peers() -> None:

@@ -35,7 +35,7 @@ def leave_nothing() -> None:
         server.kill()
 
 
-async def until(true: Callable[[], bool], seconds: float = 15.0) -> None:
+async def until(true: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait until `true()`; fail loudly when it does not become so."""
     for _ in range(int(seconds / 0.02)):
         if true():

@@ -130,7 +130,7 @@ async def deafen(stand: Stand) -> None:
     async with redis.asyncio.Redis(
         port=stand.port, username="pads", password=stand.passwords["pads"]
     ) as server:
-        for _ in range(500):
+        for _ in range(3000):
             if await server.publish(names.channel("market"), nobody.next()) == len(stand.names) - 1:
                 return
             await asyncio.sleep(0.01)

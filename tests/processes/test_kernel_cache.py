@@ -14,7 +14,7 @@ import pytest
 
 from qts_agents import baked
 
-pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(1200)]
 USER = 12_345
 PROGRAM = """
 import json, os, sys

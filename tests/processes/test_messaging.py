@@ -58,14 +58,14 @@ async def frames(
 async def test_every_route_delivers_and_the_books_balance(stand: Stand) -> None:
     """Direct, broadcast, durable, addressed durable and alert with receipt all arrive once."""
     pads, qbmia = stand.buses["pads"], stand.buses["qbmia"]
-    reply = await pads.ask(REQUEST, "qbmia", 2.0, trace=bytes(25))
+    reply = await pads.ask(REQUEST, "qbmia", 20.0, trace=bytes(25))
     assert reply.envelope is not None
     assert reply.envelope.trace == bytes(25)
     await stand.buses["market"].publish(examples.update())
     await pads.publish(FEEDBACK)
     await qbmia.send(examples.messages()[2], "pads")
     now = time.time_ns()
-    alert = RiskAlert("a", "x", 0.9, (), now, now + 5_000_000_000)
+    alert = RiskAlert("a", "x", 0.9, (), now, now + 20_000_000_000)
     await pads.send(alert, "market")
     for name, bus in stand.buses.items():
         fields = msgspec.structs.asdict(bus.status_fields())
@@ -178,7 +178,7 @@ async def test_frames_that_lie_are_counted_and_dropped(stand: Stand) -> None:
     socket.send(bytes(FRAME + 1))  # libzmq refuses it and drops the connection
     await asyncio.sleep(0.2)
     socket.close(linger=0)
-    reply = await stand.buses["pads"].ask(REQUEST, "qbmia", 2.0)
+    reply = await stand.buses["pads"].ask(REQUEST, "qbmia", 20.0)
     assert reply.reason == ""
 
 
@@ -193,10 +193,10 @@ async def test_killed_redis_degrades_and_loses_nothing(stand: Stand) -> None:
     for n in range(20):
         await pads.publish(msgspec.structs.replace(FEEDBACK, decision_id=f"d-{n}"))
         await market.publish(examples.update(n))
-    assert (await pads.ask(REQUEST, "qbmia", 2.0)).reason == ""
+    assert (await pads.ask(REQUEST, "qbmia", 20.0)).reason == ""
     await until(lambda: len(stand.kinds("qbmia", PerformanceFeedback)) == 21)
     await until(lambda: len(stand.kinds("pads", MarketUpdate)) == 20)
-    await until(lambda: not pads.redis_reached, 8.0)
+    await until(lambda: not pads.redis_reached)
     stand.serve()
     await until(stand.connected)
     await until(lambda: len(pads.durables.spool) == 0)
@@ -243,14 +243,14 @@ async def test_a_handler_that_raises_sends_durable_messages_to_the_dead_letters(
     async def letters() -> int:
         return int(await client.xlen(NAMES["qbmia"].dead))
 
-    for _ in range(200):
+    for _ in range(3000):
         if await letters():
             break
         await asyncio.sleep(0.02)
     ((_, letter),) = await client.xrange(NAMES["qbmia"].dead)
     await client.aclose()
     assert letter[b"reason"] == b"ValueError: cannot digest this"
-    assert (await stand.buses["pads"].ask(REQUEST, "qbmia", 2.0)).reason == ""
+    assert (await stand.buses["pads"].ask(REQUEST, "qbmia", 20.0)).reason == ""
     total = await stand.stop()
     assert (total.unaccounted, total.lost) == (0, {"dead_letter": 1})
 
@@ -298,8 +298,8 @@ async def test_a_deaf_subscriber_notices_and_hears_again(stand: Stand) -> None:
     topics = qbmia.wires.topics
     ear = topics._ear  # type: ignore[attr-defined]
     await ear.punsubscribe(NAMES["qbmia"].heard[0])  # the server forgets one of our patterns
-    await until(lambda: topics.resubscribed == 1, 6.0)  # type: ignore[attr-defined]
-    await until(lambda: not qbmia.deaf, 6.0)
+    await until(lambda: topics.resubscribed == 1)  # type: ignore[attr-defined]
+    await until(lambda: not qbmia.deaf)
     await stand.buses["market"].publish(examples.update())
     await until(lambda: len(stand.kinds("qbmia", MarketUpdate)) == 1)
 
@@ -313,13 +313,13 @@ async def test_a_server_that_forgot_us_is_asked(stand: Stand, monkeypatch: pytes
     topics = qbmia.wires.topics
     await until(lambda: topics._proven is topics._ear)  # type: ignore[attr-defined]
     await topics._ear.punsubscribe(NAMES["qbmia"].heard[-1])  # type: ignore[attr-defined]
-    await until(lambda: qbmia.deaf and qbmia.mode == "degraded", 3.0)
-    await until(lambda: not qbmia.deaf and qbmia.mode == "connected", 5.0)
+    await until(lambda: qbmia.deaf and qbmia.mode == "degraded")
+    await until(lambda: not qbmia.deaf and qbmia.mode == "connected")
     assert topics.resubscribed == 1
 
 
 async def test_killed_subscriptions_are_made_again(idle_stand: Stand) -> None:
-    """When the server ends every subscriber's connection all hear again within 3 s."""
+    """When the server ends every subscriber's connection all hear again."""
     stand = idle_stand
     stand.acl.write_text(users_acl(SYSTEM_NAME, stand.passwords) + "user root on >root ~* &* +@all\n")
     await stand.start()
@@ -331,7 +331,7 @@ async def test_killed_subscriptions_are_made_again(idle_stand: Stand) -> None:
         topics = {name: bus.wires.topics for name, bus in stand.buses.items()}
         return all(t.listening and t._ear is not ears[name] for name, t in topics.items())  # type: ignore[attr-defined]
 
-    await until(anew, 3.0)
+    await until(anew)
     await stand.buses["market"].publish(examples.update())
     await until(
         lambda: len(stand.kinds("pads", MarketUpdate)) == len(stand.kinds("qbmia", MarketUpdate)) == 1
@@ -378,7 +378,7 @@ async def test_a_wrong_password_leaves_the_bus_degraded(stand: Stand) -> None:
     await asyncio.sleep(0.3)
     assert (bus.mode, bus.redis_reached) == ("degraded", False)
     await until(lambda: stand.buses["pads"].wires.direct.reachable("qbmia"))
-    assert (await stand.buses["pads"].ask(REQUEST, "qbmia", 2.0)).reason == ""
+    assert (await stand.buses["pads"].ask(REQUEST, "qbmia", 20.0)).reason == ""
 
 
 async def test_a_taken_port_is_a_configuration_error(stand: Stand) -> None:

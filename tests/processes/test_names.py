@@ -11,14 +11,14 @@ from qts_cli.sockets import free_ports
 from qts_messaging import examples, zeromq_names
 from qts_messaging.fabric import Fabric
 
-pytestmark = [pytest.mark.processes, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(1200)]
 NAME = "qbmia"
 
 
 async def answers(pads: Fabric) -> bool:
     """Tell whether a request is answered."""
     await until(lambda: pads.wires.direct.reachable(NAME))
-    return (await pads.ask(examples.messages()[0], NAME, 5.0)).envelope is not None
+    return (await pads.ask(examples.messages()[0], NAME, 20.0)).envelope is not None
 
 
 async def test_who_listens_behind_a_name_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from tests.processes.whole import AGENTS, Whole
 from qts_cli.sockets import free_ports
 from qts_core.roster import VOTERS
 
-pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(1800)]
 ADDED = tuple(w.name for w in VOTERS if not w.enabled)
 
 

@@ -14,7 +14,7 @@ from tests.unit.agents.evaluation import made_markets as made
 
 from qts_cli.sockets import free_ports
 
-pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(1200)]
 SIMULATED = (
     "market.source=simulated",
     'market.symbols=["A","B","C","D"]',

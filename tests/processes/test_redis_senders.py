@@ -102,7 +102,7 @@ async def test_a_forged_sender_under_the_own_name_is_refused(
         await until(lambda: len(stand.kinds("pads", PerformanceFeedback)) == 1)
         await until(lambda: pads.record().refused.get("sender_mismatch") == TIMES * len(said))
         left = 1
-        for _ in range(200):
+        for _ in range(3000):
             left = (await client.xpending(ME.stream("qbmia"), "pads"))["pending"]
             if not left:
                 break

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from tests.processes.running import qts_arguments
 from tests.processes.whole import AGENTS, Whole, alive, qts
+from tests.waiting import until
 
 from qts_cli.sockets import free_ports
 
-pytestmark = [pytest.mark.processes, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(1200)]
 RATES = ("market_update_interval=0.2", "decision_interval=1.0")
 
 
@@ -34,8 +35,12 @@ def last_line(result: Any) -> dict[str, Any]:
 
 def compiles(run: Whole) -> dict[str, int]:
     """Return how many kernels each process of a run has compiled or loaded (`qts_kernel_compiles_total`)."""
-    answers = json.loads(qts("status", "--json", cwd=run.cwd).stdout)["processes"]
-    return {name: int(answer["compiles"]) for name, answer in answers.items() if name in AGENTS}
+
+    def told() -> dict[str, int]:
+        answers = json.loads(qts("status", "--json", cwd=run.cwd).stdout)["processes"]
+        return {name: int(answers[name]["compiles"]) for name in AGENTS}
+
+    return dict(until(told, 120.0, "a word of every agent"))
 
 
 def living(run: Whole) -> dict[str, Any]:
@@ -55,6 +60,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
         ready = compiles(run)
         run.until(lambda event: event["kind"] == "decision", since=run.now())
         run.until(lambda event: event["kind"] == "decision" and event["number"] >= 5)
+        run.until(lambda event: spoken(event) and event["votes"].keys() == set(AGENTS) - {"pads"})
         seen = living(run)
         assert compiles(run) == ready, "kernels were compiled after an agent said that it is ready"
         assert set(ready) >= set(AGENTS)
@@ -69,8 +75,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
 
 def test_end_by_time(finished: tuple[Path, dict[str, Any], list[dict[str, Any]]], tmp_path: Path) -> None:
     """`--for` ends a run (kernels are warm by now) with exit code 0 when rounds were decided."""
-    result = qts("run", "--for", "30s", "--json", *settings(*RATES), cwd=tmp_path, timeout_s=90)
-    summary = last_line(result)
+    for length in ("30s", "180s"):  # the second is for a machine too slow to decide anything within the first
+        result = qts("run", "--for", length, "--json", *settings(*RATES), cwd=tmp_path)
+        summary = last_line(result)
+        if summary["rounds"]:
+            break
     assert 0 == result.returncode, (result.stderr, summary)
     assert ("summary", "time is up", []) == (summary["kind"], summary["ended"], summary["failures"])
     assert 0 < summary["rounds"] == sum(summary["decisions"].values())
@@ -79,7 +88,7 @@ def test_end_by_time(finished: tuple[Path, dict[str, Any], list[dict[str, Any]]]
 
 def test_too_short_a_run_is_no_success(tmp_path: Path) -> None:
     """A run that ends before its first decision exits with 1 and says so."""
-    result = qts("run", "--for", "500ms", "--json", *settings(), cwd=tmp_path, timeout_s=60)
+    result = qts("run", "--for", "500ms", "--json", *settings(), cwd=tmp_path)
     assert 1 == result.returncode
     assert ["no decision"] == [text[:11] for text in last_line(result)["failures"]]
 
@@ -101,9 +110,11 @@ def test_events_tell_the_story(finished: tuple[Path, dict[str, Any], list[dict[s
     _, _, events = finished
     assert [event["kind"] for event in events[:2]] == ["start", "redis"]
     assert events[1]["mode"] == "embedded"
-    last = [event for event in events if event["kind"] == "decision"][-1]
-    assert {"qbmia", "quasar", "amos"} == set(last["votes"])
-    assert {"qar", "qstar", "antifragility"} == {vote["seat"] for vote in last["votes"].values()}
+    # who has been silent for long is not asked for a while
+    asked = {"qbmia": "qar", "quasar": "qstar", "amos": "antifragility"}
+    told = [e["votes"] for e in events if e["kind"] == "decision" and e["votes"].keys() == asked.keys()]
+    assert told
+    assert asked == {name: vote["seat"] for name, vote in told[-1].items()}
 
 
 def test_nothing_is_left_but_the_run_folder(
@@ -205,7 +216,7 @@ def test_end_of_data_ends_the_run(tmp_path: Path) -> None:
         ports.pop()
     tree = f'{{"path": "{file}", "speed": 0, "ts_unit": "s"}}'
     sets = ["--set", "market.source=replay", "--set", f"market.replay={tree}"]
-    result = qts("run", "--json", *ports, *sets, cwd=tmp_path, timeout_s=170)
+    result = qts("run", "--json", *ports, *sets, cwd=tmp_path, timeout_s=900)
     summary = last_line(result)
     assert result.returncode == 0, (result.stderr, summary)
     assert (summary["ended"], summary["messages"]["unaccounted"]) == ("end of data", 0)
@@ -261,9 +272,7 @@ def test_bad_market_file_is_refused_in_the_feed_words(tmp_path: Path) -> None:
     file.write_text("time,open,high,low\n2020-01-01T00:00:00Z,1,1,1\n")
     ports = [part for part in settings() if "dataset" not in part]
     ports.pop()
-    result = qts(
-        "run", "--json", *ports, "--set", f'market.replay={{"path":"{file}"}}', cwd=tmp_path, timeout_s=90
-    )
+    result = qts("run", "--json", *ports, "--set", f'market.replay={{"path":"{file}"}}', cwd=tmp_path)
     assert result.returncode == 2, result.stdout
     assert "rows.csv" in result.stderr
     assert "close" in result.stderr
@@ -271,7 +280,6 @@ def test_bad_market_file_is_refused_in_the_feed_words(tmp_path: Path) -> None:
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.timeout(300)
 def test_a_thousand_symbols_are_decided_in_one_round(tmp_path: Path) -> None:
     """One columnar update a bar carries them all, and each gets its decision from a quorum of agents."""
     symbols = json.dumps([f"S{number:04d}" for number in range(1000)])
@@ -279,11 +287,11 @@ def test_a_thousand_symbols_are_decided_in_one_round(tmp_path: Path) -> None:
     run = Whole(tmp_path, *wide)
     try:
         decided = run.until(
-            lambda e: e["kind"] == "decision" and e["outcome"] in ("complete", "expired"), timeout_s=240
+            lambda e: e["kind"] == "decision" and e["outcome"] in ("complete", "expired"), timeout_s=600
         )
     finally:
         run.process.send_signal(signal.SIGTERM)
-        code = run.end(60.0)
+        code = run.end()
     assert code == 0, run.errors()
     summary = run.events[-1]
     assert decided["number"] >= 1

@@ -66,7 +66,7 @@ async def test_promises_hold_over(stand_of: Stand) -> None:
         assert {group["name"] for group in groups} == {name.encode() for name in stand.names}
         await client.xgroup_create(KEY, "slow", id="0")
         wanted, waiting = dict.fromkeys(stand.names, 0) | {"slow": 6}, {}
-        for _ in range(200):  # acknowledged a moment later, and what is its own words still later
+        for _ in range(1200):  # acknowledged a moment later, and what is its own words still later
             groups, lost = await trim(client, KEY)
             assert lost == {}  # neither old nor too much
             waiting = {g.name: g.backlog.waiting for g in groups}

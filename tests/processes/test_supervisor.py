@@ -21,7 +21,7 @@ from qts_core.probes import Probe, Probes
 pytestmark = pytest.mark.processes
 FAKE = Path(__file__).with_name("fake_process.py")
 QUICK = Probes(
-    startup=Probe("/startupz", 0.05, 200),
+    startup=Probe("/startupz", 0.05, 2000),
     liveness=Probe("/livez", 0.1, 3),
     readiness=Probe("/readyz", 0.05, 3),
 )
@@ -130,7 +130,7 @@ async def test_stop_ends_all_and_kills_the_deaf(stage: Stage) -> None:
         await asyncio.sleep(0.02)
     pids += stage.supervisor.pids().values()
     stage.events.clear()
-    await stage.supervisor.stop(["kind", "deaf"], 0.5)
+    await stage.supervisor.stop(["kind", "deaf"], 3.0)
     reasons = {event["agent"]: event["reason"] for event in stage.events if event["state"] == "stopped"}
     assert reasons == {"kind": "exit code 0", "deaf": "signal SIGKILL"}
     assert [pid for pid in pids if alive(pid)] == []
@@ -166,7 +166,7 @@ def test_children_die_with_a_killed_supervisor(tmp_path: Path) -> None:
         assert alive(pid)
         supervisor.kill()
         supervisor.wait()
-    for _ in range(500):
+    for _ in range(3000):
         if not alive(pid):
             break
         signal.sigtimedwait([], 0.02)

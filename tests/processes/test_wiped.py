@@ -11,7 +11,7 @@ from tests.processes.stand import Stand, until
 from qts_messaging import examples
 from qts_messaging.messages import PerformanceFeedback
 
-pytestmark = [pytest.mark.processes, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(1200)]
 
 
 def _copies(stand: Stand) -> dict[str, int]:

@@ -15,6 +15,8 @@ from typing import Any
 AGENTS = ("pads", "qbmia", "quasar", "amos")
 ROOT = Path(__file__).parents[2]
 Event = dict[str, Any]
+#: kernels may have to be compiled first, on a machine that is busy; it costs time only where something fails
+PATIENCE_S = 400.0
 
 
 def environment() -> dict[str, str]:
@@ -26,7 +28,7 @@ def environment() -> dict[str, str]:
     return env
 
 
-def qts(*arguments: str, cwd: Path, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
+def qts(*arguments: str, cwd: Path, timeout_s: float = 300.0) -> subprocess.CompletedProcess[str]:
     """Run a `qts` command to its end."""
     command = [sys.executable, "-m", "qts_cli", *arguments]
     return subprocess.run(
@@ -63,7 +65,7 @@ class Whole:
         """Return a mark: how many events there were."""
         return len(self.events)
 
-    def until(self, matches: Callable[[Event], bool], since: int = 0, timeout_s: float = 120.0) -> Event:
+    def until(self, matches: Callable[[Event], bool], since: int = 0, timeout_s: float = PATIENCE_S) -> Event:
         """Return the first event after `since` that matches; AssertionError with the last ones when none comes."""
         deadline_s = time.monotonic() + timeout_s
         with self._news:
@@ -76,10 +78,26 @@ class Whole:
                     raise AssertionError(f"no such event; the last were {self.events[-5:]}")
                 self._news.wait(0.2)
 
-    def ready(self, agent: str, since: int = 0, timeout_s: float = 120.0) -> Event:
+    def ready(self, agent: str, since: int = 0, timeout_s: float = PATIENCE_S) -> Event:
         """Wait until `agent` is ready."""
         return self.until(
             lambda e: e["kind"] == "agent" and e["agent"] == agent and e["state"] == "ready", since, timeout_s
+        )
+
+    def again(self, agent: str, before: int, since: int) -> Event:
+        """Wait until another process of `agent` than `before` is ready; the old one may just have been told, too."""
+        return self.until(
+            lambda e: (
+                (e["kind"], e.get("agent"), e.get("state")) == ("agent", agent, "ready")
+                and e["pid"] != before
+            ),
+            since,
+        )
+
+    def voted(self, agent: str) -> Event:
+        """Wait for a new decision that `agent` had a voice in: it is asked, and its circuit is closed."""
+        return self.until(
+            lambda e: e["kind"] == "decision" and "symbols" in e["votes"].get(agent, {}), self.now()
         )
 
     def all_ready(self) -> None:
@@ -96,7 +114,7 @@ class Whole:
         """Return every pid that was ever told."""
         return {int(event["pid"]) for event in self.events if event.get("pid")}
 
-    def end(self, timeout_s: float = 30.0) -> int:
+    def end(self, timeout_s: float = 120.0) -> int:
         """Wait for the end; return the exit code."""
         code = self.process.wait(timeout_s)
         self._reader.join(5.0)

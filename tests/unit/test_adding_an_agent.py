@@ -88,7 +88,7 @@ def blocks() -> dict[str, str]:
     return dict(re.findall(r"```(?:python|text) (\S+)\n(.*?)```", PAGE.read_text(), re.DOTALL))
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(1200)
 def test_the_page_makes_a_whole_agent(tmp_path: Path) -> None:
     """Settings, resource, objects, the shared properties and a seat in real rounds, by nothing but the page."""
     code = blocks()
@@ -109,7 +109,7 @@ def test_the_page_makes_a_whole_agent(tmp_path: Path) -> None:
         env=os.environ | {"PYTHONPATH": paths},
         capture_output=True,
         text=True,
-        timeout=220,
+        timeout=900,
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, "whole\n"), done.stderr[-3000:]

@@ -14,7 +14,7 @@ from qts_agents.evaluation.track import track_of
 from qts_agents.qbmia import concepts, game
 from qts_agents.qbmia.game import BUY, KEEP, SELL, SKEW_DOWN, SKEW_UP, TIGHT, WAIT, WIDE, Estimates
 
-pytestmark = pytest.mark.timeout(300)  # compiling with a cold cache on a busy machine takes a minute
+pytestmark = pytest.mark.timeout(1200)  # compiling with a cold cache on a busy machine takes a minute
 SWAPPED = [SELL, BUY, KEEP, WAIT]
 SKEWED = [TIGHT, WIDE, SKEW_DOWN, SKEW_UP]
 some = st.floats(0.1, 5.0)

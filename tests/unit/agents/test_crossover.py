@@ -13,7 +13,7 @@ import pytest
 from qts_agents.kernels import backend, crossover, gpu, nash, permutation, pool, registry
 from qts_agents.kernels.crossover import NEVER, Least, Timing
 
-pytestmark = pytest.mark.timeout(300)  # compiling with a cold cache on a busy machine takes a minute
+pytestmark = pytest.mark.timeout(1200)  # compiling with a cold cache on a busy machine takes a minute
 ENTRY = permutation.ENTRY
 
 

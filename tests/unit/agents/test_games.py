@@ -12,7 +12,7 @@ from qts_agents.kernels import ewa, ewl, lemke_howson, nash, recall, scaling
 from qts_agents.kernels import statevector as sv
 from qts_agents.kernels.supports import numbers, supports
 
-pytestmark = pytest.mark.timeout(300)  # compiling with a cold cache on a busy machine takes a minute
+pytestmark = pytest.mark.timeout(1200)  # compiling with a cold cache on a busy machine takes a minute
 C, D, Q = (0.0, 0.0), (np.pi, 0.0), (0.0, np.pi / 2)
 DILEMMA = np.array([[3.0, 0.0], [5.0, 1.0]])
 

@@ -16,7 +16,7 @@ import qts_agents
 from qts_agents.kernels import backend, registry
 from qts_agents.kernels.registry import KERNELS, PARTS, Kernel
 
-pytestmark = pytest.mark.timeout(300)  # compiling with a cold cache on a busy machine takes a minute
+pytestmark = pytest.mark.timeout(1200)  # compiling with a cold cache on a busy machine takes a minute
 ROOT = Path(qts_agents.__file__).parent
 ROUNDS = 5
 TABLE = [pytest.param(kernel, id=kernel.entry) for kernel in KERNELS]

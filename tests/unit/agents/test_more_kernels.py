@@ -7,7 +7,7 @@ import pytest
 
 from qts_agents.kernels import nash, qre, replicator
 
-pytestmark = pytest.mark.timeout(300)  # compiling with a cold cache on a busy machine takes a minute
+pytestmark = pytest.mark.timeout(1200)  # compiling with a cold cache on a busy machine takes a minute
 PENNIES = np.array([[[1.0, -1.0], [-1.0, 1.0]]])
 DILEMMA = np.array([[[3.0, 0.0], [5.0, 1.0]]])
 

@@ -207,7 +207,7 @@ def lived(orders: str | None) -> list[Heard]:
     return list(Stage(stages.settings(pads={"surrogates": 19}), opened(orders)).bars())
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1200)
 def test_events_unmask_the_strategy_raise_an_alert_and_replay_byte_for_byte(
     file: str, tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ from tests.golden.peer_circuits import CIRCUITS, FILE, GAMES, MOST_QUBITS
 
 from qts_agents.kernels import ewl, statevector
 
-pytestmark = pytest.mark.timeout(300)  # compiling with a cold cache on a busy machine takes a minute
+pytestmark = pytest.mark.timeout(1200)  # compiling with a cold cache on a busy machine takes a minute
 CLOSE = 1e-10
 
 

@@ -13,7 +13,7 @@ from qts_agents.quasar.states import ACTIONS, NONE, ROW, STATES
 from qts_agents.quasar.tape import History
 from qts_core.sections import QuasarSettings
 
-pytestmark = pytest.mark.timeout(300)  # compiling with a cold cache on a busy machine takes a minute
+pytestmark = pytest.mark.timeout(1200)  # compiling with a cold cache on a busy machine takes a minute
 RULE = qtable.Rule(0.97, 0.05, 1.0, False, 0.0, 0.0)
 
 

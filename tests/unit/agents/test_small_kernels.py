@@ -7,7 +7,7 @@ import pytest
 
 from qts_agents.kernels import shapley, sumtree
 
-pytestmark = pytest.mark.timeout(300)  # compiling with a cold cache on a busy machine takes a minute
+pytestmark = pytest.mark.timeout(1200)  # compiling with a cold cache on a busy machine takes a minute
 GLOVES = np.array([[0.0, 0, 0, 0, 0, 1, 1, 1]])  # players 0 and 1 hold left gloves, 2 the only right one
 
 

@@ -140,7 +140,7 @@ BY_TILES = {"quasar": {"representation": "tiles", "convergence": 10.0}}
 MADE_BY_TILES = check.maker("qts_agents.quasar.agent:Quasar", BY_TILES)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1200)
 def test_quasar_by_tiles_votes_and_keeps_the_common_properties():
     """Once its values hold still it votes by them; the mirrored market is learned alike; its state comes back."""
     agent = MADE_BY_TILES()

@@ -19,4 +19,4 @@ async def running(api: FakeCluster, options: Options) -> AsyncIterator[Engine]:
         yield engine
     finally:
         engine._stop.set()
-        await asyncio.wait_for(task, 10)
+        await asyncio.wait_for(task, 60)

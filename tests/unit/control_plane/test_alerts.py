@@ -197,7 +197,7 @@ def _test(name: str, case: Case, series: dict[str, str], fires: bool) -> dict[st
 
 
 def promtool(*arguments: str, cwd: Path) -> str:
-    done = subprocess.run(["promtool", *arguments], cwd=cwd, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["promtool", *arguments], cwd=cwd, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -45,7 +45,7 @@ async def test_sleep_ends_in_time_and_leaves_nothing_behind() -> None:
     await stays
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(600)
 async def test_workers_take_every_key_however_it_is_asked_for() -> None:
     """Keys at once, later, and again while they are worked on: each is taken, with more and fewer workers."""
     loop = asyncio.get_running_loop()

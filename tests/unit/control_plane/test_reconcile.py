@@ -22,7 +22,7 @@ OPTIONS = Options(
 running = partial(engines.running, options=OPTIONS)
 
 
-async def until(check, seconds: float = 10.0):
+async def until(check, seconds: float = 60.0):
     for _ in range(int(seconds / 0.02)):
         if check():
             return

@@ -103,7 +103,7 @@ async def play(lists, watches):
     script, sink, clock, metrics = Script(lists, watches), Sink(), FastClock(), Metrics()
     reflector = Reflector(script, KIND, sink, scope=(None, {}), tools=Tools(clock, Random(1), metrics))
     task = asyncio.create_task(reflector.run())
-    await asyncio.wait_for(script.over.wait(), 5)
+    await asyncio.wait_for(script.over.wait(), 60)
     assert not task.done()
     task.cancel()
     with suppress(asyncio.CancelledError):

@@ -61,7 +61,7 @@ async def stand() -> AsyncIterator[Stand]:
     await asyncio.sleep(0)
     yield made
     made.task.cancel()
-    await asyncio.wait([made.task], timeout=2)
+    await asyncio.wait([made.task], timeout=60)
     made.dispatch.settle()
     found = summary(made.book.record())
     assert (found.unaccounted, found.in_flight) == (0, 0)

@@ -14,7 +14,7 @@ FOLDER = Path(__file__).parents[3] / "messaging" / "examples"
 
 def run(name: str) -> str:
     """Run one example as its reader would; return what it printed."""
-    done = subprocess.run([sys.executable, FOLDER / name], capture_output=True, text=True, timeout=50)
+    done = subprocess.run([sys.executable, FOLDER / name], capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
