@@ -202,8 +202,7 @@ class Session:
         """Wait until PADS has no round open, or the budget is spent."""
         deadline_s = self._now() + _ROUND_GRACE_S
         while self._now() < deadline_s and self._signals < 2:
-            rounds = (await self._status("pads")).get("board", {}).get("rounds", {})
-            if not rounds.get("open"):
+            if not (await self._status("pads")).get("board", {}).get("round_open"):
                 return
             await self._clock.sleep(0.1)
 

@@ -95,11 +95,13 @@ def test_one_round_at_a_time_and_a_lost_one_is_given_up():
     script.bars(closes[:330], 330)
     opened = [a for a in pads.on_update(update(closes, 330), None, script.now) if isinstance(a, Ask)]
     assert len(opened) == 1
+    assert pads.snapshot()["round_open"]  # `qts run` waits for its end
     later = script.now + 3 * SECOND
     assert not [a for a in pads.on_update(update(closes, 331), None, later) if isinstance(a, Ask)]
     assert pads.on_tick(later) == []
     script.take(pads.on_tick(script.now + 5 * SECOND))
     assert [REASON_OF(d) for d in script.decisions] == ["NO_QUORUM"]
+    assert not pads.snapshot()["round_open"]
     script.take(pads.on_answers(opened[0].round_id, (), later))
     assert len(script.decisions) == 1
     assert pads.snapshot()["rounds"]["late"] == 1

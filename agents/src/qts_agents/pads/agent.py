@@ -382,6 +382,7 @@ class Pads:
             "held_phase": PHASES[desk.panarchy.held] if desk else PHASES[UNKNOWN],
             "decision": self._newest,
             "rounds": {"total": total, **self._outcomes},
+            "round_open": self._rounds.current is not None,
             "psi": desk.risk.psi if desk else 1.0,
             "appetite": float(desk.risk.appetite.mean()) if desk else 0.0,
             "equity": desk.account.equity if desk else 1.0,
