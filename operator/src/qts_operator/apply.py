@@ -75,15 +75,13 @@ class Hand:
         return found
 
     async def _apply(self, manifest: dict[str, Any], uid: str | None) -> Response:
-        kind, metadata = manifest["kind"], manifest["metadata"]
-        if uid is None:
-            found = await self._api.get(BY_KIND[kind], metadata["namespace"], metadata["name"])
-            if found is not None:
-                return self._claimed(child(found, kind), manifest)
+        kind = manifest["kind"]
         try:
             live = await self._api.apply(manifest, uid=uid)
         except ApiError as error:
-            if uid is None or error.code != 422 or not await self._cleared(manifest, uid, error.field):
+            if uid is None:
+                return await self._claimed(manifest, error)
+            if error.code != 422 or not await self._cleared(manifest, uid, error.field):
                 raise
             live = await self._api.apply(manifest, uid=uid)
         answer = child(live, kind)
@@ -118,9 +116,15 @@ class Hand:
         self._metrics.writes.labels(kind.name, "clear").inc()
         return True
 
-    def _claimed(self, found: Child, manifest: dict[str, Any]) -> Response:
-        """Answer for an object that is there although the watch did not show it."""
-        owners = manifest["metadata"]["ownerReferences"]
+    async def _claimed(self, manifest: dict[str, Any], error: ApiError) -> Response:
+        """Answer for an object that was not made, mostly as one is there that the watch did not show."""
+        kind, metadata = BY_KIND[manifest["kind"]], manifest["metadata"]
+        live = None
+        if error.code == 409:
+            live = await self._api.get(kind, metadata["namespace"], metadata["name"])
+        if live is None:
+            raise error
+        found, owners = child(live, kind.name), metadata["ownerReferences"]
         if found.owner_uid == owners[0]["uid"]:
             self._children[found.kind].put(found, read=True)
             return Failed(code=409, reason="AlreadyExists")

@@ -18,6 +18,9 @@ Manifest = dict[str, Any]
 T = TypeVar("T")
 PAGE = "25"  # a decoded page is a megabyte or more, and every kind is listed at once
 READ_S = 70.0
+# No object is at this version (etcd gives its first write 2), so what is sent at it is refused wherever an
+# object is; where none is the server does not look at it.
+ABSENT = "1"
 _APPLY = {"Content-Type": "application/apply-patch+yaml"}
 _MERGE = {"Content-Type": "application/merge-patch+json"}
 SYSTEMS = Kind(names.KIND, names.GROUP, names.VERSION, names.PLURAL)
@@ -67,7 +70,7 @@ class Api(Protocol):
     async def apply(
         self, manifest: Manifest, *, uid: str | None, manager: str = names.FIELD_MANAGER
     ) -> Manifest:
-        """Apply on the server; with `uid` only to that object, without it never over a stranger's field."""
+        """Apply on the server: with `uid` only to that object, without it only where none is, else 409."""
         ...
 
     async def create(self, kind: Kind, manifest: Manifest) -> Manifest:
@@ -136,13 +139,14 @@ class Cluster:
     async def apply(
         self, manifest: Manifest, *, uid: str | None, manager: str = names.FIELD_MANAGER
     ) -> Manifest:
-        """Apply on the server; with `uid` only to that object, without it never over a stranger's field."""
+        """Apply on the server: with `uid` only to that object, without it only where none is, else 409."""
         kind, metadata = BY_KIND[manifest["kind"]], manifest["metadata"]
         params = {"fieldManager": manager}
-        body = manifest
+        condition = {"resourceVersion": ABSENT}
         if uid is not None:
             params["force"] = "true"
-            body = manifest | {"metadata": metadata | {"uid": uid}}
+            condition = {"uid": uid}
+        body = manifest | {"metadata": metadata | condition}
         path = path_of(kind, metadata["namespace"], metadata["name"])
         told = await self.session.call(
             "PATCH", path, kind=kind.name, params=params, body=body, headers=_APPLY

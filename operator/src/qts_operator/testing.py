@@ -96,6 +96,8 @@ class FakeCluster:
         known = self.objects.get(key)
         if uid is not None and (known is None or known["metadata"]["uid"] != uid):
             raise ApiError(409, "Conflict", "Precondition failed: UID")
+        if uid is None and known is not None:
+            raise ApiError(409, "Conflict", "the object has been modified")
         others = [e for e in _entries(known) if e["manager"] != manager]
         body = copy.deepcopy(manifest)
         for entry in others:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from functools import partial
 
 import pytest
@@ -196,6 +197,25 @@ async def test_a_stranger_on_our_name_is_not_touched() -> None:
         await until(lambda: condition(api, "Degraded") == ("True", "NameTaken"))
         assert len(api.names("Deployment", NS)) == 5
     assert api.objects[("Service", NS, f"{NAME}-pads")]["spec"] == {"clusterIP": "1.2.3.4"}
+
+
+async def test_a_stranger_that_comes_at_the_last_moment_is_not_touched() -> None:
+    """It takes the name while our apply is on its way: what is refused is told, and nothing is merged."""
+    api = FakeCluster()
+    name, key = f"{NAME}-pads", ("Service", NS, f"{NAME}-pads")
+    stranger = {"kind": "Service", "metadata": {"name": name, "namespace": NS, "uid": "theirs"}, "spec": {}}
+
+    def overtake(verb: str, kind: str, about: str) -> None:
+        if (verb, kind, about) == ("apply", "Service", name) and key not in api.objects:
+            api._store(key, copy.deepcopy(stranger), None)
+
+    api.fault = overtake
+    api.system(NS, NAME, {})
+    async with running(api):
+        await until(lambda: condition(api, "Degraded") == ("True", "NameTaken"))
+        await until(lambda: len(api.names("Deployment", NS)) == 5)
+    assert {k: v for k, v in api.objects[key].items() if k != "metadata"} == {"kind": "Service", "spec": {}}
+    assert api.objects[key]["metadata"]["uid"] == "theirs"
 
 
 async def test_one_bad_system_does_not_hold_back_the_others() -> None:
