@@ -21,6 +21,7 @@ from qts_agents.kernels import backend, gpu
 from qts_agents.kernels.backend import kernel, part
 from qts_agents.kernels.dominance import undominated
 from qts_agents.kernels.lemke_howson import lemke_howson, lemke_howson_reference, transpose
+from qts_agents.kernels.linear import solve
 from qts_agents.kernels.scaling import scaled
 from qts_agents.kernels.supports import Room, numbers, room_for, supports
 from qts_agents.kernels.vertices import candidates
@@ -29,6 +30,7 @@ F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 TOLERANCE = 1e-10  # of the payoff range: profitable deviation, and least probability inside a support
 TIE = 1e-9  # entropies closer than this are equal
+SINGULAR = 1e-12  # pivots below it
 ENTRY = "nash.nash_choice"
 MOST = 128  # equilibria kept of one game
 
@@ -53,32 +55,6 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 @kernel
-def eliminate(work: F8, n: int) -> bool:
-    """Solve the n×n system in `work[:n, :n+1]` in place by partial pivoting; False when singular."""
-    for column in range(n):
-        best = column
-        for row in range(column + 1, n):
-            if abs(work[row, column]) > abs(work[best, column]):
-                best = row
-        if abs(work[best, column]) < 1e-12:
-            return False
-        if best != column:
-            for j in range(column, n + 1):
-                work[column, j], work[best, j] = work[best, j], work[column, j]
-        for row in range(column + 1, n):
-            factor = work[row, column] / work[column, column]
-            if factor != 0.0:
-                for j in range(column + 1, n + 1):
-                    work[row, j] -= factor * work[column, j]
-    for row in range(n - 1, -1, -1):
-        total = work[row, n]
-        for j in range(row + 1, n):
-            total -= work[row, j] * work[j, n]
-        work[row, n] = total / work[row, row]
-    return True
-
-
-@kernel
 def _mix(payoff: F8, rows: I8, columns: I8, size: int, work: F8, mix: F8) -> bool:
     """Mix `columns` so that `rows` of `payoff` earn the same and no other row earns more."""
     for i in range(size):
@@ -87,7 +63,7 @@ def _mix(payoff: F8, rows: I8, columns: I8, size: int, work: F8, mix: F8) -> boo
         work[i, size], work[i, size + 1] = -1.0, 0.0
         work[size, i] = 1.0
     work[size, size], work[size, size + 1] = 0.0, 1.0
-    if not eliminate(work, size + 1):
+    if solve(work, size + 1, 1, SINGULAR) == 0.0:
         return False
     for j in range(size):
         if not work[j, size + 1] > TOLERANCE:

@@ -18,17 +18,16 @@ from numpy.typing import NDArray
 
 from qts_agents.kernels import backend
 from qts_agents.kernels.backend import kernel, part
+from qts_agents.kernels.linear import solve
 from qts_agents.kernels.qre_reference import follow_reference
 
 F8 = NDArray[np.float64]
 FIRST, LEAST = 0.5, 1e-9  # lengths of the first step, and of one too short to go on
 MEETING = 1e-4  # a step this short may change the sign: branches meet, as those of symmetric games do
 STEPS, NEWTON, POLISH = 5_000, 8, 20  # most of each kind
-NEAR, SHARE, SETTLED = (
-    1e-3,
-    0.05,
-    1e-13,
-)  # last correction, also as a share of its step; |mix − response| at the end
+NEAR, SHARE = 1e-3, 0.05  # most of a last correction, also as a share of its step
+SETTLED = 1e-13  # |mix − response| at the end
+SINGULAR = 1e-14  # pivots below it
 DISTANCE, CONTRACTION, TURN = 0.2, 0.2, 0.2  # of a step that the next one equals
 AT, AHEAD, TANGENT, ACROSS, LINES = 0, 1, 2, 3, 4  # rows of a path's scratch: two points and two directions
 
@@ -88,36 +87,6 @@ def _system(u: F8, point: F8, across: F8, mix: F8, work: F8) -> None:
 
 
 @part
-def _solve(work: F8, n: int) -> float:
-    """Solve for both right sides of `work` [n,n+2] in place; return the determinant's sign, 0 if singular."""
-    sign = 1.0
-    for column in range(n):
-        best = column
-        for row in range(column + 1, n):
-            if abs(work[row, column]) > abs(work[best, column]):
-                best = row
-        if not abs(work[best, column]) > 1e-14:
-            return 0.0
-        sign = sign if work[best, column] > 0.0 else -sign
-        if best != column:
-            sign = -sign
-            for j in range(column, n + 2):
-                work[column, j], work[best, j] = work[best, j], work[column, j]
-        for row in range(column + 1, n):
-            factor = work[row, column] / work[column, column]
-            if factor != 0.0:
-                for j in range(column + 1, n + 2):
-                    work[row, j] -= factor * work[column, j]
-    for row in range(n - 1, -1, -1):
-        for side in range(n, n + 2):
-            total = work[row, side]
-            for j in range(row + 1, n):
-                total -= work[row, j] * work[j, side]
-            work[row, side] = total / work[row, row]
-    return sign
-
-
-@part
 def _correct(u: F8, point: F8, across: F8, near: float, mix: F8, work: F8) -> tuple[float, float]:
     """Correct `point` in place, the tangent there being left in `work`; return the sign and the strain.
 
@@ -127,7 +96,7 @@ def _correct(u: F8, point: F8, across: F8, near: float, mix: F8, work: F8) -> tu
     sign, strain, before = 0.0, 0.0, 0.0
     for turn in range(NEWTON):
         _system(u, point, across, mix, work)
-        sign, length = _solve(work, size), 0.0
+        sign, length = solve(work, size, 2, SINGULAR), 0.0
         if sign == 0.0:
             break
         for j in range(size):
@@ -195,7 +164,7 @@ def _settle(u: F8, target: float, mix: F8, lines: F8, work: F8) -> float:
     for turn in range(POLISH):
         _system(u, at, across, mix, work)
         off = _distance(mix, work)
-        if off < SETTLED or turn == POLISH - 1 or _solve(work, end + 1) == 0.0:
+        if off < SETTLED or turn == POLISH - 1 or solve(work, end + 1, 2, SINGULAR) == 0.0:
             break
         for j in range(end):
             at[j] += work[j, end + 1]
@@ -233,7 +202,7 @@ def path_of(u: F8, target: float, mix: F8, lines: F8, work: F8) -> float:
         lines[AT, j] = lines[TANGENT, j] = lines[ACROSS, j] = 0.0
     lines[TANGENT, end] = lines[ACROSS, end] = 1.0
     _system(u, lines[AT], lines[ACROSS], mix, work)
-    facing = _solve(work, end + 1)
+    facing = solve(work, end + 1, 2, SINGULAR)
     _turn(lines[TANGENT], work)
     for j in range(end + 1):
         lines[TANGENT, j] = work[j, end + 2]

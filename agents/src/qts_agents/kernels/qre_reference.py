@@ -11,11 +11,7 @@ from numpy.typing import NDArray
 
 F8 = NDArray[np.float64]
 PLAYERS = 3
-LONGEST, LEAST, MEETING = (
-    0.3,
-    1e-9,
-    1e-4,
-)  # steps: at most, too short to go on, and across a meeting of branches
+LONGEST, LEAST, MEETING = 0.3, 1e-9, 1e-4  # steps: at most, too short to go on, where branches meet
 STEPS, NEWTON, ENOUGH = 20_000, 8, 1e-12
 ASIDE, TURN = 0.02, 0.1  # first correction and turn of the tangent beyond which a step is halved
 

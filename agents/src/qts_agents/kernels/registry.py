@@ -182,6 +182,7 @@ PARTS: dict[str, str] = {
     "inner": "how a function that only kernels call is compiled",
     "lanes": "what one circuit of a block does, on a CPU's vector unit or a GPU's thread",
     "launch": "one launch on a device",
+    "linear": "small linear systems of `nash` and `qre`",
     "made": "the batches on which `crossover` times a kernel",
     "nth": "the k-th smallest number, for `indicators`",
     "registry": "this table",
