@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 from bench.harness import Row, quantile
 from bench.operator_process import Process, quantile_row, since
 from bench.operator_stand import HOME, Stand, quiet
+from tests.control_plane_campaign.journal import MANAGED
 from tests.control_plane_campaign.judge import Judge, opened
 
-from qts_core import names
 from qts_core.clock import SystemClock
 from qts_operator.cluster import SYSTEMS, path_of, whole
 from qts_operator.metrics import Metrics
@@ -36,7 +36,6 @@ CLOCKS = ("change due to write seen", "event to write by its own clock")
 BARE_S = 0.1  # between bare applies
 LABEL = "kubernetes.io/metadata.name"
 PATIENCE_S = 60.0
-MANAGED = {"labelSelector": f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"}
 HISTOGRAM, PASSES = "qts_event_to_write_seconds", "qts_reconcile_total"
 Live = dict[str, Any]
 Seen = dict[str, int]  # token of a change → when, ns

@@ -8,11 +8,12 @@ convex record, margin, an alert) is the board's and is not looked at: a run can 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
+from bench.harness import Row, told
 from bench.kernels import window
 from msgspec.structs import replace
 
@@ -20,10 +21,10 @@ from qts_agents.agent import MarketWindow
 from qts_agents.kernels.indicators import Indicators, indicators
 from qts_agents.market.bars import Bars
 from qts_agents.market.datasets import load_dataset
+from qts_agents.market.windows import PRICES
 from qts_agents.opinions import NEEDED_BARS
 
 SETS = ("eurusd_1h", "sp500_1d", "stocks20_close_1d")
-PRICES = ("open", "high", "low", "close", "volume")
 
 
 def windows(data: Bars, most: int) -> Iterator[MarketWindow]:
@@ -52,23 +53,24 @@ def conditions(ind: Indicators) -> dict[str, np.ndarray]:
     }
 
 
+def counted(name: str, most: int) -> Iterator[Row]:
+    """Yield how many bars of a packaged set meet each condition, and how many were looked at."""
+    counts: Counter[str] = Counter()
+    for seen in windows(load_dataset(name), most):
+        counts.update({what: int(met.sum()) for what, met in conditions(indicators(seen)).items()})
+        counts["all"] += len(seen.symbols)
+    for what, count in counts.items():
+        yield Row(f"{name}: {what}", count, "bars of a symbol", lower_is_better=False)
+
+
 def main() -> int:
     """Count and print."""
-    options = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    options.add_argument("--json", action="store_true", help="nothing else is printed")
-    options.add_argument("--smoke", action="store_true", help="a few bars only")
-    most = 20 if options.parse_args().smoke else sys.maxsize
-    for name in SETS:
-        counts: dict[str, int] = {}
-        for seen in windows(load_dataset(name), most):
-            found = conditions(indicators(seen))
-            for what, met in found.items():
-                counts[what] = counts.get(what, 0) + int(met.sum())
-            counts["all"] = counts.get("all", 0) + len(seen.symbols)
-        for what, count in counts.items():
-            row = {"figure": f"{name}: {what}", "value": count, "unit": "bars of a symbol"}
-            sys.stdout.write(json.dumps(row) + "\n")
-    return 0
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--smoke", action="store_true", help="a few bars only")
+    options = parser.parse_args()
+    most = 20 if options.smoke else sys.maxsize
+    return told((row for name in SETS for row in counted(name, most)), options.json)
 
 
 if __name__ == "__main__":

@@ -5,44 +5,25 @@ One row a requirement, one proof a command; `short` is what CI runs of it when t
 
 from __future__ import annotations
 
-from .proofs import Proof, Row, about, pytest_of
+from .proofs import Need, Proof, Row, about, pytest_of
 
 UNIT, CLUSTER = "tests/unit/control_plane", "tests/cluster"
 CAMPAIGN = "python -m tests.control_plane_campaign.campaign"
-BENCH = "python -m bench.operator --json"
 WAITS = "python -m bench.operator_waits --json"
-HUNDRED = Proof(
-    command=f"{BENCH} --systems 100 --silence 30", reads="figures", needs="nodes", short="-", limit_s=1200
-)
-THOUSAND = Proof(
-    command=f"{BENCH} --systems 1000 --silence 600 --stream 0",
-    reads="figures",
-    needs="nodes",
-    short=f"pytest {CLUSTER}/test_silence.py",
-    limit_s=5400,
-)
+
+
+def _bench(arguments: str, limit_s: float, *, needs: Need = "nodes", short: str = "-") -> Proof:
+    """Return a run of the operator's benchmark."""
+    command = f"python -m bench.operator --json {arguments}"
+    return Proof(command=command, reads="figures", needs=needs, short=short, limit_s=limit_s)
+
+
+HUNDRED = _bench("--systems 100 --silence 30", 1200)
+THOUSAND = _bench("--systems 1000 --silence 600 --stream 0", 5400, short=f"pytest {CLUSTER}/test_silence.py")
+FLOOR = _bench("--systems 100 --silence 5 --stream 0 --floor 2", 2400)
 #: without pods and Kubernetes' own controllers: the API server and the operator alone
-STATUSES = Proof(
-    command=f"{BENCH} --statuses --systems 1000 --silence 30 --stream 0 --floor 1",
-    reads="figures",
-    needs="server",
-    short="-",
-    limit_s=3600,
-)
-RATES = Proof(
-    command=f"{BENCH} --statuses --systems 100 --silence 5 --floor 2 --rates 5,10,20,50,100",
-    reads="figures",
-    needs="server",
-    short="-",
-    limit_s=2400,
-)
-FLOOR = Proof(
-    command=f"{BENCH} --systems 100 --silence 5 --stream 0 --floor 2",
-    reads="figures",
-    needs="nodes",
-    short="-",
-    limit_s=2400,
-)
+STATUSES = _bench("--statuses --systems 1000 --silence 30 --stream 0 --floor 1", 3600, needs="server")
+RATES = _bench("--statuses --systems 100 --silence 5 --floor 2 --rates 5,10,20,50,100", 2400, needs="server")
 #: no release exists, so N−1 is the operator, chart and definition of commits that render older templates
 EARLIER = pytest_of(f"{CLUSTER}/test_earlier_commits.py", needs="nodes", limit_s=900)
 WALK = pytest_of(f"{CLUSTER}/test_walk.py", needs="pods", limit_s=1500)
