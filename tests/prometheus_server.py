@@ -10,12 +10,12 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from tests.waiting import until
 
 from qts_cli.sockets import free_ports
 from qts_operator.alerts import THRESHOLDS, groups
@@ -42,20 +42,9 @@ class Server:
         """Return the samples of a query, a panel's variables standing for everything."""
         return self.ask("query", query=text.replace("$namespace", ".*").replace("$system", ".*"))["result"]
 
-    def until(self, check: Callable[[], Any], seconds: float = 120.0, what: str = "") -> Any:
+    def until(self, check: Callable[[], Any], what: str) -> Any:
         """Return the first true answer; one that cannot be had yet counts as none."""
-        end = time.monotonic() + seconds
-        answer: Any = None
-        while time.monotonic() < end:
-            try:
-                answer = check()
-            except (OSError, HTTPException, ValueError) as error:
-                answer = None
-                what = what or str(error)
-            if answer:
-                return answer
-            time.sleep(0.5)
-        raise AssertionError(f"not within {seconds:g} s: {what} {answer!r}")
+        return until(check, 120.0, what, every_s=0.5)
 
 
 @contextmanager
@@ -75,7 +64,7 @@ def scraping(folder: Path, jobs: list[dict[str, Any]]) -> Iterator[Server]:
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
         try:
             server = Server(port)
-            server.until(lambda: server.ask("status/buildinfo"), what="prometheus answers")
+            server.until(lambda: server.ask("status/buildinfo"), "prometheus answers")
             yield server
         finally:
             process.terminate()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Callable
+from http.client import HTTPException
 from typing import Any
 
 
@@ -18,6 +19,7 @@ PASSING = (
     NoAnswerError,
     subprocess.SubprocessError,
     OSError,
+    HTTPException,
     LookupError,
     ValueError,
     TypeError,

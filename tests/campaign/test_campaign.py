@@ -15,7 +15,7 @@ from tests.conftest import Report
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(1800)]
 SEEDS, SHARES = 200, 2
-LATE_S = 30.0
+BACK_S, HEARD_S = 2.0, 3.0  # the goals of the fabric
 ROOT = Path(__file__).parents[2]
 
 
@@ -57,7 +57,7 @@ def test_every_schedule_ends_with_balanced_books(outcomes: list[dict[str, Any]],
 
 
 def test_deliveries_begin_again_soon(outcomes: list[dict[str, Any]], report: Report) -> None:
-    """After a kill of the server deliveries go on, and a deaf subscriber is found; how soon is reported."""
+    """After a kill of the server the next delivery comes within 2 s (p95), a deaf subscriber is found in 3 s."""
     taken: dict[str, list[float]] = {}
     for outcome in outcomes:
         for kind, seconds in outcome["recoveries_s"].items():
@@ -73,9 +73,8 @@ def test_deliveries_begin_again_soon(outcomes: list[dict[str, Any]], report: Rep
     for kind, seconds in sorted(taken.items()):
         if kind not in ("server killed", "server killed and emptied", "deaf subscriber"):
             report(f"{kind}: over to next delivery, longest of {len(seconds)}, s", round(max(seconds), 3))
-    # goals are of a quiet machine; no recovery waits for a timer of a minute on any
-    assert kills[int(0.95 * len(kills))] <= LATE_S
-    assert deaf[int(0.5 * len(deaf))] <= LATE_S
+    assert kills[int(0.95 * len(kills))] <= BACK_S
+    assert deaf[int(0.5 * len(deaf))] <= HEARD_S
 
 
 def test_a_lost_message_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

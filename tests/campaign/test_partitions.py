@@ -23,7 +23,7 @@ LINKS = (
     ("zeromq link frozen", "pads", "qbmia"),
 )
 AWAY_S = (2.0, 30.0)
-LATE_S = 30.0  # the goal is of a quiet machine; no timer of a minute is waited for on any
+BACK_S = 2.0  # the goal of the fabric
 FIRST_SLOT = 48  # ports beside those of the schedules by seed
 
 
@@ -48,7 +48,7 @@ async def _one(schedule: Schedule) -> dict[str, Any]:
 
 
 def test_links_that_are_away_lose_nothing_unexplained(report: Report) -> None:
-    """Each ends with balanced books and nothing applied twice; its victims hear again."""
+    """Each ends with balanced books and nothing applied twice; its victims hear again within 2 s."""
     program = "import asyncio, json, os; from tests.campaign import test_partitions as t; "
     program += "print(json.dumps(asyncio.run(t.play())), flush=True); os._exit(0)"
     done = subprocess.run(
@@ -63,4 +63,4 @@ def test_links_that_are_away_lose_nothing_unexplained(report: Report) -> None:
         f"links away for 2 s and 30 s ({len(taken)}): healed to next delivery, longest (goal 2), s",
         max(taken.values()),
     )
-    assert max(taken.values()) <= LATE_S
+    assert max(taken.values()) <= BACK_S

@@ -18,7 +18,10 @@ from qts_operator.packaging import NAMESPACE
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 AUDIT = Path(os.environ.get("CLUSTER_DIR") or Path(tempfile.gettempdir()) / "qts-cluster") / "audit"
-KILLED_S, FAREWELL_S = 15.0, 2.0  # goals of a quiet machine
+KILLED_S, FAREWELL_S = 15.0, 2.0  # goals; the second of a quiet machine
+#: before this nobody but a candidate to whom the Lease was handed back can have it: it lasts 10 s and is renewed
+#: every 2 s
+RUNS_OUT_S = 7.6
 #: so long a write may last that had left the leader before it was stopped; it goes on only after the Lease ran out
 IN_FLIGHT_S = 3.0
 #: asked for when nobody can answer, so the next leader has something to write at once
@@ -70,11 +73,12 @@ def _taken_s(kube: Any, namespace: str, standby: Any, sent: datetime, until: Cal
     return round((first - sent).total_seconds(), 2)
 
 
-def test_after_a_kill_another_writes(kube, namespace, pair, until, report) -> None:
+def test_after_a_kill_another_writes_within_15_s(kube, namespace, pair, until, report) -> None:
     """The Lease of a dead holder runs out."""
     sent = _struck(kube, namespace, pair[0], signal.SIGKILL)
     taken_s = _taken_s(kube, namespace, pair[1], sent, until)
     report(f"s after SIGKILL until the other one wrote (goal: at most {KILLED_S:g})", taken_s)
+    assert taken_s <= KILLED_S
 
 
 def test_after_a_farewell_nobody_waits_for_the_lease_to_run_out(kube, namespace, pair, until, report) -> None:
@@ -86,6 +90,7 @@ def test_after_a_farewell_nobody_waits_for_the_lease_to_run_out(kube, namespace,
     assert held != f"operator-{leader.http}", "it left without handing the Lease back"
     taken_s = _taken_s(kube, namespace, standby, sent, until)
     report(f"s after SIGTERM until the other one wrote (goal: at most {FAREWELL_S:g})", taken_s)
+    assert taken_s < RUNS_OUT_S
 
 
 def test_a_paused_leader_writes_nothing_after_its_lease(kube, namespace, pair, until) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 OUTAGE_S = float(os.environ.get("QTS_TEST_OUTAGE_S", "15"))
-GOAL_S, PATIENCE_S = 35.0, 180.0
+BACK_S, PATIENCE_S = 35.0, 180.0
 KILLED_S = 30.0  # so long the liveness probe may fail
 SERVER = "kube-apiserver"
 SHARED = Path(__file__).parents[3] / "shared" / "cluster" / "cluster"
@@ -80,9 +80,9 @@ def test_an_outage_ends_no_process_and_is_made_up_for(
             and kube.get("-n", namespace, "deployment/desk-amos")["spec"]["replicas"] == 1
         ),
         "converged",
-        PATIENCE_S,
+        BACK_S,
     )
-    name = f"seconds until an outage of {OUTAGE_S:g} s was made up for (goal: at most {GOAL_S:g})"
+    name = f"seconds until an outage of {OUTAGE_S:g} s was made up for (goal: at most {BACK_S:g})"
     report(name, round(time.monotonic() - back_s, 1))
     assert leader.process.poll() is None
     assert _uids(kube, namespace) == before

@@ -154,7 +154,7 @@ async def test_requests_go_by_redis_while_their_line_is_away_and_come_back(
 
 
 async def test_a_giant_beside_small_ones(idle_stand: Stand, report: Report) -> None:
-    """33 MB on the channel of the bars cut every subscriber's output buffer; small messages go on."""
+    """33 MB on the channel of the bars cut every subscriber's output buffer; small messages go on within 3 s."""
     stand = idle_stand
     await stand.start()
     market = stand.buses["market"]
@@ -165,7 +165,7 @@ async def test_a_giant_beside_small_ones(idle_stand: Stand, report: Report) -> N
     await giant.aclose()
     number = 0
     while not (stand.kinds("pads", MarketUpdate) and stand.kinds("qbmia", MarketUpdate)):
-        assert loop.time() - began < 60.0
+        assert loop.time() - began < 10.0
         await market.publish(examples.update(number := number + 1))
         await asyncio.sleep(0.02)
     report("33 MB publish to next delivery everywhere, s", round(loop.time() - began, 3))
