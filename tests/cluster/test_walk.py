@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.cluster.anyone import ANYONE, ANYONES_UID, SELF, pod_of_anyone
 from tests.cluster.story import (
     NAME,
     NAMESPACE,
@@ -155,6 +156,33 @@ def test_03_a_spare_stands_by_and_takes_over() -> None:
     assert said("qbmia", spare)["messages"]["delivered"] > 0
     patch({"agents": {"qbmia": {"replicas": 1}}})
     eventually(lambda: list(states().values()) == ["ready"] and settled(), 400, "one pod again")
+
+
+def test_035_any_user_on_a_read_only_root_decides_too() -> None:
+    """A pod of the image under a user it does not know takes over, votes, and compiles nothing."""
+    works = kubectl("get", "pods", "-l", "quantumtrading.io/agent=qbmia", "-o", "name").split()
+    kubectl("create", "-f", "-", stdin=pod_of_anyone())
+    eventually(lambda: statusz("qbmia", ANYONE).get("state") == "standby", PATIENCE_S, "a spare of anyone's")
+    kubectl("delete", *works, "--wait=false")
+    eventually(lambda: statusz("qbmia", ANYONE).get("state") == "ready", PATIENCE_S, "anyone's pod at work")
+
+    at_work, before = said("qbmia", ANYONE), complete_rounds()
+    eventually(lambda: complete_rounds() >= before + 3, PATIENCE_S, "rounds in which all answered")
+    later = said("qbmia", ANYONE)
+    assert later["messages"]["delivered"] > at_work["messages"]["delivered"]
+    assert later["compiles"] == at_work["compiles"] > 0
+
+    (told,) = eventually(
+        lambda: [json.loads(kubectl("exec", ANYONE, "--", "python", "-c", SELF))],
+        PATIENCE_S,
+        "what it may do",
+    )
+    assert told["uids"] == [str(ANYONES_UID)] * 4
+    assert told["refused"] == ["EROFS"] * 3
+    assert told["baked"]  # no kernel was compiled here: all came with the image
+    assert set(told["cached"]) <= set(told["baked"])
+    kubectl("delete", "pod", ANYONE, "--wait=false")
+    eventually(settled, 400, "4/4 again")
 
 
 def test_04_a_killed_process_is_restarted_in_its_pod() -> None:
