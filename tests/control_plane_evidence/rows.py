@@ -357,13 +357,14 @@ ROWS: tuple[Row, ...] = (
                 needs="nodes",
             ),
             EARLIER,
-            pytest_of("tests/unit/test_sbom.py"),
+            pytest_of("tests/unit/test_sbom.py", "tests/unit/test_attest.py"),
             pytest_of(
                 f"{CLUSTER}/test_manifests.py",
                 f"{CONTROL}::test_chart_and_manifest_are_the_same",
                 needs="nodes",
             ),
             WALK,
+            pytest_of(f"{CLUSTER}/test_signed_images.py", needs="pods"),
             Proof(
                 command="scripts/reproducible operator agent",
                 reads="figures",
@@ -373,7 +374,7 @@ ROWS: tuple[Row, ...] = (
             ),
         ),
         missing="no version has been released to upgrade from: two earlier commits stand for it; the image for GPUs "
-        "is not built twice; images are not signed; manifests are checked by one version of Kubernetes",
+        "is not built twice; manifests are checked by one version of Kubernetes",
     ),
     Row(
         number=25,
