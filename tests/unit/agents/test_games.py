@@ -170,6 +170,23 @@ def test_classical_moves_embed_exactly(gamma):
     np.testing.assert_allclose(paid, np.stack([a.ravel(), b.ravel()], axis=1), rtol=0, atol=1e-8)
 
 
+@pytest.mark.usefixtures("either")
+@pytest.mark.parametrize("qubits", [1, 2])
+def test_without_entanglement_it_is_the_classical_game(qubits):
+    """At γ = 0 any 500 moves, phases included, pay what mixing each qubit's ends at cos²(θ/2) pays."""
+    draws, size = np.random.default_rng(qubits), 2**qubits
+    a, b = draws.normal(size=(2, size, size))
+    angles = draws.uniform(0.0, np.pi, (500, 2, qubits, 2))
+    stay = np.cos(angles[..., 0] / 2) ** 2
+    ends = np.stack([stay, 1 - stay], axis=-1)  # [K,2,qubits,2]
+    mixed = ends[:, :, 0]
+    for q in range(1, qubits):
+        mixed = np.einsum("kpi,kpj->kpij", mixed, ends[:, :, q]).reshape(500, 2, -1)
+    expected = [np.einsum("ki,ij,kj->k", mixed[:, 0], payoff, mixed[:, 1]) for payoff in (a, b)]
+    paid, _ = ewl.ewl(angles.reshape(500, 2, 2 * qubits), 0.0, a, b)
+    np.testing.assert_allclose(paid, np.stack(expected, axis=1), rtol=0, atol=1e-8)
+
+
 def test_best_responses_find_the_known_equilibria():
     """Unentangled the dilemma ends in (D,D); fully entangled in (Q,Q), which pays 3 and has no regret."""
     free = ewl.play(DILEMMA[None], DILEMMA.T[None].copy(), 0.0)
