@@ -116,7 +116,15 @@ def _forecast(one: Forecaster) -> list[str]:
 
 
 def _pools(told: Report) -> str:
-    head = ("", "Brier", "log score over base rate ± error", "p", "board's pool ahead ± error", "p")
+    head = (
+        "",
+        "Brier",
+        "log score over base rate ± error",
+        "p",
+        "board's pool ahead ± error",
+        "p",
+        "hit rate",
+    )
     rows = [
         [
             name,
@@ -125,10 +133,14 @@ def _pools(told: Report) -> str:
             f"{one.log_gain.p_value:.3f}",
             f"{one.ahead.value:+.4f} ± {one.ahead.error:.4f}",
             f"{one.ahead.p_value:.3f}",
+            f"{one.hit.rate:.1%}",
         ]
         for name, one in told.pools.items()
     ]
-    said = "Is the board's pool worth more than its ablations' and than each agent alone?"
+    said = (
+        "Is the board's pool worth more than its ablations' and than each agent alone? In the base rate up "
+        "and down are equal; past frequencies, of up, flat and down so far, beat it by the market's drift."
+    )
     return f"<h2>The pool beside others</h2><p>{said}</p>{_table(head, rows)}"
 
 

@@ -19,6 +19,7 @@ from qts_agents.kernels.outcomes import CLASSES, UNRESOLVED
 FOLDS = 4
 SIGNIFICANT, DEFLATED, REGIMES = 0.05, 0.95, 3
 POINTS = 400  # of a curve in a report
+DRIFT = "past frequencies"  # of up, flat and down
 
 
 class Fold(msgspec.Struct, frozen=True):
@@ -54,6 +55,7 @@ class Pooled(msgspec.Struct, frozen=True):
     brier: float
     log_gain: Mean  # over the base rate
     ahead: Mean  # mean of ln p_y of the board − ln p_y of the other, nats
+    hit: Rate
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -72,7 +74,7 @@ class Report(msgspec.Struct, frozen=True):
     board_by_phase: dict[str, float]
     buy_and_hold: Performance
     ablations: dict[str, Performance]
-    pools: dict[str, Pooled]  # ablations and single agents
+    pools: dict[str, Pooled]  # ablations, single agents, and the past's frequencies
     trials: dict[str, float]
     checks: dict[str, bool]
     verdict: str
@@ -119,7 +121,9 @@ def report(
     costly = equity.performance(double, yearly, ratios)
     ablation = {name: equity.performance(curve, yearly, ratios) for name, curve in others.items()}
     phases = by_phase(track, board)
-    checks = _knows(told[BOARD].log_gain, told[BOARD].hit) | _earns(figures, costly, hold, phases)
+    checks = _knows(track, BOARD, told[BOARD].log_gain, told[BOARD].hit) | _earns(
+        figures, costly, hold, phases
+    )
     checks["Sharpe ratio above that of every ablation"] = all(
         figures.sharpe > other.sharpe for other in ablation.values()
     )
@@ -153,10 +157,21 @@ def report(
 
 
 def pools(track: Track, ablated: dict[str, Track]) -> dict[str, Pooled]:
-    """Return how the board's pool compares with that of each ablation and with each single agent."""
+    """Return how the board's pool compares with ablations', single agents and the past's frequencies.
+
+    The base rate u takes up and down for equal, so whoever knows that a market rose beats it, and hits
+    more than half: the frequencies say how much of both is drift.
+    """
     others = {name: other.p[BOARD] for name, other in ablated.items()}
     others |= {name: p for name, p in track.p.items() if name != BOARD}
+    others[DRIFT] = drift(track)
     return {name: _pooled(track, p) for name, p in others.items()}
+
+
+def drift(track: Track) -> F8:
+    """Return the frequencies of what had resolved when each round was decided [R,S,3]."""
+    known = np.searchsorted(track.at, track.at - track.horizon, side="right")
+    return scores.past_frequencies(track.u, track.outcome, known)
 
 
 def _pooled(track: Track, p: F8) -> Pooled:
@@ -166,6 +181,7 @@ def _pooled(track: Track, p: F8) -> Pooled:
         brier=scores.brier(p[used], y) if y.size else float("nan"),
         log_gain=scores.log_gain(p, track.u, track.outcome, overlap),
         ahead=scores.log_gain(track.p[BOARD], p, np.where(used, track.outcome, UNRESOLVED), overlap),
+        hit=scores.hit_rate(p, track.ret, track.outcome, overlap),
     )
 
 
@@ -184,7 +200,7 @@ def forecaster(track: Track, name: str, scale: float, ratios: list[float], hold:
     gain = scores.log_gain(p, u, track.outcome, overlap)
     hit = scores.hit_rate(p, track.ret, track.outcome, overlap)
     phases = by_phase(track, curve)
-    checks = _knows(gain, hit) | _earns(staked, costly, hold, phases)
+    checks = _knows(track, name, gain, hit) | _earns(staked, costly, hold, phases)
     rows = np.arange(y.size)
     return Forecaster(
         rows=int(used.sum()),
@@ -228,13 +244,17 @@ def by_phase(track: Track, curve: Curve) -> dict[str, float]:
     return found
 
 
-def _knows(gain: Mean, hit: Rate) -> dict[str, bool]:
+def _knows(track: Track, name: str, gain: Mean, hit: Rate) -> dict[str, bool]:
+    beyond = scores.log_gain(track.p[name], drift(track), track.outcome, overlap_of(track))
     return {
-        "log score above the base rate at the 5 % level": bool(
-            gain.value > 0.0 and gain.p_value < SIGNIFICANT
-        ),
+        "log score above the base rate at the 5 % level": _positive(gain),
+        "log score above past frequencies at the 5 % level": _positive(beyond),
         "hit rate above one half with 95 % confidence": bool(hit.low > 0.5),
     }
+
+
+def _positive(gain: Mean) -> bool:
+    return bool(gain.value > 0.0 and gain.p_value < SIGNIFICANT)
 
 
 def _earns(

@@ -18,6 +18,8 @@ from qts_agents.kernels.outcomes import UNRESOLVED
 F8 = NDArray[np.float64]
 BINS = 10
 
+PSEUDO = 10.0  # outcomes that a base rate counts as, as in the board's own frequencies
+
 
 class Murphy(msgspec.Struct, frozen=True):
     """Brier score = reliability − resolution + uncertainty + within (Murphy 1973; Stephenson et al. 2008).
@@ -116,6 +118,17 @@ def log_gain(p: F8, u: F8, outcome: NDArray[np.uint8], overlap: float) -> Mean:
     with np.errstate(divide="ignore", invalid="ignore"):
         gain = np.log(np.take_along_axis(p, y, 2) / np.take_along_axis(u, y, 2))[..., 0]
     return mean_of(by_round(gain, used), overlap)
+
+
+def past_frequencies(u: F8, outcome: NDArray[np.uint8], known: NDArray[np.int64]) -> F8:
+    """Return what the outcomes so far would forecast [R,S,3]: it knows the market's drift and nothing else.
+
+    `known` [R]: how many rounds had resolved when each was decided. u, in which up and down are equal, counts
+    as `PSEUDO` outcomes.
+    """
+    counts = (outcome[..., None] == np.arange(3)).sum(axis=1)  # of all symbols together [R,3]
+    before = np.concatenate([np.zeros((1, 3)), np.cumsum(counts, axis=0)])[known][:, None]
+    return np.asarray((PSEUDO * u + before) / (PSEUDO + before.sum(axis=2, keepdims=True)))
 
 
 def mean_of(series: F8, overlap: float) -> Mean:

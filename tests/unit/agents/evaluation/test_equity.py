@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from qts_agents.evaluation import ablations, equity, report, trials
+from qts_agents.evaluation import ablations, equity, report, scores, trials
 from qts_agents.evaluation.track import Orders, Tape, Track
 from qts_agents.pads.tables import base_weights
 from qts_core.errors import ConfigError
@@ -112,12 +112,41 @@ def test_the_pool_is_compared_on_rounds_that_both_spoke_in() -> None:
     board = np.array([[[0.5, 0.3, 0.2]], [[0.2, 0.6, 0.2]], [[0.2, 0.6, 0.2]]])
     agent = np.array([[[0.4, 0.3, 0.3]], [[0.3, 0.3, 0.4]], [[np.nan] * 3]])
     outcome = np.array([[0], [1], [1]], dtype=np.uint8)
-    made = msgspec.structs.replace(made, p={"board": board, "x": agent}, outcome=outcome)
+    ret = np.array([[0.01], [0.01], [-0.01]])
+    made = msgspec.structs.replace(made, p={"board": board, "x": agent}, outcome=outcome, ret=ret)
     found = report.pools(made, {"again": made})
     assert found["x"].ahead.value == pytest.approx((np.log(0.5 / 0.4) + np.log(0.6 / 0.3)) / 2)
     assert found["x"].brier == pytest.approx((0.36 + 0.09 + 0.09 + 0.09 + 0.49 + 0.16) / 2)
     assert found["x"].log_gain.value == pytest.approx((np.log(0.4 * 3) + np.log(0.3 * 3)) / 2)
-    assert (found["again"].ahead.value, list(found)) == (0.0, ["again", "x"])
+    assert (found["again"].ahead.value, list(found)) == (0.0, ["again", "x", "past frequencies"])
+    assert (found["x"].hit.n, found["x"].hit.rate) == (2, 0.5)
+
+
+def test_past_frequencies_know_what_had_resolved_and_no_more() -> None:
+    """The base rate weighs ten outcomes; those of earlier rounds count once resolved, of all symbols."""
+    outcome = np.array([[0, 0], [0, 2], [1, 255], [2, 2]], dtype=np.uint8)
+    found = scores.past_frequencies(np.full((4, 2, 3), 1 / 3), outcome, np.array([0, 0, 1, 2]))
+    seen = np.array([[0, 0, 0], [0, 0, 0], [2, 0, 0], [3, 0, 1]])
+    expected = (10 / 3 + seen) / (10 + seen.sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(found[:, 0], expected, rtol=0, atol=1e-15)
+    assert np.array_equal(found[:, 0], found[:, 1])
+
+
+def test_a_market_that_only_rises_is_known_to_its_frequencies() -> None:
+    """The base rate is beaten and every side hit without a forecast; the horizon of each round is waited for."""
+    made = track([[1.0] * 400], [[1.0] * 400], list(range(0, 400, 10)))
+    rounds = made.at.size
+    sure = np.tile([[[0.9, 0.05, 0.05]]], (rounds, 1, 1))
+    up = np.zeros((rounds, 1), dtype=np.uint8)
+    made = msgspec.structs.replace(made, p={"board": sure}, outcome=up, ret=np.ones((rounds, 1)))
+    found = report.pools(made, {})["past frequencies"]
+    assert found.log_gain.value > 0.5
+    assert found.hit.rate == 1.0
+    assert found.hit.n == rounds - 1  # the first knows of none and takes no side
+    said = msgspec.structs.replace(made, p={"board": report.drift(made)})
+    checks = report.report(said, {}, 0.05, [0.0, 0.01], {}).checks
+    assert checks["log score above the base rate at the 5 % level"]
+    assert not checks["log score above past frequencies at the 5 % level"]
 
 
 def test_verdict_is_plain() -> None:
