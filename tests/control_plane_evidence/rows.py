@@ -24,6 +24,14 @@ FLOOR = _bench("--systems 100 --silence 5 --stream 0 --floor 2", 2400)
 #: without pods and Kubernetes' own controllers: the API server and the operator alone
 STATUSES = _bench("--statuses --systems 1000 --silence 30 --stream 0 --floor 1", 3600, needs="server")
 RATES = _bench("--statuses --systems 100 --silence 5 --floor 2 --rates 5,10,20,50,100", 2400, needs="server")
+#: copies of one system, written into etcd: what a start takes, not what making so many leaves behind
+FILLED = Proof(
+    command="python -m bench.operator_memory --json",
+    reads="figures",
+    needs="server",
+    short="-",
+    limit_s=3600,
+)
 #: no release exists, so N−1 is the operator, chart and definition of commits that render older templates
 EARLIER = pytest_of(f"{CLUSTER}/test_earlier_commits.py", needs="nodes", limit_s=900)
 WALK = pytest_of(f"{CLUSTER}/test_walk.py", needs="pods", limit_s=1500)
@@ -248,6 +256,7 @@ ROWS: tuple[Row, ...] = (
         proofs=(
             about(THOUSAND, "memory"),
             about(STATUSES, "memory"),
+            FILLED,
             pytest_of(
                 f"{CLUSTER}/test_foreign_secrets.py",
                 needs="nodes",
