@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-from asyncio import selector_events
+from asyncio import selector_events, sslproto
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # malloc.h of glibc
 THRESHOLD = 2**21 - 2**16  # bytes; less than a huge page, more than 250 numbers of each of 1,000 symbols
+TLS = 2**16  # bytes; four of TLS' largest records
 KEPT = 2**25  # free bytes at the end of a heap that are not given back
 
 
@@ -29,3 +30,29 @@ def keep_threshold() -> bool:
             selector_events._SelectorTransport.max_size = THRESHOLD  # type: ignore[attr-defined]
             return True
     return False
+
+
+def one_heap() -> bool:
+    """Let all threads share one heap; False without glibc.
+
+    glibc gives each thread one of its own, that grows by what the busiest moment of this thread took. Threads
+    that wait for the interpreter's lock hardly ever meet in the allocator.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        return bool(ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1))
+    return False
+
+
+def give_back() -> bool:
+    """Return free pages in the middle of the heap to the system; False without glibc, or where none were.
+
+    By itself glibc returns those at the heap's end alone, and a long-lived block sits there soon.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        return bool(ctypes.CDLL(None).malloc_trim(0))
+    return False
+
+
+def short_tls_buffers() -> None:
+    """Let each TLS connection read into `TLS` bytes; asyncio keeps four times as much for it."""
+    sslproto.SSLProtocol.max_size = TLS

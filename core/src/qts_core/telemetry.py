@@ -15,7 +15,6 @@ from hashlib import blake2b
 from typing import Any
 
 import structlog
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
@@ -175,6 +174,9 @@ def open_tracing(process: str, system: str, endpoint: str | None, ratio: float) 
     exporter: SpanExporter | None = None
     if (traces or general) and env.get("OTEL_SDK_DISABLED", "").lower() != "true":
         url = traces or f"{str(general).rstrip('/')}/v1/traces"
+        # with protobuf and the models of every signal 8 MB, that a process without a collector never pays
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
         exporter = OTLPSpanExporter(endpoint=url, timeout=5)
     argument = env.get("OTEL_TRACES_SAMPLER_ARG")
     if argument:

@@ -11,6 +11,7 @@ import socket
 import sys
 from pathlib import Path
 
+from qts_core.allocator import one_heap, short_tls_buffers
 from qts_core.errors import ConfigError
 from qts_core.telemetry import open_logs, open_tracing
 from qts_operator.main import Engine, Options
@@ -97,6 +98,8 @@ def main(arguments: list[str] | None = None) -> int:
     except ConfigError as error:
         print(f"qts-operator: {error}", file=sys.stderr)  # noqa: T201 - before logs exist
         return error.exit_code
+    one_heap()  # before there are threads
+    short_tls_buffers()
     log = open_logs("operator", "operator", given.log_level)
     # the interrupted thread may hold an Event's lock itself; this queue may be put to anywhere
     told: queue.SimpleQueue[int] = queue.SimpleQueue()

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Generic, Protocol, TypeVar
 
+import aiohttp
 import msgspec
 import orjson
 
@@ -21,6 +22,10 @@ READ_S = 70.0
 # No object is at this version (etcd gives its first write 2), so what is sent at it is refused wherever an
 # object is; where none is the server does not look at it.
 ABSENT = "1"
+#: asks a watch for what is there first; the bookmark that ends it bears the annotation
+BEGINNING = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
+ALL_TOLD = "k8s.io/initial-events-end"
+UNKNOWN = (400, 422)  # what a server says that has no such watch
 _APPLY = {"Content-Type": "application/apply-patch+yaml"}
 _MERGE = {"Content-Type": "application/merge-patch+json"}
 SYSTEMS = Kind(names.KIND, names.GROUP, names.VERSION, names.PLURAL)
@@ -95,15 +100,54 @@ class Api(Protocol):
 
 
 class Cluster:
-    """The real API server behind `Api`."""
+    """The real API server behind `Api`.
 
-    def __init__(self, session: Session) -> None:
-        self.session = session
+    `streaming`: lists come as the beginning of a watch where the server has that (Kubernetes 1.32), object by
+    object from its cache: no page is held decoded, and none is read from etcd.
+    """
+
+    def __init__(self, session: Session, *, streaming: bool = False) -> None:
+        self.session, self._streaming = session, streaming
 
     async def list(
         self, kind: Kind, namespace: str | None, params: dict[str, str], keep: Callable[[Manifest], T]
     ) -> Listing[T]:
         """Return what `keep` makes of every object of a kind; no more than a page is held decoded."""
+        if self._streaming:
+            try:
+                return await self._streamed(kind, namespace, params, keep)
+            except ApiError as error:
+                if error.code not in UNKNOWN:
+                    raise
+                self._streaming = False
+        return await self._paged(kind, namespace, params, keep)
+
+    async def _streamed(
+        self, kind: Kind, namespace: str | None, params: dict[str, str], keep: Callable[[Manifest], T]
+    ) -> Listing[T]:
+        """Watch until the server says that all is told; what changes meanwhile may come before that."""
+        found: dict[tuple[str, str], T] = {}
+        try:
+            async with self.watch(kind, namespace, params | BEGINNING) as events:
+                async for event in events:
+                    told, live = event.get("type"), event.get("object") or {}
+                    if told == "ERROR":
+                        raise refused(live)
+                    metadata = live.get("metadata") or {}
+                    if told == "BOOKMARK":
+                        if ALL_TOLD in (metadata.get("annotations") or {}):
+                            return Listing([*found.values()], str(metadata.get("resourceVersion", "")))
+                    elif told == "DELETED":
+                        found.pop((metadata.get("namespace", ""), metadata["name"]), None)
+                    else:
+                        found[metadata.get("namespace", ""), metadata["name"]] = keep(live)
+        except (aiohttp.ClientError, TimeoutError, OSError, orjson.JSONDecodeError) as error:
+            raise ApiError(0, "NoAnswer", f"LIST {kind.plural}: {type(error).__name__} {error}") from error
+        raise ApiError(0, "NoAnswer", f"LIST {kind.plural}: the answer ended before all was told")
+
+    async def _paged(
+        self, kind: Kind, namespace: str | None, params: dict[str, str], keep: Callable[[Manifest], T]
+    ) -> Listing[T]:
         items: list[T] = []
         asked = params | {"limit": PAGE}
         while True:
@@ -205,6 +249,11 @@ def path_of(kind: Kind, namespace: str | None, name: str | None = None) -> str:
     root = f"/apis/{kind.group}/{kind.version}" if kind.group else f"/api/{kind.version}"
     scope = f"/namespaces/{namespace}" if namespace else ""
     return f"{root}{scope}/{kind.plural}" + (f"/{name}" if name else "")
+
+
+def refused(live: Manifest) -> ApiError:
+    """Return the error that a watch tells of."""
+    return ApiError(int(live.get("code") or 0), str(live.get("reason", "")), str(live.get("message", "")))
 
 
 async def _events(lines: AsyncIterator[bytes]) -> AsyncIterator[Manifest]:

@@ -17,6 +17,7 @@ from aiohttp import web
 from opentelemetry.sdk.resources import Resource
 
 from qts_core import names
+from qts_core.allocator import give_back
 from qts_core.clock import SystemClock
 from qts_core.crd import ANNOTATION_SCHEMA, crd
 from qts_core.telemetry import Tracing
@@ -46,6 +47,7 @@ _log = structlog.get_logger("qts_operator.main")
 VERSION = "0.1.0"
 CHECK_S = 60.0
 LAG_S = 10.0
+TIDY_S = 15.0  # some milliseconds each
 SYNC_S = 0.5
 GATHER_S = 0.25  # of the second in which Ready must follow the last pod
 MINE = {"labelSelector": f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"}
@@ -168,7 +170,7 @@ class Engine:
                 session.fence = self.leads
                 await session.open()
                 stack.push_async_callback(session.close)
-                self._api = Cluster(session)
+                self._api = Cluster(session, streaming=True)
             tasks = [asyncio.create_task(job) for job in self._jobs(self._api, http)]
             stack.push_async_callback(_cancel, tasks)
             for port, routes in self._routes():
@@ -208,7 +210,8 @@ class Engine:
         jobs: list[Coroutine[Any, Any, None]] = [reflector.run() for reflector in self.reflectors]
         jobs += [self._work(reconciler, offers) for _ in range(self.options.workers)]
         jobs += offers.jobs(follow, self._all)
-        return [*jobs, self._leader.run(self._all), self._beat(), self._check_definition(api)]
+        jobs += [self._beat(), self._check_definition(api), self._tidy()]
+        return [*jobs, self._leader.run(self._all)]
 
     def _reflect(self, api: Api) -> list[Reflector]:
         kinds: list[tuple[Kind, Sink, dict[str, str]]] = [
@@ -268,6 +271,12 @@ class Engine:
             if denied != self._denied:
                 self._denied = denied
                 self._all()
+
+    async def _tidy(self) -> None:
+        """Give free memory back: lists, storms of events and scrapes leave holes behind."""
+        while True:
+            await self._clock.sleep(TIDY_S)
+            give_back()
 
     def _silences(self) -> dict[str, float]:
         """Return seconds since each kind was heard of; the most silent of its namespaces counts."""

@@ -17,7 +17,7 @@ import orjson
 import structlog
 
 from qts_core.clock import Clock
-from qts_operator.cluster import Api
+from qts_operator.cluster import Api, refused
 from qts_operator.metrics import Metrics
 from qts_operator.middleware import ApiError
 from qts_operator.objects import Kind
@@ -140,10 +140,8 @@ class Reflector:
     def _take(self, event: Live) -> None:
         kind, live = event.get("type"), event.get("object") or {}
         if kind == "ERROR":
-            code = int(live.get("code") or 0)
-            if code == 410:
-                raise Gone
-            raise ApiError(code, str(live.get("reason", "")), str(live.get("message", "")))
+            error = refused(live)
+            raise Gone if error.code == 410 else error
         version = str((live.get("metadata") or {}).get("resourceVersion", ""))
         if kind in ("ADDED", "MODIFIED"):
             self.sink.put(live)

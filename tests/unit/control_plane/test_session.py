@@ -6,6 +6,7 @@ import asyncio
 import os
 from contextlib import asynccontextmanager
 
+import orjson
 import pytest
 from aiohttp import web
 
@@ -195,3 +196,76 @@ async def test_a_page_is_digested_before_the_next_is_asked_for(tmp_path) -> None
         listing = await Cluster(session).list(SYSTEMS, None, {}, keep)
     assert listing == Listing(["A", "B", "C"], "7")
     assert happened == [f"page {PAGE}", "a", "b", f"page {PAGE} more", "c"]
+
+
+def _line(told: str, name: str, version: str, **more: object) -> bytes:
+    return (
+        orjson.dumps(
+            {"type": told, "object": {"metadata": {"name": name, "resourceVersion": version} | more}}
+        )
+        + b"\n"
+    )
+
+
+DONE = _line("BOOKMARK", "", "9", annotations={"k8s.io/initial-events-end": "true"})
+
+
+def _name_and_version(live: dict) -> tuple[str, str]:
+    return live["metadata"]["name"], live["metadata"]["resourceVersion"]
+
+
+async def test_a_list_is_the_beginning_of_a_watch_where_the_server_has_that(tmp_path) -> None:
+    """What changes before the end is told may come in between; the list is what is there in the end."""
+    asked: list[dict] = []
+    lines = [_line("ADDED", name, "5") for name in ("a", "b", "c")]
+    lines += [_line("BOOKMARK", "", "6"), _line("MODIFIED", "b", "7"), _line("DELETED", "c", "8"), DONE]
+    lines += [_line("ADDED", "later", "10")]
+
+    def answer(request: web.Request) -> web.Response:
+        asked.append(dict(request.query))
+        return web.Response(body=b"".join(lines))
+
+    async with serving(tmp_path) as (server, session):
+        server.answer = answer
+        listing = await Cluster(session, streaming=True).list(
+            SYSTEMS, None, {"labelSelector": "a=b"}, _name_and_version
+        )
+    assert listing == Listing([("a", "5"), ("b", "7")], "9")
+    expected = {
+        "sendInitialEvents": "true",
+        "resourceVersionMatch": "NotOlderThan",
+        "allowWatchBookmarks": "true",
+    }
+    assert asked == [expected | {"watch": "true", "labelSelector": "a=b"}]
+
+
+async def test_a_server_without_such_watches_is_asked_for_pages_from_then_on(tmp_path) -> None:
+    asked: list[bool] = []
+
+    def answer(request: web.Request) -> web.Response:
+        asked.append("sendInitialEvents" in request.query)
+        if asked[-1]:
+            return web.json_response({"reason": "Invalid", "message": "forbidden"}, status=422)
+        return web.json_response({"metadata": {"resourceVersion": "7"}, "items": []})
+
+    async with serving(tmp_path) as (server, session):
+        server.answer, cluster = answer, Cluster(session, streaming=True)
+        assert await cluster.list(SYSTEMS, None, {}, _name_and_version) == Listing([], "7")
+        assert await cluster.list(SYSTEMS, None, {}, _name_and_version) == Listing([], "7")
+    assert asked == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (_line("ADDED", "a", "5"), 0),  # the connection ends before all was told
+        (b'{"type": "ADDED", "obj', 0),
+        (b'{"type": "ERROR", "object": {"code": 410, "reason": "Expired"}}', 410),
+    ],
+)
+async def test_half_a_list_is_none(tmp_path, body: bytes, code: int) -> None:
+    async with serving(tmp_path) as (server, session):
+        server.answer = lambda _: web.Response(body=body)
+        with pytest.raises(ApiError) as caught:
+            await Cluster(session, streaming=True).list(SYSTEMS, None, {}, _name_and_version)
+    assert caught.value.code == code

@@ -85,3 +85,75 @@ def test_connections_read_into_buffers_of_that_size() -> None:
 def test_arrays_of_a_thousand_symbols_use_their_memory_again() -> None:
     """Fifty sums of two megabytes each would be 24,000 pages taken anew."""
     assert int(run(FAULTS)) < 1_000
+
+
+HEAPS = """
+import ctypes, sys, threading
+from qts_core.allocator import one_heap
+
+if sys.argv[1] == "one":
+    assert one_heap()
+begun, hold = threading.Barrier(5), threading.Event()
+def work():
+    held = ctypes.CDLL(None).malloc(5000)
+    begun.wait()
+    hold.wait()
+for _ in range(4):
+    threading.Thread(target=work, daemon=True).start()
+begun.wait()
+libc = ctypes.CDLL(None)
+libc.fdopen.restype = ctypes.c_void_p
+out = libc.fdopen(1, b"w")
+libc.malloc_info(0, ctypes.c_void_p(out))
+libc.fflush(ctypes.c_void_p(out))
+hold.set()
+"""
+
+HOLES = """
+from pathlib import Path
+from qts_core.allocator import give_back
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+blocks = [bytearray(5000) for _ in range(10_000)]
+for block in blocks:
+    block[:] = b"x" * 5000
+end = blocks[-1]
+full = resident()
+blocks.clear()
+left = resident()
+assert give_back()
+print(full - left < 10_000_000 < 40_000_000 < left - resident())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a setting of glibc")
+@pytest.mark.parametrize(("how", "many"), [("one", False), ("each", True)])
+def test_threads_share_a_heap(how: str, many: bool) -> None:
+    told = subprocess.run([sys.executable, "-c", HEAPS, how], capture_output=True, text=True, check=True)
+    assert (told.stdout.count("<heap nr") > 1) == many
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a setting of glibc")
+def test_holes_in_the_heap_are_given_back() -> None:
+    """Fifty megabytes below one block that lives."""
+    assert run(HOLES) == "True"
+
+
+def test_a_tls_connection_reads_into_a_short_buffer() -> None:
+    """A version of asyncio that sizes its buffers otherwise would bring 256 KiB a connection back."""
+    program = """
+import asyncio, ssl
+from asyncio import sslproto
+from qts_core.allocator import TLS, short_tls_buffers
+
+async def main():
+    loop, waiter = asyncio.get_running_loop(), None
+    connection = sslproto.SSLProtocol(loop, asyncio.Protocol(), ssl.create_default_context(), waiter)
+    print(len(connection.get_buffer(-1)) == TLS)
+
+short_tls_buffers()
+asyncio.run(main())
+"""
+    assert run(program) == "True"
