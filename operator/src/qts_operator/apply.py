@@ -93,7 +93,7 @@ class Hand:
             self._metrics.not_kept.labels(kind).inc()
             self.kept[answer.uid] = (answer.version, wanted)
             _log.warning("fields not kept", kind=kind, name=answer.name, namespace=answer.namespace)
-        return Done()
+        return Done(version=answer.version)
 
     async def _cleared(self, manifest: dict[str, Any], uid: str, field: str) -> bool:
         """Take away what the manifest cannot stand beside; False when nothing of the kind is there."""
@@ -185,8 +185,9 @@ class Hand:
         }
         live = await self._api.apply(manifest, uid=action.uid, manager=names.HANDOVER_MANAGER)
         self._metrics.writes.labels(action.kind, "handover").inc()
-        self._children[action.kind].put(child(live, action.kind))
-        return Done()
+        answer = child(live, action.kind)
+        self._children[action.kind].put(answer)
+        return Done(version=answer.version)
 
     async def _delete(self, action: Delete) -> Response:
         await self._api.delete(BY_KIND[action.kind], action.namespace, action.name, action.uid)

@@ -38,6 +38,7 @@ from qts_operator.reconcile import Reconciler
 from qts_operator.session import Access, Session
 from qts_operator.snapshot import Finding
 from qts_operator.statusz import Answers
+from qts_operator.steps import COUNTERS_S
 from qts_operator.tracing import RATIO, PassTraces, traced
 from qts_operator.view import View, key_of
 from qts_operator.watch import STALE_S, Reflector, Sink, Tools
@@ -86,7 +87,7 @@ class Engine:
         self.metrics.build_info.labels(VERSION, str(LATEST_REVISION)).set(1)
         self.queue = WorkQueue()
         self.reflectors: list[Reflector] = []
-        self.view = View(self.poke, self.metrics.spec_changes.inc, self._gather)
+        self.view = View(self.poke, self.metrics.spec_changes.inc, self._gather, self._progress)
         self._api, self._given = api, api is not None
         self._clock, self._random = SystemClock(), Random()
         self._bell = Bell()
@@ -120,9 +121,21 @@ class Engine:
 
     def told(self, namespace: str, name: str, version: str) -> None:
         """Take word of a system, from any thread; a version that our own watch has shown asks for nothing."""
+        if not self._shown(namespace, name, version):
+            self._inside(lambda _: self._doubt(namespace, name, version), key_of(namespace, name))
+
+    def _shown(self, namespace: str, name: str, version: str) -> bool:
         known = self.view.systems.get(namespace, name)
-        if known is None or not not_older(known.version, version):
-            self._inside(self._gather, key_of(namespace, name))
+        return known is not None and not_older(known.version, version)
+
+    def _doubt(self, namespace: str, name: str, version: str) -> None:
+        """Give our own watch a moment: kopf's is often first, of our own writes too."""
+
+        def ask() -> None:
+            if not self._shown(namespace, name, version):
+                self._add(key_of(namespace, name))
+
+        asyncio.get_running_loop().call_later(GATHER_S, ask)
 
     def _inside(self, ask: Callable[[str], None], key: str) -> None:
         """Call `ask` on the engine's loop."""
@@ -326,6 +339,11 @@ class Engine:
     def _gather(self, key: str) -> None:
         """Ask for a pass soon: a roll-out reports dozens of changes, and one pass sees them all."""
         if self.queue.add_after(key, GATHER_S, self._now_s()):
+            self._bell.ring()
+
+    def _progress(self, key: str) -> None:
+        """Ask for a pass when numbers may be told again: before its end a start shows only numbers."""
+        if self.queue.add_after(key, COUNTERS_S, self._now_s()):
             self._bell.ring()
 
     def _now_s(self) -> float:

@@ -15,11 +15,11 @@ from qts_operator.cluster import PODS, SYSTEMS
 from qts_operator.context import Context
 from qts_operator.digests import Resource
 from qts_operator.digests import resource as resource_of
-from qts_operator.expectations import Expectations
+from qts_operator.expectations import Expectations, Object
 from qts_operator.look import Eyes
 from qts_operator.middleware import ApiError
 from qts_operator.objects import BY_KIND
-from qts_operator.plan import Apply
+from qts_operator.plan import Action, Apply
 from qts_operator.restarts import Restart
 from qts_operator.snapshot import Finding
 from qts_operator.tracing import PassTrace
@@ -38,6 +38,7 @@ REFUSED = "ObjectRejected"
 # minutes those to whom nothing happens any more would wait for minutes too.
 UNWELL_LAST_S = 30.0
 UNANSWERED = (0, 504)
+Write = Action | steps.Report | Restart | steps.Tell
 
 
 class Reconciler:
@@ -114,9 +115,28 @@ class Reconciler:
             return steps.Live(await self._live(request))
         if not self._c.leads():
             return steps.Stopped()
+        return await self._write(resource, request)
+
+    async def _write(self, resource: Resource, request: Write) -> steps.Response:
+        """Send a write; what the watch shows of it, before its answer or after, asks for no pass."""
+        key, version = key_of(resource.namespace, resource.name), ""
+        item: Object | None = None
+        self._c.view.echoes.begin(key)
+        try:
+            answer = await self._send(resource, request)
+            if isinstance(answer, Done) and answer.version:
+                kind, name = _written(request)
+                item, version = (kind, resource.namespace, name), answer.version
+        finally:
+            self._c.view.echoes.end(key, item, version)
+        if item is not None and isinstance(request, Apply):
+            self._expected.note(key, item, version, self._c.now_s())
+        return answer
+
+    async def _send(self, resource: Resource, request: Write) -> writes.Response:
         try:
             if isinstance(request, steps.Report):
-                return await self._report(request)
+                return await self._report(resource, request)
             if isinstance(request, Restart):
                 return await self._restart(request)
             if isinstance(request, steps.Tell):
@@ -128,8 +148,6 @@ class Reconciler:
         answer = await self._c.hand.perform(request)
         if isinstance(answer, Failed):
             self._barred(key_of(resource.namespace, resource.name), request, answer)
-        if isinstance(request, Apply):
-            self._note(key_of(resource.namespace, resource.name), request)
         return answer
 
     async def _read(self, resource: Resource) -> Resource:
@@ -141,27 +159,26 @@ class Reconciler:
         self._c.view.systems.put(resource_of(live))
         return self._c.view.systems.get(resource.namespace, resource.name) or resource
 
-    def _barred(self, key: str, request: steps.Request, failed: Failed) -> Failed:
+    def _barred(self, key: str, request: Write, failed: Failed) -> Failed:
         """Count a right that is missing; a pod that may not be deleted is told by the next pass."""
         if lacks_right(failed):
-            self._c.metrics.denied.labels(_kind(request)).inc()
+            self._c.metrics.denied.labels(_written(request)[0]).inc()
         if isinstance(request, Restart) and failed.code == 403:
             text = failed.message or f"Pod/{request.pod.name}: delete is forbidden"
             self._refused[key] = Finding(reason="AccessDenied", message=text)
         return failed
 
-    async def _report(self, request: steps.Report) -> Done:
+    async def _report(self, resource: Resource, request: steps.Report) -> Done:
         answer = await self._c.api.put_status(request.namespace, request.name, request.uid, request.status)
         key, now_s = key_of(request.namespace, request.name), self._c.now_s()
-        before = self._c.view.systems.get(request.namespace, request.name)
         told = resource_of(answer)
         self._c.view.systems.put(told)
-        if before is None or (before.generation, before.deleting) != (told.generation, told.deleting):
-            # a user's change came just before; the watch will bring nothing newer than this answer
+        if (resource.generation, resource.deleting) != (told.generation, told.deleting):
+            # a user's change came just before; the watch may bring nothing newer than this answer
             self._c.queue.add(key, now_s)
         self._c.metrics.writes.labels(names.KIND, "status").inc()
         self._told_s[key] = now_s
-        return Done()
+        return Done(version=told.version)
 
     async def _restart(self, restart: Restart) -> Done:
         pod = restart.pod
@@ -224,13 +241,6 @@ class Reconciler:
             self._c.queue.add_after(key, again, now)
         return "wait" if state.stopped else "ok" if state.wrote else "noop"
 
-    def _note(self, key: str, action: Apply) -> None:
-        kind, metadata = action.manifest["kind"], action.manifest["metadata"]
-        answer = self._c.view.children[kind].get(metadata["namespace"], metadata["name"])
-        if answer is not None:
-            item = (kind, answer.namespace, answer.name)
-            self._expected.note(key, item, answer.version, self._c.now_s())
-
     async def _seen(self, key: str) -> bool:
         """Tell whether the cache shows all our writes; what stays unseen is read after 5 s."""
         stores = self._c.view.children
@@ -240,7 +250,7 @@ class Reconciler:
             return stores[item[0]].seen(item[1], item[2])
 
         if self._expected.pending(key, version, self._c.now_s()):
-            self._c.queue.add_after(key, 0.2, self._c.now_s())
+            self._c.queue.put_off(key, 0.2, self._c.now_s())
             return False
         for item in self._expected.overdue(key, self._c.now_s()):
             await self._c.hand.learn(*item)
@@ -276,14 +286,14 @@ def _unwell(code: int) -> bool:
     return code in (0, 429) or code >= 500
 
 
-def _kind(request: steps.Request) -> str:
-    """Return the kind of what a request is about."""
+def _written(request: Write) -> tuple[str, str]:
+    """Return kind and name of what a request is about; an Event has none before it is made."""
     match request:
-        case steps.Report() | steps.Look() | steps.Read():
-            return names.KIND
-        case Restart():
-            return PODS.name
+        case steps.Report(name=name):
+            return names.KIND, name
+        case Restart(pod=pod):
+            return PODS.name, pod.name
         case steps.Tell():
-            return events.KIND.name
+            return events.KIND.name, ""
         case action:
-            return identity(action)[0]
+            return identity(action)

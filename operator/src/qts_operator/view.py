@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -11,7 +12,9 @@ from qts_core import names
 from qts_operator import digests
 from qts_operator.cache import Item, Store
 from qts_operator.digests import Resource
+from qts_operator.echoes import Echoes
 from qts_operator.objects import KINDS
+from qts_operator.progress import comes_up, grows
 from qts_operator.snapshot import Child, Node, Pod
 
 Live = dict[str, Any]
@@ -20,10 +23,20 @@ Poke = Callable[[str], None]
 
 
 class Digesting(Generic[T]):
-    """A sink that digests objects into a store and asks for a pass where something moved."""
+    """A sink that digests objects into a store and asks for a pass where something moved.
 
-    def __init__(self, store: Store[T], digest: Callable[[Live], T], moved: Callable[[T], None]) -> None:
+    `changed` is told of what the watch shows with what was known before; everything else `moved`.
+    """
+
+    def __init__(
+        self,
+        store: Store[T],
+        digest: Callable[[Live], T],
+        moved: Callable[[T], None],
+        changed: Callable[[T | None, T], None] | None = None,
+    ) -> None:
         self.store, self.digest, self._moved = store, digest, moved
+        self._changed_from = changed or (lambda _, item: moved(item))
 
     def replace(self, items: list[T], within: str | None = None) -> int:
         """Take what a full list of one namespace, or of all, kept; return how much the watch had missed."""
@@ -39,7 +52,7 @@ class Digesting(Generic[T]):
         item = self.digest(live)
         known = self.store.get(item.namespace, item.name)
         if self.store.put(item) and (known is None or not _same(known, item)):
-            self._moved(item)
+            self._changed_from(known, item)
 
     def _shown(self, metadata: Live) -> bool:
         version, uid = str(metadata.get("resourceVersion", "")), metadata.get("uid", "")
@@ -56,9 +69,13 @@ class Systems(Digesting[Resource]):
     """Where resources go; `changed` is told how many specs moved, those of the first list aside."""
 
     def __init__(
-        self, store: Store[Resource], moved: Callable[[Resource], None], changed: Callable[[float], None]
+        self,
+        store: Store[Resource],
+        moved: Callable[[Resource], None],
+        changed_from: Callable[[Resource | None, Resource], None],
+        changed: Callable[[float], None],
     ) -> None:
-        super().__init__(store, digests.resource, moved)
+        super().__init__(store, digests.resource, moved, changed_from)
         self._changed = changed
 
     def replace(self, items: list[Resource], within: str | None = None) -> int:
@@ -100,30 +117,47 @@ class View:
     """Everything that is seen of the cluster."""
 
     def __init__(
-        self, poke: Poke, spec_changed: Callable[[float], None] = lambda _: None, gather: Poke | None = None
+        self,
+        poke: Poke,
+        spec_changed: Callable[[float], None] = lambda _: None,
+        gather: Poke | None = None,
+        progress: Poke | None = None,
     ) -> None:
-        """`poke` asks for a pass; `gather`, for what follows our own writes, for one a moment later."""
+        """`poke` asks for a pass; `gather`, for what follows our own writes, for one a moment later.
+
+        `progress`, for what cannot make a system Ready yet, asks for one when its numbers may be told again.
+        """
         self._spec_changed = spec_changed
         self._gather = gather or poke
+        self._progress = progress or self._gather
         self.systems: Store[Resource] = Store()
         self.children: dict[str, Store[Child]] = {kind.name: Store() for kind in KINDS}
         self.pods: Store[Pod] = Store()
         self.nodes: Store[NodeEntry] = Store()
+        self.echoes = Echoes()
         self._poke = poke
 
     def sink_systems(self) -> Systems:
         """Return where resources go."""
-        return Systems(self.systems, lambda r: self._poke(key_of(r.namespace, r.name)), self._spec_changed)
+        return Systems(self.systems, self._resource_moved, self._resource_changed, self._spec_changed)
 
     def sink_children(self, kind: str) -> Digesting[Child]:
         """Return where owned objects of one kind go."""
         return Digesting(
-            self.children[kind], lambda live: digests.child(live, kind), lambda c: self._owned(c)
+            self.children[kind],
+            lambda live: digests.child(live, kind),
+            self._owned,
+            lambda known, item: self._owned(item, kind, waits=grows(known, item)),
         )
 
     def sink_pods(self) -> Digesting[Pod]:
         """Return where pods go."""
-        return Digesting(self.pods, digests.pod, lambda p: self._owned(p))
+        return Digesting(
+            self.pods,
+            digests.pod,
+            self._owned,
+            lambda known, item: self._owned(item, "Pod", waits=comes_up(known, item)),
+        )
 
     def sink_nodes(self) -> Digesting[NodeEntry]:
         """Return where nodes go: to systems that ask for a device or have pods on one that is gone."""
@@ -134,9 +168,37 @@ class View:
         seen = {names.KIND: len(self.systems), "Pod": len(self.pods), "Node": len(self.nodes)}
         return seen | {kind: len(store) for kind, store in self.children.items()}
 
-    def _owned(self, item: Child | Pod) -> None:
-        if item.system:
-            self._gather(key_of(item.namespace, item.system))
+    def _resource_moved(self, resource: Resource) -> None:
+        self._poke(key_of(resource.namespace, resource.name))
+
+    def _resource_changed(self, known: Resource | None, resource: Resource) -> None:
+        if known is None or _spec(known) != _spec(resource) or known.deleting != resource.deleting:
+            self._resource_moved(resource)  # as old as it is, though a request is on its way
+            return
+        item = (names.KIND, resource.namespace, resource.name)
+        ask = partial(self._resource_moved, resource)
+        self.echoes.ask(key_of(resource.namespace, resource.name), item, resource.version, ask)
+
+    def _owned(self, item: Child | Pod, kind: str = "", *, waits: bool = False) -> None:
+        if not item.system:
+            return
+        key = key_of(item.namespace, item.system)
+        ask = self._progress if waits and self._coming_up(item.namespace, item.system) else self._gather
+        self.echoes.ask(key, (kind, item.namespace, item.name), item.version, partial(ask, key))
+
+    def _coming_up(self, namespace: str, system: str) -> bool:
+        """Tell whether some workload has no pod that is up yet.
+
+        Who starts all or nothing is left out: each pod that gets its devices counts for the others.
+        """
+        resource = self.systems.get(namespace, system)
+        if resource is None or resource.gang:
+            return False
+        return any(
+            child.ready < min(1, child.replicas) or child.observed < child.generation
+            for kind in ("StatefulSet", "Deployment")
+            for child in self.children[kind].of(namespace, system)
+        )
 
     def _node_moved(self, entry: NodeEntry) -> None:
         if not entry.node.ready:

@@ -14,7 +14,8 @@ class WorkQueue:
         self._ready: dict[str, float] = {}  # key → since; insertion order is age; none of them is active
         self._later: list[tuple[float, str]] = []
         self._due: dict[str, float] = {}
-        self._active: dict[str, float] = {}  # key → since when it was waiting
+        self._put_off: dict[str, float] = {}  # key → when what a pass could not do was asked for
+        self._active: dict[str, float] = {}  # key → when what it does was asked for
         self._again: dict[str, float] = {}
         self._tries: dict[str, int] = {}
 
@@ -49,7 +50,8 @@ class WorkQueue:
         if not self._ready:
             return None
         key = next(iter(self._ready))
-        self._active[key] = self._ready.pop(key)
+        since = self._ready.pop(key)
+        self._active[key] = min(since, self._put_off.pop(key, since))
         return key
 
     def done(self, key: str, now: float) -> None:
@@ -57,6 +59,11 @@ class WorkQueue:
         self._active.pop(key, None)
         if key in self._again:
             self.add(key, min(now, self._again.pop(key)))
+
+    def put_off(self, key: str, delay_s: float, now: float) -> None:
+        """Plan what the running pass could not do; it stays as old as it is."""
+        self._put_off[key] = self._active.get(key, now)
+        self.add_after(key, delay_s, now)
 
     def fail(self, key: str, now: float, last_s: float = LAST_S) -> float:
         """Plan the next try after a failure, at most `last_s` away; return the delay in seconds."""

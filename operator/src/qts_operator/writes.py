@@ -17,6 +17,8 @@ LEAVING = "NamespaceTerminating"  # the reason of a finding, below
 class Done(msgspec.Struct, frozen=True):
     """The server did it."""
 
+    version: str = ""  # that an object which is watched has now
+
 
 class Taken(msgspec.Struct, frozen=True):
     """An object of this name is there and belongs to somebody else."""
