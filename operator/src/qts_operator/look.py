@@ -51,7 +51,8 @@ class Eyes:
         view, key, now_s = self._c.view, key_of(resource.namespace, resource.name), self._c.now_s()
         spec, told = resource.decoded()
         pods = tuple(view.pods.of(resource.namespace, resource.name))
-        secrets, unread = await self._secrets.of(key, resource, now_s)
+        new = not told and not spec.get("paused")
+        secrets, unread = await self._secrets.of(key, resource, now_s, new=new)
         children = {
             (kind, child.name): child
             for kind, store in view.children.items()
@@ -134,10 +135,17 @@ class Secrets:
         self._read_s.pop(key, None)
 
     async def of(
-        self, key: str, resource: Resource, now_s: float
+        self, key: str, resource: Resource, now_s: float, *, new: bool
     ) -> tuple[dict[tuple[str, str], Child], dict[str, str]]:
-        """Return the Secrets that are there, and by name why one may not be read."""
+        """Return the Secrets that are there, and by name why one may not be read.
+
+        At the first look at a `new` system nothing is asked: a Secret that is there refuses to be made, and
+        is read then.
+        """
         asked = [names.part(resource.name, part) for part in SECRETS]
+        if new and key not in self._read_s:
+            self._read_s[key] = now_s
+            return {}, {}
         fresh = now_s - self._read_s.get(key, float("-inf")) < SECRETS_S
         known = {
             name: self._hand.known("Secret", resource.namespace, name) if fresh else None for name in asked

@@ -25,6 +25,23 @@ async def test_secrets_are_made_once_and_never_again() -> None:
     assert api.objects[("Secret", NS, f"{NAME}-curve")]["data"] == data
 
 
+async def test_a_new_system_makes_its_secrets_without_asking_for_them() -> None:
+    """What is there refuses: another engine that finds no status makes nothing anew, and goes on."""
+    api, asked = FakeCluster(), []
+    api.fault = lambda verb, kind, name: asked.append(name) if (verb, kind) == ("get", "Secret") else None
+    api.system(NS, NAME, {})
+    async with running(api):
+        await until(lambda: condition(api, "Progressing")[0] != "")
+    assert asked == []
+    data = dict(_secret(api, "curve")["data"])
+    api.change(names.KIND, NS, NAME, lambda live: live.update(status={}))
+    async with running(api):
+        await until(lambda: condition(api, "Progressing")[0] != "")
+        assert condition(api, "Degraded") == ("False", "Healthy")
+    assert _secret(api, "curve")["data"] == data
+    assert sorted(asked) == [f"{NAME}-curve", f"{NAME}-redis-auth"], "read once they refused to be made"
+
+
 def _secret(api: FakeCluster, part: str) -> dict:
     return api.objects[("Secret", NS, f"{NAME}-{part}")]
 
