@@ -34,6 +34,7 @@ def test_no_death_at_a_write_leaves_a_trace(report: Callable[[str, float], None]
     each = [json.loads(line) for line in lines[:-1]]
     assert len(each) >= 6
     assert total["plans"] >= PLANS
+    assert total["missed"] == 0
     # a write whose answer was lost is followed by another one, so its plan may pass without a death
     assert total["died"] > total["plans"] / 2
     report("plans of deaths at a write", total["plans"])

@@ -11,7 +11,7 @@ import msgspec
 from qts_operator import conditions
 
 from .side_by_side import columns
-from .workloads import Plan
+from .workloads import Plan, Write, numbered
 
 Tree = dict[str, Any]
 #: on top of the reference's time: back-off of a failed pass, and of a stranger's object
@@ -19,13 +19,14 @@ BUDGET_S = 90.0
 
 
 class Reference(msgspec.Struct, frozen=True, kw_only=True):
-    """What clean runs of a workload came to; of numbers the largest, but of writes the usual number.
+    """What clean runs of a workload came to; of numbers the largest.
 
-    Some runs tell the status once more on their way: a death at a write that most runs do not have shows nothing.
+    Some runs tell the status once more on their way: `always` are the writes that all of them made, `writes` any.
     """
 
     end: str
-    writes: int
+    writes: frozenset[Write]
+    always: frozenset[Write]
     counts: dict[str, int]
     rolled: dict[str, int]
     pods_deleted: int
@@ -38,8 +39,8 @@ class Evidence(msgspec.Struct, kw_only=True):
     plan: Plan
     end: str = ""  # everything of the system as text, masked
     writes: tuple[str, ...] = ()  # the operator's, in order; Lease and Events left out
-    recovery: int = 0  # how many of them after the last death
     died: int = 0
+    died_at: int = 0  # how many writes there were by the last death
     orphans: tuple[str, ...] = ()
     counts: dict[str, int] = {}
     rolled: dict[str, int] = {}  # by workload, how often its pod template changed
@@ -52,6 +53,11 @@ class Evidence(msgspec.Struct, kw_only=True):
     rested: bool = False
     seconds: float = 0.0
     others_s: float = 0.0  # the median of all that were played at the same time
+
+    @property
+    def recovery(self) -> tuple[str, ...]:
+        """Return the writes after the last death; none without a death."""
+        return self.writes[self.died_at :] if self.died else ()
 
 
 Judgement = Callable[[Evidence, Reference], list[str]]
@@ -159,19 +165,16 @@ def broken(seen: Evidence, reference: Reference) -> list[str]:
 def reference_of(clean: list[Evidence]) -> Reference:
     """Return what clean runs have in common; the most frequent end, and the largest of each number."""
     end = Counter(seen.end for seen in clean).most_common(1)[0][0]
+    writes = [frozenset(numbered(seen.writes)) for seen in clean]
     return Reference(
         end=end,
-        writes=_usual([len(seen.writes) for seen in clean]),
+        writes=frozenset.union(*writes),
+        always=frozenset.intersection(*writes),
         counts=_largest([seen.counts for seen in clean]),
         rolled=_largest([seen.rolled for seen in clean]),
         pods_deleted=max(seen.pods_deleted for seen in clean),
         seconds=max(seen.seconds for seen in clean),
     )
-
-
-def _usual(each: list[int]) -> int:
-    """Return the most frequent number, of several the largest."""
-    return max(Counter(each).items(), key=lambda item: (item[1], item[0]))[0]
 
 
 def _largest(each: list[dict[str, int]]) -> dict[str, int]:

@@ -68,7 +68,10 @@ def caught_up(view: View, namespace: str, name: str, objects: dict[str, Tree]) -
 
 
 def at_rest(objects: dict[str, Tree], name: str, *, applied: bool) -> bool:
-    """Tell whether controllers and the status have caught up, or all is gone with the resource."""
+    """Tell whether controllers and the status have caught up, or all is gone with the resource.
+
+    A pod that has failed is still to go: its restart may wait for another pod of the agent.
+    """
     system = objects.get(f"{names.KIND}/{name}")
     if system is None:
         return not objects
@@ -79,8 +82,18 @@ def at_rest(objects: dict[str, Tree], name: str, *, applied: bool) -> bool:
         # on a busy machine the status may follow the Deployments by more than the silence that is waited for
         moving = [c for c in conditions if c.get("type") == "Progressing" and c["status"] != "False"]
         spoken = spoken and told.get("observedGeneration") == generation and not moving
-    return spoken and all(
-        _settled(live) for item, live in objects.items() if item.startswith(("Deployment/", "StatefulSet/"))
+    failed = any(
+        item.startswith("Pod/") and (live.get("status") or {}).get("phase") == "Failed"
+        for item, live in objects.items()
+    )
+    return (
+        spoken
+        and not failed
+        and all(
+            _settled(live)
+            for item, live in objects.items()
+            if item.startswith(("Deployment/", "StatefulSet/"))
+        )
     )
 
 

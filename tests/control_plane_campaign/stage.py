@@ -33,6 +33,7 @@ QUIET_S = 0.25
 SOON_S = 1.2  # a pass that is due so soon follows from what was just done
 TRIES = 5  # at a second pass that nothing in the cluster disturbs
 _NAMESPACE = re.compile(r"/namespaces/([^/]+)/")
+_DRAWN = re.compile(r"^(\w+ pods/.+)-[a-z0-9]{5,10}-[a-z0-9]{5}$")  # the end of a pod's name
 
 
 class Wire:
@@ -56,19 +57,24 @@ class Wire:
         found = _NAMESPACE.search(call.path)
         if not call.writes or call.kind in ("Lease", "Event") or found is None:
             return False
-        namespace = found[1]
+        namespace, text = found[1], _text(call)
         self.last_s[namespace] = time.monotonic()
         if point == "before":
-            self.writes[namespace].append(
-                f"{call.verb} {call.path.rpartition('/namespaces/')[2].partition('/')[2]}"
-            )
+            self.writes[namespace].append(text)
         if namespace not in self._armed or namespace in self.died:
             return False
         crash, since = self._armed[namespace]
-        if point == crash.point and len(self.writes[namespace]) - since == crash.write:
+        if (point, text) != (crash.point, crash.write.text):
+            return False
+        if self.writes[namespace][since:].count(text) == crash.write.nth:
             self.died.add(namespace)
             return True
         return False
+
+
+def _text(call: Call) -> str:
+    """Return what is written, alike in all namespaces and runs."""
+    return _DRAWN.sub(r"\1-…", f"{call.verb} {call.path.rpartition('/namespaces/')[2].partition('/')[2]}")
 
 
 class Faults:
@@ -196,7 +202,7 @@ class Stage:
         for namespace in dead:
             evidence = seen[namespace]
             evidence.died += 1
-            evidence.recovery = len(self.wire.writes[namespace])
+            evidence.died_at = len(self.wire.writes[namespace])
             self.wire.arm(namespace, next(iter(evidence.plan.crashes[evidence.died :]), None))
         for namespace in seen.keys() - dead:
             self.wire.arm(namespace, None)
@@ -280,7 +286,6 @@ class Stage:
             evidence.end = end_of(namespace, live[namespace], before[namespace])
             evidence.orphans = tuple(orphans_of(live[namespace]))
             evidence.writes = tuple(writes)
-            evidence.recovery = len(writes) - evidence.recovery if evidence.died else 0
             evidence.counts = counts(versions)
             evidence.rolled = roll_outs(self.journal.first[namespace], versions)
             evidence.pods_deleted = sum(w.startswith("DELETE pods/") for w in writes)

@@ -9,31 +9,39 @@ import pytest
 
 from .campaign import CLEAN, TRIES, Campaign, Options
 from .oracles import Evidence
-from .workloads import Plan
+from .workloads import Crash, Plan, Write
 
-WRITES = ("PATCH quantumtradingsystems/desk/status",) * 2
+STATUS = "PATCH quantumtradingsystems/desk/status"
+LAST = Crash(Write(STATUS, 2), "answered")
 SIDE = 4
 
 
 class Stage:
-    """Plays nothing: `dies` says whether the nth time that a plan is played ends in its death."""
+    """Plays nothing: `dies` says whether the nth time that a plan is played ends in its death.
 
-    def __init__(self, dies: Callable[[Plan, int], bool]) -> None:
+    `clean` are how often the status is written by the runs that ask for no death, in turn; the last stands for the rest.
+    """
+
+    def __init__(self, dies: Callable[[Plan, int], bool], clean: tuple[int, ...]) -> None:
         self.namespaces = [f"n{number}" for number in range(SIDE)]
-        self._dies = dies
+        self._dies, self._clean = dies, clean
         self.played: Counter[Plan] = Counter()
 
     async def play(self, plans: dict[str, Plan], *, again: bool = False) -> dict[str, Evidence]:
         seen = {}
         for namespace, plan in plans.items():
             self.played[plan] += 1
-            died = int(bool(plan.crashes) and self._dies(plan, self.played[plan]))
-            seen[namespace] = Evidence(plan=plan, writes=WRITES, died=died, rested=True)
+            nth = self.played[plan]
+            died = int(bool(plan.crashes) and self._dies(plan, nth))
+            count = self._clean[-1 if plan.crashes else min(nth, len(self._clean)) - 1]
+            seen[namespace] = Evidence(plan=plan, writes=(STATUS,) * count, died=died, rested=True)
         return seen
 
 
-async def _campaign(dies: Callable[[Plan, int], bool], *workloads: str) -> tuple[Campaign, Stage]:
-    stage = Stage(dies)
+async def _campaign(
+    dies: Callable[[Plan, int], bool], *workloads: str, clean: tuple[int, ...] = (2,)
+) -> tuple[Campaign, Stage]:
+    stage = Stage(dies, clean)
     player = Campaign(stage, Options(workloads=workloads, side=SIDE))  # type: ignore[arg-type]
     await player.run()
     return player, stage
@@ -43,15 +51,28 @@ async def _campaign(dies: Callable[[Plan, int], bool], *workloads: str) -> tuple
 async def test_a_plan_that_passes_without_its_death_is_played_again(
     first: int, died: int, missed: int
 ) -> None:
-    """And counted once; after the last try it is told as missed."""
+    """And counted once; after the last try it is told as missed. Once it dies nobody plays it any more."""
 
     def dies(plan: Plan, nth: int) -> bool:
-        return nth >= first or (plan.crashes[0].write, plan.crashes[0].point) != (2, "answered")
+        return nth >= first or plan.crashes[0] != LAST
 
     player, stage = await _campaign(dies, "gpu")
     report = player.reports["gpu"]
     assert (report.plans, report.died, report.missed, report.left) == (6, died, missed, 0)
-    assert max(n for plan, n in stage.played.items() if plan.crashes) == min(first, TRIES)
+    assert first <= stage.played[Plan(workload="gpu", crashes=(LAST,))] + missed <= first + SIDE
+
+
+async def test_a_write_that_only_some_runs_make_is_told_as_rare_when_nobody_died_at_it() -> None:
+    """What one of three clean runs had, and what a later run without a death had and none before."""
+    player, _ = await _campaign(lambda plan, _: plan.crashes[0].write.nth < 3, "gpu", clean=(2, 3, 2))
+    report = player.reports["gpu"]
+    assert (report.writes, report.sometimes, report.plans) == (3, 1, 9)
+    assert (report.died, report.missed, report.rare) == (6, 0, 3)
+    player, _ = await _campaign(
+        lambda plan, nth: nth > 1 or plan.crashes[0] != LAST, "gpu", clean=(2, 2, 2, 3)
+    )
+    report = player.reports["gpu"]
+    assert (report.writes, report.died, report.missed, report.rare) == (3, 9, 0, 0)
 
 
 async def test_what_a_way_has_walked_needs_no_clean_run() -> None:

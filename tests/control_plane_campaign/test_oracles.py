@@ -11,9 +11,9 @@ import pytest
 from .journal import Journal, counts
 from .judge import ACTORS, NAME, end_of, orphans_of, secrets_of
 from .oracles import ORACLES, Evidence, Reference, broken, reference_of
-from .workloads import CYCLES, WAYS, WORKLOADS, Crash, Plan, longer, parsed, singles
+from .workloads import CYCLES, WAYS, WORKLOADS, Crash, Plan, Write, longer, numbered, parsed, singles
 
-PLAN = Plan(workload="create", crashes=(Crash(2, "sent"),))
+PLAN = Plan(workload="create", crashes=(Crash(Write("PATCH a", 2), "sent"),))
 ROOT = Path(__file__).parents[2]
 #: a system that runs, as its conditions say it
 WELL = {
@@ -58,7 +58,8 @@ GOOD: dict[str, Any] = {
 }
 REFERENCE = Reference(
     end="the same",
-    writes=20,
+    writes=frozenset(),
+    always=frozenset(),
     counts={"ADDED Service/desk-pads": 1},
     rolled={"Deployment/desk-pads": 1},
     pods_deleted=1,
@@ -111,15 +112,20 @@ def test_every_law_is_judged_or_names_what_shows_it() -> None:
             assert (ROOT / oracle.shown_by).is_file()
 
 
-def test_a_reference_takes_the_largest_of_its_clean_runs_and_the_usual_number_of_writes() -> None:
+def test_a_reference_takes_the_largest_of_its_clean_runs_and_the_writes_of_any() -> None:
     """One run may need a status write more than another; each is as clean."""
     runs = [
         Evidence(plan=PLAN, **(GOOD | {"writes": ("PATCH a",) * n, "counts": {f"ADDED {n}": 1}}))
-        for n in (3, 5, 3)
+        for n in (1, 2, 1)
     ]
-    assert reference_of(runs).writes == 3
-    assert reference_of(runs[:2]).writes == 5
-    assert reference_of(runs).counts == {"ADDED 3": 1, "ADDED 5": 1}
+    found = reference_of(runs)
+    assert (found.always, found.writes) == ({("PATCH a", 1)}, {("PATCH a", 1), ("PATCH a", 2)})
+    assert found.counts == {"ADDED 1": 1, "ADDED 2": 1}
+
+
+def test_the_recovery_of_a_plan_is_what_came_after_its_last_death() -> None:
+    assert Evidence(plan=PLAN, writes=("a", "b")).recovery == ()
+    assert Evidence(plan=PLAN, writes=("a", "b", "c"), died=1, died_at=1).recovery == ("b", "c")
 
 
 def test_cycles_lead_from_state_to_state_through_known_workloads() -> None:
@@ -130,9 +136,11 @@ def test_cycles_lead_from_state_to_state_through_known_workloads() -> None:
 
 
 def test_plans_cover_each_side_of_each_write_and_read_back() -> None:
-    plans = singles("gpu", 3)
+    writes = list(numbered(("PATCH a", "PATCH b", "PATCH a")))
+    assert writes == [("PATCH a", 1), ("PATCH b", 1), ("PATCH a", 2)]
+    plans = singles("gpu", writes)
     assert len(set(plans)) == 9
-    assert len(list(longer(plans[0], 2))) == 6
+    assert len(set(longer(plans[0], ("PATCH b", "PATCH b")))) == 6
     assert all(parsed(msgspec.json.encode(plan).decode()) == plan for plan in plans)
     for wrong in ("{", '{"workload": "nothing"}', '{"workload": "gpu", "crashes": [[1, "late"]]}'):
         with pytest.raises(ValueError, match="--plan: "):

@@ -52,6 +52,12 @@ def test_rest_needs_a_current_status_and_settled_workloads() -> None:
     assert not at_rest(_items(_system(), _workload(observedGeneration=0)), NAME, applied=True)
     assert not at_rest(_items(_system(observed=0)), NAME, applied=True)
     assert not at_rest(_items(_workload()), NAME, applied=True)
+    assert not at_rest(
+        _items(_system(), _workload(), _object("Pod", "a", status={"phase": "Failed"})), NAME, applied=True
+    )
+    assert at_rest(
+        _items(_system(), _workload(), _object("Pod", "a", status={"phase": "Running"})), NAME, applied=True
+    )
     assert at_rest({}, NAME, applied=True)
     assert not at_rest(_items(_system(progressing="True")), NAME, applied=True)
     assert at_rest(_items(_system(progressing="True")), NAME, applied=False)

@@ -6,8 +6,9 @@ so one set of systems plays a plan after the other, and A → B → A is compare
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Literal
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -139,10 +140,21 @@ WAYS: dict[tuple[str, str], str] = {
 }
 
 
-class Crash(msgspec.Struct, frozen=True):
-    """Death at write `write` (from 1, since the change or the last start), on one side of it."""
+class Write(NamedTuple):
+    """A write by what is written, and the how manieth of this text it is since the change or the last start.
 
-    write: int
+    By its text and not by its place among all: how often a status is written on the way is a matter of timing, and
+    one more of it would be another write's place.
+    """
+
+    text: str
+    nth: int
+
+
+class Crash(msgspec.Struct, frozen=True):
+    """Death on one side of a write."""
+
+    write: Write
     point: Point
 
 
@@ -153,18 +165,24 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     crashes: tuple[Crash, ...] = ()
 
 
-def singles(workload: str, writes: int) -> list[Plan]:
+def numbered(texts: Iterable[str]) -> Iterator[Write]:
+    """Yield the writes that these texts are, in their order."""
+    so_far: Counter[str] = Counter()
+    for text in texts:
+        so_far[text] += 1
+        yield Write(text, so_far[text])
+
+
+def singles(workload: str, writes: Iterable[Write]) -> list[Plan]:
     """Return one plan for each side of each write."""
-    return [
-        Plan(workload=workload, crashes=(Crash(n, point),)) for n in range(1, writes + 1) for point in POINTS
-    ]
+    return [Plan(workload=workload, crashes=(Crash(write, point),)) for write in writes for point in POINTS]
 
 
-def longer(plan: Plan, recovery: int) -> Iterator[Plan]:
+def longer(plan: Plan, recovery: Iterable[str]) -> Iterator[Plan]:
     """Yield the plan with one death more, at each side of each write of its recovery."""
-    for n in range(1, recovery + 1):
+    for write in numbered(recovery):
         for point in POINTS:
-            yield Plan(workload=plan.workload, crashes=(*plan.crashes, Crash(n, point)))
+            yield Plan(workload=plan.workload, crashes=(*plan.crashes, Crash(write, point)))
 
 
 def parsed(text: str) -> Plan:

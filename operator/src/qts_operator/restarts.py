@@ -74,6 +74,8 @@ def decide(
     others = [p for p in pods if p.uid != found.pod.uid and p.uid not in lost and not rejected(p)]
     if any(p.deleting or not p.ready for p in others):
         return Verdict(recheck_s=5.0)
+    if (history.get("lastRestart") or {}).get("podUID") == found.pod.uid:
+        return Verdict(due=found)  # it is in the record already: an operator ended before it came to it
     window_s = seconds(policy.window)
     times = budget.recent(history, generation, window_s, now)
     if len(times) >= policy.max_restarts:

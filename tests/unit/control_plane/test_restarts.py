@@ -90,6 +90,17 @@ def test_the_delay_doubles_and_the_budget_ends_it() -> None:
     assert (spent.due, spent.recheck_s) == (None, 10.0)
 
 
+def test_a_restart_that_is_in_the_record_already_is_due_at_once() -> None:
+    """An operator ended between the record and the deletion: the budget has paid for it, even with the last of it."""
+    spent = budget.noted({}, 3, NOW - 1.0)
+    history = {"lastRestart": {"podUID": POD.uid}, "recentRestarts": spent}
+    asked = Agent(restart_policy=RestartPolicy(max_restarts=1))
+    assert verdict(history=history, asked=asked).due.pod == POD
+    other = history | {"lastRestart": {"podUID": "another"}}
+    assert verdict(history=other, asked=asked).exhausted
+    assert verdict(history=other).recheck_s == 19.0
+
+
 def test_what_left_the_window_counts_no_more() -> None:
     """Restarts of former days spend nothing, however many they were."""
     assert verdict(history=restarted(601.0, 500.0, 400.0, 300.0, 200.0)).due is not None
