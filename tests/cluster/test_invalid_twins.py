@@ -23,7 +23,7 @@ SIDE = 8
 STRICT = {"dryRun": "All", "fieldValidation": "Strict"}
 
 
-async def _ask(judge: Judge, spec: dict[str, Any]) -> str:
+async def refusal_of(judge: Judge, spec: dict[str, Any]) -> str:
     """Return the refusal of a spec that is created on trial, "" when it is taken."""
     body = {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": {"name": "twin"}, "spec": spec}
     try:
@@ -50,9 +50,9 @@ async def test_every_rule_of_every_field_is_kept_and_named(report: Callable[[str
 
         async def refusal(twin: Twin) -> str:
             async with slots:
-                return await _ask(judge, twin.spec)
+                return await refusal_of(judge, twin.spec)
 
-        assert await _ask(judge, {}) == ""
+        assert await refusal_of(judge, {}) == ""
         refusals = await asyncio.gather(*(refusal(twin) for twin in every))
     report("invalid twins refused by the API server, each with its field", len(every))
     assert [f"{t.path}: {t.rule}" for t, told in zip(every, refusals, strict=True) if not told] == []

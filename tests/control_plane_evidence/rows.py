@@ -103,12 +103,18 @@ ROWS: tuple[Row, ...] = (
             pytest_of(
                 f"{CLUSTER}/test_pairs.py",
                 needs="nodes",
-                given="QTS_TEST_PAIRS=24 ",
-                short=f"pytest {CLUSTER}/test_pairs.py (2 pairs)",
-                limit_s=1800,
+                given="QTS_TEST_PAIRS=2000 ",
+                short=f"pytest {CLUSTER}/test_pairs.py (12 pairs)",
+                limit_s=7200,
+            ),
+            pytest_of(
+                f"{CLUSTER}/test_transitions.py",
+                needs="nodes",
+                given="QTS_TEST_TRANSITIONS=all ",
+                short=f"pytest {CLUSTER}/test_transitions.py (12 changes)",
+                limit_s=3600,
             ),
         ),
-        missing="on the API server pairs are a sample, drawn by a seed; 2,000 are for the pure plan",
     ),
     Row(
         number=6,
@@ -414,7 +420,14 @@ ROWS: tuple[Row, ...] = (
                 short=f"pytest {CRASHES}",
                 limit_s=1800,
             ),
+            # all workloads, pods too; after the second no plan begins but to come to so many
+            Proof(
+                command=f"{CAMPAIGN} --deaths 3 --seconds 1 --plans 5000",
+                reads="last",
+                needs="nodes",
+                short="-",
+                limit_s=7200,
+            ),
         ),
-        missing="5,000 plans are `make campaign`",
     ),
 )
