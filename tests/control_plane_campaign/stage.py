@@ -41,6 +41,9 @@ class Wire:
 
     def __init__(self) -> None:
         self.writes: defaultdict[str, list[str]] = defaultdict(list)
+        self.deleted: defaultdict[str, set[str]] = defaultdict(
+            set
+        )  # pods; one is deleted once, however often it is asked
         self.died: set[str] = set()
         self.last_s: defaultdict[str, float] = defaultdict(float)
         self._armed: dict[str, tuple[Crash, int]] = {}
@@ -61,6 +64,8 @@ class Wire:
         self.last_s[namespace] = time.monotonic()
         if point == "before":
             self.writes[namespace].append(text)
+            if text.startswith("DELETE pods/"):
+                self.deleted[namespace].add(call.path)
         if namespace not in self._armed or namespace in self.died:
             return False
         crash, since = self._armed[namespace]
@@ -173,6 +178,7 @@ class Stage:
             self.journal.begin(namespace)
             self._judge.asked.pop(namespace, None)
             self.wire.writes[namespace].clear()
+            self.wire.deleted[namespace].clear()
             self.wire.arm(namespace, next(iter(plan.crashes), None))
         acts = (
             self._judge.act(WORKLOADS[plan.workload], ns, dict(self.journal.live[ns]))
@@ -288,7 +294,7 @@ class Stage:
             evidence.writes = tuple(writes)
             evidence.counts = counts(versions)
             evidence.rolled = roll_outs(self.journal.first[namespace], versions)
-            evidence.pods_deleted = sum(w.startswith("DELETE pods/") for w in writes)
+            evidence.pods_deleted = len(self.wire.deleted[namespace])
             evidence.faults = (*common, *faults)
             evidence.statuses = statuses(versions)
             values = {*secrets[namespace], *secrets_of(live[namespace])}
