@@ -1,0 +1,57 @@
+"""Where an operator dies: at the write that its plan names, whatever else it writes, and nowhere before."""
+
+from __future__ import annotations
+
+import pytest
+
+from qts_operator.middleware import Call, Point
+
+from .stage import Wire
+from .workloads import POINTS, Crash, Write
+
+STATUS = "PATCH quantumtradingsystems/desk/status"
+
+
+def _call(text: str, kind: str = "Any") -> Call:
+    verb, _, path = text.partition(" ")
+    return Call(verb=verb, path=f"/apis/x/namespaces/n/{path}", kind=kind)
+
+
+def _deaths(wire: Wire, *texts: str) -> list[tuple[int, Point]]:
+    """Return at which of these writes, and on which side, the operator dies."""
+    return [(n, point) for n, text in enumerate(texts) for point in POINTS if wire.crash(point, _call(text))]
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_it_dies_once_at_the_named_write_however_many_others_come_between(point: Point) -> None:
+    wire = Wire()
+    wire.arm("n", Crash(Write(STATUS, 2), point))
+    assert _deaths(wire, STATUS, "PATCH services/desk-pads", STATUS, STATUS) == [(2, point)]
+    assert wire.died == {"n"}
+
+
+def test_writes_count_from_where_the_death_is_planned() -> None:
+    """The next death counts what the next operator writes; without one it lives."""
+    wire = Wire()
+    wire.arm("n", None)
+    assert _deaths(wire, STATUS, STATUS) == []
+    wire.arm("n", Crash(Write(STATUS, 1), "sent"))
+    assert _deaths(wire, STATUS) == [(0, "sent")]
+
+
+def test_leases_events_and_reads_are_no_writes() -> None:
+    wire = Wire()
+    for call in (_call("PUT leases/a", "Lease"), _call("POST events", "Event"), _call("GET services/a")):
+        wire.crash("before", call)
+    assert wire.writes["n"] == []
+
+
+def test_pods_are_named_without_what_is_drawn_and_one_that_is_asked_twice_is_one() -> None:
+    wire = Wire()
+    one, other = "DELETE pods/desk-amos-565f8d9ddf-tfm9j", "DELETE pods/desk-amos-75f4564668-zth4h"
+    _deaths(wire, one, one)
+    assert wire.writes["n"] == ["DELETE pods/desk-amos-…"] * 2
+    assert len(wire.deleted["n"]) == 1
+    _deaths(wire, other, "DELETE pods/desk-redis-0")
+    assert wire.writes["n"][-1] == "DELETE pods/desk-redis-0"
+    assert len(wire.deleted["n"]) == 3
