@@ -214,6 +214,8 @@ def position_map(s: Any, d: Any, dissent: Any = None) -> U1:
     flat = side == 0.0
     action[flat & (signal > ENTER)] = BUY
     action[flat & (signal < -ENTER)] = SELL
+    if flat.all():
+        return action
     action[~flat & (along > ENTER)] = INCREASE
     action[~flat & (along < -REDUCE)] = DECREASE
     action[~flat & (along < -ENTER)] = EXIT

@@ -19,6 +19,7 @@ from qts_agents.amos.beliefs import NEEDED, Beliefs
 from qts_agents.amos.intention import intention, norm_of, risk_of
 from qts_agents.amos.learning import clip, surprise
 from qts_agents.amos.state import Remembered, State, restore, save
+from qts_agents.choice import known_or_zero
 from qts_agents.columns import array, column
 from qts_agents.kernels import philox, readout
 from qts_agents.kernels.factors import factors
@@ -180,7 +181,7 @@ class Amos:
             risks[rows, v] = np.minimum(1.0, risk[rows] + variant.risk)
         weight = np.where(awake, state.standing, 0.0)
         weight = weight / weight.sum(axis=1, keepdims=True)
-        means = [np.where(awake, weight * np.nan_to_num(part), 0.0).sum(axis=1) for part in (B, intent)]
+        means = [np.where(awake, weight * known_or_zero(part), 0.0).sum(axis=1) for part in (B, intent)]
         parts = (means[0], held.prospect, desire, habit, held.situation, np.full_like(risk, norm), risk)
         return intent, risks, np.stack((*parts, means[1], np.zeros_like(risk)), axis=1)
 
@@ -284,7 +285,8 @@ _SWAPPED = [1, 0, 2, 3, 4, 5, 6]  # BUY ↔ SELL; the other actions are relative
 
 def likeliest(p: F8) -> U1:
     """Return the most likely action of each row [S,7]; a tie, to rounding, holds."""
-    best = np.nan_to_num(p, nan=-1.0).max(axis=1)
-    tied = (np.nan_to_num(p, nan=-1.0) >= best[:, None] - TIE).sum(axis=1)
-    chosen = np.argmax(np.nan_to_num(p, nan=-1.0), axis=1)
+    known = np.where(np.isnan(p), -1.0, p)
+    best = known.max(axis=1)
+    tied = (known >= best[:, None] - TIE).sum(axis=1)
+    chosen = np.argmax(known, axis=1)
     return np.where(tied > 1, HOLD, chosen).astype(np.uint8)

@@ -170,7 +170,8 @@ def log_pool(p: Any, w: Any) -> F8:
     Rows of `p` with NaN are absent; a row with nobody present is NaN. Probabilities are floored at 0.001.
     """
     opinions = _floats(p)
-    weights = _floats(np.broadcast_to(_floats(w), opinions.shape[:2]))
+    weights = np.empty(opinions.shape[:2])
+    weights[...] = w
     compute = _log_pool_kernel if jit_enabled() else log_pool_reference
     return compute(opinions, weights)
 
@@ -208,7 +209,7 @@ def _log_pool_kernel(p: F8, w: F8) -> F8:
 
 def belief_map(s: Any, c: Any) -> F8:
     """Return p [S,3] of a direction `s` in [-1,1] held with confidence `c` in [0,1] (agents.md §1.2)."""
-    side, sure = np.broadcast_arrays(_floats(s), _floats(c))
+    side, sure = _floats(s), _floats(c)
     rest = (1.0 - sure) / 3.0
     up, down = rest + sure * np.maximum(side, 0.0), rest + sure * np.maximum(-side, 0.0)
     return np.stack((up, rest + sure * (1.0 - np.abs(side)), down), axis=-1)
@@ -247,4 +248,8 @@ def _softmax(z: F8) -> F8:
 
 def _floats(x: Any) -> F8:
     """Return `x` as writable C-ordered float64: one layout is one compiled signature."""
+    if isinstance(x, np.ndarray) and x.dtype == np.float64:  # asked several times a vote; `require` is slow
+        flags = x.flags
+        if flags.c_contiguous and flags.writeable:
+            return x
     return np.require(x, dtype=np.float64, requirements=["C", "W"])

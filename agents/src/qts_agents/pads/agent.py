@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import msgspec
 import numpy as np
 
-from qts_agents.agent import MarketWindow
+from qts_agents.agent import F8, MarketWindow
 from qts_agents.columns import array, column
 from qts_agents.kernels import shapley, surrogates
 from qts_agents.market.windows import to_wire
@@ -25,7 +25,7 @@ from qts_agents.pads.rehearsal import rehearse
 from qts_agents.pads.rounds import Open, Rounds
 from qts_agents.pads.sizing import FACTORS
 from qts_agents.pads.styles import OVERRIDES
-from qts_agents.pads.tables import STYLES, UNKNOWN
+from qts_agents.pads.tables import UNKNOWN
 from qts_agents.pads.warning import SPAN
 from qts_core.spec import System
 from qts_messaging.messages import (
@@ -38,6 +38,7 @@ from qts_messaging.messages import (
     RiskAlert,
     SystemCommand,
 )
+from qts_messaging.records import Decision
 
 CODE = "pads-5"
 INLINE_BARS, INLINE_CELLS = 512, 16_384
@@ -53,7 +54,7 @@ class Pads:
     """Orchestrator and board. Every event that changes state leaves a record that `replay` can repeat."""
 
     name = "pads"
-    TRANSIENT: ClassVar[dict[str, Any]] = {"_window": None}  # comes again with the next bar
+    TRANSIENT: ClassVar[dict[str, Any]] = {"_window": None, "_untold": None}  # a bar brings it; is settled
 
     def __init__(self, system: System) -> None:
         self._system = system
@@ -66,6 +67,7 @@ class Pads:
         self._window: MarketWindow | None = None
         self._ended = self._draining = self._live = False
         self._outcomes: Counter[str] = Counter()
+        self._untold: tuple[Verdict, Decision, F8] | None = None  # decided, not yet put in short
         self._newest: dict[str, Any] | None = None
         self._gauges: dict[str, float] = {}
         self._style = ""
@@ -280,8 +282,6 @@ class Pads:
             self._desk.forget()
         return []
 
-    # ---- rounds ----------------------------------------------------------------------------------
-
     def _open(self, desk: Desk, now_ns: int) -> list[Action]:
         """Open a round; with fewer than two voters it is decided at once, as HOLD with the reason."""
         current = self._rounds.open(desk.seq, self._epoch, desk.asof_ns, self._ready, now_ns)
@@ -327,13 +327,10 @@ class Pads:
         now = desk.situation(now_ns)
         position = desk.account.position()
         verdict = desk.decide(ballot, now, (current.decision_id, current.round_id))
-        ids = (current.decision_id, current.round_id, current.asof_ns)
-        decision = report.to_decision(verdict, now.phase, desk.symbols, position, ids)
+        decision = report.to_decision(verdict, now.phase, desk.symbols, position, current)
         outcome = self._outcome(current, ballot, verdict)
         self._outcomes[outcome] += 1
-        self._newest = report.in_short(verdict, decision)
-        self._gauges = report.gauges(verdict, now.appetite)
-        self._style = STYLES[int(np.bincount(verdict.style).argmax())]
+        self._untold = verdict, decision, now.appetite
         kept = self._round_body(desk, current, now, verdict, outcome, now_ns)
         kept = msgspec.structs.replace(kept, decision=msgspec.msgpack.encode(decision))
         response = DecisionResponse(current.round_id, decision=decision)
@@ -373,8 +370,14 @@ class Pads:
             decision=b"",
         )
 
+    def settle(self) -> None:
+        """Put the newest decision in short: nobody asks for that before it is published."""
+        if self._untold is not None:
+            (self._newest, self._gauges, self._style), self._untold = report.told(*self._untold), None
+
     def snapshot(self) -> dict[str, Any]:
         """Return the board in short for /statusz."""
+        self.settle()
         desk = self._desk
         total = sum(n for name, n in self._outcomes.items() if name != "late")
         return {

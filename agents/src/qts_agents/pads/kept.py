@@ -42,6 +42,7 @@ KNOWN: graph.Table = {
 
 def save(pads: Pads) -> bytes:
     """Return everything that `pads` is, but for its settings."""
+    pads.settle()
     return graph.dump(pads, CODE, KNOWN)
 
 

@@ -10,19 +10,20 @@ from qts_agents.columns import column
 from qts_agents.pads.board import Situation, Verdict
 from qts_agents.pads.outcomes import Resolved
 from qts_agents.pads.reputation import leave_one_out_score, marginal_value, pick
+from qts_agents.pads.rounds import Open
 from qts_agents.pads.tables import REASONS, STYLES
 from qts_messaging.messages import ACTIONS, PHASES, PerformanceFeedback
 from qts_messaging.records import Column, Decision, Position
 
 
 def to_decision(
-    verdict: Verdict, phase: int, symbols: tuple[str, ...], position: Position, ids: tuple[str, str, int]
+    verdict: Verdict, phase: int, symbols: tuple[str, ...], position: Position, current: Open
 ) -> Decision:
-    """Return the DECISION columns; `ids` are decision, round and the bar's time."""
+    """Return the DECISION columns of the round `current`."""
     return Decision(
-        decision_id=ids[0],
-        round_id=ids[1],
-        asof_ns=ids[2],
+        decision_id=current.decision_id,
+        round_id=current.round_id,
+        asof_ns=current.asof_ns,
         phase=PHASES[phase],
         symbols=symbols,
         actions=ACTIONS,
@@ -102,6 +103,12 @@ def score_columns(one: Resolved) -> dict[str, Column]:
     w = one.waiting
     used = np.where(w.share > 0.0, 1.0, np.nan)
     return {"g": column(leave_one_out_score(w.pi, w.without, one.outcome) * used)}
+
+
+def told(verdict: Verdict, decision: Decision, appetite: Any) -> tuple[dict[str, Any], dict[str, float], str]:
+    """Return what /statusz shows of the newest decision: itself in short, gauges, and the usual style."""
+    style = STYLES[int(np.bincount(verdict.style).argmax())]
+    return in_short(verdict, decision), gauges(verdict, appetite), style
 
 
 def gauges(verdict: Verdict, appetite: Any) -> dict[str, float]:

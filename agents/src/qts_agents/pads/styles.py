@@ -212,6 +212,8 @@ def overrides(v: View, exposure: Exposure) -> tuple[U1, U1, F8]:
         flash,
     ]
     index = first_of(conditions, [1, 2, 3, 4, 5, 6], 0).astype(np.uint8)
+    if not index.any():  # the usual case
+        return index, np.full(len(index), HOLD, dtype=np.uint8), np.zeros(len(index))
     towards, against = np.where(side > 0.0, BUY, SELL), np.where(move < 0.0, BUY, SELL)
     action = np.full(len(index), HOLD, dtype=np.uint8)
     forced: tuple[Any, ...] = (EXIT, EXIT, DECREASE, DECREASE, towards, against)
