@@ -19,7 +19,7 @@ from qts_operator.expectations import Expectations, Object
 from qts_operator.look import Eyes
 from qts_operator.middleware import ApiError
 from qts_operator.objects import BY_KIND
-from qts_operator.plan import Action, Apply
+from qts_operator.plan import Action, Apply, Create
 from qts_operator.restarts import Restart
 from qts_operator.snapshot import Finding
 from qts_operator.tracing import PassTrace
@@ -113,9 +113,21 @@ class Reconciler:
             return steps.Seen(await self._eyes.look(resource))
         if isinstance(request, steps.Read):
             return steps.Live(await self._live(request))
-        if not self._c.leads():
+        if not self._c.leads() or not await self._there(resource, request):
             return steps.Stopped()
         return await self._write(resource, request)
+
+    async def _there(self, resource: Resource, request: Write) -> bool:
+        """Tell whether the resource still is, before what it once had is made again.
+
+        The collector deletes its objects after it, but each kind's watch has a pace of its own.
+        """
+        made = isinstance(request, Create) or (isinstance(request, Apply) and request.uid is None)
+        if not made or resource.decoded()[1].get("observedGeneration") != resource.generation:
+            return True
+        live = await self._c.api.get(SYSTEMS, resource.namespace, resource.name)
+        metadata = (live or {}).get("metadata", {})
+        return metadata.get("uid") == resource.uid and "deletionTimestamp" not in metadata
 
     async def _write(self, resource: Resource, request: Write) -> steps.Response:
         """Send a write; what the watch shows of it, before its answer or after, asks for no pass."""

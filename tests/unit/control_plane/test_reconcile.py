@@ -168,6 +168,21 @@ async def test_a_paused_change_names_its_field() -> None:
     assert "Apply Deployment/desk-1-amos: spec.replicas" in plan
 
 
+async def test_what_the_collector_deletes_is_not_made_again() -> None:
+    """The resource is gone, but its watch is late: what it owned is seen to go first."""
+    api = FakeCluster()
+    api.system(NS, NAME, {"suspend": True})
+    async with running(api):
+        await until(lambda: condition(api, "Suspended") == ("True", "Suspended"))
+        await quiet(api)
+        before = api.writes()
+        del api.objects[names.KIND, NS, NAME]
+        api.remove("NetworkPolicy", NS, f"{NAME}-agents")
+        api.remove("Secret", NS, f"{NAME}-curve")
+        await quiet(api, 1.5)
+    assert api.writes() == before
+
+
 async def test_deletion_needs_nobody() -> None:
     """Owner references take everything; the engine forgets the system and does not bring it back."""
     api = FakeCluster()
