@@ -18,6 +18,7 @@ from qts_operator.cluster import LEASES, NODES, PODS, Cluster, path_of, whole
 from qts_operator.middleware import ApiError
 from qts_operator.session import Access
 
+HEARD_S = 120.0
 RENEW_S, TURNS = 5.0, 6  # every sixth time it looks at the pods too
 _MERGE = {"Content-Type": "application/merge-patch+json"}
 
@@ -40,6 +41,7 @@ async def every_pod(api: Cluster) -> AsyncIterator[None]:
             await change(node, {"taints": None})
         for node in real:
             await change(node, {"unschedulable": True})
+        await _heard(api, {node["metadata"]["name"] for node in played})
         beating = asyncio.create_task(_beat(api, [node["metadata"]["name"] for node in played]))
         try:
             yield
@@ -70,6 +72,39 @@ def awake(access: Access, nodes: Sequence[str]) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
+
+
+async def _heard(api: Cluster, nodes: set[str]) -> None:
+    """Wait until the scheduler puts a pod on one of these nodes.
+
+    After the API server was away it goes by what it knew before for half a minute: it would take a real node.
+    """
+    async with asyncio.timeout(HEARD_S):
+        while await _placed(api) not in nodes:
+            pass
+
+
+async def _placed(api: Cluster) -> str:
+    """Return where a pod that may run anywhere is put, nothing when it is put nowhere for a while; it is gone then."""
+    container = {"name": "probe", "image": "localhost/nothing:1"}
+    spec = {
+        "containers": [container],
+        "terminationGracePeriodSeconds": 0,
+        "automountServiceAccountToken": False,
+    }
+    metadata = {"generateName": "probe-", "namespace": "default"}
+    pod = await api.create(PODS, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+    name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
+    try:
+        for _ in range(20):
+            await asyncio.sleep(0.1)
+            live = await api.get(PODS, "default", name)
+            if live is not None and live["spec"].get("nodeName"):
+                return str(live["spec"]["nodeName"])
+        return ""
+    finally:
+        with contextlib.suppress(ApiError):
+            await api.delete(PODS, "default", name, uid)
 
 
 async def _beat(api: Cluster, nodes: Sequence[str]) -> None:
