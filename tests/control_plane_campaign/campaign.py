@@ -145,7 +145,7 @@ class Campaign:
         told = [each for each in seen if each.died == len(each.plan.crashes) > 0]
         every = [plan for each in told for plan in longer(each.plan, each.recovery)]
         limit = self._options.sample
-        if limit is None and (deaths > 2 or self._references[name].writes > ALL_PAIRS_WRITES):
+        if limit is None and (deaths > 2 or len(self._references[name].writes) > ALL_PAIRS_WRITES):
             limit = SAMPLE
         self._random.shuffle(every)  # a form that is cut short is a sample of all
         return every if limit is None else every[:limit]
