@@ -11,6 +11,8 @@ from typing import Any
 import msgspec
 from tests.twins import EITHER, ENTRY, ITEM, PRESERVED, Schema
 
+from qts_operator.testing import merged
+
 Tree = dict[str, Any]
 LITTLE = 0.001
 #: two texts for each pattern of the definition
@@ -70,14 +72,6 @@ def transitions(schema: Schema, base: Tree) -> Iterator[Transition]:
         after = _put(before, path, value)
         if after != before:
             yield Transition(dotted, before, after)
-
-
-def merged(one: Any, other: Any) -> Any:
-    """Return `one` with what `other` says; None takes a field away."""
-    if not (isinstance(one, dict) and isinstance(other, dict)):
-        return other
-    both = {key: merged(one.get(key), value) for key, value in other.items() if value is not None}
-    return {k: v for k, v in one.items() if k not in other} | both
 
 
 def _values(node: Schema, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:

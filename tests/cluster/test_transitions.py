@@ -5,7 +5,6 @@ QTS_TEST_TRANSITIONS is how many are played, drawn by a seed; "all" plays all th
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable
 from random import Random
@@ -14,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 from tests.cluster.paths import SHOWN, SIDE, Players, Tree, players, towards
-from tests.cluster.test_invalid_twins import refusal_of
+from tests.cluster.trial import refusals_of
 from tests.control_plane_campaign.oracles import Evidence
 from tests.control_plane_campaign.workloads import SMALL
 from tests.transitions import Transition, transitions
@@ -24,7 +23,6 @@ from qts_operator.session import from_kubeconfig
 
 COUNT = os.environ.get("QTS_TEST_TRANSITIONS", "12")
 SEED = 1
-ASKS = 8  # questions at once
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(3600)]
 BASE: Tree = {"suspend": True, "redis": {"resources": SMALL}}
 #: what has tests of its own: a resource may not change it there and back (`test_invalid_resources.py`), or pods start or
@@ -41,14 +39,8 @@ ELSEWHERE = (
 
 async def taken(player: Players, every: list[Transition]) -> list[Transition]:
     """Return the transitions of which the server takes both ends."""
-    slots = asyncio.Semaphore(ASKS)
-
-    async def valid(spec: Tree) -> bool:
-        async with slots:
-            return not await refusal_of(player.judge, spec)
-
-    both = await asyncio.gather(*(valid(spec) for each in every for spec in (each.before, each.after)))
-    return [each for each, one, other in zip(every, both[::2], both[1::2], strict=True) if one and other]
+    told = await refusals_of(player.judge, [spec for each in every for spec in (each.before, each.after)])
+    return [each for each, one, other in zip(every, told[::2], told[1::2], strict=True) if not one + other]
 
 
 async def made(player: Players, specs: list[Tree]) -> list[Evidence]:

@@ -12,13 +12,13 @@ is data; none of its code is here. Version 17.0.0b2 has a wheel for Python 3.11,
 from __future__ import annotations
 
 import importlib
-import json
 from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tests.golden.peer_file import write
 
 FILE = Path(__file__).parent / "peers" / "gambit.json"
 SHAPES = ((2, 2), (2, 4), (3, 3), (4, 4), (5, 5))
@@ -73,8 +73,7 @@ def main() -> None:
         "pygambit": version("pygambit"),
         "redrawn": redrawn,
     }
-    lines = ",\n".join(json.dumps(game, separators=(",", ":")) for game in games)
-    FILE.write_text(f'{json.dumps(head)[:-1]}, "games": [\n{lines}\n]}}\n')
+    write(FILE, head, games)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,12 @@ branches that turn back in λ on their way. What Gambit, whose code is under the
 from __future__ import annotations
 
 import importlib
-import json
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tests.golden.peer_file import write
 
 FILE = Path(__file__).parent / "peers" / "gambit_quantal.json"
 SIZES, A_SIZE = (2, 3, 4, 5), 25
@@ -67,8 +67,7 @@ def main() -> None:
         "pygambit": version("pygambit"),
         "turned": turned,
     }
-    lines = ",\n".join(json.dumps(game, separators=(",", ":")) for game in games)
-    FILE.write_text(f'{json.dumps(head)[:-1]}, "games": [\n{lines}\n]}}\n')
+    write(FILE, head, games)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from qts_operator.middleware import ApiError
 from qts_operator.objects import BY_KIND
 from qts_operator.plan import Action, Apply, Create
 from qts_operator.restarts import Restart
-from qts_operator.snapshot import Finding
+from qts_operator.snapshot import Finding, Snapshot
 from qts_operator.tracing import PassTrace
 from qts_operator.view import key_of
 from qts_operator.workqueue import LAST_S
@@ -95,7 +95,7 @@ class Reconciler:
         while request is not None:
             written = state.writes.writes
             asked_ns = time.time_ns()
-            response = await self._perform(resource, request)
+            response = await self._perform(resource, request, state.snapshot)
             if isinstance(response, steps.Seen):
                 response = steps.Seen(msgspec.structs.replace(response.snapshot, refused=refused))
             trace.child("snapshot", asked_ns)
@@ -107,27 +107,29 @@ class Reconciler:
                 self._c.metrics.event_to_write.observe(self._c.queue.since_s(key, self._c.now_s()))
         return self._after(key, state)
 
-    async def _perform(self, resource: Resource, request: steps.Request) -> steps.Response:
+    async def _perform(
+        self, resource: Resource, request: steps.Request, seen: Snapshot | None
+    ) -> steps.Response:
         """Do what the pass asks for; a refusal comes back as a value."""
         if isinstance(request, steps.Look):
             return steps.Seen(await self._eyes.look(resource))
         if isinstance(request, steps.Read):
             return steps.Live(await self._live(request))
-        if not self._c.leads() or not await self._there(resource, request):
+        if not self._c.leads() or not await self._there(seen, request):
             return steps.Stopped()
         return await self._write(resource, request)
 
-    async def _there(self, resource: Resource, request: Write) -> bool:
+    async def _there(self, seen: Snapshot | None, request: Write) -> bool:
         """Tell whether the resource still is, before what it once had is made again.
 
         The collector deletes its objects after it, but each kind's watch has a pace of its own.
         """
         made = isinstance(request, Create) or (isinstance(request, Apply) and request.uid is None)
-        if not made or resource.decoded()[1].get("observedGeneration") != resource.generation:
+        if not made or seen is None or seen.status.get("observedGeneration") != seen.generation:
             return True
-        live = await self._c.api.get(SYSTEMS, resource.namespace, resource.name)
+        live = await self._c.api.get(SYSTEMS, seen.namespace, seen.name)
         metadata = (live or {}).get("metadata", {})
-        return metadata.get("uid") == resource.uid and "deletionTimestamp" not in metadata
+        return metadata.get("uid") == seen.uid and "deletionTimestamp" not in metadata
 
     async def _write(self, resource: Resource, request: Write) -> steps.Response:
         """Send a write; what the watch shows of it, before its answer or after, asks for no pass."""

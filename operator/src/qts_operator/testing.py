@@ -101,7 +101,7 @@ class FakeCluster:
         others = [e for e in _entries(known) if e["manager"] != manager]
         body = copy.deepcopy(manifest)
         for entry in others:
-            body = _merged(project(entry["fieldsV1"], known), body)
+            body = merged(project(entry["fieldsV1"], known), body)
             _yield(entry["fieldsV1"], known or {}, body)
         fresh = self._stamped(body, known)
         mine: Live = {"manager": manager, "operation": "Apply", "fieldsV1": fields_of(manifest)}
@@ -144,7 +144,7 @@ class FakeCluster:
             raise ApiError(404, "NotFound", name)
         if known["metadata"]["resourceVersion"] != version:
             raise ApiError(409, "Conflict", "the object has been modified")
-        fresh = self._stamped(_merged(known, change), known)
+        fresh = self._stamped(merged(known, change), known)
         self._store((kind.name, namespace, name), fresh, known)
         return copy.deepcopy(fresh)
 
@@ -266,14 +266,14 @@ class FakeCluster:
                 queue.put_nowait({"type": event, "object": copy.deepcopy(shown)})
 
 
-def _merged(known: Live, change: Live) -> Live:
+def merged(known: Live, change: Live) -> Live:
     """Return a JSON merge patch (RFC 7396) applied to a copy."""
     fresh = copy.deepcopy(known)
     for name, value in change.items():
         if value is None:
             fresh.pop(name, None)
         elif isinstance(value, dict):
-            fresh[name] = _merged(fresh.get(name) or {}, value)
+            fresh[name] = merged(fresh.get(name) or {}, value)
         else:
             fresh[name] = copy.deepcopy(value)
     return fresh

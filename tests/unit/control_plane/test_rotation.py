@@ -27,7 +27,7 @@ from qts_operator.plan import Rotate, plan
 from qts_operator.resolve import resolve, touched
 from qts_operator.snapshot import Child, Heard, Pod, Snapshot
 from qts_operator.stages import PHASES, Stage, after, read
-from qts_operator.testing import _merged, fields_of
+from qts_operator.testing import fields_of, merged
 
 NS, NAME = "trading", "desk-1"
 AGENTS = [w for w in ROSTER if w.enabled]
@@ -128,7 +128,7 @@ class Stand:
                 name = action.manifest["metadata"]["name"]
                 live = self.secrets[name]
                 change = advanced(action.manifest, live["data"], self.random.randbytes(NEEDED))
-                self.secrets[name] = _merged(live, change)
+                self.secrets[name] = merged(live, change)
                 wrote = True
         return wrote
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from tests.transitions import TEXTS, merged, transitions
+from tests.transitions import TEXTS, transitions
 from tests.twins import Schema
 
 from qts_core.crd import spec_schema
+from qts_operator.testing import merged
 
 BASE = {"suspend": True}
 EVERY = list(transitions(spec_schema(), BASE))
