@@ -41,4 +41,5 @@ def test_a_newer_spec_does_not_wait_for_a_pod_that_never_gets_ready(
     until(lambda: kube.applied(namespace) and leading.passes() > passes, "another pass")
     assert pod() == second
     text = leading.told()
-    assert 'qts_agent_restarts_total{agent="redis",reason="Superseded"}' in text
+    labels = f'agent="redis",namespace="{namespace}",reason="Superseded",system="desk"'
+    assert f"qts_agent_restarts_total{{{labels}}}" in text

@@ -169,9 +169,9 @@ SYSTEM: tuple[Alert, ...] = (
         f"{_WHERE} has been rolling out for {_SECONDS}.",
     ),
     Alert(
-        "QtsAgentRestarting", "sum by (agent) (increase(qts_agent_restarts_total[30m])) > 3", "0m", "ticket",
+        "QtsAgentRestarting", f"sum {_EACH} (increase(qts_agent_restarts_total[30m])) > 3", "0m", "ticket",
         "The operator restarts an agent again and again",
-        "{{ $labels.agent }} was restarted {{ $value | humanize }} times in 30 minutes.",
+        f"{{{{ $labels.agent }}}} of {_WHERE} was restarted {{{{ $value | humanize }}}} times in 30 minutes.",
     ),
     Alert(
         "QtsGpuUnavailable", _condition("GPUAvailable", 0), "15m", "ticket",

@@ -272,7 +272,7 @@ class Engine:
             await asyncio.sleep(0.5)
             self._turned_s = time.monotonic()
             self.metrics.loop_lag.set(max(0.0, self._turned_s - before - 0.5))
-            self.metrics.queue_depth.set(len(self.queue))
+            self.metrics.queue_depth.set(self.queue.waiting())
             self.metrics.queue_age.set(self.queue.oldest_s(self._now_s()))
             self.metrics.leader.set(int(self.leads()))
             self.metrics.dropped(self._tracing.dropped)

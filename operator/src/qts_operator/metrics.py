@@ -28,7 +28,7 @@ class Metrics:
         counter, gauge, seconds = self._counter, self._gauge, self._seconds
         self.reconcile = counter("qts_reconcile_total", "Passes", "result", "reason")
         self.reconcile_seconds = seconds("qts_reconcile_duration_seconds", "Length of a pass", "result")
-        self.queue_depth = gauge("qts_queue_depth", "Keys waiting")
+        self.queue_depth = gauge("qts_queue_depth", "Keys that wait for a worker")
         self.queue_age = gauge("qts_queue_oldest_age_seconds", "Age of the oldest key")
         self.queue_retries = counter("qts_queue_retries_total", "Passes that failed")
         self.event_to_write = seconds("qts_event_to_write_seconds", "From an event to the write it caused")
@@ -48,13 +48,24 @@ class Metrics:
         self.transitions = counter("qts_lease_transitions_total", "Lease won")
         self.crd_outdated = gauge("qts_crd_outdated", "1: the served schema is not ours")
         self.build_info = gauge("qts_build_info", "1", "version", "revision")
-        self.restarts = counter("qts_agent_restarts_total", "Restarts by the operator", "agent", "reason")
+        named = ("namespace", "system", "agent", "reason")
+        self._restarts = counter("qts_agent_restarts_total", "Restarts by the operator", *named)
         self.loop_lag = gauge("qts_event_loop_lag_seconds", "Lag of the event loop")
         self.spans_dropped = counter("qts_spans_dropped_total", "Spans that no collector took")
-        self._dropped = 0
+        self._dropped, self._per_object = 0, per_object
         self.systems = Systems()
         if per_object:
             self.registry.register(self.systems)
+
+    def restarted(self, namespace: str, system: str, agent: str, reason: str) -> None:
+        """Count a restart, of its system where series may carry a system's name."""
+        where = (namespace, system) if self._per_object else ("", "")
+        self._restarts.labels(*where, agent, reason).inc()
+
+    def forget(self, namespace: str, system: str) -> None:
+        """Drop the series of a system that is gone."""
+        self.systems.forget(namespace, system)
+        self._restarts.remove_by_labels({"namespace": namespace, "system": system})
 
     def dropped(self, spans: int) -> None:
         """Bring the counter of lost spans to what the exporter counted."""

@@ -198,7 +198,7 @@ class Reconciler:
         pod = restart.pod
         _log.warning("restart", pod=pod.name, namespace=pod.namespace, reason=restart.reason)
         await self._c.api.delete(PODS, pod.namespace, pod.name, pod.uid)
-        self._c.metrics.restarts.labels(restart.agent, restart.reason).inc()
+        self._c.metrics.restarted(pod.namespace, pod.system, restart.agent, restart.reason)
         return Done()
 
     async def _tell(self, event: dict[str, Any]) -> Done:
@@ -285,7 +285,7 @@ class Reconciler:
         self._told_s.pop(key, None)
         self._unsure.discard(key)
         self._refused.pop(key, None)
-        self._c.metrics.systems.forget(namespace, name)
+        self._c.metrics.forget(namespace, name)
 
 
 def _last_s(told: writes.State) -> float:

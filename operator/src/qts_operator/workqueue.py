@@ -19,8 +19,9 @@ class WorkQueue:
         self._again: dict[str, float] = {}
         self._tries: dict[str, int] = {}
 
-    def __len__(self) -> int:
-        return len(self._ready) + len(self._due)
+    def waiting(self) -> int:
+        """Return how many keys wait for a worker; what is planned for later does not."""
+        return len(self._ready)
 
     def add(self, key: str, now: float) -> None:
         """Ask for a pass; while one runs, for another after it."""

@@ -58,7 +58,7 @@ def _stale(metric: str, limit: int) -> Case:
     return Case(running | {at: "0x60"}, running | fresh, running | exact, "10m")
 
 
-_RESTARTS = 'qts_agent_restarts_total{agent="amos", reason="PodFailed"}'
+_RESTARTS = f'qts_agent_restarts_total{SYSTEM}, agent="amos", reason="PodFailed"}}'
 _SLOW = 'qts_api_request_duration_seconds_bucket{verb="GET", kind="Pod", code="200", le="'
 _WRITES = 'qts_writes_total{kind="Deployment", op="apply"}'
 _ROUNDS = f'qts_rounds_total{SYSTEM}, agent="pads", outcome="'

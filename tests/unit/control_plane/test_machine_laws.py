@@ -109,7 +109,7 @@ def test_a_queue_answers_as_its_model_does(history: list[tuple[str, str, int, in
     for step, key, passed, delay_s in history:
         now += passed
         _play(queue, model, step, key, now, float(delay_s))
-        assert len(queue) == len(model.ready) + len(model.due)
+        assert queue.waiting() == len(model.ready)
         assert queue.next_s(now) == model.next_s(now)
         assert queue.oldest_s(now) == max((now - since for _, since in model.ready), default=0.0)
         for each in KEYS:

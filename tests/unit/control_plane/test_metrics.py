@@ -20,6 +20,8 @@ from qts_operator.workqueue import WorkQueue
 OPTIONS = Options(access=Access(server="http://nowhere"), identity="one", http_port=0, metrics_port=0)
 PROGRESSING = {"Ready": "False", "Progressing": "True"}
 
+NOBODY = {"namespace": "", "system": ""}
+
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
     return metrics.registry.get_sample_value(name, labels)
@@ -89,7 +91,33 @@ def test_series_with_a_systems_name_can_be_left_out() -> None:
     """Above 2,000 systems nobody wants nine series each."""
     metrics = Metrics(per_object=False)
     metrics.systems.tell("trading", "desk", {"Ready": "True"}, moving=None, gpus={"amos": 1})
+    metrics.restarted("trading", "desk", "amos", "PodFailed")
+    metrics.restarted("trading", "other", "amos", "PodFailed")
     assert b"qts_system_" not in metrics.text()
+    assert value(metrics, "qts_agent_restarts_total", **NOBODY, agent="amos", reason="PodFailed") == 2.0
+
+
+def test_restarts_are_told_by_system_until_it_is_gone() -> None:
+    """Four restarts in a thousand systems are not four of one."""
+    metrics = Metrics()
+    for system in ("desk", "desk", "other"):
+        metrics.restarted("trading", system, "amos", "PodFailed")
+
+    def restarts(system: str) -> float | None:
+        labels = {"namespace": "trading", "system": system, "agent": "amos", "reason": "PodFailed"}
+        return value(metrics, "qts_agent_restarts_total", **labels)
+
+    assert (restarts("desk"), restarts("other")) == (2.0, 1.0)
+    metrics.forget("trading", "desk")
+    assert (restarts("desk"), restarts("other")) == (None, 1.0)
+
+
+def test_the_queue_counts_those_that_wait_for_a_worker() -> None:
+    """A look at a resting system that is planned for later is no backlog."""
+    queue = WorkQueue()
+    queue.add("trading/desk", 0.0)
+    queue.add_after("trading/other", 30.0, 0.0)
+    assert queue.waiting() == 1
 
 
 def test_a_scraper_that_asks_for_openmetrics_gets_exemplars() -> None:
