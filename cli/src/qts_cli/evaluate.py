@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import multiprocessing
 import os
@@ -12,6 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -145,7 +147,12 @@ def _evaluated(
     variants = ablations.ablations(system) if ablate else {}
     track = play(system, bars, keep=keep)
     others = _runs(variants, bars, jobs)
-    made = {"date": datetime.now(UTC).strftime("%Y-%m-%d"), "code": _code(), "settings": loaded.digest}
+    made = {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "code": _code(),
+        "settings": loaded.digest,
+        "ledger": str(book),
+    }
     scale = system.pads.signal_scale
     new = report.tried(track, others, scale, made["code"], made["settings"])
     merged = trials.merge(trials.read(book), new)  # read now: another evaluation may have ended meanwhile
@@ -184,14 +191,33 @@ def _run(tree: bytes, bars: int | None) -> Track:
 
 
 def _code() -> str:
-    """Return the commit of the working tree, marked when it was changed; the version where there is none."""
+    """Return version, commit where there is one (marked when the tree was changed), and digest of the source.
+
+    Without the digest all that is tried and never committed would be one trial of the ledger.
+    """
     told = version("quantum-trading-system")
     try:
         ask = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude=*"]
         found = subprocess.run(ask, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
-        return told
-    return f"{told}+{found.stdout.strip()}"
+        return f"{told} source {_source(_packages())}"
+    return f"{told}+{found.stdout.strip()} source {_source(_packages())}"
+
+
+def _packages() -> list[Path]:
+    """Return the folders of the packages that an evaluation runs."""
+    specs = (find_spec(name) for name in ("qts_agents", "qts_cli", "qts_core", "qts_messaging"))
+    return [Path(spec.origin).parent for spec in specs if spec is not None and spec.origin is not None]
+
+
+def _source(packages: list[Path]) -> str:
+    """Return twelve digits of the SHA-256 of the Python files of `packages`, names and contents."""
+    digest = hashlib.sha256()
+    for package in packages:
+        for file in sorted(package.rglob("*.py")):
+            digest.update(f"{package.name}/{file.relative_to(package).as_posix()}\0".encode())
+            digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()[:12]
 
 
 def _plain(told: Report) -> Any:

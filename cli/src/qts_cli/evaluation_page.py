@@ -28,13 +28,15 @@ figcaption i{display:inline-block;width:12px;height:3px;margin:0 5px 4px 0}
 """
 
 _METHOD = """
-Every agent and PADS live through the bars once, in order; what they learn from a round they learn when
-its horizon has ended, so every forecast is out of sample. Decided at a close, filled at the next open
-with fee and half the spread a trade. Stakes hold (p_up − p_down)/signal_scale of the equity, at most all
-of it, shared among the symbols. Errors are Newey and West's over the overlap; intervals are Wilson's
-with the effective number of rows; the deflated Sharpe ratio is Bailey and López de Prado's (2014) over
-all trials of the ledger on this market. An ablation is a whole run of its own. Past markets, paper
-account, no order was placed.
+Every agent and PADS live through the bars once, in order; what they learn from a round they learn when its
+horizon has ended, so every forecast is out of sample. Decided at a close, filled at the next open with fee
+and half the spread a trade. A stop, a target or a liquidation that a later bar touches is filled at its
+price, at the open of a bar that begins beyond it, and in a set of closes at the close that is beyond it:
+never at a price that the bar has not seen; a stop goes before a target. Stakes hold (p_up −
+p_down)/signal_scale of the equity, at most all of it, shared among the symbols. Errors are Newey and West's
+over the overlap; intervals are Wilson's with the effective number of rows; the deflated Sharpe ratio is
+Bailey and López de Prado's (2014) over all trials of the ledger on this market. An ablation is a whole run
+of its own. Past markets, paper account, no order was placed.
 """
 
 
@@ -81,8 +83,8 @@ def _origin(told: Report) -> str:
         ("bars decided over", f"{market['bars']} of {market['bar_s']:g} s"),
         ("rounds", rounds),
         ("costs", f"fee {market['fee']:g} a side, spread {market['spread']:g} of the price"),
-        ("trials counted", f"{told.trials['count']:g}"),
-        ("made", ", ".join(f"{key} {value}" for key, value in made.items())),
+        ("trials counted", f"{told.trials['count']:g} on this market in the ledger {made['ledger']}"),
+        ("made", ", ".join(f"{key} {value}" for key, value in made.items() if key != "ledger")),
         ("speed", pace),
     ]
     return _table(("", ""), facts)
@@ -256,7 +258,7 @@ def _theories(told: Report) -> str:
 
 def _method(told: Report) -> str:
     checks = "".join(
-        f"<li>{escape(name)}: {'yes' if passed else 'no'}</li>" for name, passed in told.checks.items()
+        f"<li>{escape(name)}: {'yes' if passed else 'not shown'}</li>" for name, passed in told.checks.items()
     )
     return f"<h2>Checks of the board</h2><ul>{checks}</ul><h2>Method</h2><p>{_METHOD}</p>"
 

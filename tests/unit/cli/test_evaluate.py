@@ -11,7 +11,7 @@ import pytest
 
 from qts_agents.evaluation import track, trials
 from qts_agents.market.datasets import load_dataset
-from qts_cli import main, svg
+from qts_cli import evaluate, main, svg
 from qts_cli.rounds import stamp
 
 
@@ -57,6 +57,8 @@ def test_a_short_market_is_evaluated(
         parts = brier["reliability"] - brier["resolution"] + brier["uncertainty"] + brier["within"]
         assert parts == pytest.approx(brier["brier"], abs=1e-6)
         assert one["verdict"].startswith("no edge")  # 33 rounds prove nothing, whatever they earned
+    assert "ledger trials.jsonl" in page
+    assert "Sharpe ratio above that of every ablation: not shown" in page
     assert told["trials"]["count"] == len(Path("trials.jsonl").read_text().splitlines()) == 5
     ledger, play = Path("trials.jsonl"), track.play
     other = trials.Trial("another market", 9, "a", "b", "board", 0.1)
@@ -74,6 +76,34 @@ def test_a_short_market_is_evaluated(
     assert main(["evaluate", str(bars), "--bars", "2", "--no-ablations", "-o", "short.html"]) == 0
     assert "board         nothing to score: no opinion whose horizon has ended" in capsys.readouterr().out
     assert "nan" not in Path("short.html").read_text()
+
+
+def test_a_try_that_was_not_committed_is_a_trial_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other source or another name of a file is other code, with git and without; the same is the same."""
+    package = tmp_path / "qts_x"
+    package.mkdir()
+    (package / "a.py").write_text("x = 1\n")
+    monkeypatch.setattr(evaluate, "_packages", lambda: [package])
+    told = [evaluate._code()]
+    (package / "a.py").write_text("x = 2\n")
+    told.append(evaluate._code())
+    (package / "a.py").rename(package / "b.py")
+    told.append(evaluate._code())
+    monkeypatch.setenv("PATH", str(tmp_path))  # no git
+    told.append(evaluate._code())
+    assert len(set(told)) == 4
+    assert evaluate._code() == told[-1]
+    (package / "b.py").write_text("x = 3\n")
+    assert evaluate._code() != told[-1]
+
+
+def test_the_source_is_that_of_all_packages_that_run() -> None:
+    """Agents, messages, settings and the command itself; each has files to be read."""
+    found = evaluate._packages()
+    assert [p.name for p in found] == ["qts_agents", "qts_cli", "qts_core", "qts_messaging"]
+    assert all(list(p.rglob("*.py")) for p in found)
 
 
 def _journal_is_read(capsys: pytest.CaptureFixture[str]) -> None:

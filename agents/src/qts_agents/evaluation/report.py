@@ -62,7 +62,7 @@ class Report(msgspec.Struct, frozen=True):
     """All of an evaluation."""
 
     market: dict[str, Any]
-    made: dict[str, str]  # date, code, settings
+    made: dict[str, str]  # date, code, settings, ledger
     rounds: int
     horizon_bars: int
     overlap: float
@@ -124,7 +124,7 @@ def report(
     checks = _knows(track, BOARD, told[BOARD].log_gain, told[BOARD].hit) | _earns(
         figures, costly, hold, phases
     )
-    checks["Sharpe ratio above that of every ablation"] = all(
+    checks["Sharpe ratio above that of every ablation"] = bool(ablation) and all(
         figures.sharpe > other.sharpe for other in ablation.values()
     )
     curves = {BOARD: board, "board, costs ×2": double, "buy and hold": held} | others

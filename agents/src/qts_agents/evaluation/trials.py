@@ -1,7 +1,7 @@
 """The ledger of trials: every ratio ever looked at on a market, so that luck can be counted.
 
-One JSON object a line. A trial is one strategy under one code and one set of settings on one stretch of bars;
-evaluating the same again replaces its line, anything else adds one.
+One JSON object a line. A trial is one strategy under one code (commit and digest of the source) and one set
+of settings on one stretch of bars; evaluating the same again replaces its line, anything else adds one.
 """
 
 from __future__ import annotations

@@ -95,8 +95,9 @@ class Account:
         opened = np.isfinite(bar.open)
         self._fill(np.where(opened, bar.open, np.nan), bar)
         low, high = np.fmin(bar.low, bar.close), np.fmax(bar.high, bar.close)
-        self._stops(low, high, bar)
-        self._targets(low, high, bar)
+        first = np.where(opened, bar.open, bar.close)
+        self._stops(low, high, first, bar)
+        self._targets(low, high, first, bar)
         self._fill(np.where(opened, np.nan, bar.close), bar)  # a set without opens fills at the close
 
     def _fill(self, price: F8, bar: Bar) -> None:
@@ -143,12 +144,14 @@ class Account:
         self.targets[rows], self.target_qty[rows] = np.nan, 0.0
         self.opened_ns[rows] = 0
 
-    def _stops(self, low: F8, high: F8, bar: Bar) -> None:
+    def _stops(self, low: F8, high: F8, first: F8, bar: Bar) -> None:
+        """Close what touches its limit: there, or at the `first` price [S] of a bar that begins beyond it."""
         limit = self._limit()
         hit = np.where(self.qty > 0.0, low <= limit, (self.qty < 0.0) & (high >= limit)) & bar.valid
         if hit.any():
             rows = np.flatnonzero(hit)
-            self._trade(rows, -self.qty[rows], limit[rows], bar)
+            paid = np.where(self.qty > 0.0, np.fmin(limit, first), np.fmax(limit, first))
+            self._trade(rows, -self.qty[rows], paid[rows], bar)
 
     def _limit(self) -> F8:
         """Return the price [S] that closes a position: its stop, or its liquidation if that is nearer."""
@@ -158,14 +161,16 @@ class Account:
         nearer = np.where(self.qty > 0.0, np.fmax(self.stop, forced), np.fmin(self.stop, forced))
         return np.asarray(nearer)
 
-    def _targets(self, low: F8, high: F8, bar: Bar) -> None:
+    def _targets(self, low: F8, high: F8, first: F8, bar: Bar) -> None:
+        """Take touched profits: there, or at the `first` price [S] of a bar that begins beyond them."""
         last = self.targets.shape[1] - 1
         for k in range(last + 1):
             aim = self.targets[:, k]
             hit = np.where(self.qty > 0.0, high >= aim, (self.qty < 0.0) & (low <= aim)) & bar.valid
             if hit.any():
                 rows = np.flatnonzero(hit)
-                qty, price = self.qty[rows], aim[rows]
+                qty, aim, begun = self.qty[rows], aim[rows], first[rows]
+                price = np.where(qty > 0.0, np.fmax(aim, begun), np.fmin(aim, begun))
                 amount = np.abs(qty) if k == last else np.minimum(self.target_qty[rows, k], np.abs(qty))
                 self.targets[rows, k] = np.nan
                 self._trade(rows, -np.sign(qty) * amount, price, bar)

@@ -149,6 +149,19 @@ def test_a_market_that_only_rises_is_known_to_its_frequencies() -> None:
     assert not checks["log score above past frequencies at the 5 % level"]
 
 
+def test_what_did_not_run_is_not_passed() -> None:
+    """Without ablations nothing is above them; with one of a lower ratio the board is."""
+    name, rising = "Sharpe ratio above that of every ablation", [[100.0, 100.0, 101.0, 103.0, 104.0]]
+    made = track(rising, rising, [0])
+    hold = np.full((1, 1, 3), 0.9)
+    bought = Orders(np.ones((1, 1)), np.ones((1, 1), bool), np.full((1, 1), 0.5), hold, np.ones(1))
+    other, made = made, msgspec.structs.replace(made, orders=bought)
+    alone = report.report(made, {}, 0.05, [0.0, 0.01], {})
+    assert not alone.checks[name]
+    assert name in alone.verdict
+    assert report.report(made, {"nothing": other}, 0.05, [0.0, 0.01], {}).checks[name]
+
+
 def test_verdict_is_plain() -> None:
     """One check that fails is no edge, by name."""
     assert report.verdict({"a": True, "b": True}) == "edge: every check holds"
