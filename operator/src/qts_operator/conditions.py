@@ -43,6 +43,15 @@ _NO_GPU = (
 )
 
 
+class Condition(msgspec.Struct, frozen=True):
+    """One condition before it is dated."""
+
+    type: str
+    status: str
+    reason: str
+    message: str = ""
+
+
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
     """One type of condition: its reasons by status, and whether a change of it is an Event."""
 

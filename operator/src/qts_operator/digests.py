@@ -101,6 +101,7 @@ def child(live: Live, kind: str) -> Child:
         parked=notes.get(names.ANNOTATION_REPLICAS_BEFORE_SUSPEND, ""),
         keys=_files(metadata) if kind == "Secret" else frozenset(),
         stuck=progress.get("reason") == "ProgressDeadlineExceeded",
+        rolled=progress.get("reason") == "NewReplicaSetAvailable",
         failure=failure.get("message", "") if failure.get("status") == "True" else "",
         failing_since=_seconds(failure.get("lastTransitionTime") or ""),
     )
@@ -137,6 +138,7 @@ def pod(live: Live) -> Pod:
         agent=intern(labels.get(names.LABEL_COMPONENT, "")),
         phase=intern(status.get("phase", "")),
         ready=(told.get("Ready") or {}).get("status") == "True",
+        up=bool(containers) and all(c.get("started") for c in containers),
         deleting="deletionTimestamp" in metadata,
         node=intern(spec.get("nodeName") or ""),
         ip=status.get("podIP") or "",

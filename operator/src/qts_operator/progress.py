@@ -1,12 +1,16 @@
-"""Which changes of workloads and pods are mere progress: they tell of numbers and of no trouble. Pure."""
+"""What is mere progress of workloads and pods, which tells of no trouble, and what holds a pod. Pure."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import msgspec
 
 from qts_operator.snapshot import Child, Pod
 
-STARTING = ("", "ContainerCreating", "PodInitializing")  # what a container waits for that is on its way
+ON_ITS_WAY = ("", "ContainerCreating", "PodInitializing")  # what a container waits for that nothing holds
+#: what is said of pods that nothing holds: they have not started yet, or have and are not ready
+STARTING, UP = "starting", "not ready"
 
 
 def grows(known: Child | None, child: Child) -> bool:
@@ -21,11 +25,28 @@ def grows(known: Child | None, child: Child) -> bool:
         ready=child.ready,
         updated=child.updated,
         available=child.available,
+        rolled=child.rolled,
     )
 
 
 def comes_up(known: Pod | None, pod: Pod) -> bool:
     """Tell whether a pod is on its way up, or up: nothing holds it, and it was not up before."""
     well = pod.phase in ("Pending", "Running") and not (pod.deleting or pod.exited or pod.reason)
-    held = pod.unschedulable or pod.waiting not in STARTING
+    held = pod.unschedulable or pod.waiting not in ON_ITS_WAY
     return well and not held and (known is None or pod.ready >= known.ready)
+
+
+def held_by(pods: Iterable[Pod]) -> str:
+    """Return why pods that are asked for are not ready, nearest cause first."""
+    living = [p for p in pods if not p.deleting]
+    for pod in living:
+        if pod.unschedulable:
+            return f"Unschedulable: {short(pod.unschedulable)}"
+        if pod.waiting not in ON_ITS_WAY:
+            return f"{pod.waiting}: {pod.waiting_message}"[:300]
+    return UP if any(p.up and not p.ready for p in living) else STARTING
+
+
+def short(text: str) -> str:
+    """Return the scheduler's message up to its first full stop; what follows changes from try to try."""
+    return text.partition(". ")[0].rstrip(".")

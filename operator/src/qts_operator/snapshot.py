@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from qts_core import names
 from qts_core.probes import Status
 
 
@@ -40,14 +41,26 @@ class Child(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     parked: str = ""  # annotation: the replicas that somebody else had given it before it was held back
     keys: frozenset[str] = frozenset()  # of a Secret: the names of its files, as its field managers tell
     stuck: bool = False
+    rolled: bool = False  # of a Deployment: its controller says that its newest template was available
     failure: str = ""  # message of ReplicaFailure
     failing_since: float = 0.0  # seconds since the epoch
 
     @property
     def settled(self) -> bool:
         """Tell whether its controller has done all that the spec asks for."""
-        done = self.updated == self.replicas == self.ready == self.current == self.available
-        return self.observed >= self.generation and done
+        return self._made and self.ready == self.available == self.replicas
+
+    @property
+    def rolled_out(self) -> bool:
+        """Tell whether its roll-out is over: pods that are ready no more are none.
+
+        Nobody says of a StatefulSet's whether they have been; its pods of the newest template are there.
+        """
+        return self.settled or (self._made and (self.rolled or self.kind == "StatefulSet"))
+
+    @property
+    def _made(self) -> bool:
+        return self.observed >= self.generation and self.updated == self.replicas == self.current
 
 
 class Pod(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -61,6 +74,7 @@ class Pod(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     agent: str = ""  # component label: agent, market, redis
     phase: str = ""
     ready: bool = False
+    up: bool = False  # every container runs and has passed its start-up probe
     deleting: bool = False
     node: str = ""
     ip: str = ""
@@ -148,6 +162,11 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     created: float = 0.0  # of the resource, seconds since the epoch
     others: tuple[Other, ...] = ()  # other systems that start all or nothing
     kept: dict[str, tuple[str, str]] = {}  # uid → (version, desired digest) that the server altered
+
+    def owned(self, kind: str, part: str) -> Child | None:
+        """Return an owned object, None when it is missing or another resource's."""
+        found = self.children.get((kind, names.part(self.name, part)))
+        return found if found is not None and found.owner_uid == self.uid else None
 
     def pods_of(self, agent: str) -> tuple[Pod, ...]:
         """Return the pods of one workload."""

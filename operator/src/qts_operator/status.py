@@ -8,26 +8,16 @@ from typing import Any
 import msgspec
 
 from qts_core import names
-from qts_core.probes import Status
-from qts_core.roster import AGENTS, BY_NAME, VOTERS, Workload
-from qts_operator import adopt, gpu, rotation
+from qts_core.roster import AGENTS, BY_NAME, Workload
+from qts_operator import adopt, gpu, reach, rotation
 from qts_operator.checks import degraded
+from qts_operator.conditions import Condition
 from qts_operator.objects.frame import Frame
+from qts_operator.progress import STARTING, UP, held_by, short
 from qts_operator.resolve import Verdicts, record_of
-from qts_operator.snapshot import Child, Finding, Pod, Snapshot
+from qts_operator.snapshot import Child, Finding, Snapshot
 from qts_operator.times import seconds_of, stamp
 from qts_operator.writes import State
-
-FRESH_S = 15.0
-
-
-class Condition(msgspec.Struct, frozen=True):
-    """One condition before it is dated."""
-
-    type: str
-    status: str
-    reason: str
-    message: str = ""
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,8 +33,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
     def child(self, kind: str, name: str) -> Child | None:
         """Return an owned object, None when it is missing or another resource's."""
-        found = self.snapshot.children.get((kind, names.part(self.snapshot.name, name)))
-        return found if found is not None and found.owner_uid == self.snapshot.uid else None
+        return self.snapshot.owned(kind, name)
 
 
 def build(facts: Facts) -> dict[str, Any]:
@@ -88,8 +77,8 @@ def conditions(facts: Facts, *, current: bool) -> list[Condition]:
             *lost,
         ]
     frame = facts.frame
-    device, redis = _gpu(facts), _redis(facts, frame)
-    messaging = _messaging(facts, frame)
+    device, redis = _gpu(facts), reach.redis(facts.snapshot, frame)
+    messaging = reach.messaging(facts.snapshot, frame)
     return [
         _ready(facts, frame, fault, (redis, messaging), current),
         _progressing(facts, frame, current),
@@ -233,11 +222,15 @@ def _ready(
     if not current:
         text = facts.state.unwell or "the spec is not applied yet"
         return Condition("Ready", "False", "SpecNotApplied", text)
-    missing = [w for w in frame.workloads() if not _live(facts, frame, w)]
-    if missing:
-        text = "; ".join(f"{w.name}: {_reason(facts, frame, w)}" for w in missing)
-        return Condition("Ready", "False", "AgentsNotReady", text[:1000])
+    missing = {w.name: _reason(facts, frame, w) for w in frame.workloads() if not _live(facts, frame, w)}
     redis, messaging = needs
+    if missing and reach.explains(redis):
+        # agents without Redis are not ready by design: they have no cause of their own to tell
+        own = [f"{name}: {why}" for name, why in missing.items() if why not in (STARTING, UP)]
+        return Condition("Ready", "False", "RedisNotReady", "; ".join([redis.message, *own])[:1000])
+    if missing:
+        text = "; ".join(f"{name}: {why}" for name, why in missing.items())
+        return Condition("Ready", "False", "AgentsNotReady", text[:1000])
     if redis.status != "True":
         return Condition("Ready", "False", "RedisNotReady", redis.message)
     if messaging.status == "False":
@@ -260,17 +253,7 @@ def _reason(facts: Facts, frame: Frame, workload: Workload) -> str:
         return child.failure[:300]
     if frame.external.get(workload.name) == 0:
         return "its autoscaler keeps it at 0 replicas"
-    for pod in facts.snapshot.pods_of(workload.name):
-        if pod.unschedulable:
-            return f"Unschedulable: {_sentence(pod)}"
-        if pod.waiting and pod.waiting not in ("ContainerCreating", "PodInitializing"):
-            return f"{pod.waiting}: {pod.waiting_message}"[:300]
-    return "starting"
-
-
-def _sentence(pod: Pod) -> str:
-    """Return the scheduler's message up to its first full stop; what follows changes from try to try."""
-    return pod.unschedulable.partition(". ")[0].rstrip(".")
+    return held_by(facts.snapshot.pods_of(workload.name))
 
 
 def _progressing(facts: Facts, frame: Frame, current: bool) -> Condition:
@@ -283,7 +266,7 @@ def _progressing(facts: Facts, frame: Frame, current: bool) -> Condition:
     if stuck:
         text = f"no progress for 10 minutes: {', '.join(stuck)}"
         return Condition("Progressing", "False", "RolloutStuck", text)
-    open_ = [c for c in children if c is None or not c.settled]
+    open_ = [c for c in children if c is None or not c.rolled_out]
     changing = rotation.under_way(frame, facts.snapshot)
     if not open_ and current and changing:
         return Condition("Progressing", "True", "Rotating", changing)
@@ -310,7 +293,9 @@ def _scheduled(facts: Facts, frame: Frame) -> Condition:
             )
     for pod in sorted(facts.snapshot.pods, key=lambda p: p.name):
         if pod.unschedulable and not pod.deleting:
-            return Condition("Scheduled", "False", "Unschedulable", f"{pod.agent}: {_sentence(pod)}")
+            return Condition(
+                "Scheduled", "False", "Unschedulable", f"{pod.agent}: {short(pod.unschedulable)}"
+            )
     wanted = sum(frame.wanted(w) for w in frame.workloads()) + (frame.spec.redis.mode == "Managed")
     placed = sum(1 for p in facts.snapshot.pods if p.node and not p.deleting)
     if placed < wanted:
@@ -330,53 +315,6 @@ def _gpu(facts: Facts) -> Condition:
     worst = min(asked.values(), key=rank)
     same = [v.message for v in asked.values() if rank(v) == rank(worst)]
     return Condition("GPUAvailable", worst.status, worst.reason, "; ".join(same))
-
-
-def _redis(facts: Facts, frame: Frame) -> Condition:
-    if frame.spec.redis.mode == "Managed":
-        child = facts.child("StatefulSet", names.REDIS_PART)
-        if child is not None and child.ready >= 1 and child.observed >= child.generation:
-            return Condition("RedisReady", "True", "Ready", "Redis is ready")
-        return Condition("RedisReady", "False", "StartingUp", "Redis is starting up")
-    told = facts.snapshot.statusz
-    if told is None:
-        return Condition("RedisReady", "Unknown", "StatusUnreachable", "PADS cannot be asked")
-    if told.redis_reached:
-        return Condition("RedisReady", "True", "Reached", f"PADS reaches Redis{_shared(told, frame)}")
-    return Condition("RedisReady", "False", "NotReachable", "PADS does not reach Redis")
-
-
-def _shared(told: Status, frame: Frame) -> str:
-    """Name the agents that an external Redis does not know by logins of their own, of those heard."""
-    held = {name: peer.get("credentials") or {} for name, peer in told.peers.items() if _heard(peer)}
-    held[told.agent] = told.credentials
-    shared = ", ".join(w.wire for w in frame.workloads() if "redis" not in held.get(w.wire, {"redis": 0}))
-    return f"; it does not prove who speaks where one login is shared: {shared}" if shared else ""
-
-
-def _messaging(facts: Facts, frame: Frame) -> Condition:
-    if frame.spec.suspend:
-        return Condition("MessagingReady", "Unknown", "Suspended", "no agent runs")
-    told = facts.snapshot.statusz
-    if told is None:
-        if not any(p.ready for p in facts.snapshot.pods_of("pads")):
-            return Condition("MessagingReady", "Unknown", "StartingUp", "PADS is not ready yet")
-        return Condition("MessagingReady", "Unknown", "StatusUnreachable", "PADS cannot be asked")
-    if told.bus_mode == "simulated":
-        text = "config.useRealMessaging is false: the pods do not hear each other"
-        return Condition("MessagingReady", "False", "Simulated", text)
-    silent = [w.name for w in VOTERS if frame.runs(w) and not _heard(told.peers.get(w.wire))]
-    if silent:
-        text = f"PADS does not hear {', '.join(silent)}"
-        return Condition("MessagingReady", "False", "PeersSilent", text)
-    return Condition("MessagingReady", "True", "AllHeard", "PADS hears every enabled agent")
-
-
-def _heard(peer: Any) -> bool:
-    if not isinstance(peer, dict):
-        return False
-    age = peer.get("age_s")
-    return peer.get("state") == "alive" and age is not None and float(age) < FRESH_S
 
 
 def _suspended(facts: Facts, frame: Frame) -> Condition:

@@ -94,14 +94,14 @@ def test_a_child_is_the_controllers_numbers_and_our_notes() -> None:
     wanted = {
         "owner_uid": "s", "owner_kind": names.KIND, "system": "desk", "deleting": True, "version": "7",
         "generation": 5, "observed": 4, "replicas": 8, "current": 3, "ready": 2, "updated": 1, "available": 6,
-        "revision": 4, "holders": "pads", "newest": "r", "stuck": True, "failure": "exceeded quota",
+        "revision": 4, "holders": "pads", "newest": "r", "stuck": True, "rolled": False, "failure": "exceeded quota",
         "failing_since": SINCE, "keys": frozenset(), "counts": False,
     }  # fmt: skip
     assert _some(digests.child(live, "Deployment"), wanted) == wanted
     failure["status"], progress["reason"] = "False", "NewReplicaSetAvailable"
     notes[names.ANNOTATION_TEMPLATE_REVISION] = "4a"
     calm = digests.child(live, "Deployment")
-    assert (calm.stuck, calm.failure, calm.revision) == (False, "", 0)
+    assert (calm.stuck, calm.failure, calm.revision, calm.rolled) == (False, "", 0, True)
 
 
 def test_of_a_secret_the_names_of_its_files_are_known_and_of_nothing_else() -> None:
@@ -123,6 +123,13 @@ def _container(**more: Any) -> dict[str, Any]:
 
 def _pod(**status: Any) -> Pod:
     return digests.pod(BARE | {"status": status})
+
+
+def test_a_pod_is_up_when_each_container_has_passed_its_start() -> None:
+    """One that was ready once stays up while it runs, ready or not."""
+    up, waits, old = _container(started=True), _container(started=False), _container()
+    told = {"": [], "u": [up], "uu": [up, up], "uw": [up, waits], "o": [old]}
+    assert [k for k, c in told.items() if _pod(containerStatuses=c).up] == ["u", "uu"]
 
 
 def test_a_pod_is_where_it_is_and_how_it_is() -> None:

@@ -24,6 +24,8 @@ ZERO = DOWN | {"replicas": 0, "current": 0, "updated": 0}
 #: the system was applied before, and as it says was suspended then
 OBSERVED = {"observedGeneration": 1}
 SUSPENDED = OBSERVED | {"conditions": [{"type": "Suspended", "status": "True", "reason": "Suspended"}]}
+REACHED = OBSERVED | {"conditions": [{"type": "RedisReady", "status": "True", "reason": "Ready"}]}
+LOST = OBSERVED | {"conditions": [{"type": "RedisReady", "status": "False", "reason": "NotReachable"}]}
 RESUMED = OBSERVED | {"conditions": [{"type": "Suspended", "status": "False", "reason": "NotSuspended"}]}
 
 
@@ -50,12 +52,25 @@ def told(facts: Facts, kind: str) -> Told:
     return found["status"], found["reason"], found["message"]
 
 
-def pods(**changes: Any) -> list[Pod]:
-    """Return the pods of a whole system, those of quasar changed."""
+def pods(of: str = "quasar", **changes: Any) -> list[Pod]:
+    """Return the pods of a whole system, those of one agent changed."""
     change = msgspec.structs.replace
-    return [change(p, **changes) if p.agent == "quasar" else p for p in _pods(seen().frame)]
+    return [change(p, **changes) if p.agent == of else p for p in _pods(seen().frame)]
 
 
+def without_redis(redis: Any = None, **agents: Any) -> dict[str, Any]:
+    """Return what is seen while Redis is down: no agent is ready, as none is without it."""
+    alike = {"ready": False} | agents
+    found = [
+        msgspec.structs.replace(p, **(alike if p.agent != "redis" else {"ready": False} | (redis or {})))
+        for p in pods()
+    ]
+    rolled = DOWN | {"rolled": True}
+    children = dict.fromkeys(("pads", "qbmia", "quasar", "amos", "market"), rolled) | {"redis": DOWN}
+    return {"pods": found, "statusz": None} | children
+
+
+NO_IMAGE = {"waiting": "ImagePullBackOff", "waiting_message": "Back-off pulling image"}
 FAULT = writes.State(todo=(), findings=(Finding(reason="NameTaken", message="Service/x exists"),))
 UNWELL = writes.State(todo=(), unwell="the server is away")
 QUOTA = writes.State(todo=(), findings=(Finding(reason="QuotaExceeded", message="q", condition="Scheduled"),))
@@ -106,7 +121,39 @@ READY: dict[str, tuple[dict[str, Any], Told]] = {
         {"amos": {"available": 2, "updated": 2}},
         ("True", "AllReady", "4/4 agents and the feed are ready"),
     ),
-    "Redis down": ({"redis": DOWN}, ("False", "RedisNotReady", "Redis is starting up")),
+    "Redis starts, the agents are ready": (
+        {"redis": DOWN},
+        ("False", "RedisNotReady", "Redis is starting up"),
+    ),
+    "all start": (
+        without_redis(),
+        (
+            "False",
+            "AgentsNotReady",
+            "pads: starting; qbmia: starting; quasar: starting; amos: starting; market: starting",
+        ),
+    ),
+    "Redis down": (
+        without_redis(up=True) | {"status": REACHED},
+        ("False", "RedisNotReady", "Redis is not ready any more"),
+    ),
+    "Redis down, and the agents restarted": (
+        without_redis() | {"status": LOST},
+        ("False", "RedisNotReady", "Redis is not ready any more"),
+    ),
+    "Redis without an image": (
+        without_redis(NO_IMAGE),
+        ("False", "RedisNotReady", "Redis is starting up: ImagePullBackOff: Back-off pulling image"),
+    ),
+    "Redis down, and an agent with a cause of its own": (
+        without_redis(up=True) | {"status": REACHED, "amos": DOWN | {"failure": "no account"}},
+        ("False", "RedisNotReady", "Redis is not ready any more; amos: no account"),
+    ),
+    "Redis outside not reached": (
+        without_redis(up=True)
+        | {"spec": OUTSIDE, "statusz": msgspec.structs.replace(HEARD, redis_reached=False)},
+        ("False", "RedisNotReady", "PADS does not reach Redis"),
+    ),
     "Redis not known": (
         {"spec": OUTSIDE, "statusz": None},
         ("False", "RedisNotReady", "PADS cannot be asked"),
@@ -140,6 +187,8 @@ WHY: dict[str, tuple[dict[str, Any], str]] = {
         {"pods": [msgspec.structs.replace(p, agent="amos") for p in pods(waiting="X")]},
         "starting",
     ),
+    "started": ({"pods": pods(up=True, ready=False)}, "not ready"),
+    "started, and goes": ({"pods": pods(up=True, ready=False, deleting=True)}, "starting"),
     "a container is made": ({"pods": pods(waiting="ContainerCreating")}, "starting"),
     "a pod is begun": ({"pods": pods(waiting="PodInitializing")}, "starting"),
     "its autoscaler": (
@@ -168,7 +217,19 @@ PROGRESSING: dict[str, tuple[dict[str, Any], Told]] = {
     ),
     "Redis outside": ({"spec": OUTSIDE, "status": OBSERVED}, ("False", "Complete", "")),
     "rolling": ({"amos": DOWN, "status": OBSERVED}, ("True", "RollingOut", "roll-out under way")),
-    "rolling of Redis": ({"redis": DOWN, "status": OBSERVED}, ("True", "RollingOut", "roll-out under way")),
+    "rolling of Redis": (
+        {"redis": {"updated": 0}, "status": OBSERVED},
+        ("True", "RollingOut", "roll-out under way"),
+    ),
+    "not ready any more": (without_redis(up=True) | {"status": REACHED}, ("False", "Complete", "")),
+    "an older pod is left": (
+        {"amos": {"rolled": True, "current": 2}, "status": OBSERVED},
+        ("True", "RollingOut", "roll-out under way"),
+    ),
+    "a template that is not seen yet": (
+        {"amos": {"rolled": True, "observed": 0}, "status": OBSERVED},
+        ("True", "RollingOut", "roll-out under way"),
+    ),
     "not written": (
         {"state": UNWELL, "status": OBSERVED, "generation": 2},
         ("True", "RollingOut", "roll-out under way"),
@@ -219,6 +280,23 @@ EVERYBODY_HEARD = "pads, qbmia, quasar, quantum_amos"  # of the feed nothing is 
 REDIS: dict[str, tuple[dict[str, Any], Told]] = {
     "ready": ({}, ("True", "Ready", "Redis is ready")),
     "down": ({"redis": DOWN}, ("False", "StartingUp", "Redis is starting up")),
+    "down after it was ready": (
+        {"redis": DOWN, "status": REACHED},
+        ("False", "NotReachable", "Redis is not ready any more"),
+    ),
+    "still down": ({"redis": DOWN, "status": LOST}, ("False", "NotReachable", "Redis is not ready any more")),
+    "no image": (
+        {"redis": DOWN, "pods": pods("redis", **NO_IMAGE)},
+        ("False", "StartingUp", "Redis is starting up: ImagePullBackOff: Back-off pulling image"),
+    ),
+    "no image any more": (
+        {"redis": DOWN, "pods": pods("redis", **NO_IMAGE), "status": REACHED},
+        ("False", "NotReachable", "Redis is not ready any more: ImagePullBackOff: Back-off pulling image"),
+    ),
+    "no node": (
+        {"redis": DOWN, "pods": pods("redis", unschedulable="0/3 fit. more")},
+        ("False", "StartingUp", "Redis is starting up: Unschedulable: 0/3 fit"),
+    ),
     "old": ({"redis": {"observed": 0}}, ("False", "StartingUp", "Redis is starting up")),
     "missing": ({"gone": ["redis"]}, ("False", "StartingUp", "Redis is starting up")),
     "outside, one login for all": (

@@ -1,0 +1,84 @@
+"""RedisReady and MessagingReady: what the agents reach, and what of Ready follows from it. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qts_core import names
+from qts_core.probes import Status
+from qts_core.roster import VOTERS
+from qts_operator.conditions import Condition
+from qts_operator.objects.frame import Frame
+from qts_operator.progress import STARTING, UP, held_by
+from qts_operator.snapshot import Snapshot
+
+FRESH_S = 15.0
+_FIRST_START = "Redis is starting up"
+
+
+def redis(snapshot: Snapshot, frame: Frame) -> Condition:
+    """Return RedisReady: of our own Redis by its StatefulSet and pod, of another by what PADS says."""
+    if frame.spec.redis.mode == "Managed":
+        return _managed(snapshot)
+    told = snapshot.statusz
+    if told is None:
+        return Condition("RedisReady", "Unknown", "StatusUnreachable", "PADS cannot be asked")
+    if told.redis_reached:
+        return Condition("RedisReady", "True", "Reached", f"PADS reaches Redis{_shared(told, frame)}")
+    return Condition("RedisReady", "False", "NotReachable", "PADS does not reach Redis")
+
+
+def explains(told: Condition) -> bool:
+    """Tell whether agents that are not ready follow from Redis: not from one that starts beside them."""
+    return told.status == "False" and told.message != _FIRST_START
+
+
+def _managed(snapshot: Snapshot) -> Condition:
+    child = snapshot.owned("StatefulSet", names.REDIS_PART)
+    if child is not None and child.ready >= 1 and child.observed >= child.generation:
+        return Condition("RedisReady", "True", "Ready", "Redis is ready")
+    why = held_by(snapshot.pods_of(names.REDIS_PART))
+    cause = "" if why in (STARTING, UP) else f": {why}"
+    if _was_ready(snapshot):
+        return Condition("RedisReady", "False", "NotReachable", f"Redis is not ready any more{cause}")
+    return Condition("RedisReady", "False", "StartingUp", f"{_FIRST_START}{cause}")
+
+
+def _was_ready(snapshot: Snapshot) -> bool:
+    """Tell whether Redis has been ready, as the last status has it."""
+    told = (c for c in snapshot.status.get("conditions") or () if c.get("type") == "RedisReady")
+    return any(c.get("status") == "True" or c.get("reason") == "NotReachable" for c in told)
+
+
+def _shared(told: Status, frame: Frame) -> str:
+    """Name the agents that an external Redis does not know by logins of their own, of those heard."""
+    held = {name: peer.get("credentials") or {} for name, peer in told.peers.items() if _heard(peer)}
+    held[told.agent] = told.credentials
+    shared = ", ".join(w.wire for w in frame.workloads() if "redis" not in held.get(w.wire, {"redis": 0}))
+    return f"; it does not prove who speaks where one login is shared: {shared}" if shared else ""
+
+
+def messaging(snapshot: Snapshot, frame: Frame) -> Condition:
+    """Return MessagingReady, as PADS tells it."""
+    if frame.spec.suspend:
+        return Condition("MessagingReady", "Unknown", "Suspended", "no agent runs")
+    told = snapshot.statusz
+    if told is None:
+        if not any(p.ready for p in snapshot.pods_of("pads")):
+            return Condition("MessagingReady", "Unknown", "StartingUp", "PADS is not ready yet")
+        return Condition("MessagingReady", "Unknown", "StatusUnreachable", "PADS cannot be asked")
+    if told.bus_mode == "simulated":
+        text = "config.useRealMessaging is false: the pods do not hear each other"
+        return Condition("MessagingReady", "False", "Simulated", text)
+    silent = [w.name for w in VOTERS if frame.runs(w) and not _heard(told.peers.get(w.wire))]
+    if silent:
+        text = f"PADS does not hear {', '.join(silent)}"
+        return Condition("MessagingReady", "False", "PeersSilent", text)
+    return Condition("MessagingReady", "True", "AllHeard", "PADS hears every enabled agent")
+
+
+def _heard(peer: Any) -> bool:
+    if not isinstance(peer, dict):
+        return False
+    age = peer.get("age_s")
+    return peer.get("state") == "alive" and age is not None and float(age) < FRESH_S
