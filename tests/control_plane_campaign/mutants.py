@@ -53,8 +53,10 @@ KILLERS: dict[str, tuple[tuple[str, ...], bool]] = {
     "fields": (_unit("fields", "plan") + LAWS, True),
     "gang": (_unit("gang"), False),
     "gpu": (_unit("gpu", "placement", "gang", "status_reasons"), False),
+    "kept": (_unit("kept"), False),
     "lease": (_unit("machines", "leader"), False),
     "node_loss": (_unit("node_loss", "restarts"), False),
+    "packing": (_unit("kept"), False),
     "plan": (_unit("plan", "adopt", "rotation") + LAWS, True),
     "resolve": (
         _unit("resolve", "placement", "hand_over", "status_reasons", "rotation", "adopt")

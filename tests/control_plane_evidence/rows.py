@@ -271,7 +271,6 @@ ROWS: tuple[Row, ...] = (
                 limit_s=1800,
             ),
         ),
-        missing="5,000 and 10,000 systems are not measured",
     ),
     Row(
         number=18,

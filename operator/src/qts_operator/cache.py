@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, Protocol, TypeVar
 
 from qts_operator.expectations import not_older
 
@@ -30,11 +30,14 @@ T = TypeVar("T", bound=Item)
 
 
 class Store(Generic[T]):
-    """Entries of one kind."""
+    """Entries of one kind, in the form that `keep` gives them; `whole` undoes it."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, keep: Callable[[T], Any] | None = None, whole: Callable[[Any], T] | None = None
+    ) -> None:
+        self._keep, self._whole = keep or _itself, whole or _itself
         self.listed: set[str | None] = set()  # scopes that were listed: namespaces, or None for all
-        self._items: dict[Name, T] = {}
+        self._items: dict[Name, Any] = {}  # each is an Item too
         self._by_system: dict[Name, tuple[Name, ...]] = {}  # in order; a set takes ten times the room
         self._tombstones: dict[Name, str] = {}
 
@@ -43,15 +46,17 @@ class Store(Generic[T]):
 
     def get(self, namespace: str, name: str) -> T | None:
         """Return one entry."""
-        return self._items.get((namespace, name))
+        known = self._items.get((namespace, name))
+        return None if known is None else self._whole(known)
 
     def of(self, namespace: str, system: str) -> list[T]:
         """Return the entries of one system, by name."""
-        return [self._items[key] for key in self._by_system.get((namespace, system), ())]
+        items, whole = self._items, self._whole
+        return [whole(items[key]) for key in self._by_system.get((namespace, system), ())]
 
     def all(self) -> list[T]:
         """Return every entry."""
-        return list(self._items.values())
+        return list(map(self._whole, self._items.values()))
 
     def shows(self, namespace: str, name: str, uid: str, version: str) -> bool:
         """Tell whether a version of an object, or a younger one, is known."""
@@ -79,7 +84,7 @@ class Store(Generic[T]):
         if known is not None and known.system != item.system:
             self._unlink(key, known)
             known = None
-        self._items[key] = item
+        self._items[key] = self._keep(item)
         if known is None and item.system:
             group = (item.namespace, item.system)
             self._by_system[group] = tuple(sorted((*self._by_system.get(group, ()), key)))
@@ -108,7 +113,7 @@ class Store(Generic[T]):
         changed: list[T] = []
         for key, known in list(self._items.items()):
             if key not in fresh and within in (None, known.namespace):
-                changed.append(known)
+                changed.append(self._whole(known))
                 self._unlink(key, known)
                 del self._items[key]
         for key, item in fresh.items():
@@ -118,7 +123,7 @@ class Store(Generic[T]):
         self.listed.add(within)
         return changed
 
-    def _unlink(self, key: Name, item: T) -> None:
+    def _unlink(self, key: Name, item: Item) -> None:
         if not item.system:
             return
         group = (item.namespace, item.system)
@@ -127,3 +132,7 @@ class Store(Generic[T]):
             self._by_system[group] = rest
         else:
             del self._by_system[group]
+
+
+def _itself(item: Any) -> Any:
+    return item

@@ -5,8 +5,8 @@ Texts that many objects share are interned: a system's objects repeat its names 
 
 from __future__ import annotations
 
-import zlib
 from datetime import datetime
+from functools import lru_cache
 from sys import intern
 from typing import Any
 
@@ -16,13 +16,15 @@ import orjson
 from qts_core import names
 from qts_operator.fields import summary
 from qts_operator.objects.quantities import value_of
+from qts_operator.packing import Packed, Packer
 from qts_operator.snapshot import Child, Node, Pod
 
 Live = dict[str, Any]
+_pack = Packer().pack
 
 
 class Resource(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A resource as packed bytes, decoded when it is looked at: most of a large cache is read rarely."""
+    """A resource as a packed text, decoded when it is looked at: most of a large cache is read rarely."""
 
     namespace: str
     name: str
@@ -34,11 +36,11 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     gpu: bool
     gang: bool
     created: float
-    packed: bytes  # spec and status; JSON to a quarter of its size, in some 20 microseconds each way
+    packed: Packed  # spec and status
 
     def decoded(self) -> tuple[Live, Live]:
         """Return spec and status."""
-        tree = orjson.loads(zlib.decompress(self.packed))
+        tree = orjson.loads(self.packed.text())
         return tree["spec"], tree["status"]
 
 
@@ -58,7 +60,7 @@ def resource(live: Live) -> Resource:
         gpu=any(((a or {}).get("gpu") or {}).get("mode", "None") != "None" for a in agents),
         gang=spec.get("startup") == "AllOrNothing",
         created=_seconds(metadata.get("creationTimestamp") or ""),
-        packed=zlib.compress(orjson.dumps({"spec": spec, "status": live.get("status") or {}}), level=1),
+        packed=_pack(orjson.dumps({"spec": spec, "status": live.get("status") or {}})),
     )
 
 
@@ -178,13 +180,19 @@ def node(live: Live) -> Node:
 
 
 def requested(spec: Live) -> dict[str, int]:
-    """Return the extended resources that a pod's containers ask for, added up."""
+    """Return the extended resources that a pod's containers ask for, added up; nobody may change it."""
     total: dict[str, int] = {}
     for container in spec.get("containers") or ():
         limits = (container.get("resources") or {}).get("limits") or {}
         for name, count in _extended(limits).items():
             total[name] = total.get(name, 0) + count
-    return total
+    return _alike(*total.items())
+
+
+@lru_cache(256)
+def _alike(*items: tuple[str, int]) -> dict[str, int]:
+    """Return one dictionary for all pods that ask for the same."""
+    return dict(items)
 
 
 def _extended(quantities: Live) -> dict[str, int]:

@@ -6,7 +6,6 @@ keep their order.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -18,7 +17,7 @@ from qts_operator.memo import room
 
 _ABSENT = object()
 _DEEP = (dict, list, float)
-_KEPT = 16_384  # digests that are remembered, of a hundred bytes each
+_KEPT = 16_384  # digests that are remembered, of two hundred bytes each
 #: what identifies an object is never applied, so never owned
 _IDENTITY = ("name", "namespace", "uid", "resourceVersion")
 #: what moves with every write, whoever makes it
@@ -32,7 +31,7 @@ class Owned(NamedTuple):
     counts: bool
 
 
-_seen: OrderedDict[bytes, Owned] = room()
+_seen = room(_KEPT)
 
 
 def summary(live: dict[str, Any], manager: str = names.FIELD_MANAGER) -> Owned:
@@ -41,12 +40,11 @@ def summary(live: dict[str, Any], manager: str = names.FIELD_MANAGER) -> Owned:
     rest = {key: value for key, value in live.items() if key != "status"}
     rest["metadata"] = {k: v for k, v in (live.get("metadata") or {}).items() if k not in _VOLATILE}
     key = blake2b(orjson.dumps([fields, rest]), digest_size=16).digest()
-    known = _seen.get(key)
+    known: Owned | None = _seen.get(key)
     if known is None:
         mine = project(fields, live) if fields else {}
-        known = _seen[key] = Owned(digest(mine), "replicas" in (mine.get("spec") or {}))
-        if len(_seen) > _KEPT:
-            _seen.popitem(last=False)
+        known = Owned(digest(mine), "replicas" in (mine.get("spec") or {}))
+        _seen.put(key, known)
     return known
 
 

@@ -28,6 +28,7 @@ from qts_operator.context import Context
 from qts_operator.expectations import not_older
 from qts_operator.leader import Leader
 from qts_operator.lease import Election
+from qts_operator.memo import let_go
 from qts_operator.metrics import Metrics
 from qts_operator.middleware import ApiError, Middleware
 from qts_operator.objects import KINDS, Kind
@@ -286,9 +287,10 @@ class Engine:
                 self._all()
 
     async def _tidy(self) -> None:
-        """Give free memory back: lists, storms of events and scrapes leave holes behind."""
+        """Give memory back: lists, storms of events and scrapes leave holes, passes what they rendered."""
         while True:
             await self._clock.sleep(TIDY_S)
+            let_go()
             give_back()
 
     def _silences(self) -> dict[str, float]:

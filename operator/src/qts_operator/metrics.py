@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from typing import Any
 
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -94,7 +96,7 @@ class Metrics:
 class Told(msgspec.Struct, frozen=True):
     """What one system's status said last; times in seconds since the epoch."""
 
-    conditions: dict[str, str]
+    conditions: Mapping[str, str]
     moving_since: float | None  # None: settled
     gpus: Mapping[str, int]  # by agent
     gpu_seconds: Mapping[str, float]  # by agent, up to `at`
@@ -137,7 +139,8 @@ class Systems(Collector):
         if former is not None and former.moving_since is not None and moving is not None:
             # a stuck roll-out is dated anew when it is called stuck; it began when it began
             moving = min(moving, former.moving_since)
-        self._told[(namespace, system)] = Told(conditions, moving, gpus, held, now)
+        told, holders = _alike(*conditions.items()), _alike(*gpus.items())
+        self._told[(namespace, system)] = Told(told, moving, holders, held, now)
 
     def forget(self, namespace: str, system: str) -> None:
         """Drop the series of a system that is gone."""
@@ -159,6 +162,12 @@ class Systems(Collector):
             for agent, seconds in told.held(now).items():
                 gpu.add_metric((namespace, system, agent), seconds)
         return condition, moving, gpu
+
+
+@lru_cache(1024)
+def _alike(*items: tuple[str, Any]) -> dict[str, Any]:
+    """Return one dictionary for all systems that are told to be alike; nobody may change it."""
+    return dict(items)
 
 
 def _families() -> tuple[GaugeMetricFamily, GaugeMetricFamily, CounterMetricFamily]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
+from sys import intern
 
 import msgspec
 
@@ -76,7 +77,7 @@ class Refuse(msgspec.Struct, frozen=True, kw_only=True):
 Action = Apply | Create | Rotate | HandOver | Delete | Wait | Refuse
 
 
-class Want(msgspec.Struct, frozen=True):
+class Want(msgspec.Struct, frozen=True, gc=False):
     """What tells a wanted object from the one that is there."""
 
     kind: str
@@ -96,11 +97,11 @@ def want(manifest: Manifest) -> Want:
 
 
 def _key(manifest: Manifest) -> Key:
-    return manifest["kind"], manifest["metadata"]["name"]
+    return manifest["kind"], intern(manifest["metadata"]["name"])  # the cache has it too
 
 
 #: a pass asks for what its frame renders up to three times; a system's manifests have 50 KB
-_rendered = remembered(desired, limit=32)
+_rendered = remembered(desired, limit=32, fleeting=True)
 
 
 @remembered

@@ -16,7 +16,12 @@ from typing import Any, cast
 
 import aiohttp
 import kopf
+import orjson
 import structlog
+from kopf._cogs.structs.bodies import RawBody
+
+# kopf.operator takes these, but kopf does not name them
+from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
 
 from qts_core import names
 from qts_operator.cluster import metadata_alone
@@ -26,6 +31,8 @@ from qts_operator.session import Access
 _log = structlog.get_logger("qts_operator.shell")
 FIRST_S, LAST_S = 1.0, 60.0
 GOODBYE_S = 2.0
+#: how long one of kopf's 64 workers waits for more of its object; all others wait for it, with their events
+IDLE_S = 0.05
 
 
 class NoDiffs(kopf.DiffBaseStorage):
@@ -57,7 +64,7 @@ def configure(settings: kopf.OperatorSettings, *, owns: bool) -> None:
     settings.watching.chunk_size = 100
     settings.watching.initial_streaming = False
     settings.queueing.worker_limit = 64
-    settings.queueing.idle_timeout = 1
+    settings.queueing.idle_timeout = IDLE_S
     settings.execution.default_backoff = 5
     # kopf kills itself when it hangs while it stops, as it does when the API server goes and leaves a watch
     # open; as a thread it would take the engine with it
@@ -98,6 +105,25 @@ def registry_of(
             engine.told(namespace, name, meta.get("resourceVersion", ""))
 
     return registry
+
+
+class Forgetful(ResourceMemories):
+    """Remembers no object: there is nobody who would be told of its past."""
+
+    async def recall(self, raw_body: RawBody, **given: Any) -> ResourceMemory:
+        """Return what is known of an object: nothing."""
+        return await super().recall(raw_body, **given | {"ephemeral": True})
+
+
+class Slim(aiohttp.ClientResponse):
+    """An answer without managed fields, nine tenths of what kopf would keep of each object of a list."""
+
+    async def json(self, **_: Any) -> Any:
+        """Return the decoded body."""
+        told = orjson.loads(await self.read())
+        for item in told.get("items") or ():
+            item.get("metadata", {}).pop("managedFields", None)
+        return told
 
 
 class KopfLog(logging.Handler):
@@ -162,6 +188,7 @@ class KopfThread:
             clusterwide=not watched,
             namespaces=watched,
             standalone=True,
+            memories=Forgetful(),
             # kopf's own guess asks the password file, where a container's user does not stand
             identity=cast(Any, self._engine.options.identity),
             stop_flag=self._stop,
@@ -189,5 +216,7 @@ def _session(access: Access) -> kopf.AiohttpSession:
     if access.cert_file:
         context.load_cert_chain(access.cert_file, access.key_file)
     connector = aiohttp.TCPConnector(limit=0, ssl=context)
-    session = aiohttp.ClientSession(connector=connector, headers=headers, middlewares=(_metadata_alone,))
+    session = aiohttp.ClientSession(
+        connector=connector, headers=headers, middlewares=(_metadata_alone,), response_class=Slim
+    )
     return kopf.AiohttpSession(aiohttp_session=session, server=access.server)

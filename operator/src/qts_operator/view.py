@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from sys import intern
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -13,6 +14,7 @@ from qts_operator import digests
 from qts_operator.cache import Item, Store
 from qts_operator.digests import Resource
 from qts_operator.echoes import Echoes
+from qts_operator.kept import keep, whole
 from qts_operator.objects import KINDS
 from qts_operator.progress import comes_up, grows
 from qts_operator.snapshot import Child, Node, Pod
@@ -131,7 +133,7 @@ class View:
         self._gather = gather or poke
         self._progress = progress or self._gather
         self.systems: Store[Resource] = Store()
-        self.children: dict[str, Store[Child]] = {kind.name: Store() for kind in KINDS}
+        self.children: dict[str, Store[Child]] = {kind.name: Store(keep, whole) for kind in KINDS}
         self.pods: Store[Pod] = Store()
         self.nodes: Store[NodeEntry] = Store()
         self.echoes = Echoes()
@@ -215,7 +217,7 @@ class View:
 
 def key_of(namespace: str, name: str) -> str:
     """Return the queue's key of a system."""
-    return f"{namespace}/{name}"
+    return intern(f"{namespace}/{name}")  # half a dozen tables have it
 
 
 def _node(live: Live) -> NodeEntry:

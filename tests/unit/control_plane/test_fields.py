@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qts_operator.fields import applied, differences, digest, owned, project, rivals, summary
+from qts_operator.memo import Recent
 from qts_operator.objects.quantities import canonical, value_of
 
 MANIFEST = {
@@ -230,12 +231,12 @@ def test_a_wrong_quantity_is_refused() -> None:
 
 
 def test_the_memory_of_summaries_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The oldest goes first, and only when there is no room."""
-    monkeypatch.setattr("qts_operator.fields._KEPT", 2)
+    """What was not asked for again goes first, and only when there is no room."""
+    monkeypatch.setattr("qts_operator.fields._seen", Recent(2))
     one, two = summary(_live()), summary(_live(selector={"app": "2"}))
     assert summary(_live()) is one
     summary(_live(selector={"app": "3"}))
-    assert summary(_live()) is not one
+    assert summary(_live()) is one
     assert summary(_live(selector={"app": "2"})) is not two
 
 

@@ -59,6 +59,31 @@ def test_the_longest_unused_goes_first(counted, monkeypatch) -> None:
     assert [p.x for p in asked] == [1, 2, 3, 2]
 
 
+def test_what_is_fleeting_is_let_go_and_all_else_stays(counted) -> None:
+    double, asked = counted
+    passing: list[int] = []
+    fleeting = memo.remembered(lambda x: passing.append(x) or [x], fleeting=True)
+    for _ in range(2):
+        assert (double(Point(1)), fleeting(1)) == (2, [1])
+    memo.let_go()
+    assert (double(Point(1)), fleeting(1)) == (2, [1])
+    assert (len(asked), passing) == (1, [1, 1])
+
+
+def test_recent_results_are_never_more_than_the_limit() -> None:
+    """Who is asked for in every other step is never forgotten, however many come between."""
+    recent: memo.Recent[int] = memo.Recent(10)
+    recent.put(b"often", -1)
+    for number in range(100):
+        recent.put(b"%d" % number, number)
+        assert recent.get(b"%d" % number) == number
+        assert recent.get(b"often") == -1
+        assert len(recent) <= 11
+    assert recent.get(b"0") is None
+    recent.clear()
+    assert recent.get(b"often") is None
+
+
 def _observed(frame) -> dict[tuple[str, str], Child]:
     return {
         (w.kind, w.name): Child(

@@ -6,12 +6,14 @@ import asyncio
 
 import kopf
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from qts_core import names
 from qts_operator.digests import resource
 from qts_operator.main import GATHER_S, Engine, Options
 from qts_operator.session import Access
-from qts_operator.shell import configure, registry_of
+from qts_operator.shell import Forgetful, _session, configure, registry_of
 from qts_operator.view import View
 
 
@@ -95,6 +97,27 @@ def test_kopf_keeps_no_copy_of_what_it_sees() -> None:
     assert essence == {}
     assert storage.fetch(body=body) is None
     assert not patch
+
+
+async def test_kopf_remembers_no_object_and_not_who_manages_its_fields() -> None:
+    """Its list of a thousand systems waits for its workers, and each would be kept for ever."""
+    body = system("5")
+    body["metadata"] |= {"managedFields": [{"manager": "m"}]}
+    told = {"items": [body], "metadata": {"resourceVersion": "7"}}
+
+    async def listed(_: web.Request) -> web.Response:
+        return web.json_response(told)
+
+    application = web.Application()
+    application.add_routes([web.get("/", listed)])
+    async with TestServer(application) as server:
+        session = _session(Access(server=str(server.make_url("/")))).aiohttp_session
+        async with session, session.get(server.make_url("/")) as answer:
+            heard = await answer.json()
+    assert heard == {"items": [system("5")], "metadata": {"resourceVersion": "7"}}
+    memories = Forgetful()
+    await memories.recall(heard["items"][0], noticed_by_listing=True)
+    assert list(memories.iter_all_memories()) == []
 
 
 def test_a_version_that_is_known_is_not_digested_again() -> None:

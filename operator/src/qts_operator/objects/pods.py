@@ -35,7 +35,7 @@ def template(frame: Frame, workload: Workload) -> dict[str, Any]:
     return _template(frame.of_pods(), workload.name)
 
 
-@partial(remembered, limit=128)
+@partial(remembered, limit=128, fleeting=True)
 def _template(frame: Frame, name: str) -> dict[str, Any]:
     workload = BY_NAME[name]
     pods = frame.spec.pods(workload.name)
