@@ -17,7 +17,7 @@ from qts_operator.memo import room
 
 _ABSENT = object()
 _DEEP = (dict, list, float)
-_KEPT = 16_384  # digests that are remembered, of two hundred bytes each
+_KEPT = 8192  # digests that are remembered, of two hundred bytes each; six a system
 #: what identifies an object is never applied, so never owned
 _IDENTITY = ("name", "namespace", "uid", "resourceVersion")
 #: what moves with every write, whoever makes it
@@ -35,17 +35,26 @@ _seen = room(_KEPT)
 
 
 def summary(live: dict[str, Any], manager: str = names.FIELD_MANAGER) -> Owned:
-    """Return what `manager` owns of `live`, remembered: most of what a watch tells are changes of status."""
+    """Return what `manager` owns of `live`.
+
+    Of what has replicas it is remembered: most of what a watch tells of it are changes of its status.
+    """
     fields = _fields(live, manager)
+    if "replicas" not in (live.get("spec") or {}):
+        return _owned(fields, live)
     rest = {key: value for key, value in live.items() if key != "status"}
     rest["metadata"] = {k: v for k, v in (live.get("metadata") or {}).items() if k not in _VOLATILE}
     key = blake2b(orjson.dumps([fields, rest]), digest_size=16).digest()
     known: Owned | None = _seen.get(key)
     if known is None:
-        mine = project(fields, live) if fields else {}
-        known = Owned(digest(mine), "replicas" in (mine.get("spec") or {}))
+        known = _owned(fields, live)
         _seen.put(key, known)
     return known
+
+
+def _owned(fields: dict[str, Any], live: dict[str, Any]) -> Owned:
+    mine = project(fields, live) if fields else {}
+    return Owned(digest(mine), "replicas" in (mine.get("spec") or {}))
 
 
 def _fields(live: dict[str, Any], manager: str) -> dict[str, Any]:

@@ -233,27 +233,31 @@ def test_a_wrong_quantity_is_refused() -> None:
 def test_the_memory_of_summaries_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was not asked for again goes first, and only when there is no room."""
     monkeypatch.setattr("qts_operator.fields._seen", Recent(2))
-    one, two = summary(_live()), summary(_live(selector={"app": "2"}))
-    assert summary(_live()) is one
-    summary(_live(selector={"app": "3"}))
-    assert summary(_live()) is one
-    assert summary(_live(selector={"app": "2"})) is not two
+    one, two = summary(_live(replicas=1)), summary(_live(replicas=1, selector={"app": "2"}))
+    assert summary(_live(replicas=1)) is one
+    summary(_live(replicas=1, selector={"app": "3"}))
+    assert summary(_live(replicas=1)) is one
+    assert summary(_live(replicas=1, selector={"app": "2"})) is not two
 
 
 def test_a_summary_is_remembered_until_what_it_speaks_of_changes() -> None:
-    """A change of status alone is not looked at again; one of an owned value, or of who owns it, is."""
-    live = _live() | {"status": {"ready": 0}}
+    """A change of status alone is not looked at again; one of an owned value, or of who owns it, is.
+
+    What has no replicas has no status that moves, and takes no room.
+    """
+    live = _live(replicas=1) | {"status": {"ready": 0}}
     first = summary(live)
     assert first == (digest(owned(live)), False)
-    moved = _live() | {"status": {"ready": 1}}
+    assert summary(_live() | {"status": {"ready": 0}}) is not summary(_live() | {"status": {"ready": 0}})
+    moved = _live(replicas=1) | {"status": {"ready": 1}}
     moved["metadata"] |= {"resourceVersion": "2", "generation": 2}
     assert summary(moved) is first
-    labelled = _live()
+    labelled = _live(replicas=1)
     labelled["metadata"]["labels"]["x"] = "2"
     assert summary(labelled).digest == digest(owned(labelled)) != first.digest
-    edited = _live(selector={"app": "r"})
+    edited = _live(replicas=1, selector={"app": "r"})
     assert summary(edited).digest == digest(owned(edited)) != first.digest
-    lost = _live()
+    lost = _live(replicas=1)
     lost["metadata"]["managedFields"][1]["fieldsV1"] = {"f:spec": {"f:selector": {}}}
     assert summary(lost).digest == digest(owned(lost)) != first.digest
     lost["metadata"]["managedFields"].pop()
