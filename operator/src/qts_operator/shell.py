@@ -112,7 +112,8 @@ class Forgetful(ResourceMemories):
 
     async def recall(self, raw_body: RawBody, **given: Any) -> ResourceMemory:
         """Return what is known of an object: nothing."""
-        return await super().recall(raw_body, **given | {"ephemeral": True})
+        given["ephemeral"] = True
+        return await super().recall(raw_body, **given)
 
 
 class Slim(aiohttp.ClientResponse):
