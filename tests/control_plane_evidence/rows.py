@@ -310,9 +310,7 @@ ROWS: tuple[Row, ...] = (
         acceptance="every answer fault on every call kind, 5 minutes' outage: converge, 0 double creates, 0 restarts",
         tier="T1",
         proofs=(
-            pytest_of(
-                f"{RECONCILE}::test_a_fault_at_any_write_ends_in_the_same_state", f"{UNIT}/test_session.py"
-            ),
+            pytest_of(f"{UNIT}/test_answers.py", f"{UNIT}/test_session.py"),
             pytest_of(f"{UNIT}/test_weather.py"),
             pytest_of(
                 f"{CLUSTER}/test_outage.py",

@@ -245,38 +245,6 @@ async def test_one_bad_system_does_not_hold_back_the_others() -> None:
     assert "boardMembers" in next(c["message"] for c in told if c["type"] == "Degraded")
 
 
-@pytest.mark.parametrize("number", range(0, 18, 3))
-@pytest.mark.parametrize("code", [409, 500])
-async def test_a_fault_at_any_write_ends_in_the_same_state(number: int, code: int) -> None:
-    """One refused write anywhere: the pass is repeated and the end is the one without faults."""
-    api, clean = FakeCluster(), FakeCluster()
-    count = 0
-
-    def fault(verb: str, kind: str, _: str) -> None:
-        nonlocal count
-        if verb in ("apply", "create", "status") and kind not in ("Lease", "Event"):
-            count += 1
-            if count == number + 1:
-                raise ApiError(code, "Conflict" if code == 409 else "InternalError", "injected")
-
-    api.fault = fault
-    ends = []
-    for cluster in (clean, api):
-        cluster.system(NS, NAME, {})
-        async with running(cluster):
-            await until(
-                lambda c=cluster: (
-                    len(c.names("Deployment", NS)) == 5
-                    and (c.objects[("QuantumTradingSystem", NS, NAME)].get("status") or {}).get(
-                        "observedGeneration"
-                    )
-                    == 1
-                )
-            )
-        ends.append({k for k in cluster.objects if k[0] not in ("Event", "Lease")})
-    assert ends[0] == ends[1]
-
-
 async def test_a_standby_is_ready_and_writes_nothing() -> None:
     """With the Lease in other hands nothing is written."""
     api = FakeCluster()

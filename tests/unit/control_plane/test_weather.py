@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
 
 import pytest
 from tests.unit.control_plane.engines import running
-from tests.unit.control_plane.weather import Jumping, Weather
+from tests.unit.control_plane.weather import Weather, play
 
 from qts_core import names
-from qts_operator import leader, main
 from qts_operator.main import Options
 from qts_operator.middleware import ApiError
 from qts_operator.session import Access
@@ -19,20 +16,6 @@ from qts_operator.session import Access
 NS, SYSTEMS = "trading", tuple(f"desk-{n}" for n in range(4))
 OPTIONS = Options(access=Access(server="http://nowhere"), identity="one", http_port=0, metrics_port=0)
 STORM_S, BACK_S = 150.0, 35.0  # what an outage is given in the design
-
-
-@pytest.fixture
-def play(monkeypatch):
-    """Run a story on a loop of its own, whose time is the engine's."""
-
-    def run(story: Coroutine[Any, Any, None]) -> None:
-        with asyncio.Runner(loop_factory=Jumping) as runner:
-            loop = runner.get_loop()
-            monkeypatch.setattr(main, "SystemClock", lambda: loop)
-            monkeypatch.setattr(leader, "boot_s", loop.time)
-            runner.run(story)
-
-    return run
 
 
 def waiting(api: Weather) -> list[str]:
@@ -65,7 +48,7 @@ async def controllers(api: Weather) -> None:
                 api.change(kind, ns, name, lambda o, s=told: o.update(status=s))
 
 
-def test_a_status_that_could_not_be_written_for_minutes_follows_soon(play) -> None:
+def test_a_status_that_could_not_be_written_for_minutes_follows_soon() -> None:
     """Nothing happens to the systems afterwards, so nothing but the next try can tell of them."""
 
     def silent(verb: str, _kind: str, _name: str) -> None:
@@ -88,7 +71,7 @@ def test_a_status_that_could_not_be_written_for_minutes_follows_soon(play) -> No
     play(story())
 
 
-def test_what_the_server_refuses_is_tried_once_in_five_minutes(play) -> None:
+def test_what_the_server_refuses_is_tried_once_in_five_minutes() -> None:
     """Only another spec helps, and it is taken at once; nobody waits for the poisoned one meanwhile."""
     tries: list[float] = []
 
@@ -120,7 +103,7 @@ def test_what_the_server_refuses_is_tried_once_in_five_minutes(play) -> None:
 @pytest.mark.parametrize(
     ("slow_s", "lost", "cut"), [(0.3, 0.3, 0.02), (2.5, 0.05, 0.1), (1.0, 0.02, 0.3)], ids=str
 )
-def test_after_a_storm_every_system_is_ready(play, seed: int, slow_s: float, lost: float, cut: float) -> None:
+def test_after_a_storm_every_system_is_ready(seed: int, slow_s: float, lost: float, cut: float) -> None:
     """Late answers, lost ones, broken watches, a Lease that runs out, users who change their minds: nothing is forgotten."""
 
     async def story() -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from random import Random
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 import aiohttp
 
 from qts_core import names
+from qts_operator import leader, main
 from qts_operator.cluster import Listing
 from qts_operator.middleware import ApiError
 from qts_operator.objects import Kind
@@ -53,6 +55,15 @@ class Jumping(asyncio.SelectorEventLoop):
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+
+def play(story: Coroutine[Any, Any, T]) -> T:
+    """Run a story on a loop of its own, whose time is the engine's; return what it returns."""
+    with asyncio.Runner(loop_factory=Jumping) as runner:
+        loop = runner.get_loop()
+        clocks = patch.object(main, "SystemClock", lambda: loop), patch.object(leader, "boot_s", loop.time)
+        with clocks[0], clocks[1]:
+            return runner.run(story)
 
 
 class Weather(FakeCluster):
