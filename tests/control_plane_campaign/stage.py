@@ -101,6 +101,8 @@ class Faults:
     def _logged(self, _: Any, method: str, event: Any) -> str:
         namespace = str(event.get("system") or event.get("namespace") or "").partition("/")[0]
         self.log[namespace].append(str(event))
+        if isinstance(event.get("exc_info"), SimulatedCrash):
+            return ""  # the planned death of a worker
         if event.get("exc_info") or method in ("error", "exception", "critical"):
             self.found[namespace].append(
                 f"{event.get('event')}: {event.get('error', '')} {sys.exc_info()[1]!r}"

@@ -258,4 +258,7 @@ def refused(live: Manifest) -> ApiError:
 
 async def _events(lines: AsyncIterator[bytes]) -> AsyncIterator[Manifest]:
     async for line in lines:
-        yield orjson.loads(line)
+        event = orjson.loads(line)
+        if not isinstance(event, dict):
+            raise ApiError(0, "NoAnswer", "the watch told something that is no event")
+        yield event

@@ -5,6 +5,7 @@ Texts that many objects share are interned: a system's objects repeat its names 
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from functools import lru_cache
 from sys import intern
@@ -21,6 +22,7 @@ from qts_operator.snapshot import Child, Node, Pod
 
 Live = dict[str, Any]
 _pack = Packer().pack
+_REVISION = re.compile("[0-9]{1,9}")  # anybody may write the annotation, other digits of Unicode too
 
 
 class Resource(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -92,7 +94,7 @@ def child(live: Live, kind: str) -> Child:
         ready=int(status.get("readyReplicas") or 0),
         updated=int(status.get("updatedReplicas") or 0),
         available=int(status.get("availableReplicas") or 0),
-        revision=int(revision) if revision.isdigit() else 0,
+        revision=int(revision) if _REVISION.fullmatch(revision) else 0,
         newest=status.get("updateRevision") or "",
         template_hash=notes.get(names.ANNOTATION_TEMPLATE_HASH, ""),
         default_images=intern(notes.get(names.ANNOTATION_DEFAULT_IMAGES, "")),

@@ -21,6 +21,7 @@ from qts_operator.middleware import ApiError
 from qts_operator.objects.frame import Frame
 from qts_operator.resolve import spec_of
 from qts_operator.snapshot import Child, Heard, Node, Other, Pod, Snapshot
+from qts_operator.unread import Unread
 from qts_operator.view import key_of
 
 SECRETS = (names.CURVE_SECRET, names.REDIS_SECRET)
@@ -35,7 +36,7 @@ class Eyes:
     def __init__(self, context: Context) -> None:
         self._c = context
         self._secrets = Secrets(context.hand)
-        self._usage = Usage(context.api)
+        self._usage = Usage(context.api, Unread(context.metrics))
         self._claims: set[str] = set()
 
     def forget(self, key: str, namespace: str, name: str) -> None:
@@ -170,8 +171,8 @@ class Secrets:
 class Usage:
     """What all pods on nodes with devices ask for, read while one of ours waits for a device."""
 
-    def __init__(self, api: Api) -> None:
-        self._api = api
+    def __init__(self, api: Api, unread: Unread) -> None:
+        self._api, self._unread = api, unread
         self._known: dict[str, tuple[float, dict[str, int]]] = {}
 
     async def of(
@@ -192,7 +193,7 @@ class Usage:
             known = self._known.get(name)
             if known is None or now_s - known[0] >= USAGE_S:
                 listing = await self._api.list(PODS, None, {"fieldSelector": f"spec.nodeName={name}"}, whole)
-                known = (now_s, total(listing.items))
+                known = (now_s, self._total(listing.items))
                 self._known[name] = known
             used[name] = dict(known[1])
         for pod in ours():
@@ -200,17 +201,20 @@ class Usage:
                 _add(used[pod.node], pod.limits)
         return used
 
+    def _total(self, pods: list[dict[str, Any]]) -> dict[str, int]:
+        """Return what pods of others ask for, added up; one that cannot be read holds nobody up."""
+        added: dict[str, int] = {}
+        for pod in pods:
+            _add(added, self._unread.attempt(PODS.name, pod, wanted) or {})
+        return added
 
-def total(pods: list[dict[str, Any]]) -> dict[str, int]:
-    """Return the extended resources that living pods of others ask for, added up; ours are watched."""
-    added: dict[str, int] = {}
-    for pod in pods:
-        labels = (pod.get("metadata") or {}).get("labels") or {}
-        if labels.get(names.LABEL_MANAGED_BY) == names.MANAGED_BY:
-            continue
-        if (pod.get("status") or {}).get("phase") not in ENDED:
-            _add(added, requested(pod.get("spec") or {}))
-    return added
+
+def wanted(pod: dict[str, Any]) -> dict[str, int]:
+    """Return the extended resources that a pod of others asks for while it lives; ours are watched."""
+    labels = (pod.get("metadata") or {}).get("labels") or {}
+    ours = labels.get(names.LABEL_MANAGED_BY) == names.MANAGED_BY
+    ended = (pod.get("status") or {}).get("phase") in ENDED
+    return {} if ours or ended else requested(pod.get("spec") or {})
 
 
 def _add(total: dict[str, int], more: dict[str, int]) -> None:

@@ -98,6 +98,7 @@ class Engine:
         self._turned_s = time.monotonic()
         self._outdated: tuple[Finding, ...] = ()
         self._denied: list[str] = []
+        self._lost = ""  # the first task that ended though nobody asked it to
         self._leader: Leader | None = None
 
     def start(self) -> None:
@@ -152,7 +153,9 @@ class Engine:
             self._loop.call_soon_threadsafe(ask, key)
 
     def healthy(self) -> str:
-        """Return "" while the loop turns, else what is wrong."""
+        """Return "" while the loop turns and every task runs, else what is wrong."""
+        if self._lost:
+            return self._lost
         lag = time.monotonic() - self._turned_s
         return "" if lag < LAG_S else f"the event loop has not turned for {lag:.0f} s"
 
@@ -185,13 +188,26 @@ class Engine:
                 await session.open()
                 stack.push_async_callback(session.close)
                 self._api = Cluster(session, streaming=True)
-            tasks = [asyncio.create_task(job) for job in self._jobs(self._api, http)]
+            jobs = self._jobs(self._api, http)
+            tasks = [asyncio.create_task(job, name=getattr(job, "__qualname__", None)) for job in jobs]
             stack.push_async_callback(_cancel, tasks)
+            stack.callback(self._stop.set)  # whatever ends us, the tasks are asked to end then
+            for task in tasks:
+                task.add_done_callback(self._ended)
             for port, routes in self._routes():
                 await _serve(stack, self.options.host, port, routes)
             await self._stop.wait()
             if self._leader is not None:
                 await self._leader.release()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Tell of a task that nobody asked to end: all else goes on without it, so we must start anew."""
+        if self._stop.is_set():
+            return
+        error = None if task.cancelled() else task.exception()
+        why = f"{task.get_name()} has ended: {error!r}" if error else f"{task.get_name()} has ended"
+        self._lost = self._lost or why
+        _log.error("task ended", task=task.get_name(), error=repr(error), exc_info=error)
 
     def _jobs(self, api: Api, http: aiohttp.ClientSession) -> list[Coroutine[Any, Any, None]]:
         """Return everything that runs side by side."""

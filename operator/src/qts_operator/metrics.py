@@ -45,6 +45,8 @@ class Metrics:
         self.objects = gauge("qts_reflector_objects", "Objects known", "kind")
         self.missed = counter("qts_reflector_missed_events_total", "Found by a full list only", "kind")
         self.denied = counter("qts_reflector_denied_total", "Requests refused for want of a right", "kind")
+        self.unread = counter("qts_objects_unread_total", "Objects that could not be read", "kind")
+        self.stumbles = counter("qts_reflector_errors_total", "Errors that nobody foresaw", "kind")
         self.not_kept = counter("qts_fields_not_kept_total", "Objects that the server altered", "kind")
         self.leader = gauge("qts_leader", "1 on the replica that writes")
         self.transitions = counter("qts_lease_transitions_total", "Lease won")

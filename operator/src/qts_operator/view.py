@@ -62,7 +62,12 @@ class Digesting(Generic[T]):
 
     def remove(self, live: Live) -> None:
         """Take a deletion."""
-        item = self.digest(live)
+        metadata = live["metadata"]
+        item: Any = self.store.get(metadata.get("namespace", ""), metadata["name"])
+        if item is None or item.uid != metadata.get("uid", ""):
+            item = self.digest(live)
+        else:  # what is known says whose it was, though its last version cannot be read
+            item = msgspec.structs.replace(item, version=str(metadata.get("resourceVersion", "")))
         if self.store.remove(item):
             self._moved(item)
 

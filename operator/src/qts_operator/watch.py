@@ -21,6 +21,7 @@ from qts_operator.cluster import Api, refused
 from qts_operator.metrics import Metrics
 from qts_operator.middleware import ApiError
 from qts_operator.objects import Kind
+from qts_operator.unread import Unread
 
 _log = structlog.get_logger("qts_operator.watch")
 FIRST_S, LAST_S = 0.1, 30.0
@@ -88,16 +89,25 @@ class Reflector:
             except ApiError as error:
                 reason = "error"
                 await self._pause(error)
+            except Exception as error:
+                # whatever it was: a reflector that ends is a kind that nobody sees again
+                reason = "error"
+                self._tools.metrics.stumbles.labels(self.kind.name).inc()
+                _log.exception("watch failed", kind=self.kind.name, error=repr(error))
+                await self._pause(ApiError(0, "Failed", repr(error)))
 
     async def _list(self, reason: str) -> None:
-        listing = await self._api.list(self.kind, self.namespace, self._params, self.sink.digest)
-        missed = self.sink.replace(listing.items, self.namespace)
+        listing = await self._api.list(self.kind, self.namespace, self._params, self._kept)
+        missed = self.sink.replace([kept for kept in listing.items if kept is not None], self.namespace)
         if self.synced.is_set() and missed and reason == "periodic":
             self._tools.metrics.missed.labels(self.kind.name).inc(missed)
         self._tools.metrics.relists.labels(self.kind.name, reason).inc()
         self._version, self.denied, self._refused_s = listing.version, "", None
         self._listed_s = self.heard_s = self._tools.now_s()
         self.synced.set()
+
+    def _kept(self, live: Live) -> Any:
+        return self._tools.unread.attempt(self.kind.name, live, self.sink.digest)
 
     async def _follow(self) -> str:
         """Watch from the last version until a full list is due; return why."""
@@ -144,9 +154,9 @@ class Reflector:
             raise Gone if error.code == 410 else error
         version = str((live.get("metadata") or {}).get("resourceVersion", ""))
         if kind in ("ADDED", "MODIFIED"):
-            self.sink.put(live)
+            self._tools.unread.attempt(self.kind.name, live, self.sink.put)
         elif kind == "DELETED":
-            self.sink.remove(live)
+            self._tools.unread.attempt(self.kind.name, live, self.sink.remove)
         self._version = version or self._version
 
     async def _pause(self, error: ApiError) -> None:
@@ -173,10 +183,11 @@ class Reflector:
 
 
 class Tools:
-    """What every reflector shares: clock, dice, metrics."""
+    """What a reflector works with: clock, dice, metrics, and who notes what cannot be read."""
 
     def __init__(self, clock: Clock, random: Random, metrics: Metrics) -> None:
         self.clock, self.random, self.metrics = clock, random, metrics
+        self.unread = Unread(metrics)
 
     def now_s(self) -> float:
         """Return monotonic seconds."""

@@ -230,3 +230,10 @@ def test_what_objects_of_a_system_share_is_kept_once() -> None:
     one, two = digests.child(live(), "Service"), digests.child(live(), "Secret")
     for field in ("namespace", "name", "system", "owner_uid", "owner_kind"):
         assert getattr(one, field) is getattr(two, field)
+
+
+@pytest.mark.parametrize(("note", "revision"), [("3", 3), ("²", 0), ("٣", 0), ("-1", 0), ("9" * 5000, 0)])
+def test_a_revision_is_a_number_or_none(note: str, revision: int) -> None:
+    """Anybody may write the annotation."""
+    live = {"metadata": WHOLE | {"annotations": {names.ANNOTATION_TEMPLATE_REVISION: note}}}
+    assert digests.child(live, "Deployment").revision == revision

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -222,6 +223,30 @@ def test_quantities_are_written_as_the_server_stores_them(text: str, expected: s
     """The canonical form keeps the value and the family of the suffix."""
     assert canonical(text) == expected
     assert value_of(canonical(text)) == value_of(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *(("1e3", 1000), ("1E3", 1000), ("1e+2", 100), ("25e-1", Fraction(5, 2)), ("1Ei", 2**60)),
+        *(("1E", 10**18), ("1e0", 1)),
+        *(("5.", 5), ("+.5", Fraction(1, 2)), ("-1k", -1000), ("3u", Fraction(3, 10**6)), ("0e99999999", 0)),
+        *(("1n", Fraction(1, 10**9)), ("0.1n", Fraction(1, 10**9)), ("1e-99999999", Fraction(1, 10**9))),
+        *(("1e99999999999", 2**63 - 1), ("-9E30", -(2**63 - 1)), ("16Ei", 2**63 - 1)),
+    ],
+)
+def test_quantities_of_others_are_read_as_the_server_reads_them(text: str, value: Fraction) -> None:
+    """All of resource.Quantity's grammar; too large is the most there is, too fine is rounded up."""
+    assert value_of(text) == value
+
+
+@pytest.mark.parametrize(
+    "text", ["", ".", "e3", "1e", "1ee3", "1e3k", "1Ki3", "1K", "1e1.5", "1_0", "1 ", "1\n", "²", "٣", "0x1"]
+)
+def test_what_is_no_quantity_is_refused(text: str) -> None:
+    """Digits of other scripts are none."""
+    with pytest.raises(ValueError, match="no quantity"):
+        value_of(text)
 
 
 def test_a_wrong_quantity_is_refused() -> None:

@@ -155,12 +155,18 @@ async def test_an_expired_version_is_listed_anew(gone) -> None:
         TimeoutError(),
         [event("ADDED", "b", 2), aiohttp.ClientPayloadError("cut")],
         [],
+        ValueError("a fault of ours"),
+        [{"type": "ERROR", "object": {"code": "none"}}],
+        [{"type": "ADDED", "object": ["b"]}],
     ],
-    ids=["ERROR 500", "503", "no answer", "cut", "half-open", "cut after an event", "200 and close"],
+    ids=[
+        *("ERROR 500", "503", "no answer", "cut", "half-open", "cut after an event", "200 and close"),
+        *("our own fault", "ERROR without a code", "an object that is none"),
+    ],
 )
 async def test_no_fault_of_a_watch_ends_the_reflector(fault) -> None:
     """Each waits and watches again; events after it arrive."""
-    sink, clock, _, _ = await play([[("a", 1)]], [fault, [event("ADDED", "c", 7)]])
+    sink, clock, _, _ = await play([[("a", 1)], [("a", 1)]], [fault, [event("ADDED", "c", 7)]])
     assert sink.items["c"] == "7"
     assert len(clock.slept) >= 1
     assert min(clock.slept) > 0
