@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -19,6 +19,7 @@ from qts_operator.middleware import ApiError
 
 _log = structlog.get_logger("qts_operator.leader")
 NAME = "qts-operator"
+T = TypeVar("T")
 
 
 def boot_s() -> float:
@@ -46,10 +47,12 @@ class Leader:
     async def run(self, won: Callable[[], None]) -> None:
         """Try for ever; call `won` each time the Lease becomes ours."""
         while not self._released:
+            answered = True
             try:
                 async with self._asking:
                     await self.once()
             except ApiError as error:
+                answered = False
                 if error.code == 409:
                     self._election.lost()
                 _log.warning("lease", code=error.code, error=error.message)
@@ -61,14 +64,15 @@ class Leader:
                 won()
             self._led = leads
             terms = self._election.terms
-            again_s = terms.retry_s if leads else terms.standby_s
+            # who leads and got no answer has no 2 s to lose: another such try would cost the Lease
+            again_s = terms.retry_s if leads and answered else terms.standby_s
             await self._clock.sleep(again_s * self._random.uniform(0.8, 1.2))
 
     async def once(self) -> None:
         """Read the Lease and do what follows."""
         if self._released:
             return
-        lease = await self._api.get(LEASES, self._namespace, NAME)
+        lease = await self._soon(self._api.get(LEASES, self._namespace, NAME))
         sent = boot_s()
         step = self._election.decide(lease, sent, _wall())
         if step.verb == "wait":
@@ -76,9 +80,9 @@ class Leader:
         if step.verb == "create":
             metadata = {"name": NAME, "namespace": self._namespace}
             body: dict[str, Any] = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
-            await self._api.create(LEASES, body | {"metadata": metadata} | step.body)
+            await self._soon(self._api.create(LEASES, body | {"metadata": metadata} | step.body))
         else:
-            await self._api.update(LEASES, step.body)
+            await self._soon(self._api.update(LEASES, step.body))
         if not self.leads():
             # it had run out, if only for a moment, in which passes ended without a write: they are due again
             self._led = False
@@ -92,11 +96,20 @@ class Leader:
         self._released = True
         async with self._asking:  # a renewal on its way would make this write a conflict
             try:
-                lease = await self._api.get(LEASES, self._namespace, NAME)
+                lease = await self._soon(self._api.get(LEASES, self._namespace, NAME))
                 if lease is not None and self._election.holds(lease):
-                    await self._api.update(LEASES, self._election.release(lease, _wall()))
+                    await self._soon(self._api.update(LEASES, self._election.release(lease, _wall())))
             except ApiError as error:
                 _log.warning("lease not released", code=error.code, error=error.message)
+
+    async def _soon(self, request: Awaitable[T]) -> T:
+        """Wait for an answer no longer than a try may take: one that hangs must not cost the Lease."""
+        limit_s = self._election.terms.try_s
+        try:
+            async with asyncio.timeout(limit_s):
+                return await request
+        except TimeoutError:
+            raise ApiError(0, "NoAnswer", f"Lease/{NAME}: no answer within {limit_s:g} s") from None
 
 
 def _wall() -> str:

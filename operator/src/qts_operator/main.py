@@ -85,6 +85,7 @@ class Engine:
         self.options, self._middlewares = options, (traced(self._tracing), *middlewares)
         self.metrics = Metrics(per_object=options.per_object)
         self.metrics.systems.now = lambda: self._clock.wall_ns() / 1e9
+        self.metrics.systems.leads = self.leads
         self.metrics.build_info.labels(VERSION, str(LATEST_REVISION)).set(1)
         self.queue = WorkQueue()
         self.reflectors: list[Reflector] = []
@@ -241,7 +242,12 @@ class Engine:
         jobs += [self._work(reconciler, offers) for _ in range(self.options.workers)]
         jobs += offers.jobs(follow, self._all)
         jobs += [self._beat(), self._check_definition(api), self._tidy()]
-        return [*jobs, self._leader.run(self._all)]
+        return [*jobs, self._leader.run(self._won)]
+
+    def _won(self) -> None:
+        """Begin to lead: another may have led since we told of any system, so each is looked at anew."""
+        self.metrics.systems.clear()
+        self._all()
 
     def _reflect(self, api: Api) -> list[Reflector]:
         kinds: list[tuple[Kind, Sink, dict[str, str]]] = [

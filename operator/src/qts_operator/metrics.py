@@ -112,10 +112,14 @@ class Told(msgspec.Struct, frozen=True):
 
 
 class Systems(Collector):
-    """The series of each system, rendered at the scrape: what grows with time is true at every scrape."""
+    """The series of each system, rendered at the scrape: what grows with time is true at every scrape.
+
+    Only the process that leads shows them.
+    """
 
     def __init__(self) -> None:
         self.now: Callable[[], float] = lambda: 0.0
+        self.leads: Callable[[], bool] = lambda: True  # others know what was, at best
         self._told: dict[tuple[str, str], Told] = {}
 
     def tell(
@@ -148,6 +152,10 @@ class Systems(Collector):
         """Drop the series of a system that is gone."""
         self._told.pop((namespace, system), None)
 
+    def clear(self) -> None:
+        """Drop the series of all systems: what was told before another led is no longer true."""
+        self._told.clear()
+
     def describe(self) -> Iterable[Metric]:
         """Name the families without reading them."""
         return _families()
@@ -156,7 +164,7 @@ class Systems(Collector):
         """Render every system."""
         now = self.now()
         condition, moving, gpu = _families()
-        for (namespace, system), told in list(self._told.items()):
+        for (namespace, system), told in list(self._told.items()) if self.leads() else ():
             for kind, status in told.conditions.items():
                 condition.add_metric((namespace, system, kind), float(CONDITION_VALUE[status]))
             age = 0.0 if told.moving_since is None else max(0.0, now - told.moving_since)

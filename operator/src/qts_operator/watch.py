@@ -139,11 +139,11 @@ class Reflector:
         params = self._params | {"resourceVersion": self._version, "timeoutSeconds": str(seconds)}
         heard = False
         async with self._api.watch(self.kind, self.namespace, params) as events:
+            self.denied, self._refused_s = "", None  # it is served, so the right is there (again)
             async for event in events:
                 self._take(event)
                 if event.get("type") != "BOOKMARK":
-                    heard = True
-                self._tries, self._refused_s = 0, None
+                    heard, self._tries = True, 0  # a server that only marks and closes is not well
                 self.heard_s = self._tools.now_s()
         return heard
 

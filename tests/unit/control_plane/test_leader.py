@@ -10,8 +10,9 @@ import pytest
 from qts_core.clock import SystemClock
 from qts_operator.cluster import LEASES
 from qts_operator.leader import NAME, Leader
-from qts_operator.lease import Election
+from qts_operator.lease import Election, Terms
 from qts_operator.metrics import Metrics
+from qts_operator.middleware import ApiError
 from qts_operator.testing import FakeCluster
 
 
@@ -100,13 +101,75 @@ async def test_a_lapse_between_two_renewals_asks_for_every_pass_again(api) -> No
     task.cancel()
 
 
+class Hanging(FakeCluster):
+    """Never answers the requests that `hung` names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hung = ""
+
+    async def _hang(self, verb: str) -> None:
+        if verb == self.hung:
+            await asyncio.Event().wait()
+
+    async def get(self, kind, namespace, name, *, metadata=False):
+        await self._hang("get")
+        return await super().get(kind, namespace, name, metadata=metadata)
+
+    async def create(self, kind, manifest):
+        await self._hang("create")
+        return await super().create(kind, manifest)
+
+    async def update(self, kind, manifest):
+        await self._hang("update")
+        return await super().update(kind, manifest)
+
+
+@pytest.mark.parametrize("verb", ["get", "create", "update"])
+async def test_a_request_that_hangs_ends_with_its_try(verb: str) -> None:
+    """By the time of a try, not by that of any request: the next one holds or takes the Lease."""
+    api = Hanging()
+    one = Leader(api, Election("one", Terms(try_s=0.05)), "qts", (SystemClock(), Random(0), Metrics()))
+    if verb == "update":
+        await one.once()
+    api.hung = verb
+    with pytest.raises(ApiError, match=r"no answer within 0\.05 s"):
+        await asyncio.wait_for(one.once(), 20)
+    api.hung = ""
+    await one.once()
+    assert one.leads()
+    api.hung = "get"
+    await asyncio.wait_for(one.release(), 20)
+    assert not one.leads()
+
+
+async def test_who_leads_and_got_no_answer_tries_again_soon() -> None:
+    """One request that hangs must leave time for a renewal before the deadline."""
+    api, clock = Hanging(), _Turns()
+    one = Leader(api, Election("one", Terms(try_s=0.05)), "qts", (clock, Random(0), Metrics()))
+    task = asyncio.create_task(one.run(lambda: None))
+    await clock.asleep()
+    api.hung = "get"
+    await clock.turn()
+    api.hung = ""
+    await clock.turn()
+    task.cancel()
+    terms = Terms()
+    calm, hurried, then = clock.slept
+    assert min(calm, then) >= 0.8 * terms.retry_s
+    assert hurried <= 1.2 * terms.standby_s
+    assert 1.2 * terms.retry_s + terms.try_s + 1.2 * terms.standby_s < terms.renew_deadline_s
+
+
 class _Turns(SystemClock):
     """A clock whose sleeps end when the test says so."""
 
     def __init__(self) -> None:
         self._sleeps, self._go = asyncio.Event(), asyncio.Event()
+        self.slept: list[float] = []
 
     async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
         self._sleeps.set()
         await self._go.wait()
         self._go.clear()

@@ -169,3 +169,21 @@ async def test_values_are_those_of_the_cluster() -> None:
     async with running(api, msgspec.structs.replace(OPTIONS, identity="two", per_object=False)) as engine:
         await until(lambda: value(engine.metrics, "qts_reflector_objects", kind="Deployment") == 10.0)
         assert value(engine.metrics, "qts_spec_changes_total") == 0.0
+
+
+async def test_only_who_leads_tells_of_systems() -> None:
+    """A former leader is silent at once; when it leads again nothing of before the other's time is told."""
+    api = FakeCluster()
+    async with running(api, OPTIONS) as engine:
+        metrics = engine.metrics
+        await until(engine.leads)
+        metrics.systems.tell("trading", "desk", {"Ready": "False"}, moving=None, gpus={"amos": 1})
+        assert value(metrics, "qts_system_condition", namespace="trading", system="desk", type="Ready") == 0
+        lease = api.objects[("Lease", OPTIONS.namespace, "qts-operator")]
+        lease["spec"]["holderIdentity"] = "another"
+        engine._leader._election.lost()
+        assert b'system="desk"' not in metrics.text()
+        lease["spec"]["holderIdentity"] = ""
+        await until(engine.leads)
+        await until(lambda: value(metrics, "qts_lease_transitions_total") == 2)
+        assert b'system="desk"' not in metrics.text()

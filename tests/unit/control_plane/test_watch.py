@@ -172,9 +172,10 @@ async def test_no_fault_of_a_watch_ends_the_reflector(fault) -> None:
     assert min(clock.slept) > 0
 
 
-async def test_a_server_that_closes_at_once_is_not_hammered() -> None:
-    """An orderly end without an event backs off as a failure does."""
-    _, clock, _, _ = await play([[("a", 1)]], [[] for _ in range(12)])
+@pytest.mark.parametrize("told", [[], [event("BOOKMARK", "", 9)]], ids=["nothing", "a bookmark"])
+async def test_a_server_that_closes_at_once_is_not_hammered(told) -> None:
+    """An orderly end without an event backs off as a failure does; a bookmark is no event."""
+    _, clock, _, _ = await play([[("a", 1)]], [told for _ in range(12)])
     assert len(clock.slept) == 12
     assert sum(clock.slept[6:]) > 10
 
@@ -196,6 +197,15 @@ async def test_a_server_that_has_just_started_lacks_no_right(times: int, missing
     told = reflector._tools.metrics.denied.labels(KIND.name)._value.get()
     assert (told > 0, reflector.denied) == (missing, "")
     assert (sink.items, clock.slept[:4]) == ({"a": "2"}, [1.0, 1.0, 2.0, 4.0])
+
+
+@pytest.mark.parametrize("told", [[], [event("ADDED", "b", 2)]], ids=["quiet", "an event"])
+async def test_a_right_that_is_back_is_seen_by_the_watch(told) -> None:
+    """Refused for long enough to say so, then served: nobody waits for the next full list."""
+    refused = [ApiError(403, "Forbidden", "cannot watch") for _ in range(6)]
+    sink, _, _, reflector = await play([[("a", 1)]], [*refused, told])
+    assert reflector._tools.metrics.denied.labels(KIND.name)._value.get() > 0
+    assert (reflector.denied, sink.lists) == ("", 1)
 
 
 async def test_retry_after_is_honoured() -> None:
