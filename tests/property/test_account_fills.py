@@ -100,3 +100,14 @@ def test_a_liquidation_that_the_bar_begins_beyond_is_filled_at_the_open(side: fl
     opened = 100.0 - 21.0 * side
     account.on_bar(bar(opened, opened, opened, opened))
     assert account.fills == [(opened, pytest.approx(-side * 0.001))]
+
+
+@pytest.mark.parametrize("opened", [0.0, -1.0, float("inf")])
+def test_an_open_that_is_no_price_is_none(opened: float) -> None:
+    """An order waits for the close then; the equity stays a number."""
+    account = Watched(None)
+    account.on_bar(bar(100, 100, 100, 100))
+    account.order(np.array([0.1]), np.ones(1, bool), np.array([0.01]), np.array([[0.01, 0.02, 0.03]]))
+    account.on_bar(bar(opened, 101, 100, 101))
+    assert [p for p, _ in account.fills] == [101.0]
+    assert account.equity == 1.0

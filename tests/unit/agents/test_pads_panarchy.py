@@ -304,3 +304,58 @@ def test_connectedness_may_be_absorption():
     np.testing.assert_allclose(reading("absorption", 3), 1.0)
     np.testing.assert_array_equal(reading("absorption", 1), reading("rank", 1))
     assert (reading("rank", 3) < 1.0).all()
+
+
+def test_a_crisis_needs_no_scores():
+    """Release is open in a crisis whose bar has unknown scores; without one nothing changes or is counted."""
+    unknown = np.full(4, np.nan)
+    cycle = held(GROWTH)
+    assert cycle.step(unknown, 0.7) is None
+    assert (cycle.bars, cycle.dwell) == (0, 20)
+    assert Candidate(RELEASE, RELEASE, crisis=True) == cycle.step(unknown, 0.71)
+
+
+def made_bars(seed, missing=()):
+    """Yield 1,700 bars of one symbol, those of `missing` without a value."""
+    price = 100.0 * np.exp(np.cumsum(np.random.default_rng(seed).normal(0, 0.01, 1700)))
+    for seq, x in enumerate(price):
+        one, known = np.array([x if seq not in missing else np.nan]), np.array([seq not in missing])
+        yield Bar(seq, one, one * 1.01, one * 0.99, one, one, known, 0.0, 0.0 * one)
+
+
+def test_a_missing_bar_silences_no_phase():
+    """The meso bar around it is of the others, so every reading is known; a gap of many bars is not bridged."""
+
+    def known(missing):
+        scale, found = Scale(1, 5, 250, "rank"), []
+        for bar in made_bars(8, missing):
+            if scale.push(bar, bar.close_ns) and scale.warm():
+                found.append(bool(np.isfinite(scale.reading().scores).all()))
+        return found
+
+    assert known(()) == known((1602,)) == known((1604,)) == [True] * len(known(()))
+    assert not all(known(range(1500, 1600)))
+
+
+def test_a_missing_base_bar_leaves_the_micro_scale_its_ranks():
+    """Two of fifty returns are unknown: P, C and R go on with the others."""
+    scale, found = Scale(1, 1, 250, "rank"), {}
+    for bar in made_bars(9, (1000,)):
+        scale.push(bar, bar.close_ns)
+        found[bar.close_ns] = scale.reading() if scale.warm() else None
+    assert all(np.isfinite(found[t].scores).all() for t in range(1000, 1700))
+
+
+def test_a_merged_bar_is_of_what_is_valid():
+    """Open of the first valid bar, close of the last one, volume of both; of nothing valid comes nothing."""
+    scale, taken = Scale(1, 3, 60, "rank"), []
+    scale._complete = taken.append
+    for bar in made_bars(10, (3, 8, 9, 10, 11)):
+        scale.push(bar, bar.close_ns)
+    bars = list(made_bars(10))
+    second, third, fourth = taken[0], taken[1], taken[2]
+    assert (second.open[0], second.close[0]) == (bars[4].open[0], bars[5].close[0])
+    assert second.volume[0] == bars[4].volume[0] + bars[5].volume[0]
+    assert (third.open[0], third.close[0]) == (bars[6].open[0], bars[7].close[0])
+    assert third.high[0] == max(bars[6].high[0], bars[7].high[0])
+    assert (third.valid[0], fourth.valid[0]) == (True, False)

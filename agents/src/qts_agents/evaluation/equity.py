@@ -108,7 +108,8 @@ def staked_curve(track: Track, wanted: F8, cost_factor: float = 1.0) -> Curve:
     at = {int(t): r for r, t in enumerate(track.at)}
     equity, exposure, traded = np.empty(T), np.empty(T), 0.0
     for t in range(T):
-        fill = np.where(np.isfinite(tape.open[:, t]), tape.open[:, t], tape.close[:, t])
+        opened = np.isfinite(tape.open[:, t]) & (tape.open[:, t] > 0.0)
+        fill = np.where(opened, tape.open[:, t], tape.close[:, t])
         now = np.isfinite(pending) & tape.valid[:, t] & np.isfinite(fill)
         if now.any():
             mark = np.nan_to_num(np.where(tape.valid[:, t], fill, price))

@@ -6,6 +6,7 @@ Shapes: S rows, n values up to and including the last closed bar. Everything is 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ from qts_agents.kernels.backend import jit_enabled, kernel
 F8 = NDArray[np.float64]
 #: continuous phase value of growth, conservation, release, reorganization
 CONTINUOUS = np.array([0.35, 0.65, 0.90, 0.10])
+KNOWN = 0.9  # share of a window that has to be known
 
 
 def potential(close: F8) -> F8:
@@ -64,6 +66,15 @@ def _ranks(history: F8, out: F8) -> None:
             twice += int(x < last) + int(x <= last)
             known += int(np.isfinite(x))
         out[s] = 0.5 * twice / n if known == n else np.nan
+
+
+def of_known(measure: Callable[[F8], F8], values: F8) -> F8:
+    """Return `measure` [S] of `values` [S,n]: of what is known in a row with gaps, NaN below nine tenths."""
+    out = measure(values)
+    for s in np.flatnonzero(~np.isfinite(values).all(axis=1)):
+        known = values[s][np.isfinite(values[s])]
+        out[s] = measure(known[None])[0] if known.size >= KNOWN * values.shape[1] else np.nan
+    return out
 
 
 def scores(p: F8, c: F8, r: F8) -> F8:

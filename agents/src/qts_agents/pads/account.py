@@ -92,7 +92,7 @@ class Account:
         self.peak = max(self.peak, self.equity)
 
     def _trades(self, bar: Bar) -> None:
-        opened = np.isfinite(bar.open)
+        opened = np.isfinite(bar.open) & (bar.open > 0.0)
         self._fill(np.where(opened, bar.open, np.nan), bar)
         low, high = np.fmin(bar.low, bar.close), np.fmax(bar.high, bar.close)
         first = np.where(opened, bar.open, bar.close)

@@ -48,19 +48,24 @@ class Cycle:
         self.bars = 0
 
     def step(self, scores: F8, crisis: float) -> Candidate | None:
-        """Take the system scores [4] of a new bar; return the change that hysteresis admits."""
-        if not np.isfinite(scores).all():
-            return None
-        self.bars += 1
-        self.dwell += 1
-        leader = int(np.argmax(scores))
-        self.led = self.led + 1 if leader == self.leader else 1
-        self.leader = leader
+        """Take the system scores [4] of a new bar; return the change that hysteresis admits.
+
+        A crisis needs no scores: they may be unknown when it breaks out.
+        """
+        known = bool(np.isfinite(scores).all())
+        if known:
+            self._count(int(np.argmax(scores)))
         if self.held not in (RELEASE, UNKNOWN) and crisis > CRISIS:
             return Candidate(RELEASE, RELEASE, crisis=True)
-        if leader == self.held or self.dwell < self._settings.phase_dwell:
+        if not known or self.leader == self.held or self.dwell < self._settings.phase_dwell:
             return None
-        return self._confirmed(scores, leader, crisis)
+        return self._confirmed(scores, self.leader, crisis)
+
+    def _count(self, leader: int) -> None:
+        self.bars += 1
+        self.dwell += 1
+        self.led = self.led + 1 if leader == self.leader else 1
+        self.leader = leader
 
     def _confirmed(self, scores: F8, leader: int, crisis: float) -> Candidate | None:
         """Return the change to the leader, or one edge towards it where there is none."""

@@ -254,6 +254,7 @@ def _read(update: MarketUpdate, k: int) -> tuple[Bar, Quotes]:
     paid = np.where(np.isfinite(spread), spread, update.spread_assumed)
     columns = (array(c)[:, k] for c in (update.open, update.high, update.low, update.close, update.volume))
     opened, high, low, close, volume = (np.array(c, dtype=np.float64) for c in columns)
+    opened, high, low = (np.where(x > 0.0, x, np.nan) for x in (opened, high, low))  # 0 says: none
     bar = Bar(
         close_ns=int(array(update.close_ns)[k]),
         open=opened,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from qts_agents.agent import F8, MarketWindow
 from qts_agents.choice import known_or_zero
 from qts_agents.kernels.indicators import Indicators, indicators
-from qts_agents.kernels.phase import deviation, lag1, last_rank, potential, scores
+from qts_agents.kernels.phase import deviation, lag1, last_rank, of_known, potential, scores
 from qts_agents.pads.account import Bar
 
 CLOSES, RETURNS = 51, 50
@@ -110,8 +110,8 @@ class Scale:
             self._returns.push(np.log(close / before[:, 0]))
         if len(self._returns) >= RETURNS:
             recent = self._returns.view(RETURNS)
-            self._rho.push(lag1(recent))
-            self._sigma.push(deviation(recent))
+            self._rho.push(of_known(lag1, recent))
+            self._sigma.push(of_known(deviation, recent))
             self.sigma20 = deviation(recent[:, -20:])
 
     def warm(self) -> bool:
@@ -123,9 +123,9 @@ class Scale:
         if not self.warm():
             nan = np.full(self.S, np.nan)
             return Reading(nan, nan, nan, np.full((self.S, 4), np.nan))
-        p = potential(self._columns[CLOSE].view(CLOSES))
+        p = of_known(potential, self._columns[CLOSE].view(CLOSES))
         c = self._connected()
-        r = resilience * (1.0 - last_rank(self._sigma.view(self.rank)))
+        r = resilience * (1.0 - _newest_rank(self._sigma.view(self.rank)))
         return Reading(p, c, r, scores(p, c, r))
 
     def _connected(self) -> F8:
@@ -134,7 +134,7 @@ class Scale:
             return (1.0 + self._rho.last(1)[:, 0]) / 2.0
         if self.connectedness == "absorption" and self.S > 1:
             return np.full(self.S, absorption(self._returns.last(RETURNS)))
-        return last_rank(self._rho.view(self.rank))
+        return _newest_rank(self._rho.view(self.rank))
 
     def returns(self, n: int) -> F8:
         """Return the last `n` log returns [S,n], 0 before the first and across a gap."""
@@ -207,17 +207,26 @@ def absorption(returns: F8) -> float:
     return float(np.linalg.eigvalsh(unit.T @ unit)[-1]) / len(unit)
 
 
+def _newest_rank(history: F8) -> F8:
+    """Return the rank [S] of the newest of `history` [S,n] among what is known of it; NaN where it is not."""
+    return np.where(np.isfinite(history[:, -1]), of_known(last_rank, history), np.nan)
+
+
 def _merge(first: Bar, last: Bar) -> Bar:
-    """Return one bar of two: first open, extreme high and low, last close, summed volume."""
-    valid: NDArray[np.bool_] = first.valid & last.valid
+    """Return one bar of what is valid: first open, extreme high and low, last close, summed volume."""
+    one, two = first.valid, last.valid
     return Bar(
         close_ns=last.close_ns,
-        open=first.open,
-        high=np.fmax(first.high, last.high),
-        low=np.fmin(first.low, last.low),
-        close=last.close,
-        volume=first.volume + last.volume,
-        valid=valid,
+        open=np.where(one, first.open, last.open),
+        high=np.fmax(_where(one, first.high), _where(two, last.high)),
+        low=np.fmin(_where(one, first.low), _where(two, last.low)),
+        close=np.where(two, last.close, first.close),
+        volume=np.where(two, np.where(one, first.volume + last.volume, last.volume), first.volume),
+        valid=one | two,
         fee=last.fee,
         half_spread=last.half_spread,
     )
+
+
+def _where(valid: NDArray[np.bool_], values: F8) -> F8:
+    return np.where(valid, values, np.nan)
