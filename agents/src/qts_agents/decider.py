@@ -295,8 +295,9 @@ class DeciderShell:
             actions = await self._context.compute(
                 self.pads.on_answers, ask.round_id, answers, self._context.now_ns()
             )
-            decided = self._context.now_ns()
+            decided, refused = self._context.now_ns(), self.pads.refused
             await self._do(actions, Cause(round_trace, cause.start_ns))
+        self._count(replies, answers, refused)
         self._trace_round(ask, replies, cause, (start, asked, decided))
 
     def _answer(self, reply: Reply, start_ns: int) -> Answer:
@@ -306,12 +307,17 @@ class DeciderShell:
         reason = reply.reason
         if isinstance(body, DecisionResponse) and body.failure is not None:
             reason = f"{body.failure.error}: {body.failure.text}"
-        result = "used" if opinion is not None else "invalid" if envelope is not None else "late"
-        self._context.metrics.votes.labels(reply.peer, result).inc()
         if envelope is not None:
             elapsed_s = (self._context.now_ns() - start_ns) / 1e9
             self._context.metrics.vote_latency.labels(reply.peer).observe(max(0.0, elapsed_s))
         return Answer(reply.peer, opinion, reason)
+
+    def _count(self, replies: Sequence[Reply], answers: Sequence[Answer], refused: dict[str, str]) -> None:
+        """Count what became of each vote; what PADS refused is as invalid as what is no opinion."""
+        for reply, answer in zip(replies, answers, strict=True):
+            used = answer.opinion is not None and answer.peer not in refused
+            result = "used" if used else "invalid" if reply.envelope is not None else "late"
+            self._context.metrics.votes.labels(reply.peer, result).inc()
 
     def _trace_round(
         self, ask: Ask, replies: Sequence[Reply], cause: Cause, times: tuple[int, int, int]

@@ -63,10 +63,10 @@ def votes(answers: Answers | None, symbols: tuple[str, ...]) -> dict[str, Any]:
     for answer in answers.answers if answers is not None else ():
         workload = BY_WIRE.get(answer.peer)
         name, seat = (workload.name, workload.seat) if workload else (answer.peer, None)
-        if answer.opinion is None or answer.late:
+        if answer.vote is None:
             found[name] = {"seat": seat, "missing": answer.reason or "late"}
         else:
-            found[name] = {"seat": seat, "symbols": _opinion(answer.opinion, symbols)}
+            found[name] = {"seat": seat, "symbols": _opinion(answer.vote, symbols)}
     return found
 
 

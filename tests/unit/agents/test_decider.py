@@ -17,7 +17,7 @@ from qts_agents.pads.actions import Ask, Publish, Record
 from qts_agents.pads.replay import replay
 from qts_core.errors import LocalError
 from qts_messaging import examples
-from qts_messaging.messages import DecisionRequest, PerformanceFeedback, SystemCommand
+from qts_messaging.messages import DecisionRequest, DecisionResponse, PerformanceFeedback, SystemCommand
 
 
 def shell(folder: Path) -> DeciderShell:
@@ -223,3 +223,34 @@ async def test_who_waits_awake_for_the_store_is_told_what_it_says() -> None:
             await outer
         await asyncio.sleep(0)
         assert waiting.cancelled()
+
+
+def test_a_vote_that_pads_refuses_is_counted_as_invalid(tmp_path: Path) -> None:
+    """One answers another round, one is heard, one is late: each is counted as what it is."""
+    made, counted = shell(tmp_path), []
+    made.pads.on_peers(frozenset(made._context.system.voters()), 0)
+    closes, asks = pads_script.walk(331), []
+    for seq in range(331):
+        bar = pads_script.update(closes, seq, "snapshot" if seq < 330 else "delta")
+        asks += [a for a in made.pads.on_update(bar, None, seq * 10**9) if isinstance(a, Ask)]
+    peers = list(asks[0].requests)
+
+    def reply(peer: str, round_id: str) -> Any:
+        said = DecisionResponse(round_id, opinion=pads_script.opinion(round_id, peer, [[0.4, 0.3, 0.3]]))
+        return SimpleNamespace(peer=peer, envelope=SimpleNamespace(body=said, trace=None), reason="")
+
+    async def gather(*_: Any, **__: Any) -> list[Any]:
+        late = SimpleNamespace(peer=peers[2], envelope=None, reason="timeout")
+        return [reply(peers[0], "another"), reply(peers[1], asks[0].round_id), late]
+
+    def labels(*names: str) -> Any:
+        return SimpleNamespace(inc=lambda: counted.append(names), observe=lambda _: None)
+
+    context: Any = made._context
+    context.bus.gather = gather
+    context.metrics = SimpleNamespace(
+        votes=SimpleNamespace(labels=labels), vote_latency=SimpleNamespace(labels=labels)
+    )
+    asyncio.run(made._round(asks[0], Cause(None, 0)))
+    assert counted == list(zip(peers, ("invalid", "used", "late"), strict=True))
+    asyncio.run(made.finish())

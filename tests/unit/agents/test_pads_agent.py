@@ -8,6 +8,7 @@ from tests.unit.agents.pads_script import BAR_S, SECOND, Script, opinion, system
 from qts_agents.columns import array
 from qts_agents.pads.actions import Answer, Ask, Publish, Send
 from qts_agents.pads.hearing import hear
+from qts_agents.pads.records import Answers, body, decode
 from qts_core.spec import Market
 from qts_messaging.messages import (
     ACTIONS,
@@ -275,6 +276,28 @@ def test_a_broken_opinion_is_refused_with_the_reason(change, why):
     made, refused = hear("r", (Answer("qbmia", broken),), 1, np.zeros(1))
     assert not made.voted.any()
     assert why in refused["qbmia"] or "not in" in refused["qbmia"]
+
+
+def test_a_refused_opinion_is_written_down_with_the_reason():
+    """The journal says why, and replays; who is heard or silent keeps the record it had."""
+    script = Script(system(), always(UP))
+    plain = script.answers
+
+    def answers(ask):
+        said = plain(ask)
+        broken = msgspec.structs.replace(said[0].opinion, round_id="other")
+        return (
+            msgspec.structs.replace(said[0], opinion=broken),
+            *said[1:-1],
+            Answer(said[-1].peer, None, "dead"),
+        )
+
+    script.answers = answers
+    script.bars(walk(331), 330)
+    kept = [body(e, Answers) for e in map(decode, script.records) if e.kind == "answers"][-1]
+    assert [a.reason for a in kept.answers] == ["invalid: it answers round other", "", "dead"]
+    assert kept.answers[0].opinion is not None
+    assert script.pads.refused == {kept.answers[0].peer: kept.answers[0].reason, kept.answers[2].peer: "dead"}
 
 
 def test_rows_that_are_no_distribution_do_not_vote():

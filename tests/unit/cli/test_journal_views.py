@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.unit.agents.pads_script import opinion
 
 from qts_agents.agent import ACTION_NEEDS_POSITION, UNTRAINED
 from qts_agents.columns import column
-from qts_agents.pads.records import encode, frame
+from qts_agents.pads.actions import Answer
+from qts_agents.pads.records import Answers, encode, frame
 from qts_cli.decisions import events
 from qts_cli.plot import bands, figure
 from qts_cli.prices import Prices
-from qts_cli.rounds import abstention, stamp
+from qts_cli.rounds import abstention, stamp, votes
 from qts_cli.tail import Tail
 from qts_messaging.messages import MarketUpdate
 
@@ -86,6 +88,15 @@ def test_tail_counts_live_and_past_bars(tmp_path: Path) -> None:
     assert list(tail.read(1.0)) == []
     assert (tail.backfilled, tail.bars) == (40, 2)
     assert list(events(tmp_path)) == []
+
+
+def test_an_opinion_that_was_refused_is_no_vote() -> None:
+    """What PADS did not use is shown with the reason, not as if it counted."""
+    said = opinion("r", "qbmia", [[0.5, 0.3, 0.2]])
+    answers = Answers("r", (Answer("qbmia", said), Answer("quasar", said, "invalid: it answers round r")))
+    told = votes(answers, ("A",))
+    assert "symbols" in told["qbmia"]
+    assert told["quasar"] == {"seat": "qstar", "missing": "invalid: it answers round r"}
 
 
 def rounds() -> list[dict[str, Any]]:

@@ -37,12 +37,17 @@ class Record(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What one asked peer said: an opinion, or None and why; a late one is counted, not used."""
+    """What one asked peer said: an opinion, or None and why; one that is late or has a reason is not used."""
 
     peer: str
     opinion: Opinion | None
-    reason: str = ""  # timeout | dead | no_route | full | failure
+    reason: str = ""  # timeout | dead | no_route | full | failure | invalid: what is wrong
     late: bool = False
+
+    @property
+    def vote(self) -> Opinion | None:
+        """Return the opinion if it was used."""
+        return None if self.late or self.reason else self.opinion
 
 
 Action = Ask | Publish | Send | Record

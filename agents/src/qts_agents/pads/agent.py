@@ -54,7 +54,11 @@ class Pads:
     """Orchestrator and board. Every event that changes state leaves a record that `replay` can repeat."""
 
     name = "pads"
-    TRANSIENT: ClassVar[dict[str, Any]] = {"_window": None, "_untold": None}  # a bar brings it; is settled
+    TRANSIENT: ClassVar[dict[str, Any]] = {
+        "_window": None,
+        "_untold": None,
+        "refused": {},
+    }  # brought anew; settled; told
 
     def __init__(self, system: System) -> None:
         self._system = system
@@ -71,6 +75,7 @@ class Pads:
         self._newest: dict[str, Any] | None = None
         self._gauges: dict[str, float] = {}
         self._style = ""
+        self.refused: dict[str, str] = {}  # peer → why the newest round did not use what it said
 
     def warm_up(self) -> None:
         """Compile what serving calls by a rehearsal of one round on made-up bars."""
@@ -153,17 +158,24 @@ class Pads:
 
     def on_answers(self, round_id: str, answers: tuple[Answer, ...], now_ns: int) -> list[Action]:
         """Decide the open round with what came; answers to another round are only written down."""
-        heard = records.Answers(round_id, answers)
-        actions: list[Action] = [Record(records.encode("answers", now_ns, heard))]
         current, desk = self._rounds.current, self._desk
         if current is None or desk is None or current.round_id != round_id:
             self._outcomes["late"] += 1
-            return actions
+            return [Record(records.encode("answers", now_ns, records.Answers(round_id, answers)))]
         self._rounds.close(answers, now_ns)
         self._met |= {a.peer for a in answers if a.opinion is not None}
         d = np.sign(desk.account.exposure())
-        ballot, _ = hear(round_id, answers, len(desk.symbols), d)
+        ballot, self.refused = hear(round_id, answers, len(desk.symbols), d)
+        told = records.Answers(round_id, tuple(self._judged(answer) for answer in answers))
+        actions: list[Action] = [Record(records.encode("answers", now_ns, told))]
         return actions + self._decide(desk, current, ballot, now_ns)
+
+    def _judged(self, answer: Answer) -> Answer:
+        """Return an answer as it is written down: an opinion that was not used with the reason."""
+        why = self.refused.get(answer.peer)
+        if why is None or answer.opinion is None or answer.late:
+            return answer
+        return msgspec.structs.replace(answer, reason=why)
 
     def on_message(self, message: Message, sender: str, now_ns: int) -> list[Action]:
         """Take proposals, alerts and commands; everything else is no business of the board."""

@@ -166,9 +166,7 @@ def _record(held: RoundBody, heard: Answers) -> RoundRecord:
     actions = tuple(decision.actions[int(a)] for a in array(decision.action))
     panarchy: dict[str, Any] = held.panarchy
     votes = {
-        SEAT_OF[a.peer]: _voted(a.opinion)
-        for a in heard.answers
-        if a.opinion is not None and not a.late and a.peer in SEAT_OF
+        SEAT_OF[a.peer]: _voted(a.vote) for a in heard.answers if a.vote is not None and a.peer in SEAT_OF
     }
     return RoundRecord(
         number=held.number,
@@ -195,7 +193,7 @@ def _record(held: RoundBody, heard: Answers) -> RoundRecord:
         seat_p={seat: pi[:, i] for i, seat in enumerate(decision.seats)},
         votes=votes,
         share=array(decision.share),
-        silent={a.peer: a.reason or "late" for a in heard.answers if a.opinion is None or a.late},
+        silent={a.peer: a.reason or "late" for a in heard.answers if a.vote is None},
         threshold=held.threshold,
         veto=array(decision.veto),
         styles=tuple(decision.styles[int(s)] for s in array(decision.style)),
