@@ -61,7 +61,7 @@ class Reconciler:
     async def _run(self, key: str, trace: PassTrace) -> None:
         started, result, reason = time.perf_counter(), "ok", ""
         try:
-            result = await self._pass(key, trace)
+            result, reason = await self._pass(key, trace)
         except ApiError as error:
             result, reason = "error", error.reason or str(error.code)
             self._later(key, error.retry_after, UNWELL_LAST_S if _unwell(error.code) else LAST_S)
@@ -78,14 +78,14 @@ class Reconciler:
         lasted = time.perf_counter() - started
         self._c.metrics.reconcile_seconds.labels(result).observe(lasted, trace.exemplar)
 
-    async def _pass(self, key: str, trace: PassTrace) -> str:
+    async def _pass(self, key: str, trace: PassTrace) -> tuple[str, str]:
         namespace, _, name = key.partition("/")
         resource = self._c.view.systems.get(namespace, name)
         if resource is None or resource.deleting:
             self._forget(key, namespace, name)
-            return "noop"
+            return "noop", ""
         if not self._c.leads() or not await self._seen(key):
-            return "wait"
+            return "wait", ""
         if key in self._unsure:
             resource = await self._read(resource)
         trace.attributes["qts.generation"] = resource.generation
@@ -227,8 +227,8 @@ class Reconciler:
                 found[(kind, metadata["name"])] = live
         return found
 
-    def _after(self, key: str, state: steps.Pass) -> str:
-        """Plan the next look at the system; return how the pass went."""
+    def _after(self, key: str, state: steps.Pass) -> tuple[str, str]:
+        """Plan the next look at the system; return how the pass went, and why."""
         if state.status and state.snapshot is not None:
             told = {c["type"]: c["status"] for c in state.status["conditions"]}
             self._c.metrics.systems.tell(
@@ -246,14 +246,14 @@ class Reconciler:
             self._c.queue.add_after(key, seconds, now)
         if state.writes.unwell or state.writes.findings:
             self._later(key, state.writes.retry_after, _last_s(state.writes))
-            return "error" if state.writes.unwell else "refused"
+            return ("error", "") if state.writes.unwell else ("refused", _refused(state))
         self._c.queue.succeed(key)
         if state.writes.stale or state.writes.waiting:
             self._c.queue.add_after(key, 1.0, now)
         again = self._c.answers.recheck_s(key, self._c.random.random())
         if again is not None:
             self._c.queue.add_after(key, again, now)
-        return "wait" if state.stopped else "ok" if state.wrote else "noop"
+        return "wait" if state.stopped else "ok" if state.wrote else "noop", ""
 
     async def _seen(self, key: str) -> bool:
         """Tell whether the cache shows all our writes; what stays unseen is read after 5 s."""
@@ -286,6 +286,15 @@ class Reconciler:
         self._unsure.discard(key)
         self._refused.pop(key, None)
         self._c.metrics.forget(namespace, name)
+
+
+def _refused(state: steps.Pass) -> str:
+    """Log the first object that was refused; return the reason, which condition and Event give too."""
+    found, seen = state.writes.findings[0], state.snapshot
+    if seen is not None:
+        where = {"namespace": seen.namespace, "name": seen.name, "generation": seen.generation}
+        _log.warning("refused", **where, reason=found.reason, error=found.message)
+    return found.reason
 
 
 def _last_s(told: writes.State) -> float:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from contextlib import asynccontextmanager
 
+import structlog
 from tests.unit.control_plane.test_reconcile import NAME, NS, condition, quiet, running, until
 
 from qts_operator.session import ApiError
@@ -77,3 +78,26 @@ async def test_a_status_whose_answer_was_lost_is_not_dated_anew() -> None:
             known = dated.setdefault((each["type"], each["status"]), each["lastTransitionTime"])
             assert each["lastTransitionTime"] == known, each["type"]
     assert len(api.told) >= 2
+
+
+async def test_a_refused_object_is_logged_and_counted_under_one_word() -> None:
+    """That of condition and Event."""
+    api = FakeCluster()
+
+    def refuse(verb: str, kind: str, name: str) -> None:
+        if (verb, kind, name) == ("apply", "Deployment", f"{NAME}-pads"):
+            raise ApiError(422, "Invalid", "spec.x: no", field="spec.x")
+
+    api.fault = refuse
+    api.system(NS, NAME, {})
+    with structlog.testing.capture_logs() as logs:
+        async with running(api) as engine:
+            await until(lambda: condition(api, "Degraded") == ("True", "ObjectRejected"))
+            await until(lambda: any(line["event"] == "refused" for line in logs))
+            text = engine.metrics.exposition("")[0].decode()
+    told = next(line for line in logs if line["event"] == "refused")
+    assert (told["namespace"], told["name"], told["generation"]) == (NS, NAME, 1)
+    assert (told["reason"], "spec.x" in told["error"]) == ("ObjectRejected", True)
+    counted = [line for line in text.splitlines() if line.startswith("qts_reconcile_total{")]
+    assert any('reason="ObjectRejected"' in line and 'result="refused"' in line for line in counted)
+    assert not any('reason=""' in line and 'result="refused"' in line for line in counted)
