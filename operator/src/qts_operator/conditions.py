@@ -89,7 +89,7 @@ CONDITIONS: dict[str, Kind] = {
     ),
     "RedisReady": Kind(
         true=("Ready", "Reached"),
-        false=("StartingUp", "NotReachable"),
+        false=("StartingUp", "NotReachable", "CredentialsMissing"),
         unknown=("StatusUnreachable", *FAULTS),
     ),
     "MessagingReady": Kind(

@@ -35,6 +35,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     leads: Callable[[], bool]
     blocked: Callable[[str], tuple[Finding, ...]]  # of a namespace
     offered: Callable[[str], frozenset[str]]
+    barred: Callable[[str], dict[str, str]]  # optional kinds that may not be seen in a namespace, and why
     traces: PassTraces
 
     def now_s(self) -> float:

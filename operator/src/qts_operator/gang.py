@@ -107,10 +107,14 @@ def _obstacle(facts: Facts, gang: Gang, now: float) -> str:
 
 
 def fits(needs: Sequence[Need], nodes: Sequence[Node], used: Mapping[str, Mapping[str, int]]) -> bool:
-    """Tell whether all pods find room side by side: largest first, each where it leaves least behind."""
+    """Tell whether all pods find room side by side: largest first, each where it leaves least behind.
+
+    A node that `used` does not name was not asked for, and is not free.
+    """
     free = {
-        (n.name, resource): count - used.get(n.name, {}).get(resource, 0)
+        (n.name, resource): count - used[n.name].get(resource, 0)
         for n in nodes
+        if n.name in used
         for resource, count in n.allocatable.items()
     }
     for need in sorted((n for n in needs if n.counted), key=lambda n: (-n.count, len(n.nodes), n.agent)):

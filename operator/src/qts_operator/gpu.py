@@ -13,6 +13,7 @@ import msgspec
 
 from qts_core.parts import Agent, Toleration
 from qts_operator.circuit import Circuit, judge
+from qts_operator.progress import short
 from qts_operator.snapshot import Node, Pod
 from qts_operator.times import seconds, stamp
 
@@ -23,11 +24,18 @@ AT_ONCE = frozenset(
     | {"GPUUnhealthy"}
 )
 #: cases that may pass: it falls back after `fallbackAfter`
-IN_TIME = frozenset({"GPUsBusy", "NodesUnavailable", "Unschedulable", "ClaimNotAllocated", "QuotaExceeded"})
+IN_TIME = frozenset(
+    {"GPUsBusy", "NodesUnavailable", "Unschedulable", "ClaimNotAllocated", "QuotaExceeded"} | {"AccessDenied"}
+)
 #: pods of others are not watched: what they hold is asked for again after so long, as is what follows from it
 USAGE_S = 30.0
-BY_USAGE = frozenset({"Scheduling", "GPUsBusy"})
+BY_USAGE = frozenset({"Scheduling", "GPUsBusy", "Unschedulable"})
 _QUOTA = re.compile(r"exceeded quota: (\S+), requested: (\S+), used: (\S+), limited: (\S+)")
+_GRANT = (
+    "grant get, list, watch, create, patch and delete of resourceclaimtemplates in resource.k8s.io, "
+    "as the operator's chart does"
+)
+_UNKNOWN = frozenset({"Scheduling", "NodesNotVisible", "AccessDenied"})
 _SYSTEM_TAINT = "node.kubernetes.io/"
 
 
@@ -74,8 +82,9 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     """What is visible of the cluster; `nodes` is None where the operator may not look."""
 
     nodes: tuple[Node, ...] | None
-    used: dict[str, dict[str, int]] = {}
+    used: dict[str, dict[str, int]] = {}  # a node that is not named here was not asked for
     claims: bool = True  # the cluster serves resource claims
+    denied: str = ""  # what the server said when they might not be seen
 
 
 def place(demand: Demand, view: View, *, on_cpu: bool, now: float) -> Verdict:
@@ -99,7 +108,7 @@ def place(demand: Demand, view: View, *, on_cpu: bool, now: float) -> Verdict:
     reason, message = _why(demand, view)
     if demand.asked.gpu.mode == "Preferred":
         return _preferred(demand, reason, message, on_cpu, now)
-    status: Answer = "Unknown" if reason in ("Scheduling", "NodesNotVisible") else "False"
+    status: Answer = "Unknown" if reason in _UNKNOWN else "False"
     again = USAGE_S if reason in BY_USAGE else None
     return Verdict(device="GPU", status=status, reason=reason, message=message, recheck_s=again)
 
@@ -134,7 +143,7 @@ def _preferred(demand: Demand, reason: str, message: str, on_cpu: bool, now: flo
     if on_cpu or reason in AT_ONCE or (reason in IN_TIME and left <= 0):
         text = f"{demand.agent} runs on CPU: {message}"
         return Verdict(device="CPU", status="False", reason="FallbackToCPU", message=text)
-    status: Answer = "Unknown" if reason in ("Scheduling", "NodesNotVisible") else "False"
+    status: Answer = "Unknown" if reason in _UNKNOWN else "False"
     again = min(max(left, 0.1), USAGE_S)
     return Verdict(device="GPU", status=status, reason=reason, message=message, recheck_s=again)
 
@@ -157,9 +166,8 @@ def _why(demand: Demand, view: View) -> tuple[str, str]:
     if demand.asked.gpu.dra:
         return _claimed(demand, view)
     if view.nodes is None:
-        refused = next((p.unschedulable for p in demand.pods if p.unschedulable), "")
-        if refused:
-            return "Unschedulable", f"{demand.agent}: {refused.partition('. ')[0].rstrip('.')}"
+        if refused := _refused(demand):
+            return "Unschedulable", f"{demand.agent}: {short(refused)}"
         if quota := _over_quota(demand):
             return "QuotaExceeded", quota
         return "NodesNotVisible", f"{demand.needs}; nodes are not visible in namespaced mode"
@@ -171,15 +179,25 @@ def _why(demand: Demand, view: View) -> tuple[str, str]:
         left = passed
     if quota := _over_quota(demand):
         return "QuotaExceeded", quota
-    return "Scheduling", f"{demand.needs}; {left[0].name} has room and the scheduler has not placed it yet"
+    if refused := _refused(demand):  # processors, memory, affinity, or nodes that were not asked for
+        return "Unschedulable", f"{demand.agent}: {short(refused)}"
+    room = f"{left[0].name} has room and " if left[0].name in view.used else ""
+    return "Scheduling", f"{demand.needs}; {room}the scheduler has not placed it yet"
+
+
+def _refused(demand: Demand) -> str:
+    """Return what the scheduler says of a pod that it found no node for."""
+    return next((p.unschedulable for p in demand.pods if p.unschedulable and not p.deleting), "")
 
 
 def _claimed(demand: Demand, view: View) -> tuple[str, str]:
     """Return why claims are not allocated: the scheduler knows, and says it in the pod's condition."""
+    if not view.claims and view.denied:
+        return "AccessDenied", f"{demand.agent}: {view.denied}; {_GRANT}"
     if not view.claims:
         text = "this cluster serves no resource.k8s.io/v1; claims of devices need Kubernetes 1.34"
         return "ClaimNotAllocated", f"{demand.agent}: {text}"
-    refused = next((p.unschedulable for p in demand.pods if p.unschedulable), "")
+    refused = _refused(demand)
     missing = f"device class {demand.asked.gpu.device_class_name} does not exist"
     if missing in refused:
         return "ClaimNotAllocated", f"{demand.agent}: {missing}"
@@ -187,7 +205,7 @@ def _claimed(demand: Demand, view: View) -> tuple[str, str]:
         text = f"no node can allocate {demand.count} {demand.resource}"
         return "ClaimNotAllocated", f"{demand.agent}: {text}"
     if refused:
-        return "ClaimNotAllocated", f"{demand.agent}: {refused.partition('. ')[0].rstrip('.')}"
+        return "ClaimNotAllocated", f"{demand.agent}: {short(refused)}"
     if quota := _over_quota(demand):
         return "QuotaExceeded", quota
     return "Scheduling", f"{demand.needs}; the scheduler has not placed it yet"
@@ -288,8 +306,11 @@ def _open(_: Demand, nodes: list[Node], __: View) -> tuple[list[Node], str, str]
 
 
 def _free(demand: Demand, nodes: list[Node], view: View) -> tuple[list[Node], str, str]:
-    taken = {n.name: view.used.get(n.name, {}).get(demand.resource, 0) for n in nodes}
-    passed = [n for n in nodes if n.allocatable[demand.resource] - taken[n.name] >= demand.count]
+    """Leave the nodes with room; where none is known, those that nobody asked about are not full either."""
+    known = [n for n in nodes if n.name in view.used]
+    taken = {n.name: view.used[n.name].get(demand.resource, 0) for n in known}
+    passed = [n for n in known if n.allocatable[demand.resource] - taken[n.name] >= demand.count]
+    passed = passed or [n for n in nodes if n.name not in view.used]
     total = sum(n.allocatable[demand.resource] for n in nodes)
     plural = "node" if len(nodes) == 1 else "nodes"
     text = f"{demand.needs}; {sum(taken.values())} of {total} on {len(nodes)} matching {plural} are in use"

@@ -11,16 +11,18 @@ import msgspec
 
 from qts_core import names
 from qts_core.errors import ConfigError
-from qts_operator import rotation, starts
+from qts_core.roster import AGENTS
+from qts_operator import gpu, rotation, starts
 from qts_operator.apply import Hand
 from qts_operator.cluster import PODS, Api, whole
 from qts_operator.context import Context
 from qts_operator.digests import Resource, requested
 from qts_operator.gpu import USAGE_S
 from qts_operator.middleware import ApiError
+from qts_operator.objects import BY_KIND
 from qts_operator.objects.frame import Frame
 from qts_operator.resolve import spec_of
-from qts_operator.snapshot import Child, Heard, Node, Other, Pod, Snapshot
+from qts_operator.snapshot import Child, Finding, Heard, Node, Other, Pod, Snapshot
 from qts_operator.unread import Unread
 from qts_operator.view import key_of
 
@@ -36,12 +38,14 @@ class Eyes:
     def __init__(self, context: Context) -> None:
         self._c = context
         self._secrets = Secrets(context.hand)
+        self._logins = Logins(context.api)
         self._usage = Usage(context.api, Unread(context.metrics))
         self._claims: set[str] = set()
 
     def forget(self, key: str, namespace: str, name: str) -> None:
         """Drop what is remembered of a system that is gone."""
         self._secrets.forget(key)
+        self._logins.forget(key)
         self._claims.discard(key)
         store = self._c.view.children["Secret"]
         for child in store.of(namespace, name):
@@ -74,8 +78,10 @@ class Eyes:
             statusz=await self._c.answers.ask(key, tuple(p for p in pods if p.agent == "pads"), now_s),
             heard=await self._heard(key, resource.name, spec, secrets, pods),
             unread=unread,
+            login=await self._logins.of(key, resource.namespace, spec, now_s),
             blocked=self._c.blocked(resource.namespace),
             offered=self._c.offered(resource.namespace),
+            barred=self._c.barred(resource.namespace),
             kept=self._c.hand.kept,
             created=resource.created,
         )
@@ -168,6 +174,44 @@ class Secrets:
         return {("Secret", name): child for name, child in known.items() if child is not None}, unread
 
 
+class Logins:
+    """The Secrets of external Redis servers: whether they are there, asked for as metadata.
+
+    Without it no new pod starts. One that is missing is asked for in each pass.
+    """
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._seen: dict[str, tuple[str, float]] = {}  # system → name, and when it was there
+
+    def forget(self, key: str) -> None:
+        """Drop a system that is gone."""
+        self._seen.pop(key, None)
+
+    async def of(self, key: str, namespace: str, spec: dict[str, Any], now_s: float) -> Finding | None:
+        """Return why the Secret that the spec names cannot be used, None when it is there."""
+        ref = (spec.get("redis") or {}).get("urlSecretRef") or {}
+        name, seen = ref.get("name", ""), self._seen.get(key, ("", 0.0))
+        if not name or (seen[0] == name and now_s - seen[1] < SECRETS_S):
+            return None
+        try:
+            live = await self._api.get(BY_KIND["Secret"], namespace, name, metadata=True)
+        except ApiError as error:
+            if error.code != 403:
+                raise
+            text = error.message or f"Secret/{name}: get is forbidden"
+            return Finding(reason="AccessDenied", message=text)
+        if live is None:
+            self._seen.pop(key, None)
+            text = (
+                f"Secret {name} of spec.redis.urlSecretRef does not exist, and no new pod starts without it; "
+                f"make it in namespace {namespace} with key {ref.get('key') or 'url'}"
+            )
+            return Finding(reason="CredentialsMissing", message=text)
+        self._seen[key] = (name, now_s)
+        return None
+
+
 class Usage:
     """What all pods on nodes with devices ask for, read while one of ours waits for a device."""
 
@@ -183,13 +227,8 @@ class Usage:
         held = snapshot.spec.get("startup") == "AllOrNothing" and start.get("state") != "Started"
         if snapshot.pods and all(p.node for p in snapshot.pods) and not held:
             return {}
-        asked = {
-            ((a or {}).get("gpu") or {}).get("resourceName") or "nvidia.com/gpu"
-            for a in (snapshot.spec.get("agents") or {}).values()
-        }
-        offering = [n.name for n in snapshot.nodes or () if any(n.allocatable.get(r) for r in asked)]
         used = {}
-        for name in sorted(offering)[:NODES_ASKED]:
+        for name in asked_of(snapshot)[:NODES_ASKED]:
             known = self._known.get(name)
             if known is None or now_s - known[0] >= USAGE_S:
                 listing = await self._api.list(PODS, None, {"fieldSelector": f"spec.nodeName={name}"}, whole)
@@ -215,6 +254,26 @@ def wanted(pod: dict[str, Any]) -> dict[str, int]:
     ours = labels.get(names.LABEL_MANAGED_BY) == names.MANAGED_BY
     ended = (pod.get("status") or {}).get("phase") in ENDED
     return {} if ours or ended else requested(pod.get("spec") or {})
+
+
+def asked_of(snapshot: Snapshot) -> list[str]:
+    """Return the nodes whose use matters, the most telling first: of the agent with the fewest that fit."""
+    try:
+        spec = spec_of(snapshot.spec)
+    except ConfigError:  # a spec that cannot be read asks for nothing
+        return []
+    sections = {w.name: spec.agent(w.name) for w in AGENTS if w.gpu}
+    counted = {n: a for n, a in sections.items() if a.enabled and a.gpu.mode != "None" and not a.gpu.dra}
+    view = gpu.View(nodes=snapshot.nodes)
+    fitting = [
+        gpu.eligible(gpu.Demand(agent=name, asked=a, replicas=a.replicas), view)
+        for name, a in counted.items()
+    ]
+    if spec.startup == "AllOrNothing":  # whether an older system fits, which may go elsewhere
+        devices = {a.gpu.device for a in counted.values()}
+        nodes = snapshot.nodes or ()
+        fitting.append(frozenset(n.name for n in nodes if any(n.allocatable.get(d) for d in devices)))
+    return list(dict.fromkeys(name for nodes in sorted(fitting, key=len) for name in sorted(nodes)))
 
 
 def _add(total: dict[str, int], more: dict[str, int]) -> None:

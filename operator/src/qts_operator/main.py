@@ -230,6 +230,7 @@ class Engine:
             leads=self.leads,
             blocked=self._blocked,
             offered=offers.of,
+            barred=offers.barred,
             traces=PassTraces(self._tracing),
         )
         reconciler = Reconciler(context)

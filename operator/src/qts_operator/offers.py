@@ -27,10 +27,15 @@ class Offers:
         self._wanted = [(kind, scope) for kind in KINDS if kind.optional for scope in scopes]
         self._decided = {(kind.name, scope): asyncio.Event() for kind, scope in self._wanted}
         self._seen: set[tuple[str, Scope]] = set()
+        self._barred: dict[tuple[str, Scope], str] = {}
 
     def of(self, namespace: str) -> frozenset[str]:
         """Return the optional kinds that can be used in a namespace."""
         return frozenset(kind for kind, scope in self._seen if scope in (None, namespace))
+
+    def barred(self, namespace: str) -> dict[str, str]:
+        """Return, by optional kind that may not be seen in a namespace, what the server said."""
+        return {kind: text for (kind, scope), text in self._barred.items() if scope in (None, namespace)}
 
     async def decided(self) -> None:
         """Wait until each is either seen or known to be missing."""
@@ -62,11 +67,14 @@ class Offers:
         try:
             await self._api.list(kind, scope, self._params, lambda _: None)
         except ApiError as error:
+            self._barred.pop((kind.name, scope), None)
             if error.code == 403:
+                self._barred[(kind.name, scope)] = error.message
                 self._tools.metrics.denied.labels(kind.name).inc()
                 _log.warning("an optional kind may not be seen", kind=kind.name, error=error.message)
             if error.code in (403, 404):  # no such kind, or no right to it
                 return CHECK_S
             # a definition that was just made answers 429 while its storage is opened
             return max(1.0, error.retry_after or 0.0)
+        self._barred.pop((kind.name, scope), None)
         return 0.0

@@ -20,7 +20,9 @@ def redis(snapshot: Snapshot, frame: Frame) -> Condition:
     """Return RedisReady: of our own Redis by its StatefulSet and pod, of another by what PADS says."""
     if frame.spec.redis.mode == "Managed":
         return _managed(snapshot)
-    told = snapshot.statusz
+    login, told = snapshot.login, snapshot.statusz
+    if login is not None and login.reason == "CredentialsMissing":
+        return Condition("RedisReady", "False", login.reason, login.message)
     if told is None:
         return Condition("RedisReady", "Unknown", "StatusUnreachable", "PADS cannot be asked")
     if told.redis_reached:

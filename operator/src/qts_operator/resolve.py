@@ -66,6 +66,8 @@ def resolve(snapshot: Snapshot, defaults: Defaults) -> tuple[Frame, Verdicts]:
     gone = rotation.lacking(snapshot, frame)
     faults = tuple(_withheld(snapshot, name, text) for name, text in gone.items())
     faults += tuple(_keyless(name, secret) for name, secret in keyless.items())
+    faults += (snapshot.login,) if snapshot.login is not None else ()
+    lost += [v for v in verdicts.values() if v.reason == "AccessDenied"]
     faults += tuple(Finding(reason=v.reason, message=v.message) for v in lost)
     frame = msgspec.structs.replace(
         frame, placements=placements, caps=caps, faults=faults, withheld=frozenset(gone)
@@ -165,7 +167,8 @@ def _placement(frame: Frame, snapshot: Snapshot, name: str) -> gpu.Verdict:
         circuit=circuit.read(history(snapshot, name)),
     )
     claims = claim_templates.KIND in snapshot.offered
-    view = gpu.View(nodes=snapshot.nodes, used=snapshot.used, claims=claims)
+    denied = snapshot.barred.get(claim_templates.KIND, "")
+    view = gpu.View(nodes=snapshot.nodes, used=snapshot.used, claims=claims, denied=denied)
     return gpu.place(demand, view, on_cpu=_fell_back(frame, snapshot, name), now=snapshot.now)
 
 

@@ -156,9 +156,11 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     statusz: Status | None = None  # answer of PADS, None when it could not be asked
     heard: dict[str, Heard] = {}  # pod uid → its answer, asked while credentials change
     unread: dict[str, str] = {}  # Secret → why it could not be read
+    login: Finding | None = None  # why the Secret that `redis.urlSecretRef` names cannot be used
     blocked: tuple[Finding, ...] = ()  # from outside the pass: rights, definition
     refused: Finding | None = None  # a pod that the last pass was not allowed to delete
     offered: frozenset[str] = frozenset()  # optional kinds that the cluster has, once they are seen
+    barred: dict[str, str] = {}  # optional kinds that may not be seen, and what the server said
     created: float = 0.0  # of the resource, seconds since the epoch
     others: tuple[Other, ...] = ()  # other systems that start all or nothing
     kept: dict[str, tuple[str, str]] = {}  # uid → (version, desired digest) that the server altered

@@ -192,7 +192,7 @@ def _settle(state: Pass) -> Step:
     due, again, exhausted = _restarts(state)
     if rotation.under_way(_framed(state), _seen(state)):
         again.append(rotation.AGAIN_S)
-    if _framed(state).withheld:
+    if _framed(state).withheld or _seen(state).login is not None:
         again.append(rotation.MENDED_S)
     again += [v.recheck_s for v in state.verdicts.values() if v.recheck_s is not None]
     state = msgspec.structs.replace(state, due=tuple(due), recheck_s=tuple(again))

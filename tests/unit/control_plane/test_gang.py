@@ -25,7 +25,8 @@ def _need(count: int = 1, agent: str = "quasar") -> Need:
 
 def _facts(*needs: Need, **more) -> Facts:
     given = {"key": "t/b", "created": 2.0, "live": False, "placed": False, "timeout_s": 300.0, "nodes": THREE}
-    return Facts(**(given | {"needs": needs or (_need(), _need())} | more))
+    used = {"n1": {}, "n2": {}} | more.pop("used", {})
+    return Facts(**(given | {"needs": needs or (_need(), _need()), "used": used} | more))
 
 
 def _other(**more) -> Other:
@@ -150,7 +151,7 @@ def test_what_is_said_to_fit_does_fit(
     counts: list[int], room: list[int], taken: list[int], where: list[set[int]]
 ) -> None:
     """Against all assignments: never a claim that cannot be placed, and one pod alone is never refused."""
-    used = {f"n{i}": {GPU: n} for i, n in enumerate(taken)}
+    used = {f"n{i}": {GPU: n} for i, n in enumerate([*taken, 0, 0, 0][: len(room)])}
     free = [max(0, n - used.get(f"n{i}", {}).get(GPU, 0)) for i, n in enumerate(room)]
     nodes = tuple(Node(name=f"n{i}", allocatable={GPU: n}) for i, n in enumerate(room))
     allowed = [{i for i in may if i < len(room)} for may in where[: len(counts)]]
@@ -171,13 +172,15 @@ def test_what_is_said_to_fit_does_fit(
 def test_large_pods_are_placed_first_and_each_where_it_leaves_least_behind() -> None:
     """So that what fits is mostly found; a claim of devices that nobody can count never stands in the way."""
     nodes = (Node(name="n1", allocatable={GPU: 4}), Node(name="n2", allocatable={GPU: 3}))
-    assert fits([_need(1), _need(3), _need(3)], nodes, {})
-    assert fits([_need(3), _need(4)], nodes, {})
-    assert not fits([_need(4), _need(4)], nodes, {})
+    free: dict[str, dict[str, int]] = {"n1": {}, "n2": {}}
+    assert fits([_need(1), _need(3), _need(3)], nodes, free)
+    assert fits([_need(3), _need(4)], nodes, free)
+    assert not fits([_need(4), _need(4)], nodes, free)
     narrow = Need(agent="b", resource=GPU, count=3, nodes=frozenset({"n1"}))
-    assert fits([_need(3), narrow], nodes, {})
+    assert fits([_need(3), narrow], nodes, free)
     claimed = Need(agent="b", resource="gpu.nvidia.com", count=9, nodes=frozenset(), counted=False)
-    assert fits([claimed, _need(4)], nodes, {})
+    assert fits([claimed, _need(4)], nodes, free)
+    assert not fits([_need(3), _need(4)], nodes, {"n1": {}}), "n2 was not asked for, so nobody knows"
 
 
 SPEC = {
@@ -190,7 +193,7 @@ SPEC = {
 def test_replicas_are_all_or_nothing(snapshot_of, free: int, replicas: int) -> None:
     """Either both GPU agents are asked for or neither; the others run in any case."""
     nodes = (Node(name="n", allocatable={GPU: free}),)
-    frame, verdicts = resolve(snapshot_of(SPEC, nodes=nodes), Defaults())
+    frame, verdicts = resolve(snapshot_of(SPEC, nodes=nodes, used={"n": {}}), Defaults())
     told = {
         m["metadata"]["name"].removeprefix("desk-1-"): m["spec"]["replicas"]
         for m in desired(frame)

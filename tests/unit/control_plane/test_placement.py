@@ -143,6 +143,20 @@ def test_slices_are_no_whole_device() -> None:
     assert place(demand, View(nodes=sliced), on_cpu=False, now=0.0).reason == "NoGPUNodes"
 
 
+@pytest.mark.parametrize(("mode", "device"), [("Required", "GPU"), ("Preferred", "CPU")])
+def test_claims_that_may_not_be_seen_are_a_right_that_is_missing(mode: Any, device: str) -> None:
+    """Whether the cluster serves them is not known then; the rule is named, and Preferred falls back in time."""
+    asked = Agent(gpu=Gpu(mode=mode, device_class_name=CLASS, fallback_after="60s"))
+    pods = (Pod(namespace="n", name="p", uid="u", version="1", started=100.0),)
+    demand = Demand(agent="quasar", asked=asked, replicas=1, pods=pods)
+    view = View(nodes=FREE, claims=False, denied="cannot list claims")
+    told = place(demand, view, on_cpu=False, now=160.0)
+    assert told.device == device
+    assert "quasar: cannot list claims; grant get, list, watch, create, patch and delete of" in told.message
+    if mode == "Required":
+        assert (told.status, told.reason) == ("Unknown", "AccessDenied")
+
+
 def _node(name: str = "gpu-a", **more: Any) -> Node:
     return Node(name=name, **({"allocatable": {GPU: 2}} | more))
 
@@ -186,7 +200,7 @@ def test_the_first_check_that_leaves_no_node_is_the_reason(
 ) -> None:
     """Two devices on a node with both labels; `used` of gpu-a's are another's."""
     asked = Agent(gpu=Gpu(mode="Required", count=2), node_selector=LABELS)
-    view = View(nodes=tuple(nodes), used={"gpu-a": {GPU: used}})
+    view = View(nodes=tuple(nodes), used={"gpu-a": {GPU: used}, "b": {}})
     demand = Demand(agent="quasar", asked=asked, replicas=1)
     told = place(demand, view, on_cpu=False, now=0.0)
     assert told.reason == reason

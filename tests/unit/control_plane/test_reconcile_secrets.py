@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.unit.control_plane.test_reconcile import NAME, NS, condition, running, until
+from tests.unit.control_plane.test_reconcile import NAME, NS, condition, quiet, running, until
 
 from qts_core import names
 from qts_operator import rotation
+from qts_operator.objects import BY_KIND
 from qts_operator.session import ApiError
 from qts_operator.testing import FakeCluster
 
@@ -40,6 +41,48 @@ async def test_a_new_system_makes_its_secrets_without_asking_for_them() -> None:
         assert condition(api, "Degraded") == ("False", "Healthy")
     assert _secret(api, "curve")["data"] == data
     assert sorted(asked) == [f"{NAME}-curve", f"{NAME}-redis-auth"], "read once they refused to be made"
+
+
+OUTSIDE = {"redis": {"mode": "External", "urlSecretRef": {"name": "desk-redis"}}}
+
+
+async def test_a_login_of_an_external_redis_that_is_missing_is_named_until_it_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No pod starts without it, and nobody else would say why; then nothing is written."""
+    monkeypatch.setattr(rotation, "MENDED_S", 0.05)
+    api = FakeCluster()
+    api.system(NS, NAME, OUTSIDE)
+    async with running(api):
+        await until(lambda: condition(api, "RedisReady") == ("False", "CredentialsMissing"))
+        assert condition(api, "Degraded") == ("True", "CredentialsMissing")
+        told = api.objects[(names.KIND, NS, NAME)]["status"]["conditions"][2]["message"]
+        assert "Secret desk-redis of spec.redis.urlSecretRef does not exist" in told
+        assert told.endswith(f"make it in namespace {NS} with key url")
+        api.settle(NS)
+        await quiet(api)
+        secret = {
+            "kind": "Secret",
+            "metadata": {"name": "desk-redis", "namespace": NS},
+            "data": {"url": "eA=="},
+        }
+        await api.create(BY_KIND["Secret"], secret)
+        await until(lambda: condition(api, "Degraded") == ("False", "Healthy"))
+        assert condition(api, "RedisReady") == ("Unknown", "StatusUnreachable")
+
+
+async def test_a_login_that_may_not_be_seen_is_a_right_that_is_missing() -> None:
+    """The server's own sentence."""
+    api = FakeCluster()
+
+    def forbid(verb: str, kind: str, name: str) -> None:
+        if (verb, kind, name) == ("get", "Secret", "desk-redis"):
+            raise ApiError(403, "Forbidden", 'cannot get resource "secrets"')
+
+    api.fault = forbid
+    api.system(NS, NAME, OUTSIDE)
+    async with running(api):
+        await until(lambda: condition(api, "Degraded") == ("True", "AccessDenied"))
 
 
 def _secret(api: FakeCluster, part: str) -> dict:

@@ -100,7 +100,8 @@ FULL = {"n1": {GPU: 4}}
 
 
 def _held(snapshot_of, spec: dict[str, Any], **more: Any) -> tuple[dict[str, int], str]:
-    frame, _ = resolve(snapshot_of(SPEC | spec, **({"nodes": ROOM} | more)), Defaults())
+    given = {"nodes": ROOM, "used": {"n1": {}}} | more
+    frame, _ = resolve(snapshot_of(SPEC | spec, **given), Defaults())
     return dict(frame.caps), frame.gang.state if frame.gang is not None else ""
 
 

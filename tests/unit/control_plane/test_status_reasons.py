@@ -311,6 +311,14 @@ REDIS: dict[str, tuple[dict[str, Any], Told]] = {
         {"spec": OUTSIDE, "statusz": None},
         ("Unknown", "StatusUnreachable", "PADS cannot be asked"),
     ),
+    "outside, its Secret is missing": (
+        {"spec": OUTSIDE, "statusz": None, "login": Finding(reason="CredentialsMissing", message="make it")},
+        ("False", "CredentialsMissing", "make it"),
+    ),
+    "outside, its Secret may not be seen": (
+        {"spec": OUTSIDE, "statusz": None, "login": Finding(reason="AccessDenied", message="grant it")},
+        ("Unknown", "StatusUnreachable", "PADS cannot be asked"),
+    ),
     "outside, not reached": (
         {"spec": OUTSIDE, "statusz": msgspec.structs.replace(HEARD, redis_reached=False)},
         ("False", "NotReachable", "PADS does not reach Redis"),
