@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
@@ -11,6 +12,10 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from tests.control_plane_campaign.judge import opened
+from tests.kwok import every_pod
+
+from qts_operator.session import from_kubeconfig
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 CANARY = "canary-7f3a91"
@@ -42,6 +47,8 @@ def test_a_bundle_holds_everything_but_secrets(kube, namespace, operator, until,
         "pods.json",
         "events.json",
         "nodes.json",
+        "usage.json",
+        "apis.json",
         "crd.json",
         "lease.json",
     }
@@ -75,3 +82,35 @@ def test_what_is_missing_is_listed_and_bad_input_named(kube, namespace, tmp_path
     (tmp_path / "x.tar.gz").write_text("no archive")
     done = _qts("support", "explain", "x.tar.gz", cwd=tmp_path)
     assert (done.returncode, "not a support bundle" in done.stderr) == (2, True)
+
+
+@pytest.mark.usefixtures("played_nodes")
+async def test_explain_says_of_a_running_system_what_the_operator_says(
+    kube, namespace, operator, until, tmp_path: Path
+) -> None:
+    """Healthy is called healthy, though a bundle holds no Secret; a write that was refused is what is shown."""
+
+    def compare() -> None:
+        operator()
+        kube.run("-n", namespace, "create", "configmap", "taken-config", "--from-literal=mine=1")
+        for name in ("desk", "taken"):
+            kube.system(namespace, name)
+        until(lambda: kube.condition(namespace, "desk", "Ready")[0] == "True", "desk is Ready", 300)
+        until(lambda: kube.condition(namespace, "taken", "RedisReady")[0] == "True", "taken is up", 300)
+        for name in ("desk", "taken"):
+            done = _qts("support", "-n", namespace, name, "-o", f"{name}.tar.gz", cwd=tmp_path)
+            assert done.returncode == 0, done.stderr
+        well = _qts("support", "explain", "desk.tar.gz", cwd=tmp_path)
+        assert (well.returncode, well.stderr) == (0, ""), well.stdout
+        assert "healthy: every condition is as it should be" in well.stdout
+        assert "Ready=True AllReady" in well.stdout
+        assert "CredentialsMissing" not in well.stdout
+        ill = _qts("support", "explain", "taken.tar.gz", cwd=tmp_path)
+        text = kube.condition(namespace, "taken", "Degraded")[2]
+        assert ill.returncode == 1, ill.stdout
+        assert f"Degraded=True NameTaken: {text}" in ill.stdout
+        assert "CredentialsMissing" not in ill.stdout
+        assert "healthy" not in ill.stdout
+
+    async with opened(from_kubeconfig(os.environ["KUBECONFIG"])) as judge, every_pod(judge.api):
+        await asyncio.to_thread(compare)

@@ -15,6 +15,8 @@ from typing import Any
 
 from qts_core import names
 from qts_core.errors import ConfigError
+from qts_operator.digests import requested
+from qts_operator.times import stamp
 
 LIMIT_BYTES = 20_000_000
 TIME_S, CALL_S, AT_ONCE = 50.0, 15.0, 6
@@ -26,6 +28,7 @@ _CHILDREN = (
 _SECRET_KEY = re.compile(r"password|secret(?!ref|name)|token|private|credential", re.IGNORECASE)
 _LOGIN = re.compile(r"(\w+://)[^/@\s\"]*@")
 _WORD = re.compile(r"(?i)(password|token|secret)(\"?\s*[=:]\s*\"?)[^\s\",}]+")
+_ALIVE = "status.phase!=Succeeded,status.phase!=Failed,spec.nodeName!="
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
@@ -40,6 +43,8 @@ def parts(namespace: str, name: str, operator_namespace: str) -> dict[str, list[
         "pods.json": [*mine, "pods", *of_system],
         "events.json": [*mine, "events", "-o", "json"],
         "nodes.json": ["get", "nodes", "-o", "json"],
+        "usage.json": ["get", "pods", "-A", f"--field-selector={_ALIVE}", "-o", "json"],
+        "apis.json": ["get", "--raw", "/apis"],
         "crd.json": ["get", "crd", names.CRD_NAME, "-o", "json"],
         "lease.json": ["-n", operator_namespace, "get", "lease", names.FIELD_MANAGER, "-o", "json"],
         "operator.json": ["-n", operator_namespace, "get", "deployments,pods", *operator],
@@ -53,10 +58,18 @@ class Bundle:
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.missing: dict[str, str] = {}
+        self.made = stamp(time.time())
 
     def put(self, name: str, text: str) -> None:
         """Keep a text from which secrets were taken out."""
         self.files[name] = text.encode()
+
+    def put_json(self, name: str, text: str) -> None:
+        """Keep a JSON text without secrets; one that is none is missing."""
+        try:
+            self.put(name, json.dumps(clean(json.loads(text)), indent=1))
+        except ValueError as error:
+            self.missing[name] = f"not JSON: {error}"
 
     def write(self, path: Path) -> int:
         """Write the archive with its index, the largest files left out if need be; return its bytes."""
@@ -69,7 +82,8 @@ class Bundle:
 
     def _pack(self) -> bytes:
         sums = {name: hashlib.sha256(raw).hexdigest() for name, raw in sorted(self.files.items())}
-        index = json.dumps({"sha256": sums, "missing": dict(sorted(self.missing.items()))}, indent=1).encode()
+        told = {"made": self.made, "sha256": sums, "missing": dict(sorted(self.missing.items()))}
+        index = json.dumps(told, indent=1).encode()
         out = io.BytesIO()
         with tarfile.open(fileobj=out, mode="w:gz") as archive:
             for name, raw in [("index.json", index), *sorted(self.files.items())]:
@@ -110,6 +124,16 @@ def _node(tree: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _usage(pods: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
+    """Return node → resource → count of all pods; nothing else of other people's pods is kept."""
+    used: dict[str, dict[str, int]] = {}
+    for spec in (pod["spec"] for pod in pods):
+        for resource, count in requested(spec).items():
+            on = used.setdefault(spec["nodeName"], {})
+            on[resource] = on.get(resource, 0) + count
+    return used
+
+
 async def gather(namespace: str, name: str, operator_namespace: str) -> Bundle:
     """Return everything that can be had within TIME_S; ConfigError where there is no such system."""
     kubectl = shutil.which("kubectl")
@@ -138,6 +162,8 @@ async def gather(namespace: str, name: str, operator_namespace: str) -> Bundle:
         tree = json.loads(out)
         if file == "nodes.json":
             tree = {"items": [_node(node) for node in tree["items"]]}
+        elif file == "usage.json":
+            tree = _usage(tree["items"])
         bundle.put(file, json.dumps(clean(tree), indent=1))
 
     async def log(pod: str, container: str, previous: bool) -> None:
@@ -156,6 +182,8 @@ async def gather(namespace: str, name: str, operator_namespace: str) -> Bundle:
         code, out, err = await call("get", "--raw", target)
         if code:
             bundle.missing[file] = hide(err.strip()[-500:])
+        elif file.endswith(".json"):
+            bundle.put_json(file, out)
         else:
             bundle.put(file, hide(out))
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from qts_cli import support_bundle
-from qts_cli.support import read
 from qts_cli.support_bundle import HIDDEN, Bundle, clean, hide
+from qts_cli.support_explain import read
 from qts_core.errors import ConfigError
 
 
