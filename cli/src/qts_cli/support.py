@@ -24,7 +24,7 @@ def support(
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     operator_namespace: str = "qts-system",
 ) -> int:
-    """Write NAME's resources, Events, logs, states and metrics into a .tar.gz, without any secret.
+    """Write what the cluster holds of NAME, with logs and metrics, into a .tar.gz without any secret.
 
     Parameters
     ----------

@@ -10,6 +10,7 @@ import re
 import shutil
 import tarfile
 import time
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ LIMIT_BYTES = 20_000_000
 TIME_S, CALL_S, AT_ONCE = 50.0, 15.0, 6
 LOG_LINES, LOG_BYTES = "2000", 400_000
 HIDDEN = "***"
+OPERATOR = "quantum-trading-operator"
 _CHILDREN = (
     "deployments,statefulsets,services,configmaps,serviceaccounts,networkpolicies,poddisruptionbudgets"
 )
@@ -36,7 +38,7 @@ def parts(namespace: str, name: str, operator_namespace: str) -> dict[str, list[
     """Return the files of a bundle and the kubectl call that fills each; no call names a Secret."""
     mine = ["-n", namespace, "get"]
     of_system = ["-l", f"{names.LABEL_SYSTEM}={name}", "-o", "json"]
-    operator = ["-l", f"{names.LABEL_NAME}=quantum-trading-operator", "-o", "json"]
+    operator = ["-l", f"{names.LABEL_NAME}={OPERATOR}", "-o", "json"]
     return {
         "system.json": [*mine, f"{names.PLURAL}.{names.GROUP}", name, "-o", "json", "--show-managed-fields"],
         "children.json": [*mine, _CHILDREN, *of_system, "--show-managed-fields"],
@@ -134,83 +136,102 @@ def _usage(pods: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
     return used
 
 
-async def gather(namespace: str, name: str, operator_namespace: str) -> Bundle:
-    """Return everything that can be had within TIME_S; ConfigError where there is no such system."""
-    kubectl = shutil.which("kubectl")
-    if kubectl is None:
-        raise ConfigError("kubectl is not on PATH; install it")
-    bundle, slots = Bundle(), asyncio.Semaphore(AT_ONCE)
+class Gatherer:
+    """Fills a bundle by calls of kubectl, a few at once; what cannot be had is listed in it."""
 
-    async def call(*arguments: str) -> tuple[int, str, str]:
-        async with slots:
+    def __init__(self, kubectl: str, bundle: Bundle) -> None:
+        self._kubectl, self.bundle = kubectl, bundle
+        self._slots = asyncio.Semaphore(AT_ONCE)
+
+    async def keep(self, file: str, arguments: list[str]) -> None:
+        """Keep objects as JSON, of nodes and of other people's pods only what scheduling needs."""
+        text = await self._text(file, arguments)
+        if text is None:
+            return
+        tree = json.loads(text)
+        if file == "nodes.json":
+            tree = {"items": [_node(node) for node in tree["items"]]}
+        elif file == "usage.json":
+            tree = _usage(tree["items"])
+        self.bundle.put(file, json.dumps(clean(tree), indent=1))
+
+    async def log(self, namespace: str, pod: str, container: str, *, previous: bool = False) -> None:
+        """Keep the last lines of a container, or of its predecessor."""
+        more = ["--previous"] if previous else []
+        file = f"logs/{pod}.{container}{'.previous' if previous else ''}.log"
+        text = await self._text(
+            file, ["-n", namespace, "logs", pod, "-c", container, f"--tail={LOG_LINES}", *more]
+        )
+        if text is not None:
+            self.bundle.put(file, hide(text[-LOG_BYTES:]))
+
+    async def ask(self, namespace: str, pod: str, port: int, path: str, file: str) -> None:
+        """Keep what a pod answers."""
+        target = f"/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy{path}"
+        text = await self._text(file, ["get", "--raw", target])
+        if text is not None and file.endswith(".json"):
+            self.bundle.put_json(file, text)
+        elif text is not None:
+            self.bundle.put(file, hide(text))
+
+    async def _text(self, file: str, arguments: list[str]) -> str | None:
+        """Return what kubectl prints; None when it fails, and why is noted."""
+        async with self._slots:
             process = await asyncio.create_subprocess_exec(
-                kubectl, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+                self._kubectl, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
             )
             try:
                 out, err = await asyncio.wait_for(process.communicate(), CALL_S)
             except (TimeoutError, asyncio.CancelledError):
                 process.kill()
                 await process.wait()
-                return 1, "", f"no answer within {CALL_S:g} s"
-            return process.returncode or 0, out.decode(errors="replace"), err.decode(errors="replace")
+                self.bundle.missing[file] = f"no answer within {CALL_S:g} s"
+                return None
+        if process.returncode:
+            self.bundle.missing[file] = hide(err.decode(errors="replace").strip()[-500:])
+            return None
+        return out.decode(errors="replace")
 
-    async def keep(file: str, arguments: list[str]) -> None:
-        code, out, err = await call(*arguments)
-        if code:
-            bundle.missing[file] = hide(err.strip()[-500:])
-            return
-        tree = json.loads(out)
-        if file == "nodes.json":
-            tree = {"items": [_node(node) for node in tree["items"]]}
-        elif file == "usage.json":
-            tree = _usage(tree["items"])
-        bundle.put(file, json.dumps(clean(tree), indent=1))
 
-    async def log(pod: str, container: str, previous: bool) -> None:
-        more = ["--previous"] if previous else []
-        file = f"logs/{pod}.{container}{'.previous' if previous else ''}.log"
-        code, out, err = await call(
-            "-n", namespace, "logs", pod, "-c", container, f"--tail={LOG_LINES}", *more
-        )
-        if code:
-            bundle.missing[file] = hide(err.strip()[-500:])
-        else:
-            bundle.put(file, hide(out[-LOG_BYTES:]))
-
-    async def ask(pod: str, port: int, path: str, file: str) -> None:
-        target = f"/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy{path}"
-        code, out, err = await call("get", "--raw", target)
-        if code:
-            bundle.missing[file] = hide(err.strip()[-500:])
-        elif file.endswith(".json"):
-            bundle.put_json(file, out)
-        else:
-            bundle.put(file, hide(out))
-
-    chosen = parts(namespace, name, operator_namespace)
-    await keep("system.json", chosen.pop("system.json"))
+async def gather(namespace: str, name: str, operator_namespace: str) -> Bundle:
+    """Return everything that can be had within TIME_S; ConfigError where there is no such system."""
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        raise ConfigError("kubectl is not on PATH; install it")
+    bundle = Bundle()
+    gatherer, chosen = Gatherer(kubectl, bundle), parts(namespace, name, operator_namespace)
+    await gatherer.keep("system.json", chosen.pop("system.json"))
     if "NotFound" in bundle.missing.get("system.json", ""):
         raise ConfigError(f"{bundle.missing['system.json']}; kubectl get qts -A lists what there is")
     try:
         async with asyncio.timeout(TIME_S):
-            await asyncio.gather(*(keep(file, arguments) for file, arguments in chosen.items()))
-            await asyncio.gather(*_of_pods(bundle, log, ask))
+            await asyncio.gather(*(gatherer.keep(file, arguments) for file, arguments in chosen.items()))
+            await asyncio.gather(*_of_pods(gatherer))
     except TimeoutError:
         bundle.missing["rest"] = f"not gathered within {TIME_S:g} s"
     return bundle
 
 
-def _of_pods(bundle: Bundle, log: Any, ask: Any) -> list[Any]:
-    pods = json.loads(bundle.files.get("pods.json", b'{"items": []}'))["items"]
+def _of_pods(gatherer: Gatherer) -> list[Coroutine[Any, Any, None]]:
+    """Return what asks the system's pods and the operator's for logs, metrics, and agents how they are."""
     jobs = []
-    for pod in pods:
-        name = pod["metadata"]["name"]
-        for told in (pod.get("status") or {}).get("containerStatuses") or ():
-            jobs.append(log(name, told["name"], False))
-            if told.get("restartCount"):
-                jobs.append(log(name, told["name"], True))
-        agent = (pod["metadata"].get("labels") or {}).get(names.LABEL_AGENT)
-        if agent and (pod.get("status") or {}).get("podIP"):
-            jobs.append(ask(name, names.PORT_HTTP, names.PATH_STATUS, f"statusz/{name}.json"))
-            jobs.append(ask(name, names.PORT_METRICS, names.PATH_METRICS, f"metrics/{name}.txt"))
+    for pod in (p for file in ("pods.json", "operator.json") for p in _pods(gatherer.bundle, file)):
+        namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
+        labels, told = pod["metadata"].get("labels") or {}, pod.get("status") or {}
+        for container in told.get("containerStatuses") or ():
+            jobs.append(gatherer.log(namespace, name, container["name"]))
+            if container.get("restartCount"):
+                jobs.append(gatherer.log(namespace, name, container["name"], previous=True))
+        agent, up = labels.get(names.LABEL_AGENT), bool(told.get("podIP"))
+        if agent and up:
+            file = f"statusz/{name}.json"
+            jobs.append(gatherer.ask(namespace, name, names.PORT_HTTP, names.PATH_STATUS, file))
+        if up and (agent or labels.get(names.LABEL_NAME) == OPERATOR):
+            file = f"metrics/{name}.txt"
+            jobs.append(gatherer.ask(namespace, name, names.PORT_METRICS, names.PATH_METRICS, file))
     return jobs
+
+
+def _pods(bundle: Bundle, file: str) -> list[dict[str, Any]]:
+    items = json.loads(bundle.files.get(file, b'{"items": []}'))["items"]
+    return [item for item in items if item.get("kind") == "Pod"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -61,3 +63,39 @@ def test_a_bundle_keeps_to_its_size_and_an_altered_one_is_refused(
     (tmp_path / "c.tar.gz").write_bytes(path.read_bytes()[:-40])
     with pytest.raises(ConfigError, match="not a support bundle"):
         read(tmp_path / "c.tar.gz")
+
+
+_KUBECTL = """#!/bin/sh
+case "$*" in
+*"get deployments,pods -l app.kubernetes.io/name=quantum-trading-operator"*) cat "$(dirname "$0")/operator.json" ;;
+*"logs operator-1 -c manager --tail=2000 --previous"*) echo "before it: password=c" ;;
+*"-n qts-system logs operator-1 -c manager --tail=2000"*) echo "a pass ended" ;;
+*"/namespaces/qts-system/pods/operator-1:9464/proxy/metrics"*) echo "qts_leader 1.0" ;;
+*logs*|*proxy*) echo "not expected: $*" >&2; exit 1 ;;
+*) echo '{"items": []}' ;;
+esac
+"""
+
+
+async def test_the_operators_logs_and_metrics_are_in_the_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pods are found by their label in its own namespace; what ran there before is asked for too."""
+    labels = {"app.kubernetes.io/name": "quantum-trading-operator"}
+    pod = {
+        "kind": "Pod",
+        "metadata": {"namespace": "qts-system", "name": "operator-1", "labels": labels},
+        "status": {"podIP": "10.0.0.1", "containerStatuses": [{"name": "manager", "restartCount": 1}]},
+    }
+    deployment = {"kind": "Deployment", "metadata": {"name": "operator"}}
+    (tmp_path / "operator.json").write_text(json.dumps({"items": [deployment, pod]}))
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(_KUBECTL)
+    kubectl.chmod(kubectl.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    bundle = await support_bundle.gather("ns", "desk", "qts-system")
+    assert bundle.missing == {}
+    assert bundle.files["logs/operator-1.manager.log"] == b"a pass ended\n"
+    assert bundle.files["logs/operator-1.manager.previous.log"] == f"before it: password={HIDDEN}\n".encode()
+    assert bundle.files["metrics/operator-1.txt"] == b"qts_leader 1.0\n"
+    assert not [name for name in bundle.files if name.startswith("statusz")]
