@@ -62,7 +62,7 @@ def explain(held: Held) -> tuple[list[str], bool]:
     """Return what there is to say line by line, and whether all is well."""
     live, index = held["system.json"], held["index.json"]
     made = seconds_of(index.get("made") or "") or 0.0
-    stored = list((live.get("status") or {}).get("conditions") or ())
+    stored: list[dict[str, Any]] = list((live.get("status") or {}).get("conditions") or ())
     odd, (anew, unseen) = [*_unheard(held, stored, made)], findings(held, made)
     lines = [
         f"{live['metadata']['namespace']}/{live['metadata']['name']}, gathered at {index.get('made')}",
