@@ -68,7 +68,7 @@ assert told.voters()[-1] == "lean" and told.lean.strength == 0.75
 make, tape = check.maker("qts_agents.lean.agent:Lean", {}), markets.synthetic(5)
 check.check_mirror(make, tape, 600)
 check.check_neutral(make)
-check.check_no_look_ahead(make, tape, 600)
+check.check_no_look_back(make, tape, 600)
 check.check_scale(make, tape, 600, 1e3, 1e-3)
 check.check_batch(make, tape, 600)
 check.check_state(make, tape)

@@ -172,7 +172,7 @@ def make(**_: object) -> Sentiment:
 def test_the_common_properties_hold() -> None:
     """Truncation, units, broken rows, batches, restarts (agents.md §1.7)."""
     tape = markets.synthetic(11)
-    check.check_no_look_ahead(make, tape, 600)
+    check.check_no_look_back(make, tape, 600)
     check.check_scale(make, tape, 600, 1e3, 1e-3)
     check.check_gaps(make, tape, 600)
     check.check_short_gap(make, tape, 600)

@@ -249,11 +249,13 @@ class Desk:
 
 
 def _read(update: MarketUpdate, k: int) -> tuple[Bar, Quotes]:
-    """Return column `k` of an update, and the quotes and costs that came with it."""
+    """Return column `k` of an update, and its quotes and costs; what stands in an invalid bar is not read."""
     spread = array(update.spread)
     paid = np.where(np.isfinite(spread), spread, update.spread_assumed)
+    close = array(update.close)[:, k]
+    valid = (array(update.valid)[:, k] != 0) & np.isfinite(close) & (close > 0.0)
     columns = (array(c)[:, k] for c in (update.open, update.high, update.low, update.close, update.volume))
-    opened, high, low, close, volume = (np.array(c, dtype=np.float64) for c in columns)
+    opened, high, low, close, volume = (np.where(valid, c.astype(np.float64), np.nan) for c in columns)
     opened, high, low = (np.where(x > 0.0, x, np.nan) for x in (opened, high, low))  # 0 says: none
     bar = Bar(
         close_ns=int(array(update.close_ns)[k]),
@@ -262,7 +264,7 @@ def _read(update: MarketUpdate, k: int) -> tuple[Bar, Quotes]:
         low=low,
         close=close,
         volume=volume,
-        valid=(array(update.valid)[:, k] != 0) & np.isfinite(close) & (close > 0.0),
+        valid=valid,
         fee=update.fee,
         half_spread=0.5 * paid,
     )
