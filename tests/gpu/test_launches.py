@@ -11,11 +11,13 @@ import pytest
 from tests.property import markets
 from tests.property.kernel_cases import CASES, flat
 
+from qts_agents.amos.agent import Amos
 from qts_agents.columns import array
 from qts_agents.context import Compute
 from qts_agents.health import Health
 from qts_agents.kernels import crossover, gpu, nash_gpu, permutation_gpu
 from qts_agents.qbmia.agent import Qbmia
+from qts_agents.quasar.agent import Quasar
 from qts_core.clock import SystemClock
 from qts_core.spec import SYSTEM
 
@@ -40,6 +42,22 @@ def test_a_round_takes_one_launch(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu.use(False)
     said = markets.ask(Qbmia(settings), tape, 400, np.array([0.0, 1.0]))
     np.testing.assert_allclose(array(asked.p), array(said.p), rtol=0.0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("agent", "form"), [(Quasar, "qtable_gpu.serve"), (Amos, "statevector_gpu.run")])
+def test_an_opinion_says_what_computed_it(agent: type[Quasar] | type[Amos], form: str) -> None:
+    """The table's and the circuit's device is in the answer, and the CPU where that computed it."""
+    tape = markets.synthetic(11, symbols=2, bars=420)
+    asked = []
+    for wanted in (1, gpu.NEVER):
+        gpu.use(True, gpu.NEVER)
+        gpu.launch_from(form, wanted)
+        made = agent(SYSTEM())
+        if isinstance(made, Quasar):
+            made._state.learner.converged = True  # only then the table is asked
+        asked.append(markets.ask(made, tape, 400))
+    assert [a.device for a in asked] == [gpu.GPU, gpu.CPU]
+    np.testing.assert_allclose(array(asked[0].p), array(asked[1].p), rtol=0.0, atol=1e-12)
 
 
 def test_work_for_a_message_asks_the_device_once() -> None:

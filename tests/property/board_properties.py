@@ -77,6 +77,16 @@ def told(now: Situation, side: np.ndarray, **changes: Any) -> Situation:
     return msgspec.structs.replace(now, **(held | changes))
 
 
+def stirred(now: Situation, seed: int) -> Situation:
+    """Return the situation with other strengths of what has no side, so that every style and override comes."""
+    rng, S = np.random.default_rng(seed), len(now.exposure)
+    names = ("whale", "flash", "anomaly", "tail", "volatility", "ews", "af")
+    even = {name: rng.choice([0.2, 0.6, 0.75, 0.95], S) for name in names}
+    af, momentum = even.pop("af"), np.clip(3.0 * now.ind.momentum, -1.0, 1.0)
+    ind = msgspec.structs.replace(now.ind, **even, momentum=momentum, adx=rng.uniform(0.0, 60.0, S))
+    return msgspec.structs.replace(now, ind=ind, af=af, cautions=0 * now.cautions)
+
+
 def check_mirror(a: Verdict, b: Verdict) -> None:
     """1: the inverted market gives the inverted decision."""
     near = {"rtol": 0.0, "atol": 1e-9}

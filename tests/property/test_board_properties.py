@@ -16,7 +16,7 @@ from qts_core.sections import PadsSettings
 
 MARKETS, VOTES = st.integers(0, 7), st.integers(0, 2**31)
 KEEN = st.sampled_from([0.05, 0.3, 0.8])
-MANY = settings(max_examples=60, deadline=None)
+MANY = settings(max_examples=100, deadline=None)
 FEW = settings(max_examples=3, deadline=None)
 
 
@@ -26,13 +26,16 @@ FEW = settings(max_examples=3, deadline=None)
     keen=KEEN,
     phase=st.integers(0, UNKNOWN),
     side=st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=3, max_size=3),
+    stir=st.booleans(),
 )
 @MANY
-def test_the_inverted_market_gets_the_inverted_decision(market, votes, keen, phase, side):
+def test_the_inverted_market_gets_the_inverted_decision(market, votes, keen, phase, side, stir):
     """1: prices 1/p, flow, votes and positions turned, phase held: BUY for SELL, the rest the same."""
     d, said = np.array(side), check.drawn(votes, 3, keen)
     one = check.told(check.seen(markets.synthetic, market, False), d, phase=phase)
     other = check.told(check.seen(markets.synthetic, market, True), -d, phase=phase)
+    if stir:
+        one, other = check.stirred(one, votes), check.stirred(other, votes)
     check.check_mirror(decide(said, one, PadsSettings()), decide(check.inverted(said), other, PadsSettings()))
 
 

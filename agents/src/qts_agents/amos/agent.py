@@ -21,7 +21,7 @@ from qts_agents.amos.learning import clip, surprise
 from qts_agents.amos.state import Remembered, State, restore, save
 from qts_agents.choice import known_or_zero
 from qts_agents.columns import array, column
-from qts_agents.kernels import philox, readout
+from qts_agents.kernels import gpu, philox, readout
 from qts_agents.kernels.factors import factors
 from qts_agents.kernels.indicator_rows import TAIL
 from qts_agents.kernels.indicators import indicators
@@ -111,6 +111,7 @@ class Amos:
         few = (held.present.sum(axis=1) < NEEDED) & ~abstain.astype(bool)
         abstain[few] |= TOO_FEW_COMPONENTS
         intents, risks, contrib = self._intend(request, held, awake)
+        asked = gpu.launches()
         said, action = self._read(view, intents, risks, array(request.position.qty))
         x = society.co_operate(said, self._state.standing)
         if request.explain:
@@ -118,7 +119,9 @@ class Amos:
         flat = array(request.flat_share)
         x[abstain != 0] = np.nan
         self._remember(request, held, (x, said), contrib[:, -2])
-        return self._opinion(request, x, self._state.reliability.p(x, flat), action, abstain, contrib)
+        return self._opinion(
+            request, x, self._state.reliability.p(x, flat), action, abstain, contrib, gpu.used_since(asked)
+        )
 
     def on_feedback(self, feedback: PerformanceFeedback, now_ns: int) -> Sequence[Outgoing]:  # noqa: ARG002
         """Learn reliability, belief weights and desire from a resolved decision, once."""
@@ -262,7 +265,14 @@ class Amos:
         return (Outgoing(alert, "pads"),)
 
     def _opinion(
-        self, request: DecisionRequest, x: F8, p: F8, action: U1, abstain: U2, contrib: F8 | None
+        self,
+        request: DecisionRequest,
+        x: F8,
+        p: F8,
+        action: U1,
+        abstain: U2,
+        contrib: F8 | None,
+        device: str = gpu.CPU,
     ) -> Opinion:
         return opinion(
             request,
@@ -273,6 +283,7 @@ class Amos:
             action=action,
             abstain=abstain,
             backend=self.backend,
+            device=device,
             qubits=3 if self.backend == "simulated-quantum" else 0,
             shots=self._settings.shots,
             contrib=contrib,

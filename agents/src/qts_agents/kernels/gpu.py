@@ -62,6 +62,11 @@ def launches() -> int:
     return _State.launches
 
 
+def used_since(before: int) -> str:
+    """Return where what was computed since `launches` told `before` came from."""
+    return _State.device if _State.launches > before else CPU
+
+
 def waited_s() -> float:
     """Return how many seconds this process has waited for answers of a device so far, copies included."""
     return _State.waited_s

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from qts_agents import pace, rehearsal
 from qts_agents.agent import UNTRAINED, MarketWindow, Outgoing
 from qts_agents.columns import array, column
-from qts_agents.kernels import reupload, sumtree
+from qts_agents.kernels import gpu, reupload, sumtree
 from qts_agents.kernels.factors import FACTOR_NAMES, factors
 from qts_agents.kernels.indicator_rows import ANOMALY, TAIL
 from qts_agents.kernels.indicators import indicators
@@ -58,6 +58,7 @@ class View(msgspec.Struct, frozen=True):
     factors: F8  # [S,8], NaN where absent
     models: F8  # [S,2,3] regression and circuit, NaN where silent
     entangled: bool  # the circuit speaks in the model slot
+    device: str  # that looked up the table and ran the circuit
 
 
 class Quasar:
@@ -124,9 +125,11 @@ class Quasar:
         self._remember(request, x, view)
         p = blend.flatten(self._state.reliability.p(x, array(request.flat_share)), view.anomaly)
         threshold = blend.threshold_of(self._system.quasar.threshold, request.psi)
+        asked = gpu.launches()
         action = blend.propose(x, *self._greedy(view.code, d), d, threshold)
+        device = gpu.used_since(asked) if view.device == gpu.CPU else view.device
         contrib = _contrib(view) if request.explain else None
-        return self._opinion(request, x, p, action, abstain, contrib, view.entangled)
+        return self._opinion(request, x, p, action, abstain, contrib, view.entangled, device)
 
     def on_feedback(self, feedback: PerformanceFeedback, now_ns: int) -> Sequence[Outgoing]:  # noqa: ARG002
         """Learn reliability, expert weights and the model from a resolved decision, once."""
@@ -184,14 +187,16 @@ class Quasar:
         found = factors(window, ind)
         inputs, beliefs = features(ind), np.where(found.present, found.b, np.nan)
         code = held.learner.form.code(ind)
+        asked = gpu.launches()
         models = self._models(inputs)
         entangled = held.circuit is not None and held.gate.open
         parts = np.stack(
             (self._table(code), held.qar.pool(beliefs, phase), models[:, int(entangled)]), axis=1
         )
+        device = gpu.used_since(asked)
         anomaly, drift = held.monitors.flags(window.symbols)
         x = log_pool(parts, blend.weights(phase, anomaly, drift))
-        return View(x, parts, code, anomaly, drift, inputs, beliefs, models, entangled)
+        return View(x, parts, code, anomaly, drift, inputs, beliefs, models, entangled, device)
 
     def _models(self, inputs: F8) -> F8:
         """Return what regression and circuit say [S,2,3]; NaN for one that has seen too little."""
@@ -261,6 +266,7 @@ class Quasar:
         abstain: NDArray[np.uint16],
         contrib: F8 | None,
         entangled: bool = False,
+        device: str = gpu.CPU,
     ) -> Opinion:
         return opinion(
             request,
@@ -271,6 +277,7 @@ class Quasar:
             action=action,
             abstain=abstain,
             backend="simulated-quantum" if entangled else self.backend,
+            device=device,
             qubits=self._system.quasar.circuit_qubits if entangled else 0,
             contrib=contrib,
             contrib_names=self.contrib_names,
