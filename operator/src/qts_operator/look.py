@@ -75,7 +75,7 @@ class Eyes:
             children=children | secrets,
             pods=pods,
             nodes=nodes,
-            statusz=await self._c.answers.ask(key, tuple(p for p in pods if p.agent == "pads"), now_s),
+            statusz=await self._c.answers.ask(key, tuple(p for p in pods if p.agent == "pads")),
             heard=await self._heard(key, resource.name, spec, secrets, pods),
             unread=unread,
             login=await self._logins.of(key, resource.namespace, spec, now_s),
@@ -104,6 +104,10 @@ class Eyes:
             if rotation.asks(spec_of(spec), system, secrets):
                 return await self._c.answers.survey(key, pods, self._c.now_s())
         return {}
+
+    def recheck_s(self, key: str, now_s: float) -> float:
+        """Return seconds until the Secrets of a system are to be read again: nothing tells of their changes."""
+        return self._secrets.recheck_s(key, now_s)
 
     def claim(self, key: str, frame: Frame | None) -> None:
         """Remember who claims devices for an all-or-nothing start before anybody can see its objects."""
@@ -140,6 +144,10 @@ class Secrets:
     def forget(self, key: str) -> None:
         """Drop a system that is gone."""
         self._read_s.pop(key, None)
+
+    def recheck_s(self, key: str, now_s: float) -> float:
+        """Return seconds until those of a system are due; what could not be read then is due as much later."""
+        return SECRETS_S - (now_s - self._read_s.get(key, now_s)) % SECRETS_S
 
     async def of(
         self, key: str, resource: Resource, now_s: float, *, new: bool

@@ -221,7 +221,7 @@ class Engine:
             view=self.view,
             hand=Hand(api, self.view.children, self.metrics),
             queue=self.queue,
-            answers=Answers(http, self.poke),
+            answers=Answers(http, self.poke, self._random, self.leads),
             metrics=self.metrics,
             clock=self._clock,
             random=self._random,

@@ -250,9 +250,8 @@ class Reconciler:
         self._c.queue.succeed(key)
         if state.writes.stale or state.writes.waiting:
             self._c.queue.add_after(key, 1.0, now)
-        again = self._c.answers.recheck_s(key, self._c.random.random())
-        if again is not None:
-            self._c.queue.add_after(key, again, now)
+        spread = self._c.random.uniform(1.0, 1.1)  # many systems are made at once
+        self._c.queue.add_after(key, self._eyes.recheck_s(key, now) * spread, now)
         return "wait" if state.stopped else "ok" if state.wrote else "noop", ""
 
     async def _seen(self, key: str) -> bool:

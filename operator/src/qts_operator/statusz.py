@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextvars import Context
+from random import Random
 from typing import TypeVar
 
 import aiohttp
@@ -27,8 +29,8 @@ class Known(msgspec.Struct, frozen=True):
     """An answer, when it came, of which pod, and how often in a row there was none."""
 
     told: Status | None
-    at_s: float
     mark: str
+    address: str
     misses: int = 0
 
     @property
@@ -42,57 +44,72 @@ class Known(msgspec.Struct, frozen=True):
 class Answers:
     """The last answer for each system, and when to ask again.
 
-    Only the first question to a pod is waited for, and for a moment only. The others run beside the passes: a
-    thousand pods that cannot be reached would hold every worker for two seconds each. `moved` is told whose
-    answer is another.
+    Only the first question to a pod is asked by a pass, which waits for it, and for a moment only. The others
+    are asked beside the passes: a thousand pods that cannot be reached would hold every worker for two seconds
+    each, and a pass that does nothing but ask costs more than the question. `moved` is told whose answer is
+    another; while nobody `wanted` to know, as a standby does not, nothing is asked.
     """
 
     def __init__(
-        self, http: aiohttp.ClientSession | None = None, moved: Callable[[str], None] = lambda _: None
+        self,
+        http: aiohttp.ClientSession | None = None,
+        moved: Callable[[str], None] = lambda _: None,
+        random: Random | None = None,
+        wanted: Callable[[], bool] = lambda: True,
     ) -> None:
         self._http, self._moved = http, moved
+        self._random, self._wanted = random or Random(), wanted
         self._known: dict[str, Known] = {}
-        self._asking: dict[str, asyncio.Task[None]] = {}
+        self._asking: set[asyncio.Task[None]] = set()
         self._waiting: set[str] = set()  # for whom a pass waits: it sees the answer itself
         self._surveys: dict[str, tuple[dict[str, Heard], float]] = {}
+        self._context = Context()  # of no pass: a question that waits would keep the trace of the one it is from
 
-    async def ask(self, key: str, pods: tuple[Pod, ...], now_s: float) -> Status | None:
-        """Return the answer of the running PADS pod; asked anew every 30 s and when the pod changes."""
+    async def ask(self, key: str, pods: tuple[Pod, ...]) -> Status | None:
+        """Return the answer of the running PADS pod; who was not asked yet is asked now."""
         asked = next((p for p in pods if p.ip and p.phase == "Running" and not p.deleting), None)
         if asked is None:
             self._known.pop(key, None)
             return None
         mark = f"{asked.uid} {asked.ready}"
         known = self._known.get(key)
-        if known is None or known.mark != mark:
-            self._known[key] = fresh = Known(None, now_s, mark, misses=-1)
-            self._waiting.add(key)
-            await asyncio.wait({self._start(key, asked.ip, now_s, fresh)}, timeout=FIRST_S)
-            self._waiting.discard(key)
-            # the pod may have gone meanwhile
-            known = self._known.get(key)
-            return known.told if known is not None else None
-        if now_s - known.at_s >= known.period_s and key not in self._asking:
-            self._start(key, asked.ip, now_s, known)
-        return known.told
+        if known is not None and known.mark == mark:
+            return known.told
+        self._known[key] = fresh = Known(None, mark, asked.ip, misses=-1)
+        self._waiting.add(key)
+        await asyncio.wait({self._start(key, fresh)}, timeout=FIRST_S)
+        self._waiting.discard(key)
+        # the pod may have gone meanwhile
+        known = self._known.get(key)
+        return known.told if known is not None else None
 
-    def _start(self, key: str, address: str, now_s: float, former: Known) -> asyncio.Task[None]:
-        task = asyncio.create_task(self._again(key, address, now_s, former))
-        self._asking[key] = task
-        task.add_done_callback(lambda _: self._done(key, task))
+    def _start(self, key: str, former: Known) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(self._again(key, former), context=self._context)
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
         return task
 
-    def _done(self, key: str, task: asyncio.Task[None]) -> None:
-        if self._asking.get(key) is task:
-            del self._asking[key]
+    async def _again(self, key: str, former: Known) -> None:
+        told = await self._get(former.address)
+        if self._known.get(key) is not former:
+            return  # the pod is another by now
+        misses = former.misses + 1 if told is None else 0
+        self._known[key] = known = Known(told, former.mark, former.address, misses)
+        self._plan(key, known)
+        if told != former.told and key not in self._waiting:
+            self._moved(key)
 
-    async def _again(self, key: str, address: str, now_s: float, former: Known) -> None:
-        told = await self._get(address)
-        if self._known.get(key) is former:  # else the pod is another by now
-            misses = former.misses + 1 if told is None else 0
-            self._known[key] = Known(told, now_s, former.mark, misses)
-            if told != former.told and key not in self._waiting:
-                self._moved(key)
+    def _plan(self, key: str, known: Known) -> None:
+        delay_s = known.period_s * self._random.uniform(0.8, 1.2)
+        asyncio.get_running_loop().call_later(delay_s, self._due, key, known, context=self._context)
+
+    def _due(self, key: str, known: Known) -> None:
+        if self._known.get(key) is not known:
+            return
+        if self._wanted():
+            self._start(key, known)
+        else:
+            self._plan(key, known)
 
     async def survey(self, key: str, pods: tuple[Pod, ...], now_s: float) -> dict[str, Heard]:
         """Return the answers of all running pods by uid; asked anew each second at most."""
@@ -104,13 +121,6 @@ class Answers:
         heard = {p.uid: answer for p, answer in zip(asked, told, strict=True) if answer is not None}
         self._surveys[key] = (heard, now_s)
         return heard
-
-    def recheck_s(self, key: str, fraction: float) -> float | None:
-        """Return seconds until the next question, ± 20 % by `fraction` in [0, 1)."""
-        known = self._known.get(key)
-        if known is None:
-            return None
-        return known.period_s * (0.8 + 0.4 * fraction)
 
     def forget(self, key: str) -> None:
         """Drop a system that is gone."""

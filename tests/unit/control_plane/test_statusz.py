@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
+from tests.unit.control_plane.weather import Jumping
 
 from qts_core.probes import Status
 from qts_operator.snapshot import Pod
-from qts_operator.statusz import PERIOD_S, SOON_S, Answers
+from qts_operator.statusz import FIRST_S, PERIOD_S, SOON_S, Answers
 
 HEARD = {"amos": {"state": "alive", "age_s": 1.0}}
 
@@ -23,23 +25,32 @@ def _told(**more: Any) -> Status:
     return Status(**({"agent": "pads", "state": "ready", "peers": HEARD} | more))
 
 
+class Even:
+    """Dice that show the middle."""
+
+    def uniform(self, low: float, high: float) -> float:
+        return (low + high) / 2
+
+
 class Pads(Answers):
-    """Answers what `told` says once `open` is set; counts the questions."""
+    """Answers what `told` says once `open` is set; notes when it was asked, in seconds since the first time."""
 
     def __init__(self, told: Status | None) -> None:
         self.moved: list[str] = []
-        super().__init__(None, self.moved.append)
-        self.told, self.asked, self.open = told, 0, asyncio.Event()
+        self.wanted = True
+        super().__init__(None, self.moved.append, Even(), lambda: self.wanted)
+        self.told, self.open = told, asyncio.Event()
+        self.times: list[float] = []
         self.open.set()
 
     async def _get(self, address: str) -> Status | None:
-        self.asked += 1
+        self.times.append(asyncio.get_running_loop().time())
         await self.open.wait()
         return self.told
 
-    async def rest(self) -> None:
-        """Wait until no question is open."""
-        await asyncio.gather(*self._asking.values())
+    def waits(self) -> list[float]:
+        """Return the seconds between the questions."""
+        return [after - before for before, after in zip(self.times, self.times[1:], strict=False)]
 
 
 @pytest.fixture
@@ -47,63 +58,111 @@ def pads() -> Pads:
     return Pads(_told())
 
 
-async def test_the_first_answer_is_waited_for_and_kept_for_its_period(pads) -> None:
-    assert await pads.ask("n/desk", _pod(), 0.0) == pads.told
-    assert await pads.ask("n/desk", _pod(), PERIOD_S - 1.0) == pads.told
-    assert pads.asked == 1
+def play(story: Coroutine[Any, Any, None]) -> None:
+    """Run a story on a loop in which minutes take no time."""
+    with asyncio.Runner(loop_factory=Jumping) as runner:
+        runner.run(story)
+
+
+def test_the_first_answer_is_waited_for_and_kept_for_its_period(pads) -> None:
+    async def story() -> None:
+        assert await pads.ask("n/desk", _pod()) == pads.told
+        await asyncio.sleep(PERIOD_S - 1.0)
+        assert await pads.ask("n/desk", _pod()) == pads.told
+
+    play(story())
+    assert len(pads.times) == 1
     assert pads.moved == []
 
 
-async def test_a_later_question_does_not_hold_up_the_pass(pads) -> None:
-    """The pass goes on with what is known; whose answer is another is looked at again."""
-    first = await pads.ask("n/desk", _pod(), 0.0)
-    pads.open.clear()
-    pads.told = None
-    for now_s in (PERIOD_S, PERIOD_S + 1.0):
-        assert await asyncio.wait_for(pads.ask("n/desk", _pod(), now_s), 60) == first
-    await asyncio.sleep(0)
-    assert pads.asked == 2
-    pads.open.set()
-    await pads.rest()
-    assert pads.moved == ["n/desk"]
-    assert await pads.ask("n/desk", _pod(), PERIOD_S + 1.0) is None
+def test_later_questions_need_no_pass_and_another_answer_asks_for_one(pads) -> None:
+    async def story() -> None:
+        first = await pads.ask("n/desk", _pod())
+        pads.open.clear()
+        pads.told = None
+        await asyncio.sleep(PERIOD_S + 1.0)
+        assert len(pads.times) == 2
+        assert await pads.ask("n/desk", _pod()) == first
+        assert pads.moved == []
+        pads.open.set()
+        await asyncio.sleep(0.1)
+        assert pads.moved == ["n/desk"]
+        assert await pads.ask("n/desk", _pod()) is None
+
+    play(story())
 
 
-async def test_the_same_answer_asks_for_no_pass(pads) -> None:
-    await pads.ask("n/desk", _pod(), 0.0)
-    await pads.ask("n/desk", _pod(), PERIOD_S)
-    await pads.rest()
-    assert pads.asked == 2
+def test_a_pod_that_does_not_answer_holds_the_pass_for_a_moment_only(pads) -> None:
+    async def story() -> None:
+        pads.open.clear()
+        began = asyncio.get_running_loop().time()
+        assert await pads.ask("n/desk", _pod()) is None
+        assert asyncio.get_running_loop().time() - began == pytest.approx(FIRST_S)
+        pads.open.set()
+        await asyncio.sleep(0.1)
+        assert pads.moved == ["n/desk"]
+
+    play(story())
+
+
+def test_the_same_answer_asks_for_no_pass(pads) -> None:
+    async def story() -> None:
+        await pads.ask("n/desk", _pod())
+        await asyncio.sleep(3.5 * PERIOD_S)
+
+    play(story())
+    assert pads.waits() == pytest.approx([PERIOD_S] * 3)
     assert pads.moved == []
 
 
-async def test_another_pod_is_asked_at_once(pads) -> None:
-    await pads.ask("n/desk", _pod(), 0.0)
-    await pads.ask("n/desk", _pod("u-2"), 1.0)
-    assert pads.asked == 2
+def test_another_pod_is_asked_at_once_and_the_former_one_no_more(pads) -> None:
+    async def story() -> None:
+        await pads.ask("n/desk", _pod())
+        await asyncio.sleep(1.0)
+        await pads.ask("n/desk", _pod("u-2"))
+        await asyncio.sleep(PERIOD_S + 0.5)
+
+    play(story())
+    assert pads.waits() == pytest.approx([1.0, PERIOD_S])
 
 
-async def test_an_answer_of_the_former_pod_is_dropped(pads) -> None:
-    await pads.ask("n/desk", _pod(), 0.0)
-    pads.open.clear()
-    await pads.ask("n/desk", _pod(), PERIOD_S)
-    await asyncio.sleep(0)
-    assert await pads.ask("n/desk", (), PERIOD_S + 1.0) is None
-    pads.told = None
-    pads.open.set()
-    await pads.rest()
+def test_an_answer_of_the_former_pod_is_dropped(pads) -> None:
+    async def story() -> None:
+        await pads.ask("n/desk", _pod())
+        pads.open.clear()
+        await asyncio.sleep(PERIOD_S + 1.0)
+        assert await pads.ask("n/desk", ()) is None
+        pads.told = None
+        pads.open.set()
+        await asyncio.sleep(10 * PERIOD_S)
+
+    play(story())
     assert pads.moved == []
-    assert pads.recheck_s("n/desk", 0.5) is None
+    assert len(pads.times) == 2
 
 
-async def test_who_hears_not_all_is_asked_soon_and_who_is_silent_ever_rarer(pads) -> None:
-    pads.told = _told(peers={"amos": {"state": "dead", "age_s": 40.0}})
-    await pads.ask("n/desk", _pod(), 0.0)
-    assert pads.recheck_s("n/desk", 0.5) == pytest.approx(SOON_S)
-    pads.told, now_s, waits = None, 0.0, []
-    for _ in range(6):
-        now_s += PERIOD_S
-        await pads.ask("n/desk", _pod(), now_s)
-        await pads.rest()
-        waits.append(pads.recheck_s("n/desk", 0.5))
-    assert waits == pytest.approx([6.0, 12.0, 24.0, 30.0, 30.0, 30.0])
+def test_who_hears_not_all_is_asked_soon_and_who_is_silent_ever_rarer(pads) -> None:
+    async def story() -> None:
+        pads.told = _told(peers={"amos": {"state": "dead", "age_s": 40.0}})
+        await pads.ask("n/desk", _pod())
+        await asyncio.sleep(SOON_S - 1.0)
+        pads.told = None
+        await asyncio.sleep(140.0)
+
+    play(story())
+    assert pads.waits() == pytest.approx([SOON_S, 6.0, 12.0, 24.0, 30.0, 30.0, 30.0])
+
+
+def test_nobody_is_asked_while_nobody_wants_to_know(pads) -> None:
+    """A standby that once led leaves the pods alone; when it leads again the questions go on."""
+
+    async def story() -> None:
+        await pads.ask("n/desk", _pod())
+        pads.wanted = False
+        await asyncio.sleep(3.5 * PERIOD_S)
+        assert len(pads.times) == 1
+        pads.wanted = True
+        await asyncio.sleep(PERIOD_S)
+
+    play(story())
+    assert len(pads.times) == 2

@@ -9,6 +9,7 @@ from tests.unit.control_plane.engines import running
 from tests.unit.control_plane.weather import Weather, play
 
 from qts_core import names
+from qts_operator.look import SECRETS_S
 from qts_operator.main import Options
 from qts_operator.middleware import ApiError
 from qts_operator.session import Access
@@ -95,6 +96,21 @@ def test_what_the_server_refuses_is_tried_once_in_five_minutes() -> None:
             async with asyncio.timeout(5.0):
                 while f"{SYSTEMS[0]}-amos" not in api.names("Deployment", NS):
                     await asyncio.sleep(0.5)
+
+    play(story())
+
+
+def test_a_secret_that_somebody_deleted_is_missed_within_eleven_minutes() -> None:
+    """Nothing tells of Secrets, and nothing else happens to a system at rest."""
+
+    async def story() -> None:
+        api, name = Weather(0), f"{SYSTEMS[0]}-curve"
+        api.system(NS, SYSTEMS[0], {"suspend": True})
+        async with running(api, OPTIONS):
+            await asyncio.sleep(30.0)
+            api.remove("Secret", NS, name)
+            await asyncio.sleep(1.1 * SECRETS_S)
+            assert name in api.names("Secret", NS)
 
     play(story())
 
