@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 import msgspec
+import orjson
 
 from qts_core import names
 from qts_core.clock import SystemClock
@@ -88,7 +89,7 @@ class _Sink:
     def __init__(self, journal: Journal, kind: str, prefix: str) -> None:
         self._journal, self._kind, self._prefix = journal, kind, prefix
 
-    digest = staticmethod(whole)
+    digest, read = staticmethod(whole), staticmethod(orjson.loads)
 
     def replace(self, items: list[Tree], within: str | None = None) -> int:
         fresh = {live["metadata"]["uid"] for live in items}

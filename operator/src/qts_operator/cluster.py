@@ -16,6 +16,7 @@ from qts_operator.objects import BY_KIND, Kind
 from qts_operator.session import Session
 
 Manifest = dict[str, Any]
+Read = Callable[[bytes], Manifest]
 T = TypeVar("T")
 PAGE = "25"  # a decoded page is a megabyte or more, and every kind is listed at once
 READ_S = 70.0
@@ -63,9 +64,9 @@ class Api(Protocol):
         ...
 
     def watch(
-        self, kind: Kind, namespace: str | None, params: dict[str, str]
+        self, kind: Kind, namespace: str | None, params: dict[str, str], read: Read = orjson.loads
     ) -> AbstractAsyncContextManager[AsyncIterator[Manifest]]:
-        """Open a stream of watch events."""
+        """Open a stream of watch events; `read` decodes as much of a line as anybody asks for."""
         ...
 
     async def get(self, kind: Kind, namespace: str, name: str, *, metadata: bool = False) -> Manifest | None:
@@ -160,12 +161,12 @@ class Cluster:
 
     @asynccontextmanager
     async def watch(
-        self, kind: Kind, namespace: str | None, params: dict[str, str]
+        self, kind: Kind, namespace: str | None, params: dict[str, str], read: Read = orjson.loads
     ) -> AsyncIterator[AsyncIterator[Manifest]]:
-        """Open a stream of watch events."""
+        """Open a stream of watch events; `read` decodes as much of a line as anybody asks for."""
         asked = params | {"watch": "true", "allowWatchBookmarks": "true"}
         async with self.session.stream(path_of(kind, namespace), asked, READ_S) as lines:
-            yield _events(lines)
+            yield _events(lines, read)
 
     async def get(self, kind: Kind, namespace: str, name: str, *, metadata: bool = False) -> Manifest | None:
         """Return one object, or only its metadata; None when it is not there."""
@@ -256,9 +257,9 @@ def refused(live: Manifest) -> ApiError:
     return ApiError(int(live.get("code") or 0), str(live.get("reason", "")), str(live.get("message", "")))
 
 
-async def _events(lines: AsyncIterator[bytes]) -> AsyncIterator[Manifest]:
+async def _events(lines: AsyncIterator[bytes], read: Read) -> AsyncIterator[Manifest]:
     async for line in lines:
-        event = orjson.loads(line)
+        event = read(line)
         if not isinstance(event, dict):
             raise ApiError(0, "NoAnswer", "the watch told something that is no event")
         yield event

@@ -106,7 +106,7 @@ class Eyes:
         return {}
 
     def recheck_s(self, key: str, now_s: float) -> float:
-        """Return seconds until the Secrets of a system are to be read again: nothing tells of their changes."""
+        """Return seconds until the Secrets of a system are to be read again, as nothing tells of them."""
         return self._secrets.recheck_s(key, now_s)
 
     def claim(self, key: str, frame: Frame | None) -> None:
@@ -146,7 +146,7 @@ class Secrets:
         self._read_s.pop(key, None)
 
     def recheck_s(self, key: str, now_s: float) -> float:
-        """Return seconds until those of a system are due; what could not be read then is due as much later."""
+        """Return seconds until those of a system are due; what could not be read is due as much later."""
         return SECRETS_S - (now_s - self._read_s.get(key, now_s)) % SECRETS_S
 
     async def of(

@@ -45,9 +45,9 @@ class Answers:
     """The last answer for each system, and when to ask again.
 
     Only the first question to a pod is asked by a pass, which waits for it, and for a moment only. The others
-    are asked beside the passes: a thousand pods that cannot be reached would hold every worker for two seconds
-    each, and a pass that does nothing but ask costs more than the question. `moved` is told whose answer is
-    another; while nobody `wanted` to know, as a standby does not, nothing is asked.
+    are asked beside the passes: a thousand pods that cannot be reached would hold every worker for two
+    seconds each, and a pass that does nothing but ask costs more than the question. `moved` is told whose
+    answer is another; while it is not `wanted`, as by a standby, nothing is asked.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Answers:
         self._asking: set[asyncio.Task[None]] = set()
         self._waiting: set[str] = set()  # for whom a pass waits: it sees the answer itself
         self._surveys: dict[str, tuple[dict[str, Heard], float]] = {}
-        self._context = Context()  # of no pass: a question that waits would keep the trace of the one it is from
+        self._context = Context()  # of no pass, whose trace a question would keep
 
     async def ask(self, key: str, pods: tuple[Pod, ...]) -> Status | None:
         """Return the answer of the running PADS pod; who was not asked yet is asked now."""

@@ -13,8 +13,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+import orjson
+
 from qts_core import names
-from qts_operator.cluster import SYSTEMS, Listing
+from qts_operator.cluster import SYSTEMS, Listing, Read
 from qts_operator.fields import project
 from qts_operator.middleware import ApiError
 from qts_operator.objects import BY_KIND, KINDS, Kind
@@ -52,9 +54,9 @@ class FakeCluster:
 
     @asynccontextmanager
     async def watch(
-        self, kind: Kind, namespace: str | None, params: dict[str, str]
+        self, kind: Kind, namespace: str | None, params: dict[str, str], read: Read = orjson.loads
     ) -> AsyncIterator[AsyncIterator[Live]]:
-        """Open a stream of everything that happens from now on."""
+        """Open a stream of everything that happens from now on; `read` gets it as a line."""
         queue: asyncio.Queue[Live] = asyncio.Queue()
         wanted = _wanted(params)
         entry = (kind.name, wanted, queue)
@@ -70,7 +72,7 @@ class FakeCluster:
             while True:
                 event = await queue.get()
                 if namespace in (None, event["object"]["metadata"].get("namespace")):
-                    yield event
+                    yield read(orjson.dumps(event))
 
         try:
             yield events()

@@ -8,9 +8,10 @@ from sys import intern
 from typing import Any, Generic, TypeVar
 
 import msgspec
+import orjson
 
 from qts_core import names
-from qts_operator import digests
+from qts_operator import digests, lines
 from qts_operator.cache import Item, Store
 from qts_operator.digests import Resource
 from qts_operator.echoes import Echoes
@@ -36,9 +37,17 @@ class Digesting(Generic[T]):
         digest: Callable[[Live], T],
         moved: Callable[[T], None],
         changed: Callable[[T | None, T], None] | None = None,
+        read: Callable[[bytes], Live] = orjson.loads,
     ) -> None:
-        self.store, self.digest, self._moved = store, digest, moved
+        self.store, self.digest, self._moved, self._read = store, digest, moved, read
         self._changed_from = changed or (lambda _, item: moved(item))
+
+    def read(self, line: bytes) -> Live:
+        """Return an event; of an object that is known at its version no more than that is decoded."""
+        head = lines.head(line)
+        if head["type"] in ("ADDED", "MODIFIED") and self._shown(head["object"]["metadata"]):
+            return head
+        return self._read(line)
 
     def replace(self, items: list[T], within: str | None = None) -> int:
         """Take what a full list of one namespace, or of all, kept; return how much the watch had missed."""
@@ -164,6 +173,7 @@ class View:
             digests.pod,
             self._owned,
             lambda known, item: self._owned(item, "Pod", waits=comes_up(known, item)),
+            lines.pod,
         )
 
     def sink_nodes(self) -> Digesting[NodeEntry]:

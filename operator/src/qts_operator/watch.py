@@ -41,6 +41,10 @@ class Sink(Protocol):
         """Return what is kept of an object."""
         ...
 
+    def read(self, line: bytes, /) -> Live:
+        """Return an event, decoded as far as `put` and `remove` look at it."""
+        ...
+
     def replace(self, items: list[Any], within: str | None = None) -> int:
         """Take what a full list of one namespace, or of all, kept; return how much the watch had missed."""
         ...
@@ -138,7 +142,7 @@ class Reflector:
         seconds = int(self._tools.random.uniform(240, 300))
         params = self._params | {"resourceVersion": self._version, "timeoutSeconds": str(seconds)}
         heard = False
-        async with self._api.watch(self.kind, self.namespace, params) as events:
+        async with self._api.watch(self.kind, self.namespace, params, self.sink.read) as events:
             self.denied, self._refused_s = "", None  # it is served, so the right is there (again)
             async for event in events:
                 self._take(event)

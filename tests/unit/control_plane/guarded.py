@@ -49,10 +49,10 @@ class Guarded(FakeCluster):
         self.ask("list", kind, namespace)
         return await super().list(kind, namespace, params, keep)
 
-    def watch(self, kind: Kind, namespace: str | None, params: dict[str, str]) -> Any:
+    def watch(self, kind: Kind, namespace: str | None, params: dict[str, str], *read: Any) -> Any:
         """Ask, then answer."""
         self.ask("watch", kind, namespace)
-        return super().watch(kind, namespace, params)
+        return super().watch(kind, namespace, params, *read)
 
     async def get(self, kind: Kind, namespace: str, name: str, *, metadata: bool = False) -> Any:
         """Ask, then answer."""

@@ -45,8 +45,8 @@ class Mute(FakeCluster):
         self.told: list[dict] = []
 
     @asynccontextmanager
-    async def watch(self, kind, namespace, params):
-        async with super().watch(kind, namespace, params) as events:
+    async def watch(self, kind, namespace, params, *read):
+        async with super().watch(kind, namespace, params, *read) as events:
 
             async def nothing():
                 await asyncio.Event().wait()

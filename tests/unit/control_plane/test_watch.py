@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from random import Random
 
 import aiohttp
+import orjson
 import pytest
 
 from qts_operator.cluster import Listing
@@ -45,6 +46,8 @@ class Sink:
     def digest(self, live):
         return live["metadata"]["name"], live["metadata"]["resourceVersion"]
 
+    read = staticmethod(orjson.loads)
+
     def replace(self, items, within=None) -> int:
         self.lists += 1
         fresh = dict(items)
@@ -81,7 +84,7 @@ class Script:
         return Listing([keep(obj(n, v)) for n, v in entry], str(max([v for _, v in entry], default=1)))
 
     @asynccontextmanager
-    async def watch(self, kind, namespace, params):
+    async def watch(self, kind, namespace, params, read):
         self.asked.append(params)
         if not self.watches:
             self.over.set()

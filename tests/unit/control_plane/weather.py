@@ -14,7 +14,7 @@ import aiohttp
 
 from qts_core import names
 from qts_operator import leader, main
-from qts_operator.cluster import Listing
+from qts_operator.cluster import Listing, Read
 from qts_operator.middleware import ApiError
 from qts_operator.objects import Kind
 from qts_operator.session import TIMEOUT_S, WRITE_TIMEOUT_S
@@ -121,10 +121,10 @@ class Weather(FakeCluster):
 
     @asynccontextmanager
     async def watch(
-        self, kind: Kind, namespace: str | None, params: dict[str, str]
+        self, kind: Kind, namespace: str | None, params: dict[str, str], *read: Read
     ) -> AsyncIterator[AsyncIterator[Live]]:
         await self._way()
-        async with super().watch(kind, namespace, params) as events:
+        async with super().watch(kind, namespace, params, *read) as events:
 
             async def late() -> AsyncIterator[Live]:
                 async for event in events:
