@@ -17,6 +17,7 @@ from math import inf, nan
 from random import Random
 from typing import Any, NamedTuple
 
+import orjson
 from bench.harness import Row, quantile
 from bench.operator_process import Process, quantile_row, since
 from bench.operator_stand import HOME, Stand, quiet
@@ -64,7 +65,7 @@ class Ear:
     def __init__(self, told: Callable[[Live], None]) -> None:
         self.put = told
 
-    digest = staticmethod(whole)
+    digest, read = staticmethod(whole), staticmethod(orjson.loads)
 
     def replace(self, items: list[Live], within: str | None = None) -> int:  # noqa: ARG002 - a sink's form
         """Take a full list; what it shows is as good as an event."""
