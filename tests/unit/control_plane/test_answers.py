@@ -16,7 +16,7 @@ from tests.unit.control_plane.engines import running
 from tests.unit.control_plane.weather import Live, Weather, play
 
 from qts_core import names
-from qts_operator.cluster import PODS, Listing
+from qts_operator.cluster import PODS, Listing, Read
 from qts_operator.main import Options
 from qts_operator.middleware import ApiError
 from qts_operator.objects import Kind
@@ -98,7 +98,7 @@ class Answers(Weather):
 
     @asynccontextmanager
     async def watch(
-        self, kind: Kind, namespace: str | None, params: dict[str, str]
+        self, kind: Kind, namespace: str | None, params: dict[str, str], *read: Read
     ) -> AsyncIterator[AsyncIterator[Live]]:
         number = self.asked["watch"]
         self.asked["watch"] += 1
@@ -107,7 +107,7 @@ class Answers(Weather):
             raise ApiError(int(self._answer), REASONS[int(self._answer)], "played")
         if wrong and self._answer == "lost":
             raise aiohttp.ClientConnectionError("played")
-        async with super().watch(kind, namespace, params) as events:
+        async with super().watch(kind, namespace, params, *read) as events:
             yield self._spoilt(events) if wrong else events
 
     async def _spoilt(self, events: AsyncIterator[Live]) -> AsyncIterator[Live]:
