@@ -18,7 +18,7 @@ def test_every_mutant_is_another_module_that_compiles(module: str) -> None:
     """Each differs from the source and from every other in what it does; the files that look at it exist."""
     clean = ast.unparse(ast.parse((SOURCE / f"{module}.py").read_text()))
     found = [made(site) for site in sites(module)]
-    assert len(found) > 3
+    assert found
     for mutant in found:
         assert mutant.source != clean
         compile(mutant.source, module, "exec")

@@ -45,6 +45,7 @@ FULL: dict[str, Any] = {
         ],
         "containerStatuses": [
             {
+                "started": True,
                 "restartCount": 3,
                 "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}},
                 "lastState": {"terminated": {"finishedAt": "2026-01-01T00:30:00Z"}},
