@@ -64,6 +64,7 @@ def test_a_bundle_holds_everything_but_secrets(kube, namespace, operator, until,
     assert CANARY in kube.run("-n", namespace, "get", "qts", "desk", "-o", "json").stdout
     assert [word for word in hidden if len(word) > 7 and word in texts] == []
     children = json.loads(held["children.json"])["items"]
+    assert "# nothing to do" in held["plan.txt"], held["plan.txt"]
     assert {"Deployment", "StatefulSet", "ConfigMap", "Service"} <= {c["kind"] for c in children}
     assert all("managedFields" in c["metadata"] for c in children)
     assert not event or json.loads(held["events.json"])["items"]

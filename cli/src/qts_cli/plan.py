@@ -1,7 +1,8 @@
-"""`qts plan`: what the operator would do for a resource in a file, with nothing there yet."""
+"""`qts plan`: what the operator would do for a resource in a file, against nothing or against a cluster."""
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,8 +10,11 @@ import msgspec
 import yaml
 from cyclopts import Parameter
 
+from qts_cli import plan_cluster
+from qts_cli.__main__ import environment
 from qts_core import names, resource
 from qts_core.errors import ConfigError
+from qts_operator.explain import details, lines
 from qts_operator.objects import desired
 from qts_operator.objects.frame import Defaults
 from qts_operator.plan import Action, Apply, Create, line
@@ -18,7 +22,14 @@ from qts_operator.plan import plan as difference
 from qts_operator.resolve import resolve
 from qts_operator.snapshot import Snapshot
 
+Tree = dict[str, Any]
 _NEW_UID = "00000000-0000-0000-0000-000000000000"
+
+
+NOTHING = (
+    "against nothing, with images of the operator's defaults; --cluster plans against what a cluster holds. "
+    "Only the cluster's API server checks every rule of a resource"
+)
 
 
 def plan(
@@ -26,8 +37,10 @@ def plan(
     file: Annotated[Path, Parameter(name=["--file", "-f"])],
     namespace: Annotated[str | None, Parameter(name=["--namespace", "-n"])] = None,
     summary: Annotated[bool, Parameter(negative=())] = False,
+    cluster: Annotated[bool, Parameter(negative=())] = False,
+    operator_namespace: str = "qts-system",
 ) -> int:
-    """Print every object that the operator would write for a resource; exit 2 when it is refused.
+    """Print what the operator would write for a resource, and which pods roll; exit 2 when it is refused.
 
     Parameters
     ----------
@@ -36,21 +49,53 @@ def plan(
     namespace
         Namespace of resources that name none; without it, default.
     summary
-        One line per object instead of the whole objects.
+        One line per object instead of whole objects and fields.
+    cluster
+        Plan against the cluster that kubectl talks to, after its API server has checked the resource.
+    operator_namespace
+        Namespace of the operator, whose Deployment tells the images.
     """
-    for cr in resources(file):
-        actions = actions_for(cr, namespace or "default", file)
-        for action in actions:
-            if summary:
-                print(line(action))
-            elif isinstance(action, Apply | Create):
-                note = "  (content is made once, when it is created)" if isinstance(action, Create) else ""
-                body = yaml.safe_dump(action.manifest, sort_keys=False, width=110)
-                print(f"---\n# {line(action)}{note}\n{body}", end="")
+    found = resources(file)
+    for cr in found:
+        check(cr, file)
+    wanted = [(cr, cr["metadata"].get("namespace") or namespace or "default") for cr in found]
+    if cluster:
+        asyncio.run(_against_cluster(wanted, operator_namespace, summary))
+        return 0
+    plans = [actions_for(cr, where) for cr, where in wanted]
+    print(f"# {NOTHING}")
+    for actions in plans:
+        _show(actions, {}, summary)
     return 0
 
 
-def resources(file: Path) -> list[dict[str, Any]]:
+async def _against_cluster(wanted: list[tuple[Tree, str]], operator_namespace: str, summary: bool) -> None:
+    async with plan_cluster.opened(environment().get("KUBECONFIG")) as api:
+        for cr, where in wanted:
+            kept = await plan_cluster.admitted(api, cr, where)
+            told = await plan_cluster.planned(api, kept, operator_namespace)
+            print(f"# {where}/{cr['metadata']['name']} against the cluster")
+            for note in told.notes:
+                print(f"# {note}")
+            if not told.actions:
+                print("# nothing to do")
+            _show(told.actions, told.live, summary)
+
+
+def _show(actions: list[Action], live: plan_cluster.Live, summary: bool) -> None:
+    for action, text in zip(actions, lines(actions, live), strict=True):
+        if summary:
+            print(text)
+            continue
+        note = "  (content is made once, when it is created)" if isinstance(action, Create) else ""
+        print(f"---\n# {line(action)}{note}")
+        if isinstance(action, Create) or (isinstance(action, Apply) and action.uid is None):
+            print(yaml.safe_dump(action.manifest, sort_keys=False, width=110), end="")
+        for detail in details(action, live):
+            print(f"#   {detail}")
+
+
+def resources(file: Path) -> list[Tree]:
     """Return the resources of a YAML file; ConfigError when it holds none or is damaged."""
     try:
         documents = list(yaml.safe_load_all(file.read_text(encoding="utf-8")))
@@ -72,8 +117,8 @@ def resources(file: Path) -> list[dict[str, Any]]:
     return found
 
 
-def actions_for(cr: dict[str, Any], namespace: str, file: Path) -> list[Action]:
-    """Return the operator's own plan against nothing; ConfigError names a refused field by its path."""
+def check(cr: Tree, file: Path) -> None:
+    """Raise a ConfigError that names the field by its path where one is wrong in itself."""
     metadata, spec = cr.get("metadata") or {}, cr.get("spec") or {}
     if not isinstance(metadata.get("name"), str):
         raise ConfigError(f"{file}: metadata.name: required")
@@ -84,13 +129,17 @@ def actions_for(cr: dict[str, Any], namespace: str, file: Path) -> list[Action]:
         resource.read(spec)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{file}: {_refusal(str(error))}") from None
+
+
+def actions_for(cr: Tree, namespace: str) -> list[Action]:
+    """Return the operator's own plan against nothing; ConfigError names a refused field by its path."""
     snapshot = Snapshot(
-        namespace=metadata.get("namespace") or namespace,
-        name=metadata["name"],
+        namespace=namespace,
+        name=cr["metadata"]["name"],
         uid=_NEW_UID,
         generation=1,
         now=0.0,
-        spec=spec,
+        spec=cr.get("spec") or {},
     )
     frame, _ = resolve(snapshot, Defaults())
     return difference(desired(frame), {}, _NEW_UID)

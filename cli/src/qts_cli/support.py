@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from qts_cli import support_bundle, support_explain
-from qts_core.errors import ConfigError
-from qts_operator.explain import against_nothing
+from qts_cli import plan_cluster, support_bundle, support_explain
+from qts_cli.__main__ import environment
+from qts_core.errors import ConfigError, QtsError
+from qts_operator.cluster import SYSTEMS
+from qts_operator.explain import lines
 
+PLAN_S = 10.0  # the rest of the minute that a bundle may take
 app = App(name="support", help="Gather a system's state in one archive, or explain such an archive.")
 
 
@@ -38,17 +40,28 @@ def support(
         Namespace of the operator.
     """
     bundle = asyncio.run(support_bundle.gather(namespace, name, operator_namespace))
-    if "system.json" in bundle.files:
-        try:
-            bundle.put("plan.txt", "\n".join(against_nothing(json.loads(bundle.files["system.json"]))) + "\n")
-        except ConfigError as error:
-            bundle.missing["plan.txt"] = str(error)
+    asyncio.run(_plan(bundle, namespace, name, operator_namespace))
     target = output or Path(f"support-{namespace}-{name}.tar.gz")
     size = bundle.write(target)
     print(f"{target}: {len(bundle.files)} files, {size} bytes")
     for file, why in sorted(bundle.missing.items()):
         print(f"missing {file}: {why}")
     return 0
+
+
+async def _plan(bundle: support_bundle.Bundle, namespace: str, name: str, operator_namespace: str) -> None:
+    """Keep what the operator would do now, without values; asked anew, for the bundle hides some."""
+    try:
+        async with asyncio.timeout(PLAN_S), plan_cluster.opened(environment().get("KUBECONFIG")) as api:
+            live = await api.get(SYSTEMS, namespace, name)
+            if live is None:
+                raise ConfigError("the system is gone")
+            told = await plan_cluster.planned(api, live, operator_namespace)
+    except (QtsError, TimeoutError) as error:
+        bundle.missing["plan.txt"] = support_bundle.hide(str(error) or f"no answer within {PLAN_S:g} s")
+        return
+    text = [*(f"# {note}" for note in told.notes), *(lines(told.actions, told.live) or ["# nothing to do"])]
+    bundle.put("plan.txt", support_bundle.hide("\n".join(text) + "\n"))
 
 
 @app.command

@@ -15,7 +15,8 @@ import orjson
 from qts_core import names
 from qts_operator.memo import room
 
-_ABSENT = object()
+#: what a change names where there is nothing
+ABSENT = object()
 _DEEP = (dict, list, float)
 _KEPT = 8192  # digests that are remembered, of two hundred bytes each; six a system
 #: what identifies an object is never applied, so never owned
@@ -164,27 +165,32 @@ def digest(value: Any) -> str:
     return blake2b(_text(canonical(value)), digest_size=16).hexdigest()
 
 
-def differences(live: Any, wanted: Any, path: str = "") -> list[str]:
+def differences(live: Any, wanted: Any) -> list[str]:
     """Return the paths at which two projections differ, in order."""
+    return [path for path, _, _ in changes(live, wanted)]
+
+
+def changes(live: Any, wanted: Any, path: str = "") -> list[tuple[str, Any, Any]]:
+    """Return where two projections differ, in order, and what is there: ABSENT where there is nothing."""
     if isinstance(live, dict) and isinstance(wanted, dict):
         return [
-            line
+            change
             for key in sorted(live.keys() | wanted.keys())
-            for line in differences(
-                live.get(key, _ABSENT), wanted.get(key, _ABSENT), f"{path}.{key}" if path else key
+            for change in changes(
+                live.get(key, ABSENT), wanted.get(key, ABSENT), f"{path}.{key}" if path else key
             )
         ]
     named = _by_name(live), _by_name(wanted)
     if named[0] is not None and named[1] is not None:
         return [
-            line
+            change
             for key in sorted(named[0].keys() | named[1].keys())
-            for line in differences(named[0].get(key, _ABSENT), named[1].get(key, _ABSENT), f"{path}[{key}]")
+            for change in changes(named[0].get(key, ABSENT), named[1].get(key, ABSENT), f"{path}[{key}]")
         ]
     # as text, as digests are: to Python False is 0
-    if live is not _ABSENT and wanted is not _ABSENT and _text(canonical(live)) == _text(canonical(wanted)):
+    if live is not ABSENT and wanted is not ABSENT and _text(canonical(live)) == _text(canonical(wanted)):
         return []
-    return [path]
+    return [(path, live, wanted)]
 
 
 def _by_name(value: Any) -> dict[str, Any] | None:

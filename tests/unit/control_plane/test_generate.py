@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from qts_core.errors import ConfigError
 from qts_core.resource import system_of, unknown_fields
 from qts_operator import rights
-from qts_operator.explain import against_nothing, manifests
 from qts_operator.generate import check, files, write
 from qts_operator.packaging import SAMPLES, install, system
 
@@ -37,21 +35,6 @@ def test_samples_are_valid_systems(name: str) -> None:
     assert sample == system(name, SAMPLES[name])
     assert unknown_fields(sample["spec"]) == []
     assert system_of(sample).market.source in ("replay", "simulated")
-
-
-def test_plan_of_a_file_lists_every_object() -> None:
-    """Against nothing, all objects are created, in the order of writing."""
-    lines = against_nothing(system("desk", SAMPLES["minimal"]))
-    assert lines[0] == "Create ServiceAccount/desk-agents"
-    assert len(lines) == len(manifests(system("desk", SAMPLES["minimal"])))
-
-
-def test_plan_of_a_file_names_the_first_wrong_field() -> None:
-    """An unknown or wrong field is refused by its path."""
-    with pytest.raises(ConfigError, match=r"spec\.markt: unknown field"):
-        against_nothing(system("desk", {"markt": {}}))
-    with pytest.raises(ConfigError, match="replicas"):
-        against_nothing(system("desk", {"agents": {"amos": {"replicas": 0}}}))
 
 
 def test_rights_are_exact() -> None:
