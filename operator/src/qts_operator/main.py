@@ -36,6 +36,7 @@ from qts_operator.objects.frame import Defaults
 from qts_operator.objects.revisions import LATEST_REVISION
 from qts_operator.offers import Offers
 from qts_operator.reconcile import Reconciler
+from qts_operator.serving import answer, serve
 from qts_operator.session import Access, Session
 from qts_operator.snapshot import Finding
 from qts_operator.statusz import Answers
@@ -196,7 +197,7 @@ class Engine:
             for task in tasks:
                 task.add_done_callback(self._ended)
             for port, routes in self._routes():
-                await _serve(stack, self.options.host, port, routes)
+                await serve(stack, self.options.host, port, routes)
             await self._stop.wait()
             if self._leader is not None:
                 await self._leader.release()
@@ -376,10 +377,10 @@ class Engine:
 
     def _routes(self) -> list[tuple[int, list[web.RouteDef]]]:
         async def healthz(_: web.Request) -> web.Response:
-            return _answer(self.healthy())
+            return answer(self.healthy())
 
         async def readyz(_: web.Request) -> web.Response:
-            return _answer(self.ready())
+            return answer(self.ready())
 
         async def exposition(asked: web.Request) -> web.Response:
             body, kind = self.metrics.exposition(asked.headers.get("Accept", ""))
@@ -390,23 +391,6 @@ class Engine:
             (self.options.http_port, probes),
             (self.options.metrics_port, [web.get(names.PATH_METRICS, exposition)]),
         ]
-
-
-def _answer(problem: str) -> web.Response:
-    return web.Response(text=problem or "ok", status=503 if problem else 200)
-
-
-async def _serve(stack: contextlib.AsyncExitStack, host: str, port: int, routes: list[web.RouteDef]) -> None:
-    """Serve `routes`; port 0 serves nothing."""
-    if not port:
-        return
-    application = web.Application()
-    application.add_routes(routes)
-    # a scraper that keeps its connection must not keep the process
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    await web.TCPSite(runner, host, port).start()
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
