@@ -18,9 +18,8 @@ from qts_cli import unseen
 from qts_core import names
 from qts_core.errors import ConfigError
 from qts_operator import digests
-from qts_operator.cluster import NODES, PODS, SYSTEMS, Cluster, path_of, whole
+from qts_operator.cluster import MINE, NODES, PODS, SYSTEMS, Cluster, path_of, whole
 from qts_operator.look import SECRETS, Usage
-from qts_operator.main import MINE
 from qts_operator.metrics import Metrics
 from qts_operator.middleware import ApiError
 from qts_operator.objects import BY_KIND, KINDS
@@ -29,6 +28,7 @@ from qts_operator.plan import Action, Apply, Create, due
 from qts_operator.resolve import resolve, touched
 from qts_operator.session import Session, from_kubeconfig
 from qts_operator.snapshot import Child, Pod, Snapshot
+from qts_operator.unread import Unread
 
 Tree = dict[str, Any]
 Live = dict[tuple[str, str], Tree]
@@ -133,7 +133,7 @@ async def _look(api: Cluster, cr: Tree) -> tuple[Snapshot, Live, list[str]]:
         offered=offered,
     )
     if digest.gpu and nodes is not None:
-        used = await Usage(api).of(snapshot, 0.0, lambda: everyone)
+        used = await Usage(api, Unread(Metrics())).of(snapshot, 0.0, lambda: everyone)
         snapshot = msgspec.structs.replace(snapshot, used=used)
     return snapshot, live, unread
 

@@ -31,6 +31,7 @@ _APPLY = {"Content-Type": "application/apply-patch+yaml"}
 _MERGE = {"Content-Type": "application/merge-patch+json"}
 SYSTEMS = Kind(names.KIND, names.GROUP, names.VERSION, names.PLURAL)
 PODS = Kind("Pod", "", "v1", "pods")
+MINE = {"labelSelector": f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"}
 NODES = Kind("Node", "", "v1", "nodes")
 LEASES = Kind("Lease", "coordination.k8s.io", "v1", "leases")
 EVENTS = Kind("Event", "events.k8s.io", "v1", "events")

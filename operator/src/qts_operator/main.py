@@ -23,7 +23,7 @@ from qts_core.crd import ANNOTATION_SCHEMA, crd
 from qts_core.telemetry import Tracing
 from qts_operator.apply import Hand
 from qts_operator.bell import Bell, taken
-from qts_operator.cluster import DEFINITIONS, NODES, PODS, SYSTEMS, Api, Cluster
+from qts_operator.cluster import DEFINITIONS, MINE, NODES, PODS, SYSTEMS, Api, Cluster
 from qts_operator.context import Context
 from qts_operator.expectations import not_older
 from qts_operator.leader import Leader
@@ -53,7 +53,6 @@ LAG_S = 10.0
 TIDY_S = 15.0  # some milliseconds each
 SYNC_S = 0.5
 GATHER_S = 0.25  # of the second in which Ready must follow the last pod
-MINE = {"labelSelector": f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"}
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
