@@ -18,7 +18,7 @@ from qts_agents.pads.authority import Evidence, reply
 from qts_agents.pads.board import Situation, Verdict
 from qts_agents.pads.cycle import Candidate
 from qts_agents.pads.desk import Desk, Turn
-from qts_agents.pads.hearing import hear
+from qts_agents.pads.hearing import hear, judged
 from qts_agents.pads.members import Ballot
 from qts_agents.pads.panarchy import Revolt
 from qts_agents.pads.rehearsal import rehearse
@@ -54,11 +54,7 @@ class Pads:
     """Orchestrator and board. Every event that changes state leaves a record that `replay` can repeat."""
 
     name = "pads"
-    TRANSIENT: ClassVar[dict[str, Any]] = {
-        "_window": None,
-        "_untold": None,
-        "refused": {},
-    }  # brought anew; settled; told
+    TRANSIENT: ClassVar[dict[str, Any]] = {"_window": None, "_untold": None, "refused": {}}  # brought anew
 
     def __init__(self, system: System) -> None:
         self._system = system
@@ -164,18 +160,10 @@ class Pads:
             return [Record(records.encode("answers", now_ns, records.Answers(round_id, answers)))]
         self._rounds.close(answers, now_ns)
         self._met |= {a.peer for a in answers if a.opinion is not None}
-        d = np.sign(desk.account.exposure())
-        ballot, self.refused = hear(round_id, answers, len(desk.symbols), d)
-        told = records.Answers(round_id, tuple(self._judged(answer) for answer in answers))
-        actions: list[Action] = [Record(records.encode("answers", now_ns, told))]
-        return actions + self._decide(desk, current, ballot, now_ns)
-
-    def _judged(self, answer: Answer) -> Answer:
-        """Return an answer as it is written down: an opinion that was not used with the reason."""
-        why = self.refused.get(answer.peer)
-        if why is None or answer.opinion is None or answer.late:
-            return answer
-        return msgspec.structs.replace(answer, reason=why)
+        held = np.sign(desk.account.exposure())
+        ballot, self.refused = hear(round_id, answers, len(desk.symbols), held)
+        told = records.Answers(round_id, judged(answers, self.refused))
+        return [Record(records.encode("answers", now_ns, told)), *self._decide(desk, current, ballot, now_ns)]
 
     def on_message(self, message: Message, sender: str, now_ns: int) -> list[Action]:
         """Take proposals, alerts and commands; everything else is no business of the board."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -69,3 +70,13 @@ def _resolved(action: NDArray[Any], names: tuple[str, ...]) -> NDArray[np.uint8]
     """Return our indices of actions that the message names by its own table."""
     ours = _OURS if names == ACTIONS else np.array([ACTIONS.index(name) for name in names], dtype=np.uint8)
     return np.asarray(ours[action.astype(np.int64)])
+
+
+def judged(answers: tuple[Answer, ...], refused: dict[str, str]) -> tuple[Answer, ...]:
+    """Return answers as they are written down: an opinion that was not used, unless late, with the reason."""
+    return tuple(
+        msgspec.structs.replace(answer, reason=refused[answer.peer])
+        if answer.peer in refused and answer.opinion is not None and not answer.late
+        else answer
+        for answer in answers
+    )
