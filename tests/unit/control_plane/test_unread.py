@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import orjson
 import pytest
 from structlog.testing import capture_logs
 from tests.unit.control_plane.engines import running
 
 from qts_core import names
-from qts_operator import digests
-from qts_operator.cluster import PODS, _events
+from qts_operator import digests, lines
+from qts_operator.cluster import PODS, Read, _events
 from qts_operator.look import Usage
 from qts_operator.main import Engine, Options
 from qts_operator.metrics import Metrics
@@ -119,7 +120,7 @@ async def test_pods_of_others_that_cannot_be_read_take_no_device_and_stop_no_pas
         uid="u",
         generation=1,
         now=0.0,
-        spec={"agents": {"quasar": {"gpu": {"resourceName": resource}}}},
+        spec={"agents": {"quasar": {"gpu": {"mode": "Required", "resourceName": resource}}}},
         status={},
         nodes=(Node(name="gpu-a", allocatable={resource: 8}),),
     )
@@ -127,15 +128,16 @@ async def test_pods_of_others_that_cannot_be_read_take_no_device_and_stop_no_pas
     assert metrics.registry.get_sample_value("qts_objects_unread_total", {"kind": "Pod"}) == 1
 
 
+@pytest.mark.parametrize("read", [orjson.loads, lines.head, lines.pod])
 @pytest.mark.parametrize("line", [b"[]", b"3", b"null", b'"text"'])
-async def test_a_line_that_is_no_event_ends_a_watch_as_silence_does(line: bytes) -> None:
+async def test_a_line_that_is_no_event_ends_a_watch_as_silence_does(line: bytes, read: Read) -> None:
     """Valid JSON, but not what a server says."""
 
-    async def lines():
+    async def told():
         yield line
 
     with pytest.raises(ApiError, match="no event"):
-        [event async for event in _events(lines())]
+        [event async for event in _events(told(), read)]
 
 
 async def test_a_task_that_ends_unasked_is_told_by_the_probe_and_the_log() -> None:

@@ -10,9 +10,11 @@ from tests.unit.control_plane.conftest import make_snapshot
 from qts_operator.cluster import Listing
 from qts_operator.gpu import Verdict
 from qts_operator.look import NODES_ASKED, Usage
+from qts_operator.metrics import Metrics
 from qts_operator.objects.frame import Defaults
 from qts_operator.resolve import resolve
 from qts_operator.snapshot import Node, Pod, Snapshot
+from qts_operator.unread import Unread
 
 GPU = "nvidia.com/gpu"
 SENTENCE = "0/30 nodes are available: 30 Insufficient nvidia.com/gpu"
@@ -52,7 +54,7 @@ def _snapshot(agents: dict[str, Any], *, nodes: int = 30, refused: str = "", **m
 
 
 async def _told(api: Tenants, snapshot: Snapshot) -> Verdict:
-    used = await Usage(api).of(snapshot, 0.0, list)  # type: ignore[arg-type]
+    used = await Usage(api, Unread(Metrics())).of(snapshot, 0.0, list)  # type: ignore[arg-type]
     seen = make_snapshot(snapshot.spec, nodes=snapshot.nodes, pods=snapshot.pods, used=used)
     return resolve(seen, Defaults())[1]["quasar"]
 
@@ -106,19 +108,24 @@ async def test_the_agent_with_the_fewest_nodes_is_asked_for_first() -> None:
     """Or the nodes of one agent would leave no question for another's."""
     api = Tenants()
     agents = _quasar(**LAST) | {"amos": {"gpu": {"mode": "Required"}}}
-    await Usage(api).of(_snapshot(agents), 0.0, list)  # type: ignore[arg-type]
+    await Usage(api, Unread(Metrics())).of(_snapshot(agents), 0.0, list)  # type: ignore[arg-type]
     assert api.asked == ["gpu-28", "gpu-29", *(f"gpu-{i:02}" for i in range(18))]
 
 
 async def test_an_all_or_nothing_start_knows_the_nodes_of_older_systems_too() -> None:
     """They may fit where this one's pods may not go."""
     api = Tenants()
-    await Usage(api).of(_snapshot(_quasar(**LAST), nodes=5, startup="AllOrNothing"), 0.0, list)  # type: ignore[arg-type]
+    await Usage(api, Unread(Metrics())).of(
+        _snapshot(_quasar(**LAST), nodes=5, startup="AllOrNothing"), 0.0, list
+    )  # type: ignore[arg-type]
     assert api.asked == ["gpu-03", "gpu-04", "gpu-00", "gpu-01", "gpu-02"]
 
 
 async def test_a_spec_that_cannot_be_read_asks_for_nothing() -> None:
     """Its fault is told elsewhere."""
     api = Tenants()
-    assert await Usage(api).of(_snapshot({"quasar": {"gpu": {"mode": "Perhaps"}}}), 0.0, list) == {}  # type: ignore[arg-type]
+    assert (
+        await Usage(api, Unread(Metrics())).of(_snapshot({"quasar": {"gpu": {"mode": "Perhaps"}}}), 0.0, list)
+        == {}
+    )  # type: ignore[arg-type]
     assert api.asked == []
