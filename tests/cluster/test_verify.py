@@ -35,15 +35,15 @@ def test_an_installation_is_well_while_an_operator_leads(kube, namespace, operat
 
 
 def test_a_system_that_is_not_ready_says_why(kube, namespace, operator, until) -> None:
-    """Missing, not looked at, and waiting for its agents; reason and message come from its condition."""
+    """Missing, not looked at, and waiting for what no node takes, Redis first; reason and message come from its condition."""
     asked = ("--namespace", namespace, "--system", "desk", "--within", "0.1")
     assert verify(*asked) == (1, f"not well: there is no QuantumTradingSystem {namespace}/desk\n")
     kube.system(namespace, "desk")
     assert "no operator has looked at it" in verify(*asked)[1]
     operator()
-    until(lambda: kube.condition(namespace, "desk", "Ready")[1] == "AgentsNotReady", "looked at")
+    until(lambda: kube.condition(namespace, "desk", "Ready")[1] == "RedisNotReady", "looked at")
     code, told = verify(*asked)
-    assert (code, "AgentsNotReady: " in told) == (1, True), told
+    assert (code, "RedisNotReady: " in told, "pads: " in told) == (1, True, True), told
 
 
 def test_no_way_to_the_api_server_is_a_wrong_call() -> None:
