@@ -200,9 +200,9 @@ async def test_stores_are_as_a_list_says_after_every_fault(
     opened_s: defaultdict[str, list[float]] = defaultdict(list)
     watch = Cluster.watch
 
-    def counted(self: Cluster, kind: Any, scope: str | None, params: dict[str, str]) -> Any:
+    def counted(self: Cluster, kind: Any, scope: str | None, params: dict[str, str], *read: Any) -> Any:
         opened_s[kind.name].append(time.monotonic())
-        return watch(self, kind, scope, params)
+        return watch(self, kind, scope, params, *read)
 
     monkeypatch.setattr(Cluster, "watch", counted)
     slowest: dict[str, float] = {}
