@@ -13,12 +13,12 @@ import orjson
 
 from qts_core import names
 from qts_core.clock import SystemClock
-from qts_operator.cluster import PODS, SYSTEMS, Api, whole
+from qts_operator.cluster import MINE, PODS, SYSTEMS, Api, whole
 from qts_operator.metrics import Metrics
 from qts_operator.objects import KINDS, Kind
 from qts_operator.watch import Reflector, Tools
 
-MANAGED = {"labelSelector": f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"}
+MANAGED = MINE
 OWNED: tuple[Kind, ...] = tuple(kind for kind in KINDS if not kind.optional)
 WORKLOADS = ("Deployment/", "StatefulSet/")
 Tree = dict[str, Any]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from functools import lru_cache
 from sys import intern
 from typing import Any
 
@@ -16,6 +15,7 @@ import orjson
 
 from qts_core import names
 from qts_operator.fields import summary
+from qts_operator.memo import alike
 from qts_operator.objects.quantities import value_of
 from qts_operator.packing import Packed, Packer
 from qts_operator.snapshot import Child, Node, Pod
@@ -188,13 +188,7 @@ def requested(spec: Live) -> dict[str, int]:
         limits = (container.get("resources") or {}).get("limits") or {}
         for name, count in _extended(limits).items():
             total[name] = total.get(name, 0) + count
-    return _alike(*total.items())
-
-
-@lru_cache(256)
-def _alike(*items: tuple[str, int]) -> dict[str, int]:
-    """Return one dictionary for all pods that ask for the same."""
-    return dict(items)
+    return alike(*total.items())
 
 
 def _extended(quantities: Live) -> dict[str, int]:

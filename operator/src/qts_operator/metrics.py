@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
-from typing import Any
 
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -13,6 +11,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from qts_core.errors import LocalError
+from qts_operator.memo import alike
 
 _BUCKETS = (*(base * 10.0**power for power in range(-6, 1) for base in (1, 2, 5)), 10.0)
 CONDITION_VALUE = {"True": 1, "False": 0, "Unknown": -1}
@@ -145,7 +144,7 @@ class Systems(Collector):
         if former is not None and former.moving_since is not None and moving is not None:
             # a stuck roll-out is dated anew when it is called stuck; it began when it began
             moving = min(moving, former.moving_since)
-        told, holders = _alike(*conditions.items()), _alike(*gpus.items())
+        told, holders = alike(*conditions.items()), alike(*gpus.items())
         self._told[(namespace, system)] = Told(told, moving, holders, held, now)
 
     def forget(self, namespace: str, system: str) -> None:
@@ -172,12 +171,6 @@ class Systems(Collector):
             for agent, seconds in told.held(now).items():
                 gpu.add_metric((namespace, system, agent), seconds)
         return condition, moving, gpu
-
-
-@lru_cache(1024)
-def _alike(*items: tuple[str, Any]) -> dict[str, Any]:
-    """Return one dictionary for all systems that are told to be alike; nobody may change it."""
-    return dict(items)
 
 
 def _families() -> tuple[GaugeMetricFamily, GaugeMetricFamily, CounterMetricFamily]:

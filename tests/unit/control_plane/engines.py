@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from qts_operator.main import Engine, Options
@@ -20,3 +20,12 @@ async def running(api: FakeCluster, options: Options) -> AsyncIterator[Engine]:
     finally:
         engine._stop.set()
         await asyncio.wait_for(task, 60)
+
+
+async def until(check: Callable[[], object]) -> None:
+    """Wait for a fact, a minute at most."""
+    for _ in range(3000):
+        if check():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("not within time")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.metric_names import documented, exposed
-from tests.unit.control_plane.engines import running
+from tests.unit.control_plane.engines import running, until
 
 from qts_core.errors import LocalError
 from qts_operator.main import Options
@@ -25,14 +23,6 @@ NOBODY = {"namespace": "", "system": ""}
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
     return metrics.registry.get_sample_value(name, labels)
-
-
-async def until(check) -> None:
-    for _ in range(3000):
-        if check():
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError("not within time")
 
 
 def test_the_document_names_every_metric_and_no_other() -> None:

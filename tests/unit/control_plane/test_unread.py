@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 from structlog.testing import capture_logs
-from tests.unit.control_plane.engines import running
+from tests.unit.control_plane.engines import running, until
 
 from qts_core import names
 from qts_operator import digests, lines
@@ -25,14 +25,6 @@ from qts_operator.view import View
 
 OPTIONS = Options(access=Access(server="http://nowhere"), identity="one", http_port=0, metrics_port=0)
 WRONG = "many"
-
-
-async def until(check) -> None:
-    for _ in range(3000):
-        if check():
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError("not within time")
 
 
 def pod(name: str, asked: str, namespace: str = "theirs", labels: dict[str, str] | None = None) -> dict:
