@@ -5,7 +5,7 @@ A plan is one line of JSON; a failure prints it with the laws it broke and both 
     KUBECONFIG=… python -m tests.control_plane_campaign.campaign [--workloads create,gpu] [--deaths 2] [--plan JSON]
 
 With --seconds, shared out among the groups of cycles, no plan begins after so long, and the report says what share
-of the plans was played. --short leaves out what is about pods.
+of the plans was played. --short leaves out what is about pods or waits for a back-off, --pods plays just that.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from qts_operator.session import Access, from_kubeconfig
 from .judge import opened
 from .oracles import Evidence, Reference, broken, reference_of
 from .stage import Stage
-from .workloads import CYCLES, SHORT, WAYS, WORKLOADS, Cycle, Plan, Write, longer, numbered, parsed, singles
+from .workloads import CYCLES, FORMS, WAYS, WORKLOADS, Cycle, Plan, Write, longer, numbered, parsed, singles
 
 SIDE = 24
 CLEAN = 3  # runs of each workload without a death, to compare with
@@ -342,7 +342,8 @@ def main() -> int:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
     parser.add_argument("--workloads", default="")
-    parser.add_argument("--short", action="store_true", help=f"workloads {', '.join(SHORT)}")
+    for form, names in FORMS.items():
+        parser.add_argument(f"--{form}", action="store_true", help=f"workloads {', '.join(names)}")
     parser.add_argument("--side", type=int, default=SIDE, help="systems at once")
     parser.add_argument("--deaths", type=int, default=1, help="at most so many in one plan")
     parser.add_argument(
@@ -361,9 +362,9 @@ def main() -> int:
         only = parsed(given.plan) if given.plan else None
     except ValueError as error:
         parser.error(str(error))
-    named = (
-        tuple(given.workloads.split(",")) if given.workloads else SHORT if given.short else tuple(WORKLOADS)
-    )
+    named = next((names for form, names in FORMS.items() if vars(given)[form]), tuple(WORKLOADS))
+    if given.workloads:
+        named = tuple(given.workloads.split(","))
     chosen = (only.workload,) if only else named
     unknown = sorted(set(chosen) - WORKLOADS.keys())
     if unknown:

@@ -124,11 +124,13 @@ CYCLES: tuple[Cycle, ...] = (
     Cycle("nothing", ("create", "delete")),
     Cycle("nothing", ("create-suspended", "delete-suspended")),
 )
-#: of `campaign --short`: every object but the agents' pods, and nobody who waits for a back-off
+#: every object but the agents' pods, and nobody who waits for a back-off
 SHORT = (
     "create-suspended",
     *(n for c in CYCLES if c.begins == "suspended" and not c.slow for n in c.workloads),
 )
+#: options of the campaign for some of the workloads
+FORMS = {"short": SHORT, "pods": tuple(name for name in WORKLOADS if name not in SHORT)}
 #: how systems come from one state to another between cycles
 WAYS: dict[tuple[str, str], str] = {
     ("nothing", "running"): "create",
