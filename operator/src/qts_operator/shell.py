@@ -11,6 +11,9 @@ import logging
 import random
 import ssl
 import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -122,8 +125,11 @@ class Slim(aiohttp.ClientResponse):
     async def json(self, **_: Any) -> Any:
         """Return the decoded body."""
         told = orjson.loads(await self.read())
-        for item in told.get("items") or ():
-            item.get("metadata", {}).pop("managedFields", None)
+        if "items" in told:
+            # a list of metadata that is empty comes as null, of which kopf would die
+            told["items"] = told["items"] or []
+            for item in told["items"]:
+                item.get("metadata", {}).pop("managedFields", None)
         return told
 
 
@@ -154,6 +160,7 @@ class KopfThread:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._stop = threading.Event()
+        self._end: Callable[[], object] = lambda: None
         self._thread = threading.Thread(target=self._supervise, name="kopf", daemon=True)
 
     def start(self) -> None:
@@ -163,6 +170,8 @@ class KopfThread:
     def leave(self) -> None:
         """Ask kopf to end, and go on."""
         self._stop.set()
+        with suppress(RuntimeError):  # its loop is closed: it has ended
+            self._end()
 
     def stop(self, timeout_s: float = GOODBYE_S) -> None:
         """End kopf and wait for it, not for long: it hangs while a watch is left open, and keeps nothing."""
@@ -182,7 +191,12 @@ class KopfThread:
             delay = min(LAST_S, delay * 2)
 
     async def _run(self) -> None:
-        asyncio.get_running_loop().set_exception_handler(told_by_loop)
+        loop, flag = asyncio.get_running_loop(), asyncio.Event()
+        loop.set_exception_handler(told_by_loop)
+        # a loop waits for threading.Event in a thread, and one that closes waits for its threads: for ever
+        self._end = partial(loop.call_soon_threadsafe, flag.set)
+        if self._stop.is_set():
+            return
         watched = self._engine.options.watched
         await kopf.operator(
             registry=registry_of(self._engine, owns=False),
@@ -192,7 +206,7 @@ class KopfThread:
             memories=Forgetful(),
             # kopf's own guess asks the password file, where a container's user does not stand
             identity=cast(Any, self._engine.options.identity),
-            stop_flag=self._stop,
+            stop_flag=flag,
         )
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import kopf
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from kopf._cogs.aiokits.aioadapters import wait_flag
 
 from qts_core import names
 from qts_operator.digests import resource
 from qts_operator.main import GATHER_S, Engine, Options
 from qts_operator.session import Access
-from qts_operator.shell import Forgetful, _session, configure, registry_of
+from qts_operator.shell import Forgetful, KopfThread, _session, configure, registry_of
 from qts_operator.view import View
 
 
@@ -99,11 +101,8 @@ def test_kopf_keeps_no_copy_of_what_it_sees() -> None:
     assert not patch
 
 
-async def test_kopf_remembers_no_object_and_not_who_manages_its_fields() -> None:
-    """Its list of a thousand systems waits for its workers, and each would be kept for ever."""
-    body = system("5")
-    body["metadata"] |= {"managedFields": [{"manager": "m"}]}
-    told = {"items": [body], "metadata": {"resourceVersion": "7"}}
+async def as_kopf_hears(told: dict) -> dict:
+    """Return what kopf is given of a server's answer."""
 
     async def listed(_: web.Request) -> web.Response:
         return web.json_response(told)
@@ -113,11 +112,47 @@ async def test_kopf_remembers_no_object_and_not_who_manages_its_fields() -> None
     async with TestServer(application) as server:
         session = _session(Access(server=str(server.make_url("/")))).aiohttp_session
         async with session, session.get(server.make_url("/")) as answer:
-            heard = await answer.json()
+            return await answer.json()
+
+
+async def test_kopf_remembers_no_object_and_not_who_manages_its_fields() -> None:
+    """Its list of a thousand systems waits for its workers, and each would be kept for ever."""
+    body = system("5")
+    body["metadata"] |= {"managedFields": [{"manager": "m"}]}
+    heard = await as_kopf_hears({"items": [body], "metadata": {"resourceVersion": "7"}})
     assert heard == {"items": [system("5")], "metadata": {"resourceVersion": "7"}}
     memories = Forgetful()
     await memories.recall(heard["items"][0], noticed_by_listing=True)
     assert list(memories.iter_all_memories()) == []
+
+
+async def test_an_empty_list_of_metadata_which_comes_as_null_is_a_list() -> None:
+    empty = {"items": None, "metadata": {"resourceVersion": "7"}}
+    assert await as_kopf_hears(empty) == empty | {"items": []}
+
+
+@pytest.mark.parametrize("dies", [True, False])
+def test_kopf_that_ended_unasked_is_started_again_and_ends_when_asked(engine, monkeypatch, dies) -> None:
+    """Where it waited for its flag in a thread of its loop, that loop was never closed: nobody began it again."""
+    monkeypatch.setattr("qts_operator.shell.FIRST_S", 0.0)
+    begun = threading.Semaphore(0)
+
+    async def operator(*, stop_flag, **_: object) -> None:
+        begun.release()
+        waits = asyncio.create_task(wait_flag(stop_flag))
+        await asyncio.sleep(0)
+        if dies:
+            raise RuntimeError("a refused list")
+        await waits
+
+    monkeypatch.setattr(kopf, "operator", operator)
+    thread = KopfThread(engine)
+    thread.start()
+    for _ in range(3 if dies else 1):
+        assert begun.acquire(timeout=10)
+    thread.leave()
+    thread.stop(10)
+    assert not thread._thread.is_alive()
 
 
 def test_a_version_that_is_known_is_not_digested_again() -> None:
