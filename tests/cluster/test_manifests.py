@@ -53,3 +53,30 @@ def test_kubectl_installs_and_removes_it(kube: Any, namespace: str, tmp_path: Pa
     assert NAME not in left
     assert names.CRD_NAME not in left
     assert f"namespace/{NAMESPACE}" not in left
+
+
+@pytest.mark.parametrize(
+    ("role", "may"),
+    [("view", {"get", "watch"}), ("edit", {"get", "watch", "create", "delete"}), (None, set())],
+)
+def test_who_may_see_a_namespace_may_see_its_systems(
+    kube: Any, namespace: str, role: str | None, may: set[str], until: Any
+) -> None:
+    """With roles.yaml Kubernetes' own roles hold systems; no role of theirs writes a status."""
+    roles, who = str(MANIFESTS / "roles.yaml"), f"someone-of-{namespace}"
+    kube.run("apply", "-f", roles)
+    try:
+        if role is not None:
+            kube.run(
+                "-n", namespace, "create", "rolebinding", "of-test", f"--clusterrole={role}", f"--user={who}"
+            )
+        verbs = ("get", "watch", "create", "delete")
+
+        def told(verb: str, *what: str) -> bool:
+            asked = ("-n", namespace, "auth", "can-i", verb, names.PLURAL, f"--as={who}", *what)
+            return kube.run(*asked, check=False).stdout.strip() == "yes"
+
+        until(lambda: {verb for verb in verbs if told(verb)} == may, f"may {may}")
+        assert not told("patch", "--subresource=status")
+    finally:
+        kube.run("delete", "-f", roles)

@@ -40,6 +40,7 @@ def files() -> dict[str, str]:
         "manifests/dashboards.yaml": _yaml(*packaging.boards()),
         "manifests/crd.yaml": _yaml(packaging.definition()),
         "manifests/install.yaml": _yaml(*packaging.install()),
+        "manifests/roles.yaml": _yaml(*packaging.people()),
         "manifests/images.txt": "".join(f"{image}\n" for image in packaging.images()),
     }
     for name in dashboards.BOARDS:

@@ -206,6 +206,22 @@ def install() -> list[Manifest]:
     ]
 
 
+def people() -> list[Manifest]:
+    """Return the ClusterRoles by which Kubernetes' own view, edit and admin roles hold systems too."""
+    return [
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRole",
+            "metadata": {
+                "name": f"quantum-trading-{role}",
+                "labels": _labels() | {f"rbac.authorization.k8s.io/aggregate-to-{role}": "true"},
+            },
+            "rules": rules,
+        }
+        for role, rules in rights.people_rules().items()
+    ]
+
+
 def boards() -> list[Manifest]:
     """Return one ConfigMap for each dashboard."""
     labels = _labels() | DASHBOARD_LABELS

@@ -43,5 +43,15 @@ def lease_rules() -> list[Rule]:
     return [_rule(group, ["leases"], ["create"]), named]
 
 
+def people_rules() -> dict[str, list[Rule]]:
+    """Return what is added to Kubernetes' own roles; what `view` has `edit` has too, and `admin` all."""
+    return {
+        "view": [_rule(names.GROUP, [names.PLURAL], _LOOK)],
+        "edit": [
+            _rule(names.GROUP, [names.PLURAL], ["create", "update", "patch", "delete", "deletecollection"])
+        ],
+    }
+
+
 def _rule(group: str, resources: list[str], verbs: list[str]) -> Rule:
     return {"apiGroups": [group], "resources": resources, "verbs": verbs}
