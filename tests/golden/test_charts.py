@@ -55,6 +55,8 @@ SETS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "telemetry": (OPERATOR, {"telemetry": TELEMETRY, "networkPolicy": {"enabled": True}}),
     "no-definition": (OPERATOR, {"crds": {"enabled": False}, "metrics": {"perObject": False}}),
+    # numbers that Helm would write as 1e+06
+    "requests": (OPERATOR, {"requests": {"inFlight": 8, "perSecond": 1000000, "burst": 2000000}}),
     "scheduling": (
         OPERATOR,
         {

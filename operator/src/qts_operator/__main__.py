@@ -11,10 +11,13 @@ import socket
 import sys
 from pathlib import Path
 
+import msgspec
+
 from qts_core.allocator import one_heap, short_tls_buffers
 from qts_core.errors import ConfigError
 from qts_core.telemetry import open_logs, open_tracing
 from qts_operator.main import Engine, Options
+from qts_operator.middleware import Pace
 from qts_operator.objects.frame import Defaults
 from qts_operator.session import Access, from_kubeconfig, in_cluster
 from qts_operator.tracing import RATIO
@@ -47,16 +50,30 @@ def parser() -> argparse.ArgumentParser:
         choices=("true", "false"),
         help="metrics that carry a system's name",
     )
+    usual = Pace()
+    for name, default, text in (
+        ("requests-in-flight", usual.in_flight, "to the API server at once"),
+        ("requests-per-second", usual.a_second, "to the API server"),
+        ("request-burst", usual.burst, "that may be sent faster than that after a rest"),
+    ):
+        given = env.get(f"QTS_{name.replace('-', '_').upper()}", f"{default:g}")
+        add(f"--{name}", type=_count, default=given, help=text)
     add("--log-level", default=env.get("QTS_LOG_LEVEL", "info"))
     add("--no-kopf", action="store_true", help="the engine alone, for tests")
     return out
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r}; give a whole number above 0")
+    return int(text)
 
 
 def options_of(given: argparse.Namespace) -> Options:
     """Return the options; ConfigError when there is no way to the API server."""
     watched = tuple(n.strip() for n in given.watch.split(",") if n.strip())
     return Options(
-        access=_access(given),
+        access=msgspec.structs.replace(_access(given), pace=_pace(given)),
         identity=given.identity,
         namespace=given.namespace,
         watched=watched,
@@ -71,6 +88,12 @@ def options_of(given: argparse.Namespace) -> Options:
         http_port=given.http_port,
         metrics_port=given.metrics_port,
         per_object=given.per_object == "true",
+    )
+
+
+def _pace(given: argparse.Namespace) -> Pace:
+    return Pace(
+        in_flight=given.requests_in_flight, a_second=given.requests_per_second, burst=given.request_burst
     )
 
 

@@ -17,10 +17,16 @@ from prometheus_client import Counter, Histogram
 from qts_core.errors import RemoteError
 from qts_operator.metrics import Metrics
 
-IN_FLIGHT = 64
-RATE, BURST = 400.0, 800.0
 LONGEST_HOLD_S = 30.0
 LEASE = "Lease"  # whoever holds it must renew it however busy the rest is
+
+
+class Pace(msgspec.Struct, frozen=True, kw_only=True):
+    """What we ask of the API server at most: under way, a second, and at once after a rest."""
+
+    in_flight: int = 64
+    a_second: float = 400.0
+    burst: float = 800.0
 
 
 class ApiError(RemoteError):
@@ -77,7 +83,7 @@ def _linked(middleware: Middleware, rest: Handler) -> Handler:
 class Bucket:
     """Token bucket: at most `burst` at once and `rate` a second; may be held by the server's wish."""
 
-    def __init__(self, rate: float = RATE, burst: float = BURST) -> None:
+    def __init__(self, rate: float, burst: float) -> None:
         self._rate, self._burst = rate, burst
         self._tokens, self._at, self._held_until = burst, 0.0, 0.0
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
+
 from qts_core import names
 from qts_core.crd import chart_schema, crd, spec_schema
 from qts_operator import alerts, dashboards, rights
 from qts_operator.main import VERSION
+from qts_operator.middleware import Pace
 from qts_operator.objects.frame import Defaults
 from qts_operator.objects.pods import container_security, pod_security
 
@@ -20,6 +23,13 @@ REGISTRY_PATTERN = "^[a-zA-Z0-9][a-zA-Z0-9.-]*(:[0-9]+)?(/[a-z0-9][a-z0-9._-]*)*
 NAMESPACE = "qts-system"
 #: what Grafana's sidecar looks for
 DASHBOARD_LABELS = {"grafana_dashboard": "1"}
+
+#: what the operator asks of the API server at most, with the variable that says so
+_REQUESTS = {
+    "inFlight": "QTS_REQUESTS_IN_FLIGHT",
+    "perSecond": "QTS_REQUESTS_PER_SECOND",
+    "burst": "QTS_REQUEST_BURST",
+}
 
 
 def values() -> Manifest:
@@ -43,6 +53,7 @@ def values() -> Manifest:
         "watch": {"namespaces": []},
         "logLevel": "info",
         "metrics": {"perObject": True},
+        "requests": dict(zip(_REQUESTS, (int(n) for n in msgspec.structs.astuple(Pace())), strict=True)),
         "telemetry": {"otlpEndpoint": "", "resourceAttributes": {}},
         "monitoring": {
             "podMonitor": False,
@@ -87,7 +98,7 @@ def values_schema() -> Manifest:
     """Return the schema of the operator's values; unknown keys are refused."""
     text: Manifest = {"type": "string", "maxLength": 512}
     flag: Manifest = {"type": "boolean"}
-    seconds: Manifest = {"type": "integer", "minimum": 1}
+    positive: Manifest = {"type": "integer", "minimum": 1}
     quantities: Manifest = {"type": "object", "additionalProperties": {"type": ["string", "integer"]}}
     image = {
         "repository": text,
@@ -108,6 +119,7 @@ def values_schema() -> Manifest:
                 "crds": _closed({"enabled": flag, "keep": flag}),
                 "watch": _closed({"namespaces": {"type": "array", "items": text, "uniqueItems": True}}),
                 "metrics": _closed({"perObject": flag}),
+                "requests": _closed(dict.fromkeys(_REQUESTS, positive)),
                 "telemetry": _closed(
                     {
                         "otlpEndpoint": text | {"pattern": "^(https?://.+)?$"},
@@ -123,9 +135,9 @@ def values_schema() -> Manifest:
                         "labels": {"type": "object", "additionalProperties": text},
                         "runbookURL": text,
                         "grafanaURL": text,
-                        "feedStalledSeconds": seconds,
-                        "decisionStaleSeconds": seconds,
-                        "gpuIdleSeconds": seconds,
+                        "feedStalledSeconds": positive,
+                        "decisionStaleSeconds": positive,
+                        "gpuIdleSeconds": positive,
                     }
                 ),
                 "logLevel": _one_of("debug", "info", "warning", "error"),
@@ -329,6 +341,7 @@ def _env(given: Manifest) -> list[Manifest]:
         {"name": "QTS_WATCH_NAMESPACES", "value": ",".join(given["watch"]["namespaces"])},
         {"name": "QTS_LOG_LEVEL", "value": given["logLevel"]},
         {"name": "QTS_METRICS_PER_OBJECT", "value": str(given["metrics"]["perObject"]).lower()},
+        *({"name": _REQUESTS[key], "value": str(value)} for key, value in given["requests"].items()),
     ]
 
 

@@ -20,12 +20,12 @@ import structlog
 from qts_core.errors import ConfigError
 from qts_operator.metrics import Metrics
 from qts_operator.middleware import (
-    IN_FLIGHT,
     LEASE,
     ApiError,
     Bucket,
     Call,
     Middleware,
+    Pace,
     chain,
     counted,
     limited,
@@ -43,7 +43,7 @@ Fence = Callable[[], bool]
 
 
 class Access(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the API server is and who we are to it."""
+    """Where the API server is, who we are to it and how much we ask of it."""
 
     server: str
     ca_file: str | None = None
@@ -52,6 +52,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     cert_file: str | None = None
     key_file: str | None = None
     verify: bool = True
+    pace: Pace = Pace()
 
 
 class FencedError(ApiError):
@@ -78,7 +79,8 @@ class Session:
         self._in, self._out = metrics.bytes.labels("in"), metrics.bytes.labels("out")
         self._http: aiohttp.ClientSession | None = None
         self._token, self._token_at, self._token_mtime = access.token, float("-inf"), 0.0
-        limit = limited(Bucket(), asyncio.Semaphore(IN_FLIGHT))
+        pace = access.pace
+        limit = limited(Bucket(pace.a_second, pace.burst), asyncio.Semaphore(pace.in_flight))
         self._handler = chain((renewing(self.expire), limit, counted(metrics), *more), self._send)
 
     async def open(self) -> None:

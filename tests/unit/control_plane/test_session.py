@@ -12,8 +12,10 @@ from aiohttp import web
 
 from qts_operator.cluster import PAGE, SYSTEMS, Cluster, Listing
 from qts_operator.metrics import Metrics
-from qts_operator.middleware import ApiError, Bucket, Call, SimulatedCrash, crashing
+from qts_operator.middleware import ApiError, Bucket, Call, Pace, SimulatedCrash, crashing
 from qts_operator.session import Access, FencedError, Session
+
+USUAL = Pace()
 
 
 class Server:
@@ -23,16 +25,20 @@ class Server:
         self.seen: list[tuple[str, str, str]] = []
         self.answer = lambda request: web.json_response({"ok": True})
         self.delay_s = 0.0
+        self.open = self.most = 0
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         await request.read()
         self.seen.append((request.method, request.path, request.headers.get("Authorization", "")))
+        self.open += 1
+        self.most = max(self.most, self.open)
         await asyncio.sleep(self.delay_s)
+        self.open -= 1
         return self.answer(request)
 
 
 @asynccontextmanager
-async def serving(tmp_path, *middlewares):
+async def serving(tmp_path, *middlewares, pace=USUAL):
     server, app = Server(), web.Application()
     app.router.add_route("*", "/{rest:.*}", server.handle)
     runner = web.AppRunner(app, access_log=None)
@@ -41,7 +47,7 @@ async def serving(tmp_path, *middlewares):
     await site.start()
     port = site._server.sockets[0].getsockname()[1]
     (tmp_path / "token").write_text("one")
-    access = Access(server=f"http://127.0.0.1:{port}", token_file=str(tmp_path / "token"))
+    access = Access(server=f"http://127.0.0.1:{port}", token_file=str(tmp_path / "token"), pace=pace)
     session = Session(access, Metrics(), "test", middlewares)
     await session.open()
     try:
@@ -124,6 +130,14 @@ def test_the_bucket_lets_a_burst_through_and_then_its_rate() -> None:
     assert bucket.take(201.0) == pytest.approx(4.0)
     bucket.hold(1e9, 300.0)
     assert bucket.take(300.0) == pytest.approx(30.0)
+
+
+@pytest.mark.parametrize("most", [1, 3])
+async def test_no_more_requests_are_under_way_than_the_pace_says(tmp_path, most) -> None:
+    async with serving(tmp_path, pace=Pace(in_flight=most)) as (server, session):
+        server.delay_s = 0.02
+        await asyncio.gather(*(session.call("GET", f"/{n}", kind="Pod") for n in range(7)))
+    assert (len(server.seen), server.most) == (7, most)
 
 
 @pytest.mark.parametrize("turn", [1, 2], ids=["before connecting", "with the connection in hand"])

@@ -1,0 +1,48 @@
+"""What the operator's process is told by arguments, by its environment, and by the Deployment that we ship."""
+
+from __future__ import annotations
+
+import pytest
+
+from qts_operator.__main__ import options_of, parser
+from qts_operator.middleware import Pace
+from qts_operator.packaging import deployment
+
+SERVER = ["--server", "https://127.0.0.1:6443"]
+
+
+@pytest.fixture
+def shipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment of the Deployment."""
+    (container,) = deployment()["spec"]["template"]["spec"]["containers"]
+    for entry in container["env"]:
+        monkeypatch.setenv(entry["name"], entry.get("value", ""))
+
+
+@pytest.mark.usefixtures("shipped")
+def test_the_deployment_asks_for_the_usual_pace_and_an_argument_for_another() -> None:
+    """What the chart says is what the session would take without it; each argument changes its own number."""
+    assert options_of(parser().parse_args(SERVER)).access.pace == Pace()
+    more = ["--requests-in-flight", "8", "--requests-per-second", "50", "--request-burst", "60"]
+    assert options_of(parser().parse_args(SERVER + more)).access.pace == Pace(
+        in_flight=8, a_second=50, burst=60
+    )
+
+
+def test_each_variable_is_read_as_its_argument(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"QTS_REQUESTS_IN_FLIGHT": "8", "QTS_REQUESTS_PER_SECOND": "50", "QTS_REQUEST_BURST": "60"}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert options_of(parser().parse_args(SERVER)).access.pace == Pace(in_flight=8, a_second=50, burst=60)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "many", ""])
+def test_a_pace_that_is_no_number_is_a_wrong_call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    """Exit 2 with the argument and the remedy, also when the environment says it."""
+    monkeypatch.setenv("QTS_REQUEST_BURST", text)
+    with pytest.raises(SystemExit) as ended:
+        parser().parse_args(SERVER)
+    told = capsys.readouterr().err
+    assert (ended.value.code, "--request-burst" in told, "whole number above 0" in told) == (2, True, True)
