@@ -112,6 +112,15 @@ async def test_explain_says_of_a_running_system_what_the_operator_says(
         assert f"Degraded=True NameTaken: {text}" in ill.stdout
         assert "CredentialsMissing" not in ill.stdout
         assert "healthy" not in ill.stdout
+        both = _qts("support", "-n", namespace, "--all", "-o", "all.tar.gz", cwd=tmp_path)
+        assert both.returncode == 0, both.stderr
+        with tarfile.open(tmp_path / "all.tar.gz") as archive:
+            folders = {f"{namespace}/{name}" for name in ("desk", "taken")}
+            assert {f"{one}/plan.txt" for one in folders} <= {*archive.getnames()}
+        told = _qts("support", "explain", "all.tar.gz", cwd=tmp_path)
+        assert told.returncode == 1, told.stdout
+        assert f"Degraded=True NameTaken: {text}" in told.stdout
+        assert told.stdout.count("gathered at") == 2
 
     async with opened(from_kubeconfig(os.environ["KUBECONFIG"])) as judge, every_pod(judge.api):
         await asyncio.to_thread(compare)

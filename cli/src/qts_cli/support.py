@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -11,18 +12,20 @@ from cyclopts import App, Parameter
 from qts_cli import plan_cluster, support_bundle, support_explain
 from qts_cli.__main__ import environment
 from qts_core.errors import ConfigError, QtsError
-from qts_operator.cluster import SYSTEMS
+from qts_operator.cluster import SYSTEMS, Cluster
 from qts_operator.explain import lines
 
+SYSTEM = "system.json"
 PLAN_S = 10.0  # the rest of the minute that a bundle may take
 app = App(name="support", help="Gather a system's state in one archive, or explain such an archive.")
 
 
 @app.default
 def support(
-    name: str,
+    name: str | None = None,
     *,
-    namespace: Annotated[str, Parameter(name=["--namespace", "-n"])] = "default",
+    namespace: Annotated[str | None, Parameter(name=["--namespace", "-n"])] = None,
+    every: Annotated[bool, Parameter(name="--all", negative=())] = False,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     operator_namespace: str = "qts-system",
 ) -> int:
@@ -33,15 +36,26 @@ def support(
     name
         A system in the cluster that kubectl talks to.
     namespace
-        Namespace of the system.
+        Namespace of the system; without it "default", or all with --all.
+    every
+        Every system instead of NAME, each in a folder of its own.
     output
         The file to write; without it support-NAMESPACE-NAME.tar.gz here.
     operator_namespace
         Namespace of the operator.
     """
-    bundle = asyncio.run(support_bundle.gather(namespace, name, operator_namespace))
-    asyncio.run(_plan(bundle, namespace, name, operator_namespace))
-    target = output or Path(f"support-{namespace}-{name}.tar.gz")
+    if (name is None) is not every:
+        raise ConfigError("give either the NAME of a system or --all")
+    if name is not None:
+        where = namespace or "default"
+        bundle, stem = asyncio.run(support_bundle.gather(where, name, operator_namespace)), f"{where}-{name}"
+    else:
+        bundle, stem = (
+            asyncio.run(support_bundle.gather_all(namespace, operator_namespace)),
+            namespace or "all",
+        )
+    asyncio.run(_plans(bundle, operator_namespace))
+    target = output or Path(f"support-{stem}.tar.gz")
     size = bundle.write(target)
     print(f"{target}: {len(bundle.files)} files, {size} bytes")
     for file, why in sorted(bundle.missing.items()):
@@ -49,19 +63,29 @@ def support(
     return 0
 
 
-async def _plan(bundle: support_bundle.Bundle, namespace: str, name: str, operator_namespace: str) -> None:
+async def _plans(bundle: support_bundle.Bundle, operator_namespace: str) -> None:
     """Keep what the operator would do now, without values; asked anew, for the bundle hides some."""
+    found = {file: json.loads(raw)["metadata"] for file, raw in bundle.files.items() if file.endswith(SYSTEM)}
+    left = {
+        f"{file.removesuffix(SYSTEM)}plan.txt": (of["namespace"], of["name"]) for file, of in found.items()
+    }
     try:
         async with asyncio.timeout(PLAN_S), plan_cluster.opened(environment().get("KUBECONFIG")) as api:
-            live = await api.get(SYSTEMS, namespace, name)
-            if live is None:
-                raise ConfigError("the system is gone")
-            told = await plan_cluster.planned(api, live, operator_namespace)
+            for file, key in [*left.items()]:
+                bundle.put(file, support_bundle.hide(await _plan(api, *key, operator_namespace)))
+                del left[file]
     except (QtsError, TimeoutError) as error:
-        bundle.missing["plan.txt"] = support_bundle.hide(str(error) or f"no answer within {PLAN_S:g} s")
-        return
+        why = support_bundle.hide(str(error) or f"no answer within {PLAN_S:g} s")
+        bundle.missing |= dict.fromkeys(left, why)
+
+
+async def _plan(api: Cluster, namespace: str, name: str, operator_namespace: str) -> str:
+    live = await api.get(SYSTEMS, namespace, name)
+    if live is None:
+        return "# the system is gone\n"
+    told = await plan_cluster.planned(api, live, operator_namespace)
     text = [*(f"# {note}" for note in told.notes), *(lines(told.actions, told.live) or ["# nothing to do"])]
-    bundle.put("plan.txt", support_bundle.hide("\n".join(text) + "\n"))
+    return "\n".join(text) + "\n"
 
 
 @app.command
@@ -73,6 +97,6 @@ def explain(file: Path) -> int:
     file
         A .tar.gz of qts support.
     """
-    lines, well = support_explain.explain(support_explain.read(file))
-    print("\n".join(lines))
-    return 0 if well else 1
+    told = [support_explain.explain(held) for held in support_explain.read(file)]
+    print("\n\n".join("\n".join(lines) for lines, _ in told))
+    return 0 if all(well for _, well in told) else 1

@@ -24,6 +24,7 @@ TIME_S, CALL_S, AT_ONCE = 50.0, 15.0, 6
 LOG_LINES, LOG_BYTES = "2000", 400_000
 HIDDEN = "***"
 OPERATOR = "quantum-trading-operator"
+SYSTEMS = f"{names.PLURAL}.{names.GROUP}"
 _CHILDREN = (
     "deployments,statefulsets,services,configmaps,serviceaccounts,networkpolicies,poddisruptionbudgets"
 )
@@ -34,16 +35,22 @@ _ALIVE = "status.phase!=Succeeded,status.phase!=Failed,spec.nodeName!="
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
-def parts(namespace: str, name: str, operator_namespace: str) -> dict[str, list[str]]:
-    """Return the files of a bundle and the kubectl call that fills each; no call names a Secret."""
+def of_system(namespace: str, name: str) -> dict[str, list[str]]:
+    """Return the files about a system and the kubectl call that fills each; no call names a Secret."""
     mine = ["-n", namespace, "get"]
-    of_system = ["-l", f"{names.LABEL_SYSTEM}={name}", "-o", "json"]
+    labelled = ["-l", f"{names.LABEL_SYSTEM}={name}", "-o", "json"]
+    return {
+        "system.json": [*mine, SYSTEMS, name, "-o", "json", "--show-managed-fields"],
+        "children.json": [*mine, _CHILDREN, *labelled, "--show-managed-fields"],
+        "pods.json": [*mine, "pods", *labelled],
+        "events.json": [*mine, "events", "-o", "json"],
+    }
+
+
+def of_cluster(operator_namespace: str) -> dict[str, list[str]]:
+    """Return the same of what all systems have in common."""
     operator = ["-l", f"{names.LABEL_NAME}={OPERATOR}", "-o", "json"]
     return {
-        "system.json": [*mine, f"{names.PLURAL}.{names.GROUP}", name, "-o", "json", "--show-managed-fields"],
-        "children.json": [*mine, _CHILDREN, *of_system, "--show-managed-fields"],
-        "pods.json": [*mine, "pods", *of_system],
-        "events.json": [*mine, "events", "-o", "json"],
         "nodes.json": ["get", "nodes", "-o", "json"],
         "usage.json": ["get", "pods", "-A", f"--field-selector={_ALIVE}", "-o", "json"],
         "apis.json": ["get", "--raw", "/apis"],
@@ -72,6 +79,11 @@ class Bundle:
             self.put(name, json.dumps(clean(json.loads(text)), indent=1))
         except ValueError as error:
             self.missing[name] = f"not JSON: {error}"
+
+    def take(self, other: Bundle, folder: str = "") -> None:
+        """Keep what another one holds and misses, in a folder."""
+        self.files |= {folder + name: raw for name, raw in other.files.items()}
+        self.missing |= {folder + name: why for name, why in other.missing.items()}
 
     def write(self, path: Path) -> int:
         """Write the archive with its index, the largest files left out if need be; return its bytes."""
@@ -139,9 +151,12 @@ def _usage(pods: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
 class Gatherer:
     """Fills a bundle by calls of kubectl, a few at once; what cannot be had is listed in it."""
 
-    def __init__(self, kubectl: str, bundle: Bundle) -> None:
-        self._kubectl, self.bundle = kubectl, bundle
-        self._slots = asyncio.Semaphore(AT_ONCE)
+    def __init__(self, kubectl: str, bundle: Bundle, slots: asyncio.Semaphore) -> None:
+        self._kubectl, self.bundle, self._slots = kubectl, bundle, slots
+
+    async def all(self, files: dict[str, list[str]]) -> None:
+        """Keep each of these."""
+        await asyncio.gather(*(self.keep(file, arguments) for file, arguments in files.items()))
 
     async def keep(self, file: str, arguments: list[str]) -> None:
         """Keep objects as JSON, of nodes and of other people's pods only what scheduling needs."""
@@ -194,28 +209,60 @@ class Gatherer:
 
 
 async def gather(namespace: str, name: str, operator_namespace: str) -> Bundle:
-    """Return everything that can be had within TIME_S; ConfigError where there is no such system."""
-    kubectl = shutil.which("kubectl")
-    if kubectl is None:
+    """Return what can be had of a system within TIME_S; ConfigError where there is no such system."""
+    return await _gather({"": (namespace, name)}, operator_namespace)
+
+
+async def gather_all(namespace: str | None, operator_namespace: str) -> Bundle:
+    """Return the same of every system of a namespace, or of all, each in a folder; ConfigError: none."""
+    found = Bundle()
+    where = ["-A"] if namespace is None else ["-n", namespace]
+    lister = Gatherer(kubectl(), found, asyncio.Semaphore(1))
+    await lister.keep("systems.json", [*where, "get", SYSTEMS, "-o", "json"])
+    if "systems.json" in found.missing:
+        raise ConfigError(f"{found.missing['systems.json']}; kubectl get qts {' '.join(where)} must work")
+    items = json.loads(found.files["systems.json"])["items"]
+    keys = [(item["metadata"]["namespace"], item["metadata"]["name"]) for item in items]
+    if not keys:
+        raise ConfigError("no system there; kubectl get qts -A lists what there is")
+    return await _gather({f"{space}/{name}/": (space, name) for space, name in keys}, operator_namespace)
+
+
+def kubectl() -> str:
+    """Return where kubectl is; ConfigError where it is not."""
+    found = shutil.which("kubectl")
+    if found is None:
         raise ConfigError("kubectl is not on PATH; install it")
-    bundle = Bundle()
-    gatherer, chosen = Gatherer(kubectl, bundle), parts(namespace, name, operator_namespace)
-    await gatherer.keep("system.json", chosen.pop("system.json"))
-    if "NotFound" in bundle.missing.get("system.json", ""):
-        raise ConfigError(f"{bundle.missing['system.json']}; kubectl get qts -A lists what there is")
+    return found
+
+
+async def _gather(systems: dict[str, tuple[str, str]], operator_namespace: str) -> Bundle:
+    """Gather systems by the folder that each has, and what they have in common."""
+    bundle, slots, program = Bundle(), asyncio.Semaphore(AT_ONCE), kubectl()
+    common = Gatherer(program, bundle, slots)
+    each = [(Gatherer(program, Bundle(), slots), of_system(*key)) for key in systems.values()]
+    if "" in systems:
+        ((only, files),) = each
+        await only.keep("system.json", files.pop("system.json"))
+        if "NotFound" in (gone := only.bundle.missing.get("system.json", "")):
+            raise ConfigError(f"{gone}; kubectl get qts -A lists what there is")
     try:
         async with asyncio.timeout(TIME_S):
-            await asyncio.gather(*(gatherer.keep(file, arguments) for file, arguments in chosen.items()))
-            await asyncio.gather(*_of_pods(gatherer))
+            wanted = [(common, of_cluster(operator_namespace)), *each]
+            await asyncio.gather(*(one.all(files) for one, files in wanted))
+            asked = [job for one, _ in each for job in _of_pods(one, "pods.json")]
+            await asyncio.gather(*_of_pods(common, "operator.json"), *asked)
     except TimeoutError:
         bundle.missing["rest"] = f"not gathered within {TIME_S:g} s"
+    for folder, (one, _) in zip(systems, each, strict=True):
+        bundle.take(one.bundle, folder)
     return bundle
 
 
-def _of_pods(gatherer: Gatherer) -> list[Coroutine[Any, Any, None]]:
-    """Return what asks the system's pods and the operator's for logs, metrics, and agents how they are."""
+def _of_pods(gatherer: Gatherer, file: str) -> list[Coroutine[Any, Any, None]]:
+    """Return what asks the pods of a file for logs, metrics, and agents how they are."""
     jobs = []
-    for pod in (p for file in ("pods.json", "operator.json") for p in _pods(gatherer.bundle, file)):
+    for pod in _pods(gatherer.bundle, file):
         namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
         labels, told = pod["metadata"].get("labels") or {}, pod.get("status") or {}
         for container in told.get("containerStatuses") or ():

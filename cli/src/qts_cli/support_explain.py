@@ -26,6 +26,7 @@ from qts_operator.snapshot import Pod, Snapshot
 from qts_operator.times import seconds_of
 
 Held = dict[str, Any]
+SYSTEM = "system.json"
 #: what a condition says when all is well
 GOOD = {"Ready": "True", "Progressing": "False", "Degraded": "False", "Suspended": "False"}
 #: without these nothing can be worked out again, and without those nothing about devices
@@ -35,20 +36,34 @@ OF_DEVICES = ("nodes.json", "usage.json", "apis.json")
 LEASE_S = 60.0
 
 
-def read(file: Path) -> Held:
-    """Return the JSON files of a bundle by name; ConfigError when it is none or was altered."""
+def read(file: Path) -> list[Held]:
+    """Return each system's JSON files by name; ConfigError when it is no bundle or was altered."""
     try:
         with tarfile.open(file) as archive:
             raw = {m.name: archive.extractfile(m).read() for m in archive if m.isfile()}  # type: ignore[union-attr]
     except (OSError, tarfile.TarError, EOFError) as error:
         raise ConfigError(f"{file}: not a support bundle: {error}") from None
-    if "index.json" not in raw or "system.json" not in raw:
+    folders = [name.removesuffix(SYSTEM) for name in raw if f"/{name}".endswith(f"/{SYSTEM}")]
+    if "index.json" not in raw or not folders:
         raise ConfigError(f"{file}: not a support bundle: index.json or system.json is not in it")
     held = {name: _json(file, name, text) for name, text in raw.items() if name.endswith(".json")}
     for name, digest in held["index.json"]["sha256"].items():
         if hashlib.sha256(raw.get(name, b"")).hexdigest() != digest:
             raise ConfigError(f"{file}: {name} is not what was gathered (its checksum differs)")
-    return held
+    return [_below(held, folder) for folder in folders]
+
+
+def _below(held: Held, folder: str) -> Held:
+    """Return what is said of the system of a folder, and what all systems have in common."""
+    if not folder:
+        return held
+    index, depth = held["index.json"], folder.count("/")
+
+    def mine(files: dict[str, Any]) -> dict[str, Any]:
+        common = {name: value for name, value in files.items() if name.count("/") < depth}
+        return common | {n.removeprefix(folder): value for n, value in files.items() if n.startswith(folder)}
+
+    return mine(held) | {"index.json": index | {"missing": mine(index["missing"])}}
 
 
 def _json(file: Path, name: str, text: bytes) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from qts_cli import support_bundle
+from qts_cli import support, support_bundle
 from qts_cli.support_bundle import HIDDEN, Bundle, clean, hide
 from qts_cli.support_explain import read
 from qts_core.errors import ConfigError
@@ -57,7 +57,7 @@ def test_a_bundle_keeps_to_its_size_and_an_altered_one_is_refused(
     bundle.put("logs/large.log", os.urandom(40_000).hex())
     path = tmp_path / "b.tar.gz"
     assert bundle.write(path) == path.stat().st_size <= 20_000
-    held = read(path)
+    (held,) = read(path)
     assert held["system.json"] == {}
     assert list(held["index.json"]["missing"]) == ["logs/large.log"]
     (tmp_path / "c.tar.gz").write_bytes(path.read_bytes()[:-40])
@@ -89,13 +89,61 @@ async def test_the_operators_logs_and_metrics_are_in_the_bundle(
     }
     deployment = {"kind": "Deployment", "metadata": {"name": "operator"}}
     (tmp_path / "operator.json").write_text(json.dumps({"items": [deployment, pod]}))
-    kubectl = tmp_path / "kubectl"
-    kubectl.write_text(_KUBECTL)
-    kubectl.chmod(kubectl.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    _answers(tmp_path, monkeypatch, _KUBECTL)
     bundle = await support_bundle.gather("ns", "desk", "qts-system")
     assert bundle.missing == {}
     assert bundle.files["logs/operator-1.manager.log"] == b"a pass ended\n"
     assert bundle.files["logs/operator-1.manager.previous.log"] == f"before it: password={HIDDEN}\n".encode()
     assert bundle.files["metrics/operator-1.txt"] == b"qts_leader 1.0\n"
     assert not [name for name in bundle.files if name.startswith("statusz")]
+
+
+_TWO = """#!/bin/sh
+case "$*" in
+*"get quantumtradingsystems.quantumtrading.io -o json") cat "$(dirname "$0")/systems.json" ;;
+*"-n two get quantumtradingsystems.quantumtrading.io desk"*) echo "gone: NotFound" >&2; exit 1 ;;
+*"-n one get quantumtradingsystems.quantumtrading.io desk"*) echo '{"metadata": {"namespace": "one", "name": "desk"}}' ;;
+*) echo '{"items": []}' ;;
+esac
+"""
+
+
+async def test_of_all_systems_each_has_a_folder_and_what_they_share_is_there_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that goes meanwhile is missing, and hinders nobody; each is explained with what all share."""
+    systems = [{"metadata": {"namespace": space, "name": "desk"}} for space in ("one", "two")]
+    (tmp_path / "systems.json").write_text(json.dumps({"items": systems}))
+    _answers(tmp_path, monkeypatch, _TWO)
+    bundle = await support_bundle.gather_all(None, "qts-system")
+    assert bundle.missing == {"two/desk/system.json": "gone: NotFound"}
+    own = {"children.json", "pods.json", "events.json"}
+    assert {n for n in bundle.files if "/" in n} == {f"{s}/desk/{n}" for s in ("one", "two") for n in own} | {
+        "one/desk/system.json"
+    }
+    bundle.write(tmp_path / "b.tar.gz")
+    (held,) = read(tmp_path / "b.tar.gz")
+    assert own | {"system.json", "nodes.json", "lease.json", "index.json"} <= held.keys()
+    assert held["index.json"]["missing"] == {}
+
+
+async def test_all_of_no_system_is_a_wrong_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "systems.json").write_text('{"items": []}')
+    _answers(tmp_path, monkeypatch, _TWO)
+    with pytest.raises(ConfigError, match="no system there"):
+        await support_bundle.gather_all("one", "qts-system")
+
+
+@pytest.mark.parametrize("given", [(None, False), ("desk", True)])
+def test_either_a_name_or_all(given: tuple[str | None, bool]) -> None:
+    name, every = given
+    with pytest.raises(ConfigError, match="either the NAME of a system or --all"):
+        support.support(name, every=every)
+
+
+def _answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """Let this script be kubectl."""
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(text)
+    kubectl.chmod(kubectl.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
