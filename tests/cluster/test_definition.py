@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.cluster.conftest import ACCOUNT, access_of
 
 from qts_core import names
 from qts_core.crd import ANNOTATION_SCHEMA
@@ -24,18 +25,26 @@ def _properties(definition: dict[str, Any]) -> dict[str, Any]:
     return dict(schema["properties"]["spec"]["properties"])
 
 
-@pytest.fixture
-def older(tmp_path: Path) -> Path:
-    """The chart as an earlier release would have it: its definition lacks a field, and says so."""
-    chart = tmp_path / NAME
+def aged(folder: Path, edit: Callable[[dict[str, Any]], None]) -> Path:
+    """Return the chart as an earlier release would have it: its definition lacks what `edit` takes, and says so."""
+    chart = folder / NAME
     shutil.copytree(CHART, chart)
     file = chart / "files" / "crd.json"
     definition = json.loads(file.read_text())
-    schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-    del schema["properties"]["spec"]["properties"][FIELD]
+    edit(definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"])
     definition["metadata"]["annotations"][ANNOTATION_SCHEMA] = "older"
     file.write_text(json.dumps(definition))
     return chart
+
+
+@pytest.fixture
+def older(tmp_path: Path) -> Path:
+    """A chart of before a field of the spec."""
+
+    def edit(schema: dict[str, Any]) -> None:
+        del schema["spec"]["properties"][FIELD]
+
+    return aged(tmp_path, edit)
 
 
 def test_helm_upgrades_the_definition_and_an_uninstall_keeps_it(
@@ -74,3 +83,44 @@ def test_helm_upgrades_the_definition_and_an_uninstall_keeps_it(
         assert kube.get("-n", namespace, "qts", "desk")["metadata"]["uid"] == uid
     finally:
         kube.install(CHART)
+
+
+def status_of_old(
+    kube: Any, namespace: str, folder: Path, start: Callable[[], Any], until: Callable[..., Any]
+) -> None:
+    """A status leaves out what an older definition lacks, as the server would refuse all of it; then it is whole."""
+
+    def edit(schema: dict[str, Any]) -> None:
+        status = schema["status"]["properties"]
+        del status["gpus"], status["agentStatuses"]["items"]["properties"]["desired"]
+
+    try:
+        kube.install(aged(folder, edit))
+        running = start()
+        kube.system(namespace, "desk")
+        until(lambda: kube.condition(namespace, "desk", "Degraded")[1] == "CRDOutdated", "CRDOutdated")
+        told = kube.condition(namespace, "desk", "Degraded")[2]
+        assert told.endswith("it does not keep status.gpus, status.agentStatuses[].desired")
+        until(
+            lambda: len(kube.status(namespace, "desk").get("agentStatuses", ())) == 5,
+            "the rest of the status",
+        )
+        assert "qts_crd_outdated 1.0" in running.told()
+        assert {"Deployment/desk-pads", "StatefulSet/desk-redis"} <= kube.owned(namespace).keys()
+        kube.install(CHART)
+        until(lambda: kube.applied(namespace), "applied")
+        until(lambda: "gpus" in kube.status(namespace, "desk"), "all of the status")
+        assert kube.condition(namespace, "desk", "Degraded")[:2] == ("False", "Healthy")
+        assert "qts_reflector_denied_total{" not in running.told()
+    finally:
+        kube.install(CHART)
+
+
+def test_a_status_leaves_out_what_an_older_definition_lacks(
+    kube: Any, namespace: str, operator: Callable[..., Any], until: Callable[..., Any], tmp_path: Path
+) -> None:
+    """As the definition tells that is read."""
+    access = access_of(
+        kube, tmp_path, ACCOUNT
+    )  # who uninstalls takes the account away that others began with
+    status_of_old(kube, namespace, tmp_path, lambda: operator(*access), until)

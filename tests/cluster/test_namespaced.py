@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.cluster.test_definition import status_of_old
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 CHART = Path(__file__).parents[2] / "charts" / "quantum-trading-operator"
@@ -72,3 +73,10 @@ def test_roles_alone_bring_a_system_up_where_pods_must_be_restricted(
     assert "qts_reflector_denied_total{" not in running.told()
     kube.run("-n", namespace, "delete", "qts", "desk", "--timeout=60s")
     until(lambda: not kube.get("-n", namespace, "deployments")["items"], "nothing left")
+
+
+def test_with_roles_alone_an_older_definition_is_told_by_the_schema_that_is_published(
+    kube, namespace, allowed, operator, until, tmp_path
+) -> None:
+    """The definition itself may not be read."""
+    status_of_old(kube, namespace, tmp_path, lambda: operator(*allowed), until)

@@ -58,6 +58,7 @@ KILLERS: dict[str, tuple[tuple[str, ...], bool]] = {
     "node_loss": (_unit("node_loss", "restarts"), False),
     "packing": (_unit("kept"), False),
     "plan": (_unit("plan", "adopt", "rotation") + LAWS, True),
+    "pruning": (_unit("definition"), False),
     "resolve": (
         _unit("resolve", "placement", "hand_over", "status_reasons", "rotation", "adopt")
         + _unit("gang", "steps", "optional_agent", "restarts"),

@@ -100,6 +100,10 @@ class Api(Protocol):
         """Apply the status of a system."""
         ...
 
+    async def schema(self, kind: Kind) -> Manifest | None:
+        """Return the schema that the server publishes of a kind; None when it publishes none."""
+        ...
+
 
 class Cluster:
     """The real API server behind `Api`.
@@ -244,6 +248,21 @@ class Cluster:
             "PATCH", path, kind=names.KIND, params=params, body=body, headers=_APPLY
         )
         return dict(told)
+
+    async def schema(self, kind: Kind) -> Manifest | None:
+        """Return the schema that the server publishes of a kind; None when it publishes none."""
+        path = f"/openapi/v3/apis/{kind.group}/{kind.version}"
+        try:
+            told = await self.session.call("GET", path, kind="OpenAPI")
+        except ApiError as error:
+            if error.code == 404:
+                return None
+            raise
+        mark = {"group": kind.group, "version": kind.version, "kind": kind.name}
+        for schema in ((told.get("components") or {}).get("schemas") or {}).values():
+            if mark in schema.get("x-kubernetes-group-version-kind", ()):
+                return dict(schema)
+        return None
 
 
 def path_of(kind: Kind, namespace: str | None, name: str | None = None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
+from typing import Any
 
 import msgspec
 
@@ -34,6 +35,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     nodes_visible: bool
     leads: Callable[[], bool]
     blocked: Callable[[str], tuple[Finding, ...]]  # of a namespace
+    pruned: Callable[[], dict[str, Any]]  # what the served definition lacks
     offered: Callable[[str], frozenset[str]]
     barred: Callable[[str], dict[str, str]]  # optional kinds that may not be seen in a namespace, and why
     traces: PassTraces

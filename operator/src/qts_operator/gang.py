@@ -49,6 +49,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     others: tuple[Other, ...] = ()
     nodes: tuple[Node, ...] | None = None
     used: Mapping[str, Mapping[str, int]] = {}
+    kept: bool = True  # the served definition keeps where a system stands
 
 
 def read(status: Mapping[str, Any]) -> Gang | None:
@@ -88,6 +89,8 @@ def _waiting(facts: Facts, gang: Gang, now: float) -> Gang:
 def _obstacle(facts: Facts, gang: Gang, now: float) -> str:
     """Return why the system may not start, "" when it may."""
     wanted = _sum(facts.needs)
+    if not facts.kept:  # nobody would know when to give it back
+        return f"{wanted} wait until the served definition keeps status.gang"
     if gang.tries and now < gang.at + back_off(FIRST_S, gang.tries, LONGEST_S):
         again = stamp(gang.at + back_off(FIRST_S, gang.tries, LONGEST_S))[11:]
         return f"{wanted} were not placed within gangTimeout; next try at {again}"

@@ -80,6 +80,7 @@ class Eyes:
             unread=unread,
             login=await self._logins.of(key, resource.namespace, spec, now_s),
             blocked=self._c.blocked(resource.namespace),
+            pruned=self._c.pruned(),
             offered=self._c.offered(resource.namespace),
             barred=self._c.barred(resource.namespace),
             kept=self._c.hand.kept,

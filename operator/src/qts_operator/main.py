@@ -19,18 +19,18 @@ from opentelemetry.sdk.resources import Resource
 from qts_core import names
 from qts_core.allocator import give_back
 from qts_core.clock import SystemClock
-from qts_core.crd import ANNOTATION_SCHEMA, crd
 from qts_core.telemetry import Tracing
 from qts_operator.apply import Hand
 from qts_operator.bell import Bell, taken
-from qts_operator.cluster import DEFINITIONS, MINE, NODES, PODS, SYSTEMS, Api, Cluster
+from qts_operator.cluster import MINE, NODES, PODS, SYSTEMS, Api, Cluster
 from qts_operator.context import Context
+from qts_operator.definition import Definition
 from qts_operator.expectations import not_older
 from qts_operator.leader import Leader
 from qts_operator.lease import Election
 from qts_operator.memo import let_go
 from qts_operator.metrics import Metrics
-from qts_operator.middleware import ApiError, Middleware
+from qts_operator.middleware import Middleware
 from qts_operator.objects import KINDS, Kind
 from qts_operator.objects.frame import Defaults
 from qts_operator.objects.revisions import LATEST_REVISION
@@ -48,7 +48,6 @@ from qts_operator.workqueue import WorkQueue
 
 _log = structlog.get_logger("qts_operator.main")
 VERSION = "0.1.0"
-CHECK_S = 60.0
 LAG_S = 10.0
 TIDY_S = 15.0  # some milliseconds each
 SYNC_S = 0.5
@@ -97,7 +96,6 @@ class Engine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._turned_s = time.monotonic()
-        self._outdated: tuple[Finding, ...] = ()
         self._denied: list[str] = []
         self._lost = ""  # the first task that ended though nobody asked it to
         self._leader: Leader | None = None
@@ -216,6 +214,7 @@ class Engine:
         tools = (self._clock, self._random, self.metrics)
         self._leader = Leader(api, election, self.options.namespace, tools)
         offers = Offers(api, self._scopes(), MINE, Tools(*tools))
+        definition = Definition(api, self._clock, self.metrics, self._all)
         context = Context(
             api=api,
             view=self.view,
@@ -228,7 +227,8 @@ class Engine:
             defaults=self.options.defaults,
             nodes_visible=self.options.nodes,
             leads=self.leads,
-            blocked=self._blocked,
+            blocked=lambda namespace: (*definition.findings, *self._barred(namespace)),
+            pruned=lambda: definition.pruned,
             offered=offers.of,
             barred=offers.barred,
             traces=PassTraces(self._tracing),
@@ -242,7 +242,7 @@ class Engine:
         jobs: list[Coroutine[Any, Any, None]] = [reflector.run() for reflector in self.reflectors]
         jobs += [self._work(reconciler, offers) for _ in range(self.options.workers)]
         jobs += offers.jobs(follow, self._all)
-        jobs += [self._beat(), self._check_definition(api), self._tidy()]
+        jobs += [self._beat(), definition.run(visible=self.options.nodes), self._tidy()]
         return [*jobs, self._leader.run(self._won)]
 
     def _won(self) -> None:
@@ -323,35 +323,10 @@ class Engine:
             ages[reflector.kind.name] = max(ages.get(reflector.kind.name, 0.0), reflector.age_s())
         return ages
 
-    async def _check_definition(self, api: Api) -> None:
-        """Compare the served schema with ours: an older one would drop fields in silence."""
-        wanted = crd()["metadata"]["annotations"][ANNOTATION_SCHEMA]
-        while True:
-            try:
-                served = await api.get(DEFINITIONS, "", names.CRD_NAME)
-                notes = ((served or {}).get("metadata") or {}).get("annotations") or {}
-                self._judge(served is None or notes.get(ANNOTATION_SCHEMA) == wanted)
-            except ApiError as error:
-                # in namespaced mode the definition may not be read
-                if error.code == 403 and self.options.nodes:
-                    self.metrics.denied.labels(DEFINITIONS.name).inc()
-                if error.code != 403 or self.options.nodes:
-                    _log.warning("definition not read", code=error.code)
-            await self._clock.sleep(CHECK_S)
-
-    def _judge(self, same: bool) -> None:
-        self.metrics.crd_outdated.set(int(not same))
-        text = f"the served {names.CRD_NAME} is not the one of this operator; apply its definition"
-        fresh = () if same else (Finding(reason="CRDOutdated", message=text),)
-        if fresh != self._outdated:
-            self._outdated = fresh
-            self._all()
-
-    def _blocked(self, namespace: str) -> tuple[Finding, ...]:
-        """Return what stands in the way of every pass in a namespace; others go on."""
+    def _barred(self, namespace: str) -> tuple[Finding, ...]:
+        """Return why no pass in a namespace may write; others go on."""
         denied = [r for r in self.reflectors if r.denied and r.namespace in (None, namespace)]
-        found = tuple(Finding(reason="AccessDenied", message=r.denied) for r in denied[:1])
-        return (*self._outdated, *found)
+        return tuple(Finding(reason="AccessDenied", message=r.denied) for r in denied[:1])
 
     def _all(self) -> None:
         for resource in self.view.systems.all():

@@ -158,6 +158,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     unread: dict[str, str] = {}  # Secret → why it could not be read
     login: Finding | None = None  # why the Secret that `redis.urlSecretRef` names cannot be used
     blocked: tuple[Finding, ...] = ()  # from outside the pass: rights, definition
+    pruned: dict[str, Any] = {}  # what the served definition would not keep, as in pruning.py
     refused: Finding | None = None  # a pod that the last pass was not allowed to delete
     offered: frozenset[str] = frozenset()  # optional kinds that the cluster has, once they are seen
     barred: dict[str, str] = {}  # optional kinds that may not be seen, and what the server said

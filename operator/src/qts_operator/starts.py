@@ -11,6 +11,7 @@ from qts_core.resource import Spec
 from qts_core.roster import AGENTS
 from qts_operator import gang, gpu
 from qts_operator.objects.frame import Frame
+from qts_operator.pruning import without
 from qts_operator.snapshot import Child, Need, Node, Other, Snapshot
 from qts_operator.times import seconds
 
@@ -34,6 +35,7 @@ def held(frame: Frame, snapshot: Snapshot, verdicts: Verdicts) -> tuple[Frame, V
         others=snapshot.others,
         nodes=snapshot.nodes,
         used=snapshot.used,
+        kept=_keeps(snapshot),
     )
     told = gang.decide(facts, gang.read(snapshot.status), snapshot.now)
     if told is None:
@@ -46,6 +48,11 @@ def held(frame: Frame, snapshot: Snapshot, verdicts: Verdicts) -> tuple[Frame, V
         looked = {w.name: msgspec.structs.replace(verdicts[w.name], recheck_s=again) for w in agents}
         verdicts = verdicts | looked
     return msgspec.structs.replace(frame, caps=caps, gang=told), verdicts
+
+
+def _keeps(snapshot: Snapshot) -> bool:
+    told = {"status": {"gang": gang.Gang(state="Waiting", at=0.0).told()}}
+    return bool(without(told, snapshot.pruned) == told)
 
 
 def needs(spec: Spec, agents: list[str], nodes: tuple[Node, ...] | None) -> tuple[Need, ...]:

@@ -16,6 +16,7 @@ from qts_operator import budget, circuit, events, node_loss, restarts, rotation,
 from qts_operator.explain import lines
 from qts_operator.objects.frame import Defaults, Frame
 from qts_operator.plan import Action, Apply, due
+from qts_operator.pruning import without
 from qts_operator.resolve import Verdicts, external, record_of, resolve, touched
 from qts_operator.snapshot import Finding, Snapshot
 from qts_operator.superseded import superseded
@@ -190,6 +191,7 @@ def _write(state: Pass) -> Step:
 
 def _settle(state: Pass) -> Step:
     due, again, exhausted = _restarts(state)
+    due = [r for r in due if not r.counted or _remembered(_seen(state), r)]
     if rotation.under_way(_framed(state), _seen(state)):
         again.append(rotation.AGAIN_S)
     if _framed(state).withheld or _seen(state).login is not None:
@@ -212,7 +214,8 @@ def _report(state: Pass, *, plan: tuple[str, ...] = (), exhausted: str = "") -> 
         exhausted=exhausted,
     )
     new = status.build(facts)
-    change = status.differs(new, snapshot.status)
+    told = _kept(snapshot, new)
+    change = status.differs(told, snapshot.status)
     state = msgspec.structs.replace(state, status=new)
     if not change:
         return _restart(state)
@@ -221,7 +224,7 @@ def _report(state: Pass, *, plan: tuple[str, ...] = (), exhausted: str = "") -> 
     if change == "counters" and moving and not state.due and state.told_s < COUNTERS_S:
         again = (*state.recheck_s, COUNTERS_S - state.told_s)
         return _end(msgspec.structs.replace(state, recheck_s=again))
-    request = Report(snapshot.namespace, snapshot.name, snapshot.uid, new)
+    request = Report(snapshot.namespace, snapshot.name, snapshot.uid, told)
     return msgspec.structs.replace(state, phase="report"), request
 
 
@@ -297,6 +300,17 @@ def _record(snapshot: Snapshot, restart: restarts.Restart) -> Tree:
         "lastRestart": {"podUID": restart.pod.uid, "at": stamp(snapshot.now), "reason": restart.reason},
         "recentRestarts": budget.noted(former, snapshot.generation, snapshot.now),
     }
+
+
+def _kept(snapshot: Snapshot, told: Tree) -> Tree:
+    """Return a status without what an older definition lacks: with it the server would refuse all of it."""
+    return dict(without({"status": told}, snapshot.pruned).get("status") or {})
+
+
+def _remembered(snapshot: Snapshot, restart: restarts.Restart) -> bool:
+    """Tell whether the record of a restart would be kept; without it nobody counts, and nothing ends them."""
+    told = {"agentStatuses": [_record(snapshot, restart)]}
+    return _kept(snapshot, told) == told
 
 
 def unfinished(state: Pass) -> bool:

@@ -37,6 +37,7 @@ class FakeCluster:
         self._numbers = itertools.count(1)
         self._watchers: list[tuple[str, dict[str, str], asyncio.Queue[Live]]] = []
         self.version = 0
+        self.served: Live | None = None  # the schema of our resources; None: every field is kept
 
     async def list(
         self, kind: Kind, namespace: str | None, params: dict[str, str], keep: Callable[[Live], T]
@@ -167,9 +168,17 @@ class FakeCluster:
         known = self.objects.get(key)
         if known is None or known["metadata"]["uid"] != uid:
             raise ApiError(409, "Conflict", "Precondition failed: UID")
+        unknown = [] if self.served is None else strangers({"status": status}, self.served)
+        if unknown:
+            text = "\n  ".join(f"{path}: field not declared in schema" for path in unknown)
+            raise ApiError(500, "", f"failed to create typed patch object ({namespace}/{name}): {text}")
         fresh = copy.deepcopy(known) | {"status": copy.deepcopy(status)}
         self._store(key, self._stamped(fresh, known), known)
         return copy.deepcopy(self.objects[key])
+
+    async def schema(self, kind: Kind) -> Live | None:
+        """Return the schema of our resources."""
+        return copy.deepcopy(self.served) if kind is SYSTEMS else None
 
     def system(self, namespace: str, name: str, spec: Live) -> Live:
         """Create or change a resource, as a user would."""
@@ -266,6 +275,21 @@ class FakeCluster:
             event = "MODIFIED" if was and is_ else "ADDED" if is_ else "DELETED"
             if watched == kind and (was or is_):
                 queue.put_nowait({"type": event, "object": copy.deepcopy(shown)})
+
+
+def strangers(value: Any, schema: Live, at: str = "") -> list[str]:
+    """Return the paths of fields of an applied value that a schema does not declare."""
+    if isinstance(value, list):
+        return [path for item in value for path in strangers(item, schema.get("items") or {}, f"{at}[]")]
+    if not isinstance(value, dict):
+        return []
+    known, other = schema.get("properties") or {}, schema.get("additionalProperties")
+    found = []
+    for name, inner in value.items():
+        below = known.get(name, other)
+        path = f"{at}.{name}"
+        found += [path] if below is None else strangers(inner, below, path)
+    return found
 
 
 def merged(known: Live, change: Live) -> Live:
