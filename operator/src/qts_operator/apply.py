@@ -13,14 +13,15 @@ from qts_operator import credentials
 from qts_operator.cache import Store
 from qts_operator.cluster import Api
 from qts_operator.digests import child
-from qts_operator.fields import rivals
+from qts_operator.events import NOT_KEPT
+from qts_operator.fields import applied, differences, owned, rivals
 from qts_operator.metrics import Metrics
 from qts_operator.middleware import ApiError
 from qts_operator.objects import BY_KIND
 from qts_operator.plan import Action, Apply, Create, Delete, HandOver, Rotate, want
 from qts_operator.snapshot import Child
 from qts_operator.stages import REMEDY, read
-from qts_operator.writes import Done, Failed, Response, Taken
+from qts_operator.writes import NAMED, Done, Failed, Response, Taken
 
 _log = structlog.get_logger("qts_operator.apply")
 Kept = dict[str, tuple[str, str]]
@@ -87,13 +88,20 @@ class Hand:
         answer = child(live, kind)
         self._metrics.writes.labels(kind, "apply" if uid else "create").inc()
         self._children[kind].put(answer)
+        return Done(version=answer.version, altered=self._altered(manifest, live, answer))
+
+    def _altered(self, manifest: dict[str, Any], live: dict[str, Any], answer: Child) -> tuple[str, ...]:
+        """Remember what the server altered, as sending it again would not help; return what is news."""
         wanted = want(manifest).digest  # the plan has just asked for it, so it is remembered
-        if answer.digest != wanted:
-            # the server altered what it was sent; sending it again would not change that
-            self._metrics.not_kept.labels(kind).inc()
-            self.kept[answer.uid] = (answer.version, wanted)
-            _log.warning("fields not kept", kind=kind, name=answer.name, namespace=answer.namespace)
-        return Done(version=answer.version)
+        if answer.digest == wanted:
+            return ()
+        self._metrics.not_kept.labels(answer.kind).inc()
+        _, told = self.kept.get(answer.uid, ("", ""))
+        self.kept[answer.uid] = (answer.version, wanted)
+        paths = tuple(differences(owned(live), applied(manifest)))
+        where = {"kind": answer.kind, "name": answer.name, "namespace": answer.namespace}
+        _log.warning("fields not kept", **where, fields=paths[:NAMED], reason=NOT_KEPT)
+        return paths if told != wanted else ()
 
     async def _cleared(self, manifest: dict[str, Any], uid: str, field: str) -> bool:
         """Take away what the manifest cannot stand beside; False when nothing of the kind is there."""

@@ -1,4 +1,5 @@
-"""Events of a resource: one for each condition that changed, after the status was written. Pure.
+"""Events of a resource: one for each condition that changed, after the status was written, and one for each
+object of which the server did not keep a field. Pure.
 
 What happens again within ten minutes is no new Event: the first one becomes a series that counts. A new
 leader does not know the series of the one before and begins its own.
@@ -19,6 +20,8 @@ from qts_operator.snapshot import Snapshot
 
 KIND = Kind("Event", "events.k8s.io", "v1", "events")
 WITHIN_S = 600.0
+#: of an object that the server keeps in another form: nobody is hindered, so no condition tells of it
+NOT_KEPT = "FieldsNotKept"
 LIMIT = 4096
 _MICRO = "%Y-%m-%dT%H:%M:%S.%fZ"
 
@@ -39,6 +42,11 @@ def transitions(snapshot: Snapshot, new: dict[str, Any]) -> list[dict[str, Any]]
             continue
         told.append(_event(snapshot, condition, normal=condition["status"] == good))
     return told
+
+
+def altered(snapshot: Snapshot, told: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return the Events of objects that the server did not keep as they were sent."""
+    return [_event(snapshot, {"reason": NOT_KEPT, "message": text}, normal=False) for text in told]
 
 
 def _event(snapshot: Snapshot, condition: dict[str, Any], *, normal: bool) -> dict[str, Any]:

@@ -216,21 +216,22 @@ def _report(state: Pass, *, plan: tuple[str, ...] = (), exhausted: str = "") -> 
     new = status.build(facts)
     told = _kept(snapshot, new)
     change = status.differs(told, snapshot.status)
-    state = msgspec.structs.replace(state, status=new)
+    news = tuple(events.altered(snapshot, state.writes.altered))
+    state = msgspec.structs.replace(state, status=new, news=news)
     if not change:
         return _restart(state)
     moving = any(c["type"] == "Progressing" and c["status"] == "True" for c in new["conditions"])
     # the record of a restart is never held back: it must be there before the pod goes
     if change == "counters" and moving and not state.due and state.told_s < COUNTERS_S:
         again = (*state.recheck_s, COUNTERS_S - state.told_s)
-        return _end(msgspec.structs.replace(state, recheck_s=again))
+        return _tell(msgspec.structs.replace(state, recheck_s=again))
     request = Report(snapshot.namespace, snapshot.name, snapshot.uid, told)
     return msgspec.structs.replace(state, phase="report"), request
 
 
 def _after_report(state: Pass) -> Step:
-    news = tuple(events.transitions(_seen(state), state.status))
-    return _restart(msgspec.structs.replace(state, news=news))
+    news = events.transitions(_seen(state), state.status)
+    return _restart(msgspec.structs.replace(state, news=(*news, *state.news)))
 
 
 def _restart(state: Pass) -> Step:

@@ -11,6 +11,7 @@ import msgspec
 from qts_operator.plan import Action, Apply, Create, Delete, HandOver, Refuse, Rotate, Wait
 from qts_operator.snapshot import Finding
 
+NAMED = 3  # fields of one object
 LEAVING = "NamespaceTerminating"  # the reason of a finding, below
 
 
@@ -18,6 +19,7 @@ class Done(msgspec.Struct, frozen=True):
     """The server did it."""
 
     version: str = ""  # that an object which is watched has now
+    altered: tuple[str, ...] = ()  # paths that the server did not keep, told once
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -47,6 +49,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     unwell: str = ""  # the server is: try again later, with back-off
     retry_after: float | None = None
     waiting: bool = False  # something must go first
+    altered: tuple[str, ...] = ()  # what the server did not keep, a sentence for each object
 
     @property
     def complete(self) -> bool:
@@ -73,8 +76,9 @@ def step(state: State, response: Response) -> State:
     kind, name = identity(action)
     moved = msgspec.structs.replace(state, todo=rest)
     match response:
-        case Done():
-            return msgspec.structs.replace(moved, writes=state.writes + 1)
+        case Done(altered=paths):
+            told = (_altered(kind, name, paths),) if paths else ()
+            return msgspec.structs.replace(moved, writes=state.writes + 1, altered=(*state.altered, *told))
         case Taken():
             return msgspec.structs.replace(moved, findings=(*state.findings, _taken(kind, name)))
         case Failed(code=404) if isinstance(action, Delete):
@@ -98,6 +102,12 @@ def identity(action: Action) -> tuple[str, str]:
     if isinstance(action, Apply | Create | Rotate):
         return action.manifest["kind"], action.manifest["metadata"]["name"]
     return action.kind, action.name
+
+
+def _altered(kind: str, name: str, paths: tuple[str, ...]) -> str:
+    more = f" and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
+    listed = f"{', '.join(paths[:NAMED])}{more}"
+    return f"{kind}/{name}: the server did not keep {listed}; it is left so until somebody changes it"
 
 
 def _taken(kind: str, name: str) -> Finding:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
 from tests.unit.control_plane.test_reconcile import NAME, NS, condition, running, until
 
+from qts_core import names
+from qts_operator import writes
 from qts_operator.events import LIMIT, WITHIN_S, Series, transitions
 from qts_operator.middleware import ApiError
+from qts_operator.plan import Delete
 from qts_operator.testing import FakeCluster
 
 GPU = {"agents": {"quasar": {"gpu": {"mode": "Required"}}}}
@@ -117,6 +121,48 @@ async def test_an_event_that_cannot_be_continued_is_written_anew(code: int) -> N
         for _ in range(2):
             await flap(api)
         await until(lambda: told(api) == [("NoGPUNodes", 1)] * 2)
+
+
+FIELD = "terminationGracePeriodSeconds"
+
+
+class Dropping(FakeCluster):
+    """Keeps no such field of one Deployment, as an older schema or a webhook would."""
+
+    async def apply(self, manifest: Any, *, uid: str | None, manager: str = names.FIELD_MANAGER) -> Any:
+        if manifest["metadata"]["name"] == f"{NAME}-amos" and manifest["kind"] == "Deployment":
+            manifest = copy.deepcopy(manifest)
+            del manifest["spec"]["template"]["spec"][FIELD]
+        return await super().apply(manifest, uid=uid, manager=manager)
+
+
+async def test_a_field_that_the_server_does_not_keep_is_told_once() -> None:
+    """As a warning that names it; when the object is written again, as somebody touched it, that is no news."""
+    api = Dropping()
+    api.system(NS, NAME, NONE)
+    lost = 'qts_fields_not_kept_total{kind="Deployment"}'
+
+    def warned() -> list[tuple[str, str, int]]:
+        found = [live for (kind, _, _), live in api.objects.items() if kind == "Event"]
+        found = [e for e in found if e["reason"] == "FieldsNotKept"]
+        return [(e["type"], e["note"], (e.get("series") or {}).get("count", 1)) for e in found]
+
+    async with running(api) as engine:
+        await until(lambda: warned())
+        api.change("Deployment", NS, f"{NAME}-amos", lambda o: o["metadata"]["labels"].update(team="x"))
+        await until(lambda: f"{lost} 2.0" in engine.metrics.text().decode())
+        api.settle(NS)
+        await until(lambda: condition(api, "Ready")[0] == "True")
+    text = f"Deployment/{NAME}-amos: the server did not keep spec.template.spec.{FIELD}; it is left so until"
+    assert [(kind, note.startswith(text), count) for kind, note, count in warned()] == [("Warning", True, 1)]
+
+
+def test_of_many_fields_that_are_not_kept_three_are_named() -> None:
+    """And the rest is counted."""
+    state = writes.State(todo=(Delete(kind="Service", namespace="n", name="x", uid="u"),))
+    done = writes.Done(altered=("a", "b", "c", "d", "e"))
+    assert "keep a, b, c and 2 more;" in writes.step(state, done).altered[0]
+    assert writes.step(state, writes.Done()).altered == ()
 
 
 def _told(kind: str, status: str, reason: str, message: str = "m") -> dict[str, str]:
