@@ -91,7 +91,8 @@ class Faults:
 
     def install(self) -> None:
         """Listen to the log and to the loop."""
-        structlog.configure(processors=[self._logged], logger_factory=structlog.ReturnLoggerFactory())
+        whose = structlog.contextvars.merge_contextvars
+        structlog.configure(processors=[whose, self._logged], logger_factory=structlog.ReturnLoggerFactory())
         asyncio.get_running_loop().set_exception_handler(self._unhandled)
 
     def take(self, namespace: str) -> tuple[list[str], str]:
@@ -99,7 +100,7 @@ class Faults:
         return self.found.pop(namespace, []), "\n".join(self.log.pop(namespace, []))
 
     def _logged(self, _: Any, method: str, event: Any) -> str:
-        namespace = str(event.get("system") or event.get("namespace") or "").partition("/")[0]
+        namespace = str(event.get("namespace") or "")
         self.log[namespace].append(str(event))
         if isinstance(event.get("exc_info"), SimulatedCrash):
             return ""  # the planned death of a worker

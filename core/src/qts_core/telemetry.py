@@ -223,6 +223,7 @@ def open_logs(process: str, system: str, level: str = "info") -> structlog.stdli
     """Return a logger that writes one JSON object a line to stdout: `event` is a name, facts are fields."""
     structlog.configure(
         processors=[
+            structlog.contextvars.merge_contextvars,
             structlog.stdlib.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
             _redact,

@@ -99,8 +99,9 @@ class Hand:
         _, told = self.kept.get(answer.uid, ("", ""))
         self.kept[answer.uid] = (answer.version, wanted)
         paths = tuple(differences(owned(live), applied(manifest)))
-        where = {"kind": answer.kind, "name": answer.name, "namespace": answer.namespace}
-        _log.warning("fields not kept", **where, fields=paths[:NAMED], reason=NOT_KEPT)
+        _log.warning(
+            "fields not kept", kind=answer.kind, name=answer.name, fields=paths[:NAMED], reason=NOT_KEPT
+        )
         return paths if told != wanted else ()
 
     async def _cleared(self, manifest: dict[str, Any], uid: str, field: str) -> bool:
@@ -113,7 +114,7 @@ class Hand:
         change = rivals(manifest, live, field)
         if not change:
             return False
-        _log.warning("fields in the way", kind=kind.name, name=name, namespace=namespace, field=field)
+        _log.warning("fields in the way", kind=kind.name, name=name, field=field)
         version = live["metadata"]["resourceVersion"]
         try:
             await self._api.amend(kind, namespace, name, version, {"metadata": {}} | change)

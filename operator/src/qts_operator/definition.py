@@ -68,6 +68,8 @@ class Definition:
         self._metrics.crd_outdated.set(len(found))
         if (found, gone) != (self.findings, self.pruned):
             self.findings, self.pruned = found, gone
+            for each in found:
+                _log.warning("definition outdated", reason=each.reason, error=each.message)
             self._changed()
 
 

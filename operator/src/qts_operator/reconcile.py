@@ -7,8 +7,10 @@ from typing import Any
 
 import msgspec
 import structlog
+from structlog.contextvars import bind_contextvars, bound_contextvars
 
 from qts_core import names
+from qts_core.telemetry import trace_id_hex
 from qts_operator import events, status, steps, writes
 from qts_operator.apply import error_of
 from qts_operator.cluster import PODS, SYSTEMS
@@ -55,7 +57,7 @@ class Reconciler:
 
     async def run(self, key: str) -> None:
         """Make one pass; never raise."""
-        with self._c.traces.of(key) as trace:
+        with self._c.traces.of(key) as trace, bound_contextvars(**_facts(key, trace)):
             await self._run(key, trace)
 
     async def _run(self, key: str, trace: PassTrace) -> None:
@@ -65,12 +67,12 @@ class Reconciler:
         except ApiError as error:
             result, reason = "error", error.reason or str(error.code)
             self._later(key, error.retry_after, UNWELL_LAST_S if _unwell(error.code) else LAST_S)
-            _log.warning("pass failed", system=key, code=error.code, error=error.message)
+            _log.warning("pass failed", reason=reason, code=error.code, error=error.message)
         except Exception as error:
             # one bad resource must not stop the others; its own key backs off
             result, reason = "error", type(error).__name__
             self._later(key, None, LAST_S)
-            _log.exception("pass failed", system=key)
+            _log.exception("pass failed", reason=reason)
         self._c.metrics.reconcile.labels(result, reason).inc()
         trace.result, trace.error = result, (reason or result) if result == "error" else ""
         if trace.error:
@@ -89,6 +91,7 @@ class Reconciler:
         if key in self._unsure:
             resource = await self._read(resource)
         trace.attributes["qts.generation"] = resource.generation
+        bind_contextvars(generation=resource.generation)
         told_s = self._c.now_s() - self._told_s.get(key, float("-inf"))
         state, request = steps.begin(self._c.defaults, told_s)
         refused = self._refused.pop(key, None)
@@ -196,7 +199,7 @@ class Reconciler:
 
     async def _restart(self, restart: Restart) -> Done:
         pod = restart.pod
-        _log.warning("restart", pod=pod.name, namespace=pod.namespace, reason=restart.reason)
+        _log.warning("restart", pod=pod.name, reason=restart.reason)
         await self._c.api.delete(PODS, pod.namespace, pod.name, pod.uid)
         self._c.metrics.restarted(pod.namespace, pod.system, restart.agent, restart.reason)
         return Done()
@@ -287,12 +290,17 @@ class Reconciler:
         self._c.metrics.forget(namespace, name)
 
 
+def _facts(key: str, trace: PassTrace) -> dict[str, Any]:
+    """Return what every line of a pass says; its id is that of its trace, whether that is kept or not."""
+    namespace, _, name = key.partition("/")
+    told = {"reconcile_id": trace_id_hex(trace.context), "namespace": namespace, "system": name}
+    return told | {"generation": None}  # until the resource is at hand
+
+
 def _refused(state: steps.Pass) -> str:
     """Log the first object that was refused; return the reason, which condition and Event give too."""
-    found, seen = state.writes.findings[0], state.snapshot
-    if seen is not None:
-        where = {"namespace": seen.namespace, "name": seen.name, "generation": seen.generation}
-        _log.warning("refused", **where, reason=found.reason, error=found.message)
+    found = state.writes.findings[0]
+    _log.warning("refused", reason=found.reason, error=found.message)
     return found.reason
 
 

@@ -172,7 +172,13 @@ class Reflector:
             delay = self._refused(error)
         if error.retry_after is not None:
             delay = max(delay, error.retry_after)
-        _log.warning("watch paused", kind=self.kind.name, code=error.code, delay_s=round(delay, 2))
+        told = {
+            "kind": self.kind.name,
+            "namespace": self.namespace,
+            "code": error.code,
+            "reason": error.reason,
+        }
+        _log.warning("watch paused", **told, delay_s=round(delay, 2))
         await self._tools.clock.sleep(delay)
 
     def _refused(self, error: ApiError) -> float:

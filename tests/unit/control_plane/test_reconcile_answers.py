@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from contextlib import asynccontextmanager
 
+import pytest
 import structlog
+from structlog.contextvars import merge_contextvars
 from tests.unit.control_plane.test_reconcile import NAME, NS, condition, quiet, running, until
 
+from qts_core.telemetry import open_logs
 from qts_operator.session import ApiError
 from qts_operator.testing import FakeCluster
 from qts_operator.times import stamp
@@ -90,14 +94,50 @@ async def test_a_refused_object_is_logged_and_counted_under_one_word() -> None:
 
     api.fault = refuse
     api.system(NS, NAME, {})
-    with structlog.testing.capture_logs() as logs:
+    with structlog.testing.capture_logs([merge_contextvars]) as logs:
         async with running(api) as engine:
             await until(lambda: condition(api, "Degraded") == ("True", "ObjectRejected"))
             await until(lambda: any(line["event"] == "refused" for line in logs))
             text = engine.metrics.exposition("")[0].decode()
     told = next(line for line in logs if line["event"] == "refused")
-    assert (told["namespace"], told["name"], told["generation"]) == (NS, NAME, 1)
+    assert (told["namespace"], told["system"], told["generation"]) == (NS, NAME, 1)
     assert (told["reason"], "spec.x" in told["error"]) == ("ObjectRejected", True)
     counted = [line for line in text.splitlines() if line.startswith("qts_reconcile_total{")]
     assert any('reason="ObjectRejected"' in line and 'result="refused"' in line for line in counted)
     assert not any('reason=""' in line and 'result="refused"' in line for line in counted)
+
+
+async def test_the_lines_of_a_pass_have_its_id_and_no_other_line_has_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As they are written, of two systems whose passes go on side by side."""
+    api = FakeCluster()
+
+    def fault(verb: str, kind: str, name: str) -> None:
+        if (verb, kind, name) == ("apply", "Deployment", f"{NAME}-pads"):
+            raise ApiError(422, "Invalid", "no")
+        if (verb, name) == ("status", "desk-2"):
+            raise ApiError(500, "Unwell", "no")
+
+    api.fault = fault
+    for name in (NAME, "desk-2"):
+        api.system(NS, name, {})
+    open_logs("operator", "operator")
+    try:
+        async with running(api) as engine:
+            await until(lambda: engine.metrics.registry.get_sample_value("qts_queue_retries_total") >= 4)
+    finally:
+        structlog.reset_defaults()
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    passes: dict[str, set[tuple[str, str, int]]] = {}
+    for line in lines:
+        if line["event"] in ("refused", "pass failed"):
+            passes.setdefault(line["reconcile_id"], set()).add(
+                (line["namespace"], line["system"], line["generation"])
+            )
+            assert line["reason"]
+        else:
+            assert "reconcile_id" not in line
+    assert {facts for found in passes.values() for facts in found} == {(NS, NAME, 1), (NS, "desk-2", 1)}
+    assert [found for found in passes.values() if len(found) > 1] == []
+    assert len(passes) >= 4
