@@ -11,6 +11,7 @@ import msgspec
 import orjson
 
 from qts_core import names
+from qts_operator import lines
 from qts_operator.middleware import ApiError
 from qts_operator.objects import BY_KIND, Kind
 from qts_operator.session import Session
@@ -65,7 +66,7 @@ class Api(Protocol):
         ...
 
     def watch(
-        self, kind: Kind, namespace: str | None, params: dict[str, str], read: Read = orjson.loads
+        self, kind: Kind, namespace: str | None, params: dict[str, str], read: Read = lines.whole
     ) -> AbstractAsyncContextManager[AsyncIterator[Manifest]]:
         """Open a stream of watch events; `read` decodes as much of a line as anybody asks for."""
         ...
@@ -136,17 +137,18 @@ class Cluster:
         try:
             async with self.watch(kind, namespace, params | BEGINNING) as events:
                 async for event in events:
-                    told, live = event.get("type"), event.get("object") or {}
+                    told, live = event["type"], event["object"]
                     if told == "ERROR":
                         raise refused(live)
-                    metadata = live.get("metadata") or {}
+                    metadata = live.get("metadata", {})
+                    key = str(metadata.get("namespace", "")), str(metadata.get("name", ""))
                     if told == "BOOKMARK":
                         if ALL_TOLD in (metadata.get("annotations") or {}):
                             return Listing([*found.values()], str(metadata.get("resourceVersion", "")))
                     elif told == "DELETED":
-                        found.pop((metadata.get("namespace", ""), metadata["name"]), None)
+                        found.pop(key, None)
                     else:
-                        found[metadata.get("namespace", ""), metadata["name"]] = keep(live)
+                        found[key] = keep(live)
         except (aiohttp.ClientError, TimeoutError, OSError, orjson.JSONDecodeError) as error:
             raise ApiError(0, "NoAnswer", f"LIST {kind.plural}: {type(error).__name__} {error}") from error
         raise ApiError(0, "NoAnswer", f"LIST {kind.plural}: the answer ended before all was told")
@@ -166,12 +168,12 @@ class Cluster:
 
     @asynccontextmanager
     async def watch(
-        self, kind: Kind, namespace: str | None, params: dict[str, str], read: Read = orjson.loads
+        self, kind: Kind, namespace: str | None, params: dict[str, str], read: Read = lines.whole
     ) -> AsyncIterator[AsyncIterator[Manifest]]:
         """Open a stream of watch events; `read` decodes as much of a line as anybody asks for."""
         asked = params | {"watch": "true", "allowWatchBookmarks": "true"}
-        async with self.session.stream(path_of(kind, namespace), asked, READ_S) as lines:
-            yield _events(lines, read)
+        async with self.session.stream(path_of(kind, namespace), asked, READ_S) as told:
+            yield _events(told, read)
 
     async def get(self, kind: Kind, namespace: str, name: str, *, metadata: bool = False) -> Manifest | None:
         """Return one object, or only its metadata; None when it is not there."""
@@ -274,12 +276,15 @@ def path_of(kind: Kind, namespace: str | None, name: str | None = None) -> str:
 
 def refused(live: Manifest) -> ApiError:
     """Return the error that a watch tells of."""
-    return ApiError(int(live.get("code") or 0), str(live.get("reason", "")), str(live.get("message", "")))
+    code = live.get("code")
+    told = str(live.get("reason", "")), str(live.get("message", ""))
+    return ApiError(code if isinstance(code, int) else 0, *told)
 
 
-async def _events(lines: AsyncIterator[bytes], read: Read) -> AsyncIterator[Manifest]:
-    async for line in lines:
-        event = read(line)
-        if not isinstance(event, dict):
-            raise ApiError(0, "NoAnswer", "the watch told something that is no event")
+async def _events(told: AsyncIterator[bytes], read: Read) -> AsyncIterator[Manifest]:
+    async for line in told:
+        try:
+            event = lines.event(read(line))
+        except lines.NoEventError as error:
+            raise ApiError(0, "NoAnswer", str(error)) from None
         yield event

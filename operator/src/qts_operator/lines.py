@@ -70,6 +70,25 @@ class _PodEvent(TypedDict):
     object: _Pod
 
 
+class NoEventError(ValueError):
+    """A line that is JSON, and no event of a watch."""
+
+
+def event(told: Any) -> Live:
+    """Return what a line says if it has the form of an event, as far as anybody relies on it."""
+    live = told.get("object") if isinstance(told, dict) else None
+    metadata = live.get("metadata", {}) if isinstance(live, dict) else None
+    notes = (metadata.get("annotations") or {}) if isinstance(metadata, dict) else None
+    if not isinstance(notes, dict) or not isinstance(told.get("type"), str):
+        raise NoEventError("the watch told something that is no event")
+    return cast(Live, told)
+
+
+def whole(line: bytes) -> Live:
+    """Return all of an event."""
+    return event(orjson.loads(line))
+
+
 def _reader(form: Any) -> Callable[[bytes], Live]:
     """Return what decodes a line as `form`; one of another form, such as an error, is decoded whole."""
     decode = msgspec.json.Decoder(form).decode
@@ -77,8 +96,8 @@ def _reader(form: Any) -> Callable[[bytes], Live]:
     def read(line: bytes) -> Live:
         try:
             return cast(Live, decode(line))
-        except msgspec.DecodeError:
-            return cast(Live, orjson.loads(line))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return whole(line)
 
     return read
 
@@ -89,7 +108,6 @@ _pod = _reader(_PodEvent)
 
 def pod(line: bytes) -> Live:
     """Return an event of a pod with the fields that its digest reads."""
-    event = _pod(line)
+    told = _pod(line)
     # an error has other fields, a bookmark has the annotations that tell of the end of a list
-    told = isinstance(event, dict) and event.get("type") in ("ADDED", "MODIFIED", "DELETED")
-    return event if told else cast(Live, orjson.loads(line))
+    return told if told["type"] in ("ADDED", "MODIFIED", "DELETED") else whole(line)

@@ -8,7 +8,6 @@ from sys import intern
 from typing import Any, Generic, TypeVar
 
 import msgspec
-import orjson
 
 from qts_core import names
 from qts_operator import digests, lines
@@ -37,7 +36,7 @@ class Digesting(Generic[T]):
         digest: Callable[[Live], T],
         moved: Callable[[T], None],
         changed: Callable[[T | None, T], None] | None = None,
-        read: Callable[[bytes], Live] = orjson.loads,
+        read: Callable[[bytes], Live] = lines.whole,
     ) -> None:
         self.store, self.digest, self._moved, self._read = store, digest, moved, read
         self._changed_from = changed or (lambda _, item: moved(item))
@@ -45,7 +44,7 @@ class Digesting(Generic[T]):
     def read(self, line: bytes) -> Live:
         """Return an event; of an object that is known at its version no more than that is decoded."""
         head = lines.head(line)
-        if head["type"] in ("ADDED", "MODIFIED") and self._shown(head["object"]["metadata"]):
+        if head["type"] in ("ADDED", "MODIFIED") and self._shown(head["object"].get("metadata", {})):
             return head
         return self._read(line)
 
@@ -67,7 +66,10 @@ class Digesting(Generic[T]):
 
     def _shown(self, metadata: Live) -> bool:
         version, uid = str(metadata.get("resourceVersion", "")), metadata.get("uid", "")
-        return self.store.shows(metadata.get("namespace", ""), metadata["name"], uid, version)
+        namespace, name = metadata.get("namespace", ""), metadata.get("name")
+        if not isinstance(namespace, str) or not isinstance(name, str):
+            return False
+        return self.store.shows(namespace, name, uid, version)
 
     def remove(self, live: Live) -> None:
         """Take a deletion."""

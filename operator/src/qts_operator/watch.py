@@ -146,17 +146,17 @@ class Reflector:
             self.denied, self._refused_s = "", None  # it is served, so the right is there (again)
             async for event in events:
                 self._take(event)
-                if event.get("type") != "BOOKMARK":
+                if event["type"] != "BOOKMARK":
                     heard, self._tries = True, 0  # a server that only marks and closes is not well
                 self.heard_s = self._tools.now_s()
         return heard
 
     def _take(self, event: Live) -> None:
-        kind, live = event.get("type"), event.get("object") or {}
+        kind, live = event["type"], event["object"]
         if kind == "ERROR":
             error = refused(live)
             raise Gone if error.code == 410 else error
-        version = str((live.get("metadata") or {}).get("resourceVersion", ""))
+        version = str(live.get("metadata", {}).get("resourceVersion", ""))
         if kind in ("ADDED", "MODIFIED"):
             self._tools.unread.attempt(self.kind.name, live, self.sink.put)
         elif kind == "DELETED":

@@ -121,7 +121,9 @@ async def test_pods_of_others_that_cannot_be_read_take_no_device_and_stop_no_pas
 
 
 @pytest.mark.parametrize("read", [orjson.loads, lines.head, lines.pod])
-@pytest.mark.parametrize("line", [b"[]", b"3", b"null", b'"text"'])
+@pytest.mark.parametrize(
+    "line", [b"[]", b"3", b"null", b'"text"', b'{"type":"ADDED","object":[]}', b'{"object":{"metadata":{}}}']
+)
 async def test_a_line_that_is_no_event_ends_a_watch_as_silence_does(line: bytes, read: Read) -> None:
     """Valid JSON, but not what a server says."""
 
