@@ -172,7 +172,8 @@ class Cluster:
     ) -> AsyncIterator[AsyncIterator[Manifest]]:
         """Open a stream of watch events; `read` decodes as much of a line as anybody asks for."""
         asked = params | {"watch": "true", "allowWatchBookmarks": "true"}
-        async with self.session.stream(path_of(kind, namespace), asked, READ_S) as told:
+        labels = {"verb": "list" if params.keys() >= BEGINNING.keys() else "watch", "kind": kind.name}
+        async with self.session.stream(path_of(kind, namespace), asked, READ_S, **labels) as told:
             yield _events(told, read)
 
     async def get(self, kind: Kind, namespace: str, name: str, *, metadata: bool = False) -> Manifest | None:

@@ -37,7 +37,8 @@ class Metrics:
         self.spec_changes = counter("qts_spec_changes_total", "Systems whose spec a person changed")
         request = ("verb", "kind", "code")
         self.requests = counter("qts_api_requests_total", "Requests to the API server", *request)
-        self.request_seconds = seconds("qts_api_request_duration_seconds", "Length of a request", *request)
+        text = "Length of a request; of a watch or list that is streamed, to the head of the answer"
+        self.request_seconds = seconds("qts_api_request_duration_seconds", text, *request)
         self.bytes = counter("qts_api_bytes_total", "Bytes of bodies", "direction")
         self.relists = counter("qts_reflector_relists_total", "Full lists", "kind", "reason")
         self.event_age = gauge("qts_reflector_last_event_age_seconds", "Silence", "kind")

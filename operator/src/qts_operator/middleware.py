@@ -61,6 +61,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
 Handler = Callable[[Call], Awaitable[Any]]
 Middleware = Callable[[Call, Handler], Awaitable[Any]]
+Observe = Callable[[str, str, str, float], None]  # verb, kind, code, seconds
 Point = Literal["before", "sent", "answered"]
 Crash = Callable[[Point, Call], bool]
 
@@ -134,12 +135,23 @@ def limited(bucket: Bucket, slots: asyncio.Semaphore) -> Middleware:
     return middleware
 
 
-def counted(metrics: Metrics) -> Middleware:
-    """Count and time each try by verb, kind and code (0: no answer)."""
+def observer(metrics: Metrics) -> Observe:
+    """Return what counts and times a try by verb, kind and code (0: no answer)."""
 
     @lru_cache(1024)  # prometheus_client looks a series up under a lock, by its labels as text
     def series(*labels: str) -> tuple[Counter, Histogram]:
         return metrics.requests.labels(*labels), metrics.request_seconds.labels(*labels)
+
+    def observe(verb: str, kind: str, code: str, seconds: float) -> None:
+        count, lengths = series(verb, kind, code)
+        count.inc()
+        lengths.observe(seconds)
+
+    return observe
+
+
+def counted(observe: Observe) -> Middleware:
+    """Count and time each try, up to the end of its answer."""
 
     async def middleware(call: Call, rest: Handler) -> Any:
         started, code = time.perf_counter(), "0"
@@ -151,9 +163,7 @@ def counted(metrics: Metrics) -> Middleware:
             code = str(error.code)
             raise
         finally:
-            count, seconds = series(call.verb, call.kind, code)
-            count.inc()
-            seconds.observe(time.perf_counter() - started)
+            observe(call.verb, call.kind, code, time.perf_counter() - started)
 
     return middleware
 

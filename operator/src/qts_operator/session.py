@@ -29,6 +29,7 @@ from qts_operator.middleware import (
     chain,
     counted,
     limited,
+    observer,
     renewing,
 )
 
@@ -81,7 +82,8 @@ class Session:
         self._token, self._token_at, self._token_mtime = access.token, float("-inf"), 0.0
         pace = access.pace
         limit = limited(Bucket(pace.a_second, pace.burst), asyncio.Semaphore(pace.in_flight))
-        self._handler = chain((renewing(self.expire), limit, counted(metrics), *more), self._send)
+        self._observe = observer(metrics)
+        self._handler = chain((renewing(self.expire), limit, counted(self._observe), *more), self._send)
 
     async def open(self) -> None:
         """Open the connection pool."""
@@ -148,14 +150,12 @@ class Session:
 
     @asynccontextmanager
     async def stream(
-        self, path: str, params: dict[str, str], read_s: float
+        self, path: str, params: dict[str, str], read_s: float, *, verb: str, kind: str
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """Open a watch; yield its lines; a silence of `read_s` ends it (half-open connection)."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT_S, sock_read=read_s)
         for last in (False, True):
-            async with self._client().get(
-                self.access.server + path, params=params, headers=self._headers(None), timeout=timeout
-            ) as response:
+            async with await self._begun(path, params, timeout, (verb, kind)) as response:
                 if response.status == 401 and not last:
                     self.expire()
                     continue
@@ -164,6 +164,20 @@ class Session:
                     raise _refusal(response.status, raw, response.headers.get("Retry-After"))
                 yield _lines(response, self._in.inc)
                 return
+
+    async def _begun(
+        self, path: str, params: dict[str, str], timeout: aiohttp.ClientTimeout, labels: tuple[str, str]
+    ) -> aiohttp.ClientResponse:
+        """Return an answer whose head is there; how long a stream goes on says nothing of the server."""
+        started, code = time.perf_counter(), 0
+        try:
+            response = await self._client().get(
+                self.access.server + path, params=params, headers=self._headers(None), timeout=timeout
+            )
+            code = response.status if response.status >= 400 else 200
+            return response
+        finally:
+            self._observe(*labels, str(code), time.perf_counter() - started)
 
     def _client(self) -> aiohttp.ClientSession:
         if self._http is None:

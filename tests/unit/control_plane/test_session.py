@@ -6,11 +6,12 @@ import asyncio
 import os
 from contextlib import asynccontextmanager
 
+import aiohttp
 import orjson
 import pytest
 from aiohttp import web
 
-from qts_operator.cluster import PAGE, SYSTEMS, Cluster, Listing
+from qts_operator.cluster import PAGE, PODS, SYSTEMS, Cluster, Listing
 from qts_operator.metrics import Metrics
 from qts_operator.middleware import ApiError, Bucket, Call, Pace, SimulatedCrash, crashing
 from qts_operator.session import Access, FencedError, Session
@@ -58,7 +59,7 @@ async def serving(tmp_path, *middlewares, pace=USUAL):
 
 
 async def read(session: Session) -> list[bytes]:
-    async with session.stream("/w", {}, 5.0) as lines:
+    async with session.stream("/w", {}, 5.0, verb="watch", kind="Pod") as lines:
         return [line async for line in lines]
 
 
@@ -283,3 +284,44 @@ async def test_half_a_list_is_none(tmp_path, body: bytes, code: int) -> None:
         with pytest.raises(ApiError) as caught:
             await Cluster(session, streaming=True).list(SYSTEMS, None, {}, _name_and_version)
     assert caught.value.code == code
+
+
+def _told(session: Session, verb: str, code: str) -> tuple[float | None, float | None]:
+    """Return how often such a stream was counted, and timed."""
+    labels, value = {"verb": verb, "kind": "Pod", "code": code}, session.metrics.registry.get_sample_value
+    return (
+        value("qts_api_requests_total", labels),
+        value("qts_api_request_duration_seconds_count", labels),
+    )
+
+
+async def test_a_stream_is_counted_and_timed_when_its_head_is_there(tmp_path) -> None:
+    """Not when it ends, minutes later; a try that is refused is one, and so is one that nobody answers."""
+    answers = [401, 200, 403, 410]
+    async with serving(tmp_path) as (server, session):
+        server.answer = lambda _: web.Response(status=answers.pop(0), body=b'{"reason": "x"}')
+        async with session.stream("/w", {}, 5.0, verb="watch", kind="Pod") as lines:
+            assert _told(session, "watch", "401") == _told(session, "watch", "200") == (1, 1)
+            assert [line async for line in lines] == [b'{"reason": "x"}']
+        assert _told(session, "watch", "200") == (1, 1)
+        for code in ("403", "410"):
+            with pytest.raises(ApiError):
+                await read(session)
+            assert _told(session, "watch", code) == (1, 1)
+    session.access = Access(server="http://127.0.0.1:1")
+    await session.open()
+    with pytest.raises(aiohttp.ClientError):
+        await read(session)
+    await session.close()
+    assert _told(session, "watch", "0") == (1, 1)
+
+
+async def test_a_list_that_is_streamed_is_counted_as_a_list(tmp_path) -> None:
+    """It is one request, as a page is; what is watched afterwards is another."""
+    async with serving(tmp_path) as (server, session):
+        server.answer = lambda _: web.Response(body=DONE)
+        cluster = Cluster(session, streaming=True)
+        await cluster.list(PODS, None, {}, _name_and_version)
+        assert (_told(session, "list", "200"), _told(session, "watch", "200")) == ((1, 1), (None, None))
+        async with cluster.watch(PODS, None, {"resourceVersion": "9"}):
+            assert (_told(session, "list", "200"), _told(session, "watch", "200")) == ((1, 1), (1, 1))
