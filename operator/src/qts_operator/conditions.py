@@ -27,6 +27,8 @@ FAULTS = (
     "RevisionUnsupported",
     "SpecRejected",
 )
+#: classes of what keeps workloads from being ready
+_NOT_READY = ("AgentsNotReady", "FeedNotReady", "ImageNotPulled", "QuotaExceeded")
 _NO_GPU = (
     "NoGPUNodes",
     "CountTooLarge",
@@ -68,7 +70,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
 CONDITIONS: dict[str, Kind] = {
     "Ready": Kind(
         true=("AllReady",),
-        false=("AgentsNotReady", "RedisNotReady", "MessagingDown", "SpecNotApplied", "Suspended", *FAULTS),
+        false=(*_NOT_READY, "RedisNotReady", "MessagingDown", "SpecNotApplied", "Suspended", *FAULTS),
         good="True",
     ),
     "Progressing": Kind(

@@ -9,6 +9,16 @@ import msgspec
 from qts_operator.snapshot import Child, Pod
 
 ON_ITS_WAY = ("", "ContainerCreating", "PodInitializing")  # what a container waits for that nothing holds
+#: what a container waits for that has no image; the kubelet's words
+NO_IMAGE = (
+    "ErrImageNeverPull",
+    "ErrImagePull",
+    "ImageInspectError",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "RegistryUnavailable",
+    "SignatureValidationFailed",
+)
 #: what is said of pods that nothing holds: they have not started yet, or have and are not ready
 STARTING, UP = "starting", "not ready"
 

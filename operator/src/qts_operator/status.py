@@ -13,7 +13,7 @@ from qts_operator import adopt, gpu, reach, rotation
 from qts_operator.checks import degraded
 from qts_operator.conditions import Condition
 from qts_operator.objects.frame import Frame
-from qts_operator.progress import STARTING, UP, held_by, short
+from qts_operator.progress import NO_IMAGE, STARTING, UP, held_by, short
 from qts_operator.resolve import Verdicts, record_of
 from qts_operator.snapshot import Child, Finding, Snapshot
 from qts_operator.times import seconds_of, stamp
@@ -220,6 +220,9 @@ def _ready(
     if fault is not None:
         return Condition("Ready", "False", fault.reason, fault.message)
     if not current:
+        quota = _quota(facts)
+        if quota is not None:
+            return Condition("Ready", "False", quota.reason, quota.message[:1000])
         text = facts.state.unwell or "the spec is not applied yet"
         return Condition("Ready", "False", "SpecNotApplied", text)
     missing = {w.name: _reason(facts, frame, w) for w in frame.workloads() if not _live(facts, frame, w)}
@@ -229,8 +232,7 @@ def _ready(
         own = [f"{name}: {why}" for name, why in missing.items() if why not in (STARTING, UP)]
         return Condition("Ready", "False", "RedisNotReady", "; ".join([redis.message, *own])[:1000])
     if missing:
-        text = "; ".join(f"{name}: {why}" for name, why in missing.items())
-        return Condition("Ready", "False", "AgentsNotReady", text[:1000])
+        return _behind(missing)
     if redis.status != "True":
         return Condition("Ready", "False", "RedisNotReady", redis.message)
     if messaging.status == "False":
@@ -238,6 +240,23 @@ def _ready(
     agents = sum(1 for w in frame.workloads() if w.agent)
     feed = " and the feed" if frame.runs(BY_NAME["market"]) else ""
     return Condition("Ready", "True", "AllReady", f"{agents}/{agents} agents{feed} are ready")
+
+
+def _behind(missing: dict[str, str]) -> Condition:
+    """Return Ready while workloads are not; its reason is the class of the cause, for `kubectl get`."""
+    text = "; ".join(f"{name}: {why}" for name, why in missing.items())[:1000]
+    if any("exceeded quota" in why or why.startswith("QuotaExceeded") for why in missing.values()):
+        return Condition("Ready", "False", "QuotaExceeded", text)
+    if any(why.partition(":")[0] in NO_IMAGE for why in missing.values()):
+        return Condition("Ready", "False", "ImageNotPulled", text)
+    if not any(BY_NAME[name].agent for name in missing):
+        return Condition("Ready", "False", "FeedNotReady", text)
+    return Condition("Ready", "False", "AgentsNotReady", text)
+
+
+def _quota(facts: Facts) -> Finding | None:
+    """Return the quota that did not let us write an object."""
+    return next((f for f in facts.state.findings if f.condition == "Scheduled"), None)
 
 
 def _reason(facts: Facts, frame: Frame, workload: Workload) -> str:
@@ -280,7 +299,7 @@ def _progressing(facts: Facts, frame: Frame, current: bool) -> Condition:
 
 
 def _scheduled(facts: Facts, frame: Frame) -> Condition:
-    quota = next((f for f in facts.state.findings if f.condition == "Scheduled"), None)
+    quota = _quota(facts)
     if quota is not None:
         return Condition("Scheduled", "False", quota.reason, quota.message[:1000])
     if frame.gang is not None and frame.gang.held:

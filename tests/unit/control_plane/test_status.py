@@ -122,7 +122,7 @@ def test_one_agent_behind_is_not_ready(snapshot_of, change) -> None:
 def test_the_feed_is_needed_and_not_counted(snapshot_of) -> None:
     """Without the feed the system is not ready, yet 4/4 agents are."""
     status = build(_facts(snapshot_of, changes={"market": {"available": 0}}))
-    assert _told(status)["Ready"] == ("False", "AgentsNotReady")
+    assert _told(status)["Ready"] == ("False", "FeedNotReady")
     assert status["agents"] == "4/4"
 
 

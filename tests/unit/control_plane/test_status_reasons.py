@@ -395,7 +395,8 @@ def test_an_agent_that_is_not_ready_says_its_nearest_cause(case: str) -> None:
     """The message of Ready, which is all that most people look at."""
     more, expected = WHY[case]
     facts = seen(**({"quasar": DOWN} | more))
-    assert told(facts, "Ready") == ("False", "AgentsNotReady", f"quasar: {expected}")
+    reason = "ImageNotPulled" if case == "no image" else "AgentsNotReady"
+    assert told(facts, "Ready") == ("False", reason, f"quasar: {expected}")
 
 
 def test_agents_that_wait_for_each_other_say_so_and_the_others_do_not() -> None:
