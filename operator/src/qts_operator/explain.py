@@ -9,7 +9,7 @@ import orjson
 
 from qts_core.errors import ConfigError
 from qts_core.resource import unknown_fields
-from qts_operator.fields import ABSENT, applied, changes, owned
+from qts_operator.fields import ABSENT, applied, changes, owned, replaced
 from qts_operator.objects import desired
 from qts_operator.objects.frame import Defaults
 from qts_operator.plan import Action, Apply, line
@@ -53,8 +53,11 @@ def changed(action: Action, live: Mapping[tuple[str, str], Manifest]) -> list[tu
     """Return path, value now and then of each field that an action changes in an object that is there."""
     if not isinstance(action, Apply) or action.uid is None:
         return []
-    key = (action.manifest["kind"], action.manifest["metadata"]["name"])
-    return changes(owned(live.get(key, {})), applied(action.manifest))
+    found = live.get((action.manifest["kind"], action.manifest["metadata"]["name"]), {})
+    wanted = applied(action.manifest)
+    told = changes(replaced(found, owned(found), wanted), wanted)
+    # a number that is left out stays: it was handed over before
+    return [change for change in told if change[0] != "spec.replicas" or change[2] is not ABSENT]
 
 
 def details(action: Action, live: Mapping[tuple[str, str], Manifest]) -> list[str]:

@@ -193,6 +193,28 @@ def changes(live: Any, wanted: Any, path: str = "") -> list[tuple[str, Any, Any]
     return [(path, live, wanted)]
 
 
+def replaced(live: Any, mine: Any, wanted: Any) -> Any:
+    """Return the part of `live` that an apply of `wanted` replaces: what is `mine`, and the fields it takes.
+
+    What somebody else wrote last is theirs, and still it is what stands there.
+    """
+    if isinstance(live, dict):
+        ours, asked = (each if isinstance(each, dict) else {} for each in (mine, wanted))
+        return {
+            key: replaced(value, ours.get(key, ABSENT), asked.get(key, ABSENT))
+            for key, value in live.items()
+            if key in ours or key in asked
+        }
+    there, ours, asked = _by_name(live), _by_name(mine) or {}, _by_name(wanted) or {}
+    if there is not None and (ours or asked):
+        return [
+            replaced(item, ours.get(name, ABSENT), asked.get(name, ABSENT))
+            for name, item in there.items()
+            if name in ours or name in asked
+        ]
+    return live if mine is ABSENT else mine
+
+
 def _by_name(value: Any) -> dict[str, Any] | None:
     """Return a list of named items by name, None for anything else."""
     if isinstance(value, list) and value and all(isinstance(i, dict) and "name" in i for i in value):

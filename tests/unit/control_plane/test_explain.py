@@ -46,6 +46,30 @@ def test_what_is_made_anew_has_no_fields_to_compare() -> None:
     assert details(Apply(manifest=manifest), {("Deployment", "d"): manifest}) == []
 
 
+def test_what_somebody_else_wrote_last_is_told_as_what_stands_there() -> None:
+    """The server takes a field from our manager when another one changes it; its value is no nothing for that."""
+    apply, live = _change(
+        _deployment({"image": "ours"}, replicas=1), _deployment({"image": "ours"}, replicas=1)
+    )
+    found = live["Deployment", "d"]
+    container = {"k:" + '{"name":"c"}': {".": {}, "f:name": {}}}
+    body = {"f:spec": {"f:template": {"f:spec": {"f:containers": container}}}}
+    found["metadata"]["managedFields"][0]["fieldsV1"] = body
+    found["spec"] = {"replicas": 7, "template": {"spec": {"containers": [{"name": "c", "image": "theirs"}]}}}
+    assert details(apply, live)[:2] == [
+        "spec.replicas: 7 → 1",
+        'spec.template.spec.containers[c].image: "theirs" → "ours"',
+    ]
+
+
+def test_a_number_that_is_left_to_somebody_else_is_no_change() -> None:
+    """It was handed over before, in a line of its own, and stays."""
+    left = _deployment({"image": "x"}, replicas=1)
+    del left["spec"]["replicas"]
+    apply, live = _change(_deployment({"image": "x"}, replicas=3), left)
+    assert details(apply, live) == []
+
+
 def _deployment(container: dict[str, str], *, replicas: int) -> dict[str, Any]:
     template = {"spec": {"containers": [{"name": "c", **container}]}}
     spec = {"replicas": replicas, "template": template}
