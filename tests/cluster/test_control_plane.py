@@ -12,7 +12,6 @@ import time
 from typing import Any
 
 import pytest
-from tests.control_plane_campaign.workloads import REFUSED
 
 from qts_core import names
 from qts_operator.packaging import NAME, NAMESPACE
@@ -229,18 +228,6 @@ def test_a_strangers_object_is_never_adopted(kube, namespace, operator, until) -
     assert len([k for k in kube.owned(namespace) if k.startswith("Deployment")]) == 5
     kube.run("-n", namespace, "delete", "configmap", "desk-config")
     until(lambda: kube.condition(namespace, "desk", "Degraded")[0] == "False", "healthy", 300)
-
-
-def test_an_object_that_the_server_refuses_is_named(kube, namespace, operator, until) -> None:
-    """An affinity that no schema of ours checks is refused by the server, with the field, in the status."""
-    operator()
-    kube.system(namespace, "desk", {"agents": {"amos": {"affinity": REFUSED}}})
-    until(lambda: kube.condition(namespace, "desk", "Degraded")[:2] == ("True", "ObjectRejected"))
-    message = kube.condition(namespace, "desk", "Degraded")[2]
-    assert "Deployment/desk-amos" in message
-    assert "nodeSelectorTerms" in message
-    assert "observedGeneration" not in kube.status(namespace, "desk")
-    assert "Deployment/desk-quasar" in kube.owned(namespace)
 
 
 def test_the_standby_takes_over(kube, namespace, operator, until) -> None:

@@ -140,7 +140,7 @@ ORACLES: tuple[Oracle, ...] = (
     Oracle("O6", "A, B and back again is A", shown_by="the cycles of workloads.py, by O1"),
     Oracle("O7", "a bad spec in between changes nothing", shown_by="tests/cluster/test_invalid_resources.py"),
     Oracle(
-        "O8", "an invalid resource is refused or reported", shown_by="tests/cluster/test_invalid_resources.py"
+        "O8", "an invalid resource is refused or reported", shown_by="tests/cluster/test_refused_objects.py"
     ),
     Oracle("O9", "no traceback, no error that nobody looked at", no_fault),
     Oracle("O10", "no roll-out and no deleted pod above the reference", nothing_rolled),

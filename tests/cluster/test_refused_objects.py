@@ -1,0 +1,60 @@
+"""A resource whose object the server refuses: Degraded names the field, and no other system is touched (O8)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.cluster.moments import first, told, watching
+from tests.control_plane_campaign.workloads import REFUSED
+
+from qts_operator.cluster import SYSTEMS
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+
+
+def _versions(kube: Any, namespace: str, name: str) -> dict[str, str]:
+    """Return the versions of a system and of all its objects, which any write of anybody moves."""
+    found = {k: v for k, v in kube.owned(namespace).items() if k.partition("/")[2].startswith(f"{name}-")}
+    found["itself"] = kube.get("-n", namespace, "qts", name)
+    return {key: live["metadata"]["resourceVersion"] for key, live in found.items()}
+
+
+def _at_rest(kube: Any, namespace: str, name: str) -> dict[str, str]:
+    """Return the versions once they move no more; a system that is suspended has no pods that move them."""
+    if kube.condition(namespace, name, "Suspended")[0] != "True":
+        return {}
+    before = _versions(kube, namespace, name)
+    time.sleep(2)
+    return before if _versions(kube, namespace, name) == before else {}
+
+
+def test_an_object_that_the_server_refuses_is_named_and_others_are_left_alone(
+    kube: Any, namespace: str, leading: Any, until: Callable[..., Any], report: Callable[[str, float], None]
+) -> None:
+    """An affinity that no schema of ours checks: its field is in the status; the system beside it is not written."""
+    kube.system(namespace, "well", {"suspend": True})
+    before = until(lambda: _at_rest(kube, namespace, "well"), "the other system at rest")
+    assert len(before) > 15
+    with watching(SYSTEMS, namespace) as seen:
+        since_s = time.monotonic()
+        kube.system(namespace, "desk", {"agents": {"amos": {"affinity": REFUSED}}})
+
+        def degraded(live: dict[str, Any]) -> bool:
+            return live["metadata"]["name"] == "desk" and told(live, "Degraded")[0] == "True"
+
+        found = until(lambda: first(seen, since_s, degraded), "Degraded")
+    report(
+        "seconds from a resource to its refused field in Degraded (goal: at most 2)",
+        round(found.at_s - since_s, 1),
+    )
+    _, reason, message = told(found.live, "Degraded")
+    assert reason == "ObjectRejected"
+    assert "Deployment/desk-amos" in message
+    assert "nodeSelectorTerms" in message
+    assert "observedGeneration" not in found.live["status"]
+    until(lambda: "Deployment/desk-quasar" in kube.owned(namespace), "the other agents")
+    assert _versions(kube, namespace, "well") == before
+    assert kube.condition(namespace, "well", "Degraded")[0] == "False"
