@@ -1,0 +1,122 @@
+"""A Ready system loses a pod of an agent, its Redis, a node: Ready says so, with the reason, and is true again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.cluster.moments import Moment, first, told, watching
+from tests.control_plane_campaign.judge import opened
+from tests.control_plane_campaign.workloads import spec
+from tests.kwok import every_pod
+
+from qts_operator.cluster import SYSTEMS
+from qts_operator.session import from_kubeconfig
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.timeout(900),
+    pytest.mark.usefixtures("leading", "played_nodes"),
+]
+Tree = dict[str, Any]
+KWOK = "type=kwok"
+PARTS = ("pads", "qbmia", "quasar", "amos", "market", "redis")
+#: a pod of kwok's nodes starts at once, so the seconds of the design are all there is
+MOST = "(goal: at most 10)"
+
+
+class Losses:
+    """One system in a namespace, what a watch shows of it, and what is done to it."""
+
+    def __init__(self, kube: Any, namespace: str, until: Callable[..., Any], seen: list[Moment]) -> None:
+        self.kube, self.namespace, self.until, self.seen = kube, namespace, until, seen
+
+    def pods(self, part: str) -> list[Tree]:
+        """Return the pods of a part that are not on their way out."""
+        labels = f"app.kubernetes.io/component={part}"
+        found = self.kube.get("-n", self.namespace, "pods", "-l", labels)["items"]
+        return [p for p in found if "deletionTimestamp" not in p["metadata"]]
+
+    def node(self, part: str) -> str:
+        """Return where the pod of a part is."""
+        (pod,) = self.pods(part)
+        return str(pod["spec"]["nodeName"])
+
+    def ready(self) -> bool:
+        return self.kube.condition(self.namespace, "desk", "Ready")[0] == "True"
+
+    def kill(self, part: str) -> None:
+        """Let the pod of a part be gone at once, as with a process that nobody asked to end."""
+        (pod,) = self.pods(part)
+        self.kube.run(
+            "-n", self.namespace, "delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force"
+        )
+
+    def drain(self, node: str) -> None:
+        """Evict what runs on a node, as for its maintenance."""
+        self.kube.run("drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=60s")
+
+    def seconds(
+        self, lose: Callable[[], None], reason: str, words: list[str], spare: list[str]
+    ) -> tuple[float, float]:
+        """Lose something; return seconds until Ready says so, and from spare nodes on until it is true again.
+
+        No node takes a pod in between: kwok starts one faster than anybody could see that it was missing.
+        """
+        self.kube.run("cordon", "-l", KWOK)
+        since_s = time.monotonic()
+        lose()
+        gone = self._first("False", since_s, f"Ready says {reason}")
+        _, why, text = told(gone.live, "Ready")
+        assert why == reason
+        assert any(each in text for each in words), text
+        room_s = time.monotonic()
+        self.kube.run("uncordon", *spare)
+        back = self._first("True", gone.at_s, "Ready again")
+        return round(gone.at_s - since_s, 1), round(back.at_s - room_s, 1)
+
+    def _first(self, status: str, since_s: float, what: str) -> Moment:
+        def seen() -> Moment | None:
+            return first(self.seen, since_s, lambda live: told(live, "Ready")[0] == status)
+
+        found: Moment = self.until(seen, what)
+        return found
+
+
+async def test_what_is_lost_is_said_and_comes_back(
+    kube: Any, namespace: str, until: Callable[..., Any], report: Callable[[str, float], None]
+) -> None:
+    """An agent, Redis, and a node with whatever runs there; every pod of the node is on another one then."""
+    async with opened(from_kubeconfig(os.environ["KUBECONFIG"])) as judge, every_pod(judge.api):
+        await asyncio.to_thread(_lose, kube, namespace, until, report)
+
+
+def _lose(kube: Any, namespace: str, until: Callable[..., Any], report: Callable[[str, float], None]) -> None:
+    with watching(SYSTEMS, namespace) as seen:
+        desk = Losses(kube, namespace, until, seen)
+        kube.system(namespace, "desk", spec())
+        until(desk.ready, "Ready")
+        nodes = [n["metadata"]["name"] for n in kube.get("nodes", "-l", KWOK)["items"]]
+        cases: list[tuple[str, Callable[[], None], str, list[str]]] = [
+            ("a killed agent", lambda: desk.kill("quasar"), "AgentsNotReady", ["quasar"]),
+            ("a killed Redis", lambda: desk.kill("redis"), "RedisNotReady", ["Redis is not ready any more"]),
+        ]
+        for name, lose, reason, words in cases:
+            told_of(report, name, desk.seconds(lose, reason, words, nodes))
+        at = {part: desk.node(part) for part in PARTS}
+        node = next(at[part] for part in PARTS if at[part] != at["redis"])
+        rest = [n for n in nodes if n != node]
+        there = [part for part in PARTS if at[part] == node]
+        told_of(
+            report, "a drained node", desk.seconds(lambda: desk.drain(node), "AgentsNotReady", there, rest)
+        )
+        assert node not in {desk.node(part) for part in PARTS}
+
+
+def told_of(report: Callable[[str, float], None], what: str, seconds: tuple[float, float]) -> None:
+    report(f"seconds from {what} to Ready False {MOST}", seconds[0])
+    report(f"seconds from room after {what} to Ready again {MOST}", seconds[1])
