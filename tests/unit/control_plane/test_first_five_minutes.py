@@ -13,7 +13,7 @@ import pytest
 from tests.unit.control_plane.conftest import make_snapshot
 from tests.unit.control_plane.test_reconcile import OPTIONS
 from tests.unit.control_plane.test_status import HEARD
-from tests.unit.control_plane.test_status_reasons import DOWN, GPU, REACHED, pods, seen, without_redis
+from tests.unit.control_plane.test_status_reasons import DOWN, GPU, REACHED, pods, seen, told, without_redis
 
 from qts_core.crd import crd
 from qts_core.roster import VOTERS
@@ -223,3 +223,47 @@ def test_faults_of_other_classes_are_told_apart_by_the_first_command() -> None:
     for fault, (_, line, _) in FAULTS.items():
         lines.setdefault(line, []).append(fault)
     assert [each for each in lines.values() if len(each) > 1] == [["agent hung", "network cut"]]
+
+
+ROOM = Node(name="gpu-a", allocatable={"nvidia.com/gpu": 8})
+OF_PODS = DOWN | {"failure": "exceeded quota: q"}
+OF_DEVICES = DOWN | {"failure": "exceeded quota: q, requested: r=2, used: r=0, limited: r=1"}
+CLASSES: dict[str, tuple[dict[str, Any], str]] = {
+    "a quota": ({"quasar": OF_PODS}, "QuotaExceeded"),
+    "a quota of devices": ({"spec": GPU, "quasar": OF_DEVICES, "nodes": (ROOM,)}, "QuotaExceeded"),
+    "a quota, and another's image": (
+        {"quasar": DOWN, "pods": pods(waiting="ErrImagePull"), "amos": OF_PODS},
+        "QuotaExceeded",
+    ),
+    "an image of the feed": (
+        {"market": DOWN, "pods": pods("market", waiting="ErrImagePull")},
+        "ImageNotPulled",
+    ),
+    "an image, and another that starts": (
+        {"quasar": DOWN, "pods": pods(waiting="ErrImagePull"), "amos": DOWN},
+        "ImageNotPulled",
+    ),
+    "the feed": ({"market": DOWN}, "FeedNotReady"),
+    "the feed and an agent": ({"market": DOWN, "amos": DOWN}, "AgentsNotReady"),
+    "a container that ends": ({"quasar": DOWN, "pods": pods(waiting="CrashLoopBackOff")}, "AgentsNotReady"),
+    **{
+        word: ({"quasar": DOWN, "pods": pods(waiting=word)}, "ImageNotPulled")
+        for word in (
+            *(
+                "ErrImageNeverPull",
+                "ErrImagePull",
+                "ImageInspectError",
+                "ImagePullBackOff",
+                "InvalidImageName",
+            ),
+            *("RegistryUnavailable", "SignatureValidationFailed"),
+        )
+    },
+}
+
+
+@pytest.mark.parametrize("case", CLASSES)
+def test_the_reason_of_ready_is_the_class_of_the_cause(case: str) -> None:
+    """All that `kubectl get` shows of it."""
+    more, expected = CLASSES[case]
+    assert told(seen(**more), "Ready")[:2] == ("False", expected)

@@ -107,6 +107,7 @@ READY: dict[str, tuple[dict[str, Any], Told]] = {
         {"state": UNWELL, "amos": DOWN},
         ("False", "SpecNotApplied", "the server is away"),
     ),
+    "not applied, for a quota": ({"state": QUOTA}, ("False", "QuotaExceeded", "q")),
     "agents down": (
         {"amos": DOWN, "pads": DOWN},
         ("False", "AgentsNotReady", "pads: starting; amos: starting"),
