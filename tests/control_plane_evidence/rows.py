@@ -128,6 +128,7 @@ ROWS: tuple[Row, ...] = (
                 f"{CONTROL}::test_no_finalizer_and_no_webhook",
                 needs="nodes",
             ),
+            pytest_of(f"{CLUSTER}/test_refused_objects.py", needs="nodes"),
         ),
     ),
     Row(
@@ -226,8 +227,11 @@ ROWS: tuple[Row, ...] = (
         proofs=(
             pytest_of(f"{UNIT}/test_restarts.py", f"{UNIT}/test_node_loss.py", f"{UNIT}/test_superseded.py"),
             pytest_of(f"{CLUSTER}/test_superseded.py", needs="nodes"),
+            pytest_of(f"{CLUSTER}/test_losses.py", needs="nodes"),
             WALK,
         ),
+        missing="a node that is lost is shown on virtual time, as kwok mends one that is said to be; on kwok's nodes one is "
+        "drained",
     ),
     Row(
         number=15,
@@ -327,6 +331,7 @@ ROWS: tuple[Row, ...] = (
         acceptance="plan = deed in 100 % of generated cases",
         tier="T1",
         proofs=(
+            pytest_of("tests/property/test_plan_is_deed.py"),
             pytest_of(
                 "tests/property/test_operator_plan.py",
                 f"{RECONCILE}::test_paused_writes_nothing_but_the_plan",
@@ -347,6 +352,7 @@ ROWS: tuple[Row, ...] = (
                 f"{UNIT}/test_tracing.py",
                 f"{UNIT}/test_events.py",
             ),
+            pytest_of(f"{UNIT}/test_first_five_minutes.py"),
             pytest_of(
                 f"{CLUSTER}/test_dashboards.py",
                 f"{CLUSTER}/test_pass_traces.py",

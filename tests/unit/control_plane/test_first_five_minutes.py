@@ -66,8 +66,8 @@ def get_qts(system: Tree) -> str:
 
 def describe_qts(system: Tree) -> str:
     """Return what `kubectl describe qts` prints of the status that the tests below look at: the conditions."""
-    told = system["status"]["conditions"]
-    return "\n".join(f"{c['type']} {c['status']} {c['reason']}: {c['message']}" for c in told)
+    every = system["status"]["conditions"]
+    return "\n".join(f"{c['type']} {c['status']} {c['reason']}: {c['message']}" for c in every)
 
 
 def silent(*wires: str) -> Any:
