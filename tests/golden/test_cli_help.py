@@ -16,6 +16,7 @@ PAGES = (
     "run",
     "status",
     "decisions",
+    "scores",
     "messages",
     "dead",
     "replay",

@@ -146,3 +146,7 @@ class Shell(Protocol):
     def describe(self, status: Status) -> None:
         """Add this workload's facts to its status."""
         ...
+
+    async def scores(self) -> Any:
+        """Return how good forecasts were; None where nobody keeps that. Asked before metrics are read."""
+        ...

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from qts_agents.awake import awake
 from qts_agents.bars_inlet import History, Inlet
 from qts_agents.columns import array
 from qts_agents.context import Context
@@ -19,6 +19,8 @@ from qts_agents.pads.agent import Pads, fits_inline
 from qts_agents.pads.journal import JournalWriter
 from qts_agents.pads.resume import resume
 from qts_agents.pads.rounds import lockstep
+from qts_agents.pads.scorecard import Scores
+from qts_agents.scoring import Scoring
 from qts_core.errors import LocalError
 from qts_core.probes import Status
 from qts_messaging.bus import Reply
@@ -37,11 +39,11 @@ from qts_messaging.messages import (
 from qts_messaging.records import Decision
 
 PADS_BARS = 4096
-TICK_S, AWAKE_S = 0.5, 0.002
+TICK_S = 0.5
 
 
 class Cause(msgspec.Struct, frozen=True):
-    """What a round descends from: the context of its spans and when its bar arrived (ns)."""
+    """What a round descends from: context of its spans, arrival of its bar (ns)."""
 
     trace: bytes | None
     start_ns: int
@@ -53,6 +55,7 @@ class DeciderShell:
     def __init__(self, context: Context) -> None:
         self._context = context
         self.pads = Pads(context.system)
+        self._scoring = Scoring(context)
         self._in_step = lockstep(context.system)
         self._inlet = Inlet(context, PADS_BARS, self._on_bar, self._on_history)
         self._journal = JournalWriter(context.place.state / "journal")
@@ -118,6 +121,10 @@ class DeciderShell:
             for name, peer in self._context.bus.peers().items()
         }
         status.board = self.pads.snapshot()
+
+    async def scores(self) -> Scores:
+        """Return how good each seat's and the board's forecasts were."""
+        return await self._scoring.scores(self.pads)
 
     async def _on_history(self, history: History) -> None:
         start = self._context.now_ns()
@@ -245,7 +252,7 @@ class DeciderShell:
         if isinstance(message, DecisionResponse) and message.decision is not None:
             trace = self._context.tracing.child(cause.trace, "publish decisions")
             start = self._context.now_ns()
-            await _awake(self._context.bus.publish(message, trace=trace))
+            await awake(self._context.bus.publish(message, trace=trace))
             facts = {
                 "messaging.system": "redis",
                 "messaging.destination.name": "decisions",
@@ -373,21 +380,6 @@ class DeciderShell:
         for name, gauge in metrics.board.items():
             if name in board:
                 gauge.set(board[name])
-
-
-async def _awake(storing: Awaitable[object]) -> None:
-    """Wait for the store's answer, awake for a moment.
-
-    It tells all readers of a decision before it answers who stored it, and who sleeps meanwhile gets a core
-    after all of them.
-    """
-    stored, until_s = asyncio.ensure_future(storing), time.monotonic() + AWAKE_S
-    try:
-        while not stored.done() and time.monotonic() < until_s:
-            await asyncio.sleep(0)
-        await stored
-    finally:
-        stored.cancel()
 
 
 def _can_wait(action: Action) -> bool:

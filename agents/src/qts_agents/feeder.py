@@ -43,6 +43,10 @@ class FeedShell:
         """Add the feed's counters."""
         status.feed = self._feed.status()
 
+    async def scores(self) -> None:
+        """Say nothing: a feed forecasts nothing."""
+        return
+
     async def _run(self) -> None:
         await self._feed.run()
         self._context.health.ended = True

@@ -1,10 +1,11 @@
-"""/livez /readyz /startupz /statusz /bookz /metrics of a process, from one record per workload."""
+"""/livez /readyz /startupz /statusz /bookz /scorez /metrics of a process, from one record per workload."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -83,6 +84,7 @@ class Workplace(msgspec.Struct, frozen=True):
     health: Health
     status: Callable[[], Status]
     book: Callable[[], Record]
+    scores: Callable[[], Awaitable[Any]]  # worked out when asked for
 
 
 class HealthServer:
@@ -117,7 +119,7 @@ class HealthServer:
         try:
             head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 2.0)
             method, _, rest = head.decode("latin-1").partition(" ")
-            code, kind, body = self.answer(method, rest.split(" ", 1)[0])
+            code, kind, body = await self.asked(method, rest.split(" ", 1)[0])
             start = f"HTTP/1.0 {code} {_REASONS[code]}\r\nContent-Type: {kind}\r\n"
             writer.write(f"{start}Content-Length: {len(body)}\r\n\r\n".encode() + body)
             await asyncio.wait_for(writer.drain(), 2.0)
@@ -126,8 +128,20 @@ class HealthServer:
         finally:
             writer.close()
 
+    async def asked(self, method: str, path: str) -> Answer:
+        """Answer a request; scores, which are also metrics, are worked out first."""
+        path = path.split("?", 1)[0]
+        if method == "GET" and path.startswith(names.PATH_SCORES):
+            name = path[len(names.PATH_SCORES) :].strip("/")
+            told = await place.scores() if (place := self._place(name)) else None
+            return self._told(name, lambda _: told)
+        if method == "GET" and path == names.PATH_METRICS:
+            for place in self._places.values():
+                await place.scores()
+        return self.answer(method, path)
+
     def answer(self, method: str, path: str) -> Answer:
-        """Return code, content type and body for a request."""
+        """Return code, content type and body for a request that needs no work."""
         if method != "GET":
             return 405, "text/plain", b"only GET\n"
         path = path.split("?", 1)[0]
@@ -149,8 +163,11 @@ class HealthServer:
             (503, "text/plain", ("\n".join(wrong) + "\n").encode()) if wrong else (200, "text/plain", b"ok\n")
         )
 
-    def _told(self, name: str, tell: Callable[[Workplace], Status | Record]) -> Answer:
-        place = self._places.get(name) if name else next(iter(self._places.values()))
+    def _place(self, name: str) -> Workplace | None:
+        return self._places.get(name) if name else next(iter(self._places.values()))
+
+    def _told(self, name: str, tell: Callable[[Workplace], Any]) -> Answer:
+        place = self._place(name)
         if place is None:
             return 404, "text/plain", f"no {name} here; there is {', '.join(self._places)}\n".encode()
         return 200, "application/json", msgspec.json.encode(tell(place)) + b"\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -14,9 +15,18 @@ from qts_core.probes import Status
 from qts_messaging.bus import Numbers
 from qts_messaging.messages import ACTIONS
 
+if TYPE_CHECKING:  # processes without a board load none of it
+    from qts_agents.pads.scorecard import Scores
+
 #: 1-2-5 steps from 1 µs to 10 s
 BUCKETS = (*(m * 10.0**e for e in range(-6, 1) for m in (1, 2, 5)), 10.0)
 STATES = ("starting", "standby", "ready", "degraded", "draining", "ended")
+PARTS = ("reliability", "resolution", "uncertainty", "within")
+QUALITY = {
+    "log_score": "Mean log probability of what happened, 0 best",
+    "brier_score": "Mean squared error of the three probabilities, 0 best and 2 worst",
+    **{f"brier_{part}": "A part of the Brier score (Murphy 1973)" for part in PARTS},
+}
 MODES = ("connected", "degraded", "disconnected", "simulated")
 
 
@@ -50,6 +60,12 @@ class Metrics:
             )
         }
         self.strategy = self._gauge("qts_board_strategy", "1 for the current style", ["style"])
+        self.forecast_rows = self._gauge(
+            "qts_forecast_rows", "Resolved rows with a forecast, of the last 5,000", ["seat"]
+        )
+        self.forecast = {
+            name: self._gauge(f"qts_forecast_{name}", text, ["seat", "of"]) for name, text in QUALITY.items()
+        }
         self.process_duration = self._histogram(
             "messaging_process_duration_seconds",
             "Handling of one message",
@@ -74,6 +90,18 @@ class Metrics:
             self.strategy.labels(self._style).set(0.0)
         self._style = current
         self.strategy.labels(current).set(1.0)
+
+    def forecasts(self, scores: Scores) -> None:
+        """Set how good each seat's forecasts were, and the climatology's on the same rows."""
+        for gauge in (self.forecast_rows, *self.forecast.values()):
+            gauge.clear()
+        for seat, score in scores.forecasters.items():
+            self.forecast_rows.labels(seat).set(score.rows)
+            for whose, quality in (("own", score.own), ("climatology", score.base)):
+                self.forecast["log_score"].labels(seat, whose).set(quality.log_score)
+                self.forecast["brier_score"].labels(seat, whose).set(quality.brier.brier)
+                for part in PARTS:
+                    self.forecast[f"brier_{part}"].labels(seat, whose).set(getattr(quality.brier, part))
 
     def watch(self, status: Callable[[], Status]) -> None:
         """Add the gauges that are read from a workload's status at each scrape."""

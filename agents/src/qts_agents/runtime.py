@@ -312,7 +312,7 @@ async def serve(
     workers = [Worker(each, loaded, place, metrics, until_redis=until_redis) for each in workloads]
     clock: Clock = workers[0].context.clock
     server = HealthServer(
-        [Workplace(worker.context.health, worker.status, worker.bus.record) for worker in workers],
+        [Workplace(w.context.health, w.status, w.bus.record, w.shell.scores) for w in workers],
         metrics.text,
         lambda: clock.monotonic_ns() / 1e9,
     )

@@ -92,6 +92,10 @@ class VoterShell:
         """Say with what the agent computes."""
         status.backend = self.agent.backend
 
+    async def scores(self) -> None:
+        """Say nothing: PADS knows the outcomes of all."""
+        return
+
     async def _on_history(self, history: History) -> None:
         """Live through bars that closed before, those of one epoch together."""
         for _, bars in itertools.groupby(history, lambda bar: bar[0].epoch):

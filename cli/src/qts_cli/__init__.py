@@ -17,6 +17,7 @@ _COMMANDS = (
         "Ask the processes of the latest run, or of a system in the cluster, how they are.",
     ),
     ("decisions", "qts_cli.decisions:decisions", "Print a journal's decisions with every agent's vote."),
+    ("scores", "qts_cli.scores:scores", "Print how good the forecasts of the seats and the board have been."),
     ("messages", "qts_cli.messages:messages", "Print what became of every message of a run."),
     ("dead", "qts_cli.dead:dead", "List messages no handler could take, or have them handled again."),
     ("replay", "qts_cli.replay:replay", "Recompute a journal's decisions and compare bytes."),

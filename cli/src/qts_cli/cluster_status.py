@@ -35,6 +35,11 @@ async def books(namespace: str, name: str) -> dict[str, bytes]:
     return await _answers(namespace, name, agents, names.PATH_BOOK)
 
 
+async def answer(namespace: str, name: str, agent: str, path: str) -> bytes:
+    """Return what one process of a system says at `path`, b"" without an answer."""
+    return await _ask(_kubectl(namespace), name, agent, path)
+
+
 async def _status(namespace: str, name: str) -> tuple[dict[str, Any], list[str]]:
     """Return the resource's status and the processes that it names."""
     text = await _output(*_kubectl(namespace), "get", f"{names.PLURAL}.{names.GROUP}", name, "-o", "json")

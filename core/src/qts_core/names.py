@@ -43,6 +43,7 @@ PATH_LIVE = "/livez"
 PATH_READY = "/readyz"
 PATH_STATUS = "/statusz"
 PATH_BOOK = "/bookz"  # what became of every message, as this process knows it
+PATH_SCORES = "/scorez"  # how good forecasts were, as PADS knows it
 PATH_METRICS = "/metrics"
 
 DIR_CONFIG = "/etc/qts"

@@ -98,6 +98,13 @@ SYSTEM = (
         "risk appetite": f"qts_board_risk_appetite{_IN}",
         "dissent": f"qts_board_dissent_level{_IN}",
     }),
+    Panel("Log score above the climatology", "none", {
+        "{{seat}}": f'sum by (seat) (qts_forecast_log_score{{{_SYSTEM}, of="own"}})'
+                    f' - sum by (seat) (qts_forecast_log_score{{{_SYSTEM}, of="climatology"}})',
+    }, quiet=True),
+    Panel("Reliability of forecasts (0 best)", "none", {
+        "{{seat}}": f'qts_forecast_brier_reliability{{{_SYSTEM}, of="own"}}',
+    }, quiet=True),
     Panel("Heartbeats", "s", {"{{agent}} hears {{peer}}": f"qts_peer_heartbeat_age_seconds{_IN}"}),
     Panel("Bus", "none", {"{{agent}} {{mode}}": f"qts_bus_mode{_IN} == 1"}),
     Panel("Newest bar", "s", {"age": f"time() - max {_BY} (qts_bar_last_timestamp_seconds{_IN})"}),

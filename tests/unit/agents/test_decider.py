@@ -11,7 +11,8 @@ import pytest
 from tests.unit.agents import pads_script
 
 from qts_agents import graph
-from qts_agents.decider import AWAKE_S, Cause, DeciderShell, _awake
+from qts_agents.awake import AWAKE_S, awake
+from qts_agents.decider import Cause, DeciderShell
 from qts_agents.pads import journal, kept, records
 from qts_agents.pads.actions import Ask, Publish, Record
 from qts_agents.pads.replay import replay
@@ -212,10 +213,10 @@ async def test_who_waits_awake_for_the_store_is_told_what_it_says() -> None:
 
     for after_s in (0.0, 3 * AWAKE_S):
         with pytest.raises(LocalError):
-            await _awake(stored(after_s))
+            await awake(stored(after_s))
     for turns in (1, 100):
         waiting = asyncio.create_task(stored(60.0))
-        outer = asyncio.create_task(_awake(waiting))
+        outer = asyncio.create_task(awake(waiting))
         for _ in range(turns):
             await asyncio.sleep(AWAKE_S / 20)
         outer.cancel()

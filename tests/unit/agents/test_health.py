@@ -12,12 +12,20 @@ from qts_agents.health import Health, HealthServer, Workplace
 from qts_core.probes import Status
 from qts_messaging.accounts import Book, Record
 
+worked: list[str] = []  # whose scores were asked for
+
 
 def server(now_s: float = 0.0, **facts: object) -> tuple[HealthServer, Health]:
     """Return a server over one workload."""
     health = Health("pads", **facts)
     book = Book("pads", 7, 0)
-    place = Workplace(health, lambda: Status(agent="pads", state=health.state()), book.record)
+
+    async def scores() -> dict[str, int]:
+        worked.append("pads")
+        return {"resolved": 3}
+
+    worked.clear()
+    place = Workplace(health, lambda: Status(agent="pads", state=health.state()), book.record, scores)
     return HealthServer([place], lambda: b"up 1\n", lambda: now_s), health
 
 
@@ -41,6 +49,21 @@ def test_the_book_of_a_process_can_be_read() -> None:
         assert (code, kind) == (200, "application/json")
         assert msgspec.json.decode(body, type=Record).epoch == 7
     assert http.answer("GET", "/bookz/nobody")[0] == 404
+
+
+async def test_scores_are_worked_out_for_who_asks_and_before_metrics() -> None:
+    """No other probe costs them."""
+    http, _ = server()
+    for path in ("/livez", "/statusz", "/bookz"):
+        await http.asked("GET", path)
+    assert worked == []
+    for path in ("/scorez", "/scorez/pads", "/scorez/pads?x"):
+        assert json.loads((await http.asked("GET", path))[2]) == {"resolved": 3}
+    assert (await http.asked("GET", "/scorez/nobody"))[0] == 404
+    assert worked == ["pads"] * 3
+    assert (await http.asked("GET", "/metrics"))[2] == b"up 1\n"
+    assert worked == ["pads"] * 4
+    assert (await http.asked("POST", "/scorez"))[0] == 405
 
 
 def test_a_spare_is_ready_and_says_so() -> None:

@@ -7,10 +7,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from qts_agents import calibration
 from qts_agents.agent import F8
+from qts_agents.calibration import Bin, Murphy
 from qts_agents.evaluation import equity, scores, sharpe
 from qts_agents.evaluation.equity import Curve, Performance
-from qts_agents.evaluation.scores import Bin, Mean, Murphy, Rate
+from qts_agents.evaluation.scores import Mean, Rate
 from qts_agents.evaluation.theories import Theories
 from qts_agents.evaluation.track import BOARD, Track
 from qts_agents.evaluation.trials import Trial
@@ -178,7 +180,7 @@ def _pooled(track: Track, p: F8) -> Pooled:
     overlap, used = overlap_of(track), scores.usable(p, track.outcome)
     y = track.outcome[used].astype(np.int64)
     return Pooled(
-        brier=scores.brier(p[used], y) if y.size else float("nan"),
+        brier=calibration.brier(p[used], y) if y.size else float("nan"),
         log_gain=scores.log_gain(p, track.u, track.outcome, overlap),
         ahead=scores.log_gain(track.p[BOARD], p, np.where(used, track.outcome, UNRESOLVED), overlap),
         hit=scores.hit_rate(p, track.ret, track.outcome, overlap),
@@ -201,17 +203,17 @@ def forecaster(track: Track, name: str, scale: float, ratios: list[float], hold:
     hit = scores.hit_rate(p, track.ret, track.outcome, overlap)
     phases = by_phase(track, curve)
     checks = _knows(track, name, gain, hit) | _earns(staked, costly, hold, phases)
-    rows = np.arange(y.size)
+    own = calibration.quality(said, y)
     return Forecaster(
         rows=int(used.sum()),
         abstained=float(1.0 - np.isfinite(p).all(axis=2).mean()),
-        brier=scores.murphy(said, y),
-        base_brier=scores.brier(base, y),
-        log_score=float(np.log(said[rows, y]).mean()),
-        base_log_score=float(np.log(base[rows, y]).mean()),
+        brier=own.brier,
+        base_brier=calibration.brier(base, y),
+        log_score=own.log_score,
+        base_log_score=calibration.log_score(base, y),
         log_gain=gain,
         hit=hit,
-        diagram={CLASSES[k]: scores.diagram(said, y, k) for k in (0, 2)} if used.any() else {},
+        diagram={side: own.diagram[side] for side in (CLASSES[0], CLASSES[2])} if used.any() else {},
         staked=staked,
         staked_double_cost=costly,
         folds=folds(track, name, curve, yearly),

@@ -1,13 +1,12 @@
-"""Proper scores of three-way forecasts against what happened, with errors that know outcomes overlap (pure).
+"""How far forecasts are ahead of others, and how often right, with errors that know outcomes overlap (pure).
 
-Rows are (round, symbol) pairs with a forecast and a resolved outcome. `y` is 0 up, 1 flat, 2 down.
+Cells are (round, symbol) pairs with a forecast and a resolved outcome: 0 up, 1 flat, 2 down.
 """
 
 from __future__ import annotations
 
 import math
 from statistics import NormalDist
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -16,31 +15,7 @@ from numpy.typing import NDArray
 from qts_agents.kernels.outcomes import UNRESOLVED
 
 F8 = NDArray[np.float64]
-BINS = 10
-
 PSEUDO = 10.0  # outcomes that a base rate counts as, as in the board's own frequencies
-
-
-class Murphy(msgspec.Struct, frozen=True):
-    """Brier score = reliability − resolution + uncertainty + within (Murphy 1973; Stephenson et al. 2008).
-
-    `within` is the variance of forecasts inside a bin less twice their covariance with the outcome there: the
-    part that Murphy's three terms miss when a bin holds unequal forecasts.
-    """
-
-    brier: float
-    reliability: float
-    resolution: float
-    uncertainty: float
-    within: float
-
-
-class Bin(msgspec.Struct, frozen=True):
-    """One point of a reliability diagram: n rows that said `forecast` on average and saw `observed`."""
-
-    forecast: float
-    observed: float
-    n: int
 
 
 class Mean(msgspec.Struct, frozen=True):
@@ -59,44 +34,6 @@ class Rate(msgspec.Struct, frozen=True):
     high: float
     n: int
     effective: float
-
-
-def brier(p: F8, y: NDArray[Any]) -> float:
-    """Return the mean of Σₖ (pₖ − 1[y=k])² over rows `p` [N,3] (Brier 1950; 0 best, 2 worst)."""
-    return float(((p - np.eye(3)[y]) ** 2).sum(axis=1).mean())
-
-
-def murphy(p: F8, y: NDArray[Any], bins: int = BINS) -> Murphy:
-    """Return the decomposition of the Brier score over equal-count bins of each class."""
-    parts = np.zeros(4)
-    for k in range(3):
-        said, seen = p[:, k], (y == k).astype(np.float64)
-        base = float(seen.mean())
-        parts[2] += base * (1.0 - base)
-        for rows in bins_of(said, bins):
-            share, f, o = rows.size / y.size, said[rows].mean(), seen[rows].mean()
-            parts[0] += share * (f - o) ** 2
-            parts[1] += share * (o - base) ** 2
-            parts[3] += share * (said[rows].var() - 2.0 * np.mean((said[rows] - f) * (seen[rows] - o)))
-    return Murphy(brier(p, y), *(float(x) for x in parts))
-
-
-def bins_of(values: F8, bins: int = BINS) -> list[NDArray[np.int64]]:
-    """Return the rows of each equal-count bin of `values`, lowest first; equal values never part."""
-    order = np.argsort(values, kind="stable")
-    edges = {round(k * values.size / bins) for k in range(1, bins)}
-    ordered = values[order]
-    cuts = sorted({int(np.searchsorted(ordered, ordered[e])) for e in edges if 0 < e < values.size} - {0})
-    return [part.astype(np.int64) for part in np.split(order, cuts) if part.size]
-
-
-def diagram(p: F8, y: NDArray[Any], k: int, bins: int = BINS) -> list[Bin]:
-    """Return the reliability diagram of class `k`."""
-    said, seen = p[:, k], y == k
-    return [
-        Bin(float(said[rows].mean()), float(seen[rows].mean()), int(rows.size))
-        for rows in bins_of(said, bins)
-    ]
 
 
 def usable(p: F8, outcome: NDArray[np.uint8]) -> NDArray[np.bool_]:

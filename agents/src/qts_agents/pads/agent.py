@@ -15,7 +15,7 @@ from qts_agents.market.windows import to_wire
 from qts_agents.pads import hmm, notices, records, report
 from qts_agents.pads.actions import Action, Answer, Ask, Publish, Record, Send
 from qts_agents.pads.authority import Evidence, reply
-from qts_agents.pads.board import Situation, Verdict
+from qts_agents.pads.board import Verdict
 from qts_agents.pads.cycle import Candidate
 from qts_agents.pads.desk import Desk, Turn
 from qts_agents.pads.hearing import hear, judged
@@ -23,8 +23,7 @@ from qts_agents.pads.members import Ballot
 from qts_agents.pads.panarchy import Revolt
 from qts_agents.pads.rehearsal import rehearse
 from qts_agents.pads.rounds import Open, Rounds
-from qts_agents.pads.sizing import FACTORS
-from qts_agents.pads.styles import OVERRIDES
+from qts_agents.pads.scorecard import Rows
 from qts_agents.pads.tables import UNKNOWN
 from qts_agents.pads.warning import SPAN
 from qts_core.spec import System
@@ -40,7 +39,7 @@ from qts_messaging.messages import (
 )
 from qts_messaging.records import Decision
 
-CODE = "pads-6"
+CODE = "pads-7"
 INLINE_BARS, INLINE_CELLS = 512, 16_384
 EXPLAIN_EVERY = 100  # rounds, the first among them
 
@@ -331,8 +330,8 @@ class Pads:
         outcome = self._outcome(current, ballot, verdict)
         self._outcomes[outcome] += 1
         self._untold = verdict, decision, now.appetite
-        kept = self._round_body(desk, current, now, verdict, outcome, now_ns)
-        kept = msgspec.structs.replace(kept, decision=msgspec.msgpack.encode(decision))
+        seed, sent = self._system.system_seed, msgspec.msgpack.encode(decision)
+        kept = report.round_body(desk, current, now, verdict, (seed, outcome, now_ns, sent))
         response = DecisionResponse(current.round_id, decision=decision)
         return [Record(records.encode("round", now_ns, kept)), Publish(response)]
 
@@ -343,37 +342,14 @@ class Pads:
         spoke = int(ballot.voted.any(axis=0).sum())
         return "complete" if spoke == len(current.asked) else "expired"
 
-    def _round_body(
-        self, desk: Desk, current: Open, now: Situation, verdict: Verdict, outcome: str, now_ns: int
-    ) -> records.RoundBody:
-        return records.RoundBody(
-            round_id=current.round_id,
-            decision_id=current.decision_id,
-            number=current.number,
-            asof_ns=current.asof_ns,
-            opened_ns=current.opened_ns,
-            decided_ns=now_ns,
-            window_seq=desk.seq,
-            window_sha256=desk.digest(),
-            seed=self._system.system_seed,
-            outcome=outcome,
-            reputation=now.reputation,
-            weights=now.weights,
-            psi=desk.risk.psi,
-            threshold=verdict.threshold,
-            safe=verdict.safe,
-            regime=now.regime,
-            panarchy=desk.panarchy.describe(),
-            columns=report.journal_columns(verdict, now, desk.panarchy.scales["micro"].close()),
-            factor_names=FACTORS,
-            overrides=OVERRIDES,
-            decision=b"",
-        )
-
     def settle(self) -> None:
         """Put the newest decision in short: nobody asks for that before it is published."""
         if self._untold is not None:
             (self._newest, self._gauges, self._style), self._untold = report.told(*self._untold), None
+
+    def scored(self) -> Rows | None:
+        """Return the resolved rows that scores are worked out from, None before the first bar."""
+        return self._desk.scorecard.rows() if self._desk is not None else None
 
     def snapshot(self) -> dict[str, Any]:
         """Return the board in short for /statusz."""

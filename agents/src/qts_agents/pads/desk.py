@@ -25,6 +25,7 @@ from qts_agents.pads.panarchy import Panarchy, Step
 from qts_agents.pads.reputation import Reputation, leave_one_out_score, pick
 from qts_agents.pads.risk import Risk
 from qts_agents.pads.scale import KEPT, Ring
+from qts_agents.pads.scorecard import Scorecard
 from qts_agents.pads.shapley import Credit
 from qts_agents.pads.tables import HOLD, base_weights
 from qts_core.spec import System
@@ -92,6 +93,7 @@ class Desk:
         pads = self._system.pads
         self.reputation = Reputation(tuple(self.weights), pads.reputation_rate, pads.reputation)
         self.credit = Credit(tuple(self.weights), pads.liquidity_b)
+        self.scorecard = Scorecard(tuple(self.weights))
         self.af = np.full(S, np.nan)
         self._pool_side = np.full(S, np.nan)
         self._pnl, self._sigma = Ring(S, CONVEXITY_BARS + 1), Ring(S, CONVEXITY_BARS + 1)
@@ -155,6 +157,7 @@ class Desk:
         used = np.where(w.share > 0.0, 1.0, np.nan)
         g = leave_one_out_score(w.pi, w.without, one.outcome) * used
         self.credit.learn(w, one.outcome)
+        self.scorecard.learn(w, one.outcome)
         self.reputation.learn(g, np.log(pick(w.pi, one.outcome)) * used)
 
     def outlook(self) -> Outlook:

@@ -24,6 +24,7 @@ from qts_agents.pads.reputation import Reputation
 from qts_agents.pads.risk import Risk
 from qts_agents.pads.rounds import Circuit, Rounds
 from qts_agents.pads.scale import Ring, Scale
+from qts_agents.pads.scorecard import Scorecard
 from qts_agents.pads.shapley import Credit
 from qts_agents.pads.warning import Tally, Trend, Watch
 from qts_core.spec import System
@@ -35,7 +36,7 @@ KNOWN: graph.Table = {
     for kind in (
         Account, Authority, Bar, Baselines, ChangePoints, Circuit, Credit, Cycle, Desk, Frequencies, Hmm,
         Indicators, Margin, Outcomes, Pads, Panarchy, Parameters, Quotes, Regime, Reputation, Ring, Risk,
-        RiskAlert, Rounds, Scale, Tally, Trend, Waiting, Watch,
+        RiskAlert, Rounds, Scale, Scorecard, Tally, Trend, Waiting, Watch,
     )
 }  # fmt: skip
 

@@ -8,9 +8,13 @@ import numpy as np
 
 from qts_agents.columns import column
 from qts_agents.pads.board import Situation, Verdict
+from qts_agents.pads.desk import Desk
 from qts_agents.pads.outcomes import Resolved
+from qts_agents.pads.records import RoundBody
 from qts_agents.pads.reputation import leave_one_out_score, marginal_value, pick
 from qts_agents.pads.rounds import Open
+from qts_agents.pads.sizing import FACTORS
+from qts_agents.pads.styles import OVERRIDES
 from qts_agents.pads.tables import REASONS, STYLES
 from qts_messaging.messages import ACTIONS, PHASES, PerformanceFeedback
 from qts_messaging.records import Column, Decision, Position
@@ -75,6 +79,36 @@ def journal_columns(verdict: Verdict, now: Situation, close: Any) -> dict[str, C
     biased = (verdict.prospect > 0.0) != (verdict.expected > 0.0)
     columns["biased"] = column(biased.astype(np.uint8), "u1")
     return columns
+
+
+def round_body(
+    desk: Desk, current: Open, now: Situation, verdict: Verdict, sent: tuple[int, str, int, bytes]
+) -> RoundBody:
+    """Return the journal's record of a round; `sent`: seed, outcome, time, the decision's bytes."""
+    seed, outcome, now_ns, decision = sent
+    return RoundBody(
+        round_id=current.round_id,
+        decision_id=current.decision_id,
+        number=current.number,
+        asof_ns=current.asof_ns,
+        opened_ns=current.opened_ns,
+        decided_ns=now_ns,
+        window_seq=desk.seq,
+        window_sha256=desk.digest(),
+        seed=seed,
+        outcome=outcome,
+        reputation=now.reputation,
+        weights=now.weights,
+        psi=desk.risk.psi,
+        threshold=verdict.threshold,
+        safe=verdict.safe,
+        regime=now.regime,
+        panarchy=desk.panarchy.describe(),
+        columns=journal_columns(verdict, now, desk.panarchy.scales["micro"].close()),
+        factor_names=FACTORS,
+        overrides=OVERRIDES,
+        decision=decision,
+    )
 
 
 def feedback(

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qts_agents import calibration
 from qts_agents.evaluation import scores, sharpe
 
 U = np.full(3, 1.0 / 3.0)
@@ -18,7 +19,7 @@ def test_brier_and_log_score_by_hand() -> None:
     """Two rows whose scores one can do in the head."""
     p = np.array([[0.7, 0.2, 0.1], [0.2, 0.3, 0.5]])
     y = np.array([0, 2])
-    assert scores.brier(p, y) == pytest.approx((0.09 + 0.04 + 0.01 + 0.04 + 0.09 + 0.25) / 2)
+    assert calibration.brier(p, y) == pytest.approx((0.09 + 0.04 + 0.01 + 0.04 + 0.09 + 0.25) / 2)
     gain = scores.log_gain(p[:, None], np.tile(U, (2, 1, 1)), y[:, None].astype(np.uint8), 1.0)
     assert gain.value == pytest.approx((math.log(2.1) + math.log(1.5)) / 2)
 
@@ -26,13 +27,13 @@ def test_brier_and_log_score_by_hand() -> None:
 def test_perfect_useless_and_contrary() -> None:
     """A forecaster that knows scores 0 with full resolution; the base rate resolves nothing."""
     y = np.array([0, 1, 2] * 40)
-    sure = scores.murphy(np.eye(3)[y], y)
+    sure = calibration.murphy(np.eye(3)[y], y)
     assert (sure.brier, sure.reliability, sure.within) == pytest.approx((0.0, 0.0, 0.0))
     assert sure.resolution == pytest.approx(sure.uncertainty) == pytest.approx(2.0 / 3.0)
-    dull = scores.murphy(np.tile(U, (120, 1)), y)
+    dull = calibration.murphy(np.tile(U, (120, 1)), y)
     assert (dull.reliability, dull.resolution) == pytest.approx((0.0, 0.0))
     assert dull.brier == pytest.approx(2.0 / 3.0)
-    wrong = scores.murphy(np.eye(3)[(y + 1) % 3], y)
+    wrong = calibration.murphy(np.eye(3)[(y + 1) % 3], y)
     assert wrong.brier == pytest.approx(2.0)
     assert wrong.reliability > 1.0
 
@@ -42,7 +43,7 @@ def test_murphy_of_two_bins_by_hand() -> None:
     up = np.array([0.8] * 5 + [0.2] * 5)
     p = np.stack([up, np.zeros(10), 1.0 - up], axis=1)
     y = np.array([0, 0, 0, 2, 2, 0, 0, 2, 2, 2])
-    found = scores.murphy(p, y, bins=2)
+    found = calibration.murphy(p, y, bins=2)
     assert found.reliability == pytest.approx(2 * 0.2**2)
     assert found.resolution == pytest.approx(2 * 0.1**2)
     assert found.uncertainty == pytest.approx(2 * 0.25)
@@ -56,16 +57,16 @@ def test_the_parts_sum_to_the_score(seed: int, n: int, bins: int) -> None:
     draw = np.random.default_rng(seed)
     p = draw.dirichlet((1.0, 2.0, 1.0), n).round(int(draw.integers(1, 6)))
     y = draw.integers(0, 3, n)
-    m = scores.murphy(p, y, bins)
+    m = calibration.murphy(p, y, bins)
     assert m.reliability - m.resolution + m.uncertainty + m.within == pytest.approx(m.brier, abs=1e-12)
-    assert sum(rows.size for rows in scores.bins_of(p[:, 0], bins)) == n
+    assert sum(rows.size for rows in calibration.bins_of(p[:, 0], bins)) == n
 
 
 def test_equal_forecasts_share_a_bin() -> None:
     """Ties never part, so a constant forecast has one point in its diagram."""
     p = np.tile([0.5, 0.3, 0.2], (50, 1))
-    assert [b.n for b in scores.diagram(p, np.zeros(50, dtype=int), 0)] == [50]
-    assert len(scores.bins_of(np.arange(100.0), 10)) == 10
+    assert [b.n for b in calibration.diagram(p, np.zeros(50, dtype=int), 0)] == [50]
+    assert len(calibration.bins_of(np.arange(100.0), 10)) == 10
 
 
 def test_wilson_against_published_values() -> None:
