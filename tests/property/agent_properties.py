@@ -25,7 +25,7 @@ from tests.property.markets import (
     window,
 )
 
-from qts_agents.agent import GAP, NAN, NO_DATA, SHORT_WINDOW, STALE_WINDOW, Voter
+from qts_agents.agent import DEADLINE, GAP, NAN, NO_DATA, SHORT_WINDOW, STALE_WINDOW, Voter
 from qts_agents.columns import array
 from qts_core.errors import ConfigError
 from qts_core.spec import SYSTEM
@@ -138,6 +138,20 @@ def check_gaps(make: Make, tape: Tape, t: int) -> None:
     asked = request(tape.symbols, t)
     assert (array(make().on_request(asked, None, now(t)).abstain) & NO_DATA).all()
     assert (array(make().on_request(asked, window(tape, t - 1), now(t)).abstain) & STALE_WINDOW).all()
+
+
+def check_deadline(make: Make, tape: Tape, t: int) -> None:
+    """6: who comes to answer after the deadline abstains; until then it changes nothing."""
+    free = ask(make(), tape, t)
+    at_last = ask(make(), tape, t, deadline_ns=now(t))
+    assert not (array(free.abstain) & DEADLINE).any()
+    assert msgspec.msgpack.encode(at_last) == msgspec.msgpack.encode(free)
+    one, other = (ask(make(), tape, t, deadline_ns=now(t) - 1) for _ in range(2))
+    assert (array(one.abstain) & DEADLINE).all()
+    assert np.isnan(array(one.p)).all()
+    assert (array(one.action) == HOLD).all()
+    assert (array(one.confidence) == 0.0).all()
+    assert msgspec.msgpack.encode(one) == msgspec.msgpack.encode(other)
 
 
 def _last_bar(tape: Tape, t: int) -> None:

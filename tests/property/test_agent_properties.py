@@ -80,6 +80,11 @@ def test_a_broken_row_abstains_alone(make):
 
 
 @ALL
+def test_an_answer_after_the_deadline_is_none(make):
+    """The bit follows from the request and the time of the answer alone."""
+    check.check_deadline(make, markets.synthetic(11), 600)
+
+
 def test_a_short_gap_is_no_reason_to_abstain(make):
     """Two missing bars leave finite numbers."""
     check.check_short_gap(make, markets.synthetic(12), 600)

@@ -61,7 +61,6 @@ def abstentions(
     window: MarketWindow | None,
     request: DecisionRequest,
     now_ns: int,
-    deadline_ns: int = 0,
     *,
     last_bar_ns: int = 0,
     stale_after_ns: int = 0,
@@ -72,7 +71,7 @@ def abstentions(
     makes the window stale, as does a window older than the one asked about.
     """
     bits = np.zeros(len(request.symbols), dtype=np.uint16)
-    if deadline_ns and now_ns > deadline_ns:
+    if request.deadline_ns and now_ns > request.deadline_ns:
         bits |= DEADLINE
     if stale_after_ns and now_ns - last_bar_ns > stale_after_ns:
         bits |= STALE_WINDOW

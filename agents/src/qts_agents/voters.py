@@ -200,6 +200,9 @@ class VoterShell:
         if request.window is None:
             await self._inlet.reached(request.window_seq, patience_s)
         begun = context.now_ns()
+        if request.deadline_ns and (later_ns := context.bus.offset_ns(envelope.sender)):
+            by_ours = max(1, request.deadline_ns + later_ns)
+            request = msgspec.structs.replace(request, deadline_ns=by_ours)
         response = await context.compute(self._opinion, request)
         done = context.now_ns()
         process = context.tracing.child(envelope.trace, "process requests")

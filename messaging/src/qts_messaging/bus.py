@@ -105,6 +105,10 @@ class Bus(Protocol):
         """Empty the market snapshot."""
         ...
 
+    def offset_ns(self, peer: str) -> int:
+        """Return how much later our clock shows than that of `peer`; 0 on one machine."""
+        ...
+
     def accounts(self) -> Summary:
         """Return this process's book in eight numbers."""
         ...

@@ -101,6 +101,10 @@ class Fabric:
         """Return this process's whole book."""
         return self._desk.book.record()
 
+    def offset_ns(self, peer: str) -> int:
+        """Return how much later our clock shows than that of `peer`; 0 on one machine."""
+        return self._desk.health.offset_ns(peer)
+
     def accounts(self) -> Summary:
         """Return this process's book in eight numbers."""
         return summary(self.record())

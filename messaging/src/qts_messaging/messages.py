@@ -71,6 +71,7 @@ class DecisionRequest(Body, frozen=True, gc=False, array_like=True, tag="decisio
     horizon_bars: int
     explain: bool = False
     window: Window | None = None
+    deadline_ns: Natural = 0  # by the clock of who asks; 0 = none
 
     def __post_init__(self) -> None:
         """Refuse a column that lies about its size."""

@@ -13,8 +13,10 @@ import pytest
 from tests.property import markets
 
 from qts_agents import keepsake
+from qts_agents.agent import DEADLINE
 from qts_agents.amos.agent import Amos
 from qts_agents.amos.state import VERSION as AMOS_VERSION
+from qts_agents.columns import array
 from qts_agents.quasar.agent import Quasar
 from qts_agents.quasar.tape import History
 from qts_agents.voters import VoterShell
@@ -126,6 +128,29 @@ def test_history_lived_together_is_history_lived_one_by_one(tmp_path: Path) -> N
         asyncio.run(apart._on_history([each]))
     assert together._seen == apart._seen == (1, history[-1][0].seq)
     assert together.agent.save() == apart.agent.save() != Quasar(SYSTEM()).save()
+
+
+@pytest.mark.parametrize(("later_ns", "late"), [(0, True), (10**9, False), (-(10**9), True)])
+def test_a_deadline_is_by_the_clock_of_who_asked(tmp_path: Path, later_ns: int, late: bool) -> None:
+    """Asked by a process whose clock is a second behind ours, what looks late to us is not."""
+    tape, made = markets.eurusd(800, 460), shell(tmp_path)
+    now_ns = 5 * 10**9
+    said: list[Any] = []
+
+    async def reply(_: Any, response: Any, **__: Any) -> None:
+        said.append(response.opinion)
+
+    context: Any = made._context
+    context.bus = SimpleNamespace(offset_ns=lambda peer: later_ns, reply=reply)
+    context.clock = SimpleNamespace(wall_ns=lambda: now_ns, monotonic_ns=lambda: 0)
+    context.tracing = SimpleNamespace(emit=lambda *_, **__: None, child=lambda *_: None)
+    context.health.draining = False
+    made._window = lambda _: markets.window(tape, 400)  # type: ignore[method-assign,assignment]
+    made._inlet.reached = lambda *_: asyncio.sleep(0)  # type: ignore[method-assign,assignment]
+    asked = markets.request(tape.symbols, 400, deadline_ns=now_ns - 1)
+    envelope: Any = SimpleNamespace(body=asked, deadline_ns=0, trace=None, sender="pads")
+    asyncio.run(made._answer(envelope))
+    assert bool((array(said[0].abstain) & DEADLINE).all()) is late
 
 
 def test_what_is_told_before_the_kept_state_is_loaded_is_not_lost(tmp_path: Path) -> None:

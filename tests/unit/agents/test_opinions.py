@@ -61,8 +61,10 @@ def test_age_and_deadline() -> None:
     """An older window is stale, a newer one is not the one asked about, a late answer says so."""
     assert abstentions(held(window_seq=6), REQUEST, 0).tolist() == [bits.STALE_WINDOW] * 2
     assert abstentions(held(window_seq=8), REQUEST, 0).tolist() == [bits.NO_DATA] * 2
-    assert abstentions(held(), REQUEST, 11, 10).tolist() == [bits.DEADLINE] * 2
-    assert abstentions(held(), REQUEST, 10, 10).tolist() == [0, 0]
+    due = msgspec.structs.replace(REQUEST, deadline_ns=10)
+    assert abstentions(held(), due, 11).tolist() == [bits.DEADLINE] * 2
+    assert abstentions(None, due, 11).tolist() == [bits.DEADLINE | bits.NO_DATA] * 2
+    assert abstentions(held(), due, 10).tolist() == [0, 0]
     silent = abstentions(held(), REQUEST, 100, last_bar_ns=40, stale_after_ns=50)
     assert silent.tolist() == [bits.STALE_WINDOW] * 2
 

@@ -80,6 +80,14 @@ def test_the_timer_opens_a_round_when_bars_stop():
     assert len(script.decisions) == 2
 
 
+def test_a_question_says_until_when_it_can_be_answered():
+    """The deadline is that of the round, in every request, by the time of the event that opened it."""
+    script = Script(system(market=TIMED, decision_timeout=2.5), always(EVEN))
+    at = script.bars(walk(330), 330).now + SECOND
+    script.bars(walk(331), 330, start=330)
+    assert [r.deadline_ns for r in script.asked[0].requests.values()] == [at + 2_500_000_000] * 3
+
+
 def test_three_timeouts_open_the_circuit_for_thirty_seconds():
     """The silent voter is skipped, then tried again."""
     says = lambda request, peer: None if peer == "qbmia" else [UP]  # noqa: E731

@@ -309,6 +309,7 @@ class Pads:
             flat_share=column(desk.frequencies.flat_share()),
             horizon_bars=self._system.horizon_bars,
             explain=current.number % EXPLAIN_EVERY == 1,
+            deadline_ns=current.deadline_ns,
         )
 
     def _inline(self, desk: Desk) -> Any:
