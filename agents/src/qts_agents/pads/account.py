@@ -39,6 +39,7 @@ class Account:
         self.cash = 1.0
         self.peak = 1.0
         self.qty = np.zeros(S)
+        self.paid = np.zeros(S)  # for what was bought less what was sold, costs included
         self.entry = np.full(S, np.nan)
         self.stop = np.full(S, np.nan)
         self.targets = np.full((S, 3), np.nan)
@@ -55,6 +56,10 @@ class Account:
     def equity(self) -> float:
         """Return cash plus positions at the last close."""
         return self.cash + float((self.qty * known_or_zero(self.price)).sum())
+
+    def earned(self) -> F8:
+        """Return what each symbol [S] has added to the equity since the beginning."""
+        return np.asarray(self.qty * known_or_zero(self.price) - self.paid)
 
     @property
     def drawdown(self) -> float:
@@ -133,8 +138,10 @@ class Account:
         moved = change != 0.0
         rows, change, price = rows[moved], change[moved], price[moved]
         half = known_or_zero(bar.half_spread[rows])
-        for paid in (change * price + np.abs(change) * price * (bar.fee + half)).tolist():
-            self.cash -= paid  # one after another: a sum of all would be rounded otherwise
+        paid = change * price + np.abs(change) * price * (bar.fee + half)
+        for each in paid.tolist():
+            self.cash -= each  # one after another: a sum of all would be rounded otherwise
+        self.paid[rows] += paid
         self.qty[rows] += change
         self._flat(rows[np.abs(self.qty[rows]) * price < DUST])
 

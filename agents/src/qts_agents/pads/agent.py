@@ -39,7 +39,7 @@ from qts_messaging.messages import (
 )
 from qts_messaging.records import Decision
 
-CODE = "pads-7"
+CODE = "pads-8"
 INLINE_BARS, INLINE_CELLS = 512, 16_384
 EXPLAIN_EVERY = 100  # rounds, the first among them
 

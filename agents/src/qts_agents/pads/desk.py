@@ -130,7 +130,7 @@ class Desk:
         self.ind = self.panarchy.micro(wires, self.bar_s)
         step = self.panarchy.step(done, self.ind, self.af, wires, self.bar_s)
         self.risk.step(self._appetite())
-        resolved = self.outcomes.on_bar(bar, self.bars)
+        resolved = self.outcomes.on_bar(bar, self.bars, self.account)
         for one in resolved:
             self._learn(one)
         return Turn(step, resolved)
@@ -236,8 +236,8 @@ class Desk:
                 share=verdict.pool.share,
                 cost=now.cost,
                 sigma100=now.ind.sigma100,
-                exposure=now.exposure + verdict.size,
-                size=verdict.size,
+                earned=self.account.earned(),
+                equity=self.account.equity,
             )
         )
         return verdict

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from qts_agents.agent import F8
 from qts_agents.kernels.outcomes import FLAT, UNRESOLVED, band, classify
-from qts_agents.pads.account import Bar
+from qts_agents.pads.account import Account, Bar
 from qts_messaging.messages import PHASES
 
 PSEUDO = 10.0  # counts per class before anything is seen
@@ -33,8 +33,8 @@ class Waiting(msgspec.Struct):
     share: F8  # [S,N]
     cost: F8
     sigma100: F8
-    exposure: F8  # what the account holds after the decision
-    size: F8
+    earned: F8  # [S] what the account had earned with each symbol when it was decided
+    equity: float  # of the account then
     entry: F8 | None = None  # ln of the price at which it could be filled
 
 
@@ -44,7 +44,7 @@ class Resolved(msgspec.Struct, frozen=True):
     waiting: Waiting
     outcome: NDArray[np.uint8]
     ret: F8
-    pnl: F8
+    pnl: F8  # [S] what the account earned until then, fills, stops, targets and costs included; of its equity
 
 
 class Outcomes:
@@ -58,23 +58,22 @@ class Outcomes:
         """Remember a decision."""
         self._waiting.append(waiting)
 
-    def on_bar(self, bar: Bar, count: int) -> list[Resolved]:
-        """Take the bar number `count`; return what it resolves, oldest first."""
+    def on_bar(self, bar: Bar, count: int, account: Account) -> list[Resolved]:
+        """Take the bar number `count`, which `account` has had; return what it resolves, oldest first."""
         price = np.where(np.isfinite(bar.open), bar.open, bar.close)
         for waiting in self._waiting:
             if count == waiting.made + 1:
                 waiting.entry = np.log(np.where(bar.valid, price, np.nan))
         resolved = []
         while self._waiting and count >= self._waiting[0].made + self._horizon:
-            resolved.append(self._resolve(self._waiting.popleft(), bar))
+            resolved.append(self._resolve(self._waiting.popleft(), bar, account))
         return resolved
 
-    def _resolve(self, w: Waiting, bar: Bar) -> Resolved:
+    def _resolve(self, w: Waiting, bar: Bar, account: Account) -> Resolved:
         close = np.log(np.where(bar.valid, bar.close, np.nan))
         ret = close - w.entry if w.entry is not None else np.full(len(close), np.nan)
         outcome = classify(ret, band(w.cost, w.sigma100, self._horizon))
-        gain = w.exposure * np.expm1(ret) - 0.5 * np.abs(w.size) * w.cost
-        return Resolved(w, outcome, ret, gain)
+        return Resolved(w, outcome, ret, (account.earned() - w.earned) / w.equity)
 
 
 class Frequencies:
