@@ -47,7 +47,7 @@ class Market(Section, frozen=True, kw_only=True):
     source: Literal["simulated", "replay", "live", "external"] = "simulated"
     symbols: Annotated[tuple[str, ...], msgspec.Meta(max_length=1000)] | None = None  # None: all of the set
     fee: Cost | None = None  # fraction of price a side; None: the data set's
-    spread: Cost | None = None  # the same, for bars without quotes: those of the others count as they are
+    spread: Cost | None = None  # the same; where given it replaces quotes too
     replay: Replay | None = None
     predictability: Literal[0, 1] = 0  # simulated only: 1 plants a known structure
 

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from qts_agents.market.bars import update_of
 from qts_agents.market.datasets import load_dataset
 from qts_agents.market.source import open_source
+from qts_agents.pads.desk import _read
 from qts_core.errors import ConfigError
 from qts_core.spec import SYSTEM, Market, Replay, System
 
@@ -50,6 +52,34 @@ def test_costs_are_the_sets_unless_given(given: dict[str, float], expected: tupl
     """A fee of 0 is a fee."""
     bars = open_source(replay(**given)).read(0, 1)
     assert expected == (bars.fee, bars.spread_assumed)
+
+
+def test_a_spread_that_is_given_replaces_quotes(tmp_path: Path) -> None:
+    """Quotes replace the set's spread, the setting replaces both; where nothing was quoted nothing is."""
+    path, rows = tmp_path / "x.csv", ["ts,open,high,low,close,volume,bid,ask"]
+    rows += [f"{60 * i},1,1,1,1,0,{'' if i == 2 else 0.99},{'' if i == 2 else 1.01}" for i in range(1, 10)]
+    path.write_text("\n".join(rows))
+    file = Replay(path=str(path), ts_unit="s")
+    plain, given = (
+        open_source(SYSTEM(market=Market(source="replay", replay=file, spread=spread))).read(0, 9)
+        for spread in (None, 0.003)
+    )
+    assert plain.spread[0, [0, 2]] == pytest.approx([0.02, 0.02])
+    assert given.spread[0, [0, 2]].tolist() == [0.003, 0.003]
+    assert np.isnan([plain.spread[0, 1], given.spread[0, 1]]).all()
+    assert (plain.spread_assumed, given.spread_assumed) == (0.0005, 0.003)
+    assert np.array_equal(plain.close, given.close)
+
+
+def test_what_trading_costs_follows_the_spread_that_is_given() -> None:
+    """In the simulation, which quotes each bar, the board's account pays the setting, not the quote."""
+    costs: dict[float | None, tuple[float, float]] = {}
+    for spread in (None, 0.003):
+        source = open_source(SYSTEM(market=Market(source="simulated", spread=spread)))
+        bar, quotes = _read(update_of(source.read(0, 1), 0, "snapshot"), 0)
+        costs[spread] = (2.0 * float(bar.half_spread[0]), float(quotes.cost[0]) - 2.0 * bar.fee)
+    assert costs[0.003] == pytest.approx((0.003, 0.003))
+    assert 0.0 < costs[None][0] < 0.0005 * 0.99
 
 
 def test_a_file_is_replayed_by_path_with_its_stamp(tmp_path: Path) -> None:

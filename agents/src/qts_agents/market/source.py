@@ -75,7 +75,7 @@ class Simulated:
         self.name = f"simulated seed:{system.system_seed} predictability:{market.predictability}"
         self.bar_s = BAR_S
         self.backfill = BACKFILL
-        self._costs = _costs(market, Costs())
+        self._market = market
         self._restart()
 
     def _restart(self) -> None:
@@ -94,7 +94,7 @@ class Simulated:
         valid = np.ones(stretch.close.shape, dtype=np.uint8)
         market_ret = market_return(stretch.close, valid, self._before)
         self._before = stretch.close[:, -1]
-        return Bars(
+        bars = Bars(
             symbols=self.symbols,
             close_ns=SIMULATED_START_NS + round(BAR_S * 1e9) * np.arange(start + 1, stop + 1, dtype=np.int64),
             open=stretch.open,
@@ -108,10 +108,11 @@ class Simulated:
             depth=np.full(valid.shape, np.nan),
             market_ret=market_ret,
             bar_s=BAR_S,
-            fee=self._costs.fee,
-            spread_assumed=self._costs.spread,
+            fee=Costs().fee,
+            spread_assumed=Costs().spread,
             source=self.name,
         )
+        return _costed(bars, self._market)
 
     def index_of(self, close_ns: int) -> int | None:
         """Return the index of the bar that closes at `close_ns`, unless it is too far to compute again."""
@@ -130,8 +131,7 @@ def open_source(system: System) -> Source:
     bars = _with_orders(_load(market.replay), market.replay)
     if market.symbols is not None:
         bars = bars.choose(_known(market.symbols, bars.symbols))
-    costs = _costs(market, Costs(bars.fee, bars.spread_assumed))
-    return Recorded(msgspec.structs.replace(bars, fee=costs.fee, spread_assumed=costs.spread))
+    return Recorded(_costed(bars, market))
 
 
 def _load(replay: Replay) -> Bars:
@@ -160,6 +160,11 @@ def _known(wanted: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
     return wanted
 
 
-def _costs(market: Market, default: Costs) -> Costs:
-    fee = default.fee if market.fee is None else market.fee
-    return Costs(fee, default.spread if market.spread is None else market.spread)
+def _costed(bars: Bars, market: Market) -> Bars:
+    """Return the bars at the costs that the settings give; a given spread replaces quotes too."""
+    if market.fee is not None:
+        bars = msgspec.structs.replace(bars, fee=market.fee)
+    if market.spread is None:
+        return bars
+    quoted = np.where(np.isfinite(bars.spread), market.spread, np.nan)  # where none is known, none is made up
+    return msgspec.structs.replace(bars, spread=quoted, spread_assumed=market.spread)
