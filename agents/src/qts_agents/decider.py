@@ -268,7 +268,7 @@ class DeciderShell:
             )
             # the decision is out: nothing waits for what is counted of it
             soon = asyncio.get_running_loop().call_soon
-            soon(self._measure, message.decision, cause, self._context.now_ns())
+            soon(self._measure, message.decision, self.pads.outcome, cause, self._context.now_ns())
         else:
             await self._context.bus.publish(message)
 
@@ -361,7 +361,7 @@ class DeciderShell:
                 )
         tracing.emit("decide", round_trace, asked, decided, links=votes, attributes=facts)
 
-    def _measure(self, decision: Decision, cause: Cause, now: int) -> None:
+    def _measure(self, decision: Decision, outcome: str, cause: Cause, now: int) -> None:
         metrics = self._context.metrics
         metrics.decision_at.set(now / 1e9)
         for name, count in zip(
@@ -369,8 +369,6 @@ class DeciderShell:
         ):
             if count:
                 metrics.decisions.labels(name).inc(int(count))
-        quorum = array(decision.quorum)
-        outcome = "complete" if quorum.size and int(quorum.min()) >= 2 else "no_quorum"
         metrics.rounds.labels(outcome).inc()
         if cause.start_ns:
             metrics.round_duration.labels(outcome).observe(max(0, now - cause.start_ns) / 1e9)

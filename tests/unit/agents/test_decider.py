@@ -13,6 +13,7 @@ from tests.unit.agents import pads_script
 from qts_agents import graph
 from qts_agents.awake import AWAKE_S, awake
 from qts_agents.decider import Cause, DeciderShell
+from qts_agents.metrics import Metrics
 from qts_agents.pads import journal, kept, records
 from qts_agents.pads.actions import Ask, Publish, Record
 from qts_agents.pads.replay import replay
@@ -255,3 +256,44 @@ def test_a_vote_that_pads_refuses_is_counted_as_invalid(tmp_path: Path) -> None:
     asyncio.run(made._round(asks[0], Cause(None, 0)))
     assert counted == list(zip(peers, ("invalid", "used", "late"), strict=True))
     asyncio.run(made.finish())
+
+
+async def test_a_round_is_measured_under_the_name_that_its_record_has(tmp_path: Path) -> None:
+    """Two good answers and one to another round: an error, in the journal and in the metric."""
+    made, closes = shell(tmp_path), pads_script.walk(331)
+    del made._measure  # type: ignore[method-assign]
+    context: Any = made._context
+    context.metrics = Metrics()
+    made._begun.set()
+    made.pads.on_peers(frozenset(context.system.voters()), 0)
+    asks: list[Ask] = []
+    for seq in range(331):
+        bar = pads_script.update(closes, seq, "snapshot" if seq < 330 else "delta")
+        asks += [a for a in made.pads.on_update(bar, None, seq * 10**9) if isinstance(a, Ask)]
+    ids = dict(zip(asks[0].requests, ("another", asks[0].round_id, asks[0].round_id), strict=True))
+
+    async def gather(*_: Any, **__: Any) -> list[Any]:
+        return [
+            SimpleNamespace(
+                peer=peer,
+                reason="",
+                envelope=SimpleNamespace(
+                    trace=None,
+                    body=DecisionResponse(each, opinion=pads_script.opinion(each, peer, [[0.4, 0.3, 0.3]])),
+                ),
+            )
+            for peer, each in ids.items()
+        ]
+
+    context.bus.gather = gather
+    await made._round(asks[0], Cause(None, 1))
+    await asyncio.sleep(0)  # what is measured is measured after the decision is out
+    told = context.metrics.registry.get_sample_value
+    found = {
+        o: told("qts_rounds_total", {"outcome": o}) for o in ("complete", "expired", "no_quorum", "error")
+    }
+    assert found == {"complete": None, "expired": None, "no_quorum": None, "error": 1.0}
+    assert told("qts_round_duration_seconds_count", {"outcome": "error"}) == 1.0
+    rounds = [records.body(e, records.RoundBody) for e in journal.entries(tmp_path) if e.kind == "round"]
+    assert [kept.outcome for kept in rounds] == ["error"]
+    await made.finish()

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from tests.unit.agents.pads_script import BAR_S, SECOND, Script, opinion, system, update, walk
 
-from qts_agents.columns import array
+from qts_agents.columns import array, column
 from qts_agents.pads.actions import Answer, Ask, Publish, Send
 from qts_agents.pads.hearing import hear
-from qts_agents.pads.records import Answers, body, decode
+from qts_agents.pads.records import Answers, RoundBody, body, decode
 from qts_core.spec import Market
 from qts_messaging.messages import (
     ACTIONS,
@@ -78,6 +78,43 @@ def test_the_timer_opens_a_round_when_bars_stop():
     assert len(script.decisions) == 1
     script.take(script.pads.on_tick(script.now + 21 * SECOND))
     assert len(script.decisions) == 2
+
+
+@pytest.mark.parametrize(
+    ("spoil", "outcome"),
+    [
+        (lambda a: a, "complete"),
+        (lambda a: said(a, abstain=column(np.ones(1), "u2")), "complete"),
+        (lambda a: said(a, p=column(np.full((2, 3), 1 / 3))), "error"),
+        (lambda a: said(a, round_id="another"), "error"),
+        (lambda a: Answer(a.peer, None, "ValueError: it broke"), "error"),
+        (lambda a: Answer(a.peer, None), "error"),
+        (lambda a: Answer(a.peer, None, "timeout"), "expired"),
+        (lambda a: Answer(a.peer, None, "dead"), "expired"),
+        (lambda a: Answer(a.peer, a.opinion, late=True), "expired"),
+        (lambda a: None, "expired"),
+    ],
+)
+def test_a_round_is_named_after_what_happened(spoil, outcome):
+    """One of three answers is spoilt; the record, the counts and what the shell measures agree."""
+    script = Script(system(), always(EVEN))
+    answers = script.answers
+
+    def spoilt(ask):
+        first, *others = answers(ask)
+        first = spoil(first)
+        return tuple(others) if first is None else (first, *others)
+
+    script.answers = spoilt
+    script.bars(walk(331), 330)
+    kept = [body(e, RoundBody) for e in map(decode, script.records) if e.kind == "round"]
+    assert [k.outcome for k in kept] == [outcome] == [script.pads.outcome]
+    assert script.pads.snapshot()["rounds"] == {"total": 1, outcome: 1}
+
+
+def said(answer, **changes):
+    """Return an answer with another opinion."""
+    return Answer(answer.peer, msgspec.structs.replace(answer.opinion, **changes))
 
 
 def test_a_question_says_until_when_it_can_be_answered():

@@ -18,8 +18,8 @@ from qts_agents.pads.authority import Evidence, reply
 from qts_agents.pads.board import Verdict
 from qts_agents.pads.cycle import Candidate
 from qts_agents.pads.desk import Desk, Turn
-from qts_agents.pads.hearing import hear, judged
-from qts_agents.pads.members import Ballot
+from qts_agents.pads.hearing import ended, hear, judged
+from qts_agents.pads.members import QUORUM, Ballot
 from qts_agents.pads.panarchy import Revolt
 from qts_agents.pads.rehearsal import rehearse
 from qts_agents.pads.rounds import Open, Rounds
@@ -39,7 +39,7 @@ from qts_messaging.messages import (
 )
 from qts_messaging.records import Decision
 
-CODE = "pads-8"
+CODE = "pads-9"
 INLINE_BARS, INLINE_CELLS = 512, 16_384
 EXPLAIN_EVERY = 100  # rounds, the first among them
 
@@ -53,7 +53,12 @@ class Pads:
     """Orchestrator and board. Every event that changes state leaves a record that `replay` can repeat."""
 
     name = "pads"
-    TRANSIENT: ClassVar[dict[str, Any]] = {"_window": None, "_untold": None, "refused": {}}  # brought anew
+    TRANSIENT: ClassVar[dict[str, Any]] = {
+        "_window": None,
+        "_untold": None,
+        "refused": {},
+        "outcome": "",
+    }  # anew
 
     def __init__(self, system: System) -> None:
         self._system = system
@@ -70,6 +75,7 @@ class Pads:
         self._newest: dict[str, Any] | None = None
         self._gauges: dict[str, float] = {}
         self._style = ""
+        self.outcome = ""  # how the newest round ended
         self.refused: dict[str, str] = {}  # peer → why the newest round did not use what it said
 
     def warm_up(self) -> None:
@@ -162,6 +168,7 @@ class Pads:
         held = np.sign(desk.account.exposure())
         ballot, self.refused = hear(round_id, answers, len(desk.symbols), held)
         told = records.Answers(round_id, judged(answers, self.refused))
+        self.outcome = ended(current.asked, answers, self.refused)
         return [Record(records.encode("answers", now_ns, told)), *self._decide(desk, current, ballot, now_ns)]
 
     def on_message(self, message: Message, sender: str, now_ns: int) -> list[Action]:
@@ -328,20 +335,14 @@ class Pads:
         position = desk.account.position()
         verdict = desk.decide(ballot, now, (current.decision_id, current.round_id))
         decision = report.to_decision(verdict, now.phase, desk.symbols, position, current)
-        outcome = self._outcome(current, ballot, verdict)
-        self._outcomes[outcome] += 1
+        if int(verdict.quorum.max()) < QUORUM:
+            self.outcome = "no_quorum"
+        self._outcomes[self.outcome] += 1
         self._untold = verdict, decision, now.appetite
         seed, sent = self._system.system_seed, msgspec.msgpack.encode(decision)
-        kept = report.round_body(desk, current, now, verdict, (seed, outcome, now_ns, sent))
+        kept = report.round_body(desk, current, now, verdict, (seed, self.outcome, now_ns, sent))
         response = DecisionResponse(current.round_id, decision=decision)
         return [Record(records.encode("round", now_ns, kept)), Publish(response)]
-
-    @staticmethod
-    def _outcome(current: Open, ballot: Ballot | None, verdict: Verdict) -> str:
-        if ballot is None or int(verdict.quorum.max()) < 2:
-            return "no_quorum"
-        spoke = int(ballot.voted.any(axis=0).sum())
-        return "complete" if spoke == len(current.asked) else "expired"
 
     def settle(self) -> None:
         """Put the newest decision in short: nobody asks for that before it is published."""

@@ -17,6 +17,8 @@ from qts_messaging.messages import ACTIONS
 from qts_messaging.records import Opinion
 
 _OURS = np.arange(len(ACTIONS), dtype=np.uint8)
+#: why nothing came in time; every other reason is what was wrong with what came
+SILENCE = ("timeout", "dead", "no_route", "full", "expired", "shutdown", "late")
 MARKS = 1024  # ACTION_NEEDS_POSITION says something, but the row still votes
 
 
@@ -28,13 +30,20 @@ def hear(
     for answer in answers:
         seat = SEAT_OF.get(answer.peer)
         if seat is None or answer.opinion is None or answer.late:
-            refused[answer.peer] = answer.reason or ("late" if answer.late else "unknown seat")
+            refused[answer.peer] = answer.reason or ("late" if answer.late else "no opinion of a known seat")
             continue
         try:
             _enter(ballot, AGENT_SEATS.index(seat), round_id, answer.opinion, d)
         except (ValueError, IndexError) as error:
             refused[answer.peer] = f"invalid: {error}"
     return ballot, refused
+
+
+def ended(asked: tuple[str, ...], answers: tuple[Answer, ...], refused: dict[str, str]) -> str:
+    """Return how a round with a quorum ended: error, expired or complete; an abstention is an answer."""
+    if any(reason not in SILENCE for reason in refused.values()):
+        return "error"
+    return "complete" if {a.peer for a in answers}.issuperset(asked) and not refused else "expired"
 
 
 def _enter(ballot: Ballot, a: int, round_id: str, opinion: Opinion, d: NDArray[np.float64]) -> None:

@@ -95,7 +95,7 @@ class RoundBody(msgspec.Struct, frozen=True):
     window_seq: int
     window_sha256: str
     seed: int
-    outcome: str  # complete | expired | no_quorum | error
+    outcome: str  # complete | expired: answers were missing | error: one was of no use | no_quorum: in no row
     reputation: dict[str, float]
     weights: dict[str, float]
     psi: float
