@@ -13,6 +13,7 @@ from qts_agents.market.tables import load_table
 from qts_core.errors import ConfigError
 
 HEAD = "ts,open,high,low,close,volume\n"
+ONE = "1,1,1,1,0"
 ROWS = (
     "2020-01-01T00:00:00Z,10,12,9,11,100\n",
     "2020-01-01T00:01:00Z,11,13,10,12,110\n",
@@ -121,6 +122,12 @@ BAD_ROWS = [
     ),
     ("00:01:00Z", "00:05:00Z", "line 4, column ts: found 2020-01-01T00:02:00.000000000 after a later time"),
     ("2020-01-01T00:01:00Z", "01/02/2020", "line 3, column ts: found '01/02/2020'; write ISO 8601"),
+    (
+        "2020-01-01T00:01:00Z",
+        "2020-01-01T00:01:00",
+        "line 3, column ts: found '2020-01-01T00:01:00'; it names no zone: end it with Z if it is UTC",
+    ),
+    ("2020-01-01T00:01:00Z", "2020-01-01 00:01", "found '2020-01-01 00:01'; it names no zone"),
     ("2020-01-01T00:01:00Z", "1577836860", "line 3, column ts: found '1577836860'; write ISO 8601"),
     (",110\n", ",110,7\n", "line 3: found 7 fields, the header has 6; check quotes and commas"),
 ]
@@ -201,6 +208,38 @@ def test_crossed_quotes_and_unnamed_symbols_are_refused(tmp_path: Path) -> None:
     crossed = refused(write(tmp_path, head + "A,2020-01-01,1,1,1,1,5,1.2,1.1\n"))
     assert "line 2, column bid: found bid 1.2 above ask 1.1; a bid must be at most the ask" in crossed
     assert "column symbol: found no name" in refused(write(tmp_path, head + ",2020-01-01,1,1,1,1,5,1,1\n"))
+
+
+def test_an_offset_is_read_and_a_date_is_the_day_in_utc(tmp_path: Path) -> None:
+    """Every way to name a zone gives the same instant."""
+    same = [
+        "2020-01-02T00:00:00Z",
+        "2020-01-02 00:00:00+00:00",
+        "2020-01-01T19:00-05",
+        "2020-01-02T05:30+0530",
+    ]
+    for at in [*same, "2020-01-02", "20200102T000000Z", "20200102"]:
+        rows = [f"2020-01-01T00:00:00Z,{ONE}", f"{at},{ONE}", f"2020-01-03T00:00:00Z,{ONE}"]
+        bars = load_table(write(tmp_path, HEAD + "\n".join(rows)))
+        assert int(bars.close_ns[1]) == 1_577_923_200_000_000_000, at
+
+
+def test_a_columnar_time_needs_a_zone_too(tmp_path: Path) -> None:
+    """A naive column holds dates or is refused with the row; one with a zone is converted."""
+    ones = {name: [1.0, 1.0, 1.0] for name in ("open", "high", "low", "close", "volume")}
+    path = str(tmp_path / "x.parquet")
+
+    def written(times: pd.DatetimeIndex) -> str:
+        pd.DataFrame({"date": times, **ones}).to_parquet(path)
+        return path
+
+    days = pd.date_range("2020-01-01", periods=3)
+    hours = pd.date_range("2020-01-01", periods=3, freq="h")
+    first = load_table(written(days)).close_ns[0]
+    assert load_table(written(days.tz_localize("UTC"))).close_ns[0] == first
+    eastern = load_table(written(hours.tz_localize("America/New_York"))).close_ns
+    assert int(eastern[0] - first) == 5 * 3_600_000_000_000
+    assert "row 2, column date: found '2020-01-01 01:00:00'; it names no zone" in refused(written(hours))
 
 
 def test_a_bad_parquet_row_is_named(tmp_path: Path) -> None:

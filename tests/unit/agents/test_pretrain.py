@@ -76,7 +76,7 @@ def test_a_file_teaches_like_a_packaged_set(tmp_path) -> None:
     few = RECORD.part(0, 340)
     prices = np.stack([getattr(few, name)[0] for name in ("open", "high", "low", "close", "volume")], axis=1)
     stamps = np.asarray(few.close_ns).astype("datetime64[ns]")
-    lines = [",".join([str(stamp), *map(str, row)]) for stamp, row in zip(stamps, prices, strict=True)]
+    lines = [",".join([f"{stamp}Z", *map(str, row)]) for stamp, row in zip(stamps, prices, strict=True)]
     path.write_text("\n".join(["ts,open,high,low,close,volume", *lines]) + "\n")
     told = lessons.load(str(path))
     assert told is not None

@@ -3,6 +3,9 @@
 Long format: one row per symbol and bar. Columns: `symbol` (without it the file's name is the symbol),
 one of `ts`, `timestamp`, `time`, `date`, then `open, high, low, close, volume` and, optional,
 `bid, ask, bid_size, ask_size`. Other columns are ignored.
+
+A time of day needs a zone: nobody knows whose hour it is otherwise, and a wrong guess shifts every bar. A
+date alone is the day in UTC.
 """
 
 from __future__ import annotations
@@ -29,7 +32,11 @@ from qts_core.errors import ConfigError
 TIME_NAMES = ("ts", "timestamp", "time", "date")
 QUOTE_NAMES = ("bid", "ask", "bid_size", "ask_size")
 REPLAY = "market.replay.path"  # the setting that names a file, unless told otherwise
+DAY_NS = 86_400_000_000_000
 UNITS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
+#: a date alone, or a time that ends with Z or an offset
+ZONED = r"[^Tt: ]+|.+(?:[Zz]|[+-]\d\d(?::?\d\d)?)"
+ZONE = "end it with Z if it is UTC, or with an offset such as -05:00"
 #: what an int64 of nanoseconds can say, less a margin for a bar's length
 LATEST_NS = 9_000_000_000_000_000_000
 
@@ -188,20 +195,25 @@ def numbers(place: str, name: str, lines: NDArray[np.int64], cells: pd.Series[An
 def times(
     place: str, name: str, lines: NDArray[np.int64], cells: pd.Series[Any], unit: str
 ) -> NDArray[np.int64]:
-    """Return times as UTC nanoseconds; ISO text without a zone is read as UTC."""
+    """Return times as UTC nanoseconds; ConfigError for the first that is none, or has no zone."""
+    zoneless = np.zeros(len(cells), dtype=bool)
     if pd.api.types.is_datetime64_any_dtype(cells):
         stamps_ns, bad = _stamps_ns(pd.to_datetime(cells, utc=True))
+        if cells.dt.tz is None:
+            zoneless = ~bad & (stamps_ns % DAY_NS != 0)
         remedy = "give a time in every row"
     elif unit == "iso":
-        found = pd.to_datetime(cells.astype(str), utc=True, format="ISO8601", errors="coerce")
-        stamps_ns, bad = _stamps_ns(found)
+        text = cells.astype(str)
+        stamps_ns, bad = _stamps_ns(pd.to_datetime(text, utc=True, format="ISO8601", errors="coerce"))
+        zoneless = ~bad & ~text.str.strip().str.fullmatch(ZONED).to_numpy(dtype=bool)
         remedy = "write ISO 8601 times such as 2017-01-01T22:00:00Z, or set market.replay.ts_unit"
     else:
         stamps_ns, bad = _counted_ns(cells, unit)
         remedy = f"write a number of {unit} since 1970, or set market.replay.ts_unit to what it is"
-    at = np.flatnonzero(bad)
+    at = np.flatnonzero(bad | zoneless)
     if at.size:
         row = int(at[0])
+        remedy = f"it names no zone: {ZONE}" if zoneless[row] else remedy
         raise ConfigError(f"{place} {lines[row]}, column {name}: found {str(cells.iloc[row])!r}; {remedy}")
     return stamps_ns
 
