@@ -10,7 +10,7 @@ from qts_agents.context import Context
 from qts_agents.pads.agent import Pads
 from qts_agents.pads.scorecard import Rows, Scores, scores
 
-PATIENCE_S = 1.0  # a compute thread that is stuck must not keep the metrics that tell of it
+PATIENCE_S = 0.25  # a compute thread that is stuck must not keep the metrics that tell of it
 
 
 class Scoring:
