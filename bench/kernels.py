@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from bench.harness import Row, median_time, run
 from bench.kernels_games import ROWS as GAMES
+from bench.kernels_online import ROWS as ONLINE
 from scipy.special import softmax
 
 from qts_agents.agent import MarketWindow
@@ -222,6 +223,7 @@ ROWS: tuple[Callable[[bool], Row], ...] = (
     shuffled_fills,
     tested_warning,
     *GAMES,
+    *ONLINE,
 )
 
 if __name__ == "__main__":
