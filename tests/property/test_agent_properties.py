@@ -85,6 +85,7 @@ def test_an_answer_after_the_deadline_is_none(make):
     check.check_deadline(make, markets.synthetic(11), 600)
 
 
+@ALL
 def test_a_short_gap_is_no_reason_to_abstain(make):
     """Two missing bars leave finite numbers."""
     check.check_short_gap(make, markets.synthetic(12), 600)
