@@ -44,6 +44,11 @@ class Leader:
         """Tell whether a write may be sent now."""
         return not self._released and self._election.leads(boot_s())
 
+    def doubt(self) -> bool:
+        """Take a pause of this process: the Lease is renewed before the next write. Tell whether it led."""
+        self._election.doubt(boot_s())
+        return self._led
+
     async def run(self, won: Callable[[], None]) -> None:
         """Try for ever; call `won` each time the Lease becomes ours."""
         while not self._released:

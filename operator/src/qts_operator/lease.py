@@ -37,6 +37,7 @@ class Election:
         self.identity = identity
         self.terms = terms or Terms()
         self._renewed: float | None = None  # before the last successful renewal was sent
+        self._doubted = float("-inf")
         self._seen: tuple[str, float] | None = None  # version of the foreign lease, since when
 
     def leads(self, now: float) -> bool:
@@ -61,7 +62,12 @@ class Election:
 
     def succeeded(self, sent: float) -> None:
         """Take a renewal that the server confirmed; `sent` is the time before it was sent."""
-        self._renewed, self._seen = sent, None
+        if sent >= self._doubted:
+            self._renewed, self._seen = sent, None
+
+    def doubt(self, now: float) -> None:
+        """Take a pause that ended at `now`: whoever leads by now, what was sent before does not tell."""
+        self._renewed, self._doubted = None, now
 
     def lost(self) -> None:
         """Take a conflict: somebody else wrote the Lease."""

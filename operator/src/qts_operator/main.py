@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-import time
 from collections.abc import Callable, Coroutine
 from random import Random
 from typing import Any
@@ -20,6 +19,7 @@ from qts_core import names
 from qts_core.allocator import give_back
 from qts_core.clock import SystemClock
 from qts_core.telemetry import Tracing
+from qts_operator import leader
 from qts_operator.apply import Hand
 from qts_operator.bell import Bell, taken
 from qts_operator.cluster import MINE, NODES, PODS, SYSTEMS, Api, Cluster
@@ -35,6 +35,7 @@ from qts_operator.objects import KINDS, Kind
 from qts_operator.objects.frame import Defaults
 from qts_operator.objects.revisions import LATEST_REVISION
 from qts_operator.offers import Offers
+from qts_operator.pulse import LAG_S, Pulse
 from qts_operator.reconcile import Reconciler
 from qts_operator.serving import answer, serve
 from qts_operator.session import Access, Session
@@ -48,7 +49,7 @@ from qts_operator.workqueue import WorkQueue
 
 _log = structlog.get_logger("qts_operator.main")
 VERSION = "0.1.0"
-LAG_S = 10.0
+STILL_S = 10.0
 TIDY_S = 15.0  # some milliseconds each
 SYNC_S = 0.5
 GATHER_S = 0.25  # of the second in which Ready must follow the last pod
@@ -95,7 +96,8 @@ class Engine:
         self._stop = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._turned_s = time.monotonic()
+        self._pulse = Pulse(lambda: leader.boot_s())
+        self._drop: Callable[[], None] = lambda: None  # all connections to the API server
         self._denied: list[str] = []
         self._lost = ""  # the first task that ended though nobody asked it to
         self._leader: Leader | None = None
@@ -155,8 +157,8 @@ class Engine:
         """Return "" while the loop turns and every task runs, else what is wrong."""
         if self._lost:
             return self._lost
-        lag = time.monotonic() - self._turned_s
-        return "" if lag < LAG_S else f"the event loop has not turned for {lag:.0f} s"
+        still_s = self._pulse.still_s()
+        return "" if still_s < STILL_S else f"the event loop has not turned for {still_s:.0f} s"
 
     def ready(self) -> str:
         """Return "" when every kind is synced and heard, else what is missing. A standby is ready."""
@@ -173,17 +175,18 @@ class Engine:
 
     def leads(self) -> bool:
         """Tell whether a write may be sent now."""
-        return self._leader is not None and self._leader.leads()
+        return self._leader is not None and not self._pulse.paused() and self._leader.leads()
 
     async def run(self) -> None:
         """Serve until stopped."""
         self._loop = asyncio.get_running_loop()
+        self._pulse.turned()
         async with contextlib.AsyncExitStack() as stack:
             http = await stack.enter_async_context(aiohttp.ClientSession())
             if self._api is None:
                 agent = f"qts-operator/{VERSION} ({self.options.identity})"
                 session = Session(self.options.access, self.metrics, agent, self._middlewares)
-                session.fence = self.leads
+                session.fence, self._drop = self.leads, session.drop
                 await session.open()
                 stack.push_async_callback(session.close)
                 self._api = Cluster(session, streaming=True)
@@ -292,10 +295,11 @@ class Engine:
     async def _beat(self) -> None:
         """Show that the loop turns, and how late it is."""
         while True:
-            before = time.monotonic()
-            await asyncio.sleep(0.5)
-            self._turned_s = time.monotonic()
-            self.metrics.loop_lag.set(max(0.0, self._turned_s - before - 0.5))
+            lag_s = await self._pulse.beat()
+            self.metrics.loop_lag.set(lag_s)
+            if lag_s > LAG_S:
+                self._paused(lag_s)
+            self._pulse.turned()
             self.metrics.queue_depth.set(self.queue.waiting())
             self.metrics.queue_age.set(self.queue.oldest_s(self._now_s()))
             self.metrics.leader.set(int(self.leads()))
@@ -308,6 +312,13 @@ class Engine:
             if denied != self._denied:
                 self._denied = denied
                 self._all()
+
+    def _paused(self, lag_s: float) -> None:
+        """Let go of what was begun before a pause: what is left of it must not go out under a new leader."""
+        led = self._leader is not None and self._leader.doubt()
+        _log.warning("paused", lag_s=round(lag_s, 1), led=led)
+        if led:
+            self._drop()
 
     async def _tidy(self) -> None:
         """Give memory back: lists, storms of events and scrapes leave holes, passes what they rendered."""

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import aiohttp
 import msgspec
@@ -79,6 +80,7 @@ class Session:
         self._agent = agent
         self._in, self._out = metrics.bytes.labels("in"), metrics.bytes.labels("out")
         self._http: aiohttp.ClientSession | None = None
+        self._pool: _Fenced | None = None
         self._token, self._token_at, self._token_mtime = access.token, float("-inf"), 0.0
         pace = access.pace
         limit = limited(Bucket(pace.a_second, pace.burst), asyncio.Semaphore(pace.in_flight))
@@ -87,8 +89,9 @@ class Session:
 
     async def open(self) -> None:
         """Open the connection pool."""
+        self._pool = _Fenced(self._check, limit=0, ssl=self._ssl())
         self._http = aiohttp.ClientSession(
-            connector=_Fenced(self._check, limit=0, ssl=self._ssl()),
+            connector=self._pool,
             cookie_jar=aiohttp.DummyCookieJar(),  # the API server sets none
             headers={"User-Agent": self._agent},
         )
@@ -98,6 +101,11 @@ class Session:
         if self._http is not None:
             await self._http.close()
             self._http = None
+
+    def drop(self) -> None:
+        """End all connections at once: what is begun gets no answer, what comes next opens others."""
+        if self._pool is not None:
+            self._pool.drop()
 
     def expire(self) -> None:
         """Read the token anew at the next request."""
@@ -222,10 +230,18 @@ class _Fenced(aiohttp.TCPConnector):
     def __init__(self, check: Callable[[Call], None], **more: Any) -> None:
         super().__init__(**more)
         self._asked = check
+        self._transports: WeakSet[asyncio.Transport] = WeakSet()
+
+    def drop(self) -> None:
+        """End all connections at once, with what they have not sent yet."""
+        for transport in list(self._transports):
+            transport.abort()
 
     async def connect(self, *given: Any, **more: Any) -> Any:
         """Return a connection, unless the call may not be sent any more."""
         connection = await super().connect(*given, **more)
+        if connection.transport is not None:
+            self._transports.add(connection.transport)
         call = _sending.get()
         try:
             if call is not None:

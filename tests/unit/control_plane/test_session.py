@@ -26,15 +26,18 @@ class Server:
         self.seen: list[tuple[str, str, str]] = []
         self.answer = lambda request: web.json_response({"ok": True})
         self.delay_s = 0.0
-        self.open = self.most = 0
+        self.inside = self.most = 0
+        self.open = asyncio.Event()  # while it is not set nobody is answered
+        self.open.set()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         await request.read()
         self.seen.append((request.method, request.path, request.headers.get("Authorization", "")))
-        self.open += 1
-        self.most = max(self.most, self.open)
+        self.inside += 1
+        self.most = max(self.most, self.inside)
         await asyncio.sleep(self.delay_s)
-        self.open -= 1
+        await self.open.wait()
+        self.inside -= 1
         return self.answer(request)
 
 

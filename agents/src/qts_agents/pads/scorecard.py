@@ -96,7 +96,7 @@ class Scorecard:
 
 
 def scores(rows: Rows) -> Scores:
-    """Return how good each forecaster was, and the climatology on its rows; takes some 50 ms when full."""
+    """Return how good each forecaster was, and the climatology on its rows; too slow for a round."""
     u, y = climatology(rows.flat), rows.y.astype(np.int64)
     bases: dict[bytes, Quality] = {}
     found = {}
