@@ -96,7 +96,7 @@ def _tried(node: Schema, path: tuple[str, ...]) -> list[Any]:
         return _numbers(node)
     if kind == "array":
         one, two = _sample(node["items"], 0), _sample(node["items"], 1)
-        return [[], [one], [one, two]]
+        return [some for some in ([], [one], [one, two]) if len(some) >= node.get("minItems", 0)]
     if node.get(PRESERVED):
         return [{}, {"podAntiAffinity": {}}]
     if isinstance(node.get("additionalProperties"), dict):
@@ -116,7 +116,8 @@ def _numbers(node: Schema) -> list[Any]:
         found += [low + step, low + 1]
     if high is not None:
         found.append(high - step if node.get("exclusiveMaximum") else high)
-    return [n for n in dict.fromkeys(found or [0, 1]) if high is None or n <= high]
+    most = float("inf") if high is None else found[-1]
+    return [n for n in dict.fromkeys(found or [0, 1]) if n <= most]
 
 
 def _maps(node: Schema, path: tuple[str, ...]) -> list[Tree]:

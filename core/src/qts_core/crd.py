@@ -88,8 +88,10 @@ def chart_schema(schema: dict[str, Any]) -> dict[str, Any]:
         return {"type": ["integer", "string"]}
     dropped = ("default", "format")
     plain = {k: v for k, v in schema.items() if not k.startswith("x-kubernetes-") and k not in dropped}
-    if plain.pop("exclusiveMinimum", False):
-        plain["exclusiveMinimum"] = plain.pop("minimum")
+    for bound in ("minimum", "maximum"):
+        exclusive = f"exclusive{bound.title()}"
+        if plain.pop(exclusive, False):
+            plain[exclusive] = plain.pop(bound)
     if "properties" in plain:
         plain["properties"] = {k: chart_schema(v) for k, v in plain["properties"].items()}
         plain["additionalProperties"] = False
@@ -236,8 +238,11 @@ def _bounds(info: Any) -> dict[str, Any]:
         bounds["minimum"] = low
     if info.gt is not None:
         bounds["exclusiveMinimum"] = True
-    if info.le is not None and info.le <= _EXACT:
-        bounds["maximum"] = info.le
+    high = info.le if info.le is not None else info.lt
+    if high is not None and high <= _EXACT:
+        bounds["maximum"] = high
+    if info.lt is not None:
+        bounds["exclusiveMaximum"] = True
     return bounds
 
 
