@@ -13,8 +13,9 @@ from bench.harness import Row, median_time, run
 from river import anomaly
 from river.drift import ADWIN
 
-from qts_agents.kernels import adwin, backend, half_space, online, phase, qtable, readout, sumtree
+from qts_agents.kernels import adwin, backend, half_space, hmm_filter, online, phase, qtable, readout, sumtree
 from qts_agents.market.simulate import Simulation
+from qts_agents.pads import hmm
 from qts_agents.pads.account import Bar
 from qts_agents.pads.scale import Scale
 from qts_agents.quasar.represent import FRAME
@@ -193,6 +194,23 @@ def simulated(smoke: bool) -> Row:
     return replace(row, goal=None) if smoke else row
 
 
+def hidden(smoke: bool) -> Row:
+    """Filtered states of (r, ln σ) of many symbols, densities included, one thread, against numpy."""
+    S, T = (4, 100) if smoke else (1_000, 10_000)
+    x = np.random.default_rng(19).normal(size=(S, T, 2))
+    known, _ = hmm.fit(x[0, :100])
+    move, start = np.tile(known.move, (S, 1, 1)), np.tile(known.start, (S, 1))
+
+    def call(few: int) -> np.ndarray:
+        density = np.stack([hmm.likelihood(row, known) for row in x[:few]])
+        return hmm_filter.hmm_filter(density, move[:few], start[:few])
+
+    theirs, peer = _plain(lambda: call(2), 1)
+    agrees = _same((call(2),), (theirs,), 1e-10)
+    value, goal = median_time(lambda: call(S), 1 if smoke else 3), None if smoke else 1.5
+    return Row(f"hmm_filter, {S} x {T}", value, "s", "numpy", peer / 2 * S, goal, agrees)
+
+
 #: one function per row; each takes `smoke`
 ROWS: tuple[Callable[[bool], Row], ...] = (
     phases,
@@ -204,6 +222,7 @@ ROWS: tuple[Callable[[bool], Row], ...] = (
     windows,
     hedged,
     simulated,
+    hidden,
 )
 
 if __name__ == "__main__":

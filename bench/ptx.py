@@ -31,6 +31,7 @@ KERNELS: dict[tuple[str, str], tuple[Any, ...]] = {
     ),
     ("replicator_gpu", "_flow"): ((F, 3), (F, 3), I, F, (F, 2), (F, 2), (F, 2), (F, 2), (F, 2)),
     ("qre_gpu", "_follow"): ((F, 5), (F, 1), (F, 3), (F, 3), (F, 3), (F, 1)),
+    ("hmm_filter_gpu", "_rows"): ((F, 3), (F, 3), (F, 2), (F, 3)),
     ("ewa_gpu", "_populations"): ((F, 3), (I, 2), (I, 2), (I, 1), (I, 1), (F, 2), (F, 2)),
     ("ewa_gpu", "_match"): ((F, 3), (F, 3), (F, 3), (F, 3), (F, 3), (F, 3), (F, 3)),
     ("ewl_gpu", "_games"): (

@@ -13,6 +13,7 @@ from qts_agents.kernels import (
     convexity,
     factors,
     half_space,
+    hmm_filter,
     impact,
     indicators,
     logs,
@@ -171,6 +172,15 @@ def _hmm(draws: Generator, _kind: int) -> Callable[[], Any]:
     return lambda: hmm.fit(x, 4)
 
 
+def _hmm_filter(draws: Generator, kind: int) -> Callable[[], Any]:
+    density, K = draws.random((3, 60, 4)), (4, 2)[kind % 2]
+    density = density[:, :, :K]
+    if kind % 2:
+        density[0, 5], density[1, 7, 0], density[2, 9] = 0.0, np.nan, 1e-300
+    move, start = draws.dirichlet(np.ones(K), (3, K)), draws.dirichlet(np.ones(K), 3)
+    return lambda: hmm_filter.hmm_filter(density, move, start)
+
+
 def _trips(draws: Generator, kind: int) -> Callable[[], Any]:
     n = (40, 1)[kind == 3]
     side, soon = draws.choice([-1, 1], n), (draws.random(n - 1) < 0.7).astype(np.uint8)
@@ -206,6 +216,7 @@ CASES: dict[str, Callable[[Generator, int], Callable[[], Any]]] = {
     "convexity.convexity_t": _convexity,
     "factors.factors": _factors,
     "half_space.score": _half_space,
+    "hmm_filter.hmm_filter": _hmm_filter,
     "impact.impact": _impact,
     "indicators.indicators": _indicators,
     "logs.log": _log,

@@ -92,6 +92,11 @@ def _seen(draws: np.random.Generator, rows: int) -> tuple[Any, ...]:
     return (draws.random((rows, 4, 4)), *draws.integers(0, 4, (2, rows, 150)))
 
 
+def _hidden(draws: np.random.Generator, rows: int) -> tuple[Any, ...]:
+    moves = draws.dirichlet(np.ones(4), (rows, 4))
+    return draws.random((rows, 250, 4)), moves, np.full((rows, 4), 0.25)
+
+
 def _opinions(draws: np.random.Generator, rows: int) -> tuple[Any, ...]:
     seats = draws.dirichlet(np.ones(3), (rows, 6)), np.full((rows, 6), 0.2)
     return (*seats, np.full((rows, 3), 1.0 / 3.0), 50.0)
@@ -116,6 +121,7 @@ ALONE: dict[str, Callable[[int], Call]] = {
         ("ewa.regret_match", lambda draws, rows: (*_two(draws, rows), draws.random((rows, 50, 2)))),
         ("ewl.ewl", lambda draws, rows: (draws.random((rows, 2, 4)), 1.1, *draws.random((2, 4, 4)))),
         ("ewl.play", lambda draws, rows: (*_two(draws, rows, 2), 1.1)),
+        ("hmm_filter.hmm_filter", _hidden),
         ("lemke_howson.nash_one", _two),
         ("pool.lmsr_pool", _opinions),
         ("prospect.prospect_value", lambda draws, rows: (draws.random((rows, 3)) / 3.0, 0.03, 0.002, 0.02)),

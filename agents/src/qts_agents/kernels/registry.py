@@ -54,6 +54,10 @@ KERNELS: tuple[Kernel, ...] = (
         "half_space.score", "Tan, Ting & Liu 2011", "half_space.score_reference", "half_space._score",
     ),
     Kernel("hedge.hedge_update", "Freund & Schapire 1997"),
+    Kernel(
+        "hmm_filter.hmm_filter", "Hamilton 1989; Rabiner 1989",
+        "hmm_filter.rows_reference", "hmm_filter._rows", "hmm_filter_gpu.rows", 1e-10,
+    ),
     Kernel("impact.impact", "Kyle 1985", "impact.rows_reference", "impact._rows", "", 1e-9),
     Kernel(
         "indicators.indicators", "Wilder 1978; Hill 1975; agents.md §1.8",

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from qts_agents.agent import F8
 from qts_agents.kernels.backend import jit_enabled, kernel
+from qts_agents.kernels.hmm_filter import filtered, hmm_filter, rows_reference
 from qts_agents.pads.scale import Ring
 
 STATES, WIDTH = 4, 2
@@ -39,18 +40,7 @@ class Parameters(msgspec.Struct, frozen=True):
 def _smooth(b: F8, move: F8, start: F8, forward: F8, gamma: F8, moves: F8) -> None:
     """Fill filtered `forward` [T,4], smoothed `gamma` [T,4] and expected transitions `moves` [4,4]."""
     T, K = b.shape
-    for t in range(T):
-        total = 0.0
-        for j in range(K):
-            prior = start[j]
-            if t > 0:
-                prior = 0.0
-                for i in range(K):
-                    prior += forward[t - 1, i] * move[i, j]
-            forward[t, j] = prior * b[t, j]
-            total += forward[t, j]
-        for j in range(K):
-            forward[t, j] = forward[t, j] / total if total > 0.0 else 1.0 / K
+    filtered(b, move, start, forward)
     for i in range(K):
         gamma[T - 1, i] = forward[T - 1, i]
     for t in range(T - 2, -1, -1):
@@ -69,11 +59,7 @@ def _smooth(b: F8, move: F8, start: F8, forward: F8, gamma: F8, moves: F8) -> No
 
 def smooth_reference(b: F8, move: F8, start: F8, forward: F8, gamma: F8, moves: F8) -> None:
     """Do what `_smooth` does, by vectors (Rabiner 1989, with the backward pass on filtered values)."""
-    ahead = start
-    for t in range(len(b)):
-        joint = ahead * b[t]
-        forward[t] = joint / joint.sum() if joint.sum() > 0.0 else 1.0 / b.shape[1]
-        ahead = forward[t] @ move
+    rows_reference(b[None], move[None], start[None], forward[None])
     gamma[-1] = forward[-1]
     for t in range(len(b) - 2, -1, -1):
         ahead = forward[t] @ move
@@ -108,8 +94,12 @@ def fit(x: F8, iterations: int = ITERATIONS) -> tuple[Parameters, F8]:
         move=known.move[np.ix_(order, order)],
         start=known.start[order],
     )
-    smooth(likelihood(x, known), known.move, known.start, forward, gamma, np.zeros((STATES, STATES)))
-    return known, forward
+    return known, _filtered(x, known, known.start)
+
+
+def _filtered(x: F8, known: Parameters, start: F8) -> F8:
+    """Return the filtered probabilities [T,4] of observations [T,2]; `start` is expected of the first."""
+    return np.asarray(hmm_filter(likelihood(x, known)[None], known.move[None], start[None])[0])
 
 
 def warm_up() -> None:
@@ -166,9 +156,7 @@ class Hmm:
             self.known, filtered = fit(np.ascontiguousarray(self._seen.last(WINDOW).T))
             self.p = filtered[-1].copy()
         elif self.known is not None:
-            after = (self.p @ self.known.move) * likelihood(x[None], self.known)[0]
-            total = float(after.sum())
-            self.p = after / total if total > 0.0 else np.full(STATES, 1.0 / STATES)
+            self.p = _filtered(x[None], self.known, self.p @ self.known.move)[0]
 
     @property
     def state(self) -> int:
