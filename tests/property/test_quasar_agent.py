@@ -100,6 +100,43 @@ def test_oracle_earns():
     assert _earned(learner) > 0.3 * 0.001
 
 
+@functools.cache
+def _euro_bars():
+    """Return what the learner reads of 700 hours of EUR/USD, and the return that follows each in σ₂₀."""
+    tape = markets.eurusd(0, 1020)
+    seen = [(view := markets.window(tape, t, length=321), indicators(view)) for t in range(319, 1019)]
+    ahead = np.diff(np.log(tape.close[0]))[319:1019] / np.array([ind.sigma20[0] for _, ind in seen])
+    return tape.symbols, seen, ahead
+
+
+def _lived(order, train=True):
+    """Let a table live EUR/USD with the returns to come in place of RSI, in the `order` [700] of their bars."""
+    symbols, seen, ahead = _euro_bars()
+    learner = Learner(QuasarSettings(convergence=1e-12), (7, 0))  # never replays the held-out bars
+    if not train:
+        learner._train = lambda tape, plan, rule: (0.0, 0, np.zeros(len(plan.start)))
+    for (view, ind), shown in zip(seen, ahead[order], strict=True):
+        told = msgspec.structs.replace(ind, rsi=50.0 + 50.0 * np.tanh(np.array([shown])))
+        learner.on_bar(symbols, bars.record(view, told, learner.form.code(told)), 5e-5)
+    return learner
+
+
+def test_the_table_alone_finds_an_oracle_in_a_real_market():
+    """No model, no factors: what stands in the state in place of RSI is found, and pays fee and half the spread.
+
+    The same numbers in another order pay nothing, and neither does a table that is not trained.
+    """
+    whole = np.arange(700)
+    found = _earned(_lived(whole))
+    assert found > 1e-4, "an hour moves by some 7e-4"
+    draws = np.random.default_rng(8)
+    shuffled = np.array([_earned(_lived(draws.permutation(whole))) for _ in range(8)])
+    assert shuffled.std(ddof=1) > 0.0
+    assert shuffled.mean() / (shuffled.std(ddof=1) / math.sqrt(len(shuffled))) < 1.895
+    assert shuffled.max() < found
+    assert _earned(_lived(whole, train=False)) == 0.0
+
+
 def test_without_information_the_held_out_bars_pay_nothing():
     """On a walk without memory the held-out profit of several runs is not above zero at the 5 % level."""
     gains = np.array([_earned(learnt(False, QuasarSettings(), seed, 700)) for seed in range(8)])
