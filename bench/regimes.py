@@ -1,5 +1,8 @@
 """Are the phases worth more than their baselines? `python -m bench.regimes --json [--smoke] [--set NAME]`.
 
+The simulated market's true regimes are known to no agent; its set is scored by them as well, and
+`--truth FILE` writes them beside it: a line a bar, with the jump of each symbol.
+
 Runs a packaged set through the Panarchy of PADS, every candidate of its detector accepted, and prints each
 figure beside that of the filtered hidden Markov model, of no state at all, or of an alarm at random. PELT's
 change points, which see the whole series, say how wild each stretch was. What the phases do to decisions is
@@ -11,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -19,13 +23,20 @@ from numpy.typing import NDArray
 
 from qts_agents.choice import mean
 from qts_agents.kernels.pelt import pelt
+from qts_agents.market import regimes
+from qts_agents.market.bars import Bars
 from qts_agents.market.datasets import load_dataset
+from qts_agents.market.simulate import Simulation
+from qts_agents.market.source import Simulated
 from qts_agents.pads import comparison
 from qts_agents.pads.account import Bar
 from qts_agents.pads.cycle import CRISIS
 from qts_agents.pads.panarchy import Panarchy
 from qts_agents.pads.warning import ALARM, HORIZON, SMALL_P
 from qts_core.sections import PadsSettings
+from qts_core.spec import SYSTEM, Market
+
+SIMULATED, SIMULATED_BARS = "simulated", 20_000
 
 
 class Lived(NamedTuple):
@@ -42,9 +53,59 @@ class Lived(NamedTuple):
     bar_s: float
 
 
-def live(name: str, bars: int, surrogates: int) -> Lived:
-    """Let the first `bars` bars of a packaged set pass."""
-    data = load_dataset(name)
+class Truth(NamedTuple):
+    """What no agent sees of a simulated market."""
+
+    close_ns: NDArray[np.int64]  # [T]
+    regime: NDArray[np.int64]  # [T] index into `regimes.NAMES`, which are the phases' names and order
+    jump: NDArray[np.float64]  # [S,T] log size, 0: none
+    symbols: tuple[str, ...]
+
+    def write(self, path: Path) -> None:
+        """Write a CSV line a bar."""
+        lines = [",".join(("close_ns", "regime", *(f"jump {s}" for s in self.symbols)))]
+        for t, at in enumerate(self.close_ns.tolist()):
+            lines.append(
+                ",".join((str(at), regimes.NAMES[self.regime[t]], *map(repr, self.jump[:, t].tolist())))
+            )
+        path.write_text("\n".join(lines) + "\n")
+
+
+def simulated(bars: int) -> tuple[Bars, Truth]:
+    """Return the first bars of the simulated market as its feed publishes them, and the truth about them."""
+    source = Simulated(SYSTEM(market=Market(source="simulated", symbols=("A", "B", "C", "D"))))
+    data, stretch = source.read(0, bars), Simulation(*source.settings).advance(bars)
+    assert np.array_equal(data.close, stretch.close), "the truth is about other bars"
+    return data, Truth(data.close_ns, stretch.regime, stretch.jump, data.symbols)
+
+
+def truth_rows(lived: Lived, truth: NDArray[np.int64], name: str) -> list[Row]:
+    """Return how phases and hidden states agree with the true regimes [T], from where both models know."""
+    first = _first_known(lived)
+    score = {"held phase": lived.held, "micro phase": lived.micro}
+    hidden = comparison.adjusted_rand(lived.hidden[first:], truth[first:])
+    rows = [
+        Row(f"{name}: adjusted Rand index of {label} and the true regime",
+            comparison.adjusted_rand(states[first:], truth[first:]), "1", "hidden Markov state", hidden,
+            lower_is_better=False)
+        for label, states in score.items()
+    ]  # fmt: skip
+    commonest = float((np.bincount(truth[first:]) / len(truth[first:])).max())
+    return rows + [
+        Row(f"{name}: bars whose {label} has the true regime's name",
+            float((states[first:] == truth[first:]).mean()), "1", "always the commonest", commonest,
+            lower_is_better=False)
+        for label, states in score.items()
+    ]  # fmt: skip
+
+
+def _first_known(lived: Lived) -> int:
+    both = np.flatnonzero((lived.hidden >= 0) & (lived.micro != 4))
+    return int(both[0]) if both.size else 0
+
+
+def live(data: Bars, bars: int, surrogates: int) -> Lived:
+    """Let the first `bars` bars of a set pass."""
     S, T = len(data.symbols), min(bars, data.close_ns.size)
     panarchy = Panarchy(S, PadsSettings(surrogates=surrogates))
     af = np.full(S, np.nan)
@@ -83,8 +144,7 @@ def live(name: str, bars: int, surrogates: int) -> Lived:
 
 def rows_of(lived: Lived, name: str) -> list[Row]:
     """Return the figures of one set, from the bar on where both models know something."""
-    both = np.flatnonzero((lived.hidden >= 0) & (lived.micro != 4))
-    first = int(both[0]) if both.size else 0
+    first = _first_known(lived)
     returns = np.nan_to_num(lived.returns)[first:]
     target = comparison.next_volatility(returns, HORIZON)
     score = {
@@ -150,11 +210,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--smoke", action="store_true", help="short: does it run")
-    parser.add_argument("--set", action="append", choices=("eurusd_1h", "sp500_1d"), help="which bars")
+    parser.add_argument(
+        "--set", action="append", choices=("eurusd_1h", "sp500_1d", SIMULATED), help="which bars"
+    )
+    parser.add_argument("--truth", type=Path, help="write the simulated market's true regimes to this file")
     options = parser.parse_args()
-    for name in options.set or ("eurusd_1h", "sp500_1d"):
-        lived = live(name, 700 if options.smoke else 10**9, 19 if options.smoke else 1000)
-        for row in rows_of(lived, name):
+    for name in options.set or ("eurusd_1h", "sp500_1d", SIMULATED):
+        bars, truth = 700 if options.smoke else 10**9, None
+        if name == SIMULATED:
+            data, truth = simulated(min(bars, SIMULATED_BARS))
+            if options.truth:
+                truth.write(options.truth)
+        else:
+            data = load_dataset(name)
+        lived = live(data, bars, 19 if options.smoke else 1000)
+        told = rows_of(lived, name) + (truth_rows(lived, truth.regime, name) if truth else [])
+        for row in told:
             line = row.line()
             print(json.dumps(line) if options.json else text(line), flush=True)
     return 0

@@ -66,12 +66,12 @@ class Simulated:
 
     def __init__(self, system: System) -> None:
         market = system.market
-        self._settings = (
+        self.settings = (  # of the simulation: its truth can be computed again from them
             system.system_seed,
             market.symbols or SIMULATED_SYMBOLS,
             market.predictability,
         )
-        self.symbols = self._settings[1]
+        self.symbols = self.settings[1]
         self.name = f"simulated seed:{system.system_seed} predictability:{market.predictability}"
         self.bar_s = BAR_S
         self.backfill = BACKFILL
@@ -81,7 +81,7 @@ class Simulated:
     def _restart(self) -> None:
         from qts_agents.market.simulate import Simulation  # numba loads for the simulation only
 
-        self._simulation = Simulation(*self._settings)
+        self._simulation = Simulation(*self.settings)
         self._before = np.full(len(self.symbols), np.nan)
 
     def read(self, start: int, stop: int) -> Bars:
