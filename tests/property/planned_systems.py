@@ -75,6 +75,7 @@ class World:
             nodes_visible=True,
             leads=lambda: True,
             blocked=lambda _: (),
+            pruned=dict,
             offered=lambda _: frozenset(k.name for k in KINDS if k.optional) - self.api.unserved,
             barred=lambda _: {},
             traces=PassTraces(_TRACING),

@@ -11,19 +11,21 @@ from typing import Any
 import msgspec
 import pytest
 from tests.unit.control_plane.conftest import make_snapshot
-from tests.unit.control_plane.test_reconcile import OPTIONS
 from tests.unit.control_plane.test_status import HEARD
 from tests.unit.control_plane.test_status_reasons import DOWN, GPU, REACHED, pods, seen, told, without_redis
 
+from qts_core.clock import SystemClock
 from qts_core.crd import crd
 from qts_core.roster import VOTERS
 from qts_operator import steps, writes
 from qts_operator.conditions import broken
-from qts_operator.main import Engine
+from qts_operator.definition import Definition, schema_of
+from qts_operator.metrics import Metrics
 from qts_operator.objects.frame import Defaults
 from qts_operator.plan import Apply
 from qts_operator.snapshot import Node
 from qts_operator.status import Facts, build
+from qts_operator.testing import FakeCluster
 
 Tree = dict[str, Any]
 STEP = re.compile(r'\.(\w+)|\[\?\(@\.(\w+)=="(\w+)"\)\]')
@@ -85,9 +87,9 @@ def answered(failed: writes.Failed, kind: str, name: str) -> writes.State:
 
 def old_definition() -> Any:
     """Return what the engine finds when the definition that is served is not its own."""
-    engine = Engine(OPTIONS)
-    engine._judge(False)
-    return engine._blocked("trading")
+    definition = Definition(FakeCluster(), SystemClock(), Metrics(), lambda: None)
+    definition._judge(schema_of(crd()), False)
+    return definition.findings
 
 
 def rejected() -> Facts:
