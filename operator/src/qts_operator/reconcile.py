@@ -249,7 +249,7 @@ class Reconciler:
             self._c.queue.add_after(key, seconds, now)
         if state.writes.unwell or state.writes.findings:
             self._later(key, state.writes.retry_after, _last_s(state.writes))
-            return ("error", "") if state.writes.unwell else ("refused", _refused(state))
+            return ("error", _unwell_of(state)) if state.writes.unwell else ("refused", _refused(state))
         self._c.queue.succeed(key)
         if state.writes.stale or state.writes.waiting:
             self._c.queue.add_after(key, 1.0, now)
@@ -302,6 +302,12 @@ def _refused(state: steps.Pass) -> str:
     found = state.writes.findings[0]
     _log.warning("refused", reason=found.reason, error=found.message)
     return found.reason
+
+
+def _unwell_of(state: steps.Pass) -> str:
+    """Log why a write came to nothing that may come right by itself; return the condition's reason."""
+    _log.warning("pass failed", reason="SpecNotApplied", error=state.writes.unwell)
+    return "SpecNotApplied"
 
 
 def _last_s(told: writes.State) -> float:

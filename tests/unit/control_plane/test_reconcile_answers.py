@@ -107,6 +107,28 @@ async def test_a_refused_object_is_logged_and_counted_under_one_word() -> None:
     assert not any('reason=""' in line and 'result="refused"' in line for line in counted)
 
 
+async def test_a_server_that_is_unwell_is_told_in_the_log_as_in_the_status() -> None:
+    """A write that comes to nothing has one word in the log, the metric and the condition, and its object."""
+    api = FakeCluster()
+
+    def unwell(verb: str, kind: str, name: str) -> None:
+        if (verb, kind, name) == ("apply", "Deployment", f"{NAME}-pads"):
+            raise ApiError(503, "ServiceUnavailable", "etcd is away")
+
+    api.fault = unwell
+    api.system(NS, NAME, {})
+    with structlog.testing.capture_logs([merge_contextvars]) as logs:
+        async with running(api) as engine:
+            await until(lambda: condition(api, "Ready") == ("False", "SpecNotApplied"))
+            await until(lambda: any(line["event"] == "pass failed" for line in logs))
+            text = engine.metrics.exposition("")[0].decode()
+    told = next(line for line in logs if line["event"] == "pass failed")
+    assert (told["namespace"], told["system"], told["reason"]) == (NS, NAME, "SpecNotApplied")
+    assert "etcd is away" in told["error"]
+    counted = [line for line in text.splitlines() if line.startswith("qts_reconcile_total{")]
+    assert any('reason="SpecNotApplied"' in line and 'result="error"' in line for line in counted)
+
+
 async def test_the_lines_of_a_pass_have_its_id_and_no_other_line_has_one(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
