@@ -18,6 +18,7 @@ from qts_operator.cluster import LEASES, NODES, PODS, Cluster, path_of, whole
 from qts_operator.middleware import ApiError
 from qts_operator.session import Access
 
+PLAYED = "type=kwok"
 HEARD_S = 120.0
 RENEW_S, TURNS = 5.0, 6  # every sixth time it looks at the pods too
 _MERGE = {"Content-Type": "application/merge-patch+json"}
@@ -111,21 +112,26 @@ async def _beat(api: Cluster, nodes: Sequence[str]) -> None:
     """Do what kwok does not on a busy machine: renew the nodes' Leases in time, and mark pods ready again.
 
     Pods of a node that was silent are marked not ready; a kubelet would mark them ready again, kwok never does.
+    A node without its label is dead: nobody plays it.
     """
+    alive = {*nodes}
     for turn in itertools.count():
+        with contextlib.suppress(ApiError):
+            labelled = (await api.list(NODES, None, {"labelSelector": PLAYED}, whole)).items
+            alive = {node["metadata"]["name"] for node in labelled} & {*nodes}
         body = {"spec": {"renewTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")}}
-        for node in nodes:
+        for node in sorted(alive):
             await _patched(api, path_of(LEASES, "kube-node-lease", node), "Lease", body)
         if turn % TURNS == 0:
-            await _mark_ready(api)
+            await _mark_ready(api, alive)
         await asyncio.sleep(RENEW_S)
 
 
-async def _mark_ready(api: Cluster) -> None:
+async def _mark_ready(api: Cluster, alive: set[str]) -> None:
     pods = []
     with contextlib.suppress(ApiError):
         pods = (await api.list(PODS, None, {"fieldSelector": "status.phase=Running"}, whole)).items
-    for pod in pods:
+    for pod in (pod for pod in pods if pod["spec"].get("nodeName") in alive):
         conditions = {c["type"]: c for c in pod["status"].get("conditions") or ()}
         up = conditions.get("ContainersReady", {}).get("status") == "True"
         ready = conditions.get("Ready", {"type": "Ready"})

@@ -230,8 +230,6 @@ ROWS: tuple[Row, ...] = (
             pytest_of(f"{CLUSTER}/test_losses.py", needs="nodes"),
             WALK,
         ),
-        missing="a node that is lost is shown on virtual time, as kwok mends one that is said to be; on kwok's nodes one is "
-        "drained",
     ),
     Row(
         number=15,

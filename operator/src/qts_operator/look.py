@@ -56,7 +56,7 @@ class Eyes:
         view, key, now_s = self._c.view, key_of(resource.namespace, resource.name), self._c.now_s()
         spec, told = resource.decoded()
         pods = tuple(view.pods.of(resource.namespace, resource.name))
-        new = not told and not spec.get("paused")
+        new = not (told or pods or spec.get("paused"))
         secrets, unread = await self._secrets.of(key, resource, now_s, new=new)
         children = {
             (kind, child.name): child

@@ -131,7 +131,7 @@ class Answers:
         return await self._fetch(address, Status)
 
     async def _fetch(self, address: str, kind: type[Answer]) -> Answer | None:
-        if self._http is None:
+        if self._http is None or self._http.closed:  # closed: the operator is ending
             return None
         host = f"[{address}]" if ":" in address else address
         url = f"http://{host}:{names.PORT_HTTP}{names.PATH_STATUS}"

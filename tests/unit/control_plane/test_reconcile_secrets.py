@@ -9,6 +9,7 @@ from tests.unit.control_plane.test_reconcile import NAME, NS, condition, quiet, 
 
 from qts_core import names
 from qts_operator import rotation
+from qts_operator.cluster import PODS
 from qts_operator.objects import BY_KIND
 from qts_operator.session import ApiError
 from qts_operator.testing import FakeCluster
@@ -41,6 +42,45 @@ async def test_a_new_system_makes_its_secrets_without_asking_for_them() -> None:
         assert condition(api, "Degraded") == ("False", "Healthy")
     assert _secret(api, "curve")["data"] == data
     assert sorted(asked) == [f"{NAME}-curve", f"{NAME}-redis-auth"], "read once they refused to be made"
+
+
+class Telling(FakeCluster):
+    """Keeps every status that is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[dict] = []
+
+    async def put_status(self, namespace, name, uid, status):
+        self.told.append(status)
+        return await super().put_status(namespace, name, uid, status)
+
+
+async def test_secrets_that_pods_use_already_are_asked_for_though_no_status_was_written_yet() -> None:
+    """An operator died before its first status, and Redis was faster: its Secret is there, so nothing is missing."""
+    api = Telling()
+    api.system(NS, NAME, {})
+    async with running(api):
+        await until(lambda: condition(api, "Progressing")[0] != "")
+    api.change(names.KIND, NS, NAME, lambda live: live.update(status={}))
+    labels = {
+        names.LABEL_MANAGED_BY: names.MANAGED_BY,
+        names.LABEL_SYSTEM: NAME,
+        names.LABEL_COMPONENT: "redis",
+    }
+    pod = {
+        "kind": "Pod",
+        "metadata": {"namespace": NS, "name": f"{NAME}-redis-0", "uid": "p", "labels": labels},
+        "spec": {"nodeName": "n"},
+        "status": {"phase": "Running"},
+    }
+    await api.create(PODS, pod)
+    api.told.clear()
+    async with running(api):
+        await until(lambda: condition(api, "Progressing")[0] != "")
+        await quiet(api)
+    degraded = [c["reason"] for told in api.told for c in told["conditions"] if c["type"] == "Degraded"]
+    assert set(degraded) == {"Healthy"}
 
 
 OUTSIDE = {"redis": {"mode": "External", "urlSecretRef": {"name": "desk-redis"}}}

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+import aiohttp
 import pytest
 from tests.unit.control_plane.weather import Jumping
 
@@ -166,3 +167,10 @@ def test_nobody_is_asked_while_nobody_wants_to_know(pads) -> None:
 
     play(story())
     assert len(pads.times) == 2
+
+
+async def test_a_question_after_the_end_is_no_error_that_nobody_looks_at() -> None:
+    """The operator ends while a timer of a question runs; aiohttp would raise in a task of its own."""
+    http = aiohttp.ClientSession()
+    await http.close()
+    assert await Answers(http)._get("10.0.0.1") is None
