@@ -54,10 +54,24 @@ async def _answers(namespace: str, name: str, agents: list[str], path: str) -> d
 
 
 def _kubectl(namespace: str) -> tuple[str, ...]:
-    kubectl = shutil.which("kubectl")
-    if kubectl is None:
-        raise ConfigError("kubectl is not on PATH; install it, or leave NAME out to ask the latest local run")
-    return kubectl, "-n", namespace
+    return program(", or leave NAME out to ask the latest local run"), "-n", namespace
+
+
+def program(otherwise: str = "") -> str:
+    """Return where kubectl is; ConfigError with the remedy where it is not."""
+    found = shutil.which("kubectl")
+    if found is None:
+        raise ConfigError(f"kubectl is not on PATH; install it{otherwise}")
+    return found
+
+
+def asked(command: str, namespace: str | None, name: str | None) -> tuple[str, str] | None:
+    """Return namespace and name of the system that a command is about; None: the latest run here."""
+    if name is not None:
+        return namespace or "default", name
+    if namespace is not None:
+        raise ConfigError(f"NAME: which system? qts {command} -n NAMESPACE NAME")
+    return None
 
 
 def show(console: Console, name: str, status: dict[str, Any], processes: Table) -> None:

@@ -14,7 +14,7 @@ from qts_cli import cluster_status, folder
 from qts_cli.decisions import wide_console
 from qts_cli.sockets import ask, told
 from qts_core import names
-from qts_core.errors import ConfigError, RemoteError
+from qts_core.errors import RemoteError
 
 PADS = "pads"
 PARTS = ("brier", "reliability", "resolution", "uncertainty", "within")
@@ -61,12 +61,10 @@ def scores(
 
 def _asked(name: str | None, namespace: str | None, run_dir: Path) -> dict[str, Any]:
     """Return what PADS says; RemoteError when it does not answer."""
-    if name is not None:
-        where = namespace or "default"
-        body = asyncio.run(cluster_status.answer(where, name, PADS, names.PATH_SCORES))
-        remedy = f"qts status -n {where} {name}"
-    elif namespace is not None:
-        raise ConfigError("NAME: which system? qts scores -n NAMESPACE NAME")
+    system = cluster_status.asked("scores", namespace, name)
+    if system is not None:
+        body = asyncio.run(cluster_status.answer(*system, PADS, names.PATH_SCORES))
+        remedy = f"qts status -n {' '.join(system)}"
     else:
         ports = folder.read_run(folder.latest(run_dir)).get("http", {})
         body = asyncio.run(ask(ports[PADS], names.PATH_SCORES, PADS)) if PADS in ports else b""

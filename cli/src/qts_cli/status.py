@@ -13,7 +13,6 @@ from rich.table import Table
 from qts_cli import cluster_status, folder
 from qts_cli.decisions import wide_console
 from qts_cli.sockets import ask_status
-from qts_core.errors import ConfigError
 
 
 def status(
@@ -38,10 +37,9 @@ def status(
     run_dir
         Folder for runs, as for qts run.
     """
-    if name is not None:
-        return _of_cluster(namespace or "default", name, as_json=json_)
-    if namespace is not None:
-        raise ConfigError("NAME: which system? qts status -n NAMESPACE NAME")
+    system = cluster_status.asked("status", namespace, name)
+    if system is not None:
+        return _of_cluster(*system, as_json=json_)
     run = folder.latest(run_dir)
     described = folder.read_run(run)
     answers = asyncio.run(_ask(described.get("http", {})))

@@ -11,11 +11,11 @@ from cyclopts import App, Parameter
 
 from qts_cli import plan_cluster, support_bundle, support_explain
 from qts_cli.__main__ import environment
+from qts_cli.support_bundle import SYSTEM
 from qts_core.errors import ConfigError, QtsError
 from qts_operator.cluster import SYSTEMS, Cluster
 from qts_operator.explain import lines
 
-SYSTEM = "system.json"
 PLAN_S = 10.0  # the rest of the minute that a bundle may take
 app = App(name="support", help="Gather a system's state in one archive, or explain such an archive.")
 

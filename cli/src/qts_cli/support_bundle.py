@@ -7,13 +7,13 @@ import hashlib
 import io
 import json
 import re
-import shutil
 import tarfile
 import time
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
+from qts_cli.cluster_status import program
 from qts_core import names
 from qts_core.errors import ConfigError
 from qts_operator.digests import requested
@@ -23,6 +23,7 @@ LIMIT_BYTES = 20_000_000
 TIME_S, CALL_S, AT_ONCE = 50.0, 15.0, 6
 LOG_LINES, LOG_BYTES = "2000", 400_000
 HIDDEN = "***"
+SYSTEM = "system.json"
 OPERATOR = "quantum-trading-operator"
 SYSTEMS = f"{names.PLURAL}.{names.GROUP}"
 _CHILDREN = (
@@ -40,7 +41,7 @@ def of_system(namespace: str, name: str) -> dict[str, list[str]]:
     mine = ["-n", namespace, "get"]
     labelled = ["-l", f"{names.LABEL_SYSTEM}={name}", "-o", "json"]
     return {
-        "system.json": [*mine, SYSTEMS, name, "-o", "json", "--show-managed-fields"],
+        SYSTEM: [*mine, SYSTEMS, name, "-o", "json", "--show-managed-fields"],
         "children.json": [*mine, _CHILDREN, *labelled, "--show-managed-fields"],
         "pods.json": [*mine, "pods", *labelled],
         "events.json": [*mine, "events", "-o", "json"],
@@ -217,7 +218,7 @@ async def gather_all(namespace: str | None, operator_namespace: str) -> Bundle:
     """Return the same of every system of a namespace, or of all, each in a folder; ConfigError: none."""
     found = Bundle()
     where = ["-A"] if namespace is None else ["-n", namespace]
-    lister = Gatherer(kubectl(), found, asyncio.Semaphore(1))
+    lister = Gatherer(program(), found, asyncio.Semaphore(1))
     await lister.keep("systems.json", [*where, "get", SYSTEMS, "-o", "json"])
     if "systems.json" in found.missing:
         raise ConfigError(f"{found.missing['systems.json']}; kubectl get qts {' '.join(where)} must work")
@@ -228,23 +229,15 @@ async def gather_all(namespace: str | None, operator_namespace: str) -> Bundle:
     return await _gather({f"{space}/{name}/": (space, name) for space, name in keys}, operator_namespace)
 
 
-def kubectl() -> str:
-    """Return where kubectl is; ConfigError where it is not."""
-    found = shutil.which("kubectl")
-    if found is None:
-        raise ConfigError("kubectl is not on PATH; install it")
-    return found
-
-
 async def _gather(systems: dict[str, tuple[str, str]], operator_namespace: str) -> Bundle:
     """Gather systems by the folder that each has, and what they have in common."""
-    bundle, slots, program = Bundle(), asyncio.Semaphore(AT_ONCE), kubectl()
-    common = Gatherer(program, bundle, slots)
-    each = [(Gatherer(program, Bundle(), slots), of_system(*key)) for key in systems.values()]
+    bundle, slots, kubectl = Bundle(), asyncio.Semaphore(AT_ONCE), program()
+    common = Gatherer(kubectl, bundle, slots)
+    each = [(Gatherer(kubectl, Bundle(), slots), of_system(*key)) for key in systems.values()]
     if "" in systems:
         ((only, files),) = each
-        await only.keep("system.json", files.pop("system.json"))
-        if "NotFound" in (gone := only.bundle.missing.get("system.json", "")):
+        await only.keep(SYSTEM, files.pop(SYSTEM))
+        if "NotFound" in (gone := only.bundle.missing.get(SYSTEM, "")):
             raise ConfigError(f"{gone}; kubectl get qts -A lists what there is")
     try:
         async with asyncio.timeout(TIME_S):

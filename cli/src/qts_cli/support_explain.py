@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from qts_cli import unseen
+from qts_cli.support_bundle import SYSTEM
 from qts_core.errors import ConfigError
 from qts_core.probes import Status
 from qts_operator import digests, gang, status, writes
@@ -26,7 +27,6 @@ from qts_operator.snapshot import Pod, Snapshot
 from qts_operator.times import seconds_of
 
 Held = dict[str, Any]
-SYSTEM = "system.json"
 #: what a condition says when all is well
 GOOD = {"Ready": "True", "Progressing": "False", "Degraded": "False", "Suspended": "False"}
 #: without these nothing can be worked out again, and without those nothing about devices
@@ -75,7 +75,7 @@ def _json(file: Path, name: str, text: bytes) -> Any:
 
 def explain(held: Held) -> tuple[list[str], bool]:
     """Return what there is to say line by line, and whether all is well."""
-    live, index = held["system.json"], held["index.json"]
+    live, index = held[SYSTEM], held["index.json"]
     made = seconds_of(index.get("made") or "") or 0.0
     stored: list[dict[str, Any]] = list((live.get("status") or {}).get("conditions") or ())
     odd, (anew, unseen) = [*_unheard(held, stored, made)], findings(held, made)
@@ -99,12 +99,12 @@ def findings(held: Held, made: float) -> tuple[list[dict[str, Any]], list[str]]:
     missing = [name for name in NEEDED if name not in held]
     if missing:
         return [], [f"anything: {', '.join(missing)} is not in the bundle"]
-    start = gang.read(held["system.json"].get("status") or {})
+    start = gang.read(held[SYSTEM].get("status") or {})
     if start is not None and start.state != "Started":
         return [], ["anything: an all-or-nothing start depends on other systems, which are not in a bundle"]
     blind = [name for name in OF_DEVICES if name not in held]
     told = [c for c in _conditions(held, made) if _bad(c) and not (blind and c["type"] == "GPUAvailable")]
-    known = {_mark(c) for c in (held["system.json"].get("status") or {}).get("conditions") or ()}
+    known = {_mark(c) for c in (held[SYSTEM].get("status") or {}).get("conditions") or ()}
     return (
         # which template revisions are rendered is the operator's to say, not that of the qts at hand
         [c for c in told if _mark(c) not in known and c["reason"] != "RevisionUnsupported"],
@@ -132,7 +132,7 @@ def _conditions(held: Held, made: float) -> list[dict[str, Any]]:
 
 def _unheard(held: Held, stored: list[dict[str, Any]], made: float) -> Iterator[str]:
     """Say when what is stored is not of now: no operator has looked since."""
-    generation = int(held["system.json"]["metadata"].get("generation") or 1)
+    generation = int(held[SYSTEM]["metadata"].get("generation") or 1)
     if not stored:
         yield "no condition: no operator has looked at this system"
     elif (of := int(stored[0].get("observedGeneration") or 0)) < generation:
@@ -170,7 +170,7 @@ def _mark(condition: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def _snapshot(held: Held, made: float) -> Snapshot:
-    live = held["system.json"]
+    live = held[SYSTEM]
     metadata = live["metadata"]
 
     def items(name: str) -> list[dict[str, Any]]:

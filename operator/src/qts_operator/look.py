@@ -155,8 +155,8 @@ class Secrets:
     ) -> tuple[dict[tuple[str, str], Child], dict[str, str]]:
         """Return the Secrets that are there, and by name why one may not be read.
 
-        At the first look at a `new` system nothing is asked: a Secret that is there refuses to be made, and
-        is read then.
+        At the first look at a `new` system, without status or pods, nothing is asked: a Secret that is there
+        refuses to be made, and is read then. Pods hold what was in it, so it must not be taken for gone.
         """
         asked = [names.part(resource.name, part) for part in SECRETS]
         if new and key not in self._read_s:

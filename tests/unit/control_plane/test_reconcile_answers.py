@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import MutableMapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import structlog
@@ -84,6 +86,20 @@ async def test_a_status_whose_answer_was_lost_is_not_dated_anew() -> None:
     assert len(api.told) >= 2
 
 
+async def _line_and_counts(
+    api: FakeCluster, event: str, said: tuple[str, str, str]
+) -> tuple[MutableMapping[str, Any], list[str]]:
+    """Return the first line of a kind once a condition of a new system says so, and how passes are counted then."""
+    api.system(NS, NAME, {})
+    with structlog.testing.capture_logs([merge_contextvars]) as logs:
+        async with running(api) as engine:
+            await until(lambda: (said[0], *condition(api, said[0])) == said)
+            await until(lambda: any(line["event"] == event for line in logs))
+            text = engine.metrics.exposition("")[0].decode()
+    counted = [line for line in text.splitlines() if line.startswith("qts_reconcile_total{")]
+    return next(line for line in logs if line["event"] == event), counted
+
+
 async def test_a_refused_object_is_logged_and_counted_under_one_word() -> None:
     """That of condition and Event."""
     api = FakeCluster()
@@ -93,16 +109,9 @@ async def test_a_refused_object_is_logged_and_counted_under_one_word() -> None:
             raise ApiError(422, "Invalid", "spec.x: no", field="spec.x")
 
     api.fault = refuse
-    api.system(NS, NAME, {})
-    with structlog.testing.capture_logs([merge_contextvars]) as logs:
-        async with running(api) as engine:
-            await until(lambda: condition(api, "Degraded") == ("True", "ObjectRejected"))
-            await until(lambda: any(line["event"] == "refused" for line in logs))
-            text = engine.metrics.exposition("")[0].decode()
-    told = next(line for line in logs if line["event"] == "refused")
+    told, counted = await _line_and_counts(api, "refused", ("Degraded", "True", "ObjectRejected"))
     assert (told["namespace"], told["system"], told["generation"]) == (NS, NAME, 1)
     assert (told["reason"], "spec.x" in told["error"]) == ("ObjectRejected", True)
-    counted = [line for line in text.splitlines() if line.startswith("qts_reconcile_total{")]
     assert any('reason="ObjectRejected"' in line and 'result="refused"' in line for line in counted)
     assert not any('reason=""' in line and 'result="refused"' in line for line in counted)
 
@@ -116,16 +125,9 @@ async def test_a_server_that_is_unwell_is_told_in_the_log_as_in_the_status() -> 
             raise ApiError(503, "ServiceUnavailable", "etcd is away")
 
     api.fault = unwell
-    api.system(NS, NAME, {})
-    with structlog.testing.capture_logs([merge_contextvars]) as logs:
-        async with running(api) as engine:
-            await until(lambda: condition(api, "Ready") == ("False", "SpecNotApplied"))
-            await until(lambda: any(line["event"] == "pass failed" for line in logs))
-            text = engine.metrics.exposition("")[0].decode()
-    told = next(line for line in logs if line["event"] == "pass failed")
+    told, counted = await _line_and_counts(api, "pass failed", ("Ready", "False", "SpecNotApplied"))
     assert (told["namespace"], told["system"], told["reason"]) == (NS, NAME, "SpecNotApplied")
     assert "etcd is away" in told["error"]
-    counted = [line for line in text.splitlines() if line.startswith("qts_reconcile_total{")]
     assert any('reason="SpecNotApplied"' in line and 'result="error"' in line for line in counted)
 
 
