@@ -29,6 +29,19 @@ TELEMETRY = {
     "otlpEndpoint": "http://collector.monitoring:4318",
     "resourceAttributes": {"deployment.environment.name": "north, blue", "k8s.cluster.name": "a=b"},
 }
+#: one with a port, one whose port is its scheme's, one without an address; a number that Helm would write as 1e+06
+EXPORTERS = {
+    "otlp": {
+        "endpoint": "tempo.monitoring:4317",
+        "tls": {"insecure": True},
+        "sending_queue": {"queue_size": 1000000},
+    },
+    "otlphttp/vendor": {
+        "endpoint": "https://otlp.example/in",
+        "headers": {"authorization": "Bearer ${env:TOKEN}"},
+    },
+    "debug": None,
+}
 SETS: dict[str, tuple[str, dict[str, Any]]] = {
     "operator": (OPERATOR, {}),
     "air-gap": (
@@ -37,6 +50,7 @@ SETS: dict[str, tuple[str, dict[str, Any]]] = {
             "registry": MIRROR,
             "image": {"digest": f"sha256:{'0' * 64}", "pullPolicy": "Always"},
             "imagePullSecrets": [{"name": "mirror"}],
+            "collector": {"enabled": True, "image": {"digest": f"sha256:{'1' * 64}"}},
         },
     ),
     "own-redis": (OPERATOR, {"registry": MIRROR, "images": {"redis": "localhost/team/valkey:9"}}),
@@ -54,6 +68,22 @@ SETS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "telemetry": (OPERATOR, {"telemetry": TELEMETRY, "networkPolicy": {"enabled": True}}),
+    "collector": (OPERATOR, {"collector": {"enabled": True}, "networkPolicy": {"enabled": True}}),
+    "collector-exports": (
+        OPERATOR,
+        {
+            "watch": {"namespaces": ["east", "west"]},
+            "collector": {
+                "enabled": True,
+                "replicas": 2,
+                "environmentSecret": "vendor",
+                "exporters": EXPORTERS,
+                "egressPorts": [9092, 9093],
+            },
+            "telemetry": {"otlpEndpoint": "https://elsewhere.example"},
+            "networkPolicy": {"enabled": True},
+        },
+    ),
     "no-definition": (OPERATOR, {"crds": {"enabled": False}, "metrics": {"perObject": False}}),
     # numbers that Helm would write as 1e+06
     "requests": (OPERATOR, {"requests": {"inFlight": 8, "perSecond": 1000000, "burst": 2000000}}),
@@ -114,15 +144,19 @@ def tables(feed_stalled_s: int) -> list[tuple[str, Any]]:
 def short(document: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     """Return the document with parts that equal one of our tables replaced by the table's name."""
     known = tables(values.get("monitoring", {}).get("feedStalledSeconds", 30))
+    parts = {key: opened(key, part) for key, part in document.items()}
     return {
-        key: next((f"as {name}" for name, table in known if opened(key, part) == table), part)
-        for key, part in document.items()
+        key: next((f"as {name}" for name, table in known if part == table), part)
+        for key, part in parts.items()
     }
 
 
 def opened(key: str, part: Any) -> Any:
-    """Return the JSON that a ConfigMap holds as values: how it is indented does not matter."""
-    return {name: json.loads(text) for name, text in part.items()} if key == "data" else part
+    """Return what a ConfigMap's files, JSON or YAML, hold: how it is indented does not matter."""
+    if key != "data":
+        return part
+    read = {".json": json.loads, ".yaml": yaml.safe_load}
+    return {name: read[Path(name).suffix](text) for name, text in part.items()}
 
 
 def named(name: str) -> dict[str, dict[str, Any]]:
@@ -153,7 +187,7 @@ def test_a_value_set_renders_as_it_did(name: str) -> None:
 def test_every_golden_file_has_a_set() -> None:
     """Sets and files are the same, and none went unseen."""
     assert {path.stem for path in FOLDER.glob("*.yaml")} == set(SETS)
-    assert len(SETS) == 13
+    assert len(SETS) == 15
 
 
 @pytest.mark.parametrize("name", [name for name in SETS if name not in ("air-gap", "own-redis")])
@@ -165,10 +199,15 @@ def test_no_chart_asks_for_an_image_outside_the_list(name: str) -> None:
 def test_one_registry_value_moves_every_image() -> None:
     """All images of the list, from the mirror; one with a registry of its own stays there."""
     moved = {image.replace("localhost/", f"{MIRROR}/") for image in listed()}
-    operator = next(image for image in moved if "qts-operator" in image)
-    digest = f"{MIRROR}/qts-operator@sha256:{'0' * 64}"
-    assert set(images_of(rendered("air-gap"))) == (moved - {operator}) | {digest}
-    own = {image for image in moved if "valkey" not in image} | {"localhost/team/valkey:9"}
+    pinned = {image for image in moved if "qts-operator" in image or "collector" in image}
+    assert len(pinned) == 2
+    digests = {
+        f"{MIRROR}/qts-operator@sha256:{'0' * 64}",
+        f"{MIRROR}/opentelemetry-collector@sha256:{'1' * 64}",
+    }
+    assert set(images_of(rendered("air-gap"))) == (moved - pinned) | digests
+    asked = {image for image in moved if "collector" not in image}
+    own = {image for image in asked if "valkey" not in image} | {"localhost/team/valkey:9"}
     assert set(images_of(rendered("own-redis"))) == own
 
 

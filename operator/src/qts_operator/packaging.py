@@ -21,6 +21,8 @@ REGISTRY = "localhost"
 #: host, port and folders, without a scheme and without a slash at the end
 REGISTRY_PATTERN = "^[a-zA-Z0-9][a-zA-Z0-9.-]*(:[0-9]+)?(/[a-z0-9][a-z0-9._-]*)*$"
 NAMESPACE = "qts-system"
+#: the release of the OpenTelemetry Collector's core distribution that tests/otelcol builds
+COLLECTOR = "0.159.0"
 #: what Grafana's sidecar looks for
 DASHBOARD_LABELS = {"grafana_dashboard": "1"}
 
@@ -30,6 +32,7 @@ _REQUESTS = {
     "perSecond": "QTS_REQUESTS_PER_SECOND",
     "burst": "QTS_REQUEST_BURST",
 }
+_RESOURCES: Manifest = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}
 
 
 def values() -> Manifest:
@@ -37,12 +40,7 @@ def values() -> Manifest:
     return {
         "replicas": 2,
         "registry": REGISTRY,
-        "image": {
-            "repository": "qts-operator",
-            "tag": VERSION,
-            "digest": "",
-            "pullPolicy": "IfNotPresent",
-        },
+        "image": _pulled("qts-operator", VERSION),
         "images": {
             "agent": f"qts-agent:{VERSION}",
             "agentGPU": f"qts-agent-gpu:{VERSION}",
@@ -55,6 +53,15 @@ def values() -> Manifest:
         "metrics": {"perObject": True},
         "requests": dict(zip(_REQUESTS, (int(n) for n in msgspec.structs.astuple(Pace())), strict=True)),
         "telemetry": {"otlpEndpoint": "", "resourceAttributes": {}},
+        "collector": {
+            "enabled": False,
+            "replicas": 1,
+            "image": _pulled("opentelemetry-collector", COLLECTOR),
+            "exporters": {},
+            "environmentSecret": "",
+            "egressPorts": [],
+            "resources": _RESOURCES,
+        },
         "monitoring": {
             "podMonitor": False,
             "prometheusRule": False,
@@ -67,10 +74,7 @@ def values() -> Manifest:
             "decisionStaleSeconds": alerts.THRESHOLDS["DECISION_STALE_SECONDS"],
             "gpuIdleSeconds": alerts.THRESHOLDS["GPU_IDLE_SECONDS"],
         },
-        "resources": {
-            "requests": {"cpu": "50m", "memory": "128Mi"},
-            "limits": {"memory": "512Mi"},
-        },
+        "resources": _RESOURCES,
         "nodeSelector": {},
         "tolerations": [],
         "networkPolicy": {"enabled": False},
@@ -79,10 +83,12 @@ def values() -> Manifest:
 
 
 def images() -> list[str]:
-    """Return every image that an installation with the defaults can ask for, the operator's first."""
+    """Return every image that an installation can ask for: the operator's first, the collector's last."""
     given = values()
-    operator = f"{given['image']['repository']}:{given['image']['tag']}"
-    return [_image(given, reference) for reference in (operator, *given["images"].values())]
+    operator, collector = (
+        f"{image['repository']}:{image['tag']}" for image in (given["image"], given["collector"]["image"])
+    )
+    return [_image(given, reference) for reference in (operator, *given["images"].values(), collector)]
 
 
 def system_values() -> Manifest:
@@ -100,12 +106,15 @@ def values_schema() -> Manifest:
     flag: Manifest = {"type": "boolean"}
     positive: Manifest = {"type": "integer", "minimum": 1}
     quantities: Manifest = {"type": "object", "additionalProperties": {"type": ["string", "integer"]}}
-    image = {
-        "repository": text,
-        "tag": text,
-        "digest": text | {"pattern": "^(sha256:[0-9a-f]{64})?$"},
-        "pullPolicy": _one_of("Always", "IfNotPresent", "Never"),
-    }
+    resources = _closed({"requests": quantities, "limits": quantities})
+    image = _closed(
+        {
+            "repository": text,
+            "tag": text,
+            "digest": text | {"pattern": "^(sha256:[0-9a-f]{64})?$"},
+            "pullPolicy": _one_of("Always", "IfNotPresent", "Never"),
+        }
+    )
     secret = _closed({"name": text}, ["name"])
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -113,7 +122,7 @@ def values_schema() -> Manifest:
             {
                 "replicas": {"type": "integer", "minimum": 0, "maximum": 5},
                 "registry": text | {"pattern": REGISTRY_PATTERN},
-                "image": _closed(image),
+                "image": image,
                 "images": _closed(dict.fromkeys(("agent", "agentGPU", "redis"), text | {"minLength": 1})),
                 "imagePullSecrets": {"type": "array", "items": secret},
                 "crds": _closed({"enabled": flag, "keep": flag}),
@@ -126,6 +135,7 @@ def values_schema() -> Manifest:
                         "resourceAttributes": {"type": "object", "additionalProperties": text},
                     }
                 ),
+                "collector": _collector(flag, text, image, resources),
                 "monitoring": _closed(
                     {
                         "podMonitor": flag,
@@ -141,7 +151,7 @@ def values_schema() -> Manifest:
                     }
                 ),
                 "logLevel": _one_of("debug", "info", "warning", "error"),
-                "resources": _closed({"requests": quantities, "limits": quantities}),
+                "resources": resources,
                 "nodeSelector": {"type": "object", "additionalProperties": text},
                 "tolerations": {"type": "array", "items": {"type": "object"}},
                 "networkPolicy": _closed({"enabled": flag}),
@@ -150,6 +160,22 @@ def values_schema() -> Manifest:
             }
         ),
     }
+
+
+def _collector(flag: Manifest, text: Manifest, image: Manifest, resources: Manifest) -> Manifest:
+    """Return the schema of the collector's values; an exporter has settings of its own, or none."""
+    port = {"type": "integer", "minimum": 1, "maximum": 65535}
+    return _closed(
+        {
+            "enabled": flag,
+            "replicas": {"type": "integer", "minimum": 0, "maximum": 16},
+            "image": image,
+            "exporters": {"type": "object", "additionalProperties": {"type": ["object", "null"]}},
+            "environmentSecret": text,
+            "egressPorts": {"type": "array", "items": port, "uniqueItems": True},
+            "resources": resources,
+        }
+    )
 
 
 def system_schema() -> Manifest:
@@ -343,6 +369,10 @@ def _env(given: Manifest) -> list[Manifest]:
         {"name": "QTS_METRICS_PER_OBJECT", "value": str(given["metrics"]["perObject"]).lower()},
         *({"name": _REQUESTS[key], "value": str(value)} for key, value in given["requests"].items()),
     ]
+
+
+def _pulled(repository: str, tag: str) -> Manifest:
+    return {"repository": repository, "tag": tag, "digest": "", "pullPolicy": "IfNotPresent"}
 
 
 def _image(given: Manifest, reference: str) -> str:

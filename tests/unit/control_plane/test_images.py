@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -26,6 +27,13 @@ def defaults(monkeypatch: pytest.MonkeyPatch) -> Defaults:
     return Defaults(agent=given.agent_image, agent_gpu=given.agent_gpu_image, redis=given.redis_image)
 
 
+def collector() -> dict[str, Any]:
+    """Return the collector's Deployment as the chart renders it where it is asked for."""
+    made = yaml.safe_load((ROOT.parent / "tests/golden/charts/collector.yaml").read_text())["documents"]
+    deployment: dict[str, Any] = made["Deployment qts-system/quantum-trading-operator-collector"]
+    return deployment
+
+
 @pytest.mark.parametrize("path", sorted(ROOT.rglob("*.yaml")), ids=lambda p: p.name)
 def test_a_manifest_names_listed_images_only(path: Path) -> None:
     """Every document of every file."""
@@ -33,8 +41,8 @@ def test_a_manifest_names_listed_images_only(path: Path) -> None:
 
 
 def test_the_list_is_what_an_installation_can_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The operator's image and those of all objects that the samples lead to: no more, no fewer."""
-    asked = set(images_of(deployment()))
+    """The images of operator and collector and those of all objects that the samples lead to: no more, no fewer."""
+    asked = set(images_of([deployment(), collector()]))
     given = defaults(monkeypatch)
     for path in SAMPLES:
         rendered = set(images_of(list(manifests(yaml.safe_load(path.read_text()), given))))

@@ -6,10 +6,12 @@ any other pod everything; a connection needs both ends. CNIs differ in speed and
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+import yaml
 
 from qts_core import names
 from qts_core.roster import ROSTER
@@ -17,6 +19,7 @@ from qts_operator.objects import desired
 from qts_operator.objects.frame import Frame
 
 Policy = dict[str, Any]
+GOLDEN = Path(__file__).parents[2] / "golden/charts"
 
 
 class End(msgspec.Struct, frozen=True):
@@ -26,10 +29,11 @@ class End(msgspec.Struct, frozen=True):
     labels: dict[str, str] = {}
 
 
-PORTS = (9090, 9091, 9092, 9093, 9099, 8080, 9464, 6379, 53, 4318, 443, 22)
+PORTS = (9090, 9091, 9092, 9093, 9099, 8080, 9464, 6379, 53, 4317, 4318, 13133, 443, 6443, 22)
 ZMQ = {9090, 9091, 9092, 9093}
 NAMESPACES = {
-    name: {"kubernetes.io/metadata.name": name} for name in ("trading", "qts-system", "monitoring", "other")
+    name: {"kubernetes.io/metadata.name": name}
+    for name in ("trading", "qts-system", "monitoring", "other", "east")
 }
 NAMESPACES["monitoring"]["team"] = "sre"
 #: (from, to) → ports; a pair that is not here has none
@@ -51,6 +55,14 @@ ALLOWED: dict[tuple[str, str], set[int]] = {
     ("outside", "agent"): {9464},
 }
 GUARDED = ("agent", "redis")
+#: the same for the collector of the operator's chart, as tests/golden/charts has it
+COLLECTED: dict[tuple[str, str], set[int]] = {
+    ("agent", "collector"): {4318},
+    ("operator", "collector"): {4318},
+    ("another system", "collector"): {4317, 4318, 13133},
+    **{(one, "collector"): {13133} for one in ("scraper", "stranger", "outside")},
+    **{("collector", one): {53} for one in ("another system", "scraper", "stranger", "outside")},
+}
 
 
 def ends(frame: Frame) -> dict[str, list[End]]:
@@ -115,12 +127,12 @@ def peer(rule: dict[str, Any], home: str, other: End) -> bool:
     return inside and matches(rule.get("podSelector", {}), other.labels)
 
 
-def open_to(every: list[Policy], home: str, mine: End, other: End, port: int, way: str) -> bool:
+def open_to(every: list[Policy], mine: End, other: End, port: int, way: str) -> bool:
     """Tell whether policies let `mine` accept ("Ingress") or open ("Egress") a connection on `port`."""
     selecting = [
         p["spec"]
         for p in every
-        if mine.namespace == home
+        if mine.namespace == p["metadata"]["namespace"]
         and matches(p["spec"]["podSelector"], mine.labels)
         and way in p["spec"]["policyTypes"]
     ]
@@ -128,35 +140,56 @@ def open_to(every: list[Policy], home: str, mine: End, other: End, port: int, wa
     rules = [rule for spec in selecting for rule in spec.get(field, ())]
     return not selecting or any(
         (not rule.get("ports") or any(p["port"] == port for p in rule["ports"]))
-        and (not rule.get(side) or any(peer(each, home, other) for each in rule[side]))
+        and (not rule.get(side) or any(peer(each, mine.namespace, other) for each in rule[side]))
         for rule in rules
     )
 
 
-def reached(frame: Frame, source: End, target: End) -> set[int]:
+def reached(every: list[Policy], source: End, target: End) -> set[int]:
     """Return the ports on which a connection from `source` to `target` comes about."""
-    every, home = policies(frame), frame.namespace
     return {
         port
         for port in PORTS
-        if open_to(every, home, source, target, port, "Egress")
-        and open_to(every, home, target, source, port, "Ingress")
+        if open_to(every, source, target, port, "Egress") and open_to(every, target, source, port, "Ingress")
     }
 
 
 def table(frame: Frame) -> dict[tuple[str, str], set[int]]:
-    """Return what is reached, for pairs with an end that the policies guard; ends of one role must agree."""
+    """Return what is reached, for pairs with an end that the system's policies guard."""
+    return pairs(policies(frame), ends(frame), GUARDED)
+
+
+def pairs(
+    every: list[Policy], roles: dict[str, list[End]], guarded: tuple[str, ...]
+) -> dict[tuple[str, str], set[int]]:
+    """Return what is reached, for pairs with an end that is guarded; ends of one role must agree."""
     found = {}
-    roles = ends(frame)
     for one, sources in roles.items():
         for two, targets in roles.items():
-            if one not in GUARDED and two not in GUARDED:
+            if one not in guarded and two not in guarded:
                 continue
-            told = [reached(frame, s, t) for s in sources for t in targets if s is not t]
+            told = [reached(every, s, t) for s in sources for t in targets if s is not t]
             assert all(ports == told[0] for ports in told), (one, two, told)
             if told and told[0]:
                 found[(one, two)] = told[0]
     return found
+
+
+def chart_policies(name: str) -> list[Policy]:
+    """Return the policies of the operator's chart with a value set."""
+    documents = yaml.safe_load((GOLDEN / f"{name}.yaml").read_text())["documents"].values()
+    return [d for d in documents if d["kind"] == "NetworkPolicy"]
+
+
+def collected(frame: Frame, every: list[Policy]) -> dict[tuple[str, str], set[int]]:
+    """Return what the collector reaches, and who reaches it."""
+    roles = ends(frame)
+    strangers = roles.pop("stranger")
+    others = [end for end in strangers if names.LABEL_MANAGED_BY in end.labels]
+    roles["stranger"] = [end for end in strangers + roles.pop("neighbour") if end not in others]
+    roles["another system"] = others + roles.pop("twin")
+    roles["collector"] = [End("qts-system", {names.LABEL_NAME: "quantum-trading-collector"})]
+    return pairs(every, roles, ("collector",))
 
 
 def test_only_the_allowed_pairs_reach_each_other(frame_of) -> None:
@@ -190,6 +223,46 @@ def test_a_changed_port_is_followed_and_a_disabled_agent_is_not_waited_for(frame
     frame = frame_of({"agents": {"amos": {"port": 9099}, "quasar": {"enabled": False}}})
     assert table(frame)[("agent", "agent")] == {9090, 9091, 9099, 8080, 9464}
     assert len(ends(frame)["agent"]) == len([w for w in ROSTER if w.enabled]) - 1
+
+
+def sending(frame_of: Any) -> Frame:
+    """Return a system whose spans go where NOTES.txt of the chart says."""
+    return frame_of(
+        {"observability": {"otlpEndpoint": "http://quantum-trading-operator-collector.qts-system:4318"}}
+    )
+
+
+def test_the_collector_of_the_chart_takes_spans_of_ours_only(frame_of) -> None:
+    """Anybody may ask for its health; a pod without a system's labels sends it nothing; it asks for names alone."""
+    frame = sending(frame_of)
+    policies_of_both = policies(frame) + chart_policies("collector")
+    assert {p["metadata"]["namespace"] for p in policies_of_both} == {frame.namespace, "qts-system"}
+    assert collected(frame, policies_of_both) == COLLECTED
+
+
+def test_the_collector_follows_its_exporters_and_the_watched_namespaces() -> None:
+    """The ports of two addresses and two that are given; systems of namespaces that nobody watches are strangers."""
+    every = chart_policies("collector-exports")
+    collector = End("qts-system", {names.LABEL_NAME: "quantum-trading-collector"})
+    assert reached(every, collector, End("")) == {53, 4317, 443, 9092, 9093}
+    labels = {names.LABEL_MANAGED_BY: names.MANAGED_BY}
+    assert reached(every, End("east", labels), collector) == {4317, 4318, 13133}
+    assert reached(every, End("other", labels), collector) == {13133}
+
+
+@pytest.mark.parametrize("hole", ["from", "pods", "egress"])
+def test_the_model_sees_a_hole_of_the_collector(frame_of, hole: str) -> None:
+    """Whoever may send, a policy that selects nobody, a way out more: the table differs."""
+    frame = sending(frame_of)
+    every = policies(frame) + chart_policies("collector")
+    spec = next(p["spec"] for p in every if p["metadata"]["name"].endswith("-collector"))
+    if hole == "from":
+        del spec["ingress"][0]["from"]
+    elif hole == "pods":
+        spec["podSelector"] = {"matchLabels": {"app": "nobody"}}
+    else:
+        spec["egress"].append({"ports": [{"port": 9464, "protocol": "TCP"}]})
+    assert collected(frame, every) != COLLECTED
 
 
 @pytest.mark.parametrize("hole", ["namespace", "port", "pods"])
