@@ -29,7 +29,7 @@ TELEMETRY = {
     "otlpEndpoint": "http://collector.monitoring:4318",
     "resourceAttributes": {"deployment.environment.name": "north, blue", "k8s.cluster.name": "a=b"},
 }
-#: one with a port, one whose port is its scheme's, one without an address; a number that Helm would write as 1e+06
+#: one with a port, one whose port is that of its scheme, one without settings; a million must stay whole
 EXPORTERS = {
     "otlp": {
         "endpoint": "tempo.monitoring:4317",

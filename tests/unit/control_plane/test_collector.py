@@ -84,12 +84,6 @@ def test_what_is_not_defined_or_only_in_contrib_is_seen() -> None:
     ]
 
 
-def test_a_large_number_stays_whole() -> None:
-    """Helm holds numbers of a values file as floats, and writes 1e+06 where nobody looks."""
-    size = configuration("collector-exports")["exporters"]["otlp"]["sending_queue"]["queue_size"]
-    assert (type(size), size) == (int, 1_000_000)
-
-
 @pytest.mark.parametrize("name", SETS)
 def test_its_pod_is_restricted_and_has_no_token(name: str) -> None:
     """Neither its own nor its account's; what it listens on is what probes and Service reach."""
