@@ -19,8 +19,22 @@ NO_IMAGE = (
     "RegistryUnavailable",
     "SignatureValidationFailed",
 )
-#: what is said of pods that nothing holds: they have not started yet, or have and are not ready
-STARTING, UP = "starting", "not ready"
+
+
+class Cause(msgspec.Struct, frozen=True):
+    """Why a workload is not ready: a word to decide by, and what people are told."""
+
+    reason: str
+    text: str
+
+    @property
+    def holds(self) -> bool:
+        """Tell whether something holds the pods, more than that they are not ready."""
+        return self.reason not in (STARTING.reason, UP.reason)
+
+
+#: of pods that nothing holds: they have not started yet, or have and are not ready
+STARTING, UP = Cause("Starting", "starting"), Cause("NotReady", "not ready")
 
 
 def grows(known: Child | None, child: Child) -> bool:
@@ -46,14 +60,14 @@ def comes_up(known: Pod | None, pod: Pod) -> bool:
     return well and not held and (known is None or pod.ready >= known.ready)
 
 
-def held_by(pods: Iterable[Pod]) -> str:
+def held_by(pods: Iterable[Pod]) -> Cause:
     """Return why pods that are asked for are not ready, nearest cause first."""
     living = [p for p in pods if not p.deleting]
     for pod in living:
         if pod.unschedulable:
-            return f"Unschedulable: {short(pod.unschedulable)}"
+            return Cause("Unschedulable", f"Unschedulable: {short(pod.unschedulable)}")
         if pod.waiting not in ON_ITS_WAY:
-            return f"{pod.waiting}: {pod.waiting_message}"[:300]
+            return Cause(pod.waiting, f"{pod.waiting}: {pod.waiting_message}"[:300])
     return UP if any(p.up and not p.ready for p in living) else STARTING
 
 

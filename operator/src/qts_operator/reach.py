@@ -9,11 +9,10 @@ from qts_core.probes import Status
 from qts_core.roster import VOTERS
 from qts_operator.conditions import Condition
 from qts_operator.objects.frame import Frame
-from qts_operator.progress import STARTING, UP, held_by
+from qts_operator.progress import held_by
 from qts_operator.snapshot import Snapshot
 
 FRESH_S = 15.0
-_FIRST_START = "Redis is starting up"
 
 
 def redis(snapshot: Snapshot, frame: Frame) -> Condition:
@@ -30,9 +29,10 @@ def redis(snapshot: Snapshot, frame: Frame) -> Condition:
     return Condition("RedisReady", "False", "NotReachable", "PADS does not reach Redis")
 
 
-def explains(told: Condition) -> bool:
+def explains(told: Condition, snapshot: Snapshot) -> bool:
     """Tell whether agents that are not ready follow from Redis: not from one that starts beside them."""
-    return told.status == "False" and told.message != _FIRST_START
+    beside = told.reason == "StartingUp" and not held_by(snapshot.pods_of(names.REDIS_PART)).holds
+    return told.status == "False" and not beside
 
 
 def _managed(snapshot: Snapshot) -> Condition:
@@ -40,10 +40,10 @@ def _managed(snapshot: Snapshot) -> Condition:
     if child is not None and child.ready >= 1 and child.observed >= child.generation:
         return Condition("RedisReady", "True", "Ready", "Redis is ready")
     why = held_by(snapshot.pods_of(names.REDIS_PART))
-    cause = "" if why in (STARTING, UP) else f": {why}"
+    cause = f": {why.text}" if why.holds else ""
     if _was_ready(snapshot):
         return Condition("RedisReady", "False", "NotReachable", f"Redis is not ready any more{cause}")
-    return Condition("RedisReady", "False", "StartingUp", f"{_FIRST_START}{cause}")
+    return Condition("RedisReady", "False", "StartingUp", f"Redis is starting up{cause}")
 
 
 def _was_ready(snapshot: Snapshot) -> bool:

@@ -13,11 +13,11 @@ from qts_operator import adopt, gpu, reach, rotation
 from qts_operator.checks import degraded
 from qts_operator.conditions import Condition
 from qts_operator.objects.frame import Frame
-from qts_operator.progress import NO_IMAGE, STARTING, UP, held_by, short
+from qts_operator.progress import NO_IMAGE, Cause, held_by, short
 from qts_operator.resolve import Verdicts, record_of
 from qts_operator.snapshot import Child, Finding, Snapshot
 from qts_operator.times import seconds_of, stamp
-from qts_operator.writes import State
+from qts_operator.writes import State, over_quota
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -227,9 +227,9 @@ def _ready(
         return Condition("Ready", "False", "SpecNotApplied", text)
     missing = {w.name: _reason(facts, frame, w) for w in frame.workloads() if not _live(facts, frame, w)}
     redis, messaging = needs
-    if missing and reach.explains(redis):
+    if missing and reach.explains(redis, facts.snapshot):
         # agents without Redis are not ready by design: they have no cause of their own to tell
-        own = [f"{name}: {why}" for name, why in missing.items() if why not in (STARTING, UP)]
+        own = [f"{name}: {why.text}" for name, why in missing.items() if why.holds]
         return Condition("Ready", "False", "RedisNotReady", "; ".join([redis.message, *own])[:1000])
     if missing:
         return _behind(missing)
@@ -242,12 +242,13 @@ def _ready(
     return Condition("Ready", "True", "AllReady", f"{agents}/{agents} agents{feed} are ready")
 
 
-def _behind(missing: dict[str, str]) -> Condition:
+def _behind(missing: dict[str, Cause]) -> Condition:
     """Return Ready while workloads are not; its reason is the class of the cause, for `kubectl get`."""
-    text = "; ".join(f"{name}: {why}" for name, why in missing.items())[:1000]
-    if any("exceeded quota" in why or why.startswith("QuotaExceeded") for why in missing.values()):
+    text = "; ".join(f"{name}: {why.text}" for name, why in missing.items())[:1000]
+    reasons = {why.reason for why in missing.values()}
+    if "QuotaExceeded" in reasons:
         return Condition("Ready", "False", "QuotaExceeded", text)
-    if any(why.partition(":")[0] in NO_IMAGE for why in missing.values()):
+    if not reasons.isdisjoint(NO_IMAGE):
         return Condition("Ready", "False", "ImageNotPulled", text)
     if not any(BY_NAME[name].agent for name in missing):
         return Condition("Ready", "False", "FeedNotReady", text)
@@ -259,19 +260,20 @@ def _quota(facts: Facts) -> Finding | None:
     return next((f for f in facts.state.findings if f.condition == "Scheduled"), None)
 
 
-def _reason(facts: Facts, frame: Frame, workload: Workload) -> str:
+def _reason(facts: Facts, frame: Frame, workload: Workload) -> Cause:
     """Return why a workload is not ready, nearest cause first."""
     start = frame.gang
     if start is not None and start.held and workload.name in frame.caps:
-        return f"WaitingForGang: {start.message}"
+        return Cause("WaitingForGang", f"WaitingForGang: {start.message}")
     verdict = facts.verdicts.get(workload.name)
     if verdict is not None and verdict.status == "False" and verdict.device == "GPU":
-        return f"{verdict.reason}: {verdict.message}"
+        return Cause(verdict.reason, f"{verdict.reason}: {verdict.message}")
     child = facts.child("Deployment", workload.name)
     if child is not None and child.failure:
-        return child.failure[:300]
+        reason = "QuotaExceeded" if over_quota(child.failure) else "ReplicaFailure"
+        return Cause(reason, child.failure[:300])
     if frame.external.get(workload.name) == 0:
-        return "its autoscaler keeps it at 0 replicas"
+        return Cause("ScaledToZero", "its autoscaler keeps it at 0 replicas")
     return held_by(facts.snapshot.pods_of(workload.name))
 
 
@@ -306,7 +308,7 @@ def _scheduled(facts: Facts, frame: Frame) -> Condition:
         return Condition("Scheduled", "False", "WaitingForGang", frame.gang.message)
     for workload in frame.workloads():
         child = facts.child("Deployment", workload.name)
-        if child is not None and "exceeded quota" in child.failure:
+        if child is not None and over_quota(child.failure):
             return Condition(
                 "Scheduled", "False", "QuotaExceeded", f"{workload.name}: {child.failure}"[:1000]
             )

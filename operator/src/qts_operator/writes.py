@@ -121,8 +121,13 @@ def lacks_right(failed: Failed) -> bool:
     return failed.code == 403 and 'User "' in failed.message and " cannot " in failed.message
 
 
+def over_quota(told: str) -> bool:
+    """Tell a quota from what else keeps objects from being made, in the server's words."""
+    return "exceeded quota" in told
+
+
 def _refusal(failed: Failed, kind: str, name: str) -> Finding:
-    if failed.code == 403 and "exceeded quota" in failed.message:
+    if failed.code == 403 and over_quota(failed.message):
         return Finding(reason="QuotaExceeded", message=failed.message, condition="Scheduled")
     if failed.code == 403 and "is being terminated" in failed.message:
         return Finding(reason="NamespaceTerminating", message=failed.message)

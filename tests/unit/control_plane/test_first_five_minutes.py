@@ -247,6 +247,23 @@ CLASSES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "the feed": ({"market": DOWN}, "FeedNotReady"),
     "the feed and an agent": ({"market": DOWN, "amos": DOWN}, "AgentsNotReady"),
+    # a message is whoever's words: only the reason beside it says what it is
+    "a message that begins as a reason of ours does": (
+        {"quasar": DOWN | {"failure": "QuotaExceeded: says a webhook"}},
+        "AgentsNotReady",
+    ),
+    "a message that begins as a reason of the kubelet's does": (
+        {"quasar": DOWN | {"failure": "ErrImagePull: says a webhook"}},
+        "AgentsNotReady",
+    ),
+    "a container that speaks of a quota": (
+        {"quasar": DOWN, "pods": pods(waiting="CrashLoopBackOff", waiting_message="exceeded quota of logs")},
+        "AgentsNotReady",
+    ),
+    "a quota at the end of a long sentence": (
+        {"quasar": DOWN | {"failure": f"{'f' * 300} exceeded quota: q"}},
+        "QuotaExceeded",
+    ),
     "a container that ends": ({"quasar": DOWN, "pods": pods(waiting="CrashLoopBackOff")}, "AgentsNotReady"),
     **{
         word: ({"quasar": DOWN, "pods": pods(waiting=word)}, "ImageNotPulled")
