@@ -30,6 +30,10 @@ SECRETS = (names.CURVE_SECRET, names.REDIS_SECRET)
 SECRETS_S = 600.0
 NODES_ASKED = 20
 ENDED = ("Succeeded", "Failed")
+#: two API servers may date what they make so far apart
+SKEW_S = 10.0
+#: by then the pods of a system that had the name before are gone: what is still there was adopted
+LEFT_S = 600.0
 
 
 class Eyes:
@@ -55,7 +59,9 @@ class Eyes:
         """Return what is known now; ApiError when something cannot be read."""
         view, key, now_s = self._c.view, key_of(resource.namespace, resource.name), self._c.now_s()
         spec, told = resource.decoded()
-        pods = tuple(view.pods.of(resource.namespace, resource.name))
+        seen = view.pods.of(resource.namespace, resource.name)
+        now = self._c.clock.wall_ns() / 1e9
+        pods = tuple(p for p in seen if belongs(p, resource.created, now))
         new = not (told or pods or spec.get("paused"))
         secrets, unread = await self._secrets.of(key, resource, now_s, new=new)
         children = {
@@ -69,7 +75,7 @@ class Eyes:
             name=resource.name,
             uid=resource.uid,
             generation=resource.generation,
-            now=self._c.clock.wall_ns() / 1e9,
+            now=now,
             spec=spec,
             status=told,
             children=children | secrets,
@@ -163,9 +169,7 @@ class Secrets:
             self._read_s[key] = now_s
             return {}, {}
         fresh = now_s - self._read_s.get(key, float("-inf")) < SECRETS_S
-        known = {
-            name: self._hand.known("Secret", resource.namespace, name) if fresh else None for name in asked
-        }
+        known = {name: self._known(resource, name) if fresh else None for name in asked}
         unread: dict[str, str] = {}
 
         async def ask(name: str) -> None:
@@ -181,6 +185,11 @@ class Secrets:
         if not fresh and not unread:
             self._read_s[key] = now_s
         return {("Secret", name): child for name, child in known.items() if child is not None}, unread
+
+    def _known(self, resource: Resource, name: str) -> Child | None:
+        """Return what was read of a Secret; another's is read again, as nothing tells when it is gone."""
+        child = self._hand.known("Secret", resource.namespace, name)
+        return child if child is not None and child.owner_uid == resource.uid else None
 
 
 class Logins:
@@ -255,6 +264,14 @@ class Usage:
         for pod in pods:
             _add(added, self._unread.attempt(PODS.name, pod, wanted) or {})
         return added
+
+
+def belongs(pod: Pod, created: float, now: float) -> bool:
+    """Tell whether a pod is of the system that was made then: an older one is of another of that name.
+
+    Nothing else tells: the owner of a pod is a ReplicaSet, which the operator does not see.
+    """
+    return pod.started > created - SKEW_S or now - created > LEFT_S
 
 
 def wanted(pod: dict[str, Any]) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 from tests.unit.control_plane.test_reconcile import NAME, NS, condition, quiet, running, until
@@ -10,9 +11,12 @@ from tests.unit.control_plane.test_reconcile import NAME, NS, condition, quiet, 
 from qts_core import names
 from qts_operator import rotation
 from qts_operator.cluster import PODS
+from qts_operator.look import belongs
 from qts_operator.objects import BY_KIND
 from qts_operator.session import ApiError
+from qts_operator.snapshot import Pod
 from qts_operator.testing import FakeCluster
+from qts_operator.times import stamp
 
 
 async def test_secrets_are_made_once_and_never_again() -> None:
@@ -63,24 +67,67 @@ async def test_secrets_that_pods_use_already_are_asked_for_though_no_status_was_
     async with running(api):
         await until(lambda: condition(api, "Progressing")[0] != "")
     api.change(names.KIND, NS, NAME, lambda live: live.update(status={}))
+    await api.create(PODS, _redis_pod())
+    api.told.clear()
+    async with running(api):
+        await until(lambda: condition(api, "Progressing")[0] != "")
+        await quiet(api)
+    assert _degraded(api) == {"Healthy"}
+
+
+def _redis_pod(**metadata: str) -> dict:
+    """Return a running pod of the system's Redis."""
     labels = {
         names.LABEL_MANAGED_BY: names.MANAGED_BY,
         names.LABEL_SYSTEM: NAME,
         names.LABEL_COMPONENT: "redis",
     }
-    pod = {
+    return {
         "kind": "Pod",
-        "metadata": {"namespace": NS, "name": f"{NAME}-redis-0", "uid": "p", "labels": labels},
+        "metadata": {"namespace": NS, "name": f"{NAME}-redis-0", "uid": "p", "labels": labels} | metadata,
         "spec": {"nodeName": "n"},
         "status": {"phase": "Running"},
     }
-    await api.create(PODS, pod)
-    api.told.clear()
+
+
+def _degraded(api: Telling) -> set[str]:
+    return {c["reason"] for told in api.told for c in told["conditions"] if c["type"] == "Degraded"}
+
+
+async def test_pods_of_a_system_that_had_the_name_before_use_nothing_of_the_new_one() -> None:
+    """Deleted and made again at once: the collector took the Secrets, and what is left of the pods is going to."""
+    api = Telling()
+    api.system(NS, NAME, {})
     async with running(api):
         await until(lambda: condition(api, "Progressing")[0] != "")
         await quiet(api)
-    degraded = [c["reason"] for told in api.told for c in told["conditions"] if c["type"] == "Degraded"]
-    assert set(degraded) == {"Healthy"}
+        await api.create(PODS, _redis_pod(creationTimestamp="2026-08-01T09:00:00Z"))
+        former, at = dict(_secret(api, "curve")["data"]), stamp(time.time())
+        await quiet(api)
+        api.told.clear()
+        api.remove(names.KIND, NS, NAME)
+        api.system(NS, NAME, {})
+        api.change(names.KIND, NS, NAME, lambda live: live["metadata"].update(creationTimestamp=at))
+        await until(lambda: ("Secret", NS, f"{NAME}-curve") in api.objects, 10.0)
+        await quiet(api)
+    assert _degraded(api) == {"Healthy"}
+    assert _secret(api, "curve")["data"] != former
+
+
+@pytest.mark.parametrize(
+    ("started", "now", "ours"),
+    [
+        (1001.0, 1002.0, True),
+        (991.0, 1002.0, True),
+        (990.0, 1002.0, False),
+        (990.0, 1600.0, False),
+        (990.0, 1601.0, True),
+    ],
+)
+def test_a_pod_that_is_older_than_its_system_is_of_one_before(started: float, now: float, ours: bool) -> None:
+    """Made at 1000: clocks may differ by less than 10 s, and what is there after ten minutes stays."""
+    pod = Pod(namespace=NS, name="p", uid="p", version="1", started=started)
+    assert belongs(pod, 1000.0, now) is ours
 
 
 OUTSIDE = {"redis": {"mode": "External", "urlSecretRef": {"name": "desk-redis"}}}
