@@ -172,8 +172,11 @@ def test_decisions_command(finished: tuple[Path, dict[str, Any], list[dict[str, 
     """`qts decisions` tells the same decisions as the run did, and a table for people."""
     cwd, _, events = finished
     result = qts("decisions", "--json", cwd=cwd)
-    told = [json.loads(line)["decision_id"] for line in result.stdout.splitlines()]
+    rounds = [json.loads(line) for line in result.stdout.splitlines()]
+    told = [event["decision_id"] for event in rounds]
     assert [event["decision_id"] for event in events if event["kind"] == "decision"] == told
+    stages = {tuple(event["stages_ms"]) for event in rounds if event["votes"]}
+    assert {("open", "ask", "votes", "decide", "publish")} == stages
     table = qts("decisions", "--last", "1", cwd=cwd).stdout
     assert "EUR/USD" in table
     assert len(table.strip().splitlines()) == 2

@@ -11,9 +11,10 @@ import numpy as np
 
 from qts_agents.awake import awake
 from qts_agents.bars_inlet import History, Inlet
+from qts_agents.cause import Cause
 from qts_agents.columns import array
 from qts_agents.context import Context
-from qts_agents.pads import kept
+from qts_agents.pads import kept, records
 from qts_agents.pads.actions import Action, Answer, Ask, Publish, Record, Send
 from qts_agents.pads.agent import Pads, fits_inline
 from qts_agents.pads.journal import JournalWriter
@@ -40,13 +41,6 @@ from qts_messaging.records import Decision
 
 PADS_BARS = 4096
 TICK_S = 0.5
-
-
-class Cause(msgspec.Struct, frozen=True):
-    """What a round descends from: context of its spans, arrival of its bar (ns)."""
-
-    trace: bytes | None
-    start_ns: int
 
 
 class DeciderShell:
@@ -142,11 +136,12 @@ class DeciderShell:
         self._last_trace = process
         async with self._order:
             actions = await self._context.compute(self.pads.on_update, update, window, start)
+            taken = self._context.now_ns()
             facts = {"messaging.system": "redis", "messaging.destination.name": "market"}
             self._context.tracing.emit(
-                "process market", trace, start, self._context.now_ns(), kind="consumer", attributes=facts
+                "process market", trace, start, taken, kind="consumer", attributes=facts
             )
-            await self._do(actions, Cause(process, start))
+            await self._do(actions, Cause(process, start).then("open", taken))
             await self._keep(Cause(process, start))
 
     async def _keep(self, cause: Cause) -> None:
@@ -159,7 +154,8 @@ class DeciderShell:
     async def _take(self, cause: Cause, event: Callable[..., list[Action]], *arguments: Any) -> None:
         """Let PADS take an event, and carry out what it leads to."""
         async with self._order:
-            await self._do(await self._context.compute(event, *arguments), cause)
+            actions = await self._context.compute(event, *arguments)
+            await self._do(actions, cause.then("open", self._context.now_ns()))
             await self._keep(cause)
 
     async def _on_status(self, envelope: Envelope) -> None:
@@ -267,8 +263,10 @@ class DeciderShell:
                 attributes=facts,
             )
             # the decision is out: nothing waits for what is counted of it
+            now = self._context.now_ns()
             soon = asyncio.get_running_loop().call_soon
-            soon(self._measure, message.decision, self.pads.outcome, cause, self._context.now_ns())
+            soon(self._measure, message.decision, self.pads.outcome, cause, now)
+            self._time(message.round_id, cause.then("publish", now), now)
         else:
             await self._context.bus.publish(message)
 
@@ -303,7 +301,8 @@ class DeciderShell:
                 self.pads.on_answers, ask.round_id, answers, self._context.now_ns()
             )
             decided, refused = self._context.now_ns(), self.pads.refused
-            await self._do(actions, Cause(round_trace, cause.start_ns))
+            answered = cause.then("ask", start).then("votes", asked).then("decide", decided)
+            await self._do(actions, msgspec.structs.replace(answered, trace=round_trace))
         self._count(replies, answers, refused)
         self._trace_round(ask, replies, cause, (start, asked, decided))
 
@@ -360,6 +359,11 @@ class DeciderShell:
                     attributes=wire,
                 )
         tracing.emit("decide", round_trace, asked, decided, links=votes, attributes=facts)
+
+    def _time(self, round_id: str, cause: Cause, now: int) -> None:
+        """Write down how long each stage took, where no replay compares it."""
+        took = records.Timings(round_id, cause.stages())
+        self._record(records.encode(records.REMARK, now, took), opens=False)
 
     def _measure(self, decision: Decision, outcome: str, cause: Cause, now: int) -> None:
         metrics = self._context.metrics

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from qts_agents.pads.census import census
 from qts_agents.pads.journal import SUFFIX, entries
+from qts_agents.pads.records import Timings
 from qts_cli import folder
 from qts_cli.events import Event, line
 from qts_cli.tail import Tail
@@ -38,7 +39,8 @@ def decisions(
     journal
         A run folder, journal folder or .qtsj file; without it the latest run.
     json_
-        Print one JSON object a line, with every symbol's probabilities, shares and votes.
+        Print one JSON object a line, with every symbol's probabilities, shares and votes, and how long each
+        stage of the round took.
     symbol
         Only this symbol.
     last
@@ -82,8 +84,25 @@ def wide_console() -> Console:
 
 
 def events(journal: Path) -> Iterator[Event]:
-    """Yield every round of a journal folder or file as a decision event, all symbols spelled out."""
-    yield from Tail(journal, shown=None).read(0.0)
+    """Yield every round of a journal folder or file as a decision event, all symbols spelled out.
+
+    How long its stages took stands behind a round, so each waits for what follows it.
+    """
+    tail = Tail(journal, shown=None)
+    held: Event | None = None
+    for event in tail.read(0.0):
+        if held is not None:
+            yield held | {"stages_ms": _stages(held, tail.timings)}
+        held = event
+    if held is not None:
+        yield held | {"stages_ms": _stages(held, tail.timings)}
+
+
+def _stages(event: Event, timings: Timings | None) -> dict[str, float]:
+    """Return stage → ms of a round, nothing where the journal does not say (one made without processes)."""
+    if timings is None or timings.round_id != event["round_id"]:
+        return {}
+    return {stage: round(took / 1e6, 3) for stage, took in timings.stages.items()}
 
 
 def _has(event: Event, symbol: str | None) -> bool:

@@ -36,10 +36,19 @@ def replay(
     identical = report.rounds > 0 and report.equal == report.rounds
     if json_:
         told = {"kind": "replay", "rounds": report.rounds, "equal": report.equal, "identical": identical}
-        print(line({**told, "first_difference": report.first_difference}))
+        others = {name: {"journal": then, "here": now} for name, (then, now) in report.versions.items()}
+        print(line({**told, "first_difference": report.first_difference, "versions": others}))
     elif identical:
         print(f"{report.rounds} rounds compared: identical, byte for byte")
     else:
         first = report.first_difference or "the journal holds no round"
         print(f"{report.rounds} rounds compared, {report.equal} identical; first difference: {first}")
+    if report.versions and not json_:
+        print(_other_versions(report.versions))
     return 0 if identical else 1
+
+
+def _other_versions(versions: dict[str, tuple[str, str]]) -> str:
+    """Return in plain words what the journal was written with and is replayed with."""
+    named = ", ".join(f"{name} {then} (here {now})" for name, (then, now) in versions.items())
+    return f"the journal was written with {named}; other versions may compute other last bits"

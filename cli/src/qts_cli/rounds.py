@@ -66,7 +66,8 @@ def votes(answers: Answers | None, symbols: tuple[str, ...]) -> dict[str, Any]:
         if answer.vote is None:
             found[name] = {"seat": seat, "missing": answer.reason or "late"}
         else:
-            found[name] = {"seat": seat, "symbols": _opinion(answer.vote, symbols)}
+            took_ms = round(answer.vote.elapsed_ns / 1e6, 3)
+            found[name] = {"seat": seat, "elapsed_ms": took_ms, "symbols": _opinion(answer.vote, symbols)}
     return found
 
 

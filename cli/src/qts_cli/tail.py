@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from qts_agents.pads.journal import SUFFIX
-from qts_agents.pads.records import FRAME, Answers, Entry, RoundBody, body, decode
+from qts_agents.pads.records import FRAME, REMARK, Answers, Entry, RoundBody, Timings, body, decode
 from qts_cli.events import Event
 from qts_cli.rounds import SHOWN, decision_event
 from qts_messaging.messages import MarketUpdate
@@ -24,6 +24,7 @@ class Tail:
         self.backfilled = 0  # closed bars of the past, taken at the start
         self.rounds = 0
         self.changed_s = 0.0
+        self.timings: Timings | None = None  # the newest; it follows its round
         self._folder, self._shown = folder, shown
         self._file: Path | None = None
         self._offset = 0
@@ -44,6 +45,9 @@ class Tail:
                 kept = body(entry, RoundBody)
                 self.rounds += 1
                 yield decision_event(kept, self._answers.pop(kept.round_id, None), self._shown)
+
+            elif entry.kind == REMARK:
+                self.timings = body(entry, Timings)
 
     def _count(self, update: MarketUpdate) -> None:
         if update.kind == "snapshot":

@@ -12,13 +12,16 @@ from tests.unit.agents import pads_script
 
 from qts_agents import graph
 from qts_agents.awake import AWAKE_S, awake
-from qts_agents.decider import Cause, DeciderShell
+from qts_agents.cause import Cause
+from qts_agents.decider import DeciderShell
 from qts_agents.metrics import Metrics
 from qts_agents.pads import journal, kept, records
 from qts_agents.pads.actions import Ask, Publish, Record
 from qts_agents.pads.replay import replay
+from qts_cli import decisions
 from qts_core.errors import LocalError
 from qts_messaging import examples
+from qts_messaging.bus import Reply
 from qts_messaging.messages import DecisionRequest, DecisionResponse, PerformanceFeedback, SystemCommand
 
 
@@ -121,6 +124,48 @@ def test_the_journal_of_several_lives_replays(tmp_path: Path, monkeypatch: pytes
     found = replay(tmp_path / "journal")
     assert found.first_difference is None
     assert found.rounds == found.equal > 30
+
+
+def test_the_journal_says_how_long_each_stage_of_a_round_took(tmp_path: Path) -> None:
+    """Behind each round stand its stages; a replay compares decisions, and a restart goes on over them."""
+    closes, made = pads_script.walk(420, 1, 6), shell(tmp_path)
+    bus: Any = made._context.bus
+
+    async def gather(requests: Any, *_: Any, **__: Any) -> list[Any]:
+        return [Reply(peer, None, "timeout") for peer in requests]
+
+    bus.gather = gather
+    made._context.metrics = Metrics()  # type: ignore[misc]
+
+    async def live(one: DeciderShell, first: int, last: int) -> None:
+        await one.begin()
+        for seq in range(first, last):
+            if seq == 340:
+                await one._take(Cause(None, 0), one.pads.on_peers, frozenset({"qbmia", "quasar"}), 1)
+            await one._on_bar(pads_script.update(closes, seq), None)
+            await asyncio.gather(*one._rounds)
+        await one.finish()
+
+    asyncio.run(live(made, 0, 400))
+    folder = tmp_path / "journal"
+    told = list(decisions.events(folder))
+    stages = [tuple(event["stages_ms"]) for event in told]
+    assert set(stages) == {("open", "publish"), ("open", "ask", "votes", "decide", "publish")}
+    # the clock of this test goes on by a second each time that it is asked
+    assert min(min(event["stages_ms"].values()) for event in told) >= 1000.0
+    found = replay(folder)
+    assert found.first_difference is None
+    assert found.rounds == found.equal == len(told)
+    again = shell(tmp_path)
+    asyncio.run(live(again, 400, 401))
+    assert again.pads._desk is not None
+    assert again.pads._desk.bars == 401
+
+
+def test_no_stage_is_shorter_than_nothing() -> None:
+    """A clock that is set back in the middle of a round makes no negative time."""
+    cause = Cause(None, 100).then("open", 130).then("ask", 110).then("votes", 150)
+    assert cause.stages() == {"open": 30, "ask": 0, "votes": 40}
 
 
 @pytest.mark.parametrize(

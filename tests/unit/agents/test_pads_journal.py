@@ -1,9 +1,11 @@
 """The journal on disk: frames, torn ends, rotation, a full disk; replay and reader."""
 
+import json
 import os
 from pathlib import Path
 
 import msgspec
+import numba
 import numpy as np
 import pytest
 from tests.unit.agents.pads_script import Script, system, walk
@@ -12,6 +14,7 @@ from qts_agents.pads import journal, records
 from qts_agents.pads.agent import Pads
 from qts_agents.pads.journal import JournalWriter
 from qts_agents.pads.replay import outcomes, replay, rounds
+from qts_cli.replay import replay as qts_replay
 from qts_core.errors import ConfigError, LocalError
 
 UP = [0.45, 0.34, 0.21]
@@ -148,6 +151,33 @@ def test_replay_names_what_differs(tmp_path, run):
     assert found.equal < found.rounds == 6
     assert found.first_difference.startswith("round 1 ")
     assert "share" in found.first_difference
+
+
+def test_a_head_names_what_computed_the_run_and_replay_says_what_is_another(tmp_path, run):
+    """Interpreter, libraries and kernels stand in the head; one that changed since is told, with both versions."""
+    entry = records.decode(run.records[0])
+    head = records.body(entry, records.Header)
+    assert set(head.versions) == {"code", "kernels", "python", "numpy", "numba"}
+    assert (head.versions["numpy"], head.versions["numba"]) == (np.__version__, numba.__version__)
+    assert replay(written(tmp_path / "same", run.records)).versions == {}
+    older = msgspec.structs.replace(head, versions=head.versions | {"numba": "0.1", "gone": "1"})
+    changed = [records.encode("header", entry.now_ns, older), *run.records[1:]]
+    folder = written(tmp_path / "older", changed)
+    found = replay(folder)
+    assert (found.first_difference, found.versions) == (None, {"numba": ("0.1", numba.__version__)})
+
+
+def test_replay_says_in_words_which_versions_differ(tmp_path, run, capsys):
+    """The command names them whether or not a byte differs."""
+    entry = records.decode(run.records[0])
+    head = records.body(entry, records.Header)
+    older = msgspec.structs.replace(head, versions=head.versions | {"numpy": "1.0"})
+    folder = written(tmp_path, [records.encode("header", entry.now_ns, older), *run.records[1:]])
+    assert qts_replay(folder) == 0
+    assert f"written with numpy 1.0 (here {np.__version__})" in capsys.readouterr().out
+    assert qts_replay(folder, json_=True) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["versions"] == {"numpy": {"journal": "1.0", "here": np.__version__}}
 
 
 def test_a_journal_without_its_head_is_refused(tmp_path, run):

@@ -26,6 +26,7 @@ from qts_agents.pads.rounds import Open, Rounds
 from qts_agents.pads.scorecard import Rows
 from qts_agents.pads.tables import UNKNOWN
 from qts_agents.pads.warning import SPAN
+from qts_agents.versions import kernels_and_libraries
 from qts_core.spec import System
 from qts_messaging.messages import (
     PHASES,
@@ -93,7 +94,7 @@ class Pads:
             system=system_name,
             config=msgspec.to_builtins(self._system),
             seed=self._system.system_seed,
-            versions={"code": CODE, "numpy": np.__version__},
+            versions={"code": CODE, **kernels_and_libraries()},
             state=state,
         )
         return [Record(records.encode("header", now_ns, header), opens=True)]

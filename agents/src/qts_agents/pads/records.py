@@ -17,6 +17,7 @@ from qts_messaging.messages import Message, PerformanceFeedback, PhaseTransition
 from qts_messaging.records import Column
 
 VERSION = 1
+REMARK = "timings"  # the kind that the shell adds: neither an input nor what PADS made of one
 FRAME = struct.Struct("<II")
 _encoder = msgspec.msgpack.Encoder()
 T = TypeVar("T")
@@ -24,7 +25,7 @@ T = TypeVar("T")
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
     """One record: header, bars, peers, message, tick, answers (what came in) or
-    round, transition, alert, outcome (what PADS made of it)."""
+    round, transition, alert, outcome (what PADS made of it) or timings (what the shell measured)."""
 
     kind: str
     now_ns: int
@@ -107,6 +108,18 @@ class RoundBody(msgspec.Struct, frozen=True):
     factor_names: tuple[str, ...]
     overrides: tuple[str, ...]
     decision: bytes
+
+
+class Timings(msgspec.Struct, frozen=True):
+    """How long each stage of a round took, in order, by the clock of PADS (ns).
+
+    open: from the bar or timer to PADS' wish for a round; ask: until the questions went out; votes: until
+    all had answered or the deadline; decide; publish: until the decision was journalled and sent. A round
+    that asks nobody has open, which contains its decision, and publish.
+    """
+
+    round_id: str
+    stages: dict[str, int]
 
 
 def encode(kind: str, now_ns: int, body: Any) -> bytes:

@@ -14,10 +14,11 @@ from qts_agents.columns import array
 from qts_agents.kernels.backend import set_jit
 from qts_agents.pads import kept
 from qts_agents.pads.actions import Action, Publish
-from qts_agents.pads.agent import Pads
+from qts_agents.pads.agent import CODE, Pads
 from qts_agents.pads.journal import entries
 from qts_agents.pads.members import SEAT_OF
 from qts_agents.pads.records import VERSION, Answers, Entry, Header, Heard, OutcomeBody, RoundBody, body
+from qts_agents.versions import kernels_and_libraries
 from qts_core.errors import ConfigError
 from qts_core.spec import SYSTEM
 from qts_messaging.messages import DecisionResponse, MarketUpdate
@@ -30,6 +31,7 @@ class ReplayReport(msgspec.Struct, frozen=True):
     rounds: int
     equal: int
     first_difference: str | None
+    versions: dict[str, tuple[str, str]] = {}  # what was another one when it was written: that, and this one
 
 
 class RoundRecord(msgspec.Struct, frozen=True):
@@ -71,9 +73,11 @@ def replay(path: Path) -> ReplayReport:
     made: list[bytes] = []
     rounds = equal = 0
     first: str | None = None
+    versions: dict[str, tuple[str, str]] = {}
     for entry in entries(path):
         if entry.kind == "header":
             header = body(entry, Header)
+            versions |= _other_versions(header)
             if pads is None or not header.state:
                 pads, made = fresh(header), []
             elif kept.save(pads) != header.state and first is None:
@@ -89,7 +93,17 @@ def replay(path: Path) -> ReplayReport:
                 first = _difference(was, again)
         else:
             made += _decisions(apply(pads, entry))
-    return ReplayReport(rounds, equal, first)
+    return ReplayReport(rounds, equal, first, versions)
+
+
+def _other_versions(header: Header) -> dict[str, tuple[str, str]]:
+    """Return name → version of then and of now, where a header names another one than what runs here."""
+    here = {"code": CODE, **kernels_and_libraries()}
+    return {
+        name: (then, here[name])
+        for name, then in header.versions.items()
+        if name in here and then != here[name]
+    }
 
 
 def fresh(header: Header) -> Pads:

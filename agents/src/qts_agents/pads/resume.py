@@ -67,7 +67,7 @@ def _live_again(found: Any, system: System) -> Resumed:
     for entry in found:
         if entry.kind in INPUTS:
             due.extend(replay.apply(pads, entry)[1:])  # the first is the record of the input itself
-        elif not _matches(due, entry):
+        elif entry.kind != records.REMARK and not _matches(due, entry):
             return _anew("the journal does not give its own records again")
     while due and not isinstance(due[0], Record):
         due.popleft()  # what followed the last record was most likely done, and a decision is not said twice
