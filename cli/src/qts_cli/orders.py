@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from qts_agents.market.source import Source
     from qts_agents.qbmia.made_up import Plan
 
+HALF_SPREAD = 1e-4  # of the made-up quotes, as a fraction of the close
 BEFORE = 24  # bars of history that get events too: the detectors compare with a day
 
 
@@ -112,6 +113,8 @@ def _table(source: Source, bars: int, plan: Plan) -> pd.DataFrame:
                             "size": np.round(made.size, 6),
                             "order": made.order,
                             "event": np.array(ORDER_EVENTS)[made.event],
+                            "bid": np.round(close * (1.0 - HALF_SPREAD), 6),
+                            "ask": np.round(close * (1.0 + HALF_SPREAD), 6),
                             "label": f"synthetic {label}",
                         }
                     )

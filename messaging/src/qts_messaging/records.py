@@ -220,7 +220,8 @@ class OrderFlow(Body, frozen=True, gc=False, array_like=True):
     order: Column  # [N] i8 id of the order
     events: Names
     event: Column  # [N] u1 index into `events`
+    distance: Column | None = None  # [N] behind the touch, in spreads; NaN unknown; None: of all
 
     def __post_init__(self) -> None:
         """Refuse a column that lies about its size."""
-        check(self.row, self.time_ns, self.side, self.price, self.size, self.order, self.event)
+        check(self.row, self.time_ns, self.side, self.price, self.size, self.order, self.event, self.distance)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import numpy as np
 import pytest
 from tests.property import markets as market
@@ -16,7 +17,7 @@ from qts_core.spec import SYSTEM
 from qts_messaging.messages import RiskAlert
 
 
-def stream(times_s, sides, sizes, kinds, prices=None, ids=None):
+def stream(times_s, sides, sizes, kinds, prices=None, ids=None, distance=None):
     n = len(times_s)
     return OrderEvents(
         time_ns=(np.asarray(times_s) * SECOND).astype(np.int64),
@@ -25,6 +26,7 @@ def stream(times_s, sides, sizes, kinds, prices=None, ids=None):
         size=np.asarray(sizes, np.float64),
         order=np.asarray(np.arange(n) if ids is None else ids, np.int64),
         event=np.asarray(kinds, np.int64),
+        distance=np.full(n, np.nan) if distance is None else np.asarray(distance, np.float64),
     )
 
 
@@ -81,8 +83,8 @@ def test_the_cauchy_rule_of_the_design():
 
 def test_tails_are_those_of_the_distributions():
     """Binomial and Poisson tails at hand-computed points."""
-    assert orders.binomial_tail(3, 4, 0.5) == pytest.approx(5 / 16)
-    assert orders.binomial_tail(0, 4, 0.5) == 1.0
+    assert orders.binomials_tail(3, np.array([4]), np.array([0.5])) == pytest.approx(5 / 16)
+    assert orders.binomials_tail(0, np.array([4]), np.array([0.5])) == 1.0
     assert orders.poisson_tail(1, 2.0) == pytest.approx(1 - math.exp(-2.0))
     assert orders.poisson_tail(0, 2.0) == 1.0
     assert orders.poisson_tail(3, 0.0) == 0.0
@@ -109,6 +111,56 @@ def test_spoofing_and_layering_are_found_and_honest_orders_are_not():
     assert found.score > 0.3
     clean = [machiavellian.examine(evidence(honest(seed, 60, 600.0), seed)).score for seed in range(20)]
     assert np.median(clean) == 0.0
+
+
+def test_the_sum_of_binomials_is_their_convolution():
+    """P(X ≥ k) of two coins and a third one that is bent, by hand; classes without orders change nothing."""
+    n, p = np.array([2, 0, 1]), np.array([0.5, 0.3, 0.1])
+    assert [orders.binomials_tail(k, n, p) for k in range(4)] == pytest.approx([1.0, 0.775, 0.3, 0.025])
+
+
+def given_up(distances, cancelled, size=20.0, start=0.0):
+    """Return large orders at `distances`, the first `cancelled` of them cancelled, the others filled."""
+    n = len(distances)
+    kinds = [NEW] * n + [CANCEL] * cancelled + [FILL] * (n - cancelled)
+    ids = np.tile(np.arange(n), 2) + int(start)
+    times = start + np.arange(2 * n)
+    return stream(times, np.ones(2 * n), np.full(2 * n, size), kinds, ids=ids, distance=np.tile(distances, 2))
+
+
+def test_cancels_are_compared_with_those_of_orders_as_far_from_the_touch():
+    """The same cancels are usual far from the touch and suspicious at it; unknown distances are as before."""
+    at, far = given_up([0.5] * 60, 3), given_up([20.0] * 60, 54, start=1000.0)
+    baseline = episodes.together(at, far)
+    p = {d: orders.spoofing(given_up([d] * 8, 7, start=5000.0), baseline) for d in (0.5, 20.0, np.nan)}
+    # counts of a class and two orders more, cancelled as those of all the other classes
+    for d, cancelled, others in ((0.5, 3, 54), (20.0, 54, 3)):
+        rate = (cancelled + 2.0 * (others + 1.0) / 62.0) / 62.0
+        assert p[d] == pytest.approx(orders.binomials_tail(7, np.array([8]), np.array([rate])), rel=1e-12)
+    assert p[0.5] < 1e-6 < 0.3 < p[20.0]
+    assert p[0.5] < p[np.nan] < p[20.0]
+    blind = [given_up([np.nan] * 60, 3), given_up([np.nan] * 8, 7, start=1000.0)]
+    assert orders.spoofing(blind[1], blind[0]) == orders.binomials_tail(7, np.array([8]), np.array([4 / 62]))
+
+
+def test_makers_that_move_away_are_no_spoofers_where_distances_are_known():
+    """Honest orders far from the touch are cancelled often: without distances that looks like spoofing."""
+    rng = np.random.default_rng(5)
+    baseline = episodes.quoted(rng, orders=2000, span_s=flow.DAY_S)
+    p = {}
+    for known in (True, False):
+        found = []
+        for _ in range(100):
+            recent, before = episodes.quoted(rng, episodes.AWAY), baseline
+            if not known:
+                recent, before = (nowhere(part) for part in (recent, before))
+            found.append(orders.spoofing(recent, before))
+        p[known] = np.nanmean(np.array(found) < 0.05)
+    assert p[True] < 0.1 < 0.2 < p[False]
+
+
+def nowhere(events):
+    return msgspec.structs.replace(events, distance=np.full(events.size.shape, np.nan))
 
 
 def test_wash_trades_are_found():

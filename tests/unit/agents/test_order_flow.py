@@ -17,7 +17,7 @@ from tests.unit.agents.evaluation import stages
 from qts_agents.columns import array
 from qts_agents.evaluation.stage import Heard, Stage
 from qts_agents.market.bars import Bars, Ring, concat, update_of
-from qts_agents.market.flow import Orders, ends_of, joined
+from qts_agents.market.flow import Orders, distance_of, ends_of, flow_of, joined
 from qts_agents.market.order_tables import load_orders
 from qts_agents.market.source import Source, open_source
 from qts_agents.pads.records import frame
@@ -90,6 +90,48 @@ def test_a_wrong_file_is_refused_by_line_and_column(
         load_orders(written(tmp_path, *rows, header=header), ("A",), CLOSES, "s")
 
 
+def test_quotes_tell_how_far_behind_the_touch_an_order_was(tmp_path: Path) -> None:
+    """In spreads from the side's own touch; below 0 before it; unknown without quotes, also between the bars."""
+    header = HEADER + ",bid,ask"
+    lines = [
+        row(50) + ",10.7,10.8",
+        row(51, side="sell") + ",10.3,10.4",
+        row(150) + ",10.4,10.5",
+        row(151) + ",,",
+    ]
+    orders, _ = load_orders(written(tmp_path, *lines, header=header), ("A",), CLOSES, "s")
+    assert orders.distance is not None
+    assert np.allclose(orders.distance, [2.0, 1.0, -1.0, np.nan], equal_nan=True)
+    sent = [flow_of(orders.part(0, 1)), flow_of(orders.part(1, 2)), None]
+    whole, blind = joined(sent), made(5, 4, 1, 0)
+    assert whole is not None
+    assert np.allclose(distance_of(whole), orders.distance, equal_nan=True)
+    mixed = joined([flow_of(blind), flow_of(orders)])
+    assert mixed is not None
+    assert np.isnan(distance_of(mixed)[: blind.order.size]).all()
+    assert distance_of(mixed)[blind.order.size] == pytest.approx(2.0)
+    without = joined([flow_of(blind)])
+    assert without is not None
+    assert without.distance is None
+
+
+@pytest.mark.parametrize(
+    ("quotes", "header", "words"),
+    [
+        (
+            ",10.7,10.6",
+            ",bid,ask",
+            "line 2, column bid: found bid 10.7 and ask 10.6; give a bid above 0 and at most",
+        ),
+        (",10.7", ",bid", "column ask is missing; give bid and ask, or neither"),
+        (",x,10.7", ",bid,ask", "line 2, column bid: found 'x'"),
+    ],
+)
+def test_wrong_quotes_are_refused(tmp_path: Path, quotes: str, header: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        load_orders(written(tmp_path, row(50) + quotes, header=HEADER + header), ("A",), CLOSES, "s")
+
+
 def test_a_missing_file_names_its_key(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no such file; check market\.replay\.orders"):
         load_orders(str(tmp_path / "none.csv"), ("A",), CLOSES)
@@ -148,6 +190,17 @@ def test_updates_with_and_without_events_survive_the_wire() -> None:
         update = update_of(msgspec.structs.replace(bars, orders=orders), 2)
         raw = codec.encode_body(update)
         assert codec.decode_body(raw) == update
+    orders = made(7, 3, 1, 0)
+    quoted = update_of(
+        msgspec.structs.replace(bars, orders=msgspec.structs.replace(orders, distance=orders.size)), 2
+    )
+    assert codec.decode_body(codec.encode_body(quoted)) == quoted
+    raw = msgspec.msgpack.decode(
+        codec.encode_body(update_of(msgspec.structs.replace(bars, orders=orders), 2))
+    )
+    assert raw[-1][-1] is None
+    raw[-1] = raw[-1][:-1]
+    assert codec.decode_body(msgspec.msgpack.encode(raw)).orders == flow_of(orders)  # type: ignore[union-attr]
     older = msgspec.msgpack.decode(codec.encode_body(update_of(bars, 2)))
     assert older[-1] is None
     assert codec.decode_body(msgspec.msgpack.encode(older[:-1])) == update_of(bars, 2)

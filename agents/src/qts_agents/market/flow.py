@@ -27,6 +27,7 @@ class Orders(msgspec.Struct, frozen=True, gc=False):
     order: I8  # id
     event: NDArray[np.uint8]  # index into ORDER_EVENTS
     ends: I8
+    distance: F8 | None = None  # behind the touch, in spreads; NaN unknown; None: of all
 
     def part(self, start: int, stop: int) -> Orders:
         """Return the events of the bars [start, stop)."""
@@ -43,7 +44,8 @@ class Orders(msgspec.Struct, frozen=True, gc=False):
         return msgspec.structs.replace(chosen, row=place[chosen.row])
 
     def _cut(self, which: slice | NDArray[np.bool_], ends: I8) -> Orders:
-        columns = {name: getattr(self, name)[which] for name in self.__struct_fields__ if name != "ends"}
+        told = msgspec.structs.asdict(self)
+        columns = {name: x[which] for name, x in told.items() if name != "ends" and x is not None}
         return msgspec.structs.replace(self, ends=ends, **columns)
 
 
@@ -65,6 +67,7 @@ def flow_of(orders: Orders | None) -> OrderFlow | None:
         order=column(orders.order, "i8"),
         events=ORDER_EVENTS,
         event=column(orders.event, "u1"),
+        distance=None if orders.distance is None else column(orders.distance),
     )
 
 
@@ -73,11 +76,18 @@ def joined(flows: Sequence[OrderFlow | None]) -> OrderFlow | None:
     told = [flow for flow in flows if flow is not None]
     if not told:
         return None
-    names = [name for name in OrderFlow.__struct_fields__ if name != "events"]
+    names = [name for name in OrderFlow.__struct_fields__ if name not in ("events", "distance")]
     columns = {
         name: column(
             np.concatenate([array(getattr(flow, name)) for flow in told]), getattr(told[0], name).dtype
         )
         for name in names
     }
-    return OrderFlow(**columns, events=told[0].events)
+    quoted = any(flow.distance is not None for flow in told)
+    distance = column(np.concatenate([distance_of(flow) for flow in told])) if quoted else None
+    return OrderFlow(**columns, events=told[0].events, distance=distance)
+
+
+def distance_of(flow: OrderFlow) -> F8:
+    """Return how far behind the touch each event was, in spreads [N]; NaN where no quote tells."""
+    return np.full(flow.order.shape, np.nan) if flow.distance is None else array(flow.distance)

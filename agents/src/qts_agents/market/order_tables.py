@@ -2,7 +2,8 @@
 
 One row an event. Columns: one of `ts`, `timestamp`, `time`, `date`; `side` (buy, sell), `price`, `size`,
 `order` (a whole number that names the order), `event` (new, cancel, fill), and `symbol` where the bars have
-more than one. Other columns are ignored; `label` says of made-up events that they are synthetic, and is
+more than one. `bid` and `ask`, the quotes when the event happened, tell how far from the touch it was; empty
+cells are unknown. Other columns are ignored; `label` says of made-up events that they are synthetic, and is
 never handed on.
 """
 
@@ -12,6 +13,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -22,6 +24,7 @@ from qts_core.errors import ConfigError
 from qts_messaging.messages import ORDER_EVENTS
 
 SIDES = ("sell", "buy")
+QUOTES = ("bid", "ask")
 SYNTHETIC = "synthetic"
 MOST_A_BAR = 50_000  # events; more would not fit a message
 WANTED = "ts, side, price, size, order, event"
@@ -65,6 +68,11 @@ def load_orders(
         event=_choice(place, "event", lines, cells("event"), ORDER_EVENTS)[:last],
         ends=ends_of(time_ns[:last], close_ns),
     )
+    given = [name for name in QUOTES if name in names]
+    quotes = {name: numbers(place, name, lines, cells(name), True) for name in given}
+    if quotes:
+        buy, sell = (behind[:last] for behind in _distances(place, lines, price, quotes))
+        orders = msgspec.structs.replace(orders, distance=np.where(orders.buy == 1, buy, sell))
     _bounded(place, lines, orders)
     label = (
         " synthetic" if "label" in names and cells("label").astype(str).str.contains(SYNTHETIC).any() else ""
@@ -87,6 +95,25 @@ def _positive(place: str, lines: NDArray[np.int64], columns: dict[str, NDArray[n
             raise ConfigError(
                 f"{place} {lines[bad[0]]}, column {name}: found {values[bad[0]]:g}; give more than 0"
             )
+
+
+def _distances(
+    place: str, lines: NDArray[np.int64], price: NDArray[np.float64], quotes: dict[str, NDArray[np.float64]]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return how far behind the touch a buy and a sell at each price are, in spreads [N]; NaN if unknown."""
+    for name in QUOTES:
+        if name not in quotes:
+            raise ConfigError(f"{place} 1: column {name} is missing; give bid and ask, or neither")
+    bid, ask = quotes["bid"], quotes["ask"]
+    bad = np.flatnonzero((bid <= 0.0) | np.isinf(ask) | (bid > ask))
+    if bad.size:
+        at = int(bad[0])
+        found = f"bid {bid[at]:g} and ask {ask[at]:g}"
+        raise ConfigError(
+            f"{place} {lines[at]}, column bid: found {found}; give a bid above 0 and at most the ask"
+        )
+    width = np.where(ask > bid, ask - bid, np.nan)
+    return (bid - price) / width, (price - ask) / width
 
 
 def _choice(

@@ -15,10 +15,18 @@ from qts_agents.qbmia.orders import CANCEL, FILL, NEW, SECOND, OrderEvents
 
 KINDS = ("spoofing", "wash", "pump_dump", "front_running")
 BARS, MOVES = 240, 10
+SPREAD = 0.02
+#: spreads from the touch: at it, near, far; how often orders there are cancelled in an honest market; and
+#: the shares of such orders when it is calm and when makers have moved away
+REACH = np.array([[0.0, 1.0], [1.0, 5.0], [5.0, 40.0]])
+GIVEN_UP = np.array([0.1, 0.3, 0.8])
+CALM, AWAY = (0.6, 0.3, 0.1), (0.2, 0.3, 0.5)
 
 
-def events(time_s: Any, side: Any, price: Any, size: Any, order: Any, event: Any) -> OrderEvents:
-    """Return order events sorted by time (s)."""
+def events(
+    time_s: Any, side: Any, price: Any, size: Any, order: Any, event: Any, distance: Any = np.nan
+) -> OrderEvents:
+    """Return order events sorted by time (s); `distance` is unknown unless given."""
     at = np.argsort(np.asarray(time_s), kind="stable")
     return OrderEvents(
         time_ns=(np.asarray(time_s, np.float64)[at] * SECOND).astype(np.int64),
@@ -27,6 +35,7 @@ def events(time_s: Any, side: Any, price: Any, size: Any, order: Any, event: Any
         size=np.asarray(size, np.float64)[at],
         order=np.asarray(order, np.int64)[at],
         event=np.asarray(event, np.int64)[at],
+        distance=np.broadcast_to(np.asarray(distance, np.float64), at.shape)[at],
     )
 
 
@@ -34,28 +43,46 @@ def together(*parts: OrderEvents) -> OrderEvents:
     """Return several streams as one."""
     names = OrderEvents.__struct_fields__
     joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    side, price, size, order, event = (joined[name] for name in names[1:])
-    return events(joined["time_ns"] / SECOND, side, price, size, order, event)
+    return events(joined["time_ns"] / SECOND, *(joined[name] for name in names[1:]))
 
 
 def honest(rng: np.random.Generator, orders: int = 60, span_s: float = WINDOW_S) -> OrderEvents:
     """Return orders of random size; one in ten is cancelled half a minute later, the others are filled."""
     time, side = rng.uniform(0.0, span_s, orders), rng.choice([-1, 1], orders)
     price, size = 100.0 + 0.01 * rng.integers(-5, 6, orders), rng.lognormal(0.0, 0.5, orders)
-    end, ids = np.where(rng.random(orders) < 0.1, CANCEL, FILL), np.arange(orders)
+    end = np.where(rng.random(orders) < 0.1, CANCEL, FILL)
+    return _ended(time, side, price, size, end)
+
+
+def _ended(time: Any, side: Any, price: Any, size: Any, end: Any, distance: Any = np.nan) -> OrderEvents:
+    """Return each order twice: when it comes, and how it ends half a minute later."""
+    ids = np.arange(len(time))
     sides, prices, sizes, number = (np.tile(x, 2) for x in (side, price, size, ids))
-    kind = np.concatenate((np.full(orders, NEW), end))
-    return events(np.concatenate((time, time + 30.0)), sides, prices, sizes, number, kind)
+    kind = np.concatenate((np.full(len(time), NEW), end))
+    behind = np.tile(np.broadcast_to(distance, len(time)), 2)
+    return events(np.concatenate((time, time + 30.0)), sides, prices, sizes, number, kind, behind)
 
 
-def spoofs(rng: np.random.Generator) -> OrderEvents:
+def quoted(
+    rng: np.random.Generator, shares: Any = CALM, orders: int = 60, span_s: float = WINDOW_S
+) -> OrderEvents:
+    """Return honest orders at known distances from the touch: the farther, the more often cancelled."""
+    time, side = rng.uniform(0.0, span_s, orders), rng.choice([-1, 1], orders)
+    place, size = rng.choice(len(REACH), orders, p=shares), rng.lognormal(0.0, 0.5, orders)
+    distance = rng.uniform(*REACH[place].T)
+    end = np.where(rng.random(orders) < GIVEN_UP[place], CANCEL, FILL)
+    return _ended(time, side, 100.0 - side * SPREAD * (0.5 + distance), size, end, distance)
+
+
+def spoofs(rng: np.random.Generator, distance: float = np.nan) -> OrderEvents:
     """Return 6 to 12 large orders on four levels of one side, each cancelled after seconds."""
     n = int(rng.integers(6, 13))
     start = rng.uniform(0.0, WINDOW_S - 60.0) + 4.0 * np.arange(n)
     time = np.concatenate((start, start + rng.uniform(1.0, 3.0, n)))
     price = np.tile(99.0 + 0.01 * (np.arange(n) % 4), 2)
     kind = np.repeat([NEW, CANCEL], n)
-    return events(time, np.ones(2 * n), price, np.full(2 * n, 20.0), np.tile(10_000 + np.arange(n), 2), kind)
+    ids = np.tile(10_000 + np.arange(n), 2)
+    return events(time, np.ones(2 * n), price, np.full(2 * n, 20.0), ids, kind, distance)
 
 
 def washes(rng: np.random.Generator) -> OrderEvents:
@@ -77,12 +104,16 @@ def fronts(rng: np.random.Generator, moves_s: Any) -> OrderEvents:
     )
 
 
-def evidence(rng: np.random.Generator, baseline: OrderEvents, kind: str = "") -> Evidence:
-    """Return a window of ten minutes, with an episode of `kind` in it or honest."""
+def evidence(rng: np.random.Generator, baseline: OrderEvents, kind: str = "", shares: Any = None) -> Evidence:
+    """Return a window of ten minutes, with an episode of `kind` in it or honest.
+
+    With `shares` (`CALM`, `AWAY`) distances are known, and large orders are spoofed near the touch.
+    """
     moves = np.sort(rng.uniform(10.0, WINDOW_S, MOVES))
-    recent, returns = honest(rng), 1e-3 * rng.standard_normal(BARS)
+    recent, near = (honest(rng), np.nan) if shares is None else (quoted(rng, shares), float(REACH[1].mean()))
+    returns = 1e-3 * rng.standard_normal(BARS)
     if kind == "spoofing":
-        recent = together(recent, spoofs(rng))
+        recent = together(recent, spoofs(rng, near))
     elif kind == "wash":
         recent = together(recent, washes(rng))
     elif kind == "front_running":

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from qts_agents.agent import MarketWindow
 from qts_agents.columns import array
 from qts_agents.kernels.philox import Key, uniforms
+from qts_agents.market.flow import distance_of
 from qts_agents.qbmia.machiavellian import Evidence
 from qts_agents.qbmia.orders import CANCEL, FILL, NEW, SECOND, OrderEvents
 from qts_messaging.records import OrderFlow
@@ -36,6 +37,7 @@ _EMPTY = OrderEvents(
     size=np.zeros(0),
     order=np.zeros(0, np.int64),
     event=np.zeros(0, np.int64),
+    distance=np.zeros(0),
 )
 
 
@@ -56,6 +58,7 @@ def of_symbol(flow: OrderFlow, row: int) -> OrderEvents:
         size=array(flow.size)[mine],
         order=array(flow.order)[mine],
         event=event[mine],
+        distance=distance_of(flow)[mine],
     )
 
 

@@ -6,6 +6,7 @@ probability of seeing as much by chance, or NaN where the events cannot tell.
 
 from __future__ import annotations
 
+import functools
 import math
 
 import msgspec
@@ -21,6 +22,7 @@ NAMES = ("spoofing", "layering", "wash", "pump_dump", "front_running")
 WEIGHTS: F8 = np.array([0.30, 0.25, 0.20, 0.15, 0.10])
 SIGNIFICANT = 0.05
 SECOND = 1_000_000_000
+NEAR: F8 = np.array([1.0, 5.0])  # spreads from the touch: at it, near, far
 LARGE, LEVELS, EVEN_SIZES, JOINT_S = 0.9, 3, 0.1, 60
 AHEAD_S, AHEAD_SIZE, ROUND_TRIP_S = 5, 3.0, 1
 PUMP_BARS = 20
@@ -36,27 +38,30 @@ class OrderEvents(msgspec.Struct, frozen=True):
     size: F8
     order: I8  # id
     event: I8  # NEW, CANCEL, FILL
+    distance: F8  # behind the touch in spreads, below 0 before it; NaN unknown
 
     def where(self, mask: NDArray[np.bool_]) -> OrderEvents:
         """Return the events that `mask` selects."""
         return OrderEvents(*(getattr(self, name)[mask] for name in self.__struct_fields__))
 
 
-def binomial_tail(k: int, n: int, p: float) -> float:
-    """Return P(X ≥ k) of a binomial(n, p)."""
-    if k <= 0:
-        return 1.0
-    if not 0.0 < p < 1.0:
-        return 0.0 if p <= 0.0 else 1.0
+def binomial(n: int, p: float) -> F8:
+    """Return P(X = k) of a binomial(n, p) with 0 < p < 1, k = 0 … n [n+1]."""
     logs = [
         math.lgamma(n + 1)
         - math.lgamma(i + 1)
         - math.lgamma(n - i + 1)
         + i * math.log(p)
         + (n - i) * math.log1p(-p)
-        for i in range(k, n + 1)
+        for i in range(n + 1)
     ]
-    return min(1.0, math.fsum(math.exp(value) for value in logs))
+    return np.array([math.exp(value) for value in logs])
+
+
+def binomials_tail(k: int, n: I8, p: F8) -> float:
+    """Return P(X ≥ k) of the sum of binomials(n [C], p [C]), 0 < p < 1."""
+    law = functools.reduce(np.convolve, [binomial(int(m), float(q)) for m, q in zip(n, p, strict=True) if m])
+    return 1.0 if k <= 0 else min(1.0, math.fsum(law[k:]))
 
 
 def poisson_tail(k: int, mean: float) -> float:
@@ -69,23 +74,32 @@ def poisson_tail(k: int, mean: float) -> float:
     return 1.0 if k <= 0 else max(0.0, 1.0 - below)
 
 
-def _cancelled(events: OrderEvents, least: float) -> tuple[int, int]:
-    """Return how many new orders of at least `least` there are, and how many of them were cancelled."""
-    large = events.order[(events.event == NEW) & (events.size >= least)]
-    return len(large), int(np.isin(large, events.order[events.event == CANCEL]).sum())
+def _cancelled(events: OrderEvents, least: float) -> tuple[I8, I8]:
+    """Return how many new orders of at least `least` there are, and how many were cancelled, by class [C]."""
+    large = (events.event == NEW) & (events.size >= least)
+    distance = events.distance[large]
+    place = np.where(np.isnan(distance), len(NEAR) + 1, np.searchsorted(NEAR, distance, "right"))
+    gone = np.isin(events.order[large], events.order[events.event == CANCEL])
+    classes = len(NEAR) + 2
+    return np.bincount(place, minlength=classes), np.bincount(place[gone], minlength=classes)
 
 
 def spoofing(recent: OrderEvents, baseline: OrderEvents) -> float:
-    """Test whether large orders are cancelled more often than in the baseline (binomial)."""
+    """Test whether large orders are cancelled more often than others as far from the touch (binomials).
+
+    Far from the touch honest orders are cancelled often too. Orders at unknown distances are a class of their
+    own. To the counts of a class two orders are added, cancelled as those of all other classes are.
+    """
     sizes = baseline.size[baseline.event == NEW]
     if len(sizes) < LEAST_EVENTS:
         return math.nan
     least = float(np.quantile(sizes, LARGE))
     usual_orders, usual = _cancelled(baseline, least)
     orders, cancelled = _cancelled(recent, least)
-    if orders == 0:
+    if not orders.any():
         return math.nan
-    return binomial_tail(cancelled, orders, (usual + 1.0) / (usual_orders + 2.0))
+    elsewhere = (usual.sum() - usual + 1.0) / (usual_orders.sum() - usual_orders + 2.0)
+    return binomials_tail(int(cancelled.sum()), orders, (usual + 2.0 * elsewhere) / (usual_orders + 2.0))
 
 
 def layers(events: OrderEvents) -> int:

@@ -14,7 +14,7 @@ from qts_agents.qbmia.quotes import Quotes
 from qts_agents.qbmia.regime import Monitor
 from qts_messaging.records import Column
 
-VERSION = "qbmia-3"
+VERSION = "qbmia-4"
 STRATEGIES = 64
 SIGNALS = 10
 
