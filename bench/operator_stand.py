@@ -117,8 +117,13 @@ async def quiet(operator: Process, seconds: float) -> None:
 
 
 async def started(operator: Process) -> None:
-    """Wait until it leads and rests: below a tenth of a core. TimeoutError after LIMIT_S."""
+    """Wait until it leads and rests. TimeoutError after LIMIT_S."""
     await quiet(operator, 1.0)
+    await idle(operator)
+
+
+async def idle(operator: Process) -> None:
+    """Wait until it takes less than a tenth of a core, without asking it. TimeoutError after LIMIT_S."""
     async with asyncio.timeout(LIMIT_S):
         spent = float("-inf")
         while operator.cpu_s() - spent > 0.2:
