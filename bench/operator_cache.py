@@ -28,7 +28,7 @@ WARM = 800  # systems until what is remembered of digests has its final size
 Live = dict[str, Any]
 
 
-async def _objects() -> list[Live]:
+async def objects_of_one() -> list[Live]:
     """Return everything of one system that the operator watches."""
     async with in_memory() as (api, _):
         api.system(NAMESPACE, "desk-0", {})
@@ -82,7 +82,7 @@ def _kb_each(put: Callable[[Live], None], objects: list[Live], count: int, first
 
 def of_the_cache(smoke: bool) -> Row:
     """Measure the cache; it agrees when it knows every object that it was shown."""
-    objects = asyncio.run(_objects())
+    objects = asyncio.run(objects_of_one())
     view, warm, count = View(lambda _: None), 20 if smoke else WARM, 20 if smoke else 2000
     sinks: dict[str, Any] = {kind.name: view.sink_children(kind.name) for kind in KINDS}
     sinks |= {names.KIND: view.sink_systems(), "Pod": view.sink_pods()}

@@ -27,6 +27,8 @@ ABSENT = "1"
 #: asks a watch for what is there first; the bookmark that ends it bears the annotation
 BEGINNING = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
 ALL_TOLD = "k8s.io/initial-events-end"
+#: what changes of these ask for waits for more of them anyway (`main.GATHER_S`); specs and nodes do not wait
+GATHER_S, UNHURRIED = 0.2, frozenset(("Pod", *BY_KIND))
 UNKNOWN = (400, 422)  # what a server says that has no such watch
 _APPLY = {"Content-Type": "application/apply-patch+yaml"}
 _MERGE = {"Content-Type": "application/merge-patch+json"}
@@ -172,8 +174,11 @@ class Cluster:
     ) -> AsyncIterator[AsyncIterator[Manifest]]:
         """Open a stream of watch events; `read` decodes as much of a line as anybody asks for."""
         asked = params | {"watch": "true", "allowWatchBookmarks": "true"}
-        labels = {"verb": "list" if params.keys() >= BEGINNING.keys() else "watch", "kind": kind.name}
-        async with self.session.stream(path_of(kind, namespace), asked, READ_S, **labels) as told:
+        listed = params.keys() >= BEGINNING.keys()
+        labels = {"verb": "list" if listed else "watch", "kind": kind.name}
+        gather_s = 0.0 if listed or kind.name not in UNHURRIED else GATHER_S
+        path = path_of(kind, namespace)
+        async with self.session.stream(path, asked, READ_S, **labels, gather_s=gather_s) as told:
             yield _events(told, read)
 
     async def get(self, kind: Kind, namespace: str, name: str, *, metadata: bool = False) -> Manifest | None:

@@ -34,11 +34,13 @@ from qts_operator.middleware import (
     renewing,
 )
 
-__all__ = ["Access", "ApiError", "Session", "from_kubeconfig", "in_cluster"]
+__all__ = ["Access", "ApiError", "Session", "from_kubeconfig", "gathered", "in_cluster", "lines_of"]
 _log = structlog.get_logger("qts_operator.session")
 TIMEOUT_S = 10.0
 WRITE_TIMEOUT_S = 3.0
 _TOKEN_AGE_S = 60.0
+MUCH = 32 * 1024  # bytes at once: more of them wait, and are read first
+TURNS = 4  # of the loop, in which what waited is taken in
 _ACCEPTED = {"Accept": "application/json", "Content-Type": "application/json"}
 _sending: ContextVar[Call | None] = ContextVar("sending", default=None)
 Fence = Callable[[], bool]
@@ -158,9 +160,19 @@ class Session:
 
     @asynccontextmanager
     async def stream(
-        self, path: str, params: dict[str, str], read_s: float, *, verb: str, kind: str
+        self,
+        path: str,
+        params: dict[str, str],
+        read_s: float,
+        *,
+        verb: str,
+        kind: str,
+        gather_s: float = 0.0,
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Open a watch; yield its lines; a silence of `read_s` ends it (half-open connection)."""
+        """Open a watch; yield its lines; a silence of `read_s` ends it (half-open connection).
+
+        `gather_s`: after what came, nothing is read for so long; then all that came meanwhile, at once.
+        """
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT_S, sock_read=read_s)
         for last in (False, True):
             async with await self._begun(path, params, timeout, (verb, kind)) as response:
@@ -170,7 +182,7 @@ class Session:
                 if response.status >= 400:
                     raw = await response.read()
                     raise _refusal(response.status, raw, response.headers.get("Retry-After"))
-                yield _lines(response, self._in.inc)
+                yield lines_of(response, self._in.inc, gather_s)
                 return
 
     async def _begun(
@@ -252,8 +264,10 @@ class _Fenced(aiohttp.TCPConnector):
         return connection
 
 
-async def _lines(response: aiohttp.ClientResponse, read: Callable[[int], None]) -> AsyncIterator[bytes]:
-    """Yield lines of any length; tell `read` the bytes that came."""
+async def lines_of(
+    response: aiohttp.ClientResponse, read: Callable[[int], None] = lambda _: None, gather_s: float = 0.0
+) -> AsyncIterator[bytes]:
+    """Yield lines of any length; tell `read` the bytes that came; after them read nothing for `gather_s`."""
     rest = b""
     async for chunk in response.content.iter_any():
         read(len(chunk))
@@ -261,8 +275,33 @@ async def _lines(response: aiohttp.ClientResponse, read: Callable[[int], None]) 
         for line in lines:
             if line:
                 yield line
+        if gather_s and len(chunk) < MUCH:
+            await gathered(response, gather_s)
     if rest:
         yield rest
+
+
+async def gathered(response: aiohttp.ClientResponse, seconds: float) -> None:
+    """Read nothing for a while: to wake for each event of a storm costs more than the event."""
+    connection = response.connection
+    transport = connection.transport if connection is not None else None
+    if transport is None:  # all has been read
+        return
+    # under TLS a pause alone would go on taking in what is encrypted, up to 256 KiB
+    limit: Callable[..., None] = getattr(transport, "set_read_buffer_limits", _unlimited)
+    limit(high=1, low=0)
+    transport.pause_reading()
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        limit()  # the half of a record that has come must not end reading
+        transport.resume_reading()
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
+
+
+def _unlimited(**_: int) -> None:
+    """Take the limits of a transport that reads nothing while it is paused."""
 
 
 def _refusal(code: int, raw: bytes, retry_after: str | None) -> ApiError:
