@@ -124,10 +124,11 @@ class Engine:
 
     def told(self, namespace: str, name: str, version: str) -> None:
         """Take word of a system, from any thread; a version that our own watch has shown asks for nothing."""
-        if not self._shown(namespace, name, version):
+        if not self.shows(namespace, name, version):
             self._inside(lambda _: self._doubt(namespace, name, version), key_of(namespace, name))
 
-    def _shown(self, namespace: str, name: str, version: str) -> bool:
+    def shows(self, namespace: str, name: str, version: str) -> bool:
+        """Tell whether our own watch has shown this version of a system, or a later one; from any thread."""
         known = self.view.systems.get(namespace, name)
         return known is not None and not_older(known.version, version)
 
@@ -135,7 +136,7 @@ class Engine:
         """Give our own watch a moment: kopf's is often first, of our own writes too."""
 
         def ask() -> None:
-            if not self._shown(namespace, name, version):
+            if not self.shows(namespace, name, version):
                 self._add(key_of(namespace, name))
 
         asyncio.get_running_loop().call_later(GATHER_S, ask)

@@ -11,7 +11,7 @@ import logging
 import random
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -27,15 +27,19 @@ from kopf._cogs.structs.bodies import RawBody
 from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
 
 from qts_core import names
+from qts_operator import lines
 from qts_operator.cluster import metadata_alone
 from qts_operator.main import Engine
-from qts_operator.session import Access
+from qts_operator.session import Access, gathered, lines_of
 
 _log = structlog.get_logger("qts_operator.shell")
 FIRST_S, LAST_S = 1.0, 60.0
 GOODBYE_S = 2.0
 #: how long one of kopf's 64 workers waits for more of its object; all others wait for it, with their events
 IDLE_S = 0.05
+#: how long our own watch has to show what kopf's has read: to kopf each event is a task, loggers and a patch
+LATER_S = 0.25
+Shows = Callable[[str, str, str], bool]  # namespace, name, version of a system
 
 
 class NoDiffs(kopf.DiffBaseStorage):
@@ -93,7 +97,7 @@ def registry_of(
 
     @kopf.on.login(registry=registry)
     async def _login(**_: Any) -> kopf.AiohttpSession:
-        return _session(engine.options.access)
+        return _session(engine.options.access, engine.shows)
 
     @kopf.on.probe(registry=registry, id="engine")
     async def _probe(**_: Any) -> str:
@@ -119,8 +123,47 @@ class Forgetful(ResourceMemories):
         return await super().recall(raw_body, **given)
 
 
+class News:
+    """The body of a watch without what our own watch has shown: of that kopf has nothing to tell us.
+
+    kopf goes on from the version of the last event or bookmark that it has read, so none is lost by it.
+    """
+
+    def __init__(self, response: aiohttp.ClientResponse, shows: Shows) -> None:
+        self._response, self._content, self._shows = response, response.content, shows
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._content, name)
+
+    async def iter_chunked(self, _: int) -> AsyncIterator[bytes]:
+        """Yield lines; what kopf reads a body by."""
+        async for line in lines_of(self._response):
+            if not self._known(line):
+                await gathered(self._response, LATER_S)
+            if not self._known(line):
+                yield line + b"\n"
+
+    def _known(self, line: bytes) -> bool:
+        try:
+            told = lines.head(line)
+        except ValueError:
+            return False  # kopf has a word for it
+        metadata = told["object"].get("metadata", {})
+        found = [str(metadata.get(each, "")) for each in ("namespace", "name", "resourceVersion")]
+        return told["type"] in ("ADDED", "MODIFIED") and self._shows(*found)
+
+
 class Slim(aiohttp.ClientResponse):
     """An answer without managed fields, nine tenths of what kopf would keep of each object of a list."""
+
+    shows: Shows
+
+    async def start(self, connection: Any) -> aiohttp.ClientResponse:
+        """Read the head; the body of a watch is for News."""
+        await super().start(connection)
+        if "watch" in self.url.query and self.url.path.endswith(f"/{names.PLURAL}"):
+            self.content = cast(aiohttp.StreamReader, News(self, self.shows))
+        return self
 
     async def json(self, **_: Any) -> Any:
         """Return the decoded body."""
@@ -219,8 +262,11 @@ async def _metadata_alone(
     return await handler(request)
 
 
-def _session(access: Access) -> kopf.AiohttpSession:
-    """Return a session with the engine's credentials; the token file is read anew at each login."""
+def _session(access: Access, shows: Shows = lambda *_: False) -> kopf.AiohttpSession:
+    """Return a session with the engine's credentials; the token file is read anew at each login.
+
+    `shows` tells whether our own watch has shown a version of a system.
+    """
     headers = {}
     token = access.token
     if access.token_file:
@@ -231,7 +277,8 @@ def _session(access: Access) -> kopf.AiohttpSession:
     if access.cert_file:
         context.load_cert_chain(access.cert_file, access.key_file)
     connector = aiohttp.TCPConnector(limit=0, ssl=context)
+    answers = type("Answer", (Slim,), {"shows": staticmethod(shows)})
     session = aiohttp.ClientSession(
-        connector=connector, headers=headers, middlewares=(_metadata_alone,), response_class=Slim
+        connector=connector, headers=headers, middlewares=(_metadata_alone,), response_class=answers
     )
     return kopf.AiohttpSession(aiohttp_session=session, server=access.server)

@@ -6,10 +6,12 @@ import asyncio
 import threading
 
 import kopf
+import orjson
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from kopf._cogs.aiokits.aioadapters import wait_flag
+from kopf._cogs.clients.api import iter_jsonlines
 
 from qts_core import names
 from qts_operator.digests import resource
@@ -124,6 +126,56 @@ async def test_kopf_remembers_no_object_and_not_who_manages_its_fields() -> None
     memories = Forgetful()
     await memories.recall(heard["items"][0], noticed_by_listing=True)
     assert list(memories.iter_all_memories()) == []
+
+
+def event(told: str, version: str) -> bytes:
+    return orjson.dumps({"type": told, "object": system(version)})
+
+
+async def as_kopf_watches(engine: Engine, told: list[bytes], later: str = "5") -> list[bytes]:
+    """Return the lines that kopf is given of a server's watch; the engine sees `later` a moment afterwards."""
+
+    async def watched(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"".join(line + b"\n" for line in told))
+        await asyncio.sleep(0.1)
+        engine.view.systems.put(resource(system(later)))
+        return response
+
+    application = web.Application()
+    application.add_routes([web.get(f"/{names.PLURAL}", watched)])
+    async with TestServer(application) as server:
+        access = Access(server=str(server.make_url("/")))
+        session, url = _session(access, engine.shows).aiohttp_session, server.make_url(f"/{names.PLURAL}")
+        async with session, session.get(url, params={"watch": "true"}) as answer:
+            return [line async for line in iter_jsonlines(answer.content)]
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (event("MODIFIED", "5"), False),
+        (event("ADDED", "4"), False),
+        (event("MODIFIED", "6"), True),
+        (event("DELETED", "5"), True),
+        (b'{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"5"}}}', True),
+        (b'{"type":"ERROR","object":{"code":410}}', True),
+        (b'{"type":"MODIFIED","object":{"metadata":null}}', True),
+        (b'{"type":"MODIFIED"}', True),
+        (b"no event", True),
+    ],
+)
+async def test_kopf_is_told_what_the_engine_has_not_seen(engine, monkeypatch, line, told) -> None:
+    monkeypatch.setattr("qts_operator.shell.LATER_S", 0.0)
+    assert await as_kopf_watches(engine, [line]) == [line] * told
+
+
+async def test_kopf_is_not_told_what_the_engine_sees_a_moment_later(engine, monkeypatch) -> None:
+    """Its watch is often the first, and to handle an event takes it longer than us."""
+    monkeypatch.setattr("qts_operator.shell.LATER_S", 0.5)
+    lines = [event("MODIFIED", "6"), event("MODIFIED", "7")]
+    assert await as_kopf_watches(engine, lines, later="6") == lines[1:]
 
 
 async def test_an_empty_list_of_metadata_which_comes_as_null_is_a_list() -> None:
