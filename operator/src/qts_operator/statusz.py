@@ -94,6 +94,8 @@ class Answers:
         if self._known.get(key) is not former:
             return  # the pod is another by now
         misses = former.misses + 1 if told is None else 0
+        if told is None and (former.told is not None or former.misses < 0):  # once, not at each try
+            _log.info("PADS cannot be asked", key=key, address=former.address)
         self._known[key] = known = Known(told, former.mark, former.address, misses)
         self._plan(key, known)
         if told != former.told and key not in self._waiting:
@@ -140,7 +142,7 @@ class Answers:
             async with self._http.get(url, timeout=limit) as response:
                 return msgspec.json.decode(await response.read(), type=kind)
         except (aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError) as error:
-            _log.info("a pod cannot be asked", address=address, error=type(error).__name__)
+            _log.debug("a pod cannot be asked", address=address, error=type(error).__name__)
             return None
 
 

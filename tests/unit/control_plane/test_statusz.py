@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from structlog.testing import capture_logs
 from tests.unit.control_plane.weather import Jumping
 
 from qts_core.probes import Status
@@ -140,6 +141,19 @@ def test_an_answer_of_the_former_pod_is_dropped(pads) -> None:
     play(story())
     assert pads.moved == []
     assert len(pads.times) == 2
+
+
+def test_silence_is_logged_once_and_once_more_after_an_answer(pads) -> None:
+    async def story() -> None:
+        for told in (None, _told(), None):
+            pads.told = told
+            await pads.ask("n/desk", _pod())
+            await asyncio.sleep(3.5 * PERIOD_S)
+
+    with capture_logs() as lines:
+        play(story())
+    assert len(pads.times) > 8
+    assert [line["key"] for line in lines] == ["n/desk"] * 2
 
 
 def test_who_hears_not_all_is_asked_soon_and_who_is_silent_ever_rarer(pads) -> None:
