@@ -60,6 +60,7 @@ class Definition:
                 if error.code != 403:
                     raise
                 self._metrics.denied.labels(DEFINITIONS.name).inc()
+                _log.warning("definition may not be read", reason="AccessDenied", error=error.message)
         return await self._api.schema(SYSTEMS), True
 
     def _judge(self, served: Tree | None, ours: bool) -> None:

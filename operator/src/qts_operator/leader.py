@@ -12,10 +12,13 @@ from typing import Any, TypeVar
 import structlog
 
 from qts_core.clock import Clock
+from qts_operator.apply import error_of
 from qts_operator.cluster import LEASES, Api
 from qts_operator.lease import Election
 from qts_operator.metrics import Metrics
 from qts_operator.middleware import ApiError
+from qts_operator.watch import DOUBT_S
+from qts_operator.writes import lacks_right
 
 _log = structlog.get_logger("qts_operator.leader")
 NAME = "qts-operator"
@@ -39,6 +42,8 @@ class Leader:
         self._led = False
         self._asking = asyncio.Lock()  # one conversation with the Lease at a time
         self._released = False
+        self.denied = ""  # what the server said: without this right nobody leads, and no status can tell
+        self._answered_s: float | None = None
 
     def leads(self) -> bool:
         """Tell whether a write may be sent now."""
@@ -56,10 +61,12 @@ class Leader:
             try:
                 async with self._asking:
                     await self.once()
+                self.denied, self._answered_s = "", boot_s()
             except ApiError as error:
                 answered = False
                 if error.code == 409:
                     self._election.lost()
+                self._refused(error)
                 _log.warning("lease", code=error.code, error=error.message)
             leads = self.leads()
             self._metrics.leader.set(int(leads))
@@ -72,6 +79,13 @@ class Leader:
             # who leads and got no answer has no 2 s to lose: another such try would cost the Lease
             again_s = terms.retry_s if leads and answered else terms.standby_s
             await self._clock.sleep(again_s * self._random.uniform(0.8, 1.2))
+
+    def _refused(self, error: ApiError) -> None:
+        """Say that a right is missing once that is no start of a server."""
+        begun = self._answered_s is None or boot_s() - self._answered_s >= DOUBT_S
+        if begun and lacks_right(error_of(error)):
+            self.denied = f"Lease: {error.message}"
+            self._metrics.denied.labels("Lease").inc()
 
     async def once(self) -> None:
         """Read the Lease and do what follows."""

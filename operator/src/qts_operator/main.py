@@ -101,6 +101,7 @@ class Engine:
         self._denied: list[str] = []
         self._lost = ""  # the first task that ended though nobody asked it to
         self._leader: Leader | None = None
+        self._reconciler: Reconciler | None = None
 
     def start(self) -> None:
         """Run in a thread of its own."""
@@ -172,7 +173,9 @@ class Engine:
                 return f"{reflector.kind.name}: not synced"
             if reflector.age_s() > STALE_S:
                 return f"{reflector.kind.name}: nothing heard for {reflector.age_s():.0f} s"
-        return ""
+        if self._leader is not None and self._leader.denied:
+            return self._leader.denied
+        return self._reconciler.mute() if self._reconciler is not None and self.leads() else ""
 
     def leads(self) -> bool:
         """Tell whether a write may be sent now."""
@@ -237,14 +240,14 @@ class Engine:
             barred=offers.barred,
             traces=PassTraces(self._tracing),
         )
-        reconciler = Reconciler(context)
+        self._reconciler = Reconciler(context)
         self.reflectors = self._reflect(api)
 
         def follow(kind: Kind, scope: str | None) -> Reflector:
             return self._follow(api, kind, self.view.sink_children(kind.name), (scope, MINE))
 
         jobs: list[Coroutine[Any, Any, None]] = [reflector.run() for reflector in self.reflectors]
-        jobs += [self._work(reconciler, offers) for _ in range(self.options.workers)]
+        jobs += [self._work(self._reconciler, offers) for _ in range(self.options.workers)]
         jobs += offers.jobs(follow, self._all)
         jobs += [self._beat(), definition.run(visible=self.options.nodes), self._tidy()]
         return [*jobs, self._leader.run(self._won)]

@@ -53,7 +53,12 @@ class Reconciler:
         self._told_s: dict[str, float] = {}
         self._unsure: set[str] = set()  # whose status may have been written, though nobody answered
         self._refused: dict[str, Finding] = {}
+        self._mute: dict[str, str] = {}  # systems whose status may not be written, and what the server said
         self._series = events.Series()
+
+    def mute(self) -> str:
+        """Return why some status may not be written; "": each may. No condition can tell of it."""
+        return next(iter(self._mute.values()), "")
 
     async def run(self, key: str) -> None:
         """Make one pass; never raise."""
@@ -108,7 +113,9 @@ class Reconciler:
             self._eyes.claim(key, state.frame)
             if not written and state.writes.writes:
                 self._c.metrics.event_to_write.observe(self._c.queue.since_s(key, self._c.now_s()))
-        return self._after(key, state)
+        ended = self._after(key, state)
+        self._mute.pop(key, None)  # whose status may not be written, that one's pass fails
+        return ended
 
     async def _perform(
         self, resource: Resource, request: steps.Request, seen: Snapshot | None
@@ -180,6 +187,10 @@ class Reconciler:
         """Count a right that is missing; a pod that may not be deleted is told by the next pass."""
         if lacks_right(failed):
             self._c.metrics.denied.labels(_written(request)[0]).inc()
+            if isinstance(request, steps.Report):
+                self._mute[key] = f"{names.KIND}: {failed.message}"
+            if isinstance(request, steps.Tell):
+                _log.warning("event refused", reason="AccessDenied", error=failed.message)
         if isinstance(request, Restart) and failed.code == 403:
             text = failed.message or f"Pod/{request.pod.name}: delete is forbidden"
             self._refused[key] = Finding(reason="AccessDenied", message=text)
@@ -287,6 +298,7 @@ class Reconciler:
         self._told_s.pop(key, None)
         self._unsure.discard(key)
         self._refused.pop(key, None)
+        self._mute.pop(key, None)
         self._c.metrics.forget(namespace, name)
 
 

@@ -177,6 +177,7 @@ class Reflector:
             "namespace": self.namespace,
             "code": error.code,
             "reason": error.reason,
+            "error": error.message,
         }
         _log.warning("watch paused", **told, delay_s=round(delay, 2))
         await self._tools.clock.sleep(delay)

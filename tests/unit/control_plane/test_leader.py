@@ -9,11 +9,12 @@ import pytest
 
 from qts_core.clock import SystemClock
 from qts_operator.cluster import LEASES
-from qts_operator.leader import NAME, Leader
+from qts_operator.leader import NAME, Leader, boot_s
 from qts_operator.lease import Election, Terms
 from qts_operator.metrics import Metrics
 from qts_operator.middleware import ApiError
 from qts_operator.testing import FakeCluster
+from qts_operator.watch import DOUBT_S
 
 
 class Slow(FakeCluster):
@@ -159,6 +160,42 @@ async def test_who_leads_and_got_no_answer_tries_again_soon() -> None:
     assert min(calm, then) >= 0.8 * terms.retry_s
     assert hurried <= 1.2 * terms.standby_s
     assert 1.2 * terms.retry_s + terms.try_s + 1.2 * terms.standby_s < terms.renew_deadline_s
+
+
+class Barred(FakeCluster):
+    """Lets nobody see the Lease while `said` is something."""
+
+    said = ""
+
+    async def get(self, kind, namespace, name, *, metadata=False):
+        if self.said:
+            raise ApiError(403, "Forbidden", self.said)
+        return await super().get(kind, namespace, name, metadata=metadata)
+
+
+async def test_a_right_that_is_missing_is_told_until_it_is_there() -> None:
+    """At once where it never was; later only after ten seconds, since a server that starts refuses everybody."""
+    api, clock, metrics = Barred(), _Turns(), Metrics()
+    one = Leader(api, Election("one"), "qts", (clock, Random(0), metrics))
+    api.said = 'User "operator" cannot get resource "leases"'
+    task = asyncio.create_task(one.run(lambda: None))
+    await clock.asleep()
+    assert one.denied == f"Lease: {api.said}"
+    assert b'qts_reflector_denied_total{kind="Lease"} 1.0' in metrics.text()
+    said, api.said = api.said, ""
+    await clock.turn()
+    assert one.denied == ""
+    api.said = said
+    await clock.turn()
+    assert one.denied == ""
+    one._answered_s = boot_s() - DOUBT_S
+    await clock.turn()
+    assert one.denied == f"Lease: {said}"
+    one.denied, api.said = "", "unable to write: the namespace is being terminated"
+    await clock.turn()
+    assert one.denied == ""
+    assert b'qts_reflector_denied_total{kind="Lease"} 2.0' in metrics.text()
+    task.cancel()
 
 
 class _Turns(SystemClock):

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 from tests.unit.control_plane.engines import running
 from tests.unit.control_plane.guarded import EVERYWHERE, Guarded
 
@@ -74,13 +75,22 @@ def _fail_a_pod(api: Guarded) -> None:
     api._store(key, fresh, None)
 
 
+def _names(rule: Rule, text: str) -> bool:
+    """Tell whether a sentence of the server speaks of this rule."""
+    return any(
+        f'resource "{r}"' in text and f" cannot {v} " in text
+        for r in rule["resources"]
+        for v in rule["verbs"]
+    )
+
+
 def signs(api: Guarded, engine: Engine, rule: Rule) -> list[str]:
     """Return how the operator tells that a right of `rule` is missing."""
     found = []
     reason, message = api.degraded(NS, NAME)
-    if reason == "AccessDenied" and any(f'resource "{r}"' in message for r in rule["resources"]):
+    if reason == "AccessDenied" and _names(rule, message):
         found.append("condition")
-    if any(f'resource "{r}"' in engine.ready() for r in rule["resources"]):
+    if _names(rule, engine.ready()):
         found.append("readyz")
     text = engine.metrics.exposition("")[0].decode()
     counted = {
@@ -89,8 +99,6 @@ def signs(api: Guarded, engine: Engine, rule: Rule) -> list[str]:
     plurals = {r.partition("/")[0].rstrip("s") for r in rule["resources"]}
     if plurals & {kind.lower() for kind in counted}:
         found.append("metric")
-    if api.refused & {"leases"} & set(rule["resources"]) and not engine.leads():
-        found.append("leader")
     return found
 
 
@@ -112,14 +120,15 @@ def _key(rule: Rule) -> str:
 
 CLUSTER_RULES = [*rights.rules(), *rights.cluster_rules(), *rights.lease_rules()]
 NAMESPACED_RULES = [*rights.rules(), *rights.lease_rules()]
-#: rights whose loss cannot be a condition: nothing can be written, or nothing is known to write it on
-SILENT = (
-    "quantumtradingsystems",
-    "leases",
-    "events",
-    "customresourcedefinitions",
-    "podmonitors",  # every system runs without them, so none is Degraded
-)
+#: rights whose loss is no condition, and how it is told instead; the log has the server's sentence of each
+ELSEWHERE: dict[str, set[str]] = {
+    "quantumtradingsystems": {"log", "metric", "readyz"},  # no system is known to write it on
+    "quantumtradingsystems/status": {"log", "metric", "readyz"},  # where a condition would stand
+    "leases": {"log", "metric", "readyz"},  # who does not lead writes nothing
+    "events": {"log", "metric"},  # news of what the conditions say anyway: nobody is hindered
+    "customresourcedefinitions": {"log", "metric"},  # the published schema tells nearly as much
+    "podmonitors": {"log", "metric"},  # every system runs without them, so none is Degraded
+}
 
 
 @pytest.fixture(autouse=True)
@@ -139,15 +148,36 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 async def test_a_right_that_is_missing_is_named(mode: Options, rule: Rule) -> None:
-    """One rule less: a condition names resource and verb; where none can be written, readiness or a metric does."""
+    """One rule less: a condition names resource and verb; where that cannot be, all that ELSEWHERE has does."""
     api = Guarded(granted(mode, without=rule))
-    silent = any(r.startswith(SILENT) for r in rule["resources"])
+    expected = {"condition"}.union(*(ELSEWHERE[r] for r in rule["resources"] if r in ELSEWHERE))
+    if expected != {"condition"}:
+        expected.remove("condition")
+    seen: set[str] = set()
 
     def told(engine: Engine) -> bool:
-        found = signs(api, engine, rule)
-        return bool(found) if silent else "condition" in found
+        seen.update(signs(api, engine, rule))
+        if any(_names(rule, str(line.get("error"))) for line in lines):
+            seen.add("log")
+        return expected <= seen
 
-    assert await play(api, mode, told), f"nothing needs {_key(rule)}, or nobody says so"
+    with capture_logs() as lines:
+        assert await play(api, mode, told), f"{_key(rule)} is told by {seen or 'nobody'}, not by {expected}"
+
+
+@pytest.mark.parametrize("again", ["granted", "deleted"])
+async def test_a_status_that_may_be_written_again_is_no_want_of_readiness(again: str) -> None:
+    """The right comes back, or the system is gone."""
+    rule = next(r for r in CLUSTER_RULES if "quantumtradingsystems/status" in r["resources"])
+    api = Guarded(granted(CLUSTER, without=rule))
+    api.system(NS, NAME, {})
+    async with running(api, CLUSTER) as engine:
+        assert await until(lambda: _names(rule, engine.ready()))
+        if again == "granted":
+            api.granted = granted(CLUSTER)
+        else:
+            api.remove(names.KIND, NS, NAME)
+        assert await until(lambda: engine.ready() == ""), engine.ready()
 
 
 async def test_a_rule_that_nothing_needs_is_found() -> None:
