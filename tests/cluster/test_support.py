@@ -101,6 +101,12 @@ async def test_explain_says_of_a_running_system_what_the_operator_says(
         for name in ("desk", "taken"):
             done = _qts("support", "-n", namespace, name, "-o", f"{name}.tar.gz", cwd=tmp_path)
             assert done.returncode == 0, done.stderr
+        with tarfile.open(tmp_path / "desk.tar.gz") as archive:
+            index = json.load(archive.extractfile("index.json"))
+        asked = [*index["sha256"], *index["missing"]]  # nothing answers in played pods
+        for folder in ("statusz", "keptz"):
+            of = {name.split("/")[1].split("-")[1] for name in asked if name.startswith(f"{folder}/")}
+            assert of == {"pads", "qbmia", "quasar", "amos", "market"}, asked
         well = _qts("support", "explain", "desk.tar.gz", cwd=tmp_path)
         assert (well.returncode, well.stderr) == (0, ""), well.stdout
         assert "healthy: every condition is as it should be" in well.stdout

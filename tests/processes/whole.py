@@ -39,14 +39,14 @@ def qts(*arguments: str, cwd: Path, timeout_s: float = 300.0) -> subprocess.Comp
 class Whole:
     """A run in the folder `cwd`."""
 
-    def __init__(self, cwd: Path, *arguments: str) -> None:
+    def __init__(self, cwd: Path, *arguments: str, **variables: str) -> None:
         self.cwd = cwd
         self.events: list[Event] = []
         self._news = threading.Condition()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "qts_cli", "run", "--json", *arguments],
             cwd=cwd,
-            env=environment(),
+            env=environment() | variables,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

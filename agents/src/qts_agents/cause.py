@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import msgspec
 
+from qts_agents.round_spans import Place
+
 
 class Cause(msgspec.Struct, frozen=True):
-    """What a round descends from: context of spans, arrival of its bar (ns), ends of stages since (ns)."""
+    """What a round descends from: context of its spans, arrival of its bar (ns), the span above, and the
+    ends of stages since (ns)."""
 
     trace: bytes | None
     start_ns: int
+    above: Place | None = None  # None: what follows is the first span of its trace
     ends: tuple[tuple[str, int], ...] = ()
 
     def then(self, stage: str, end_ns: int) -> Cause:

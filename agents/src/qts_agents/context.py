@@ -16,6 +16,7 @@ import msgspec
 from qts_agents.health import Health
 from qts_agents.kernels import gpu
 from qts_agents.metrics import Metrics
+from qts_agents.round_notes import RoundNotes
 from qts_core.clock import Clock
 from qts_core.probes import Status
 from qts_core.roster import Workload
@@ -106,6 +107,7 @@ class Context(msgspec.Struct, frozen=True):
     bus: Bus
     clock: Clock
     tracing: Tracing
+    notes: RoundNotes
     log: Any
     health: Health
     metrics: Metrics

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from qts_agents import round_spans
 from qts_agents.awake import awake
 from qts_agents.bars_inlet import History, Inlet
 from qts_agents.cause import Cause
@@ -21,6 +22,7 @@ from qts_agents.pads.journal import JournalWriter
 from qts_agents.pads.resume import resume
 from qts_agents.pads.rounds import lockstep
 from qts_agents.pads.scorecard import Scores
+from qts_agents.round_notes import Cap, worth
 from qts_agents.scoring import Scoring
 from qts_core.errors import LocalError
 from qts_core.probes import Status
@@ -58,6 +60,8 @@ class DeciderShell:
         self._told: frozenset[str] = frozenset()
         self._credentials: dict[str, dict[str, int]] = {}  # peer → kind → generation, as it says
         self._last_trace: bytes | None = None
+        self._asked: dict[str, Cause] = {}  # rounds under way: what their decision descends from
+        self._cap = Cap()
         self._begun = asyncio.Event()  # the journal has its header or its end; nothing is written before
         self._order = asyncio.Lock()  # what an event leads to is done before the next is computed
 
@@ -132,17 +136,15 @@ class DeciderShell:
         start = self._context.now_ns()
         # it is only sent where it fits into a request
         window = self._inlet.window() if fits_inline(len(update.symbols)) else None
-        process = self._context.tracing.child(trace, "process market")
-        self._last_trace = process
+        stage, notes = round_spans.BAR_PROCESSED, self._context.notes
+        process = self._context.tracing.child(trace, stage.stage)
+        self._last_trace, cause = process, self._below_bar(process, start)
         async with self._order:
             actions = await self._context.compute(self.pads.on_update, update, window, start)
             taken = self._context.now_ns()
-            facts = {"messaging.system": "redis", "messaging.destination.name": "market"}
-            self._context.tracing.emit(
-                "process market", trace, start, taken, kind="consumer", attributes=facts
-            )
-            await self._do(actions, Cause(process, start).then("open", taken))
-            await self._keep(Cause(process, start))
+            notes.note(trace, stage, start, taken)
+            await self._do(actions, cause.then("open", taken))
+            await self._keep(cause)
 
     async def _keep(self, cause: Cause) -> None:
         """Write the state into the journal if that is due."""
@@ -175,7 +177,7 @@ class DeciderShell:
         if alive != self._told:
             self._told = alive
             now = self._context.now_ns()
-            await self._take(Cause(self._last_trace, now), self.pads.on_peers, alive, now)
+            await self._take(self._below_bar(self._last_trace, now), self.pads.on_peers, alive, now)
 
     async def _on_stray(self, envelope: Envelope) -> None:
         """Count an answer that no request waits for any more."""
@@ -198,7 +200,15 @@ class DeciderShell:
                 return
             await self._tell_peers()
             now = self._context.now_ns()
-            await self._take(Cause(self._context.tracing.root("round"), now), self.pads.on_tick, now)
+            await self._take(self._alone(now), self.pads.on_tick, now)
+
+    def _below_bar(self, trace: bytes | None, now: int) -> Cause:
+        """Return the cause of what a bar leads to; one without a trace is none."""
+        return self._alone(now) if trace is None else Cause(trace, now, round_spans.BAR)
+
+    def _alone(self, now: int) -> Cause:
+        """Return the cause of what no bar leads to: PADS begins the trace."""
+        return Cause(self._context.tracing.root(round_spans.ROUND[1]), now)
 
     async def _do(self, actions: Sequence[Action], cause: Cause) -> None:
         """Write down, ask, then tell: storing a message takes as long as a vote, and no vote waits for it.
@@ -245,30 +255,32 @@ class DeciderShell:
             self._context.log.warning("not_sent", to=to, error=str(error))
 
     async def _publish(self, message: Message, cause: Cause) -> None:
-        if isinstance(message, DecisionResponse) and message.decision is not None:
-            trace = self._context.tracing.child(cause.trace, "publish decisions")
-            start = self._context.now_ns()
+        if isinstance(message, DecisionResponse) and (decision := message.decision) is not None:
+            cause = self._asked.pop(message.round_id, cause)  # its round's, also where a tick gave up
+            stage, start = round_spans.decision_below(cause.above), self._context.now_ns()
+            if why := self._why_kept(cause, start):
+                message = msgspec.structs.replace(message, trace_keep=True)
+                self._context.notes.keep(cause.trace, message.round_id, why)
+            trace = self._context.tracing.child(cause.trace, stage.stage)
             await awake(self._context.bus.publish(message, trace=trace))
-            facts = {
-                "messaging.system": "redis",
-                "messaging.destination.name": "decisions",
-                "messaging.message.conversation_id": message.round_id,
-            }
-            self._context.tracing.emit(
-                "publish decisions",
-                cause.trace,
-                start,
-                self._context.now_ns(),
-                kind="producer",
-                attributes=facts,
-            )
-            # the decision is out: nothing waits for what is counted of it
             now = self._context.now_ns()
+            self._context.notes.note(cause.trace, stage, start, now, message.round_id)
+            # the decision is out: nothing waits for what is counted of it
             soon = asyncio.get_running_loop().call_soon
-            soon(self._measure, message.decision, self.pads.outcome, cause, now)
+            soon(self._measure, decision, self.pads.outcome, cause, now)
             self._time(message.round_id, cause.then("publish", now), now)
         else:
             await self._context.bus.publish(message)
+
+    def _why_kept(self, cause: Cause, now: int) -> str:
+        """Return why the round just decided is kept; nothing: all is well, or one was kept a moment ago."""
+        took_s = (now - cause.start_ns) / 1e9 if cause.start_ns else 0.0
+        why = worth(self.pads.outcome, took_s, self._context.system.decision_timeout)
+        if not why or cause.trace is None:
+            return ""
+        kept, metrics = self._cap.take(self._context.clock.monotonic_ns()), self._context.metrics
+        (metrics.kept_rounds if kept else metrics.kept_rounds_over_cap).labels(why).inc()
+        return why if kept else ""
 
     def _open(self, ask: Ask, cause: Cause, later: Sequence[Action]) -> None:
         task = asyncio.create_task(self._whole(ask, cause, later))
@@ -280,17 +292,20 @@ class DeciderShell:
         try:
             await self._round(ask, cause)
         finally:
+            self._asked.pop(ask.round_id, None)
             for action in later:
                 await self._tell(action, cause)
 
     async def _round(self, ask: Ask, cause: Cause) -> None:
         """Ask, decide, tell."""
         tracing, start = self._context.tracing, self._context.now_ns()
-        round_trace = tracing.child(cause.trace, "round")
+        round_trace = tracing.child(cause.trace, round_spans.ROUND[1])
+        below = Cause(round_trace, cause.start_ns, round_spans.ROUND, cause.ends).then("ask", start)
+        self._asked[ask.round_id] = below
         contexts = {
             peer: trace
             for peer in ask.requests
-            if (trace := tracing.child(round_trace, f"send requests {peer}")) is not None
+            if (trace := tracing.child(cause.trace, round_spans.asked(peer).stage)) is not None
         }
         requests: dict[str, Message] = dict(ask.requests)
         replies = await self._context.bus.gather(requests, ask.timeout_s, trace=contexts)
@@ -300,11 +315,11 @@ class DeciderShell:
             actions = await self._context.compute(
                 self.pads.on_answers, ask.round_id, answers, self._context.now_ns()
             )
-            decided, refused = self._context.now_ns(), self.pads.refused
-            answered = cause.then("ask", start).then("votes", asked).then("decide", decided)
-            await self._do(actions, msgspec.structs.replace(answered, trace=round_trace))
+            decided, refused, outcome = self._context.now_ns(), self.pads.refused, self.pads.outcome
+            below = self._asked[ask.round_id] = below.then("votes", asked).then("decide", decided)
+            await self._do(actions, below)
         self._count(replies, answers, refused)
-        self._trace_round(ask, replies, cause, (start, asked, decided))
+        self._note_round(ask.round_id, replies, cause, (start, asked, decided), outcome)
 
     def _answer(self, reply: Reply, start_ns: int) -> Answer:
         envelope = reply.envelope
@@ -325,40 +340,20 @@ class DeciderShell:
             result = "used" if used else "invalid" if reply.envelope is not None else "late"
             self._context.metrics.votes.labels(reply.peer, result).inc()
 
-    def _trace_round(
-        self, ask: Ask, replies: Sequence[Reply], cause: Cause, times: tuple[int, int, int]
+    def _note_round(
+        self, key: str, replies: Sequence[Reply], cause: Cause, times: tuple[int, int, int], outcome: str
     ) -> None:
-        tracing, (start, asked, decided) = self._context.tracing, times
-        round_trace = tracing.child(cause.trace, "round")
-        end = self._context.now_ns()
-        facts = {"qts.round.id": ask.round_id}
-        tracing.emit("round", cause.trace, start, end, attributes=facts)
-        votes: list[bytes] = []
+        note, trace, (start, asked, decided) = self._context.notes.note, cause.trace, times
+        wrong = "" if outcome == "complete" else outcome
+        stage = round_spans.round_below(cause.above)
+        note(trace, stage, start, self._context.now_ns(), key, wrong)
+        votes: tuple[round_spans.Place, ...] = ()
         for reply in replies:
-            stage = f"send requests {reply.peer}"
-            wire = {
-                "messaging.system": "zeromq",
-                "messaging.destination.name": "requests",
-                "messaging.message.conversation_id": ask.round_id,
-            }
-            tracing.emit(
-                "send requests", round_trace, start, asked, stage=stage, kind="producer", attributes=wire
-            )
+            note(trace, round_spans.asked(reply.peer), start, asked, key, reply.reason)
             if reply.envelope is not None and reply.envelope.trace is not None:
-                votes.append(reply.envelope.trace)
-                wire = wire | {"messaging.destination.name": "votes"}
-                stage = f"process votes {reply.peer}"
-                tracing.emit(
-                    "process votes",
-                    reply.envelope.trace,
-                    asked,
-                    decided,
-                    stage=stage,
-                    kind="consumer",
-                    links=[reply.envelope.trace],
-                    attributes=wire,
-                )
-        tracing.emit("decide", round_trace, asked, decided, links=votes, attributes=facts)
+                votes += (round_spans.vote(reply.peer),)
+                note(trace, round_spans.heard(reply.peer), asked, decided, key)
+        note(trace, round_spans.DECIDED, asked, decided, key, links=votes)
 
     def _time(self, round_id: str, cause: Cause, now: int) -> None:
         """Write down how long each stage took, where no replay compares it."""

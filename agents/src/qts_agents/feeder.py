@@ -7,7 +7,9 @@ from typing import Any
 
 from qts_agents.context import Context
 from qts_agents.market.feed import Feed
+from qts_agents.round_spans import BAR_PUBLISHED
 from qts_core.probes import Status
+from qts_messaging.messages import DecisionResponse, Envelope
 
 
 class FeedShell:
@@ -24,6 +26,7 @@ class FeedShell:
     def subscribe(self) -> None:
         """Register the feed's handlers: decisions for the lockstep, statuses for the start."""
         self._feed.subscribe()
+        self._context.bus.subscribe(DecisionResponse, self._on_decision)
 
     async def begin(self) -> None:
         """Nothing to catch up with."""
@@ -51,11 +54,13 @@ class FeedShell:
         await self._feed.run()
         self._context.health.ended = True
 
-    def _trace(self) -> bytes | None:
-        tracing = self._context.tracing
-        if not tracing.enabled:
-            return None
-        trace, now = tracing.root("publish market"), self._context.now_ns()
-        facts = {"messaging.system": "redis", "messaging.destination.name": "market"}
-        tracing.emit("publish market", trace, now, now, kind="producer", root=True, attributes=facts)
+    async def _on_decision(self, envelope: Envelope) -> None:
+        """Keep the bar's span of a round that is kept; the rest is the feed's."""
+        await self._feed.on_decision(envelope)
+        if isinstance(envelope.body, DecisionResponse) and envelope.body.trace_keep:
+            self._context.notes.keep(envelope.trace, envelope.body.round_id)
+
+    def _trace(self) -> bytes:
+        trace, now = self._context.tracing.root(BAR_PUBLISHED.stage), self._context.now_ns()
+        self._context.notes.note(trace, BAR_PUBLISHED, now, now)
         return trace

@@ -1,4 +1,4 @@
-"""/livez /readyz /startupz /statusz /bookz /scorez /metrics of a process, from one record per workload."""
+"""/livez /readyz /startupz /statusz /bookz /keptz /scorez /metrics, from one record per workload."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 
 from qts_core import names
 from qts_core.errors import ConfigError
-from qts_core.probes import Status
+from qts_core.probes import KeptRounds, Status
 from qts_messaging.accounts import Record
 
 STUCK_S = 10.0
@@ -84,6 +84,7 @@ class Workplace(msgspec.Struct, frozen=True):
     health: Health
     status: Callable[[], Status]
     book: Callable[[], Record]
+    kept: Callable[[], KeptRounds]
     scores: Callable[[], Awaitable[Any]]  # worked out when asked for
 
 
@@ -147,7 +148,7 @@ class HealthServer:
         path = path.split("?", 1)[0]
         if path == names.PATH_METRICS:
             return 200, "text/plain; version=0.0.4; charset=utf-8", self._metrics()
-        for prefix, tell in ((names.PATH_STATUS, _status), (names.PATH_BOOK, _book)):
+        for prefix, tell in _TELLS.items():
             if path.startswith(prefix):
                 return self._told(path[len(prefix) :].strip("/"), tell)
         checks: dict[str, Callable[[Health], str | None]] = {
@@ -173,9 +174,9 @@ class HealthServer:
         return 200, "application/json", msgspec.json.encode(tell(place)) + b"\n"
 
 
-def _status(place: Workplace) -> Status:
-    return place.status()
-
-
-def _book(place: Workplace) -> Record:
-    return place.book()
+#: what a workload tells without work
+_TELLS: dict[str, Callable[[Workplace], Any]] = {
+    names.PATH_STATUS: lambda place: place.status(),
+    names.PATH_BOOK: lambda place: place.book(),
+    names.PATH_KEPT: lambda place: place.kept(),
+}

@@ -41,6 +41,10 @@ class Metrics:
         self.round_duration = self._histogram(
             "qts_round_duration_seconds", "Update received until decision sent", ["outcome"]
         )
+        self.kept_rounds = self._counter("qts_kept_rounds_total", "Rounds whose traces are kept", ["reason"])
+        self.kept_rounds_over_cap = self._counter(
+            "qts_kept_rounds_over_cap_total", "Rounds worth keeping right after another", ["reason"]
+        )
         self.vote_latency = self._histogram("qts_vote_latency_seconds", "Request until vote", ["agent"])
         self.votes = self._counter("qts_votes_total", "Votes by what became of them", ["agent", "result"])
         self.decisions = self._counter("qts_decisions_total", "Decided symbols by action", ["decision"])
@@ -107,6 +111,10 @@ class Metrics:
         """Add the gauges that are read from a workload's status at each scrape."""
         self.registry.register(_StatusCollector(status))
 
+    def watch_spans(self, dropped: Callable[[], int]) -> None:
+        """Add how many spans no collector took."""
+        self.registry.register(_SpansCollector(dropped))
+
     def watch_bus(self, numbers: Callable[[], Numbers]) -> None:
         """Add what is read from a bus at each scrape."""
         self.registry.register(BusCollector(numbers))
@@ -114,6 +122,21 @@ class Metrics:
     def text(self) -> bytes:
         """Return everything in Prometheus text format."""
         return bytes(generate_latest(self.registry))
+
+
+class _SpansCollector(Collector):
+    """Reads how many spans were dropped."""
+
+    def __init__(self, dropped: Callable[[], int]) -> None:
+        self._dropped = dropped
+
+    def describe(self) -> Iterable[Metric]:
+        """Declare nothing: two workloads of one process may share the name."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """Render it."""
+        yield _counted("qts_spans_dropped", "Spans that no collector took", self._dropped())
 
 
 class _StatusCollector(Collector):

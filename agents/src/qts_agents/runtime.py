@@ -16,6 +16,7 @@ from qts_agents.context import Compute, Context, Place, Shell
 from qts_agents.health import Health, HealthServer, Workplace
 from qts_agents.kernels import gpu
 from qts_agents.metrics import Metrics
+from qts_agents.round_notes import RoundNotes
 from qts_core.clock import Clock, SystemClock
 from qts_core.config import Loaded
 from qts_core.errors import QtsError
@@ -62,7 +63,9 @@ class Worker:
         clock, health = SystemClock(), Health(workload.name)
         system = loaded.system
         self.started_ns = clock.monotonic_ns()
-        log = open_logs(workload.name, place.system_name, system.observability.log_level)
+        told = system.observability
+        log = open_logs(workload.name, place.system_name, told.log_level)
+        tracing = open_tracing(workload.name, place.system_name, told.otlp_endpoint, told.sample_ratio)
         own = system.ports().get(workload.wire)
         self.options = BusOptions(
             name=workload.wire,
@@ -75,24 +78,10 @@ class Worker:
             clock=clock,
         )
         wired = msgspec.structs.replace(system, use_real_messaging=False) if until_redis else system
-        self.bus = open_bus(wired, self.options)
+        self.bus = bus = open_bus(wired, self.options)
+        notes, compute = RoundNotes(tracing), Compute(workload.name, clock, health)
         self.context = Context(
-            workload,
-            system,
-            loaded.digest,
-            place,
-            self.bus,
-            clock,
-            open_tracing(
-                workload.name,
-                place.system_name,
-                system.observability.otlp_endpoint,
-                system.observability.sample_ratio,
-            ),
-            log,
-            health,
-            metrics,
-            Compute(workload.name, clock, health),
+            workload, system, loaded.digest, place, bus, clock, tracing, notes, log, health, metrics, compute
         )
         self.shell = shell_of(workload.role)(self.context)
         self.tasks: list[asyncio.Task[None]] = []
@@ -102,6 +91,7 @@ class Worker:
         self.backends: dict[str, dict[str, int]] = {}  # measured: least rows for threads, for a device
         metrics.watch(self.status)
         metrics.watch_bus(self.context.bus.numbers)
+        metrics.watch_spans(lambda: tracing.dropped)
 
     async def start(self) -> None:
         """Compile, wait for our turn, bind, catch up, beat; in that order, so that ready means ready."""
@@ -199,6 +189,11 @@ class Worker:
         )
         self.shell.describe(status)
         return status
+
+    def workplace(self) -> Workplace:
+        """Return what the HTTP server asks of this worker."""
+        told = self.context.notes.told
+        return Workplace(self.context.health, self.status, self.bus.record, told, self.shell.scores)
 
     def spawn(self, work: Any) -> None:
         """Run `work` until the end of this worker; its failure is the worker's."""
@@ -312,7 +307,7 @@ async def serve(
     workers = [Worker(each, loaded, place, metrics, until_redis=until_redis) for each in workloads]
     clock: Clock = workers[0].context.clock
     server = HealthServer(
-        [Workplace(w.context.health, w.status, w.bus.record, w.shell.scores) for w in workers],
+        [worker.workplace() for worker in workers],
         metrics.text,
         lambda: clock.monotonic_ns() / 1e9,
     )

@@ -17,6 +17,7 @@ from qts_agents.bars_inlet import History, Inlet
 from qts_agents.context import Context
 from qts_agents.documents import Documents
 from qts_agents.market.windows import from_wire
+from qts_agents.round_spans import BAR_PROCESSED, DECISION_PROCESSED, answered
 from qts_core.errors import ConfigError, LocalError
 from qts_core.probes import Status
 from qts_core.spec import System
@@ -52,6 +53,7 @@ class VoterShell:
         self._tasks: set[asyncio.Task[None]] = set()
         self._seen = (-1, -1)  # epoch and number of the newest bar that the agent has lived through
         self._path = context.place.state / "state" / f"{context.workload.name}.state"
+        self._spans = answered(context.workload.wire)
 
     def warm_up(self) -> None:
         """Compile every kernel the agent serves with."""
@@ -123,9 +125,7 @@ class VoterShell:
             await self._send(
                 await self._context.compute(self._proved, self._live, update, self._inlet.window())
             )
-        self._context.tracing.emit(
-            "process market", trace, start, self._context.now_ns(), kind="consumer", attributes=_BROADCAST
-        )
+        self._context.notes.note(trace, BAR_PROCESSED, start, self._context.now_ns())
 
     def _proved(self, work: Callable[..., T], *arguments: Any) -> T:
         """Do `work`; if it fails before a first bar with a kept state, forget that state and do it again.
@@ -205,10 +205,10 @@ class VoterShell:
             request = msgspec.structs.replace(request, deadline_ns=by_ours)
         response = await context.compute(self._opinion, request)
         done = context.now_ns()
-        process = context.tracing.child(envelope.trace, "process requests")
-        sent = context.tracing.child(process, "send votes")
-        await context.bus.reply(envelope, response, trace=sent)
-        self._trace_answer(envelope, request.round_id, (start, begun, done))
+        await context.bus.reply(
+            envelope, response, trace=context.tracing.child(envelope.trace, self._spans[-1].stage)
+        )
+        self._note_answer(envelope, response, (start, begun, done))
 
     def _opinion(self, request: DecisionRequest) -> DecisionResponse:
         clock = self._context.clock
@@ -231,26 +231,23 @@ class VoterShell:
             return from_wire(request.window) if request.window is not None else None
         return until(self._inlet.window(), request.window_seq)
 
-    def _trace_answer(self, envelope: Envelope, round_id: str, times: tuple[int, int, int]) -> None:
-        tracing, (start, begun, done) = self._context.tracing, times
-        process = tracing.child(envelope.trace, "process requests")
-        facts = {
-            "messaging.system": "zeromq",
-            "messaging.destination.name": "requests",
-            "messaging.message.conversation_id": round_id,
-        }
-        name = self._context.workload.name
-        tracing.emit("process requests", envelope.trace, start, done, kind="consumer", attributes=facts)
-        tracing.emit(f"evaluate {name}", process, begun, done)
-        facts = facts | {"messaging.destination.name": "votes"}
-        tracing.emit("send votes", process, done, self._context.now_ns(), kind="producer", attributes=facts)
+    def _note_answer(
+        self, envelope: Envelope, response: DecisionResponse, times: tuple[int, int, int]
+    ) -> None:
+        (start, begun, done), trace, round_id = times, envelope.trace, response.round_id
+        notes, (taken, evaluated, sent) = self._context.notes, self._spans
+        notes.note(trace, taken, start, done, round_id)
+        notes.note(
+            trace, evaluated, begun, done, round_id, response.failure.error if response.failure else ""
+        )
+        notes.note(trace, sent, done, self._context.now_ns(), round_id)
 
     async def _on_decision(self, envelope: Envelope) -> None:
-        now = self._context.now_ns()
-        facts = {"messaging.system": "redis", "messaging.destination.name": "decisions"}
-        self._context.tracing.emit(
-            "process decisions", envelope.trace, now, now, kind="consumer", attributes=facts
-        )
+        decision, now, notes = envelope.body, self._context.now_ns(), self._context.notes
+        if isinstance(decision, DecisionResponse):
+            notes.note(envelope.trace, DECISION_PROCESSED, now, now, decision.round_id)
+            if decision.trace_keep:
+                notes.keep(envelope.trace, decision.round_id)
 
     async def _on_feedback(self, envelope: Envelope) -> None:
         await self._begun.wait()
@@ -275,9 +272,6 @@ class VoterShell:
                 await self._context.bus.publish(out.message)
             else:
                 await self._context.bus.send(out.message, out.to)
-
-
-_BROADCAST = {"messaging.system": "redis", "messaging.destination.name": "market"}
 
 
 def until(window: MarketWindow, seq: int) -> MarketWindow:

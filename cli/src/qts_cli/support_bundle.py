@@ -190,6 +190,15 @@ class Gatherer:
         elif text is not None:
             self.bundle.put(file, hide(text))
 
+    async def agent(self, namespace: str, pod: str) -> None:
+        """Keep an agent's status and its kept rounds; silence is not waited for twice."""
+        status, kept = f"statusz/{pod}.json", f"keptz/{pod}.json"
+        await self.ask(namespace, pod, names.PORT_HTTP, names.PATH_STATUS, status)
+        if why := self.bundle.missing.get(status):
+            self.bundle.missing[kept] = why
+        else:
+            await self.ask(namespace, pod, names.PORT_HTTP, names.PATH_KEPT, kept)
+
     async def _text(self, file: str, arguments: list[str]) -> str | None:
         """Return what kubectl prints; None when it fails, and why is noted."""
         async with self._slots:
@@ -253,7 +262,7 @@ async def _gather(systems: dict[str, tuple[str, str]], operator_namespace: str) 
 
 
 def _of_pods(gatherer: Gatherer, file: str) -> list[Coroutine[Any, Any, None]]:
-    """Return what asks the pods of a file for logs, metrics, and agents how they are."""
+    """Return what asks the pods of a file for logs, metrics, and agents for their state and kept rounds."""
     jobs = []
     for pod in _pods(gatherer.bundle, file):
         namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
@@ -264,8 +273,7 @@ def _of_pods(gatherer: Gatherer, file: str) -> list[Coroutine[Any, Any, None]]:
                 jobs.append(gatherer.log(namespace, name, container["name"], previous=True))
         agent, up = labels.get(names.LABEL_AGENT), bool(told.get("podIP"))
         if agent and up:
-            file = f"statusz/{name}.json"
-            jobs.append(gatherer.ask(namespace, name, names.PORT_HTTP, names.PATH_STATUS, file))
+            jobs.append(gatherer.agent(namespace, name))
         if up and (agent or labels.get(names.LABEL_NAME) == OPERATOR):
             file = f"metrics/{name}.txt"
             jobs.append(gatherer.ask(namespace, name, names.PORT_METRICS, names.PATH_METRICS, file))

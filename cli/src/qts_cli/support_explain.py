@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from qts_cli import unseen
+from qts_cli import support_rounds, unseen
 from qts_cli.support_bundle import SYSTEM
 from qts_core.errors import ConfigError
 from qts_core.probes import Status
@@ -87,6 +87,7 @@ def explain(held: Held) -> tuple[list[str], bool]:
     ]
     if anew:
         lines += ["worked out again from the bundle, where it differs:", *(f"  {_line(c)}" for c in anew)]
+    lines += support_rounds.told(held, made)
     lines += [f"not worked out again: {each}" for each in unseen]
     lines.append("not in a bundle: Secrets; of them there is only what the operator stored")
     lines += [f"not in the bundle: {part}: {why}" for part, why in sorted(index["missing"].items())]

@@ -44,6 +44,7 @@ PATH_READY = "/readyz"
 PATH_STATUS = "/statusz"
 PATH_BOOK = "/bookz"  # what became of every message, as this process knows it
 PATH_SCORES = "/scorez"  # how good forecasts were, as PADS knows it
+PATH_KEPT = "/keptz"  # the last rounds that went wrong or were slow, as this process noted them
 PATH_METRICS = "/metrics"
 
 DIR_CONFIG = "/etc/qts"

@@ -1,4 +1,4 @@
-"""Probe periods, restart back-off and budget as pure machines, and the answer of /statusz.
+"""Probe periods, restart back-off and budget as pure machines, and the answers of /statusz and /keptz.
 
 The supervisor of a laptop and the pod template of a cluster read the same numbers here.
 """
@@ -133,3 +133,29 @@ class Status(msgspec.Struct, kw_only=True, omit_defaults=False):
     feed: dict[str, Any] = {}
     compiles: int = 0
     backends: dict[str, dict[str, int]] = {}  # by kernel: rows from which threads, a device compute it
+
+
+class Part(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One stage of a kept round."""
+
+    stage: str
+    start_ns: int  # since 1970, UTC
+    duration_s: float
+    error: str = ""
+
+
+class KeptRound(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A kept round as one process saw it; why it was kept is known to PADS alone."""
+
+    round_id: str
+    trace_id: str
+    why: str = ""  # expired | error | no_quorum | slow
+    sampled: bool = False  # its spans were written anyway
+    stages: tuple[Part, ...] = ()
+
+
+class KeptRounds(msgspec.Struct, frozen=True):
+    """What /keptz answers: the last kept rounds, the newest last."""
+
+    agent: str
+    rounds: tuple[KeptRound, ...]

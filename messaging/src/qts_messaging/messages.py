@@ -89,7 +89,7 @@ class DecisionResponse(Body, frozen=True, gc=False, array_like=True, tag="decisi
     opinion: Opinion | None = None
     decision: Decision | None = None
     failure: Failure | None = None
-    trace_keep: bool = False
+    trace_keep: bool = False  # of a decision: who hears it writes the spans of its round now
 
 
 class PhaseTransition(Body, frozen=True, gc=False, array_like=True, tag="phase_transition"):

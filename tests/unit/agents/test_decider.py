@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace.export import SpanExporter
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from tests.unit.agents import pads_script
 
 from qts_agents import graph
@@ -18,16 +22,22 @@ from qts_agents.metrics import Metrics
 from qts_agents.pads import journal, kept, records
 from qts_agents.pads.actions import Ask, Publish, Record
 from qts_agents.pads.replay import replay
+<<<<<<< HEAD
 from qts_cli import decisions
+=======
+from qts_agents.round_notes import RoundNotes
+>>>>>>> 9425291 (Rounds that went wrong or were slow are kept: every process writes its part late, /keptz and a support bundle tell of the last 100)
 from qts_core.errors import LocalError
+from qts_core.roster import BY_WIRE
+from qts_core.telemetry import Tracing, sampled, span_id
 from qts_messaging import examples
 from qts_messaging.bus import Reply
 from qts_messaging.messages import DecisionRequest, DecisionResponse, PerformanceFeedback, SystemCommand
 
 
-def shell(folder: Path) -> DeciderShell:
+def shell(folder: Path, exporter: SpanExporter | None = None) -> DeciderShell:
     """Return the shell around a bus that carries nothing and a compute that runs at once."""
-    clock = iter(range(10**9, 10**18, 10**9))
+    clock, tracing = iter(range(10**9, 10**18, 10**9)), Tracing("pads", 0.0, exporter, Resource.create({}))
 
     async def compute(work: Any, *arguments: Any) -> Any:
         return work(*arguments)
@@ -46,7 +56,10 @@ def shell(folder: Path) -> DeciderShell:
         log=SimpleNamespace(info=ignore, warning=ignore, error=ignore),
         health=SimpleNamespace(troubles={}, draining=False),
         now_ns=lambda: next(clock),
-        tracing=SimpleNamespace(emit=ignore, child=ignore, root=ignore),
+        tracing=tracing,
+        notes=RoundNotes(tracing),
+        clock=SimpleNamespace(monotonic_ns=lambda: next(clock)),
+        metrics=Metrics(),
     )
     made = DeciderShell(context)
     made._inlet.window = ignore  # type: ignore[method-assign,assignment]
@@ -295,9 +308,7 @@ def test_a_vote_that_pads_refuses_is_counted_as_invalid(tmp_path: Path) -> None:
 
     context: Any = made._context
     context.bus.gather = gather
-    context.metrics = SimpleNamespace(
-        votes=SimpleNamespace(labels=labels), vote_latency=SimpleNamespace(labels=labels)
-    )
+    context.metrics.votes = context.metrics.vote_latency = SimpleNamespace(labels=labels)
     asyncio.run(made._round(asks[0], Cause(None, 0)))
     assert counted == list(zip(peers, ("invalid", "used", "late"), strict=True))
     asyncio.run(made.finish())
@@ -341,4 +352,130 @@ async def test_a_round_is_measured_under_the_name_that_its_record_has(tmp_path: 
     assert told("qts_round_duration_seconds_count", {"outcome": "error"}) == 1.0
     rounds = [records.body(e, records.RoundBody) for e in journal.entries(tmp_path) if e.kind == "round"]
     assert [kept.outcome for kept in rounds] == ["error"]
+    await made.finish()
+
+
+async def _warm(made: DeciderShell, closes: Any) -> None:
+    """Let the board begin with 330 bars of history and all voters ready."""
+    await made.begin()
+    made._begun.set()
+    ready = frozenset(made._context.system.voters())
+    await made._take(Cause(None, 0), made.pads.on_peers, ready, 0)
+    history: Any = [(pads_script.update(closes, seq, "snapshot"), None) for seq in range(330)]
+    await made._on_history(history)
+
+
+async def _played(
+    made: DeciderShell, rounds: Sequence[tuple[int, float]]
+) -> tuple[list[DecisionResponse], list[bytes | None]]:
+    """Play rounds with so many silent voters, each as long as given (s); return what was told, and how."""
+    told, contexts, closes = list[DecisionResponse](), list[bytes | None](), pads_script.walk(380)
+    context: Any = made._context
+    now, left = [10**9], list(rounds)
+    context.now_ns = context.clock.monotonic_ns = lambda: now[0]
+
+    async def gather(requests: Any, *_: Any, trace: dict[str, bytes], **__: Any) -> list[Any]:
+        silent, took_s = left.pop(0)
+        now[0] += round(took_s * 1e9)
+        replies = []
+        for at, (peer, asked) in enumerate(requests.items()):
+            said = pads_script.opinion(asked.round_id, peer, [[0.4, 0.3, 0.3]])
+            body = DecisionResponse(asked.round_id, opinion=said)
+            envelope = SimpleNamespace(trace=trace[peer], body=body) if at >= silent else None
+            replies.append(
+                SimpleNamespace(peer=peer, envelope=envelope, reason="" if envelope else "timeout")
+            )
+        return replies
+
+    async def publish(message: Any, trace: bytes | None = None, **_: Any) -> None:
+        if isinstance(message, DecisionResponse):
+            told.append(message)
+            contexts.append(trace)
+
+    context.bus.gather, context.bus.publish = gather, publish
+    await _warm(made, closes)
+    for seq in range(330, 380):
+        if left:
+            await made._on_bar(pads_script.update(closes, seq), context.tracing.root("publish market"))
+            await asyncio.gather(*made._rounds)
+            now[0] += 10**9
+    await made.finish()
+    return told, contexts
+
+
+async def test_rounds_that_went_wrong_or_were_slow_are_kept(tmp_path: Path) -> None:
+    """The decision says so, PADS' spans are written late with their times, and the journal is what it was."""
+    exporter = InMemorySpanExporter()
+    made = shell(tmp_path, exporter)
+    half = made._context.system.decision_timeout / 2
+    played = [(0, half / 2), (0, half * 1.5), (1, half * 2), (0, half)]
+    told, contexts = await _played(made, played)
+    assert [each.trace_keep for each in told] == [False, True, True, False]
+    assert not any(map(sampled, contexts))
+    kept = made._context.notes.told().rounds
+    assert [(each.round_id, each.why) for each in kept] == [
+        (told[1].round_id, "slow"),
+        (told[2].round_id, "expired"),
+    ]
+    asked = sum(part.stage.startswith("send requests") for part in kept[0].stages)
+    assert asked == len(made._context.system.voters())
+    (slow,) = [part for part in kept[0].stages if part.stage == "round"]
+    assert (slow.duration_s, slow.error) == (half * 1.5, "")
+    made._context.tracing.close()
+    spans = exporter.get_finished_spans()
+    assert {f"{s.context.trace_id:032x}" for s in spans} == {each.trace_id for each in kept}
+    assert len(spans) == sum(len(each.stages) for each in kept)
+    for each in kept:
+        trace = bytes.fromhex(each.trace_id)
+        ours = {s.context.span_id for s in spans if s.context.trace_id == int(each.trace_id, 16)}
+        places = [("market", "publish market"), *((BY_WIRE[w].name, "send votes") for w in BY_WIRE)]
+        others = {int.from_bytes(span_id(trace, *place)) for place in places}
+        above = {s.parent.span_id for s in spans if s.context.trace_id == int(each.trace_id, 16)}
+        assert above <= ours | others
+    found = replay(tmp_path / "journal")
+    assert (found.rounds, found.equal, found.first_difference) == (4, 4, None)
+    count = made._context.metrics.registry.get_sample_value
+    assert [count("qts_kept_rounds_total", {"reason": why}) for why in ("slow", "expired")] == [1.0, 1.0]
+
+
+async def test_a_round_right_after_a_kept_one_is_counted_and_not_kept(tmp_path: Path) -> None:
+    """However much goes wrong, one round a second is written at most."""
+    made = shell(tmp_path)
+    assert made._cap.take(10**18)
+    told, _ = await _played(made, [(1, 0.0)])
+    assert [each.trace_keep for each in told] == [False]
+    assert made._context.notes.told().rounds == ()
+    count = made._context.metrics.registry.get_sample_value
+    assert count("qts_kept_rounds_over_cap_total", {"reason": "expired"}) == 1.0
+
+
+async def test_a_round_that_a_tick_gave_up_is_kept_with_its_own_trace(tmp_path: Path) -> None:
+    """PADS itself stood still beyond the deadline: what is kept is the round that the bar opened."""
+    made, closes, told = shell(tmp_path), pads_script.walk(340), list[tuple[str, bytes | None]]()
+    context: Any = made._context
+    context.now_ns = context.clock.monotonic_ns = lambda: 10**9
+    answers = asyncio.Event()
+
+    async def gather(*_: Any, **__: Any) -> list[Any]:
+        await answers.wait()
+        return []
+
+    async def publish(message: Any, trace: bytes | None = None, **_: Any) -> None:
+        if isinstance(message, DecisionResponse):
+            told.append((message.round_id, trace))
+
+    context.bus.gather, context.bus.publish = gather, publish
+    await _warm(made, closes)
+    bar = context.tracing.root("publish market")
+    await made._on_bar(pads_script.update(closes, 330), bar)
+    await asyncio.sleep(0)
+    await made._take(made._alone(10**9), made.pads.on_tick, 10**12)
+    (kept,) = context.notes.told().rounds
+    assert told == [(kept.round_id, bar)]
+    assert (kept.trace_id, kept.why) == (bar[:16].hex(), "no_quorum")
+    answers.set()
+    await asyncio.gather(*made._rounds)
+    (kept,) = context.notes.told().rounds
+    assert [part.stage for part in kept.stages] == ["process market", "publish decisions", "round", "decide"]
+    assert made._asked == {}
     await made.finish()

@@ -7,9 +7,13 @@ import json
 
 import msgspec
 import pytest
+from opentelemetry.sdk.resources import Resource
 
 from qts_agents.health import Health, HealthServer, Workplace
+from qts_agents.round_notes import RoundNotes
+from qts_agents.round_spans import DECIDED
 from qts_core.probes import Status
+from qts_core.telemetry import Tracing
 from qts_messaging.accounts import Book, Record
 
 worked: list[str] = []  # whose scores were asked for
@@ -25,7 +29,12 @@ def server(now_s: float = 0.0, **facts: object) -> tuple[HealthServer, Health]:
         return {"resolved": 3}
 
     worked.clear()
-    place = Workplace(health, lambda: Status(agent="pads", state=health.state()), book.record, scores)
+    notes = RoundNotes(Tracing("pads", 1.0, None, Resource.create({})))
+    notes.note(bytes(25), DECIDED, 10**9, 3 * 10**9, "r", "expired")
+    notes.keep(bytes(25), "r", "expired")
+    place = Workplace(
+        health, lambda: Status(agent="pads", state=health.state()), book.record, notes.told, scores
+    )
     return HealthServer([place], lambda: b"up 1\n", lambda: now_s), health
 
 
@@ -49,6 +58,18 @@ def test_the_book_of_a_process_can_be_read() -> None:
         assert (code, kind) == (200, "application/json")
         assert msgspec.json.decode(body, type=Record).epoch == 7
     assert http.answer("GET", "/bookz/nobody")[0] == 404
+
+
+def test_the_kept_rounds_of_a_process_can_be_read() -> None:
+    """Also where no collector is: round, trace, reason, and each stage with start and length."""
+    http, _ = server()
+    part = {"stage": "decide", "start_ns": 10**9, "duration_s": 2.0, "error": "expired"}
+    kept = {"round_id": "r", "trace_id": "0" * 32, "why": "expired", "stages": [part]}
+    for path in ("/keptz", "/keptz/pads"):
+        code, kind, body = http.answer("GET", path)
+        assert (code, kind) == (200, "application/json")
+        assert json.loads(body) == {"agent": "pads", "rounds": [kept]}
+    assert http.answer("GET", "/keptz/nobody")[0] == 404
 
 
 async def test_scores_are_worked_out_for_who_asks_and_before_metrics() -> None:

@@ -83,7 +83,7 @@ def shell(folder: Path) -> VoterShell:
         log=quiet,
         health=SimpleNamespace(troubles={}),
         now_ns=lambda: 0,
-        tracing=SimpleNamespace(emit=lambda *_, **__: None),
+        notes=SimpleNamespace(note=lambda *_: None),
     )
     return VoterShell(context)
 
@@ -143,7 +143,7 @@ def test_a_deadline_is_by_the_clock_of_who_asked(tmp_path: Path, later_ns: int, 
     context: Any = made._context
     context.bus = SimpleNamespace(offset_ns=lambda peer: later_ns, reply=reply)
     context.clock = SimpleNamespace(wall_ns=lambda: now_ns, monotonic_ns=lambda: 0)
-    context.tracing = SimpleNamespace(emit=lambda *_, **__: None, child=lambda *_: None)
+    context.tracing = SimpleNamespace(child=lambda *_: None)
     context.health.draining = False
     made._window = lambda _: markets.window(tape, 400)  # type: ignore[method-assign,assignment]
     made._inlet.reached = lambda *_: asyncio.sleep(0)  # type: ignore[method-assign,assignment]

@@ -19,6 +19,7 @@ def test_the_document_names_every_metric_and_no_other() -> None:
     """In both directions: what is measured is written down, what is written down is measured."""
     metrics = Metrics()
     metrics.watch(_status)
+    metrics.watch_spans(lambda: 0)
     collectors: list[Any] = list(metrics.registry._collector_to_names)
     bus = {
         f"{name}_total" if kind == "counter" else name: (kind, (label,) if label else ())

@@ -15,7 +15,7 @@ from qts_agents.health import Health, HealthServer, Workplace
 from qts_agents.pads.outcomes import Waiting
 from qts_agents.pads.scorecard import Scorecard, Scores, scores
 from qts_cli import main
-from qts_core.probes import Status
+from qts_core.probes import KeptRounds, Status
 from qts_messaging.accounts import Book
 
 
@@ -37,7 +37,8 @@ def run(tmp_path: Path) -> Iterator[Path]:
     async def told() -> Scores:
         return some()
 
-    place = Workplace(Health("pads"), lambda: Status(agent="pads"), Book("pads", 7, 0).record, told)
+    book, kept = Book("pads", 7, 0), KeptRounds("pads", ())
+    place = Workplace(Health("pads"), lambda: Status(agent="pads"), book.record, lambda: kept, told)
     http = HealthServer([place], lambda: b"", lambda: 0.0)
     loop = asyncio.new_event_loop()
     loop.run_until_complete(http.start("127.0.0.1", [0]))

@@ -98,6 +98,43 @@ async def test_the_operators_logs_and_metrics_are_in_the_bundle(
     assert not [name for name in bundle.files if name.startswith("statusz")]
 
 
+_AGENT = """#!/bin/sh
+case "$*" in
+*"get pods -l"*) cat "$(dirname "$0")/pods.json" ;;
+*"/namespaces/ns/pods/desk-pads-1:8080/proxy/keptz"*) cat "$(dirname "$0")/kept.json" ;;
+*logs*|*proxy/statusz*|*proxy/metrics*) echo "{}" ;;
+*proxy*) echo "not expected: $*" >&2; exit 1 ;;
+*) echo '{"items": []}' ;;
+esac
+"""
+
+
+async def test_the_last_kept_rounds_of_every_agent_are_in_the_bundle_without_a_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever an error's text holds, no login or password of it is kept."""
+    pod = {
+        "kind": "Pod",
+        "metadata": {"namespace": "ns", "name": "desk-pads-1", "labels": {"quantumtrading.io/agent": "pads"}},
+        "status": {"podIP": "10.0.0.1"},
+    }
+    (tmp_path / "pods.json").write_text(json.dumps({"items": [pod]}))
+    part = {
+        "stage": "decide",
+        "start_ns": 1,
+        "duration_s": 0.5,
+        "error": "redis://u:canary@host password=canary",
+    }
+    kept = {"agent": "pads", "rounds": [{"round_id": "r", "trace_id": "t", "why": "error", "stages": [part]}]}
+    (tmp_path / "kept.json").write_text(json.dumps(kept))
+    _answers(tmp_path, monkeypatch, _AGENT)
+    bundle = await support_bundle.gather("ns", "desk", "qts-system")
+    assert bundle.missing == {}
+    part["error"] = f"redis://{HIDDEN}@host password={HIDDEN}"
+    assert json.loads(bundle.files["keptz/desk-pads-1.json"]) == kept
+    assert not any(b"canary" in raw for raw in bundle.files.values())
+
+
 _TWO = """#!/bin/sh
 case "$*" in
 *"get quantumtradingsystems.quantumtrading.io -o json") cat "$(dirname "$0")/systems.json" ;;

@@ -162,3 +162,42 @@ def test_what_is_old_or_absent_is_said() -> None:
     assert not well
     assert "no condition: no operator has looked at this system" in text
     assert "not worked out again: anything: pods.json is not in the bundle" in text
+
+
+def _kept(agent: str, *rounds: tuple[str, str, dict[str, float]]) -> dict[str, Any]:
+    """Return what a process says at /keptz: round, why, and its stages with their lengths."""
+    noon_ns = 1_767_614_400 * 10**9
+    return {
+        "agent": agent,
+        "rounds": [
+            {
+                "round_id": key,
+                "trace_id": f"t{key}",
+                **({"why": why} if why else {}),
+                "stages": [
+                    {"stage": stage, "start_ns": noon_ns - 40 * 10**9, "duration_s": took}
+                    for stage, took in stages.items()
+                ],
+            }
+            for key, why, stages in rounds
+        ],
+    }
+
+
+def test_kept_rounds_tell_who_did_not_answer_and_who_took_longest() -> None:
+    """They change no verdict: what is wrong now is what the conditions say."""
+    asked = {"send requests qbmia": 3.0, "send requests quasar": 3.0, "process votes qbmia": 0.0}
+    whole = asked | {"process votes quasar": 0.0}
+    held = bundle()
+    held["keptz/desk-pads.json"] = _kept("pads", ("1", "expired", asked), ("2", "slow", whole))
+    held["keptz/desk-quasar.json"] = _kept(
+        "quasar", ("1", "", {"evaluate quasar": 4.5}), ("0", "", {"evaluate quasar": 9.0})
+    )
+    held["keptz/desk-qbmia.json"] = {"of": "another version"}
+    text, well = said(held)
+    assert well, text
+    assert "rounds kept by PADS: 1 expired, 1 slow; the newest 40 s before" in text
+    assert "  no answer of quasar in 1 of 2" in text
+    assert "  the longest work: 4.500 s of quasar in round 1" in text
+    assert "qbmia in" not in text
+    assert "kept" not in said(bundle())[0]
