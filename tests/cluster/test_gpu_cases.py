@@ -194,6 +194,39 @@ def test_case_4_all_devices_are_in_use(kube, namespace, until, node) -> None:
     until(lambda: _gpu(kube, namespace)[1] == "Allocated", "Allocated when it is free")
 
 
+def test_a_lost_node_s_pod_stays_until_another_device_is_free(kube, namespace, until, node) -> None:
+    """Who uses the others is asked for, though no pod waits; with the last one in use the status says so."""
+    for name in ("fake-0", "fake-2"):
+        node(name, offers={})
+    holds = {"containers": [{"name": "c", "image": "x", "resources": {"limits": {GPU: "2"}}}]}
+    tenant = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "tenant", "namespace": namespace}}
+    kube.run("apply", "-f", "-", given=tenant | {"spec": PLACE | holds})
+    until(lambda: kube.get("-n", namespace, "pod/tenant")["spec"].get("nodeName"), "tenant placed")
+    node("fake-0", offers={GPU: 2})
+    kube.system(namespace, "desk", _spec())
+    placed = "quasar: 1 nvidia.com/gpu on {}"
+    until(lambda: _gpu(kube, namespace)[2] == placed.format("fake-0"), "Allocated")
+    (before,) = _pods(kube, namespace)
+    kube.run("label", "node", "fake-0", "type-")  # nobody plays it any more
+    try:
+        busy = "quasar needs 1 nvidia.com/gpu; 2 of 2 on 1 matching node are in use"
+        text = f"{busy}; its pod stays on fake-0, which is lost"
+        until(lambda: _gpu(kube, namespace) == ("False", "GPUsBusy", text), text, 240)
+        assert kube.status(namespace, "desk")["gpus"] == "0/1"
+        (still,) = _pods(kube, namespace)
+        assert still["metadata"]["uid"] == before["metadata"]["uid"]
+        assert "deletionTimestamp" not in still["metadata"]
+        kube.run("-n", namespace, "delete", "pod", "tenant", "--grace-period=0", "--force")
+        until(lambda: _gpu(kube, namespace)[2] == placed.format("fake-1"), "on the other one", 180)
+        entry = next(a for a in kube.status(namespace, "desk")["agentStatuses"] if a["name"] == "quasar")
+        assert (entry["lastRestart"]["podUID"], entry["lastRestart"]["reason"]) == (
+            before["metadata"]["uid"],
+            "NodeLost",
+        )
+    finally:
+        kube.run("label", "node", "fake-0", "type=kwok", "--overwrite")
+
+
 def test_case_9_a_lost_device_is_contained(kube, namespace, until, node, report) -> None:
     """Rejected pods open the circuit: 0 replicas, never more than replicas + 3 pods, the sentence names the node."""
     kube.system(namespace, "desk", _spec())

@@ -36,6 +36,7 @@ _GRANT = (
     "as the operator's chart does"
 )
 _UNKNOWN = frozenset({"Scheduling", "NodesNotVisible", "AccessDenied"})
+_UNPLACED = "the scheduler has not placed it yet"
 _SYSTEM_TAINT = "node.kubernetes.io/"
 
 
@@ -49,6 +50,7 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     failure: str = ""  # why its pods cannot be made: the Deployment's ReplicaFailure
     waiting: tuple[float, ...] = ()  # since when, besides pods without a node
     circuit: Circuit | None = None  # as the status has it
+    lost: frozenset[str] = frozenset()  # nodes that took pods of it with them, which are none of `pods`
 
     @property
     def resource(self) -> str:
@@ -64,6 +66,11 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     def needs(self) -> str:
         """Return the beginning of most sentences."""
         return f"{self.agent} needs {self.count} {self.resource}"
+
+    @property
+    def stays(self) -> str:
+        """Return where a pod is that nobody can reach, "" when there is none."""
+        return f"its pod stays on {', '.join(sorted(self.lost))}, which is lost" if self.lost else ""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -175,14 +182,14 @@ def _why(demand: Demand, view: View) -> tuple[str, str]:
     for gate in GATES:
         passed, reason, message = gate(demand, left, view)
         if not passed:
-            return reason, message
+            return reason, "; ".join(filter(None, (message, demand.stays)))
         left = passed
     if quota := _over_quota(demand):
         return "QuotaExceeded", quota
     if refused := _refused(demand):  # processors, memory, affinity, or nodes that were not asked for
         return "Unschedulable", f"{demand.agent}: {short(refused)}"
     room = f"{left[0].name} has room and " if left[0].name in view.used else ""
-    return "Scheduling", f"{demand.needs}; {room}the scheduler has not placed it yet"
+    return "Scheduling", f"{demand.needs}; {room}{demand.stays or _UNPLACED}"
 
 
 def _refused(demand: Demand) -> str:
@@ -194,6 +201,8 @@ def _claimed(demand: Demand, view: View) -> tuple[str, str]:
     """Return why claims are not allocated: the scheduler knows, and says it in the pod's condition."""
     if not view.claims and view.denied:
         return "AccessDenied", f"{demand.agent}: {view.denied}; {_GRANT}"
+    if demand.lost:  # whether another device is free only the scheduler knows
+        return "NodesUnavailable", f"{demand.needs}; {demand.stays}"
     if not view.claims:
         text = "this cluster serves no resource.k8s.io/v1; claims of devices need Kubernetes 1.34"
         return "ClaimNotAllocated", f"{demand.agent}: {text}"
@@ -208,7 +217,7 @@ def _claimed(demand: Demand, view: View) -> tuple[str, str]:
         return "ClaimNotAllocated", f"{demand.agent}: {short(refused)}"
     if quota := _over_quota(demand):
         return "QuotaExceeded", quota
-    return "Scheduling", f"{demand.needs}; the scheduler has not placed it yet"
+    return "Scheduling", f"{demand.needs}; {_UNPLACED}"
 
 
 def _over_quota(demand: Demand) -> str:

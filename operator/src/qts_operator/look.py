@@ -11,8 +11,8 @@ import msgspec
 
 from qts_core import names
 from qts_core.errors import ConfigError
-from qts_core.roster import AGENTS
-from qts_operator import gpu, rotation, starts
+from qts_core.roster import AGENTS, BY_NAME
+from qts_operator import gpu, node_loss, rotation, starts
 from qts_operator.apply import Hand
 from qts_operator.cluster import PODS, Api, whole
 from qts_operator.context import Context
@@ -92,7 +92,7 @@ class Eyes:
             kept=self._c.hand.kept,
             created=resource.created,
         )
-        if resource.gpu and nodes is not None:
+        if nodes is not None and (resource.gpu or any(p.limits for p in pods)):
             used = await self._usage.of(snapshot, now_s, view.pods.all)
             snapshot = msgspec.structs.replace(snapshot, used=used)
         # the last thing that is looked at, so that no other pass can decide in between
@@ -231,7 +231,7 @@ class Logins:
 
 
 class Usage:
-    """What all pods on nodes with devices ask for, read while one of ours waits for a device."""
+    """What all pods on nodes with devices ask for, read while one of ours waits for one or lost its own."""
 
     def __init__(self, api: Api, unread: Unread) -> None:
         self._api, self._unread = api, unread
@@ -240,10 +240,11 @@ class Usage:
     async def of(
         self, snapshot: Snapshot, now_s: float, ours: Callable[[], list[Pod]]
     ) -> dict[str, dict[str, int]]:
-        """Return node → resource → count; {} when nothing of ours waits; `ours` are the watched pods."""
+        """Return node → resource → count; {} when nothing of ours needs one; `ours` are the watched pods."""
         start = snapshot.status.get("gang") or {}
         held = snapshot.spec.get("startup") == "AllOrNothing" and start.get("state") != "Started"
-        if snapshot.pods and all(p.node for p in snapshot.pods) and not held:
+        lost = _stranded(snapshot)
+        if snapshot.pods and all(p.node for p in snapshot.pods) and not held and not lost:
             return {}
         used = {}
         for name in asked_of(snapshot)[:NODES_ASKED]:
@@ -290,16 +291,25 @@ def asked_of(snapshot: Snapshot) -> list[str]:
         return []
     sections = {w.name: spec.agent(w.name) for w in AGENTS if w.gpu}
     counted = {n: a for n, a in sections.items() if a.enabled and a.gpu.mode != "None" and not a.gpu.dra}
-    view = gpu.View(nodes=snapshot.nodes)
+    view, nodes = gpu.View(nodes=snapshot.nodes), node_loss.by_name(snapshot.nodes)
     fitting = [
+        frozenset(node_loss.offering(p, spec.pods(p.agent), nodes)) for p in _stranded(snapshot) if p.limits
+    ]
+    fitting += [
         gpu.eligible(gpu.Demand(agent=name, asked=a, replicas=a.replicas), view)
         for name, a in counted.items()
     ]
     if spec.startup == "AllOrNothing":  # whether an older system fits, which may go elsewhere
         devices = {a.gpu.device for a in counted.values()}
-        nodes = snapshot.nodes or ()
-        fitting.append(frozenset(n.name for n in nodes if any(n.allocatable.get(d) for d in devices)))
-    return list(dict.fromkeys(name for nodes in sorted(fitting, key=len) for name in sorted(nodes)))
+        with_any = [n for n in nodes.values() if any(n.allocatable.get(d) for d in devices)]
+        fitting.append(frozenset(n.name for n in with_any))
+    return list(dict.fromkeys(name for each in sorted(fitting, key=len) for name in sorted(each)))
+
+
+def _stranded(snapshot: Snapshot) -> tuple[Pod, ...]:
+    """Return the pods whose devices went with their node: somebody has to know whether others are free."""
+    pods = [p for p in snapshot.pods if p.agent in BY_NAME]
+    return node_loss.stranded(pods, snapshot.nodes, snapshot.now)
 
 
 def _add(total: dict[str, int], more: dict[str, int]) -> None:

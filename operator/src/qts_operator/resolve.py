@@ -13,7 +13,7 @@ from qts_core.errors import ConfigError
 from qts_core.resource import Spec, read, settings_of
 from qts_core.roster import AGENTS, ROSTER
 from qts_core.spec import System
-from qts_operator import adopt, budget, circuit, gang, gpu, rotation, starts
+from qts_operator import adopt, budget, circuit, gang, gpu, node_loss, rotation, starts
 from qts_operator.memo import remembered
 from qts_operator.objects import claim_templates, secrets
 from qts_operator.objects.frame import Defaults, Frame
@@ -157,11 +157,16 @@ def _placement(frame: Frame, snapshot: Snapshot, name: str) -> gpu.Verdict:
     waiting = [start.at] if start is not None and start.held else []
     if child is not None and child.failure:
         waiting.append(child.failing_since)
+    every = snapshot.pods_of(name)
+    lost = node_loss.stranded(every, snapshot.nodes, snapshot.now)
+    gone = {p.node for p in lost}
+    waiting += [n.unready_since + node_loss.LOST_S for n in snapshot.nodes or () if n.name in gone]
     demand = gpu.Demand(
         agent=name,
         asked=frame.spec.agent(name),
         replicas=frame.wanted(workload),
-        pods=snapshot.pods_of(name),
+        pods=tuple(p for p in every if p not in lost),
+        lost=frozenset(gone),
         failure=child.failure if child is not None else "",
         waiting=tuple(waiting),
         circuit=circuit.read(history(snapshot, name)),

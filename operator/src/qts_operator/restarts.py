@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -12,7 +11,7 @@ from qts_core.probes import Status
 from qts_core.roster import Workload
 from qts_operator import budget
 from qts_operator.circuit import rejected
-from qts_operator.node_loss import Nodes, lost_in, replaceable
+from qts_operator.node_loss import Nodes, Used, lost_in, spare
 from qts_operator.snapshot import Pod
 from qts_operator.times import seconds
 
@@ -30,6 +29,7 @@ class Restart(msgspec.Struct, frozen=True, kw_only=True):
     agent: str
     pod: Pod
     reason: str
+    onto: str = ""  # the node that would take the next one, where this one's is lost
     counted: bool = True  # False: what is left of a rejected pod, which nobody misses
 
 
@@ -48,7 +48,7 @@ def decide(
     history: dict[str, Any],
     *,
     nodes: Nodes,
-    used: Mapping[str, Mapping[str, int]],
+    used: Used,
     told: Status | None,
     generation: int,
     now: float,
@@ -62,8 +62,9 @@ def decide(
     lost = {uid for uid, in_s in due_in.items() if in_s <= 0.0}
     found = _failed(workload, pods)
     for pod in pods:
-        if found is None and pod.uid in lost and not pod.deleting and replaceable(pod, asked, nodes, used):
-            found = Restart(agent=workload.name, pod=pod, reason="NodeLost")
+        if found is None and pod.uid in lost and not pod.deleting:
+            onto = spare(pod, asked, nodes, used)
+            found = Restart(agent=workload.name, pod=pod, reason="NodeLost", onto=onto) if onto else None
     found = found or _silent(workload, tuple(p for p in pods if p.uid not in lost), told, now)
     if found is None:
         # a node that comes later asks for no pass

@@ -9,7 +9,7 @@ import msgspec
 
 from qts_core import names
 from qts_core.roster import AGENTS, BY_NAME, Workload
-from qts_operator import adopt, gpu, reach, rotation
+from qts_operator import adopt, gpu, node_loss, reach, rotation
 from qts_operator.checks import degraded
 from qts_operator.conditions import Condition
 from qts_operator.objects.frame import Frame
@@ -132,7 +132,8 @@ def _asks(frame: Frame, workload: Workload) -> bool:
 def _held(snapshot: Snapshot, frame: Frame, workload: Workload) -> int:
     asked = frame.spec.agent(workload.name).gpu
     pods = [p for p in snapshot.pods_of(workload.name) if p.node and not p.deleting]
-    alive = [p for p in pods if p.phase not in ("Failed", "Succeeded")]
+    lost = node_loss.stranded(pods, snapshot.nodes, snapshot.now)
+    alive = [p for p in pods if p.phase not in ("Failed", "Succeeded") and p not in lost]
     return sum(asked.count if p.claims else p.limits.get(asked.device, 0) for p in alive)
 
 

@@ -256,6 +256,7 @@ def _restarts(state: Pass) -> tuple[list[restarts.Restart], list[float], str]:
     due: list[restarts.Restart] = _overtaken(snapshot, frame)
     again: list[float] = []
     exhausted, nodes = "", node_loss.by_name(snapshot.nodes)
+    used: node_loss.Used = snapshot.used
     for workload in frame.workloads():
         pods = snapshot.pods_of(workload.name)
         rest = circuit.left_over(pods)
@@ -269,13 +270,14 @@ def _restarts(state: Pass) -> tuple[list[restarts.Restart], list[float], str]:
             frame.spec.pods(workload.name),
             entry,
             nodes=nodes,
-            used=snapshot.used,
+            used=used,
             told=snapshot.statusz,
             generation=snapshot.generation,
             now=snapshot.now,
         )
         if verdict.due is not None:
             due.append(verdict.due)
+            used = node_loss.taken(used, verdict.due.pod, verdict.due.onto) if verdict.due.onto else used
         if verdict.recheck_s is not None:
             again.append(verdict.recheck_s)
         exhausted = exhausted or verdict.exhausted

@@ -255,7 +255,8 @@ def test_a_replacement_needs_the_labels_taints_and_devices_of_the_pod() -> None:
     asking = (msgspec.structs.replace(ON_GONE, limits={GPU: 1}),)
     with_gpu = Node(name="spare", allocatable={GPU: 1})
     assert lost(SPARE, pods=asking).due is None
-    assert lost(with_gpu, pods=asking).due is not None
+    assert lost(with_gpu, pods=asking, used={"spare": {}}).due.onto == "spare"
+    assert lost(with_gpu, pods=asking).due is None, "nobody asked who uses it"
     assert lost(with_gpu, pods=asking, used={"spare": {GPU: 1}}).due is None
 
 

@@ -13,7 +13,7 @@ from tests.unit.control_plane.test_status import DONE, HEARD, _children, _pods
 from qts_operator import gang, gpu, writes
 from qts_operator.objects.frame import Defaults
 from qts_operator.resolve import resolve
-from qts_operator.snapshot import Child, Finding, Pod
+from qts_operator.snapshot import Child, Finding, Node, Pod
 from qts_operator.status import Facts, build
 
 Told = tuple[str, str, str]  # status, reason, message
@@ -165,12 +165,23 @@ READY: dict[str, tuple[dict[str, Any], Told]] = {
     ),
     "messaging not known": ({"statusz": None}, ("True", "AllReady", "4/4 agents and the feed are ready")),
 }
+ONE = {"nvidia.com/gpu": 1}
+USED = "1 nvidia.com/gpu; 1 of 1"
 WHY: dict[str, tuple[dict[str, Any], str]] = {
     "no device": (
         {"spec": GPU, "nodes": (), "quasar": DOWN | {"failure": "other"}},
         "NoGPUNodes: quasar needs 1 nvidia.com/gpu; none of 0 nodes offers it",
     ),
     "no device yet": ({"spec": GPU}, "starting"),
+    "its device is lost": (
+        {
+            "spec": GPU,
+            "nodes": (Node(name="a", ready=False, unready_since=1e9 - 60.0), Node(name="b", allocatable=ONE)),
+            "used": {"b": ONE},
+            "pods": pods(node="a", limits=ONE, up=True, ready=False),
+        },
+        f"GPUsBusy: quasar needs {USED} on 1 matching node are in use; its pod stays on a, which is lost",
+    ),
     "on the CPU": (
         {"spec": {"agents": {"quasar": {"gpu": {"mode": "Preferred"}}}}, "nodes": ()},
         "starting",

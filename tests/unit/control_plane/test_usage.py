@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from tests.unit.control_plane.conftest import make_snapshot
 
@@ -129,3 +130,33 @@ async def test_a_spec_that_cannot_be_read_asks_for_nothing() -> None:
         == {}
     )  # type: ignore[arg-type]
     assert api.asked == []
+
+
+@pytest.mark.parametrize(("ago_s", "asked"), [(59.0, []), (60.0, ["gpu-03", "gpu-00", "gpu-01", "gpu-02"])])
+async def test_whoever_lost_a_device_asks_who_uses_the_others(ago_s: float, asked: list[str]) -> None:
+    """Though no pod waits for one; of the nodes that would take the pod first, never of the lost one."""
+    api, lost = Tenants(), Node(name="lost", ready=False, unready_since=1e9 - ago_s, allocatable={GPU: 8})
+    pods = tuple(
+        Pod(namespace="trading", name=n, uid=n, version="1", agent=n, node=on, limits={GPU: 1})
+        for n, on in (("quasar", "lost"), ("amos", "gpu-00"))
+    )
+    agents = _quasar(nodeSelector={"rack": "last"}) | {"amos": {"gpu": {"mode": "Required"}}}
+    nodes = (lost, *_nodes(4)[:3], Node(name="gpu-03", allocatable={GPU: 8}, labels={"rack": "last"}))
+    plain = tuple(msgspec.structs.replace(n, labels={}) if n.name == "gpu-02" else n for n in nodes)
+    snapshot = make_snapshot({"agents": agents}, nodes=plain, pods=pods)
+    used = await Usage(api, Unread(Metrics())).of(snapshot, 0.0, lambda: list(pods))  # type: ignore[arg-type]
+    assert api.asked == asked
+    assert used.get("gpu-00", {}).get(GPU) == (9 if asked else None)
+
+
+async def test_a_device_of_another_kind_is_asked_for_too() -> None:
+    """Which the resource names among what an agent is limited to."""
+    kind = "vendor.com/card"
+    pod = Pod(namespace="n", name="p", uid="p", version="1", agent="amos", node="lost", limits={kind: 1})
+    nodes = (
+        Node(name="lost", ready=False, unready_since=1e9 - 60.0),
+        Node(name="spare", allocatable={kind: 1}),
+    )
+    api = Tenants("spare")
+    used = await Usage(api, Unread(Metrics())).of(make_snapshot({}, nodes=nodes, pods=(pod,)), 0.0, list)  # type: ignore[arg-type]
+    assert used == {"spare": {}}
