@@ -5,20 +5,24 @@ Real systems from A to B, over choices of the golden resources: objects, verbs, 
 
 from __future__ import annotations
 
+import time
 from operator import itemgetter
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.golden.test_templates import AGENT_CHOICES, CHOICES, GPU_CHOICES
-from tests.property.planned_systems import NS, Call, Objects, Tree, World
+from tests.property.planned_systems import NAME, NS, Call, Objects, Tree, World
 
+from qts_core import names
 from qts_core.roster import AGENTS
 from qts_operator.explain import changed, lines
 from qts_operator.fields import applied, changes, differences, owned
 from qts_operator.objects import KINDS
 from qts_operator.objects.frame import Defaults
 from qts_operator.plan import Action, Apply, Create, Delete, HandOver, Refuse, Wait
+from qts_operator.times import stamp
 from qts_operator.writes import identity
 
 Changes = dict[tuple[str, str], list[tuple[str, Any, Any]]]
@@ -179,3 +183,22 @@ def test_a_change_is_written_as_it_was_told(
         did, said = deeds.get(key, []), words.get(key, [])
         assert ([c for c in did if c not in said], [c for c in said if c not in did]) == ([], []), key
     _untouched(asked.actions, before, after)
+
+
+@pytest.mark.parametrize(("older_s", "made"), [(60.0, True), (-1.0, False)])
+def test_a_plan_takes_no_pod_of_a_system_that_had_the_name_before_for_one_of_this(
+    older_s: float, made: bool
+) -> None:
+    """Its Secrets are made; those that its own pods use would not be made anew."""
+    world, now = World(), time.time()
+    cr = world.ask({})
+    cr["metadata"]["creationTimestamp"] = stamp(now)
+    labels = {names.LABEL_MANAGED_BY: names.MANAGED_BY, names.LABEL_SYSTEM: NAME}
+    metadata = {"name": "p", "namespace": NS, "uid": "p", "creationTimestamp": stamp(now - older_s)}
+    world.api.objects["Pod", NS, "p"] = {
+        "metadata": metadata | {"labels": labels | {names.LABEL_COMPONENT: "amos"}},
+        "spec": {"nodeName": "n"},
+        "status": {"phase": "Running"},
+    }
+    told = lines(world.planned(cr).actions, {})
+    assert ("Create Secret/desk-1-curve" in told) is made

@@ -19,7 +19,7 @@ from qts_core import names
 from qts_core.errors import ConfigError
 from qts_operator import digests
 from qts_operator.cluster import MINE, NODES, PODS, SYSTEMS, Cluster, path_of, whole
-from qts_operator.look import SECRETS, Usage
+from qts_operator.look import SECRETS, Usage, belongs
 from qts_operator.metrics import Metrics
 from qts_operator.middleware import ApiError
 from qts_operator.objects import BY_KIND, KINDS
@@ -110,7 +110,8 @@ async def _look(api: Cluster, cr: Tree) -> tuple[Snapshot, Live, list[str]]:
     live, offered = await _children(api, digest.namespace, digest.name)
     children = {key: digests.child(tree, key[0]) for key, tree in live.items()}
     secrets, unread = await _secrets(api, digest)
-    everyone = await _pods(api, digest.namespace)
+    everyone, now = await _pods(api, digest.namespace), time.time()
+    named = [p for p in everyone if p.namespace == digest.namespace and p.system == digest.name]
     nodes = None
     try:
         nodes = tuple((await api.list(NODES, None, {}, digests.node)).items)
@@ -123,12 +124,12 @@ async def _look(api: Cluster, cr: Tree) -> tuple[Snapshot, Live, list[str]]:
         name=digest.name,
         uid=digest.uid,
         generation=digest.generation,
-        now=time.time(),
+        now=now,
         created=digest.created,
         spec=spec,
         status=status,
         children=children | secrets,
-        pods=tuple(p for p in everyone if p.namespace == digest.namespace and p.system == digest.name),
+        pods=tuple(p for p in named if belongs(p, digest.created, now)),
         nodes=nodes,
         offered=offered,
     )
