@@ -130,6 +130,18 @@ def _last_rank(draws: Generator, kind: int) -> Callable[[], Any]:
     return lambda: phase.last_rank(history)
 
 
+def _recent(draws: Generator, kind: int) -> Callable[[], Any]:
+    returns = 1e-3 * draws.normal(size=(12, 50 if kind % 2 else 21))
+    returns[1], returns[2, :3], returns[3, 7], returns[4, -1], returns[5, ::2] = (
+        0.0,
+        np.nan,
+        np.nan,
+        np.inf,
+        np.nan,
+    )
+    return lambda: phase.recent(returns, 20)
+
+
 def _phase(draws: Generator, _kind: int) -> Callable[[], Any]:
     data = window(draws, 0)
     return lambda: phase.pcr_phase(data.close)
@@ -227,6 +239,7 @@ CASES: dict[str, Callable[[Generator, int], Callable[[], Any]]] = {
     "permutation.round_trips": _trips,
     "phase.last_rank": _last_rank,
     "phase.pcr_phase": _phase,
+    "phase.recent": _recent,
     "philox.normal_rows": _normals,
     "philox.uniforms": _uniforms,
     "rolling.rolling_entropy": _entropy,

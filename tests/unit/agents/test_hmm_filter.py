@@ -74,6 +74,19 @@ def test_a_fit_ends_with_the_bits_that_it_had() -> None:
         assert now.tobytes() == before(density[0], move[0], start[0]).tobytes()
 
 
+def test_densities_have_the_bits_of_their_definition() -> None:
+    """By whole arrays [T,4,2], as they were computed before; far observations and single ones included."""
+    draws = np.random.default_rng(7)
+    x = draws.normal(size=(500, 2)) * np.where(draws.random((500, 1)) < 0.1, 1e3, 1.0)
+    known, _ = hmm.fit(x[:200])
+    for seen in (x, x[:1], x[::2]):
+        z = (seen - known.center) / known.scale
+        apart = (z[:, None, :] - known.mean) ** 2 / known.variance
+        logs = -0.5 * (apart + np.log(known.variance)).sum(axis=2)
+        wanted = np.exp(logs - logs.max(axis=1, keepdims=True))
+        assert hmm.likelihood(seen, known).tobytes() == wanted.tobytes()
+
+
 @pytest.mark.parametrize("jit", [True, False])
 def test_a_step_has_the_bits_that_it_had(jit: bool) -> None:
     """Between fits: the prior by numpy's product, scaled by its sum, as PADS wrote it out before."""

@@ -1,11 +1,12 @@
-"""Shapley values, the sum tree and quantal responses against what is known of them."""
+"""Shapley values, the sum tree, correlation and rank of the newest values against what is known of them."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from qts_agents.kernels import shapley, sumtree
+from qts_agents.kernels import phase, shapley, sumtree
+from qts_agents.pads.scale import newest_rank
 
 pytestmark = pytest.mark.timeout(1200)  # compiling with a cold cache on a busy machine takes a minute
 GLOVES = np.array([[0.0, 0, 0, 0, 0, 1, 1, 1]])  # players 0 and 1 hold left gloves, 2 the only right one
@@ -50,3 +51,25 @@ def test_an_empty_tree_is_refused() -> None:
     """Without a priority there is nothing to draw."""
     with pytest.raises(ValueError, match="nothing to draw"):
         sumtree.sample(sumtree.new_tree(3), np.full(1, 0.5), 1.0, 0)
+
+
+def test_correlation_and_deviation_in_one_pass_have_the_bits_of_their_definitions() -> None:
+    """Rows with gaps, without movement and of any length up to a hundred: as PADS computed them before."""
+    draws = np.random.default_rng(8)
+    for n in (20, 50, 53, 100):
+        returns = np.full((60, 2 * n), np.nan)[:, :n]  # a view of a ring: rows are not side by side
+        returns[:] = 1e-3 * draws.normal(size=returns.shape)
+        returns[0], returns[1, :2], returns[2, ::2], returns[3, -1] = 0.0, np.nan, np.nan, np.inf
+        wanted = np.empty((3, 60))
+        with np.errstate(invalid="ignore"):
+            phase.recent_reference(returns, 20, wanted)
+        assert np.stack(phase.recent(returns, 20)).tobytes() == wanted.tobytes()
+    assert np.isnan(wanted[:2, 2]).all()
+    assert np.isfinite(wanted[:2, 3]).all()
+
+
+def test_the_newest_rank_looks_at_what_is_known() -> None:
+    """Gaps are left out up to a tenth; a row whose newest value is unknown has no rank."""
+    history = np.tile(np.arange(20.0), (4, 1))
+    history[1, :2], history[2, :3], history[3, -1] = np.nan, np.nan, np.nan
+    assert np.allclose(newest_rank(history), [19.5 / 20, 17.5 / 18, np.nan, np.nan], equal_nan=True)

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qts_agents.kernels.backend import each_part, jit_enabled, kernel, part
+from qts_agents.kernels.backend import each_part, jit_enabled, kernel
+from qts_agents.kernels.sums import summed
 
 F8 = NDArray[np.float64]
 BP = 1e4
 ORDER_SHARE = 0.01  # of the mean bar volume
-LANES = 8
 
 
 def impact(returns: Any, opened: Any, closed: Any, volume: Any) -> F8:
@@ -28,25 +28,6 @@ def impact(returns: Any, opened: Any, closed: Any, volume: Any) -> F8:
     ready = [np.require(x, np.float64, ["C", "W"]) for x in columns]
     each_part(_rows if jit_enabled() else rows_reference, *ready, out)
     return out
-
-
-@part
-def _sum(x: F8) -> float:
-    """Return the sum of up to 128 values as numpy adds them."""
-    n, whole = x.shape[0], x.shape[0] - x.shape[0] % LANES
-    if n < LANES:
-        total = 0.0
-        for v in x:
-            total += v
-        return total
-    a, b, c, d, e, f, g, h = x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7]
-    for i in range(LANES, whole, LANES):
-        a, b, c, d = a + x[i], b + x[i + 1], c + x[i + 2], d + x[i + 3]
-        e, f, g, h = e + x[i + 4], f + x[i + 5], g + x[i + 6], h + x[i + 7]
-    total = ((a + b) + (c + d)) + ((e + f) + (g + h))
-    for i in range(whole, n):
-        total += x[i]
-    return float(total)
 
 
 @kernel
@@ -65,17 +46,17 @@ def _rows(returns: F8, opened: F8, closed: F8, volume: F8, out: F8) -> None:
             count += known[i]
             x[i], y[i], v[i] = (x[i], r, traded) if known[i] else (0.0, 0.0, 0.0)
         n = max(count, 1)
-        mean = _sum(x) / n
+        mean = summed(x) / n
         for i in range(length):
             x[i] = x[i] - mean if known[i] else 0.0
             products[i] = x[i] * y[i]
-        top = _sum(products)
+        top = summed(products)
         for i in range(length):
             products[i] = x[i] * x[i]
-        bottom = _sum(products)
+        bottom = summed(products)
         slope = top / bottom if bottom != 0.0 else 0.0
         usable = count >= length // 2 and slope > 0.0
-        out[s] = BP * slope * np.sqrt(ORDER_SHARE * _sum(v) / n) if usable else np.nan
+        out[s] = BP * slope * np.sqrt(ORDER_SHARE * summed(v) / n) if usable else np.nan
 
 
 def rows_reference(returns: F8, opened: F8, closed: F8, volume: F8, out: F8) -> None:

@@ -12,7 +12,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from qts_agents.kernels.backend import jit_enabled, kernel
+from qts_agents.kernels.backend import jit_enabled, kernel, part
+from qts_agents.kernels.sums import summed
 
 F8 = NDArray[np.float64]
 #: continuous phase value of growth, conservation, release, reorganization
@@ -75,6 +76,56 @@ def of_known(measure: Callable[[F8], F8], values: F8) -> F8:
         known = values[s][np.isfinite(values[s])]
         out[s] = measure(known[None])[0] if known.size >= KNOWN * values.shape[1] else np.nan
     return out
+
+
+def recent(returns: F8, short: int) -> tuple[F8, F8, F8]:
+    """Return ρ₁ and the deviation of what is known in `returns` [S,n], and the deviation of the last `short`.
+
+    Each [S]. ρ₁ and the first are NaN where less than nine tenths are known, the second where anything is
+    unknown. n at most 128.
+    """
+    rows, out = np.require(returns, np.float64, ["C", "W"]), np.empty((3, len(returns)))
+    (_recent if jit_enabled() else recent_reference)(rows, short, out)
+    return out[0], out[1], out[2]
+
+
+def recent_reference(returns: F8, short: int, out: F8) -> None:
+    """Write ρ₁ and both deviations to `out` [3,S], each by its own definition."""
+    out[0], out[1] = of_known(lag1, returns), of_known(deviation, returns)
+    out[2] = deviation(returns[:, -short:])
+
+
+@part
+def _centred(x: F8, squares: F8) -> float:
+    """Take the mean off `x` [n], write its squares, return their sum."""
+    mean = summed(x) / x.shape[0]
+    for i in range(x.shape[0]):
+        x[i] -= mean
+        squares[i] = x[i] * x[i]
+    return summed(squares)
+
+
+@kernel
+def _recent(returns: F8, short: int, out: F8) -> None:
+    """Write the same in one pass over a row that lies in the processor's cache."""
+    S, n = returns.shape
+    x, products = np.empty(n), np.empty(n)
+    for s in range(S):
+        x[:short] = returns[s, n - short :]
+        out[2, s] = np.sqrt(_centred(x[:short], products[:short]) / (short - 1))
+        known = 0
+        for i in range(n):
+            if np.isfinite(returns[s, i]):
+                x[known] = returns[s, i]
+                known += 1
+        if known < n and known < KNOWN * n:
+            out[0, s] = out[1, s] = np.nan
+            continue
+        spread = _centred(x[:known], products[:known])
+        out[1, s] = np.sqrt(spread / (known - 1))
+        for i in range(known - 1):
+            products[i] = x[i + 1] * x[i]
+        out[0, s] = summed(products[: known - 1]) / spread if spread > 0.0 else 0.0
 
 
 def scores(p: F8, c: F8, r: F8) -> F8:

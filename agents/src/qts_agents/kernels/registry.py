@@ -98,6 +98,7 @@ KERNELS: tuple[Kernel, ...] = (
         "permutation.trips_reference", "permutation._trips", "permutation_gpu.round_trips", 1e-12,
     ),
     Kernel("phase.last_rank", "agents.md §3", "phase.ranks_reference", "phase._ranks"),
+    Kernel("phase.recent", "Box & Jenkins 1970", "phase.recent_reference", "phase._recent", "", 1e-12),
     Kernel("phase.pcr_phase", "Gunderson & Holling 2002; agents.md §3"),
     Kernel("philox.uniforms", "Salmon et al. 2011", "philox.uniform", "philox._uniforms"),
     Kernel("philox.normal_rows", "Wichura 1988 (AS 241)", "philox.normals_reference", "philox._normals"),
@@ -190,6 +191,7 @@ PARTS: dict[str, str] = {
     "made": "the batches on which `crossover` times a kernel",
     "nth": "the k-th smallest number, for `indicators`",
     "registry": "this table",
+    "sums": "short rows added as numpy adds them",
     "supports": "the pairs of supports that `nash` tries, and its room",
     "vertices": "which supports `nash` solves",
 }

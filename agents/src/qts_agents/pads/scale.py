@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from qts_agents.agent import F8, MarketWindow
 from qts_agents.choice import known_or_zero
 from qts_agents.kernels.indicators import Indicators, indicators
-from qts_agents.kernels.phase import deviation, lag1, last_rank, of_known, potential, scores
+from qts_agents.kernels.phase import last_rank, of_known, potential, recent, scores
 from qts_agents.pads.account import Bar
 
 CLOSES, RETURNS = 51, 50
@@ -109,10 +109,9 @@ class Scale:
         if before.shape[1]:
             self._returns.push(np.log(close / before[:, 0]))
         if len(self._returns) >= RETURNS:
-            recent = self._returns.view(RETURNS)
-            self._rho.push(of_known(lag1, recent))
-            self._sigma.push(of_known(deviation, recent))
-            self.sigma20 = deviation(recent[:, -20:])
+            rho, sigma, self.sigma20 = recent(self._returns.view(RETURNS), 20)
+            self._rho.push(rho)
+            self._sigma.push(sigma)
 
     def warm(self) -> bool:
         """Tell whether the rank window is full."""
@@ -125,7 +124,7 @@ class Scale:
             return Reading(nan, nan, nan, np.full((self.S, 4), np.nan))
         p = of_known(potential, self._columns[CLOSE].view(CLOSES))
         c = self._connected()
-        r = resilience * (1.0 - _newest_rank(self._sigma.view(self.rank)))
+        r = resilience * (1.0 - newest_rank(self._sigma.view(self.rank)))
         return Reading(p, c, r, scores(p, c, r))
 
     def _connected(self) -> F8:
@@ -134,7 +133,7 @@ class Scale:
             return (1.0 + self._rho.last(1)[:, 0]) / 2.0
         if self.connectedness == "absorption" and self.S > 1:
             return np.full(self.S, absorption(self._returns.last(RETURNS)))
-        return _newest_rank(self._rho.view(self.rank))
+        return newest_rank(self._rho.view(self.rank))
 
     def returns(self, n: int) -> F8:
         """Return the last `n` log returns [S,n], 0 before the first and across a gap."""
@@ -207,9 +206,12 @@ def absorption(returns: F8) -> float:
     return float(np.linalg.eigvalsh(unit.T @ unit)[-1]) / len(unit)
 
 
-def _newest_rank(history: F8) -> F8:
+def newest_rank(history: F8) -> F8:
     """Return the rank [S] of the newest of `history` [S,n] among what is known of it; NaN where it is not."""
-    return np.where(np.isfinite(history[:, -1]), of_known(last_rank, history), np.nan)
+    out, newest = last_rank(history), np.isfinite(history[:, -1])
+    for s in np.flatnonzero(np.isnan(out) & newest):  # few: the kernel has looked at all
+        out[s] = of_known(last_rank, history[s : s + 1])[0]
+    return np.where(newest, out, np.nan)
 
 
 def _merge(first: Bar, last: Bar) -> Bar:
