@@ -29,6 +29,12 @@ class PadsSettings(Section, frozen=True, kw_only=True):
     base_size: Fraction = 0.02
     symbol_cap: Fraction = 0.05
     net_cap: Fraction = 0.10
+    calm_day: Positive = 0.02  # daily σ above which entries shrink in proportion
+    stop_days: Positive = 2.5  # distance of a stop in daily σ, before the phase's factor
+    target_days: Positive = 5.0  # distance of take-profits in daily σ, before the phase's factors
+    safe_share: Annotated[float, msgspec.Meta(ge=0.75, le=0.95)] = (
+        0.85  # of equity kept out of the market, in the middle
+    )
     hedge_symbol: Annotated[str, msgspec.Meta(max_length=32)] | None = None
     #: worth of a position to what the paper account puts up for it; None: paid in full, nothing is liquidated
     margin_leverage: Annotated[float, msgspec.Meta(ge=1.0, le=125.0)] | None = None

@@ -266,13 +266,16 @@ def test_caps_scale_entries_pro_rata_and_leave_positions_alone():
 def test_stops_and_the_safe_share():
     """Worked by hand: σ_day 1 %, AF masked; a large drawdown keeps more out of the market."""
     one = np.array([0.01])
-    stop = sizing.stops(one, 1.0, np.array([np.nan]), np.array([0.1]), np.array([0.5]))
+    stop = sizing.stops(one, 2.5, 1.0, np.array([np.nan]), np.array([0.1]), np.array([0.5]))
     assert pytest.approx(stop[0]) == 0.025 * 0.97
-    wild = sizing.stops(one, 1.0, np.array([0.5]), np.array([0.0]), np.array([0.9]))
+    wild = sizing.stops(one, 2.5, 1.0, np.array([0.5]), np.array([0.0]), np.array([0.9]))
     assert pytest.approx(wild[0]) == 0.025 * 0.6
-    calm_share = sizing.safe_share(np.array([np.nan]), np.array([0.005]), np.zeros(1), np.zeros(1), 0.0)
+    calm_share = sizing.safe_share(0.85, np.array([np.nan]), np.array([0.005]), np.zeros(1), np.zeros(1), 0.0)
     assert pytest.approx(calm_share) == 0.84
-    assert pytest.approx(sizing.safe_share(np.array([np.nan]), one, np.zeros(1), np.zeros(1), 0.25)) == 0.91
+    assert (
+        pytest.approx(sizing.safe_share(0.85, np.array([np.nan]), one, np.zeros(1), np.zeros(1), 0.25))
+        == 0.91
+    )
 
 
 def test_a_batch_equals_single_rows():

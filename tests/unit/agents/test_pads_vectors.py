@@ -62,7 +62,12 @@ def test_votes_that_disagree_do_not_make_a_consensus():
 def test_size_before_the_volatility_factor():
     """The size chain multiplies to 0.0250523507."""
     factors = sizing.chain(
-        0.02, 1.2, np.array([0.8 / 0.7]), np.array([0.65]), np.array([0.0126172285]), (0.05, np.array([0.01]))
+        0.02,
+        1.2,
+        np.array([0.8 / 0.7]),
+        np.array([0.65]),
+        np.array([0.0126172285]),
+        (0.05, np.array([0.01]), 0.02),
     )
     assert sizing.product(factors)[0] == pytest.approx(0.0250523507, abs=TEN)
 
@@ -70,8 +75,8 @@ def test_size_before_the_volatility_factor():
 def test_a_wild_day_shrinks_an_entry():
     """At twice the calm daily σ the size is half."""
     row = [np.array([1.0]), np.array([0.5]), np.array([0.0])]
-    calm = sizing.product(sizing.chain(0.02, 1.0, *row, (0.0, np.array([0.02]))))
-    wild = sizing.product(sizing.chain(0.02, 1.0, *row, (0.0, np.array([0.04]))))
+    calm = sizing.product(sizing.chain(0.02, 1.0, *row, (0.0, np.array([0.02]), 0.02)))
+    wild = sizing.product(sizing.chain(0.02, 1.0, *row, (0.0, np.array([0.04]), 0.02)))
     assert wild[0] == pytest.approx(calm[0] / 2)
 
 

@@ -190,8 +190,8 @@ def _brackets(now: Situation, settings: PadsSettings, dissent: F8) -> tuple[F8, 
     """Return stop [S] and take-profit ladder [S,3], fractions of price."""
     sigma = sizing.day_sigma(now.ind.sigma20, now.bar_s)
     stop_factor = _factors(settings, now.phase)[0]
-    stop = sizing.stops(sigma, stop_factor, now.af, dissent, now.ind.volatility)
-    return stop, sizing.targets(sigma, ROWS[now.phase].targets)
+    stop = sizing.stops(sigma, settings.stop_days, stop_factor, now.af, dissent, now.ind.volatility)
+    return stop, sizing.targets(sigma, settings.target_days, ROWS[now.phase].targets)
 
 
 def trader_weights(pi: F8, now: Situation) -> F8:
@@ -311,14 +311,14 @@ def _size(
         now.appetite / ROWS[now.phase].appetite,
         confidence,
         dissent,
-        (now.drawdown, sigma),
+        (now.drawdown, sigma, settings.calm_day),
     )
     side = side_of(action, np.sign(now.exposure))
     reduction = first_of([action == EXIT, (action == DECREASE) | (action == HEDGE)], [1.0, 0.5], 0.0)
     closing = np.where(reduction > 0.0, -reduction * now.exposure, 0.0)
     change = np.where(side != 0.0, side * sizing.product(factors), closing)
     change = _hedged(change, action, now)
-    safe = sizing.safe_share(now.af, sigma, now.ind.anomaly, now.ind.tail, now.drawdown)
+    safe = sizing.safe_share(settings.safe_share, now.af, sigma, now.ind.anomaly, now.ind.tail, now.drawdown)
     limits = sizing.Limits(settings.symbol_cap, settings.net_cap, 1.0 - safe)
     added = entries(action) | (np.arange(len(action)) == now.hedge) & (action == HOLD)
     return sizing.cap(change, now.exposure, added, limits), factors, safe

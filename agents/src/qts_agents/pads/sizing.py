@@ -10,7 +10,6 @@ from qts_agents.choice import first_of, known_or_zero
 
 F8 = NDArray[np.float64]
 DAY_S = 86_400.0
-CALM_DAY = 0.02  # daily σ above which entries shrink
 LADDER = np.array([0.5, 0.3, 0.2])  # share of the position closed at each target
 FACTORS: tuple[str, ...] = ("base", "phase", "appetite", "confidence", "dissent", "drawdown", "volatility")
 
@@ -29,14 +28,14 @@ def day_sigma(sigma20: F8, bar_s: float) -> F8:
 
 
 def chain(
-    base: float, phase_size: float, appetite: F8, confidence: F8, dissent: F8, risk: tuple[float, F8]
+    base: float, phase_size: float, appetite: F8, confidence: F8, dissent: F8, risk: tuple[float, F8, float]
 ) -> F8:
     """Return the size factors [S,7] in the order of FACTORS; their product is the size of an entry.
 
-    `appetite` is A/A₀; `risk` is (drawdown, σ_day). An unknown σ_day does not scale.
+    `appetite` is A/A₀; `risk` is (drawdown, σ_day, σ_day of a calm day). An unknown σ_day does not scale.
     """
-    drawdown, sigma = risk
-    calm = np.minimum(1.0, np.divide(CALM_DAY, sigma, out=np.ones_like(sigma), where=sigma > 0.0))
+    drawdown, sigma, calm_day = risk
+    calm = np.minimum(1.0, np.divide(calm_day, sigma, out=np.ones_like(sigma), where=sigma > 0.0))
     S = len(confidence)
     columns = (
         np.full(S, base),
@@ -58,14 +57,14 @@ def product(factors: F8) -> F8:
     return size
 
 
-def safe_share(af: F8, sigma: F8, anomaly: F8, tail: F8, drawdown: float) -> float:
-    """Return the share of equity kept out of the market (Taleb 2012), averaged over symbols."""
+def safe_share(middle: float, af: F8, sigma: F8, anomaly: F8, tail: F8, drawdown: float) -> float:
+    """Return the share of equity kept out of the market (Taleb 2012), round `middle`, mean over symbols."""
     convex = np.where(np.isfinite(af), af, 0.5)
     day = known_or_zero(sigma)
     v = first_of([day < 0.01, day < 0.02, day < 0.03], [-0.05, 0.0, 0.05], 0.10)
     n = 0.2 * known_or_zero(anomaly) + np.where(tail > 0.5, 0.1, 0.0)
     g = float(first_of([drawdown < x for x in (0.05, 0.10, 0.15, 0.20)], [0.0, 0.05, 0.10, 0.15], 0.20))
-    raw = 0.85 + 0.06 * (0.5 - convex) + 0.2 * v + 0.2 * n + 0.3 * g
+    raw = middle + 0.06 * (0.5 - convex) + 0.2 * v + 0.2 * n + 0.3 * g
     return float(np.clip(raw, 0.75, 0.95).mean())
 
 
@@ -89,14 +88,14 @@ def cap(change: F8, exposure: F8, entry: NDArray[np.bool_], limits: Limits) -> F
     return np.where(entry, wanted * scale, wanted)
 
 
-def stops(sigma: F8, factor: float, af: F8, dissent: F8, volatility: F8) -> F8:
-    """Return the stop distance [S] as a fraction of price; a masked AF drops its factor."""
+def stops(sigma: F8, days: float, factor: float, af: F8, dissent: F8, volatility: F8) -> F8:
+    """Return the stop distance [S] as a fraction of price, `days` daily σ; a masked AF drops its factor."""
     convex = np.where(np.isfinite(af), 0.8 + 0.4 * known_or_zero(af), 1.0)
-    raw = 2.5 * known_or_zero(sigma) * factor * convex * (1.0 - 0.3 * dissent)
+    raw = days * known_or_zero(sigma) * factor * convex * (1.0 - 0.3 * dissent)
     stop = np.clip(raw, 0.002, 0.25)
     return np.where(volatility > 0.7, stop * np.maximum(0.6, 1.5 - known_or_zero(volatility)), stop)
 
 
-def targets(sigma: F8, factors: tuple[float, float, float]) -> F8:
-    """Return the take-profit distances [S,3] as fractions of price."""
-    return np.asarray(5.0 * known_or_zero(sigma)[:, None] * np.asarray(factors))
+def targets(sigma: F8, days: float, factors: tuple[float, float, float]) -> F8:
+    """Return the take-profit distances [S,3] as fractions of price, `days` daily σ times each factor."""
+    return np.asarray(days * known_or_zero(sigma)[:, None] * np.asarray(factors))
