@@ -16,8 +16,10 @@ import numpy as np
 from bench.harness import Row, text
 
 from qts_agents.qbmia import episodes, flow, machiavellian
+from qts_agents.qbmia.orders import NAMES, SIGNIFICANT
 
 EPISODES, WINDOWS = 1000, 3
+SPOOFING = NAMES.index("spoofing")
 ALPHA = episodes.WINDOW_S / flow.DAY_S  # one test a window and symbol
 
 
@@ -48,15 +50,21 @@ def quoted_rows(rng: np.random.Generator, count: int) -> list[Row]:
         ("", episodes.AWAY, "false alerts, makers moved away"),
     ):
         hits: dict[str, list[bool]] = {"distance known": [], "distance unknown": []}
+        low: dict[str, list[bool]] = {name: [] for name in hits}
         for _ in range(count):
             three = [episodes.evidence(rng, baseline, kind, shares) for _ in range(WINDOWS)]
             for name, looks in zip(hits, (three, [blind(e) for e in three]), strict=True):
-                combined = [machiavellian.examine(e).combined for e in looks]
-                hits[name].append(machiavellian.alarm(combined, ALPHA))
+                told = [machiavellian.examine(e) for e in looks]
+                hits[name].append(machiavellian.alarm([f.combined for f in told], ALPHA))
+                low[name] += [bool(f.p[SPOOFING] < SIGNIFICANT) for f in told]
         for name, found in hits.items():
-            goal = {"goal": 0.8 if kind else 1.0} if name == "distance known" else {}
+            goal = (0.8 if kind else 1.0) if name == "distance known" else None
             unit = "1" if kind else "1/600 s"
-            rows.append(Row(f"{what}, {name}", float(np.mean(found)), unit, lower_is_better=not kind, **goal))
+            rows.append(
+                Row(f"{what}, {name}", float(np.mean(found)), unit, goal=goal, lower_is_better=not kind)
+            )
+            alone = f"{what}: windows where spoofing alone has p < {SIGNIFICANT}, {name}"
+            rows.append(Row(alone, float(np.mean(low[name])), "1", lower_is_better=not kind))
     return rows
 
 
@@ -79,7 +87,7 @@ def main() -> int:
         for kind, hits in found.items()
     ]
     rows.append(Row("false alerts per 10 minutes and symbol", false, "1/600 s", goal=1.0))
-    rows += quoted_rows(rng, each)
+    rows += quoted_rows(np.random.default_rng(1), each)
     for row in rows:
         print(json.dumps(row.line()) if options.json else text(row.line()), flush=True)
     return 0
