@@ -1,7 +1,8 @@
 """Are the phases worth more than their baselines? `python -m bench.regimes --json [--smoke] [--set NAME]`.
 
 The simulated market's true regimes are known to no agent; its set is scored by them as well, and
-`--truth FILE` writes them beside it: a line a bar, with the jump of each symbol.
+`--truth FILE` writes them beside it: a line a bar, with the jump of each symbol. `--run FOLDER` takes the
+market of a run that simulated: what its feed published is known again from seed and symbols alone.
 
 Runs a packaged set through the Panarchy of PADS, every candidate of its detector accepted, and prints each
 figure beside that of the filtered hidden Markov model, of no state at all, or of an alarm at random. PELT's
@@ -33,10 +34,12 @@ from qts_agents.pads.account import Bar
 from qts_agents.pads.cycle import CRISIS
 from qts_agents.pads.panarchy import Panarchy
 from qts_agents.pads.warning import ALARM, HORIZON, SMALL_P
+from qts_core import config, names
 from qts_core.sections import PadsSettings
-from qts_core.spec import SYSTEM, Market
+from qts_core.spec import SYSTEM, Market, System
 
 SIMULATED, SIMULATED_BARS = "simulated", 20_000
+EXAMPLE: System = SYSTEM(market=Market(source="simulated", symbols=("A", "B", "C", "D")))
 
 
 class Lived(NamedTuple):
@@ -71,9 +74,9 @@ class Truth(NamedTuple):
         path.write_text("\n".join(lines) + "\n")
 
 
-def simulated(bars: int) -> tuple[Bars, Truth]:
-    """Return the first bars of the simulated market as its feed publishes them, and the truth about them."""
-    source = Simulated(SYSTEM(market=Market(source="simulated", symbols=("A", "B", "C", "D"))))
+def simulated(bars: int, system: System = EXAMPLE) -> tuple[Bars, Truth]:
+    """Return the first bars of a simulated market as its feed publishes them, and the truth about them."""
+    source = Simulated(system)
     data, stretch = source.read(0, bars), Simulation(*source.settings).advance(bars)
     assert np.array_equal(data.close, stretch.close), "the truth is about other bars"
     return data, Truth(data.close_ns, stretch.regime, stretch.jump, data.symbols)
@@ -214,11 +217,15 @@ def main() -> int:
         "--set", action="append", choices=("eurusd_1h", "sp500_1d", SIMULATED), help="which bars"
     )
     parser.add_argument("--truth", type=Path, help="write the simulated market's true regimes to this file")
+    parser.add_argument("--run", type=Path, help="simulate the market of this run folder (qts run)")
     options = parser.parse_args()
+    system = EXAMPLE if options.run is None else config.load(options.run / names.CONFIG_FILE, {}).system
+    if system.market.source != "simulated":
+        parser.error(f"--run: the market of {options.run} is no simulation; give one that was")
     for name in options.set or ("eurusd_1h", "sp500_1d", SIMULATED):
         bars, truth = 700 if options.smoke else 10**9, None
         if name == SIMULATED:
-            data, truth = simulated(min(bars, SIMULATED_BARS))
+            data, truth = simulated(min(bars, SIMULATED_BARS), system)
             if options.truth:
                 truth.write(options.truth)
         else:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import csv
+import json
+import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
-from bench.regimes import Lived, simulated, truth_rows
+from bench.regimes import Lived, main, simulated, truth_rows
 
 from qts_agents.market import regimes
+from qts_agents.market.source import open_source
+from qts_core.spec import SYSTEM
 from qts_messaging.messages import PHASES
 
 
@@ -33,6 +38,31 @@ def test_the_truth_beside_the_bars(tmp_path: Path) -> None:
     moved = np.abs(np.diff(np.log(data.close), axis=1)).mean(axis=0)
     calm, wild = (moved[truth.regime[1:] == regimes.NAMES.index(n)] for n in ("conservation", "release"))
     assert wild.mean() > 3.0 * calm.mean()
+
+
+def test_the_truth_of_a_run_is_known_again_from_its_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Seed and symbols of its folder lead to the bars that its feed published, and the truth about them."""
+    market = {"source": "simulated", "symbols": ["X", "Y"]}
+    settings = {"system_seed": 9, "market": market}
+    (tmp_path / "system.json").write_text(json.dumps(settings))
+    file = tmp_path / "truth.csv"
+    arguments = ["--smoke", "--json", "--set", "simulated", "--run", str(tmp_path), "--truth", str(file)]
+    monkeypatch.setattr(sys, "argv", ["regimes", *arguments])
+    assert main() == 0
+    system = msgspec.convert(settings, SYSTEM)
+    data, truth = simulated(700, system)
+    assert np.array_equal(data.close, open_source(system).read(0, 700).close)
+    with file.open() as lines:
+        rows = list(csv.DictReader(lines))
+    assert [float(row["jump Y"]) for row in rows] == truth.jump[1].tolist()
+    assert [row["regime"] for row in rows] == [regimes.NAMES[z] for z in truth.regime]
+    replayed = {"market": {"source": "replay", "replay": {"dataset": "eurusd_1h"}}}
+    (tmp_path / "system.json").write_text(json.dumps(replayed))
+    with pytest.raises(SystemExit):
+        main()
+    assert "is no simulation" in capsys.readouterr().err
 
 
 def test_phases_are_scored_by_the_truth() -> None:
