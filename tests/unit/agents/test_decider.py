@@ -22,11 +22,8 @@ from qts_agents.metrics import Metrics
 from qts_agents.pads import journal, kept, records
 from qts_agents.pads.actions import Ask, Publish, Record
 from qts_agents.pads.replay import replay
-<<<<<<< HEAD
-from qts_cli import decisions
-=======
 from qts_agents.round_notes import RoundNotes
->>>>>>> 9425291 (Rounds that went wrong or were slow are kept: every process writes its part late, /keptz and a support bundle tell of the last 100)
+from qts_cli import decisions
 from qts_core.errors import LocalError
 from qts_core.roster import BY_WIRE
 from qts_core.telemetry import Tracing, sampled, span_id
