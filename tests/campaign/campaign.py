@@ -167,7 +167,7 @@ class Trial:
         if ear is None:
             return
         with contextlib.suppress(*AWAY):
-            await ear.punsubscribe(RedisNames(SYSTEM_NAME, name).heard[0])
+            ear.say(("PUNSUBSCRIBE", RedisNames(SYSTEM_NAME, name).heard[0]))
         if await bounded(250, lambda: topics.resubscribed > before or topics._ear is not ear):
             self._recoveries.setdefault("deaf subscriber", []).append(time.monotonic() - began)
 

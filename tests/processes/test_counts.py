@@ -126,7 +126,7 @@ async def deafen(stand: Stand) -> None:
     """Let the server forget that qbmia listens to bars."""
     topics: Any = stand.buses["qbmia"].wires.topics
     names, nobody = RedisNames(SYSTEM_NAME, "pads"), Beacon(0, topics._names.heard)
-    await topics._ear.punsubscribe(names.heard[0])
+    topics._ear.say(("PUNSUBSCRIBE", names.heard[0]))
     async with redis.asyncio.Redis(
         port=stand.port, username="pads", password=stand.passwords["pads"]
     ) as server:

@@ -297,7 +297,7 @@ async def test_a_deaf_subscriber_notices_and_hears_again(stand: Stand) -> None:
     qbmia = stand.buses["qbmia"]
     topics = qbmia.wires.topics
     ear = topics._ear  # type: ignore[attr-defined]
-    await ear.punsubscribe(NAMES["qbmia"].heard[0])  # the server forgets one of our patterns
+    ear.say(("PUNSUBSCRIBE", NAMES["qbmia"].heard[0]))  # the server forgets one of our patterns
     await until(lambda: topics.resubscribed == 1, 6.0)  # type: ignore[attr-defined]
     await until(lambda: not qbmia.deaf, 6.0)
     await stand.buses["market"].publish(examples.update())
@@ -312,7 +312,7 @@ async def test_a_server_that_forgot_us_is_asked(stand: Stand, monkeypatch: pytes
     qbmia = stand.buses["qbmia"]
     topics = qbmia.wires.topics
     await until(lambda: topics._proven is topics._ear)  # type: ignore[attr-defined]
-    await topics._ear.punsubscribe(NAMES["qbmia"].heard[-1])  # type: ignore[attr-defined]
+    topics._ear.say(("PUNSUBSCRIBE", NAMES["qbmia"].heard[-1]))  # type: ignore[attr-defined]
     await until(lambda: qbmia.deaf and qbmia.mode == "degraded", 3.0)
     await until(lambda: not qbmia.deaf and qbmia.mode == "connected", 5.0)
     assert topics.resubscribed == 1

@@ -56,7 +56,7 @@ class Durables:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.append((item, future))
         self._work.set()
-        await asyncio.shield(future)
+        await future  # whoever is cancelled here leaves the message to be stored
 
     def _unsent(self, item: Item, reason: str) -> None:
         self._desk.book.unsent(item.lane, item.kind, item.recipient or "*", reason)

@@ -8,7 +8,6 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 import msgspec
-from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
@@ -16,6 +15,7 @@ from redis.exceptions import RedisError
 
 from qts_core.errors import ConfigError
 from qts_messaging.keys import REDIS_DIR, load_password, read_secret
+from qts_messaging.redis_line import Client
 
 SOCKET_TIMEOUT_S = 2.0
 CONNECT_TIMEOUT_S = 1.0
@@ -94,7 +94,7 @@ class Door:
         settings = options(chosen.url, self._secrets, timeout_s)
         if chosen.url.startswith("redis+sentinel://"):
             return _sentinel(chosen.url, settings)
-        return Redis.from_url(chosen.url, **settings)
+        return Client.from_url(chosen.url, **settings)
 
 
 async def shut(client: Any) -> None:
@@ -126,4 +126,5 @@ def _sentinel(url: str, settings: dict[str, Any]) -> Any:
     asked = {k: v for k, v in settings.items() if k not in ("username", "password")}
     make: Any = Sentinel  # its constructor is untyped
     sentinel = make([(h, int(p)) for h, p in pairs], sentinel_kwargs=asked)
-    return sentinel.master_for(parts.path.strip("/") or "mymaster", db=int(database), **settings)
+    name = parts.path.strip("/") or "mymaster"
+    return sentinel.master_for(name, redis_class=Client, db=int(database), **settings)

@@ -16,6 +16,7 @@ from qts_messaging.bus import Sink
 from qts_messaging.ending import end, for_ever
 from qts_messaging.reconnect import Backoff
 from qts_messaging.redis_connection import AWAY, SOCKET_TIMEOUT_S, accepted, shut
+from qts_messaging.redis_line import Command, Ear, Said
 from qts_messaging.redis_names import RedisNames, writer
 
 _log = logging.getLogger(__name__)
@@ -95,10 +96,8 @@ class RedisTopics:
         if client is None:
             return None
         try:
-            pipe = client.pipeline(transaction=False)
-            for channel, frame in batch:
-                pipe.publish(self._names.channel(channel), frame)
-            counts = await pipe.execute()
+            said = [("PUBLISH", self._names.channel(channel), frame) for channel, frame in batch]
+            counts = await client.ask(*said)
         except AWAY as error:
             self._lost(error)
             return None
@@ -132,76 +131,66 @@ class RedisTopics:
         """Publish one beacon to every pattern of ours; look whether the last ones came back."""
         if self._commands is None:
             self._commands = self._connect(SOCKET_TIMEOUT_S)
-        pipe = self._commands.pipeline(transaction=False)
         if self._ear is not None and self._beacon.deaf:
-            await self._deafened("own beacons did not come back")
+            self._deafened("own beacons did not come back")
         ear = self._proven  # a newer subscription may not have reached the server yet
-        if self._ear is None:
-            pipe.ping()
-        else:
+        said: list[Command] = [("PING",)]
+        if self._ear is not None:
             beacon = self._beacon.next()
-            for pattern in self._names.heard:
-                pipe.publish(pattern.removesuffix("*") + self._names.name, beacon)
-        receivers = await pipe.execute()
+            said = [("PUBLISH", p.removesuffix("*") + self._names.name, beacon) for p in self._names.heard]
+        receivers = await self._commands.ask(*said)
         self._answered_s = time.monotonic()
         if ear is not None and ear is self._ear and not all(receivers):
-            await self._deafened("the server knows no subscriber of an own channel")
+            self._deafened("the server knows no subscriber of an own channel")
         if not self.up:
             self.up = True
             if self._said_away:
                 _log.info("redis is back")
             self._said_away = False
 
-    async def _deafened(self, why: str) -> None:
+    def _deafened(self, why: str) -> None:
         """Throw the deaf subscription away; the listener makes a new one."""
         self.deaf = True
         self.resubscribed += 1
         _log.error("deaf: %s; subscribing again", why)
         self._thrown, self._ear = self._ear, None
-        await shut(self._thrown)
+        self._thrown.close()
 
     # -- listening ----------------------------------------------------------------------------------
     async def _listen(self, sink: Sink) -> None:
         """Keep the subscription."""
         backoff = Backoff()
         while True:
-            client = self._connect(SOCKET_TIMEOUT_S)
-            ear = client.pubsub()
+            client, ear = self._connect(SOCKET_TIMEOUT_S), None
             try:
-                await ear.psubscribe(*self._names.heard)
+                ear = await client.listen(self._names.heard, functools.partial(self._hear, sink))
                 self._beacon.restart()
                 self._ear = ear
                 backoff.reset()
-                await self._hear(ear, sink)
+                await ear.ended
             except AWAY as error:
                 _log.debug("subscription ended: %s", error)
             finally:
                 if self._ear is ear:
                     self._ear = None
-                await shut(ear)
                 await shut(client)
             await asyncio.sleep(backoff.next(random.random()))
 
-    async def _hear(self, ear: Any, sink: Sink) -> None:
-        """Hand on what comes until the connection ends, which it does when it is found deaf.
-
-        `get_message` would make a timer and a dictionary for each message: a third of what hearing one costs.
-        """
-        while ear is not self._thrown:
-            said = await ear.parse_response()
-            if not said or said[0] != b"pmessage":  # a ping's answer, or a confirmation
-                await ear.handle_message(said)
-                continue
-            _, pattern, channel, data = said
-            if is_beacon(data):
-                self._beacon.heard(pattern.decode(), data)
-                if ear is not self._thrown:  # what the old one still heard proves nothing of the new one
-                    self.deaf, self._proven = False, ear
-                if writer(channel) == self._names.name:
-                    self._look(data)
+    def _hear(self, sink: Sink, ear: Ear, news: Sequence[Said]) -> None:
+        """Hand on what came together."""
+        if ear is self._thrown:  # what it still heard proves nothing of the new one
+            return
+        if sum(not is_beacon(said.data) for said in news) > 1:
+            sink.rush()
+        for said in news:
+            if is_beacon(said.data):
+                self._beacon.heard(said.pattern.decode(), said.data)
+                self.deaf, self._proven = False, ear
+                if writer(said.channel) == self._names.name:
+                    self._look(said.data)
             else:
                 self._beacon.sign()
-                sink.arrived(data, writer(channel))
+                sink.arrived(said.data, writer(said.channel))
 
     def _look(self, beacon: bytes) -> None:
         """Notice another process of our name at work: of two, the one that began later stays."""

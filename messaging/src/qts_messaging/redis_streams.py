@@ -7,7 +7,7 @@ import functools
 import logging
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from redis.exceptions import ResponseError
@@ -18,6 +18,7 @@ from qts_messaging.dead_letters import AGAIN, FIELD, GROUP, REASON
 from qts_messaging.ending import end, for_ever
 from qts_messaging.reconnect import Backoff
 from qts_messaging.redis_connection import AWAY, SOCKET_TIMEOUT_S, accepted, shut
+from qts_messaging.redis_line import Command
 from qts_messaging.redis_names import RedisNames, writer
 from qts_messaging.trespass import Trespass, astray, entries
 from qts_messaging.trimming import MAX_ENTRIES, trim
@@ -30,6 +31,7 @@ CLAIM_S, TRIM_S = 2.5, 10.0
 ACK_S = 0.02
 DELIVERIES = 5
 RENEW_STEPS = 100  # of 50 ms: how long the reader may take to end its wait
+Fields = dict[bytes, bytes] | None
 REMEMBERED = 1024  # of our stored entries, to see whether a server that was restarted forgot any
 
 
@@ -111,7 +113,7 @@ class RedisStreams:
                     self.up = True
                     backoff.reset()
                 else:
-                    await client.ping()
+                    await client.ask(("PING",))
                 if loop.time() - claimed_at >= CLAIM_S and sink.room():
                     claimed_at = loop.time()
                     await self._claim(client, sink)
@@ -166,10 +168,8 @@ class RedisStreams:
         """Store (topic, frame) in order; False when that is not certain (the ids make a second try safe)."""
         try:
             client = await self._client()
-            pipe = client.pipeline(transaction=False)
-            for _, frame in batch:
-                pipe.xadd(self._own, {FIELD: frame})
-            self._last.extend(await pipe.execute())
+            stored = await client.ask(*(("XADD", self._own, "*", FIELD, frame) for _, frame in batch))
+            self._last.extend(stored)
         except AWAY as error:
             self._lost(error)
             return False
@@ -207,11 +207,17 @@ class RedisStreams:
         """Read one batch of new entries; wait while the inbox is full."""
         while not sink.room() or not self._others:
             await asyncio.sleep(0.01 if self._others else BLOCK_MS / 1000)
-        streams = dict.fromkeys(self._others, ">")
-        answer = await client.xreadgroup(self._name, self._name, streams, count=COUNT, block=BLOCK_MS)
-        for key, found in _pairs(answer):
+        for key, found in await self._new(client, self._others, ("BLOCK", BLOCK_MS)):
             self._trespass.took(key, len(found))
             self._hand_over(key, found, sink)
+
+    async def _new(
+        self, client: Any, keys: Sequence[str], wait: Command = ()
+    ) -> Iterator[tuple[str, list[tuple[bytes, Fields]]]]:
+        """Return (key, entries) of what our group has not been given yet."""
+        group: Command = ("XREADGROUP", "GROUP", self._name, self._name, "COUNT", COUNT)
+        (answer,) = await client.ask((*group, *wait, "STREAMS", *keys, *(">" for _ in keys)))
+        return ((key.decode(), [_entry(each) for each in entries]) for key, entries in answer or ())
 
     async def _look(self, client: Any, sink: Sink) -> None:
         """Notice that another was given messages in our group, and handle them all the same."""
@@ -231,8 +237,7 @@ class RedisStreams:
         Who waited for it would be woken by each of its own messages, while it waits for that to be stored.
         """
         while sink.room():
-            answer = await client.xreadgroup(self._name, self._name, {self._own: ">"}, count=COUNT)
-            found = [entry for _, some in _pairs(answer) for entry in some]
+            found = [entry for _, some in await self._new(client, (self._own,)) for entry in some]
             self._hand_over(self._own, found, sink)
             if len(found) < COUNT:
                 return
@@ -322,10 +327,7 @@ class RedisStreams:
             handled: dict[str, list[bytes]] = {}
             for key, entry, _ in acks:
                 handled.setdefault(key, []).append(entry)
-            pipe = client.pipeline(transaction=False)
-            for key, ended in handled.items():  # one command a stream: reading answers is what costs
-                pipe.xack(key, self._name, *ended)
-            counts = await pipe.execute()
+            counts = await client.ask(*(("XACK", key, self._name, *ids) for key, ids in handled.items()))
             missing = len(sure) - sum(counts)
             if missing > 0 and self._sink and await self._run(client) == run:
                 self._sink.offence("trespass", "acknowledged in our group by another", "", missing)
@@ -390,7 +392,7 @@ class RedisStreams:
             self._lost(error)
 
 
-def _pairs(answer: Any) -> list[tuple[str, Any]]:
-    """Return (key, entries) of an XREADGROUP answer of either protocol version."""
-    pairs = answer.items() if isinstance(answer, dict) else (answer or [])
-    return [(key.decode() if isinstance(key, bytes) else key, entries) for key, entries in pairs]
+def _entry(given: Any) -> tuple[bytes, Fields]:
+    """Return an entry's id and fields; None for an entry that was cut meanwhile."""
+    entry, fields = given
+    return entry, None if fields is None else dict(zip(fields[::2], fields[1::2], strict=True))

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from qts_messaging.dead_letters import FIELD
+from qts_messaging.redis_line import Command
 
 ENTRIES, BYTES = 4096, 64 << 20
 ADDED = 256  # entries at once
@@ -15,11 +16,12 @@ RECALL_BYTES = 8 << 20  # of one answer
 async def remember(client: Any, key: str, bodies: Sequence[bytes]) -> None:
     """Append; keep 4,096 entries or 64 MiB, whichever is less."""
     for start in range(0, len(bodies), ADDED):
-        pipe = client.pipeline(transaction=False)
-        for body in bodies[start : start + ADDED]:
-            most = max(64, min(ENTRIES, BYTES // max(1, len(body))))
-            pipe.xadd(key, {FIELD: body}, maxlen=most, approximate=False)
-        await pipe.execute()
+        await client.ask(*(_added(key, body) for body in bodies[start : start + ADDED]))
+
+
+def _added(key: str, body: bytes) -> Command:
+    most = max(64, min(ENTRIES, BYTES // max(1, len(body))))
+    return "XADD", key, "MAXLEN", most, "*", FIELD, body
 
 
 async def newest(client: Any, key: str, count: int) -> AsyncIterator[bytes]:
