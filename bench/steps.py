@@ -17,11 +17,14 @@ from typing import Any
 
 import numpy as np
 from bench.decision_round import HISTORY, bars_file
-from bench.harness import Row, text
+from bench.harness import Row, median_time, text, told
 
 from qts_agents.evaluation.stage import Stage
 from qts_agents.kernels import backend
+from qts_agents.kernels.outcomes import CLASSES
 from qts_agents.market.source import open_source
+from qts_agents.pads.scorecard import BOARD, ROWS, Rows, scores
+from qts_agents.pads.tables import base_weights
 from qts_core import config
 from qts_core.allocator import keep_threshold
 from qts_core.spec import System
@@ -80,6 +83,17 @@ def rows(symbols: int, bars: int) -> Iterator[Row]:
         )
 
 
+def scoring(times: int) -> Row:
+    """Time how good forecasts were over a full ring, as `/scorez` and the metrics ask; beside the rounds."""
+    draws = np.random.default_rng(1)
+    names = (*base_weights(config.load(None, {}, ()).system.board()), BOARD)
+    p = draws.dirichlet(np.ones(len(CLASSES)), (ROWS, len(names))).astype(np.float32)
+    y = draws.integers(0, len(CLASSES), ROWS).astype(np.uint8)
+    rows = Rows(names, ROWS, p, draws.uniform(0.1, 0.9, ROWS), y)
+    taken = 1e3 * median_time(lambda: scores(rows), times)
+    return Row(f"scores of {ROWS} rows, {len(names)} forecasters", round(taken, 2), "ms")
+
+
 def main() -> int:
     """Print every row."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -91,7 +105,7 @@ def main() -> int:
     for symbols, bars in SMOKE if options.smoke else LOADS:
         for row in rows(symbols, bars):
             print(json.dumps(row.line()) if options.json else text(row.line()), flush=True)
-    return 0
+    return told([scoring(3 if options.smoke else 50)], options.json)
 
 
 if __name__ == "__main__":
