@@ -18,8 +18,10 @@ from qts_agents.pads.tables import (
     ROWS,
     UNKNOWN,
 )
+from qts_core.sections import PadsSettings
 
 E = 1e-9
+PADS = PadsSettings()
 NAN = np.nan
 LONG = {"exposure": np.array([0.02])}
 
@@ -241,7 +243,7 @@ def test_size_chain_factor_by_factor():
     one = np.ones(1)
 
     def found(drawdown=0.0, sigma=0.02, confidence=1.0, dissent=0.0):
-        risk = drawdown, sigma * one
+        risk = drawdown, sigma * one, PADS.calm_day
         return sizing.chain(0.02, 1.2, 0.9 * one, confidence * one, dissent * one, risk)[0]
 
     assert found() == pytest.approx([0.02, 1.2, 0.9, 1.3, 1.0, 1.0, 1.0])
@@ -254,7 +256,7 @@ def test_size_chain_factor_by_factor():
 
 
 def safe(af=0.5, sigma=0.015, anomaly=0.0, tail=0.0, drawdown=0.0):
-    return sizing.safe_share(*(np.array([x]) for x in (af, sigma, anomaly, tail)), drawdown)
+    return sizing.safe_share(PADS.safe_share, *(np.array([x]) for x in (af, sigma, anomaly, tail)), drawdown)
 
 
 @pytest.mark.parametrize(
@@ -295,7 +297,7 @@ def test_stops_term_by_term():
 
     def stop(sigma=0.01, factor=1.0, af=NAN, dissent=0.0, volatility=0.5):
         return sizing.stops(
-            *(np.array([sigma]), factor), *(np.array([x]) for x in (af, dissent, volatility))
+            np.array([sigma]), PADS.stop_days, factor, *(np.array([x]) for x in (af, dissent, volatility))
         )[0]
 
     assert [stop(), stop(factor=1.1), stop(dissent=1.0)] == pytest.approx([0.025, 0.0275, 0.0175])
@@ -307,7 +309,9 @@ def test_stops_term_by_term():
 
 def test_targets_are_five_daily_sigmas_times_the_phase():
     """5·σ_day·targets, closed by 50, 30 and 20 %; σ_day = σ₂₀·√(86400/Δ)."""
-    assert sizing.targets(np.array([0.01]), (1.5, 2.0, 3.0))[0] == pytest.approx([0.075, 0.1, 0.15])
+    assert sizing.targets(np.array([0.01]), PADS.target_days, (1.5, 2.0, 3.0))[0] == pytest.approx(
+        [0.075, 0.1, 0.15]
+    )
     assert sizing.LADDER.tolist() == [0.5, 0.3, 0.2]
     assert sizing.day_sigma(np.array([0.001]), 3600.0)[0] == pytest.approx(0.001 * np.sqrt(24.0))
 
