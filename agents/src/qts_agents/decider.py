@@ -214,7 +214,8 @@ class DeciderShell:
         """Write down, ask, then tell: storing a message takes as long as a vote, and no vote waits for it.
 
         Outcomes are told when the round is over: who learns from one cannot vote meanwhile. In step with the
-        feed all that is told comes before the question, so that equal runs learn in the same order.
+        feed all that is told comes before the question. A voter may still read the question first: Redis and
+        ZeroMQ keep no common order.
         """
         for action in actions:
             if isinstance(action, Record):

@@ -189,7 +189,7 @@ class Feed:
             return
         self.state = "waiting"
         voters = set(self._system.voters())
-        # in lockstep all of them, so that equal runs give equal decisions
+        # in lockstep all of them, so that equal runs begin alike
         enough = len(voters) if self._speed == 0 else min(QUORUM, len(voters))
         await self._until(lambda: "pads" in self._ready and len(voters & self._ready) >= enough, READY_WAIT_S)
 
