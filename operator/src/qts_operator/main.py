@@ -372,7 +372,9 @@ class Engine:
             return answer(self.ready())
 
         async def exposition(asked: web.Request) -> web.Response:
-            body, kind = self.metrics.exposition(asked.headers.get("Accept", ""))
+            # ten thousand systems take half a second, in which the loop renews no Lease
+            accept = asked.headers.get("Accept", "")
+            body, kind = await asyncio.to_thread(self.metrics.exposition, accept)
             return web.Response(body=body, headers={"Content-Type": kind})
 
         probes = [web.get("/healthz", healthz), web.get("/readyz", readyz)]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 import pytest
+from aiohttp.test_utils import make_mocked_request
 from prometheus_client.parser import text_string_to_metric_families
 from tests.metric_names import documented, exposed
 from tests.unit.control_plane.engines import running, until
 
+from qts_core import names
 from qts_core.errors import LocalError
-from qts_operator.main import Options
+from qts_operator.main import Engine, Options
 from qts_operator.metrics import Metrics
 from qts_operator.session import Access
 from qts_operator.testing import FakeCluster
@@ -121,6 +125,27 @@ def test_a_scraper_that_asks_for_openmetrics_gets_exemplars() -> None:
     assert kind.startswith("text/plain")
     assert b"6f6f" not in plain
     assert any(f.name == "qts_leader" for f in text_string_to_metric_families(plain.decode()))
+
+
+async def test_the_loop_goes_on_while_thousands_of_systems_are_scraped() -> None:
+    """Leases are renewed and events read meanwhile; the answer is whole."""
+    engine = Engine(OPTIONS)
+    engine.metrics.systems.leads = lambda: True
+    for number in range(2000):
+        engine.metrics.systems.tell("trading", f"desk-{number}", {"Ready": "True"}, moving=None, gpus=None)
+    ((serve, asked),) = [
+        (route.handler, make_mocked_request("GET", route.path))
+        for _, routes in engine._routes()
+        for route in routes
+        if route.path == names.PATH_METRICS
+    ]
+    answer = asyncio.ensure_future(serve(asked))
+    turns = 0
+    while not answer.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert turns > 10
+    assert answer.result().body.count(b"qts_system_condition{") == 2000
 
 
 def test_the_age_of_what_asked_for_a_pass_survives_the_pass_before() -> None:
