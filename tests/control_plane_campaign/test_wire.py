@@ -46,6 +46,16 @@ def test_leases_events_and_reads_are_no_writes() -> None:
     assert wire.writes["n"] == []
 
 
+def test_what_the_server_refuses_is_written_and_not_made() -> None:
+    """A refusal is an exception, so nothing is asked after the answer."""
+    wire = Wire()
+    for point in ("before", "sent"):
+        wire.crash(point, _call("PATCH poddisruptionbudgets/desk-amos"))
+    _deaths(wire, STATUS)
+    assert wire.writes["n"] == ["PATCH poddisruptionbudgets/desk-amos", STATUS]
+    assert wire.made["n"] == [STATUS]
+
+
 def test_pods_are_named_without_what_is_drawn_and_one_that_is_asked_twice_is_one() -> None:
     wire = Wire()
     one, other = "DELETE pods/desk-amos-565f8d9ddf-tfm9j", "DELETE pods/desk-amos-75f4564668-zth4h"
