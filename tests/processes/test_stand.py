@@ -14,14 +14,14 @@ from qts_cli.sockets import free_ports
 
 pytestmark = pytest.mark.processes
 HOLDER = """
-import socket, sys, time
-from contextlib import suppress
+import sys, time
 from pathlib import Path
+from qts_cli.sockets import LOOPBACK, listens
 from tests.processes.stand import Stand
 stand = Stand(Path(sys.argv[1]), ("pads", "market"), (int(sys.argv[2]), int(sys.argv[3])))
 stand.serve()
 for _ in range(600):  # until it answers: one that is not the server yet does not know whom to die with
-    with suppress(OSError), socket.create_connection(("127.0.0.1", stand.port), 1):
+    if listens(LOOPBACK, stand.port):
         break
     time.sleep(0.05)
 print(stand.server.pid, flush=True)

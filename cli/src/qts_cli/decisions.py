@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -90,12 +91,10 @@ def events(journal: Path) -> Iterator[Event]:
     """
     tail = Tail(journal, shown=None)
     held: Event | None = None
-    for event in tail.read(0.0):
+    for event in chain(tail.read(0.0), (None,)):
         if held is not None:
             yield held | {"stages_ms": _stages(held, tail.timings)}
         held = event
-    if held is not None:
-        yield held | {"stages_ms": _stages(held, tail.timings)}
 
 
 def _stages(event: Event, timings: Timings | None) -> dict[str, float]:
