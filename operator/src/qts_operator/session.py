@@ -7,7 +7,7 @@ import os
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -289,13 +289,16 @@ async def gathered(response: aiohttp.ClientResponse, seconds: float) -> None:
         return
     # under TLS a pause alone would go on taking in what is encrypted, up to 256 KiB
     limit: Callable[..., None] = getattr(transport, "set_read_buffer_limits", _unlimited)
-    limit(high=1, low=0)
-    transport.pause_reading()
+    # of a connection that is lost meanwhile TLS has nothing left to pause: whoever reads on is told so
+    with suppress(AttributeError):
+        limit(high=1, low=0)
+        transport.pause_reading()
     try:
         await asyncio.sleep(seconds)
     finally:
-        limit()  # the half of a record that has come must not end reading
-        transport.resume_reading()
+        with suppress(AttributeError):
+            limit()  # the half of a record that has come must not end reading
+            transport.resume_reading()
     for _ in range(TURNS):
         await asyncio.sleep(0)
 

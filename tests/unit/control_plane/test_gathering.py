@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import trustme
 from aiohttp import web
@@ -127,6 +128,25 @@ async def test_a_watch_that_is_left_while_it_gathers_ends(tmp_path: Path) -> Non
                 await heard(session, 60.0)
         async with asyncio.timeout(5.0):
             await session.close()
+
+
+@pytest.mark.parametrize("secure", [True, False])
+async def test_a_connection_that_is_lost_while_it_gathers_is_told_as_lost(
+    tmp_path: Path, secure: bool
+) -> None:
+    """What has come meanwhile has paused TLS, which then has nothing left to go on with."""
+
+    async def tell(response: web.StreamResponse) -> None:
+        for _ in range(500):
+            await response.write(b"x" * 1000 + b"\n")
+            await asyncio.sleep(0.002)
+
+    async with told(tmp_path, tell, secure=secure) as (session, _):
+        watching = asyncio.create_task(heard(session, 0.3))
+        await asyncio.sleep(0.2)
+        session.drop()
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await watching
 
 
 WAITS = [PODS, BY_KIND["Deployment"], BY_KIND["StatefulSet"]]
