@@ -18,17 +18,29 @@ Take = Callable[[MarketUpdate, bytes | None], Awaitable[None]]
 #: what it does with history: bars that follow each other, each with the window that ends with it
 History = Sequence[tuple[MarketUpdate, MarketWindow]]
 Read = Callable[[History], Awaitable[None]]
+#: what it waits for before a bar is held
+Gate = Callable[[MarketUpdate], Awaitable[None]]
 AT_ONCE = 64  # bars of one symbol: a hop between threads costs as much as a bar, but a look at health waits
 
 
-class Inlet:
-    """Queues updates as they come and hands them on in order, history first."""
+async def at_once(_: MarketUpdate) -> None:
+    """Let a bar pass."""
 
-    def __init__(self, context: Context, capacity: int, take: Take, read: Read) -> None:
+
+class Inlet:
+    """Queues updates as they come and hands them on in order, history first.
+
+    At most `capacity` bars of history are handed on; `lead` bars before them fill the windows.
+    """
+
+    def __init__(
+        self, context: Context, capacity: int, take: Take, read: Read, *, lead: int = 0, gate: Gate = at_once
+    ) -> None:
         self.ring = Ring(capacity)
         self._context = context
-        self._capacity = capacity
-        self._take, self._read = take, read
+        self._capacity, self._lead = capacity, lead
+        self._take, self._read, self._gate = take, read, gate
+        self._lived = -1  # newest bar that was handed on and dealt with
         self._queue: asyncio.Queue[Envelope] = asyncio.Queue(1024)
         self._moved = asyncio.Condition()
         self.ended = False
@@ -39,18 +51,22 @@ class Inlet:
             self._queue.get_nowait()
         self._queue.put_nowait(envelope)
 
-    async def backfill(self, patience_s: float = 1.0) -> int:
-        """Apply the bars of the snapshot stream that the ring lacks; return how many."""
+    async def backfill(self, before: MarketUpdate | None = None, patience_s: float = 1.0) -> int:
+        """Apply the bars of the snapshot stream that the ring lacks, or those before one; return how many."""
+        count = self._lead + self._capacity + (before is not None)
         try:
-            bars = await asyncio.wait_for(self._context.bus.recall(self._capacity), patience_s + 4.0)
+            bars = await asyncio.wait_for(self._context.bus.recall(count), patience_s + 4.0)
         except (RemoteError, TimeoutError) as error:
             self._context.log.warning("snapshot_unavailable", error=str(error))
             return 0
-        fresh = [bar for bar in bars if self._is_news(bar)]
+        fresh = [bar for bar in bars if self._is_news(bar) and (before is None or _at(bar) < _at(before))]
+        for bar in fresh[: -self._capacity]:
+            self._hold(bar)
+        fresh = fresh[-self._capacity :]
         at_once = max(1, AT_ONCE // len(fresh[0].symbols)) if fresh else 1
         for first in range(0, len(fresh), at_once):
             bars = fresh[first : first + at_once]
-            await self._read([self._lived(msgspec.structs.replace(bar, kind="snapshot")) for bar in bars])
+            await self._read([self._past(msgspec.structs.replace(bar, kind="snapshot")) for bar in bars])
             await self._tell()
         return len(fresh)
 
@@ -81,6 +97,15 @@ class Inlet:
                 return False
         return True
 
+    async def lived(self, seq: int, patience_s: float) -> bool:
+        """Wait until the bar `seq` has been dealt with, at most `patience_s`."""
+        async with self._moved:
+            try:
+                await asyncio.wait_for(self._moved.wait_for(lambda: self._lived >= seq), patience_s)
+            except TimeoutError:
+                return False
+        return True
+
     def _is_news(self, update: MarketUpdate) -> bool:
         return update.epoch > self.ring.epoch or update.seq > self.ring.seq
 
@@ -90,14 +115,15 @@ class Inlet:
             self.ended = self.ended or update.ended
             return
         if update.epoch != self.ring.epoch or update.seq != self.ring.seq + 1:
-            filled = await self.backfill()
+            filled = await self.backfill(update)
             self._context.log.info("bars_backfilled", bars=filled, until_seq=self.ring.seq)
         if self._is_news(update):
+            await self._gate(update)
             self._hold(update)
             await self._take(update, trace)
             await self._tell()
 
-    def _lived(self, update: MarketUpdate) -> tuple[MarketUpdate, MarketWindow]:
+    def _past(self, update: MarketUpdate) -> tuple[MarketUpdate, MarketWindow]:
         self._hold(update)
         return update, self.window()
 
@@ -106,5 +132,10 @@ class Inlet:
         self.ended = update.ended
 
     async def _tell(self) -> None:
+        self._lived = self.ring.seq
         async with self._moved:
             self._moved.notify_all()
+
+
+def _at(update: MarketUpdate) -> tuple[int, int]:
+    return update.epoch, update.seq

@@ -7,28 +7,29 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from qts_agents import round_spans
+from qts_agents.agent import MarketWindow
 from qts_agents.awake import awake
-from qts_agents.bars_inlet import History, Inlet
+from qts_agents.bars_inlet import History, Inlet, at_once
 from qts_agents.cause import Cause
-from qts_agents.columns import array
+from qts_agents.conductor import FIRST_S, Conductor
 from qts_agents.context import Context
+from qts_agents.in_step import off_the_wire, on_the_wire
+from qts_agents.pace import lockstep
 from qts_agents.pads import kept, records
 from qts_agents.pads.actions import Action, Answer, Ask, Publish, Record, Send
 from qts_agents.pads.agent import Pads, fits_inline
 from qts_agents.pads.journal import JournalWriter
 from qts_agents.pads.resume import resume
-from qts_agents.pads.rounds import lockstep
 from qts_agents.pads.scorecard import Scores
+from qts_agents.round_metrics import count_votes, measure, note_round
 from qts_agents.round_notes import Cap, worth
 from qts_agents.scoring import Scoring
 from qts_core.errors import LocalError
 from qts_core.probes import Status
 from qts_messaging.bus import Reply
 from qts_messaging.messages import (
-    ACTIONS,
     AgentStatus,
     DecisionResponse,
     Envelope,
@@ -52,8 +53,9 @@ class DeciderShell:
         self._context = context
         self.pads = Pads(context.system)
         self._scoring = Scoring(context)
-        self._in_step = lockstep(context.system)
-        self._inlet = Inlet(context, PADS_BARS, self._on_bar, self._on_history)
+        self._conductor = Conductor(context) if lockstep(context.system) else None
+        gate = at_once if self._conductor is None else self._conduct
+        self._inlet = Inlet(context, PADS_BARS, self._on_bar, self._on_history, gate=gate)
         self._journal = JournalWriter(context.place.state / "journal")
         self._rounds: set[asyncio.Task[None]] = set()
         self._ready: set[str] = set()
@@ -79,8 +81,11 @@ class DeciderShell:
             bus.subscribe(kind, self._on_message)
 
     async def begin(self) -> None:
-        """Go on where the journal ends, or begin a new one; learn what the snapshot stream holds."""
-        place, now = self._context.place, self._context.now_ns()
+        """Go on where the journal ends, or begin a new one; learn what the snapshot stream holds.
+
+        In step the first bar brings its history: the stream may still be filling now.
+        """
+        place, now = self._context.place, self._now()
         found = await self._context.compute(resume, place.state / "journal", self._context.system)
         if found.pads is None:
             self._context.log.info("board_begins_anew", reason=found.why)
@@ -93,7 +98,8 @@ class DeciderShell:
             self._journal.unread = found.read
         await self._do(actions, Cause(None, 0))
         self._begun.set()
-        await self._inlet.backfill()
+        if self._conductor is None:
+            await self._inlet.backfill()
 
     def background(self) -> list[Coroutine[Any, Any, None]]:
         """Return the bar worker and the timer."""
@@ -124,13 +130,38 @@ class DeciderShell:
         """Return how good each seat's and the board's forecasts were."""
         return await self._scoring.scores(self.pads)
 
-    async def _on_history(self, history: History) -> None:
-        start = self._context.now_ns()
-        await self._take(Cause(None, start), self._lived, history, start)
+    def _now(self) -> int:
+        """Return the time that PADS is told: in step it is counted in bars."""
+        return self._context.now_ns() if self._conductor is None else self._conductor.now_ns()
 
-    def _lived(self, history: History, now: int) -> list[Action]:
+    def _running(self) -> int:
+        """Return the same where time has to pass: for what waits, and how long it took."""
+        return self._context.now_ns() if self._conductor is None else self._conductor.running_ns()
+
+    async def _on_history(self, history: History) -> None:
+        await self._take(Cause(None, self._context.now_ns()), self._lived, history)
+
+    def _lived(self, history: History) -> list[Action]:
         """Let PADS take bars that closed before; on the compute thread."""
-        return [action for bar in history for action in self.pads.on_update(*bar, now)]
+        return [action for bar in history for action in self._update(*bar)]
+
+    def _update(self, update: MarketUpdate, window: MarketWindow | None) -> list[Action]:
+        if self._conductor is not None:
+            self._conductor.at(update.seq)
+        return self.pads.on_update(update, window, self._now())
+
+    async def _conduct(self, update: MarketUpdate) -> None:
+        """In step: let the round end and the voters live through the bar, and hear what they say of it."""
+        conductor = self._conductor
+        if conductor is None:
+            return
+        if self._rounds:
+            await asyncio.wait(self._rounds)
+        first = self._context.clock.monotonic_ns()
+        while not await conductor.gathered(self._told):
+            if self._context.clock.monotonic_ns() - first > FIRST_S * 1e9:
+                break
+        await self._hear(await conductor.step(update, self._told))
 
     async def _on_bar(self, update: MarketUpdate, trace: bytes | None) -> None:
         start = self._context.now_ns()
@@ -140,7 +171,7 @@ class DeciderShell:
         process = self._context.tracing.child(trace, stage.stage)
         self._last_trace, cause = process, self._below_bar(process, start)
         async with self._order:
-            actions = await self._context.compute(self.pads.on_update, update, window, start)
+            actions = await self._context.compute(self._update, update, window)
             taken = self._context.now_ns()
             notes.note(trace, stage, start, taken)
             await self._do(actions, cause.then("open", taken))
@@ -165,6 +196,8 @@ class DeciderShell:
         if not isinstance(status, AgentStatus):
             return
         self._credentials[envelope.sender] = status.credentials
+        if self._conductor is not None:
+            self._conductor.spoke(envelope.sender)
         if status.agent in self._context.system.voters():
             serving = status.state in ("ready", "degraded")
             (self._ready.add if serving else self._ready.discard)(status.agent)
@@ -176,8 +209,8 @@ class DeciderShell:
         alive = frozenset(n for n in self._ready if n in health and health[n].state != "dead")
         if alive != self._told:
             self._told = alive
-            now = self._context.now_ns()
-            await self._take(self._below_bar(self._last_trace, now), self.pads.on_peers, alive, now)
+            cause = self._below_bar(self._last_trace, self._context.now_ns())
+            await self._take(cause, self.pads.on_peers, alive, self._now())
 
     async def _on_stray(self, envelope: Envelope) -> None:
         """Count an answer that no request waits for any more."""
@@ -188,10 +221,19 @@ class DeciderShell:
         if envelope.body is None or envelope.sender == "pads":
             return
         await self._begun.wait()
-        now = self._context.now_ns()
-        await self._take(
-            Cause(envelope.trace, now), self.pads.on_message, envelope.body, envelope.sender, now
-        )
+        if self._conductor is not None and envelope.sender in self._context.system.voters():
+            self._conductor.mail.put(envelope)
+        else:
+            await self._hear([envelope])
+
+    async def _hear(self, envelopes: Sequence[Envelope]) -> None:
+        """Let PADS take messages, one after the other."""
+        for envelope in envelopes:
+            body, now = envelope.body, self._now()
+            if body is not None and self._conductor is not None:
+                body = off_the_wire(body, now)
+            cause = Cause(envelope.trace, self._context.now_ns())
+            await self._take(cause, self.pads.on_message, body, envelope.sender, now)
 
     async def _tick(self) -> None:
         while True:
@@ -200,7 +242,7 @@ class DeciderShell:
                 return
             await self._tell_peers()
             now = self._context.now_ns()
-            await self._take(self._alone(now), self.pads.on_tick, now)
+            await self._take(self._alone(now), self.pads.on_tick, self._running())
 
     def _below_bar(self, trace: bytes | None, now: int) -> Cause:
         """Return the cause of what a bar leads to; one without a trace is none."""
@@ -214,15 +256,14 @@ class DeciderShell:
         """Write down, ask, then tell: storing a message takes as long as a vote, and no vote waits for it.
 
         Outcomes are told when the round is over: who learns from one cannot vote meanwhile. In step with the
-        feed all that is told comes before the question. A voter may still read the question first: Redis and
-        ZeroMQ keep no common order.
+        feed all that is told comes before the question, which names it (see `in_step`).
         """
         for action in actions:
             if isinstance(action, Record):
                 self._record(action.data, action.opens)
         draining = self._context.health.draining
         questions = [action for action in actions if isinstance(action, Ask) and not draining]
-        waits = bool(questions) and not self._in_step
+        waits = bool(questions) and self._conductor is None
         if waits:
             self._open(questions.pop(), cause, [action for action in actions if _can_wait(action)])
         for action in actions:
@@ -251,7 +292,9 @@ class DeciderShell:
 
     async def _send(self, message: Message, to: str) -> None:
         try:
-            await self._context.bus.send(message, to)
+            key = await self._context.bus.send(message, to)
+            if self._conductor is not None:
+                self._conductor.told(key, to)
         except LocalError as error:
             self._context.log.warning("not_sent", to=to, error=str(error))
 
@@ -270,8 +313,10 @@ class DeciderShell:
             soon = asyncio.get_running_loop().call_soon
             soon(self._measure, decision, self.pads.outcome, cause, now)
             self._time(message.round_id, cause.then("publish", now), now)
-        else:
+        elif self._conductor is None:
             await self._context.bus.publish(message)
+        elif (stamped := on_the_wire(message, self._now(), self._context.now_ns())) is not None:
+            self._conductor.told(await self._context.bus.publish(stamped))
 
     def _why_kept(self, cause: Cause, now: int) -> str:
         """Return why the round just decided is kept; nothing: all is well, or one was kept a moment ago."""
@@ -308,19 +353,22 @@ class DeciderShell:
             for peer in ask.requests
             if (trace := tracing.child(cause.trace, round_spans.asked(peer).stage)) is not None
         }
-        requests: dict[str, Message] = dict(ask.requests)
+        conductor = self._conductor
+        requests: dict[str, Message] = dict(ask.requests) if conductor is None else conductor.asking(ask)
         replies = await self._context.bus.gather(requests, ask.timeout_s, trace=contexts)
+        if conductor is not None:
+            await self._hear(await conductor.heard(replies))
         asked = self._context.now_ns()
         answers = tuple(self._answer(reply, start) for reply in replies)
         async with self._order:
-            actions = await self._context.compute(
-                self.pads.on_answers, ask.round_id, answers, self._context.now_ns()
-            )
+            now = self._running()
+            actions = await self._context.compute(self.pads.on_answers, ask.round_id, answers, now)
             decided, refused, outcome = self._context.now_ns(), self.pads.refused, self.pads.outcome
             below = self._asked[ask.round_id] = below.then("votes", asked).then("decide", decided)
             await self._do(actions, below)
-        self._count(replies, answers, refused)
-        self._note_round(ask.round_id, replies, cause, (start, asked, decided), outcome)
+        count_votes(self._context.metrics, replies, answers, refused)
+        times = (start, asked, decided, self._context.now_ns())
+        note_round(self._context.notes, ask.round_id, replies, cause, times, outcome)
 
     def _answer(self, reply: Reply, start_ns: int) -> Answer:
         envelope = reply.envelope
@@ -334,50 +382,14 @@ class DeciderShell:
             self._context.metrics.vote_latency.labels(reply.peer).observe(max(0.0, elapsed_s))
         return Answer(reply.peer, opinion, reason)
 
-    def _count(self, replies: Sequence[Reply], answers: Sequence[Answer], refused: dict[str, str]) -> None:
-        """Count what became of each vote; what PADS refused is as invalid as what is no opinion."""
-        for reply, answer in zip(replies, answers, strict=True):
-            used = answer.opinion is not None and answer.peer not in refused
-            result = "used" if used else "invalid" if reply.envelope is not None else "late"
-            self._context.metrics.votes.labels(reply.peer, result).inc()
-
-    def _note_round(
-        self, key: str, replies: Sequence[Reply], cause: Cause, times: tuple[int, int, int], outcome: str
-    ) -> None:
-        note, trace, (start, asked, decided) = self._context.notes.note, cause.trace, times
-        wrong = "" if outcome == "complete" else outcome
-        stage = round_spans.round_below(cause.above)
-        note(trace, stage, start, self._context.now_ns(), key, wrong)
-        votes: tuple[round_spans.Place, ...] = ()
-        for reply in replies:
-            note(trace, round_spans.asked(reply.peer), start, asked, key, reply.reason)
-            if reply.envelope is not None and reply.envelope.trace is not None:
-                votes += (round_spans.vote(reply.peer),)
-                note(trace, round_spans.heard(reply.peer), asked, decided, key)
-        note(trace, round_spans.DECIDED, asked, decided, key, links=votes)
-
     def _time(self, round_id: str, cause: Cause, now: int) -> None:
         """Write down how long each stage took, where no replay compares it."""
         took = records.Timings(round_id, cause.stages())
         self._record(records.encode(records.REMARK, now, took), opens=False)
 
     def _measure(self, decision: Decision, outcome: str, cause: Cause, now: int) -> None:
-        metrics = self._context.metrics
-        metrics.decision_at.set(now / 1e9)
-        for name, count in zip(
-            ACTIONS, np.bincount(array(decision.action), minlength=len(ACTIONS)), strict=True
-        ):
-            if count:
-                metrics.decisions.labels(name).inc(int(count))
-        metrics.rounds.labels(outcome).inc()
-        if cause.start_ns:
-            metrics.round_duration.labels(outcome).observe(max(0, now - cause.start_ns) / 1e9)
-        snapshot = self.pads.snapshot()
-        self._context.metrics.style(str(snapshot["strategy"]))
-        board = snapshot["gauges"]
-        for name, gauge in metrics.board.items():
-            if name in board:
-                gauge.set(board[name])
+        took_s = max(0, now - cause.start_ns) / 1e9 if cause.start_ns else None
+        measure(self._context.metrics, decision, (outcome, took_s, now), self.pads.snapshot())
 
 
 def _can_wait(action: Action) -> bool:

@@ -1,4 +1,4 @@
-"""How fast bars arrive on the wall clock, and when their absence means that the window is stale (pure)."""
+"""How fast bars arrive, in step with decisions or not, and when their absence makes a window stale (pure)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ from qts_core.spec import System
 
 STALE_BARS = 5
 LIVE_BARS = 2
+
+
+def lockstep(system: System) -> bool:
+    """Tell whether the feed waits for decisions (replay at speed 0)."""
+    replay = system.market.replay
+    return system.market.source == "replay" and replay is not None and replay.speed == 0.0
 
 
 def pace_ns(system: System, bar_s: float) -> int:

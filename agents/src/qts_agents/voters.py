@@ -13,10 +13,12 @@ import numpy as np
 
 from qts_agents import keepsake
 from qts_agents.agent import MarketWindow, Outgoing, Voter
-from qts_agents.bars_inlet import History, Inlet
+from qts_agents.bars_inlet import History, Inlet, at_once
 from qts_agents.context import Context
 from qts_agents.documents import Documents
+from qts_agents.in_step import DECIDER, Follower, off_the_wire, on_the_wire
 from qts_agents.market.windows import from_wire
+from qts_agents.pace import lockstep
 from qts_agents.round_spans import BAR_PROCESSED, DECISION_PROCESSED, answered
 from qts_core.errors import ConfigError, LocalError
 from qts_core.probes import Status
@@ -26,6 +28,7 @@ from qts_messaging.messages import (
     DecisionResponse,
     Envelope,
     MarketUpdate,
+    Message,
     PerformanceFeedback,
     PhaseTransition,
     RiskAlert,
@@ -39,7 +42,7 @@ T = TypeVar("T")
 
 
 class VoterShell:
-    """Runs one `Voter` on the compute thread and speaks for it."""
+    """Runs one `Voter` on the compute thread and speaks for it; in step with the feed as PADS conducts."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -48,7 +51,9 @@ class VoterShell:
         self.agent: Voter = self._fresh(context.system)
         self._begun = asyncio.Event()  # the kept state is loaded: what comes earlier waits for it
         self._unproved = False  # a kept state is loaded and has not lived through a bar yet
-        self._inlet = Inlet(context, VOTER_BARS, self._on_bar, self._on_history)
+        self._follower = Follower(context) if lockstep(context.system) else None
+        gate = at_once if self._follower is None else self._follower.gate
+        self._inlet = Inlet(context, VOTER_BARS, self._on_bar, self._on_history, lead=VOTER_BARS, gate=gate)
         self._documents = Documents(context, lambda: self.agent)
         self._tasks: set[asyncio.Task[None]] = set()
         self._seen = (-1, -1)  # epoch and number of the newest bar that the agent has lived through
@@ -65,16 +70,19 @@ class VoterShell:
         bus.subscribe(MarketUpdate, self._inlet.receive)
         bus.subscribe(DecisionRequest, self._on_request)
         bus.subscribe(DecisionResponse, self._on_decision)
-        bus.subscribe(PerformanceFeedback, self._on_feedback)
-        for kind in (PhaseTransition, RiskAlert, SystemCommand):
+        for kind in (PerformanceFeedback, PhaseTransition, RiskAlert, SystemCommand):
             bus.subscribe(kind, self._on_message)
 
     async def begin(self) -> None:
-        """Remember what was learned before, read what is read, then learn what the snapshot stream holds."""
+        """Remember what was learned before, read what is read, then learn what the snapshot stream holds.
+
+        In step the first bar brings its history: the stream may still be filling now.
+        """
         await self._context.compute(self._remember)
         self._begun.set()
         await self._documents.once()
-        await self._inlet.backfill()
+        if self._follower is None:
+            await self._inlet.backfill()
 
     def background(self) -> list[Coroutine[Any, Any, None]]:
         """Return the bar worker, the reader and the saver."""
@@ -103,7 +111,7 @@ class VoterShell:
         for _, bars in itertools.groupby(history, lambda bar: bar[0].epoch):
             together = list(bars)
             await self._begin_anew(together[0][0])
-            await self._send(await self._context.compute(self._proved, self._lived, together))
+            await self._send(await self._context.compute(self._proved, self._lived, together), 1)
 
     def _lived(self, history: History) -> list[Outgoing]:
         """Let the agent live through the bars that it has not seen; on the compute thread."""
@@ -144,7 +152,7 @@ class VoterShell:
 
     def _live(self, update: MarketUpdate, window: MarketWindow) -> Sequence[Outgoing]:
         """Let the agent live through a bar; on the compute thread, so that state and number agree."""
-        out = self.agent.on_bars(update, window, self._context.now_ns())
+        out = self.agent.on_bars(update, window, self._now(update.seq))
         self._seen, self._unproved = (update.epoch, update.seq), False
         return out
 
@@ -185,6 +193,10 @@ class VoterShell:
             await self._context.clock.sleep(SAVE_S)
             await self._keep()
 
+    def _now(self, seq: int) -> int:
+        """Return the time that the agent is told at bar `seq`: in step it is counted in bars."""
+        return self._context.now_ns() if self._follower is None else self._follower.time.at(seq)
+
     async def _on_request(self, envelope: Envelope) -> None:
         await self._begun.wait()
         task = asyncio.create_task(self._answer(envelope))
@@ -196,6 +208,8 @@ class VoterShell:
         if not isinstance(request, DecisionRequest) or self._context.health.draining:
             return
         context, start = self._context, self._context.now_ns()
+        if self._follower is not None and not await self._followed(self._follower, envelope, request):
+            return
         patience_s = max(0.0, min(0.5, (envelope.deadline_ns - start) / 2e9)) if envelope.deadline_ns else 0.5
         if request.window is None:
             await self._inlet.reached(request.window_seq, patience_s)
@@ -204,18 +218,35 @@ class VoterShell:
             by_ours = max(1, request.deadline_ns + later_ns)
             request = msgspec.structs.replace(request, deadline_ns=by_ours)
         response = await context.compute(self._opinion, request)
+        if self._follower is not None:
+            response = msgspec.structs.replace(response, after=self._follower.since())
         done = context.now_ns()
         await context.bus.reply(
             envelope, response, trace=context.tracing.child(envelope.trace, self._spans[-1].stage)
         )
         self._note_answer(envelope, response, (start, begun, done))
 
+    async def _followed(self, follower: Follower, envelope: Envelope, request: DecisionRequest) -> bool:
+        """Hear what PADS says is to be heard first; a question about no symbol is answered here (False)."""
+        later_ns = self._context.bus.offset_ns(envelope.sender)
+        patience_s = (request.deadline_ns + later_ns - self._context.now_ns()) / 1e9
+        for heard in await follower.mail.take(request.after, patience_s):
+            await self._hear(heard)
+        if request.symbols:
+            return True
+        follower.allow(request.window_seq)
+        if await self._inlet.lived(request.window_seq, patience_s):
+            done = DecisionResponse(request.round_id, after=follower.since())
+            await self._context.bus.reply(envelope, done)
+        return False
+
     def _opinion(self, request: DecisionRequest) -> DecisionResponse:
         clock = self._context.clock
         start = clock.monotonic_ns()
         try:
             window = self._window(request)
-            opinion = self._proved(lambda: self.agent.on_request(request, window, clock.wall_ns()))
+            now = self._now(request.window_seq)
+            opinion = self._proved(lambda: self.agent.on_request(request, window, now))
         except Exception as error:  # the boundary: a failed step is an abstention of the whole message
             self._context.log.exception("agent_failed", round_id=request.round_id)
             failure = Failure(type(error).__name__, str(error)[:500])
@@ -249,29 +280,48 @@ class VoterShell:
             if decision.trace_keep:
                 notes.keep(envelope.trace, decision.round_id)
 
-    async def _on_feedback(self, envelope: Envelope) -> None:
-        await self._begun.wait()
-        if isinstance(envelope.body, PerformanceFeedback):
-            body, now = envelope.body, self._context.now_ns()
-            heard = await self._context.compute(self._proved, lambda: self.agent.on_feedback(body, now))
-            await self._send(heard)
-
     async def _on_message(self, envelope: Envelope) -> None:
         await self._begun.wait()
-        if envelope.body is not None:
-            await self._tell(envelope.body)
+        if self._follower is not None and envelope.sender == DECIDER:
+            self._follower.mail.put(envelope)
+        else:
+            await self._hear(envelope)
+
+    async def _hear(self, envelope: Envelope) -> None:
+        """Let the agent take a message, but for a reset to an epoch that it has begun by itself."""
+        body = envelope.body
+        begun = isinstance(body, SystemCommand) and body.arguments.get("epoch") == str(self._seen[0])
+        if isinstance(body, PerformanceFeedback):
+            now = self._now(self._seen[1])
+            await self._send(
+                await self._context.compute(self._proved, lambda: self.agent.on_feedback(body, now))
+            )
+        elif body is not None and not begun:
+            await self._tell(body)
 
     async def _tell(self, message: Any) -> None:
-        now = self._context.now_ns()
+        now = self._now(self._seen[1])
+        if self._follower is not None:
+            message = off_the_wire(message, now)
         told = await self._context.compute(self._proved, lambda: self.agent.on_message(message, now))
         await self._send(told)
 
-    async def _send(self, messages: Sequence[Outgoing]) -> None:
+    async def _send(self, messages: Sequence[Outgoing], bars_ago: int = 0) -> None:
+        """Say what the agent says, `bars_ago` bars after it noticed."""
+        bus, follower = self._context.bus, self._follower
         for out in messages:
+            message: Message | None = out.message
+            if follower is not None:
+                now = follower.time.at(self._seen[1] + bars_ago)
+                message = on_the_wire(out.message, now, self._context.now_ns())
+            if message is None:
+                continue
             if out.to is None:
-                await self._context.bus.publish(out.message)
-            else:
-                await self._context.bus.send(out.message, out.to)
+                await bus.publish(message)
+                continue
+            key = await bus.send(message, out.to)
+            if follower is not None and out.to == DECIDER:
+                follower.said(key)
 
 
 def until(window: MarketWindow, seq: int) -> MarketWindow:

@@ -19,6 +19,7 @@ from qts_messaging.records import (
     Failure,
     Floats,
     Id,
+    Ids,
     Names,
     Natural,
     Opinion,
@@ -54,7 +55,10 @@ class Route(msgspec.Struct, frozen=True):
 
 
 class DecisionRequest(Body, frozen=True, gc=False, array_like=True, tag="decision_request"):
-    """PADS asks an agent about the window `window_seq`."""
+    """PADS asks an agent about the window `window_seq`.
+
+    In step with the feed it also asks before each bar, about no symbol: live through the bar, then answer.
+    """
 
     ROUTE: ClassVar[Route] = Route("direct", None, "requests", "requests", HIGH, "decision_timeout", "refuse")
 
@@ -72,6 +76,7 @@ class DecisionRequest(Body, frozen=True, gc=False, array_like=True, tag="decisio
     explain: bool = False
     window: Window | None = None
     deadline_ns: Natural = 0  # by the clock of who asks; 0 = none
+    after: Ids = ()  # in step: messages of PADS to be taken first, in this order
 
     def __post_init__(self) -> None:
         """Refuse a column that lies about its size."""
@@ -90,6 +95,7 @@ class DecisionResponse(Body, frozen=True, gc=False, array_like=True, tag="decisi
     decision: Decision | None = None
     failure: Failure | None = None
     trace_keep: bool = False  # of a decision: who hears it writes the spans of its round now
+    after: Ids = ()  # in step: messages of the agent to PADS to be taken first, in this order
 
 
 class PhaseTransition(Body, frozen=True, gc=False, array_like=True, tag="phase_transition"):

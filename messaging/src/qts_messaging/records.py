@@ -19,6 +19,7 @@ Texts = Annotated[dict[Text, Text], msgspec.Meta(max_length=256)]
 Dtype = Literal["f8", "f4", "i8", "u8", "u4", "u2", "u1"]  # numpy names, little-endian
 SIZES: dict[Dtype, int] = {"f8": 8, "f4": 4, "i8": 8, "u8": 8, "u4": 4, "u2": 2, "u1": 1}  # bytes
 Id = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
+Ids = Annotated[tuple[Id, ...], msgspec.Meta(max_length=4096)]
 Trace = Annotated[bytes, msgspec.Meta(min_length=25, max_length=25)]
 
 

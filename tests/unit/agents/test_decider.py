@@ -190,7 +190,7 @@ def test_outcomes_are_told_after_the_round_that_they_came_with(
 ) -> None:
     """Voters learn from an outcome when they have voted; in step with the feed before, as in a replay."""
     made, said = shell(tmp_path), list[str]()
-    made._in_step = in_step
+    made._conductor = made._conductor if in_step else None
     request = next(m for m in examples.messages() if isinstance(m, DecisionRequest))
 
     async def publish(message: Any, **_: Any) -> None:
@@ -225,7 +225,7 @@ def test_outcomes_are_told_after_the_round_that_they_came_with(
 def test_outcomes_are_told_where_the_round_fails(tmp_path: Path) -> None:
     """What was learned is not lost with a round that could not be played."""
     made, said = shell(tmp_path), list[Any]()
-    made._in_step = False
+    made._conductor = None
 
     async def publish(message: Any, **_: Any) -> None:
         said.append(message)
@@ -248,7 +248,7 @@ def test_outcomes_are_told_where_the_round_fails(tmp_path: Path) -> None:
 def test_outcomes_are_told_at_once_where_no_round_opens(tmp_path: Path) -> None:
     """A draining board asks nobody, and what was learned is told all the same."""
     made, said = shell(tmp_path), list[Any]()
-    made._in_step, made._context.health.draining = False, True
+    made._conductor, made._context.health.draining = None, True
 
     async def publish(message: Any, **_: Any) -> None:
         said.append(message)

@@ -1,8 +1,9 @@
 """Feed, voters and PADS in one process, bar by bar, without wire or clock (pure but for the data).
 
-The order is that of a lockstep run: the voters live through a closed bar and tell what they noticed, then
-PADS takes the bar, tells outcomes, and may ask; answers are there at once. Time is counted in bars, one
-`market_update_interval` each, so that alerts and circuits last as long as in a run.
+The order is that of a run in step (`in_step`), which decides the same to the byte: the voters live through a
+closed bar and tell what they noticed, then PADS takes the bar, tells outcomes, and may ask; answers are there
+at once. Time is counted in bars, one `market_update_interval` each, so that alerts and circuits last as long
+as in a run. What voters notice in the history is told with the first live bar: nobody steps through history.
 """
 
 from __future__ import annotations
@@ -75,6 +76,7 @@ class Stage:
         self._decision: Decision | None = None
         self._outcomes: list[PerformanceFeedback] = []
         self._records: list[bytes] = []
+        self._noticed: dict[str, list[Outgoing]] = {name: [] for name in self._voters}
         self.failures: dict[str, str] = {}  # wire name → the last fault of a voter, as a run would log it
 
     def bars(self, limit: int | None = None) -> Iterator[Heard]:
@@ -91,7 +93,7 @@ class Stage:
             live = index >= source.backfill
             if index == source.backfill:
                 self._do(self._pads.on_peers(frozenset(self._voters), self._now_ns))
-            self._bar(update, to_voters=live or index >= source.backfill - VOTER_BARS)
+            self._bar(update, live=live, to_voters=live or index >= source.backfill - VOTER_BARS)
             if live:
                 yield self._taken(update)
             self._now_ns += self._step_ns
@@ -117,12 +119,16 @@ class Stage:
                 kind = "delta" if start + offset >= backfill else "snapshot"
                 yield update_of(block.part(offset, offset + 1), start + offset, kind)
 
-    def _bar(self, update: MarketUpdate, *, to_voters: bool) -> None:
+    def _bar(self, update: MarketUpdate, *, live: bool, to_voters: bool) -> None:
         self._ring.push(update)
         window = self._ring.window()
         if to_voters and window is not None:
             for name, voter in self._voters.items():
-                self._said(name, voter.on_bars(update, window, self._now_ns))
+                self._noticed[name] += voter.on_bars(update, window, self._now_ns)
+        if live:
+            for name, noticed in self._noticed.items():
+                self._said(name, noticed)
+                noticed.clear()
         self._do(self._pads.on_update(update, None, self._now_ns))
 
     def _taken(self, update: MarketUpdate) -> Heard:

@@ -40,7 +40,7 @@ from qts_messaging.messages import (
 )
 from qts_messaging.records import Decision
 
-CODE = "pads-9"
+CODE = "pads-10"
 INLINE_BARS, INLINE_CELLS = 512, 16_384
 EXPLAIN_EVERY = 100  # rounds, the first among them
 
@@ -332,7 +332,7 @@ class Pads:
         return to_wire(msgspec.structs.replace(window, **columns))
 
     def _decide(self, desk: Desk, current: Open, ballot: Ballot | None, now_ns: int) -> list[Action]:
-        now = desk.situation(now_ns)
+        now = desk.situation(current.opened_ns)  # alerts count that lived when the voters were asked
         position = desk.account.position()
         verdict = desk.decide(ballot, now, (current.decision_id, current.round_id))
         decision = report.to_decision(verdict, now.phase, desk.symbols, position, current)

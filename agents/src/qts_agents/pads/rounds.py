@@ -6,6 +6,7 @@ import hashlib
 
 import msgspec
 
+from qts_agents.pace import lockstep
 from qts_agents.pads.actions import Answer
 from qts_core.spec import System
 
@@ -30,12 +31,6 @@ class Open(msgspec.Struct, frozen=True):
     opened_ns: int
     deadline_ns: int
     asked: tuple[str, ...]
-
-
-def lockstep(system: System) -> bool:
-    """Tell whether the feed waits for decisions (replay at speed 0)."""
-    replay = system.market.replay
-    return system.market.source == "replay" and replay is not None and replay.speed == 0.0
 
 
 class Rounds:
