@@ -102,7 +102,7 @@ def test_a_rehearsal_takes_no_lessons(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str | None] = []
     monkeypatch.setattr(lessons, "load", read.append)
     agent = Quasar(SYSTEM(quasar=QuasarSettings(pretrain="eurusd_1h")))
-    monkeypatch.setattr("qts_agents.rehearsal.rehearse", lambda voter: None)
+    monkeypatch.setattr("qts_agents.rehearsal.rehearse", lambda voter, learn_bars: None)
     agent.warm_up()
     assert read == ["eurusd_1h", None]
     assert msgspec.structs.asdict(QuasarSettings())["pretrain"] is None

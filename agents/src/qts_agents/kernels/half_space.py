@@ -37,26 +37,40 @@ class Forest(msgspec.Struct, frozen=True):
 
 def forest(features: int, trees: int, height: int, window: int, seed: int) -> Forest:
     """Return trees over the unit cube of `features` dimensions, drawn from `seed`."""
-    draws, nodes = random.Random(seed), (1 << (height + 1)) - 1
+    nodes = (1 << (height + 1)) - 1
     feature, threshold = np.full((trees, nodes), -1, np.int32), np.zeros((trees, nodes))
-    for k in range(trees):
-        _halve(feature[k], threshold[k], 0, [(0.0, 1.0)] * features, draws)
+    draws = random.Random(seed)
+    drawn = np.array([draws.random() for _ in range(trees * (nodes // 2) * 2)]).reshape(trees, nodes // 2, 2)
+    low, high = np.zeros((trees, 1, features)), np.ones((trees, 1, features))
+    turn = np.zeros(1, np.int64)  # of each node of a level: a node, its first child and all below, its second
+    for level in range(height):
+        own = slice((1 << level) - 1, (2 << level) - 1)
+        feature[:, own], threshold[:, own] = _halved(low, high, drawn[:, turn])
+        low, high = _children(low, high, feature[:, own], threshold[:, own])
+        turn = np.stack((turn + 1, turn + (1 << (height - level - 1))), axis=1).ravel()
     empty = (np.zeros((trees, nodes), np.int32), np.zeros((trees, nodes), np.int32))
     return Forest(feature, threshold, *empty, np.zeros(2, np.int32), window)
 
 
-def _halve(
-    feature: I4, threshold: F8, node: int, limits: list[tuple[float, float]], draws: random.Random
-) -> None:
-    """Draw the halves of `node` and of all below it, the first child's before the second's."""
-    if 2 * node + 1 >= len(feature):
-        return
-    on = draws.choices(range(len(limits)), [high - low for low, high in limits])[0]
-    low, high = limits[on]
-    at = draws.uniform(low + PADDING * (high - low), high - PADDING * (high - low))
-    feature[node], threshold[node] = on, at
-    for child, half in ((2 * node + 1, (low, at)), (2 * node + 2, (at, high))):
-        _halve(feature, threshold, child, [*limits[:on], half, *limits[on + 1 :]], draws)
+def _halved(low: F8, high: F8, drawn: F8) -> tuple[I4, F8]:
+    """Return by which feature and where the nodes of a level, with limits [K,n,F], are halved [K,n].
+
+    The draws [K,n,2] are used as `random.choices` and `random.uniform` use them.
+    """
+    edges = np.cumsum(high - low, axis=2)
+    on = (edges[:, :, :-1] <= drawn[:, :, :1] * edges[:, :, -1:]).sum(axis=2, dtype=np.int32)
+    begin, end = (np.take_along_axis(limit, on[:, :, None], axis=2)[:, :, 0] for limit in (low, high))
+    padding = PADDING * (end - begin)
+    begin, end = begin + padding, end - padding
+    return on, begin + (end - begin) * drawn[:, :, 1]
+
+
+def _children(low: F8, high: F8, on: I4, at: F8) -> tuple[F8, F8]:
+    """Return the limits of all children [K,2n,F]: the first lies below the threshold, the second above."""
+    low, high = np.repeat(low, 2, axis=1), np.repeat(high, 2, axis=1)
+    np.put_along_axis(high[:, 0::2], on[:, :, None], at[:, :, None], axis=2)
+    np.put_along_axis(low[:, 1::2], on[:, :, None], at[:, :, None], axis=2)
+    return low, high
 
 
 def score(held: Forest, x: F8) -> float:

@@ -24,6 +24,7 @@ from qts_agents.opinions import BUY, HOLD, SELL, abstentions, align, opinion, re
 from qts_agents.quasar import bars, blend, lessons
 from qts_agents.quasar.circuit import MIRROR
 from qts_agents.quasar.features import features
+from qts_agents.quasar.learner import SHORTEST_EPISODE, bars_until_checked
 from qts_agents.quasar.model import LEAST_ROWS
 from qts_agents.quasar.monitoring import Sign
 from qts_agents.quasar.state import Remembered, State, restore, save
@@ -83,8 +84,10 @@ class Quasar:
 
     def warm_up(self) -> None:
         """Compile what serving and learning call, by doing both on made-up bars with a second agent."""
-        plain = msgspec.structs.replace(self._system.quasar, pretrain=None)
-        rehearsal.rehearse(Quasar(msgspec.structs.replace(self._system, quasar=plain)))
+        plain = msgspec.structs.replace(self._system.quasar, pretrain=None, episode_bars=SHORTEST_EPISODE)
+        rehearsal.rehearse(
+            Quasar(msgspec.structs.replace(self._system, quasar=plain)), bars_until_checked(plain)
+        )
         sumtree.warm_up()  # nothing is replayed before the table has converged
         if self._state.circuit is not None:  # nor does a circuit speak that has seen little
             reupload.warm_up(MIRROR, self._state.circuit.weights)

@@ -9,6 +9,8 @@ as it comes, together with earlier ones drawn by how wrong the table last was ab
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,10 +28,17 @@ I1 = NDArray[np.int8]
 HOLD_OUT = 64
 SLACK = 64  # starts to choose from before the first episode
 CHECK_EPISODES = 100
+SHORTEST_EPISODE = 8  # that the settings allow
 AGREEMENT = 0.99
 DRIFT_FLOOR, DRIFT_UPDATES = 0.1, 100
 ANNEAL = 2_000  # replays until the correction of prioritised draws is whole
 PURPOSE_TRAIN = 1
+
+
+def bars_until_checked(settings: QuasarSettings) -> int:
+    """Return after how many bars a new table has learned and been measured for the first time."""
+    begun = settings.episode_bars + HOLD_OUT + SLACK
+    return begun + math.ceil(CHECK_EPISODES / max(1, settings.episodes_per_bar))
 
 
 class Learner:
