@@ -16,7 +16,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from qts_agents import round_notes, round_spans
 from qts_agents.round_notes import CAP_NS, KEPT, ROUNDS, Cap, RoundNotes, worth
-from qts_core.telemetry import QUEUE, SAMPLED, Tracing, pack
+from qts_core.spans import QUEUE
+from qts_core.telemetry import SAMPLED, Tracing, pack
 
 STAGES = (round_spans.BAR_PROCESSED, round_spans.DECIDED, round_spans.heard("qbmia"))
 traces = st.integers(0, 11)

@@ -25,6 +25,12 @@ TURN_S = 0.0005  # for which a thread may keep another from Python: the loop wai
 Address = Annotated[
     str, msgspec.Meta(pattern=r"^tcp://[^:/\s]+:[0-9]{1,5}$|^tcp://\[[0-9a-fA-F:]+\]:[0-9]{1,5}$")
 ]
+#: what libraries of ours load only if it is there, and no agent needs: together a tenth of an agent's imports
+WITHOUT = (
+    "rich",  # structlog's, for tracebacks on a terminal; brings pygments and attrs
+    "yaml",  # numba's, for a file of settings
+    "opentelemetry.sdk.metrics",  # redis-py's, for metrics of its own
+)
 UNTIL_REDIS = "--until-redis"  # simulated at first: change over to the real wires when Redis answers
 
 
@@ -95,6 +101,7 @@ def _port(env: Mapping[str, str], name: str, default: int) -> int:
 if __name__ == "__main__":
     os.environ.setdefault(*names.ONE_BLAS_THREAD)  # before anything loads numpy
     gc.disable()  # a tenth of what loading takes, and nothing to collect; on again once kernels are warm
+    sys.modules.update(dict.fromkeys(WITHOUT))  # type: ignore[arg-type] # None: not to be found
     # before anything loads numba, which reads its settings once
     kept = os.environ.get(names.ENV_KERNELS), os.environ.get(names.ENV_KERNEL_CACHE)
     os.environ.update(baked.prepare(os.environ, *kept))

@@ -12,27 +12,18 @@ import secrets
 import sys
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+
+if TYPE_CHECKING:  # the SDK is loaded where a collector is named
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace.export import SpanExporter
+
+    from qts_core.spans import Spans
 
 SAMPLED = 1
-_FLAGS = TraceFlags(SAMPLED)
-_SCOPE = InstrumentationScope("qts")
-_UNSET = Status()
 NO_SPAN = bytes(8)
-QUEUE = 16_384
-KINDS = {
-    "internal": SpanKind.INTERNAL,
-    "producer": SpanKind.PRODUCER,
-    "consumer": SpanKind.CONSUMER,
-    "client": SpanKind.CLIENT,
-}
 
 
 def pack(trace_id: bytes, span_id: bytes, flags: int) -> bytes:
@@ -55,46 +46,23 @@ def span_id(trace_id: bytes, process: str, stage: str) -> bytes:
     return blake2b(trace_id + f"/{process}/{stage}".encode(), digest_size=8).digest()
 
 
-class _Counted(SpanExporter):
-    """Counts what a collector did not take, and what never came to it because the queue was full."""
-
-    def __init__(self, exporter: SpanExporter) -> None:
-        self._exporter = exporter
-        self.written = self._handed = self.lost = 0
-
-    def wrote(self) -> None:
-        """Count a span on its way into the queue; a full one drops another for it, in silence."""
-        if self.written - self._handed >= QUEUE:
-            self.lost += 1
-        else:
-            self.written += 1
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Hand a batch on."""
-        self._handed += len(spans)
-        result = SpanExportResult.FAILURE
-        try:
-            result = self._exporter.export(spans)
-        finally:
-            self.lost += len(spans) if result is not SpanExportResult.SUCCESS else 0
-        return result
-
-    def shutdown(self) -> None:
-        """Close the exporter."""
-        self._exporter.shutdown()
-
-
 class Tracing:
     """Spans of one process. Without an exporter nothing is built and nothing is paid."""
 
-    def __init__(self, process: str, ratio: float, exporter: SpanExporter | None, resource: Resource) -> None:
+    def __init__(
+        self,
+        process: str,
+        ratio: float,
+        exporter: SpanExporter | None = None,
+        resource: Resource | None = None,
+    ) -> None:
         self.process = process
         self.ratio = ratio
-        self._resource = resource
-        self._spans: BatchSpanProcessor | None = None
+        self._spans: Spans | None = None
         if exporter is not None:
-            self._exporter = _Counted(exporter)
-            self._spans = BatchSpanProcessor(self._exporter, max_queue_size=QUEUE, schedule_delay_millis=500)
+            from qts_core.spans import Spans
+
+            self._spans = Spans(exporter, resource)
 
     @property
     def enabled(self) -> bool:
@@ -104,7 +72,7 @@ class Tracing:
     @property
     def dropped(self) -> int:
         """Return how many spans no collector took."""
-        return self._exporter.lost if self.enabled else 0
+        return self._spans.lost if self._spans is not None else 0
 
     def root(self, stage: str) -> bytes:
         """Begin a trace: draw its id, decide its sampling, return the context of its root span."""
@@ -136,34 +104,15 @@ class Tracing:
         if self._spans is None or parent is None or not parent[24] & SAMPLED:
             return
         own = pack(parent[:16], span_id(parent[:16], self.process, stage or name), SAMPLED)
-        # a span that is over as it is made needs none of the SDK's life cycle, which costs much more
-        span = ReadableSpan(
-            name,
-            _context(own, is_remote=False),
-            parent=None if root else _context(parent),
-            resource=self._resource,
-            attributes=dict(attributes or {}) | ({"error.type": error} if error else {}),
-            links=[Link(_context(link)) for link in links if sampled(link)],
-            kind=KINDS[kind],
-            status=Status(StatusCode.ERROR, error) if error else _UNSET,
-            start_time=start_ns,
-            end_time=max(start_ns, end_ns),
-            instrumentation_scope=_SCOPE,
-        )
-        self._exporter.wrote()
-        self._spans.on_end(span)
+        attributes = dict(attributes or {}) | ({"error.type": error} if error else {})
+        above = None if root else parent
+        told = [link for link in links if sampled(link)]
+        self._spans.write(name, own, above, start_ns, max(start_ns, end_ns), kind, told, attributes, error)
 
     def close(self) -> None:
         """Export what is left, at most two seconds long."""
         if self._spans is not None:
-            self._spans.force_flush(2_000)
-            self._spans.shutdown()  # type: ignore[no-untyped-call]
-
-
-def _context(trace: bytes, *, is_remote: bool = True) -> SpanContext:
-    """Return the SDK's form of a sampled trace context."""
-    trace_id, span = int.from_bytes(trace[:16]), int.from_bytes(trace[16:24])
-    return SpanContext(trace_id, span, is_remote=is_remote, trace_flags=_FLAGS)
+            self._spans.close()
 
 
 def open_tracing(process: str, system: str, endpoint: str | None, ratio: float) -> Tracing:
@@ -171,20 +120,18 @@ def open_tracing(process: str, system: str, endpoint: str | None, ratio: float) 
     env = os.environ
     traces = env.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
     general = env.get("OTEL_EXPORTER_OTLP_ENDPOINT") or endpoint
-    exporter: SpanExporter | None = None
-    if (traces or general) and env.get("OTEL_SDK_DISABLED", "").lower() != "true":
-        url = traces or f"{str(general).rstrip('/')}/v1/traces"
-        # with protobuf and the models of every signal 8 MB, that a process without a collector never pays
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-
-        exporter = OTLPSpanExporter(endpoint=url, timeout=5)
     argument = env.get("OTEL_TRACES_SAMPLER_ARG")
     if argument:
         ratio = min(1.0, max(0.0, float(argument)))
+    if not (traces or general) or env.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return Tracing(process, ratio)
+    from qts_core.spans import collector
+
     facts: dict[str, Any] = {"service.name": f"qts-{process}"}
     if system:
         facts |= {"qts.agent": process, "qts.system": system}
-    return Tracing(process, ratio, exporter, Resource.create(facts))
+    url = traces or f"{str(general).rstrip('/')}/v1/traces"
+    return Tracing(process, ratio, *collector(url, facts))
 
 
 _SECRET_WORDS = ("password", "secret", "token", "private")

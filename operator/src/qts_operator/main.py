@@ -13,7 +13,6 @@ import aiohttp
 import msgspec
 import structlog
 from aiohttp import web
-from opentelemetry.sdk.resources import Resource
 
 from qts_core import names
 from qts_core.allocator import give_back
@@ -81,7 +80,7 @@ class Engine:
         middlewares: tuple[Middleware, ...] = (),
         tracing: Tracing | None = None,
     ) -> None:
-        self._tracing = tracing or Tracing("operator", RATIO, None, Resource.create({}))
+        self._tracing = tracing or Tracing("operator", RATIO)
         self.options, self._middlewares = options, (traced(self._tracing), *middlewares)
         self.metrics = Metrics(per_object=options.per_object)
         self.metrics.systems.now = lambda: self._clock.wall_ns() / 1e9

@@ -213,3 +213,16 @@ def test_a_kernel_is_kept_in_the_same_bytes_each_time(tmp_path: Path) -> None:
     assert any(name.suffix == ".nbc" for name in kept[0])
     assert kept[0] == kept[1]
     assert not any(b"<function" in content for content in kept[0].values())
+
+
+def test_a_kept_kernel_is_loaded_without_the_compiler_s_own_modules(tmp_path: Path) -> None:
+    """Who compiles loads how arrays are made; who finds the kernel in the cache does not, and computes the same."""
+    program = "import sys, numpy as np; from qts_agents.kernels import scaling; "
+    program += "print(scaling.scaled(np.arange(8.0).reshape(2, 2, 2)).tolist()); "
+    program += "print('numba.np.arrayobj' in sys.modules)"
+    env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", program]
+    told = [subprocess.run(command, env=env, capture_output=True, text=True, check=True) for _ in range(2)]
+    (compiled, loads), (found, loads_again) = (each.stdout.splitlines() for each in told)
+    assert compiled == found
+    assert (loads, loads_again) == ("True", "False")

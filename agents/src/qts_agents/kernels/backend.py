@@ -17,7 +17,7 @@ import inspect
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +25,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numba
 from numba.core import config as numba_config
+from numba.core import environment
 from numba.core.runtime.nrt import rtsys
 from numba.extending import register_jitable
 from numpy.typing import NDArray
@@ -167,6 +168,24 @@ class _Shared:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+
+def _environment(module: str, constants: Sequence[Any], name: str) -> Any:
+    """Return what loaded code finds of the module that it was written in: its constants.
+
+    numba loads that module for its globals as well, which only code that is not compiled reads: for
+    `np.empty` a dozen of its own that nothing else needs.
+    """
+    found = environment.lookup_environment(name)
+    if found is None:
+        found = environment.Environment({"__name__": module})
+        found.consts[:] = constants
+        found.env_name = name
+        environment.Environment._memo[name] = found
+    return found
+
+
+environment._rebuild_env = _environment  # by this name it is asked for in the files of a cache
 
 
 @functools.cache
