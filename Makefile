@@ -72,8 +72,8 @@ evidence: sync ## every requirement of the operator that can be shown here, into
 	$(RUN) python -m tests.control_plane_evidence.evidence $(ARGS)
 
 bench: sync ## every benchmark, one JSON object a line
-	@for name in messaging kernels crossover peers equilibria regimes overrides tail_risk selection detectors redis_line steps decision_round operator_pass operator_watch operator_cache starts whole_run; do $(RUN) python -m bench.$$name --json || exit 1; done
+	@for name in messaging kernels crossover peers equilibria regimes overrides tail_risk selection detectors redis_line steps decision_round operator_pass operator_watch operator_cache operator_scrape starts whole_run; do $(RUN) python -m bench.$$name --json || exit 1; done
 
 bench-smoke: sync ## every benchmark, short: does it run, do the results agree
-	@for name in messaging kernels crossover peers equilibria regimes overrides tail_risk selection detectors redis_line steps decision_round operator_pass operator_watch operator_cache starts whole_run; do $(RUN) python -m bench.$$name --json --smoke || exit 1; done
+	@for name in messaging kernels crossover peers equilibria regimes overrides tail_risk selection detectors redis_line steps decision_round operator_pass operator_watch operator_cache operator_scrape starts whole_run; do $(RUN) python -m bench.$$name --json --smoke || exit 1; done
 	NUMBA_ENABLE_CUDASIM=1 NUMBA_DISABLE_JIT=1 $(RUN) python -m bench.crossover --json --smoke

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import NamedTuple
 
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 
 from qts_core.errors import LocalError
+from qts_operator.exposition import Samples, pieces
 from qts_operator.memo import alike
 
 _BUCKETS = (*(base * 10.0**power for power in range(-6, 1) for base in (1, 2, 5)), 10.0)
+Name = tuple[str, str]  # namespace, system
+Labelled = list[tuple[tuple[str, ...], float]]  # further labels, and the value that they have
 CONDITION_VALUE = {"True": 1, "False": 0, "Unknown": -1}
 
 
@@ -25,7 +30,7 @@ class Metrics:
 
     def __init__(self, *, per_object: bool = True) -> None:
         self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
+        self.process = ProcessCollector(registry=self.registry)
         counter, gauge, seconds = self._counter, self._gauge, self._seconds
         self.reconcile = counter("qts_reconcile_total", "Passes", "result", "reason")
         self.reconcile_seconds = seconds("qts_reconcile_duration_seconds", "Length of a pass", "result")
@@ -80,10 +85,9 @@ class Metrics:
         """Return the exposition in Prometheus' text format."""
         return generate_latest(self.registry)
 
-    def exposition(self, accept: str) -> tuple[bytes, str]:
-        """Return body and content type as the scraper asked for it; OpenMetrics carries exemplars."""
-        encode, kind = choose_encoder(accept)
-        return encode(self.registry), kind
+    def exposition(self, accept: str) -> tuple[Iterator[bytes], str]:
+        """Return pieces and content type as the scraper asked for it; OpenMetrics carries exemplars."""
+        return pieces(self.registry, accept)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)
@@ -111,6 +115,9 @@ class Told(msgspec.Struct, frozen=True):
         return {a: self.gpu_seconds.get(a, 0.0) + since * self.gpus.get(a, 0) for a in agents}
 
 
+Values = Callable[[float, Told], Labelled]
+
+
 class Systems(Collector):
     """The series of each system, rendered at the scrape: what grows with time is true at every scrape.
 
@@ -120,7 +127,7 @@ class Systems(Collector):
     def __init__(self) -> None:
         self.now: Callable[[], float] = lambda: 0.0
         self.leads: Callable[[], bool] = lambda: True  # others know what was, at best
-        self._told: dict[tuple[str, str], Told] = {}
+        self._told: dict[Name, Told] = {}
 
     def tell(
         self,
@@ -158,28 +165,55 @@ class Systems(Collector):
 
     def describe(self) -> Iterable[Metric]:
         """Name the families without reading them."""
-        return _families()
+        return [family.metric() for family in _OF_SYSTEMS]
 
     def collect(self) -> Iterable[Metric]:
-        """Render every system."""
-        now = self.now()
-        condition, moving, gpu = _families()
-        for (namespace, system), told in list(self._told.items()) if self.leads() else ():
-            for kind, status in told.conditions.items():
-                condition.add_metric((namespace, system, kind), float(CONDITION_VALUE[status]))
-            age = 0.0 if told.moving_since is None else max(0.0, now - told.moving_since)
-            moving.add_metric((namespace, system), age)
-            for agent, seconds in told.held(now).items():
-                gpu.add_metric((namespace, system, agent), seconds)
-        return condition, moving, gpu
+        """Render every system, as its samples are read."""
+        now, told = self.now(), list(self._told.items()) if self.leads() else []
+        for family in _OF_SYSTEMS:
+            metric = family.metric()
+            metric.samples = Samples(partial(_samples, family, told, now))  # type: ignore[assignment]
+            yield metric
 
 
-def _families() -> tuple[GaugeMetricFamily, GaugeMetricFamily, CounterMetricFamily]:
-    one = ("namespace", "system")
-    return (
-        GaugeMetricFamily("qts_system_condition", "1 True, 0 False, -1 Unknown", labels=(*one, "type")),
-        GaugeMetricFamily("qts_system_progressing_seconds", "Length of the roll-out, 0: settled", labels=one),
-        CounterMetricFamily(
-            "qts_system_gpu_seconds", "GPUs held by pods, times seconds", labels=(*one, "agent")
-        ),
-    )
+def _samples(family: _Family, systems: list[tuple[Name, Told]], now: float) -> Iterator[Sample]:
+    """Yield what all systems tell in one family."""
+    name = f"{family.name}_total" if family.kind is CounterMetricFamily else family.name
+    for system, told in systems:
+        for more, value in family.values(now, told):
+            yield Sample(name, dict(zip(family.labels, (*system, *more), strict=True)), value)
+
+
+def _conditions(_: float, told: Told) -> Labelled:
+    return [((kind,), float(CONDITION_VALUE[status])) for kind, status in told.conditions.items()]
+
+
+def _age(now: float, told: Told) -> Labelled:
+    return [((), 0.0 if told.moving_since is None else max(0.0, now - told.moving_since))]
+
+
+def _held(now: float, told: Told) -> Labelled:
+    return [((agent,), seconds) for agent, seconds in told.held(now).items()]
+
+
+class _Family(NamedTuple):
+    kind: type[GaugeMetricFamily | CounterMetricFamily]
+    name: str
+    text: str
+    labels: tuple[str, ...]
+    values: Values
+
+    def metric(self) -> Metric:
+        """Return the family without samples."""
+        return self.kind(self.name, self.text, labels=self.labels)
+
+
+_VALUE = "1 True, 0 False, -1 Unknown"
+_ONE = ("namespace", "system")
+_AGE = "Length of the roll-out, 0: settled"
+_GPU = "GPUs held by pods, times seconds"
+_OF_SYSTEMS = (
+    _Family(GaugeMetricFamily, "qts_system_condition", _VALUE, (*_ONE, "type"), _conditions),
+    _Family(GaugeMetricFamily, "qts_system_progressing_seconds", _AGE, _ONE, _age),
+    _Family(CounterMetricFamily, "qts_system_gpu_seconds", _GPU, (*_ONE, "agent"), _held),
+)

@@ -92,7 +92,7 @@ def signs(api: Guarded, engine: Engine, rule: Rule) -> list[str]:
         found.append("condition")
     if _names(rule, engine.ready()):
         found.append("readyz")
-    text = engine.metrics.exposition("")[0].decode()
+    text = engine.metrics.text().decode()
     counted = {
         line.split('"')[1] for line in text.splitlines() if line.startswith("qts_reflector_denied_total{")
     }

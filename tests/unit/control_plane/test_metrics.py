@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
+import threading
+import tracemalloc
+from collections.abc import Iterator
 
 import msgspec
 import pytest
-from aiohttp.test_utils import make_mocked_request
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.parser import text_string_to_metric_families
 from tests.metric_names import documented, exposed
 from tests.unit.control_plane.engines import running, until
 
 from qts_core import names
 from qts_core.errors import LocalError
+from qts_operator.exposition import PIECE
 from qts_operator.main import Engine, Options
 from qts_operator.metrics import Metrics
 from qts_operator.session import Access
@@ -20,6 +25,7 @@ from qts_operator.testing import FakeCluster
 from qts_operator.workqueue import WorkQueue
 
 OPTIONS = Options(access=Access(server="http://nowhere"), identity="one", http_port=0, metrics_port=0)
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 PROGRESSING = {"Ready": "False", "Progressing": "True"}
 
 NOBODY = {"namespace": "", "system": ""}
@@ -118,34 +124,85 @@ def test_a_scraper_that_asks_for_openmetrics_gets_exemplars() -> None:
     """Prometheus' own text has no room for them."""
     metrics = Metrics()
     metrics.reconcile_seconds.labels("ok").observe(0.01, {"trace_id": "6f" * 16})
-    body, kind = metrics.exposition("application/openmetrics-text; version=1.0.0")
+    pieces, kind = metrics.exposition(OPENMETRICS)
     assert "openmetrics-text" in kind
-    assert f'trace_id="{"6f" * 16}"'.encode() in body
-    plain, kind = metrics.exposition("text/plain")
+    assert f'trace_id="{"6f" * 16}"'.encode() in b"".join(pieces)
+    pieces, kind = metrics.exposition("text/plain")
+    plain = b"".join(pieces)
     assert kind.startswith("text/plain")
     assert b"6f6f" not in plain
     assert any(f.name == "qts_leader" for f in text_string_to_metric_families(plain.decode()))
 
 
-async def test_the_loop_goes_on_while_thousands_of_systems_are_scraped() -> None:
-    """Leases are renewed and events read meanwhile; the answer is whole."""
-    engine = Engine(OPTIONS)
-    engine.metrics.systems.leads = lambda: True
+def thousands() -> Metrics:
+    """Return metrics of so many systems that their text takes several pieces, at a time that stands still."""
+    metrics = Metrics()
+    metrics.registry.unregister(metrics.process)
+    metrics.systems.now = lambda: 7.25
+    conditions = {"Ready": "True", "Progressing": "Unknown"}
     for number in range(2000):
-        engine.metrics.systems.tell("trading", f"desk-{number}", {"Ready": "True"}, moving=None, gpus=None)
-    ((serve, asked),) = [
-        (route.handler, make_mocked_request("GET", route.path))
+        gpus = {"amos": number % 3, 'a "b"\\': 1}
+        metrics.systems.tell("trading", f"desk-{number}", conditions, moving=number % 2 or None, gpus=gpus)
+    return metrics
+
+
+@pytest.mark.parametrize("accept", ["", "text/plain; version=1.0.0", OPENMETRICS])
+def test_the_pieces_of_a_scrape_are_the_text_that_the_client_library_makes(accept: str) -> None:
+    """To the byte, in each format: heads of families once, and one end."""
+    metrics = thousands()
+    metrics.restarted("trading", "desk-1", "amos", "PodFailed")
+    metrics.reconcile_seconds.labels("ok").observe(0.01, {"trace_id": "6f" * 16})
+    encode, kind = choose_encoder(accept)
+    found, told = metrics.exposition(accept)
+    pieces = list(found)
+    assert told == kind
+    assert b"".join(pieces) == encode(metrics.registry)
+    assert len(pieces) > 5
+    assert max(map(len, pieces)) < 3 * PIECE
+
+
+def test_a_scrape_of_thousands_takes_less_memory_than_its_text() -> None:
+    """At once it took five times the text, and left a part of that behind."""
+    metrics = thousands()
+    tracemalloc.start()
+    try:
+        length = sum(map(len, metrics.exposition("")[0]))
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < length
+
+
+async def test_the_loop_goes_on_while_thousands_of_systems_are_scraped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Leases are renewed and events read meanwhile; the answer is whole."""
+    engine, threads = Engine(OPTIONS), list[int]()
+    engine.metrics = thousands()
+    make = engine.metrics.exposition
+
+    def noted(pieces: Iterator[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
+            threads.append(threading.get_ident())
+            yield piece
+
+    monkeypatch.setattr(engine.metrics, "exposition", lambda accept: (noted(make(accept)[0]), "text/plain"))
+    ((path, handler),) = [
+        (route.path, route.handler)
         for _, routes in engine._routes()
         for route in routes
         if route.path == names.PATH_METRICS
     ]
-    answer = asyncio.ensure_future(serve(asked))
-    turns = 0
-    while not answer.done():
-        turns += 1
-        await asyncio.sleep(0)
-    assert turns > 10
-    assert answer.result().body.count(b"qts_system_condition{") == 2000
+    application = web.Application()
+    application.router.add_get(path, handler)
+    async with TestClient(TestServer(application)) as client:
+        async with client.get(path) as response:
+            body = await response.read()
+        async with client.head(path) as response:
+            assert (response.status, await response.read()) == (200, b"")
+    assert body == engine.metrics.text()
+    assert len(threads) > 5
+    assert threading.get_ident() not in threads
 
 
 def test_the_age_of_what_asked_for_a_pass_survives_the_pass_before() -> None:

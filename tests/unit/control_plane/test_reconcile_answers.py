@@ -95,7 +95,7 @@ async def _line_and_counts(
         async with running(api) as engine:
             await until(lambda: (said[0], *condition(api, said[0])) == said)
             await until(lambda: any(line["event"] == event for line in logs))
-            text = engine.metrics.exposition("")[0].decode()
+            text = engine.metrics.text().decode()
     counted = [line for line in text.splitlines() if line.startswith("qts_reconcile_total{")]
     return next(line for line in logs if line["event"] == event), counted
 
