@@ -1,15 +1,18 @@
-"""What QBMIA's detectors find: `python -m bench.detectors --json [--smoke]`.
+"""What QBMIA's detectors find: `python -m bench.detectors --json [--episodes N] [--smoke]`.
 
 1,000 injected episodes of four kinds, each through three windows of ten minutes, and as many honest ones, at
 the level that QBMIA alarms at: two windows of three below one false alarm a day and symbol. Then a market
-whose distances from the touch are known, with and without them: spoofing near the touch, and honest makers
-that moved away, where orders are cancelled more often.
+whose distances from the touch are known, with and without them: spoofing near the touch, layering, honest
+makers that moved away, where orders are cancelled more often, and one that follows a touch that moves.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -19,7 +22,15 @@ from qts_agents.qbmia import episodes, flow, machiavellian
 from qts_agents.qbmia.orders import NAMES, SIGNIFICANT
 
 EPISODES, WINDOWS = 1000, 3
-SPOOFING = NAMES.index("spoofing")
+ALONE = ("spoofing", "layering")  # the tests that know distances
+QUOTED = (
+    ("spoofing", episodes.CALM, "recall, spoofing near the touch"),
+    ("", episodes.CALM, "false alerts, calm market"),
+    ("", episodes.AWAY, "false alerts, makers moved away"),
+    ("layering", episodes.CALM, "recall, layering in a calm market"),
+    ("layering", episodes.AWAY, "recall, layering where makers moved away"),
+    ("requoting", episodes.CALM, "false alerts, makers follow the touch"),
+)
 ALPHA = episodes.WINDOW_S / flow.DAY_S  # one test a window and symbol
 
 
@@ -40,31 +51,34 @@ def blind(evidence: machiavellian.Evidence) -> machiavellian.Evidence:
     return msgspec.structs.replace(evidence, recent=nowhere[0], baseline=nowhere[1])
 
 
-def quoted_rows(rng: np.random.Generator, count: int) -> list[Row]:
-    """Return recall and false alarms of spoofing where distances matter, with and without knowing them."""
+def quoted_rows(rng: np.random.Generator, count: int) -> Iterator[Row]:
+    """Yield recall and false alarms where distances matter, with and without knowing them."""
     baseline = episodes.quoted(rng, orders=4000, span_s=flow.DAY_S)
-    rows = []
-    for kind, shares, what in (
-        ("spoofing", episodes.CALM, "recall, spoofing near the touch"),
-        ("", episodes.CALM, "false alerts, calm market"),
-        ("", episodes.AWAY, "false alerts, makers moved away"),
-    ):
-        hits: dict[str, list[bool]] = {"distance known": [], "distance unknown": []}
-        low: dict[str, list[bool]] = {name: [] for name in hits}
-        for _ in range(count):
-            three = [episodes.evidence(rng, baseline, kind, shares) for _ in range(WINDOWS)]
-            for name, looks in zip(hits, (three, [blind(e) for e in three]), strict=True):
-                told = [machiavellian.examine(e) for e in looks]
-                hits[name].append(machiavellian.alarm([f.combined for f in told], ALPHA))
-                low[name] += [bool(f.p[SPOOFING] < SIGNIFICANT) for f in told]
-        for name, found in hits.items():
-            goal = (0.8 if kind else 1.0) if name == "distance known" else None
-            unit = "1" if kind else "1/600 s"
-            rows.append(
-                Row(f"{what}, {name}", float(np.mean(found)), unit, goal=goal, lower_is_better=not kind)
-            )
-            alone = f"{what}: windows where spoofing alone has p < {SIGNIFICANT}, {name}"
-            rows.append(Row(alone, float(np.mean(low[name])), "1", lower_is_better=not kind))
+    for kind, shares, what in QUOTED:
+        yield from _looked_at(rng, baseline, count, kind, shares, what)
+
+
+def _looked_at(
+    rng: np.random.Generator, baseline: episodes.OrderEvents, count: int, kind: str, shares: Any, what: str
+) -> list[Row]:
+    """Return how often three such windows alarm, and how often a test alone is low in one of them."""
+    hits: dict[str, list[bool]] = {"distance known": [], "distance unknown": []}
+    low: dict[tuple[str, str], list[bool]] = {(test, name): [] for name in hits for test in ALONE}
+    for _ in range(count):
+        three = [episodes.evidence(rng, baseline, kind, shares) for _ in range(WINDOWS)]
+        for name, looks in zip(hits, (three, [blind(e) for e in three]), strict=True):
+            told = [machiavellian.examine(e) for e in looks]
+            hits[name].append(machiavellian.alarm([f.combined for f in told], ALPHA))
+            for test in ALONE:
+                low[test, name] += [bool(f.p[NAMES.index(test)] < SIGNIFICANT) for f in told]
+    bad, rows = kind in NAMES, []
+    for name, found in hits.items():
+        goal = (0.8 if bad else 1.0) if name == "distance known" else None
+        unit = "1" if bad else "1/600 s"
+        rows.append(Row(f"{what}, {name}", float(np.mean(found)), unit, goal=goal, lower_is_better=not bad))
+        for test in ALONE:
+            alone = f"{what}: windows where {test} alone has p < {SIGNIFICANT}, {name}"
+            rows.append(Row(alone, float(np.mean(low[test, name])), "1", lower_is_better=not bad))
     return rows
 
 
@@ -72,10 +86,11 @@ def main() -> int:
     """Print recall by kind and the rate of false alarms."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--episodes", type=int, default=EPISODES, help="of four kinds together")
     parser.add_argument("--smoke", action="store_true", help="short: does it run")
     options = parser.parse_args()
     rng = np.random.default_rng(1)
-    count = 8 if options.smoke else EPISODES
+    count = 8 if options.smoke else options.episodes
     baseline = episodes.honest(rng, 4000, flow.DAY_S)
     each = count // len(episodes.KINDS)
     found = {kind: [alarmed(rng, baseline, kind) for _ in range(each)] for kind in episodes.KINDS}
@@ -87,8 +102,7 @@ def main() -> int:
         for kind, hits in found.items()
     ]
     rows.append(Row("false alerts per 10 minutes and symbol", false, "1/600 s", goal=1.0))
-    rows += quoted_rows(np.random.default_rng(1), each)
-    for row in rows:
+    for row in itertools.chain(rows, quoted_rows(np.random.default_rng(1), each)):
         print(json.dumps(row.line()) if options.json else text(row.line()), flush=True)
     return 0
 

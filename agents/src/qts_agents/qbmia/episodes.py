@@ -85,6 +85,61 @@ def spoofs(rng: np.random.Generator, distance: float = np.nan) -> OrderEvents:
     return events(time, np.ones(2 * n), price, np.full(2 * n, 20.0), ids, kind, distance)
 
 
+def layers(rng: np.random.Generator) -> OrderEvents:
+    """Return two to four times the same: 4 to 6 orders of ordinary size on as many levels of one side.
+
+    They come within two seconds, a spread and more behind the touch; an order on the other side is filled;
+    then they are cancelled within a second. The touch moves a little away from them.
+    """
+    side, times = int(rng.choice([-1, 1])), int(rng.integers(2, 5))
+    starts = rng.uniform(0.0, 100.0, times) + 140.0 * np.arange(times)
+    return together(*(_layered(rng, start, side, 40_000 + 100 * i) for i, start in enumerate(starts)))
+
+
+def _layered(rng: np.random.Generator, start: float, side: int, first: int) -> OrderEvents:
+    n = int(rng.integers(4, 7))
+    filled, behind = start + rng.uniform(3.0, 6.0), 1.0 + 0.5 * np.arange(n)
+    price, size = 100.0 - side * SPREAD * (0.5 + behind), 1.5 * rng.uniform(0.96, 1.04, n)
+    ids = first + np.arange(n)
+    come, gone = start + rng.uniform(0.0, 2.0, n), filled + rng.uniform(0.1, 1.1, n)
+    return together(
+        events(come, np.full(n, side), price, size, ids, np.full(n, NEW), behind),
+        events(gone, np.full(n, side), price, size, ids, np.full(n, CANCEL), behind + rng.uniform(0.0, 1.5)),
+        _taken(filled, -side, 100.0, first + 99),
+    )
+
+
+def _taken(time_s: float, side: float, price: float, number: int) -> OrderEvents:
+    """Return an order at the touch, and its fill a second later."""
+    times, two = [time_s - 1.0, time_s], np.ones(2)
+    return events(times, side * two, price * two, two, number * two, [NEW, FILL], 0.0)
+
+
+def requotes(rng: np.random.Generator) -> OrderEvents:
+    """Return one maker's orders of equal size on four levels of both sides, which follow a touch that moves.
+
+    An order of one side is filled at the touch, and it moves by one spread or two; within half a second the
+    maker cancels what it has, and within a second has as much again as far from the new touch.
+    """
+    moves = np.arange(20.0, WINDOW_S - 20.0, 20.0)
+    moves += rng.uniform(0.0, 10.0, moves.size)
+    behind, side, size = (
+        np.tile(1.0 + np.arange(4), 2),
+        np.repeat([1, -1], 4),
+        np.full(8, rng.uniform(0.8, 1.2)),
+    )
+    middle, came, ids = 100.0, rng.uniform(0.0, 1.0, 8), 50_000 + np.arange(8)
+    price, parts = middle - side * SPREAD * (0.5 + behind), []
+    for moved, step in zip(moves, rng.choice([-2.0, -1.0, 1.0, 2.0], moves.size), strict=True):
+        gone, after = moved + rng.uniform(0.05, 0.5, 8), behind + side * step  # a rise leaves bids behind
+        parts.append(events(came, side, price, size, ids, np.full(8, NEW), behind))
+        parts.append(events(gone, side, price, size, ids, np.full(8, CANCEL), after))
+        parts.append(_taken(moved, -np.sign(step), middle, int(ids[0]) + 99))
+        middle, came, ids = middle + step * SPREAD, gone + rng.uniform(0.0, 0.5, 8), ids + 100
+        price = middle - side * SPREAD * (0.5 + behind)
+    return together(*parts, events(came, side, price, size, ids, np.full(8, NEW), behind))
+
+
 def washes(rng: np.random.Generator) -> OrderEvents:
     """Return 10 to 20 fills that are reversed within a second at the same size."""
     n = int(rng.integers(10, 21))
@@ -104,16 +159,22 @@ def fronts(rng: np.random.Generator, moves_s: Any) -> OrderEvents:
     )
 
 
+LADDERS = {"layering": layers, "requoting": requotes}
+
+
 def evidence(rng: np.random.Generator, baseline: OrderEvents, kind: str = "", shares: Any = None) -> Evidence:
     """Return a window of ten minutes, with an episode of `kind` in it or honest.
 
-    With `shares` (`CALM`, `AWAY`) distances are known, and large orders are spoofed near the touch.
+    With `shares` (`CALM`, `AWAY`) distances are known, and large orders are spoofed near the touch; of the
+    two kinds that need them, "layering" is an episode and "requoting" is honest.
     """
     moves = np.sort(rng.uniform(10.0, WINDOW_S, MOVES))
     recent, near = (honest(rng), np.nan) if shares is None else (quoted(rng, shares), float(REACH[1].mean()))
     returns = 1e-3 * rng.standard_normal(BARS)
     if kind == "spoofing":
         recent = together(recent, spoofs(rng, near))
+    elif kind in LADDERS:
+        recent = together(recent, LADDERS[kind](rng))
     elif kind == "wash":
         recent = together(recent, washes(rng))
     elif kind == "front_running":

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from qts_agents.kernels.pool import belief_map
 from qts_agents.qbmia import orders
+from qts_agents.qbmia.layering import layering
 from qts_agents.qbmia.orders import SIGNIFICANT, WEIGHTS, OrderEvents
 
 F8 = NDArray[np.float64]
@@ -40,7 +41,7 @@ def examine(evidence: Evidence) -> Finding:
     p = np.array(
         [
             orders.spoofing(evidence.recent, evidence.baseline),
-            orders.layering(evidence.recent, evidence.baseline),
+            layering(evidence.recent, evidence.baseline),
             orders.wash(evidence.recent, evidence.draws),
             orders.pump_dump(evidence.returns),
             orders.front_running(evidence.recent, evidence.moves_ns),

@@ -1,7 +1,8 @@
-"""Tests for manipulation on order events: p-values of five patterns, and their Cauchy combination.
+"""Tests for manipulation on order events: p-values of four patterns, and the Cauchy combination of all.
 
 Detection only (agents.md §9). Each test compares recent events with a baseline of one day and returns the
-probability of seeing as much by chance, or NaN where the events cannot tell.
+probability of seeing as much by chance, or NaN where the events cannot tell. The fifth, layering, has a
+module of its own.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ WEIGHTS: F8 = np.array([0.30, 0.25, 0.20, 0.15, 0.10])
 SIGNIFICANT = 0.05
 SECOND = 1_000_000_000
 NEAR: F8 = np.array([1.0, 5.0])  # spreads from the touch: at it, near, far
-LARGE, LEVELS, EVEN_SIZES, JOINT_S = 0.9, 3, 0.1, 60
+CLASSES = len(NEAR) + 2  # and unknown
+LARGE = 0.9
 AHEAD_S, AHEAD_SIZE, ROUND_TRIP_S = 5, 3.0, 1
 PUMP_BARS = 20
 LEAST_EVENTS = 20
@@ -74,21 +76,33 @@ def poisson_tail(k: int, mean: float) -> float:
     return 1.0 if k <= 0 else max(0.0, 1.0 - below)
 
 
+def place_of(distance: F8) -> I8:
+    """Return the class of each distance: at the touch, near it, far from it, unknown."""
+    return np.where(np.isnan(distance), len(NEAR) + 1, np.searchsorted(NEAR, distance, "right"))
+
+
+def usual_shares(orders: I8, given_up: I8) -> F8:
+    """Return the usual share of orders given up by class [C], from the counts of a baseline.
+
+    To the counts of a class two orders are added, given up as those of all other classes are.
+    """
+    elsewhere = (given_up.sum() - given_up + 1.0) / (orders.sum() - orders + 2.0)
+    return np.asarray((given_up + 2.0 * elsewhere) / (orders + 2.0))
+
+
 def _cancelled(events: OrderEvents, least: float) -> tuple[I8, I8]:
     """Return how many new orders of at least `least` there are, and how many were cancelled, by class [C]."""
     large = (events.event == NEW) & (events.size >= least)
-    distance = events.distance[large]
-    place = np.where(np.isnan(distance), len(NEAR) + 1, np.searchsorted(NEAR, distance, "right"))
+    place = place_of(events.distance[large])
     gone = np.isin(events.order[large], events.order[events.event == CANCEL])
-    classes = len(NEAR) + 2
-    return np.bincount(place, minlength=classes), np.bincount(place[gone], minlength=classes)
+    return np.bincount(place, minlength=CLASSES), np.bincount(place[gone], minlength=CLASSES)
 
 
 def spoofing(recent: OrderEvents, baseline: OrderEvents) -> float:
     """Test whether large orders are cancelled more often than others as far from the touch (binomials).
 
     Far from the touch honest orders are cancelled often too. Orders at unknown distances are a class of their
-    own. To the counts of a class two orders are added, cancelled as those of all other classes are.
+    own.
     """
     sizes = baseline.size[baseline.event == NEW]
     if len(sizes) < LEAST_EVENTS:
@@ -98,32 +112,7 @@ def spoofing(recent: OrderEvents, baseline: OrderEvents) -> float:
     orders, cancelled = _cancelled(recent, least)
     if not orders.any():
         return math.nan
-    elsewhere = (usual.sum() - usual + 1.0) / (usual_orders.sum() - usual_orders + 2.0)
-    return binomials_tail(int(cancelled.sum()), orders, (usual + 2.0 * elsewhere) / (usual_orders + 2.0))
-
-
-def layers(events: OrderEvents) -> int:
-    """Count joint cancels: one side, ≥ 3 price levels of nearly equal size within 60 s."""
-    gone, count = events.where(events.event == CANCEL), 0
-    for side in (1, -1):
-        part = gone.where(gone.side == side)
-        start = 0
-        while start < len(part.time_ns):
-            stop = int(np.searchsorted(part.time_ns, part.time_ns[start] + JOINT_S * SECOND, "right"))
-            sizes = part.size[start:stop]
-            spread = float(sizes.var() / sizes.mean() ** 2) if sizes.mean() > 0 else math.inf
-            count += len(np.unique(part.price[start:stop])) >= LEVELS and spread < EVEN_SIZES
-            start = stop
-    return count
-
-
-def layering(recent: OrderEvents, baseline: OrderEvents) -> float:
-    """Test whether joint cancels come more often than in the baseline (Poisson)."""
-    if len(baseline.time_ns) < LEAST_EVENTS or len(recent.time_ns) == 0:
-        return math.nan
-    day = max(1, int(baseline.time_ns[-1] - baseline.time_ns[0]))
-    span = int(recent.time_ns[-1] - recent.time_ns[0])
-    return poisson_tail(layers(recent), (layers(baseline) + 0.5) * span / day)
+    return binomials_tail(int(cancelled.sum()), orders, usual_shares(usual_orders, usual))
 
 
 def wash(recent: OrderEvents, draws: F8) -> float:
