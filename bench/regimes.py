@@ -120,11 +120,10 @@ def live(data: Bars, bars: int, surrogates: int) -> Lived:
         )
         valid = data.valid[:, t] != 0
         bar = Bar(int(data.close_ns[t]), *columns, valid, data.fee, np.full(S, 0.5 * data.spread_assumed))
-        quotes = (data.spread[:, t], data.imbalance[:, t], data.depth[:, t])
         done = panarchy.push(bar, t)
-        ind = panarchy.micro(quotes, data.bar_s)
+        ind = panarchy.micro(data.spread[:, t])
         before = panarchy.baselines.watch.all.raised
-        step = panarchy.step(done, ind, af, quotes, data.bar_s)
+        step = panarchy.step(done, ind, af, data.spread[:, t])
         if step.candidate is not None:
             panarchy.cycles["meso"].commit(step.candidate.new)
         watch = panarchy.baselines.watch

@@ -91,6 +91,14 @@ def _shapley(draws: Generator, kind: int) -> Callable[[], Any]:
     return lambda: shapley.shapley(worth)
 
 
+def _chances(draws: Generator, kind: int) -> Callable[[], Any]:
+    S, N = 7, 1 + kind % 6
+    pi, omega = draws.dirichlet(np.ones(3), (S, N)), draws.dirichlet(np.ones(N), S)
+    pi[0], pi[1, 0], omega[2, -1], pi[3, 0] = np.nan, np.nan, 0.0, (1.0, 0.0, 0.0)
+    prior, y = draws.dirichlet(np.ones(3), S), draws.integers(0, 3, S)
+    return lambda: shapley.chances(pi, omega, prior, y)
+
+
 def _circuit(draws: Generator, kind: int) -> Callable[[], Any]:
     gates, params, qubits = circuit(draws, kind)
     return lambda: statevector.probabilities(gates, params, qubits)
@@ -108,6 +116,7 @@ CASES: dict[str, Callable[[Generator, int], Callable[[], Any]]] = {
     "qre.qre": _qre,
     "replicator.replicate": _replicate,
     "scaling.scaled": _scaled,
+    "shapley.chances": _chances,
     "shapley.shapley": _shapley,
     "statevector.probabilities": _circuit,
 }

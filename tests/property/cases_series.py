@@ -27,7 +27,7 @@ from qts_agents.kernels import (
     trend_convexity,
 )
 from qts_agents.market.simulate import Simulation
-from qts_agents.pads import hmm
+from qts_agents.pads import hmm, veto
 
 Generator = np.random.Generator
 
@@ -128,6 +128,25 @@ def _last_rank(draws: Generator, kind: int) -> Callable[[], Any]:
     history = np.floor(5.0 * draws.normal(size=(40, 250 if kind % 2 else 3)))
     history[3, 1], history[4, -1], history[5, 0] = np.nan, np.nan, np.inf
     return lambda: phase.last_rank(history)
+
+
+def _newest_rank(draws: Generator, kind: int) -> Callable[[], Any]:
+    history = np.floor(5.0 * draws.normal(size=(40, 250 if kind % 2 else 21)))
+    history[3, 1], history[4, -1], history[5, 0], history[6, 2] = np.nan, np.nan, np.inf, -np.inf
+    history[7, ::5], history[8, -1] = np.nan, -np.inf
+    return lambda: phase.newest_rank(history)
+
+
+def _cautions(draws: Generator, kind: int) -> Callable[[], Any]:
+    returns = 1e-3 * draws.standard_t(2, size=(60, veto.RETURNS))
+    returns[::2, -20:] *= draws.choice([0.2, 1.0, 5.0], (30, 1))
+    returns[1], returns[2, -20:], returns[3, -40:-20] = 0.0, 0.0, 0.0
+    returns[4::5, -20:-10], returns[4::5, -10:] = 0.02, -0.02
+    returns[5::5, -20:] = np.cumsum(returns[5::5, -20:], axis=1)
+    cells = draws.uniform(0.0, 1.2, (5, 60))
+    cells[draws.random(cells.shape) < 0.1 * (kind % 2)] = np.nan
+    volume = draws.lognormal(0.0, 1.0, (60, veto.VOLUMES))
+    return lambda: veto.market_bits(veto.Caution(returns, volume, *cells))
 
 
 def _recent(draws: Generator, kind: int) -> Callable[[], Any]:
@@ -239,7 +258,9 @@ CASES: dict[str, Callable[[Generator, int], Callable[[], Any]]] = {
     "permutation.round_trips": _trips,
     "phase.last_rank": _last_rank,
     "phase.pcr_phase": _phase,
+    "phase.newest_rank": _newest_rank,
     "phase.recent": _recent,
+    "pads.veto.market_bits": _cautions,
     "philox.normal_rows": _normals,
     "philox.uniforms": _uniforms,
     "rolling.rolling_entropy": _entropy,

@@ -26,6 +26,11 @@ def known_or_zero(x: Any) -> NDArray[np.float64]:
     return np.where(np.isnan(x), 0.0, x)
 
 
+def clipped(x: Any, low: float, high: float) -> NDArray[np.float64]:
+    """Return `x` between `low` and `high`; NaN stays NaN."""
+    return np.asarray(np.minimum(np.maximum(x, low), high))
+
+
 def mean(values: NDArray[np.float64]) -> float:
     """Return the mean over symbols that are known, NaN without any."""
     if len(values) == 1:  # asked a dozen times a bar, and most systems have one symbol

@@ -7,7 +7,7 @@ from qts_agents.kernels.outcomes import UP
 from qts_agents.kernels.phase import capacity, continuous, deviation, lag1, pcr_phase
 from qts_agents.pads import sizing
 from qts_agents.pads.members import agreement
-from qts_agents.pads.reputation import Reputation, leave_one_out_score, marginal_value
+from qts_agents.pads.reputation import Reputation, hindsight
 from qts_agents.pads.risk import Risk
 from qts_agents.pads.tables import base_weights, seat_weights
 from qts_core.sections import PadsSettings
@@ -109,14 +109,25 @@ WITHOUT = np.array(
 def test_scores_and_marginal_values_of_three_seats():
     """g and M of the worked pool at the outcome up; the worse seat loses reputation."""
     y = np.array([UP], dtype=np.uint8)
-    g = leave_one_out_score(PI, WITHOUT, y)
-    assert np.allclose([0.4465866673, 0.1325333551, -0.6910724746], g[0], rtol=0, atol=1e-9)
     p = np.array([[0.3664170062, 0.3651833868, 0.2683996070]])
-    M = marginal_value(p, WITHOUT, y, 50.0)
-    assert np.allclose([6.7875307422, 2.2420427023, -4.2808897573], M[0], rtol=0, atol=1e-7)
+    seen = hindsight(PI, WITHOUT, p, np.ones((1, 3)), y)
+    assert np.allclose([0.4465866673, 0.1325333551, -0.6910724746], seen.score[0], rtol=0, atol=1e-9)
+    assert np.allclose([6.7875307422, 2.2420427023, -4.2808897573], 50.0 * seen.added[0], rtol=0, atol=1e-7)
+    assert np.array_equal(seen.said, np.log(PI[:, :, 0]))
     record = Reputation(("a", "b", "c"), 0.05, "score")
-    record.learn(g, np.log(PI[:, :, 0]))
-    assert np.allclose(0.5 + 0.05 * g[0], record.value)
+    record.learn(seen.score, seen.said)
+    assert np.allclose(0.5 + 0.05 * seen.score[0], record.value)
+
+
+def test_who_had_no_share_and_what_is_not_resolved_teach_nothing():
+    """A seat without a share is NaN in each number, and so is a row without an outcome."""
+    p = np.full((2, 3), 1 / 3)
+    share = np.array([[1.0, 0.0, 1.0]] * 2)
+    seen = hindsight(
+        np.tile(PI, (2, 1, 1)), np.tile(WITHOUT, (2, 1, 1)), p, share, np.array([UP, 255], np.uint8)
+    )
+    for told in (seen.said, seen.score, seen.added):
+        assert np.isfinite(told).tolist() == [[True, False, True], [False] * 3]
 
 
 def test_hedge_reputation_is_in_the_ratio_of_its_weights():

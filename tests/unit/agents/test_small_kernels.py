@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from qts_agents.kernels import phase, shapley, sumtree
-from qts_agents.pads.scale import newest_rank
 
 pytestmark = pytest.mark.timeout(1200)  # compiling with a cold cache on a busy machine takes a minute
 GLOVES = np.array([[0.0, 0, 0, 0, 0, 1, 1, 1]])  # players 0 and 1 hold left gloves, 2 the only right one
@@ -72,4 +71,4 @@ def test_the_newest_rank_looks_at_what_is_known() -> None:
     """Gaps are left out up to a tenth; a row whose newest value is unknown has no rank."""
     history = np.tile(np.arange(20.0), (4, 1))
     history[1, :2], history[2, :3], history[3, -1] = np.nan, np.nan, np.nan
-    assert np.allclose(newest_rank(history), [19.5 / 20, 17.5 / 18, np.nan, np.nan], equal_nan=True)
+    assert np.allclose(phase.newest_rank(history), [19.5 / 20, 17.5 / 18, np.nan, np.nan], equal_nan=True)

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import numba
+import numpy as np
 from numba.core import config as numba_config
 from numba.core import environment
 from numba.core.runtime.nrt import rtsys
@@ -277,6 +278,15 @@ def fill(
     run = compiled if _State.jit else plain
     if not gpu.runs(form, len(out[0]), *given, out=out):
         run(*given, *out)
+
+
+def floats(x: Any) -> NDArray[np.float64]:
+    """Return `x` as writable C-ordered float64: one layout is one compiled signature."""
+    if isinstance(x, np.ndarray) and x.dtype == np.float64:  # asked several times a vote; `require` is slow
+        flags = x.flags
+        if flags.c_contiguous and flags.writeable:
+            return x
+    return np.require(x, dtype=np.float64, requirements=["C", "W"])
 
 
 def _available(module: str) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -69,12 +70,15 @@ def indicators(window: MarketWindow, extra: int = ALL) -> Indicators:
 
 def _indicators(window: MarketWindow, extra: int) -> Indicators:
     """Compute them."""
-    columns = [getattr(window, name) for name in _COLUMNS]
-    out = np.full((len(window.symbols), len(FIELDS)), np.nan)
-    if window.close.shape[1] >= 2:
-        recent = [x[:, -LOOKBACK:] for x in columns]
+    return of_columns([getattr(window, name)[:, -LOOKBACK:] for name in _COLUMNS], window.spread, extra)
+
+
+def of_columns(columns: Sequence[NDArray[Any]], spread: F8, extra: int = ALL) -> Indicators:
+    """Return the same of open, high, low, close, volume and valid [S,T], the last 320 bars at most."""
+    out = np.full((len(spread), len(FIELDS)), np.nan)
+    if columns[0].shape[1] >= 2:
         compute: Callable[..., None] = indicator_rows if jit_enabled() else reference_rows
-        each_part(lambda *rows: compute(*rows, extra), *recent, window.spread, out)
+        each_part(lambda *rows: compute(*rows, extra), *columns, spread, out)
     return Indicators(*np.ascontiguousarray(out.T))
 
 

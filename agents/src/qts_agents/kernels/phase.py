@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from qts_agents.kernels.backend import jit_enabled, kernel, part
+from qts_agents.kernels.backend import floats, jit_enabled, kernel, part
 from qts_agents.kernels.sums import summed
 
 F8 = NDArray[np.float64]
@@ -44,35 +44,49 @@ def lag1(returns: F8) -> F8:
 
 def last_rank(history: F8) -> F8:
     """Return the mid-rank [S] in (0,1] of the last of `history` [S,n] among all n; NaN if any is."""
-    rows, out = np.array(history, dtype=np.float64, order="C"), np.empty(len(history))
-    (_ranks if jit_enabled() else ranks_reference)(rows, out)
+    return _ranked(history, 1.0)
+
+
+def newest_rank(history: F8) -> F8:
+    """Return the same among what is known of it; NaN where the last is not, or less than nine tenths are."""
+    return _ranked(history, KNOWN)
+
+
+def _ranked(history: F8, share: float) -> F8:
+    """Return the ranks where at least this share is known."""
+    rows, out = floats(history), np.empty(len(history))
+    (_ranks if jit_enabled() else ranks_reference)(rows, share * history.shape[1], out)
     return out
 
 
-def ranks_reference(history: F8, out: F8) -> None:
+def ranks_reference(history: F8, least: float, out: F8) -> None:
     """Write the mid-ranks to `out` [S], as the definition says."""
-    last = history[:, -1:]
-    below = (history < last).sum(axis=1) + 0.5 * (history == last).sum(axis=1)
-    out[:] = np.where(np.isfinite(history).all(axis=1), below / history.shape[1], np.nan)
+    known, last = np.isfinite(history), history[:, -1:]
+    below = (known & (history < last)).sum(axis=1) + 0.5 * (known & (history == last)).sum(axis=1)
+    count = known.sum(axis=1)
+    out[:] = np.where((count >= least) & known[:, -1], below / np.maximum(count, 1), np.nan)
 
 
 @kernel
-def _ranks(history: F8, out: F8) -> None:
+def _ranks(history: F8, least: float, out: F8) -> None:
     """Write the mid-ranks: what is below counts twice, what is equal once, and half of that is the rank."""
     S, n = history.shape
     for s in range(S):
-        last, twice, known = history[s, n - 1], 0, 0
+        last, twice, known, low = history[s, n - 1], 0, 0, 0
         for i in range(n):
             x = history[s, i]
             twice += int(x < last) + int(x <= last)
             known += int(np.isfinite(x))
-        out[s] = 0.5 * twice / n if known == n else np.nan
+            low += int(x == -np.inf)  # below all, and not known
+        out[s] = 0.5 * (twice - 2 * low) / known if known >= least and np.isfinite(last) else np.nan
 
 
 def of_known(measure: Callable[[F8], F8], values: F8) -> F8:
     """Return `measure` [S] of `values` [S,n]: of what is known in a row with gaps, NaN below nine tenths."""
-    out = measure(values)
-    for s in np.flatnonzero(~np.isfinite(values).all(axis=1)):
+    out, sound = measure(values), np.isfinite(values)
+    if sound.all():
+        return out
+    for s in np.flatnonzero(~sound.all(axis=1)):
         known = values[s][np.isfinite(values[s])]
         out[s] = measure(known[None])[0] if known.size >= KNOWN * values.shape[1] else np.nan
     return out
@@ -84,7 +98,7 @@ def recent(returns: F8, short: int) -> tuple[F8, F8, F8]:
     Each [S]. ρ₁ and the first are NaN where less than nine tenths are known, the second where anything is
     unknown. n at most 128.
     """
-    rows, out = np.require(returns, np.float64, ["C", "W"]), np.empty((3, len(returns)))
+    rows, out = floats(returns), np.empty((3, len(returns)))
     (_recent if jit_enabled() else recent_reference)(rows, short, out)
     return out[0], out[1], out[2]
 
@@ -105,14 +119,25 @@ def _centred(x: F8, squares: F8) -> float:
     return summed(squares)
 
 
+@part
+def moments(x: F8, room: F8) -> tuple[float, float]:
+    """Return the deviation and ρ₁ of a row [n], bit for bit; `room` [2,n] is scratch."""
+    n = x.shape[0]
+    centred, products = room[0, :n], room[1, :n]
+    centred[:] = x
+    spread = _centred(centred, products)
+    for i in range(n - 1):
+        products[i] = centred[i + 1] * centred[i]
+    return np.sqrt(spread / (n - 1)), summed(products[: n - 1]) / spread if spread > 0.0 else 0.0
+
+
 @kernel
 def _recent(returns: F8, short: int, out: F8) -> None:
     """Write the same in one pass over a row that lies in the processor's cache."""
     S, n = returns.shape
-    x, products = np.empty(n), np.empty(n)
+    x, room = np.empty(n), np.empty((2, n))
     for s in range(S):
-        x[:short] = returns[s, n - short :]
-        out[2, s] = np.sqrt(_centred(x[:short], products[:short]) / (short - 1))
+        out[2, s] = moments(returns[s, n - short :], room)[0]
         known = 0
         for i in range(n):
             if np.isfinite(returns[s, i]):
@@ -121,18 +146,14 @@ def _recent(returns: F8, short: int, out: F8) -> None:
         if known < n and known < KNOWN * n:
             out[0, s] = out[1, s] = np.nan
             continue
-        spread = _centred(x[:known], products[:known])
-        out[1, s] = np.sqrt(spread / (known - 1))
-        for i in range(known - 1):
-            products[i] = x[i + 1] * x[i]
-        out[0, s] = summed(products[: known - 1]) / spread if spread > 0.0 else 0.0
+        out[1, s], out[0, s] = moments(x[:known], room)
 
 
 def scores(p: F8, c: F8, r: F8) -> F8:
     """Return the normalised scores [...,4] of growth, conservation, release, reorganization."""
-    raw = np.stack(
-        (p * (1.1 - c) * r, p * c * (1.1 - r), (1.1 - p) * c * (1.1 - r), (1.1 - p) * (1.1 - c) * r), axis=-1
-    )
+    raw, not_p, not_c, not_r = np.empty((*np.shape(p), 4)), 1.1 - p, 1.1 - c, 1.1 - r
+    raw[..., 0], raw[..., 1] = p * not_c * r, p * c * not_r
+    raw[..., 2], raw[..., 3] = not_p * c * not_r, not_p * not_c * r
     return np.asarray(raw / raw.sum(axis=-1, keepdims=True))
 
 

@@ -13,10 +13,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from qts_agents.kernels.backend import fill, jit_enabled, kernel, part
+from qts_agents.kernels.backend import fill, floats, jit_enabled, kernel, part
 
 F8 = NDArray[np.float64]
 FLOOR, CEILING = 0.001, 0.999
+BUDGET = 2.0  # what a seat may spend, of b·ω
 Room = tuple[F8, F8, F8, F8]  # scratch of one row: [N,3] three times, [3,3]
 LN2, LN3 = float(np.log(2.0)), float(np.log(3.0))
 
@@ -31,10 +32,11 @@ class PoolResult(msgspec.Struct, frozen=True):
     q: F8  # [S,3] securities outstanding
 
 
-def lmsr_pool(pi: Any, omega: Any, prior: Any, b: float, budget_factor: float = 2.0) -> PoolResult:
+def lmsr_pool(pi: Any, omega: Any, prior: Any, b: float, budget_factor: float = BUDGET) -> PoolResult:
     """Pool opinions `pi` [S,N,3] of weight `omega` [S,N] on `prior` [S,3]; budget per seat is factor·b·ω."""
-    opinions, weights = _floats(pi), _floats(omega)
-    start = _floats(np.broadcast_to(_floats(prior), (opinions.shape[0], 3)))
+    opinions, weights = floats(pi), floats(omega)
+    start, rows = floats(prior), (opinions.shape[0], 3)
+    start = start if start.shape == rows else floats(np.broadcast_to(start, rows))
     given = opinions, weights, start, float(b), float(budget_factor)
     S, N = weights.shape
     out = np.empty((S, 3)), np.empty(S), np.empty((S, N)), np.empty((S, N, 3)), np.empty((S, 3))
@@ -63,7 +65,8 @@ def lmsr_reference(pi: F8, omega: F8, prior: F8, b: float, factor: float, *out: 
 
 
 @part
-def _softmax_row(z: F8, out: F8) -> None:
+def softmax_row(z: F8, out: F8) -> None:
+    """Write exp(z)/Σ exp(z) of three values."""
     top = max(z[0], z[1], z[2])
     total = 0.0
     for k in range(3):
@@ -74,7 +77,8 @@ def _softmax_row(z: F8, out: F8) -> None:
 
 
 @part
-def _clip_row(pi: F8, out: F8) -> bool:
+def clip_row(pi: F8, out: F8) -> bool:
+    """Write an opinion kept off 0 and 1; False where it says nothing."""
     total = 0.0
     for k in range(3):
         if not math.isfinite(pi[k]):
@@ -113,7 +117,7 @@ def pool_of(
         log_prior[k] = total[k] = np.log(prior[k])
     for i in range(pi.shape[0]):
         share[i] = trade[i, 0] = trade[i, 1] = trade[i, 2] = 0.0
-        if not (omega[i] > 0.0 and _clip_row(pi[i], clipped[i])):
+        if not (omega[i] > 0.0 and clip_row(pi[i], clipped[i])):
             continue
         worst = 1e-300
         for k in range(3):
@@ -123,7 +127,7 @@ def pool_of(
         for k in range(3):
             trade[i, k] = share[i] * (logs[i, k] - log_prior[k])
             total[k] += trade[i, k]
-    _softmax_row(total, p)
+    softmax_row(total, p)
     for k in range(3):
         q[k] = b * total[k]
         z[k] = np.log(p[k]) if p[k] > 0.0 else 0.0
@@ -137,7 +141,7 @@ def pool_of(
     for i in range(pi.shape[0]):
         for k in range(3):
             z[k] = total[k] - trade[i, k]
-        _softmax_row(z, without[i])
+        softmax_row(z, without[i])
     return dissent
 
 
@@ -154,12 +158,12 @@ def _lmsr_kernel(
 
 def lmsr_price(q: Any, b: float) -> F8:
     """Return the prices of securities `q` [...,n]: softmax(q/b)."""
-    return _softmax(_floats(q) / b)
+    return _softmax(floats(q) / b)
 
 
 def lmsr_cost(q: Any, b: float) -> F8:
     """Return the cost function C(q) = b·ln Σ exp(q/b) of `q` [...,n]."""
-    z = _floats(q) / b
+    z = floats(q) / b
     top = z.max(axis=-1)
     return np.asarray(b * (top + np.log(np.exp(z - top[..., None]).sum(axis=-1))))
 
@@ -169,7 +173,7 @@ def log_pool(p: Any, w: Any) -> F8:
 
     Rows of `p` with NaN are absent; a row with nobody present is NaN. Probabilities are floored at 0.001.
     """
-    opinions = _floats(p)
+    opinions = floats(p)
     weights = np.empty(opinions.shape[:2])
     weights[...] = w
     compute = _log_pool_kernel if jit_enabled() else log_pool_reference
@@ -196,20 +200,20 @@ def _log_pool_kernel(p: F8, w: F8) -> F8:
         z[:] = 0.0
         held = 0.0
         for i in range(N):
-            if w[s, i] > 0.0 and _clip_row(p[s, i], row):
+            if w[s, i] > 0.0 and clip_row(p[s, i], row):
                 held += w[s, i]
                 for k in range(3):
                     z[k] += w[s, i] * np.log(row[k])
         if held > 0.0:
             for k in range(3):
                 z[k] /= held
-            _softmax_row(z, out[s])
+            softmax_row(z, out[s])
     return out
 
 
 def belief_map(s: Any, c: Any) -> F8:
     """Return p [S,3] of a direction `s` in [-1,1] held with confidence `c` in [0,1] (agents.md §1.2)."""
-    side, sure = _floats(s), _floats(c)
+    side, sure = floats(s), floats(c)
     rest = (1.0 - sure) / 3.0
     up, down = rest + sure * np.maximum(side, 0.0), rest + sure * np.maximum(-side, 0.0)
     return np.stack((up, rest + sure * (1.0 - np.abs(side)), down), axis=-1)
@@ -217,12 +221,12 @@ def belief_map(s: Any, c: Any) -> F8:
 
 def entropy_confidence(p: Any) -> F8:
     """Return 1 − H(p)/ln 3 of each row of `p` [S,3]: 0 says nothing, 1 is certain; NaN stays NaN."""
-    return np.asarray(1.0 + _x_log_x(_floats(p)).sum(axis=-1) / LN3)
+    return np.asarray(1.0 + _x_log_x(floats(p)).sum(axis=-1) / LN3)
 
 
 def js(p: Any, q: Any) -> F8:
     """Return the Jensen-Shannon divergence in nats (Lin 1991) along the last axis."""
-    a, b = _floats(p), _floats(q)
+    a, b = floats(p), floats(q)
     parts = 0.5 * _x_log_x(a) + 0.5 * _x_log_x(b) - _x_log_x(0.5 * (a + b))
     return np.asarray(np.maximum(parts.sum(axis=-1), 0.0))
 
@@ -244,12 +248,3 @@ def _softmax(z: F8) -> F8:
     """Return exp(z)/Σ exp(z) along the last axis without overflow."""
     raised = np.exp(z - z.max(axis=-1, keepdims=True))
     return np.asarray(raised / raised.sum(axis=-1, keepdims=True))
-
-
-def _floats(x: Any) -> F8:
-    """Return `x` as writable C-ordered float64: one layout is one compiled signature."""
-    if isinstance(x, np.ndarray) and x.dtype == np.float64:  # asked several times a vote; `require` is slow
-        flags = x.flags
-        if flags.c_contiguous and flags.writeable:
-            return x
-    return np.require(x, dtype=np.float64, requirements=["C", "W"])

@@ -98,6 +98,7 @@ KERNELS: tuple[Kernel, ...] = (
         "permutation.trips_reference", "permutation._trips", "permutation_gpu.round_trips", 1e-12,
     ),
     Kernel("phase.last_rank", "agents.md §3", "phase.ranks_reference", "phase._ranks"),
+    Kernel("phase.newest_rank", "agents.md §3", "phase.ranks_reference", "phase._ranks"),
     Kernel("phase.recent", "Box & Jenkins 1970", "phase.recent_reference", "phase._recent", "", 1e-12),
     Kernel("phase.pcr_phase", "Gunderson & Holling 2002; agents.md §3"),
     Kernel("philox.uniforms", "Salmon et al. 2011", "philox.uniform", "philox._uniforms"),
@@ -146,6 +147,7 @@ KERNELS: tuple[Kernel, ...] = (
         "rolling._entropies_reference", "rolling._entropies", "", 1e-12,
     ),
     Kernel("scaling.scaled", "agents.md §1.8", "scaling.scaled_reference", "scaling._scaled"),
+    Kernel("shapley.chances", "Hanson 2007", "shapley.chances_reference", "shapley._chances", "", 1e-12),
     Kernel("shapley.shapley", "Shapley 1953", "shapley.shapley_reference", "shapley._shapley", "", 1e-12),
     Kernel(
         "statevector.probabilities", "Nielsen & Chuang 2000",
@@ -177,6 +179,7 @@ KERNELS: tuple[Kernel, ...] = (
         "pads.hmm.fit", "Hamilton 1989; Baum et al. 1970",
         "pads.hmm.smooth_reference", "pads.hmm._smooth", "", 1e-9,
     ),
+    Kernel("pads.veto.market_bits", "agents.md §2.5", "pads.veto.rows_reference", "pads.veto._rows"),
 )  # fmt: skip
 #: files of this folder that hold no kernel of their own
 PARTS: dict[str, str] = {

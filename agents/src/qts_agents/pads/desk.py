@@ -22,7 +22,7 @@ from qts_agents.pads.margin import margin_of
 from qts_agents.pads.members import QUORUM, Ballot, Table, empty_ballot, maker_view
 from qts_agents.pads.outcomes import Frequencies, Outcomes, Resolved, Waiting
 from qts_agents.pads.panarchy import Panarchy, Step
-from qts_agents.pads.reputation import Reputation, leave_one_out_score, pick
+from qts_agents.pads.reputation import Reputation
 from qts_agents.pads.risk import Risk
 from qts_agents.pads.scale import KEPT, Ring
 from qts_agents.pads.scorecard import Scorecard
@@ -125,10 +125,9 @@ class Desk:
         self._digests.append(hashlib.sha256(micro.newest()).digest())
         self._pnl.push(self._pool_side * micro.returns(1)[:, 0])
         self._sigma.push(micro.sigma20)
-        q = self.quotes
-        wires = (q.spread, q.imbalance, q.depth)
-        self.ind = self.panarchy.micro(wires, self.bar_s)
-        step = self.panarchy.step(done, self.ind, self.af, wires, self.bar_s)
+        spread = self.quotes.spread
+        self.ind = self.panarchy.micro(spread)
+        step = self.panarchy.step(done, self.ind, self.af, spread)
         self.risk.step(self._appetite())
         resolved = self.outcomes.on_bar(bar, self.bars, self.account)
         for one in resolved:
@@ -154,11 +153,9 @@ class Desk:
     def _learn(self, one: Resolved) -> None:
         w = one.waiting
         self.frequencies.learn(one.outcome, w.phase)
-        used = np.where(w.share > 0.0, 1.0, np.nan)
-        g = leave_one_out_score(w.pi, w.without, one.outcome) * used
         self.credit.learn(w, one.outcome)
         self.scorecard.learn(w, one.outcome)
-        self.reputation.learn(g, np.log(pick(w.pi, one.outcome)) * used)
+        self.reputation.learn(one.hindsight.score, one.hindsight.said)
 
     def outlook(self) -> Outlook:
         """Return what follows from the bars alone; a round asks for it before it asks the voters."""

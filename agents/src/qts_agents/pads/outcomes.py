@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -11,10 +12,11 @@ from numpy.typing import NDArray
 from qts_agents.agent import F8
 from qts_agents.kernels.outcomes import FLAT, UNRESOLVED, band, classify
 from qts_agents.pads.account import Account, Bar
+from qts_agents.pads.reputation import Hindsight, hindsight
 from qts_messaging.messages import PHASES
 
 PSEUDO = 10.0  # counts per class before anything is seen
-CLIMATE_HALF_LIFE, PHASE_HALF_LIFE = 5000.0, 500.0
+CLIMATE_DECAY, PHASE_DECAY = 2.0 ** (-1.0 / 5000.0), 2.0 ** (-1.0 / 500.0)  # half-lives in outcomes
 
 
 class Waiting(msgspec.Struct):
@@ -44,6 +46,7 @@ class Resolved(msgspec.Struct, frozen=True):
     waiting: Waiting
     outcome: NDArray[np.uint8]
     ret: F8
+    hindsight: Hindsight
     pnl: F8  # [S] what the account earned until then, fills, stops, targets and costs included; of its equity
 
 
@@ -73,7 +76,9 @@ class Outcomes:
         close = np.log(np.where(bar.valid, bar.close, np.nan))
         ret = close - w.entry if w.entry is not None else np.full(len(close), np.nan)
         outcome = classify(ret, band(w.cost, w.sigma100, self._horizon))
-        return Resolved(w, outcome, ret, (account.earned() - w.earned) / w.equity)
+        pnl = (account.earned() - w.earned) / w.equity
+        seen = hindsight(w.pi, w.without, w.p, w.share, outcome)
+        return Resolved(w, outcome, ret, seen, pnl)
 
 
 class Frequencies:
@@ -86,10 +91,11 @@ class Frequencies:
     def learn(self, outcome: NDArray[np.uint8], phase: int) -> None:
         """Count one resolved decision; 255 teaches nothing."""
         known = np.flatnonzero(outcome != UNRESOLVED)
-        y = outcome[known].astype(np.int64)
-        self.climate[known] *= 2.0 ** (-1.0 / CLIMATE_HALF_LIFE)
+        rows: Any = slice(None) if known.size == len(outcome) else known  # of all is cheaper than of each
+        y = outcome[known]
+        self.climate[rows] *= CLIMATE_DECAY
         self.climate[known, y] += 1.0
-        self.by_phase[known, phase] *= 2.0 ** (-1.0 / PHASE_HALF_LIFE)
+        self.by_phase[rows, phase] *= PHASE_DECAY
         self.by_phase[known, phase, y] += 1.0
 
     def flat_share(self) -> F8:

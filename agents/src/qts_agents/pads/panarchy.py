@@ -74,9 +74,9 @@ class Panarchy:
         """Return the phase name of each scale."""
         return {name: cycle.name for name, cycle in self.cycles.items()}
 
-    def micro(self, quotes: tuple[F8, F8, F8], bar_s: float) -> Indicators:
+    def micro(self, spread: F8) -> Indicators:
         """Return the indicators of the newest base bar."""
-        return self.scales["micro"].indicators(quotes, bar_s)
+        return self.scales["micro"].indicators(spread)
 
     def push(self, bar: Bar, seq: int) -> dict[str, bool]:
         """Add a base bar to all scales; tell which completed one of theirs."""
@@ -84,9 +84,7 @@ class Panarchy:
         self.resilience = 1.0 - (1.0 - self.resilience) * 2.0 ** (-1.0 / RESILIENCE_HALF_LIFE)
         return {name: scale.push(bar, seq) for name, scale in self.scales.items()}
 
-    def step(
-        self, done: dict[str, bool], ind: Indicators, af: F8, quotes: tuple[F8, F8, F8], bar_s: float
-    ) -> Step:
+    def step(self, done: dict[str, bool], ind: Indicators, af: F8, spread: F8) -> Step:
         """Move the cycles of the scales in `done`; `ind` are the micro indicators of this bar."""
         self.crisis["micro"] = mean(ind.crisis)
         self._turn("micro", self.scales["micro"].reading())
@@ -95,7 +93,7 @@ class Panarchy:
             self._turn("macro", self.scales["macro"].reading())
         candidate = None
         if done["meso"]:
-            own = mean(self.scales["meso"].indicators(quotes, bar_s).crisis)
+            own = mean(self.scales["meso"].indicators(spread).crisis)
             self.crisis["meso"] = float(np.clip(own + self.lift, 0.0, 1.0))
             candidate = self._meso()
         self.regime.step(ind, af, self.held, self.cycles["meso"].changes())

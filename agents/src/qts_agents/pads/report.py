@@ -11,7 +11,6 @@ from qts_agents.pads.board import Situation, Verdict
 from qts_agents.pads.desk import Desk
 from qts_agents.pads.outcomes import Resolved
 from qts_agents.pads.records import RoundBody
-from qts_agents.pads.reputation import leave_one_out_score, marginal_value, pick
 from qts_agents.pads.rounds import Open
 from qts_agents.pads.sizing import FACTORS
 from qts_agents.pads.styles import OVERRIDES
@@ -116,7 +115,6 @@ def feedback(
 ) -> PerformanceFeedback:
     """Return the message that tells what became of a decision."""
     w = one.waiting
-    used = np.where(w.share > 0.0, 1.0, np.nan)
     return PerformanceFeedback(
         decision_id=w.decision_id,
         round_id=w.round_id,
@@ -127,16 +125,14 @@ def feedback(
         cost=column(w.cost),
         pnl=column(one.pnl),
         seats=seats,
-        log_score=column(np.log(pick(w.pi, one.outcome)) * used),
-        marginal=column(marginal_value(w.p, w.without, one.outcome, b) * used),
+        log_score=column(one.hindsight.said),
+        marginal=column(b * one.hindsight.added),
     )
 
 
 def score_columns(one: Resolved) -> dict[str, Column]:
     """Return what an `outcome` record holds beside the feedback."""
-    w = one.waiting
-    used = np.where(w.share > 0.0, 1.0, np.nan)
-    return {"g": column(leave_one_out_score(w.pi, w.without, one.outcome) * used)}
+    return {"g": column(one.hindsight.score)}
 
 
 def told(verdict: Verdict, decision: Decision, appetite: Any) -> tuple[dict[str, Any], dict[str, float], str]:

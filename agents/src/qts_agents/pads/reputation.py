@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from qts_agents.agent import F8
-from qts_agents.choice import known_or_zero
+from qts_agents.choice import clipped, known_or_zero
 from qts_agents.kernels.hedge import fixed_share, hedge_update
 
 U1 = NDArray[np.uint8]
@@ -16,23 +17,23 @@ START, LEAST, MOST = 0.5, 0.1, 1.0
 ETA, SHARE = 0.1, 0.01
 
 
-def pick(p: F8, y: U1) -> F8:
-    """Return p[..., y] per row: `p` [S,3] or [S,N,3], `y` [S]; NaN where y is no outcome."""
-    index = np.where(y < 3, y, 0).astype(np.int64)
-    rows = np.arange(len(index))
-    taken = p[rows, index] if p.ndim == 2 else p[rows, :, index]
-    known = (y < 3) if p.ndim == 2 else (y < 3)[:, None]
-    return np.where(known, taken, np.nan)
+class Hindsight(msgspec.Struct, frozen=True):
+    """What was thought of what came, [S,N] in nats; NaN where a seat was silent or nothing is resolved."""
+
+    said: F8  # ln π[y] of each seat
+    score: F8  # g = ln π[y] − ln p₋ᵢ[y], against the pool without it
+    added: F8  # ln p[y] − ln p₋ᵢ[y], what it added to the pool
 
 
-def leave_one_out_score(pi: F8, without: F8, y: U1) -> F8:
-    """Return g [S,N] = ln π[y] − ln p₋ᵢ[y]; NaN where a seat was silent or nothing is resolved."""
-    return np.asarray(np.log(pick(pi, y)) - np.log(pick(without, y)))
-
-
-def marginal_value(p: F8, without: F8, y: U1, b: float) -> F8:
-    """Return M [S,N] = b·ln(p[y]/p₋ᵢ[y]), what a seat added to the pool; NaN where unresolved."""
-    return np.asarray(b * (np.log(pick(p, y))[:, None] - np.log(pick(without, y))))
+def hindsight(pi: F8, without: F8, p: F8, share: F8, y: U1) -> Hindsight:
+    """Look back from `y` [S] at opinions and pools [S,N,3], the pool of all [S,3], shares [S,N]."""
+    N, known = pi.shape[1], y < 3
+    all_said = np.concatenate((pi, without, p[:, None, :]), axis=1)
+    given = all_said[np.arange(len(y)), :, np.where(known, y, 0)]
+    logs = np.log(np.where(known[:, None], given, np.nan))
+    said, left = logs[:, :N], logs[:, N : 2 * N]
+    used = np.where(share > 0.0, 1.0, np.nan)
+    return Hindsight(said * used, (said - left) * used, (logs[:, 2 * N :] - left) * used)
 
 
 class Reputation:
@@ -50,17 +51,19 @@ class Reputation:
             self._hedge = fixed_share(hedge_update(self._hedge, loss, ETA), SHARE)
             self.value = self._hedge / self._hedge.max()  # only ratios count; a cut would not be Hedge's
             return
-        step = known_or_zero(_column_means(np.clip(g, -1.0, 1.0)))
-        self.value = np.clip(self.value + self._rate * step, LEAST, MOST)
+        step = known_or_zero(_column_means(clipped(g, -1.0, 1.0)))
+        self.value = clipped(self.value + self._rate * step, LEAST, MOST)
 
     def by_seat(self) -> dict[str, float]:
         """Return seat → reputation."""
-        return {seat: float(value) for seat, value in zip(self.seats, self.value, strict=True)}
+        return dict(zip(self.seats, self.value.tolist(), strict=True))
 
 
 def _column_means(x: F8) -> F8:
     """Return the mean of the known values of each column, NaN without any."""
     known = np.isfinite(x)
+    if len(x) == 1:
+        return np.where(known[0], x[0], np.nan)
     count = known.sum(axis=0)
     total = np.where(known, x, 0.0).sum(axis=0)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from qts_agents.agent import F8, MarketWindow
+from qts_agents.agent import F8
 from qts_agents.choice import known_or_zero
-from qts_agents.kernels.indicators import Indicators, indicators
-from qts_agents.kernels.phase import last_rank, of_known, potential, recent, scores
+from qts_agents.kernels.indicator_rows import LOOKBACK
+from qts_agents.kernels.indicators import Indicators, of_columns
+from qts_agents.kernels.phase import newest_rank, of_known, potential, recent, scores
 from qts_agents.pads.account import Bar
 
 CLOSES, RETURNS = 51, 50
@@ -164,31 +167,11 @@ class Scale:
         """Return the newest close [S], NaN where invalid or before the first bar."""
         return self._columns[CLOSE].last(1)[:, 0] if self.bars else np.full(self.S, np.nan)
 
-    def indicators(self, quotes: tuple[F8, F8, F8], bar_s: float) -> Indicators:
-        """Return the shared indicators on this scale's bars; `quotes` are spread, imbalance, depth [S]."""
-        o, h, lo, c, v = (ring.view(KEPT) for ring in self._columns)
-        T = c.shape[1]
-        nan = np.full(T, np.nan)
-        window = MarketWindow(
-            symbols=tuple(str(s) for s in range(self.S)),
-            window_seq=0,
-            asof_ns=0,
-            bar_s=bar_s * self.factor,
-            close_ns=self._times.last(KEPT)[0].astype(np.int64),
-            open=o,
-            high=h,
-            low=lo,
-            close=c,
-            volume=v,
-            valid=self._valid.view(KEPT).astype(np.uint8),
-            spread=quotes[0],
-            imbalance=quotes[1],
-            depth=quotes[2],
-            fee=0.0,
-            spread_assumed=0.0,
-            market_ret=nan,
-        )
-        return indicators(window)
+    def indicators(self, spread: F8) -> Indicators:
+        """Return the shared indicators on this scale's bars; `spread` [S] is the newest one."""
+        columns: list[NDArray[Any]] = [ring.view(KEPT)[:, -LOOKBACK:] for ring in self._columns]
+        columns.append(self._valid.view(KEPT).astype(np.uint8)[:, -LOOKBACK:])
+        return of_columns(columns, spread)
 
 
 def absorption(returns: F8) -> float:
@@ -206,17 +189,13 @@ def absorption(returns: F8) -> float:
     return float(np.linalg.eigvalsh(unit.T @ unit)[-1]) / len(unit)
 
 
-def newest_rank(history: F8) -> F8:
-    """Return the rank [S] of the newest of `history` [S,n] among what is known of it; NaN where it is not."""
-    out, newest = last_rank(history), np.isfinite(history[:, -1])
-    for s in np.flatnonzero(np.isnan(out) & newest):  # few: the kernel has looked at all
-        out[s] = of_known(last_rank, history[s : s + 1])[0]
-    return np.where(newest, out, np.nan)
-
-
 def _merge(first: Bar, last: Bar) -> Bar:
     """Return one bar of what is valid: first open, extreme high and low, last close, summed volume."""
     one, two = first.valid, last.valid
+    if one.all() and two.all():  # mostly
+        high, low = np.fmax(first.high, last.high), np.fmin(first.low, last.low)
+        volume = first.volume + last.volume
+        return msgspec.structs.replace(last, open=first.open, high=high, low=low, volume=volume)
     return Bar(
         close_ns=last.close_ns,
         open=np.where(one, first.open, last.open),

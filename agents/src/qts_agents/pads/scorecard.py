@@ -60,12 +60,15 @@ class Scorecard:
     def learn(self, w: Waiting, outcome: NDArray[np.uint8]) -> None:
         """Take a resolved decision; rows without an outcome are left out."""
         known = np.flatnonzero(outcome != UNRESOLVED)
-        at = (self.resolved + np.arange(known.size)) % ROWS
+        first, n = self.resolved % ROWS, known.size
+        self.resolved += n
+        if n == len(outcome) and first + n <= ROWS:  # mostly: rows side by side, to places side by side
+            self._write(slice(first, first + n), slice(None), w, outcome)
+            return
         newest = slice(-ROWS, None)  # of more rows than the ring has, the last ones
-        self._write(at[newest], known[newest], w, outcome)
-        self.resolved += known.size
+        self._write(((first + np.arange(n)) % ROWS)[newest], known[newest], w, outcome)
 
-    def _write(self, at: NDArray[np.intp], known: NDArray[np.intp], w: Waiting, y: NDArray[np.uint8]) -> None:
+    def _write(self, at: Any, known: Any, w: Waiting, y: NDArray[np.uint8]) -> None:
         self._p[at, :-1], self._p[at, -1] = w.pi[known], w.p[known]
         self._flat[at], self._y[at] = w.prior[known, FLAT], y[known]
 
