@@ -99,10 +99,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--smoke", action="store_true", help="few bars of one symbol")
+    parser.add_argument("--symbols", type=int, help="so many alone, of those that are measured")
     options = parser.parse_args()
     keep_threshold()  # as every process of the system does
     backend.threads(hardware_optimization=True)
-    for symbols, bars in SMOKE if options.smoke else LOADS:
+    loads = SMOKE if options.smoke else LOADS
+    for symbols, bars in (load for load in loads if options.symbols in (None, load[0])):
         for row in rows(symbols, bars):
             print(json.dumps(row.line()) if options.json else text(row.line()), flush=True)
     return told([scoring(3 if options.smoke else 50)], options.json)

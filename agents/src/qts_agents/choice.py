@@ -27,7 +27,7 @@ def known_or_zero(x: Any) -> NDArray[np.float64]:
 
 
 def clipped(x: Any, low: float, high: float) -> NDArray[np.float64]:
-    """Return `x` between `low` and `high`; NaN stays NaN."""
+    """Return `x` between `low` and `high`, neither of them 0, whose sign might change; NaN stays NaN."""
     return np.asarray(np.minimum(np.maximum(x, low), high))
 
 

@@ -207,14 +207,15 @@ def position_map(s: Any, d: Any, dissent: Any = None) -> U1:
     `dissent` [S] enables HEDGE, which only the board uses. NaN signals hold.
     """
     signal = known_or_zero(np.asarray(s, dtype=np.float64))
-    side = np.sign(np.broadcast_to(np.asarray(d, dtype=np.float64), signal.shape))
-    along = side * signal
+    given = np.asarray(d, dtype=np.float64)
+    side = np.sign(given if given.shape == signal.shape else np.broadcast_to(given, signal.shape))
     action = np.full(signal.shape, HOLD, dtype=np.uint8)
     flat = side == 0.0
     action[flat & (signal > ENTER)] = BUY
     action[flat & (signal < -ENTER)] = SELL
     if flat.all():
         return action
+    along = side * signal
     action[~flat & (along > ENTER)] = INCREASE
     action[~flat & (along < -REDUCE)] = DECREASE
     action[~flat & (along < -ENTER)] = EXIT

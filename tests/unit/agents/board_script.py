@@ -67,11 +67,12 @@ def situation(S=1, ind=None, returns=None, **changes):
 
 def ballot(rows, actions=None, S=1):
     made = empty_ballot(S)
-    p = np.full((S, 3, 3), np.nan)
+    p, action = made.p, made.action
     for a, row in enumerate(rows):
         p[:, a] = row
     voted = np.isfinite(p).all(axis=2)
-    action = made.action if actions is None else np.tile(np.array(actions, dtype=np.uint8), (S, 1))
+    if actions is not None:
+        action[:, : len(actions)] = actions
     return Ballot(p=p, action=action, confidence=made.confidence, voted=voted)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +57,9 @@ class Account:
     @property
     def equity(self) -> float:
         """Return cash plus positions at the last close."""
+        if len(self.qty) == 1:  # asked a dozen times a round, and most systems have one symbol
+            price = self.price.item()
+            return self.cash + (0.0 if math.isnan(price) else self.qty.item() * price)
         return self.cash + float((self.qty * known_or_zero(self.price)).sum())
 
     def earned(self) -> F8:
@@ -185,7 +190,8 @@ class Account:
     def position(self) -> Position:
         """Return the account as it travels in requests and decisions."""
         is_open = self.qty != 0.0
-        gain = self.qty * (self.price - self.entry) / self.equity
+        equity = self.equity
+        gain = self.qty * (self.price - self.entry) / equity
         return Position(
             qty=column(self.qty),
             entry_px=column(self.entry),
@@ -193,6 +199,6 @@ class Account:
             opened_ns=column(self.opened_ns, "i8"),
             unrealised=column(np.where(is_open, gain, 0.0)),
             liquidation_risk=column(self.liquidation_risk()),
-            equity=self.equity,
+            equity=equity,
             peak_equity=self.peak,
         )

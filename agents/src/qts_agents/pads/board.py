@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qts_agents.agent import F8
-from qts_agents.choice import first_of, known_or_zero
+from qts_agents.choice import clipped, first_of, known_or_zero
 from qts_agents.kernels.indicators import Indicators
 from qts_agents.kernels.pool import PoolResult, entropy_confidence, lmsr_pool
 from qts_agents.kernels.prospect import expected_value, prospect_value
@@ -170,10 +170,7 @@ def _table(now: Situation, settings: PadsSettings) -> members.Table:
     return members.Table(
         d=np.sign(now.exposure),
         frequencies=now.frequencies,
-        imbalance=now.imbalance,
-        spread=now.spread,
-        gap=now.ind.ema20_gap,
-        sigma20=now.ind.sigma20,
+        maker=members.maker_view(now.imbalance, now.spread, now.ind.ema20_gap, now.ind.sigma20),
         scale=settings.signal_scale,
     )
 
@@ -205,7 +202,7 @@ def trader_weights(pi: F8, now: Situation) -> F8:
 def _view(
     pool: PoolResult, table: members.Table, now: Situation, mean_vote: F8, agreement: F8
 ) -> styles.View:
-    maker_s, maker_c = members.maker_view(table)
+    maker_s, maker_c = table.maker
     signal = pool.p[:, 0] - pool.p[:, 2]
     return styles.View(
         ind=now.ind,
@@ -216,7 +213,7 @@ def _view(
         d=table.d,
         stopped=now.stopped,
         signal=signal,
-        scaled=np.clip(signal / table.scale, -1.0, 1.0),
+        scaled=clipped(signal / table.scale, -1.0, 1.0),
         dissent=pool.dissent,
         mean_vote=mean_vote,
         agreement=agreement,
@@ -237,13 +234,13 @@ def entries(action: U1) -> B1:
 
 def side_of(action: U1, d: F8) -> F8:
     """Return the side [S] an entry takes: +1, −1, 0 for what is no entry."""
-    return first_of(
-        [action == BUY, action == SELL, action == INCREASE], [np.ones(len(d)), -np.ones(len(d)), d], 0.0
-    )
+    return first_of([action == BUY, action == SELL, action == INCREASE], [1.0, -1.0, d], 0.0)
 
 
 def _held(choice: Choice, met: B1, reason: int) -> Choice:
     """Turn rows into HOLD with `reason`."""
+    if not met.any():
+        return choice
     return Choice(
         np.where(met, HOLD, choice.action).astype(np.uint8),
         choice.confidence,
@@ -256,7 +253,8 @@ def _gates(choice: Choice, view: styles.View, which: U1, now: Situation) -> tupl
     free = (which == 0) | (which > styles.FORCED)
     side = side_of(choice.action, view.d)
     bits = now.cautions | veto.against_whale(now.ind.whale, now.ind.whale_side, side)
-    bits |= np.where(now.manipulated, veto.MANIPULATION, 0).astype(np.uint32)
+    if now.manipulated.any():
+        bits |= np.where(now.manipulated, veto.MANIPULATION, 0).astype(np.uint32)
     choice = _regime(choice, now.regime)
     if now.regime == "critical_top":
         bits = bits | np.where(choice.action == BUY, veto.CRITICAL_TOP, 0).astype(np.uint32)

@@ -19,7 +19,7 @@ from qts_agents.pads.account import Account, Bar
 from qts_agents.pads.authority import Authority
 from qts_agents.pads.board import Situation, Verdict, decide, entries
 from qts_agents.pads.margin import margin_of
-from qts_agents.pads.members import QUORUM, Ballot, Table, empty_ballot, maker_view
+from qts_agents.pads.members import QUORUM, Ballot, empty_ballot, maker_view
 from qts_agents.pads.outcomes import Frequencies, Outcomes, Resolved, Waiting
 from qts_agents.pads.panarchy import Panarchy, Step
 from qts_agents.pads.reputation import Reputation
@@ -134,21 +134,12 @@ class Desk:
             self._learn(one)
         return Turn(step, resolved)
 
-    def _table(self, ind: Indicators) -> Table:
-        return Table(
-            d=np.sign(self.account.exposure()),
-            frequencies=self.frequencies.in_phase(self.panarchy.held),
-            imbalance=self.quotes.imbalance,
-            spread=self.quotes.spread,
-            gap=ind.ema20_gap,
-            sigma20=ind.sigma20,
-            scale=self._system.pads.signal_scale,
-        )
-
     def _appetite(self) -> F8:
         """Return the target appetite A* [S] of the style that fits this bar."""
-        assert self.ind is not None  # noqa: S101
-        return styles.appetite(self.ind, self.af, *maker_view(self._table(self.ind)), self.panarchy.held)
+        ind, quotes = self.ind, self.quotes
+        assert ind is not None  # noqa: S101
+        maker = maker_view(quotes.imbalance, quotes.spread, ind.ema20_gap, ind.sigma20)
+        return styles.appetite(ind, self.af, *maker, self.panarchy.held)
 
     def _learn(self, one: Resolved) -> None:
         w = one.waiting
@@ -254,9 +245,11 @@ def _read(update: MarketUpdate, k: int) -> tuple[Bar, Quotes]:
     paid = np.where(np.isfinite(spread), spread, update.spread_assumed)
     close = array(update.close)[:, k]
     valid = (array(update.valid)[:, k] != 0) & np.isfinite(close) & (close > 0.0)
-    columns = (array(c)[:, k] for c in (update.open, update.high, update.low, update.close, update.volume))
-    opened, high, low, close, volume = (np.where(valid, c.astype(np.float64), np.nan) for c in columns)
-    opened, high, low = (np.where(x > 0.0, x, np.nan) for x in (opened, high, low))  # 0 says: none
+    columns = [array(c)[:, k] for c in (update.open, update.high, update.low, update.close, update.volume)]
+    table = np.where(valid, np.array(columns, dtype=np.float64), np.nan)
+    prices = table[:3]
+    opened, high, low = np.where(prices > 0.0, prices, np.nan)  # 0 says: none
+    close, volume = table[3:]
     bar = Bar(
         close_ns=int(array(update.close_ns)[k]),
         open=opened,

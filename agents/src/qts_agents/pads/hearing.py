@@ -56,16 +56,23 @@ def _enter(ballot: Ballot, a: int, round_id: str, opinion: Opinion, d: NDArray[n
     confidence = _checked(opinion.confidence, (S,), "confidence").astype(np.float64)
     abstain = _checked(opinion.abstain, (S,), "abstain").astype(np.int64)
     votes = (abstain & ~MARKS) == 0
-    finite = np.asarray(np.isfinite(p).all(axis=1))
-    proper = (
-        finite & (p >= 0.0).all(axis=1) & (np.abs(np.where(finite[:, None], p, 0.0).sum(axis=1) - 1.0) < 1e-6)
-    )
-    spoken = votes & (proper | np.isnan(p).all(axis=1)) & np.isfinite(confidence)
-    told = stated(p, action, known_or_zero(confidence), d)
+    finite = np.isfinite(p)
+    if finite.all():  # as the built-in agents always say it
+        fine, told = _adds_up(p), p
+    else:
+        whole = np.asarray(finite.all(axis=1))
+        fine = (whole & _adds_up(np.where(whole[:, None], p, 0.0))) | np.isnan(p).all(axis=1)
+        told = stated(p, action, known_or_zero(confidence), d)
+    spoken = votes & fine & np.isfinite(confidence)
     ballot.p[:, a] = np.where(spoken[:, None], told, np.nan)
     ballot.action[:, a] = np.where(spoken, action, HOLD)
     ballot.confidence[:, a] = np.where(spoken, confidence, 0.0)
     ballot.voted[:, a] = spoken
+
+
+def _adds_up(p: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Tell which rows of `p` [S,3] are probabilities."""
+    return np.asarray((p >= 0.0).all(axis=1) & (np.abs(p.sum(axis=1) - 1.0) < 1e-6))
 
 
 def _checked(column: Any, shape: tuple[int, ...], name: str) -> NDArray[Any]:

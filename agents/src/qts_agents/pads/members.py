@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from qts_agents.choice import clipped
 from qts_agents.kernels.pool import belief_map
 from qts_agents.opinions import position_map
 from qts_agents.pads.tables import BUY, HOLD, SELL, SIGNALS, VOTES
@@ -17,6 +18,8 @@ F8 = NDArray[np.float64]
 AGENT_SEATS: tuple[str, ...] = tuple(w.seat for w in VOTERS if w.seat)
 SEAT_OF: dict[str, str] = {w.wire: w.seat for w in VOTERS if w.seat}
 QUORUM = 2
+_SIGNALS, _VOTES = np.array(SIGNALS), np.array(VOTES)
+ROOT = np.sqrt(20.0)
 
 
 class Ballot(msgspec.Struct, frozen=True):
@@ -33,10 +36,7 @@ class Table(msgspec.Struct, frozen=True):
 
     d: NDArray[np.float64]  # [S] sign of the position
     frequencies: F8  # [S,3] outcomes in the present phase
-    imbalance: F8  # [S]
-    spread: F8
-    gap: F8  # [S] ln close − EMA₂₀
-    sigma20: F8
+    maker: tuple[F8, F8]  # [S] of `maker_view`
     scale: float  # p_up − p_down that counts as a full signal
 
 
@@ -56,7 +56,7 @@ def stated(p: F8, action: NDArray[np.uint8], confidence: F8, d: F8) -> F8:
     stated_p = np.asarray(np.isfinite(p).all(axis=1))
     if stated_p.all():  # as the built-in agents always do
         return p
-    value = np.asarray(SIGNALS)[action] * np.where((action == BUY) | (action == SELL), 1.0, d)
+    value = _SIGNALS[action] * np.where((action == BUY) | (action == SELL), 1.0, d)
     told = belief_map(value, np.clip(confidence, 0.0, 1.0))
     return np.where(stated_p[:, None], p, told)
 
@@ -75,18 +75,18 @@ def adaptability(ballot: Ballot, table: Table) -> F8:
     return table.frequencies
 
 
-def maker_view(table: Table) -> tuple[F8, F8]:
+def maker_view(imbalance: F8, spread: F8, gap: F8, sigma20: F8) -> tuple[F8, F8]:
     """Return (s, c) [S] of the market maker: queue imbalance less inventory reversion; NaN without quotes."""
-    spread = table.sigma20 * np.sqrt(20.0)
-    z = np.divide(table.gap, spread, out=np.zeros_like(spread), where=spread > 0.0)
-    s = np.tanh(1.0 * table.imbalance - 0.5 * z)
-    return s, np.abs(s) * (1.0 - np.minimum(1.0, table.spread / 0.005))
+    usual = sigma20 * ROOT
+    z = np.divide(gap, usual, out=np.zeros_like(usual), where=usual > 0.0)
+    s = np.tanh(imbalance - 0.5 * z)
+    return s, np.abs(s) * (1.0 - np.minimum(1.0, spread / 0.005))
 
 
 def market_maker(ballot: Ballot, table: Table) -> F8:
     """Return the belief map of the market maker's view."""
     del ballot
-    return belief_map(*maker_view(table))
+    return belief_map(*table.maker)
 
 
 #: derived seats; an agent's seat says what the agent said
@@ -110,20 +110,22 @@ def opinions(seats: tuple[str, ...], ballot: Ballot, table: Table) -> F8:
 
 def votes(seats: tuple[str, ...], ballot: Ballot, pi: F8, table: Table) -> F8:
     """Return v [S,N] of §1.2's vote row, NaN where a seat does not vote."""
-    out = np.full(pi.shape[:2], np.nan)
+    out, d = np.full(pi.shape[:2], np.nan), table.d[:, None]
+    said = _vote(ballot.action, ballot.voted, d)
     for i, seat in enumerate(seats):
         if seat in AGENT_SEATS:
-            a = AGENT_SEATS.index(seat)
-            voted, action = ballot.voted[:, a], ballot.action[:, a]
+            out[:, i] = said[:, AGENT_SEATS.index(seat)]
         elif seat == "consensus":
-            signal = np.clip((pi[:, i, 0] - pi[:, i, 2]) / table.scale, -1.0, 1.0)
-            voted = np.isfinite(signal)
-            action = position_map(np.where(voted, signal, 0.0), table.d)
-        else:
-            continue
-        relative = np.where((action == BUY) | (action == SELL), 1.0, table.d)
-        out[:, i] = np.where(voted, np.asarray(VOTES)[action] * relative, np.nan)
+            signal = clipped((pi[:, i, 0] - pi[:, i, 2]) / table.scale, -1.0, 1.0)
+            action = position_map(signal, table.d)
+            out[:, i] = _vote(action[:, None], np.isfinite(signal)[:, None], d)[:, 0]
     return out
+
+
+def _vote(action: NDArray[np.uint8], voted: NDArray[np.bool_], d: F8) -> F8:
+    """Return the votes [S,n] that actions [S,n] are, NaN where none was given; `d` [S,1]."""
+    relative = np.where((action == BUY) | (action == SELL), 1.0, d)
+    return np.where(voted, _VOTES[action] * relative, np.nan)
 
 
 def agreement(v: F8, omega: F8) -> tuple[F8, F8]:

@@ -63,9 +63,9 @@ class Outcomes:
 
     def on_bar(self, bar: Bar, count: int, account: Account) -> list[Resolved]:
         """Take the bar number `count`, which `account` has had; return what it resolves, oldest first."""
-        price = np.where(np.isfinite(bar.open), bar.open, bar.close)
         for waiting in self._waiting:
             if count == waiting.made + 1:
+                price = np.where(np.isfinite(bar.open), bar.open, bar.close)
                 waiting.entry = np.log(np.where(bar.valid, price, np.nan))
         resolved = []
         while self._waiting and count >= self._waiting[0].made + self._horizon:

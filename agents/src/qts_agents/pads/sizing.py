@@ -6,11 +6,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from qts_agents.choice import first_of, known_or_zero
+from qts_agents.choice import clipped, first_of, known_or_zero
 
 F8 = NDArray[np.float64]
 DAY_S = 86_400.0
 LADDER = np.array([0.5, 0.3, 0.2])  # share of the position closed at each target
+#: below such a drawdown, so much more of the equity is kept
+CAUTION = ((0.05, 0.0), (0.10, 0.05), (0.15, 0.10), (0.20, 0.15))
 FACTORS: tuple[str, ...] = ("base", "phase", "appetite", "confidence", "dissent", "drawdown", "volatility")
 
 
@@ -36,17 +38,11 @@ def chain(
     """
     drawdown, sigma, calm_day = risk
     calm = np.minimum(1.0, np.divide(calm_day, sigma, out=np.ones_like(sigma), where=sigma > 0.0))
-    S = len(confidence)
-    columns = (
-        np.full(S, base),
-        np.full(S, phase_size),
-        appetite,
-        0.5 + 0.8 * confidence,
-        1.0 - 0.4 * dissent,
-        np.full(S, max(0.3, 1.0 - 2.0 * drawdown)),
-        calm,
-    )
-    return np.stack(columns, axis=1)
+    factors = np.empty((len(confidence), len(FACTORS)))
+    factors[:, 0], factors[:, 1], factors[:, 2] = base, phase_size, appetite
+    factors[:, 3], factors[:, 4] = 0.5 + 0.8 * confidence, 1.0 - 0.4 * dissent
+    factors[:, 5], factors[:, 6] = max(0.3, 1.0 - 2.0 * drawdown), calm
+    return factors
 
 
 def product(factors: F8) -> F8:
@@ -63,9 +59,9 @@ def safe_share(middle: float, af: F8, sigma: F8, anomaly: F8, tail: F8, drawdown
     day = known_or_zero(sigma)
     v = first_of([day < 0.01, day < 0.02, day < 0.03], [-0.05, 0.0, 0.05], 0.10)
     n = 0.2 * known_or_zero(anomaly) + np.where(tail > 0.5, 0.1, 0.0)
-    g = float(first_of([drawdown < x for x in (0.05, 0.10, 0.15, 0.20)], [0.0, 0.05, 0.10, 0.15], 0.20))
+    g = next((held for below, held in CAUTION if drawdown < below), 0.20)
     raw = middle + 0.06 * (0.5 - convex) + 0.2 * v + 0.2 * n + 0.3 * g
-    return float(np.clip(raw, 0.75, 0.95).mean())
+    return float(clipped(raw, 0.75, 0.95).mean())
 
 
 def cap(change: F8, exposure: F8, entry: NDArray[np.bool_], limits: Limits) -> F8:
@@ -73,7 +69,7 @@ def cap(change: F8, exposure: F8, entry: NDArray[np.bool_], limits: Limits) -> F
 
     Closing rows count with what they leave. Positions already open are never forced down.
     """
-    wanted = np.where(entry, np.clip(exposure + change, -limits.symbol, limits.symbol) - exposure, change)
+    wanted = np.where(entry, clipped(exposure + change, -limits.symbol, limits.symbol) - exposure, change)
     wanted = np.where(entry & (np.sign(wanted) != np.sign(change)), 0.0, wanted)
     kept = np.where(entry, exposure, exposure + change)
     added = np.where(entry, wanted, 0.0)
@@ -92,7 +88,7 @@ def stops(sigma: F8, days: float, factor: float, af: F8, dissent: F8, volatility
     """Return the stop distance [S] as a fraction of price, `days` daily σ; a masked AF drops its factor."""
     convex = np.where(np.isfinite(af), 0.8 + 0.4 * known_or_zero(af), 1.0)
     raw = days * known_or_zero(sigma) * factor * convex * (1.0 - 0.3 * dissent)
-    stop = np.clip(raw, 0.002, 0.25)
+    stop = clipped(raw, 0.002, 0.25)
     return np.where(volatility > 0.7, stop * np.maximum(0.6, 1.5 - known_or_zero(volatility)), stop)
 
 
