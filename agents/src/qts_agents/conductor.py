@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -39,6 +39,7 @@ class Conductor:
         self._with_us: set[str] = set()  # took their last step
         self._silent: set[str] = set()  # did not, and have said nothing since
         self._seq, self._at_ns = -1, context.clock.monotonic_ns()
+        self.stepping = False  # a step may take long, and is no reason to decide without the bar
 
     def at(self, seq: int) -> None:
         """Begin with what is done about the bar `seq`."""
@@ -62,16 +63,25 @@ class Conductor:
         """Note a sign of life: who has missed a step is asked again."""
         self._silent.discard(voter)
 
-    async def gathered(self, ready: frozenset[str]) -> bool:
-        """Tell whether all voters are there; wait a moment where not. Before the first step only."""
-        if self._with_us or self._silent or ready.issuperset(self._voters):
-            return True
-        await self._context.clock.sleep(LOOK_S)
-        return False
+    async def gather(self, ready: Callable[[], frozenset[str]]) -> None:
+        """Wait until all voters are there, before the first step."""
+        ends_ns = self._context.clock.monotonic_ns() + int(FIRST_S * 1e9)
+        while not (self._with_us or self._silent or ready().issuperset(self._voters)):
+            if self._context.clock.monotonic_ns() > ends_ns:
+                return
+            await self._context.clock.sleep(LOOK_S)
 
-    async def step(self, update: MarketUpdate, ready: frozenset[str]) -> list[Envelope]:
+    async def step(self, update: MarketUpdate, ready: Callable[[], frozenset[str]]) -> list[Envelope]:
         """Let the voters live through a bar; return what they told us meanwhile, in their order."""
-        self.at(update.seq)
+        self.stepping = True
+        try:
+            self.at(update.seq)
+            await self.gather(ready)
+            return await self._stepped(update, ready())
+        finally:
+            self.stepping = False
+
+    async def _stepped(self, update: MarketUpdate, ready: frozenset[str]) -> list[Envelope]:
         asked = [voter for voter in self._voters if voter in ready and voter not in self._silent]
         known = self._with_us.issuperset(asked)
         limit_s = self._context.system.decision_timeout if known else FIRST_S

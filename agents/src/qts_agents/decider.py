@@ -13,7 +13,7 @@ from qts_agents.agent import MarketWindow
 from qts_agents.awake import awake
 from qts_agents.bars_inlet import History, Inlet, at_once
 from qts_agents.cause import Cause
-from qts_agents.conductor import FIRST_S, Conductor
+from qts_agents.conductor import Conductor
 from qts_agents.context import Context
 from qts_agents.in_step import off_the_wire, on_the_wire
 from qts_agents.pace import lockstep
@@ -152,16 +152,11 @@ class DeciderShell:
 
     async def _conduct(self, update: MarketUpdate) -> None:
         """In step: let the round end and the voters live through the bar, and hear what they say of it."""
-        conductor = self._conductor
-        if conductor is None:
+        if self._conductor is None or self._context.health.draining:
             return
         if self._rounds:
             await asyncio.wait(self._rounds)
-        first = self._context.clock.monotonic_ns()
-        while not await conductor.gathered(self._told):
-            if self._context.clock.monotonic_ns() - first > FIRST_S * 1e9:
-                break
-        await self._hear(await conductor.step(update, self._told))
+        await self._hear(await self._conductor.step(update, lambda: self._told))
 
     async def _on_bar(self, update: MarketUpdate, trace: bytes | None) -> None:
         start = self._context.now_ns()
@@ -241,8 +236,9 @@ class DeciderShell:
             if self._context.health.draining:
                 return
             await self._tell_peers()
-            now = self._context.now_ns()
-            await self._take(self._alone(now), self.pads.on_tick, self._running())
+            if self._conductor is None or not self._conductor.stepping:
+                now = self._context.now_ns()
+                await self._take(self._alone(now), self.pads.on_tick, self._running())
 
     def _below_bar(self, trace: bytes | None, now: int) -> Cause:
         """Return the cause of what a bar leads to; one without a trace is none."""

@@ -230,7 +230,8 @@ class VoterShell:
         """Hear what PADS says is to be heard first; a question about no symbol is answered here (False)."""
         later_ns = self._context.bus.offset_ns(envelope.sender)
         patience_s = (request.deadline_ns + later_ns - self._context.now_ns()) / 1e9
-        for heard in await follower.mail.take(request.after, patience_s):
+        # half of it: what was lost with an earlier process must not cost every answer from now on
+        for heard in await follower.mail.take(request.after, patience_s / 2.0):
             await self._hear(heard)
         if request.symbols:
             return True

@@ -245,6 +245,30 @@ def test_outcomes_are_told_where_the_round_fails(tmp_path: Path) -> None:
     assert said == [feedback]
 
 
+@pytest.mark.parametrize("stepping", [True, False])
+def test_no_timer_decides_while_voters_are_stepped(tmp_path: Path, *, stepping: bool) -> None:
+    """A step may take longer than a feed is silent; the bar is on its way."""
+    made, ticks = shell(tmp_path), list[int]()
+    assert made._conductor is not None
+    made._conductor.stepping = stepping
+    made.pads.on_tick = lambda now_ns: ticks.append(now_ns) or []  # type: ignore[method-assign,func-returns-value]
+    naps = iter((None, None))
+
+    async def sleep(_: float) -> None:
+        next(naps)
+
+    clock: Any = made._context.clock
+    clock.sleep = sleep
+
+    async def live() -> None:
+        await made.begin()
+        with pytest.raises((RuntimeError, StopIteration)):
+            await made._tick()
+
+    asyncio.run(live())
+    assert len(ticks) == (0 if stepping else 2)
+
+
 def test_outcomes_are_told_at_once_where_no_round_opens(tmp_path: Path) -> None:
     """A draining board asks nobody, and what was learned is told all the same."""
     made, said = shell(tmp_path), list[Any]()

@@ -139,17 +139,17 @@ async def test_each_voter_is_named_what_it_has_not_heard_and_who_is_silent_is_le
     conductor.told(key(2), "quasar")
     conductor.told(key(3), "nobody")
     bus.silent = {"qbmia"}
-    await conductor.step(examples.update(7), ready)
+    await conductor.step(examples.update(7), lambda: ready)
     named = {peer: request.after for peer, request in bus.asked[0].items()}
     assert named["quasar"] == (key(1), key(2))
     assert {named[peer] for peer in named if peer != "quasar"} == {(key(1),)}
     assert {(request.window_seq, request.symbols) for request in bus.asked[0].values()} == {(7, ())}
-    await conductor.step(examples.update(8), ready)
+    await conductor.step(examples.update(8), lambda: ready)
     assert set(bus.asked[1]) == ready - {"qbmia"}
     assert {request.after for request in bus.asked[1].values()} == {()}
     conductor.spoke("qbmia")
     bus.silent = set()
-    await conductor.step(examples.update(9), ready)
+    await conductor.step(examples.update(9), lambda: ready)
     assert bus.asked[2]["qbmia"].after == (key(1),)
     asked = conductor.asking(Ask("r", {"qbmia": REQUEST}, 1.0))["qbmia"]
     assert isinstance(asked, DecisionRequest)
@@ -163,7 +163,7 @@ async def test_what_voters_told_is_heard_in_the_order_of_the_voters() -> None:
     bus.tell = {first: (key(2), key(1)), last: (key(3),)}
     for number in (3, 1, 2):
         conductor.mail.put(letter(number))
-    heard = await conductor.step(examples.update(1), frozenset(SYSTEM_4.voters()))
+    heard = await conductor.step(examples.update(1), lambda: frozenset(SYSTEM_4.voters()))
     assert [each.id for each in heard] == [key(2), key(1), key(3)]
 
 

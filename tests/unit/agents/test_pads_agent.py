@@ -47,9 +47,15 @@ def test_lockstep_rounds_without_voters_hold_with_the_reason():
 
 
 def test_a_late_joiner_finds_the_bar_the_feed_waits_at():
-    """When a lockstep feed stands still beside our count, the timer decides there and counts from there."""
+    """When a lockstep feed stands still beside our count, the timer decides there and counts from there.
+
+    It does not while a round, 3 s by default, might be what is waited for.
+    """
     script = Script(system(), always(EVEN)).bars(walk(334), 330, step_ns=1)
     script.now += 3 * SECOND
+    script.take(script.pads.on_tick(script.now))
+    assert seqs(script) == [330]
+    script.now += SECOND
     script.take(script.pads.on_tick(script.now))
     script.take(script.pads.on_tick(script.now))
     script.bars(walk(355), 330, step_ns=1, start=334)

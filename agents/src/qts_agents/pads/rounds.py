@@ -10,7 +10,9 @@ from qts_agents.pace import lockstep
 from qts_agents.pads.actions import Answer
 from qts_core.spec import System
 
-STALLED_NS = 2_000_000_000  # lockstep: a feed silent so long waits for a decision we do not owe by count
+#: lockstep: a feed silent for so long, and for more than a round may take, waits for a decision that we do
+#: not owe by count
+STALLED_NS, SPARE_NS = 2_000_000_000, 250_000_000
 GRACE_NS = 1_000_000_000  # after its deadline a round that nobody brought back is given up
 
 
@@ -43,6 +45,7 @@ class Rounds:
         self.lockstep = lockstep(system)
         self.every = max(1, round(system.decision_interval / system.market_update_interval))
         self.interval_ns = int(system.decision_interval * 1e9)
+        self.stalled_ns = max(STALLED_NS, int(system.decision_timeout * 1e9) + SPARE_NS)
         self.current: Open | None = None
         self.number = 0
         self.first_seq: int | None = None
@@ -74,7 +77,7 @@ class Rounds:
         if self.current is not None or self.first_seq is None:
             return False
         if self.lockstep:
-            if now_ns - self.last_bar_ns < STALLED_NS or self.opened_seq == seq:
+            if now_ns - self.last_bar_ns < self.stalled_ns or self.opened_seq == seq:
                 return False
             # joined late, our count is off the feed's: this is where it waits, count from here
             self.first_seq = seq - self.every + 1
