@@ -105,7 +105,7 @@ class Session:
             self._http = None
 
     def drop(self) -> None:
-        """End all connections at once: what is begun gets no answer, what comes next opens others."""
+        """End the connections of writes at once: those begun get no answer, what comes next opens others."""
         if self._pool is not None:
             self._pool.drop()
 
@@ -242,19 +242,19 @@ class _Fenced(aiohttp.TCPConnector):
     def __init__(self, check: Callable[[Call], None], **more: Any) -> None:
         super().__init__(**more)
         self._asked = check
-        self._transports: WeakSet[asyncio.Transport] = WeakSet()
+        self._writing: WeakSet[asyncio.Transport] = WeakSet()  # their newest request changes something
 
     def drop(self) -> None:
-        """End all connections at once, with what they have not sent yet."""
-        for transport in list(self._transports):
+        """End the connections of writes at once, with what they have not sent yet."""
+        for transport in list(self._writing):
             transport.abort()
 
     async def connect(self, *given: Any, **more: Any) -> Any:
         """Return a connection, unless the call may not be sent any more."""
         connection = await super().connect(*given, **more)
-        if connection.transport is not None:
-            self._transports.add(connection.transport)
         call = _sending.get()
+        if (transport := connection.transport) is not None:
+            (self._writing.add if call is not None and call.writes else self._writing.discard)(transport)
         try:
             if call is not None:
                 self._asked(call)

@@ -17,7 +17,7 @@ from aiohttp import web
 from qts_operator.cluster import BEGINNING, NODES, PODS, SYSTEMS, Cluster
 from qts_operator.metrics import Metrics
 from qts_operator.objects import BY_KIND, Kind
-from qts_operator.session import Access, Session
+from qts_operator.session import Access, Session, gathered
 
 SLICE = 1000  # bytes; a record of TLS comes in many
 Tell = Callable[[web.StreamResponse], Any]
@@ -141,12 +141,19 @@ async def test_a_connection_that_is_lost_while_it_gathers_is_told_as_lost(
             await response.write(b"x" * 1000 + b"\n")
             await asyncio.sleep(0.002)
 
-    async with told(tmp_path, tell, secure=secure) as (session, _):
-        watching = asyncio.create_task(heard(session, 0.3))
+    async with (
+        told(tmp_path, tell, secure=secure) as (session, _),
+        session._client().get(f"{session.access.server}/w") as response,
+    ):
+        await response.content.readany()
+        gathering = asyncio.create_task(gathered(response, 0.3))
         await asyncio.sleep(0.2)
-        session.drop()
+        assert response.connection is not None
+        assert response.connection.transport is not None
+        response.connection.transport.abort()
+        await gathering
         with pytest.raises(aiohttp.ClientPayloadError):
-            await watching
+            await response.read()
 
 
 WAITS = [PODS, BY_KIND["Deployment"], BY_KIND["StatefulSet"]]
