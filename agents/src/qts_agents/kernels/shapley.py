@@ -90,12 +90,12 @@ def chances_reference(pi: F8, omega: F8, prior: F8, factor: float, y: I8, out: F
     """Write `chances` by pooling each coalition by itself, who does not belong to it weighing nothing."""
     S, N = omega.shape
     count, rows = len(out), S * len(out)
-    p, left = (
-        np.empty((rows, 3)),
-        (np.empty(rows), np.empty((rows, N)), np.empty((rows, N, 3)), np.empty((rows, 3))),
-    )
+    p, left = np.empty((rows, 3)), (np.empty(rows), np.empty((rows, N)))
+    without, q = np.empty((rows, N, 3)), np.empty((rows, 3))
     weights = np.where(coalitions(N)[:, None, :], omega, 0.0).reshape(rows, N)
-    lmsr_reference(np.tile(pi, (count, 1, 1)), weights, np.tile(prior, (count, 1)), 1.0, factor, p, *left)
+    lmsr_reference(
+        np.tile(pi, (count, 1, 1)), weights, np.tile(prior, (count, 1)), 1.0, factor, p, *left, without, q
+    )
     out[:] = p[np.arange(rows), np.tile(y, count)].reshape(count, S)
 
 
