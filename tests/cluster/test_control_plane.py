@@ -77,7 +77,12 @@ def test_creates_everything_and_then_writes_nothing(kube, namespace, operator, u
         ]
         return len(seen) == sum(asked)
 
+    def all_left() -> bool:
+        spaces = kube.get("namespaces")["items"]
+        return not any("deletionTimestamp" in space["metadata"] for space in spaces)
+
     until(looked_at, "the scheduler has looked at every pod")  # pods that are late change the status
+    until(all_left, "the systems of tests before this one are gone")  # to let them go are writes, too
     until(quiet, "a rest")
     before, written = writes()
     time.sleep(8)
