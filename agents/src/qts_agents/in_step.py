@@ -87,6 +87,11 @@ class Mailbox:
         self._passed_over = set(self._came)
         return taken
 
+    def rest(self) -> list[Envelope]:
+        """Return all that waits, as it came."""
+        rest, self._came = list(self._came.values()), {}
+        return rest
+
 
 class Follower:
     """A voter's side: it lives through a bar when PADS says so, and says what it told PADS meanwhile."""

@@ -57,6 +57,7 @@ class VoterShell:
         self._documents = Documents(context, lambda: self.agent)
         self._tasks: set[asyncio.Task[None]] = set()
         self._seen = (-1, -1)  # epoch and number of the newest bar that the agent has lived through
+        self._anew = ""  # epoch that it has begun by itself, of which PADS has not spoken yet
         self._path = context.place.state / "state" / f"{context.workload.name}.state"
         self._spans = answered(context.workload.wire)
 
@@ -89,9 +90,11 @@ class VoterShell:
         return [self._inlet.run(), self._documents.run(), self._save()]
 
     async def drain(self) -> None:
-        """Let the answers under way leave."""
+        """Let the answers under way leave; in step, hear what no question will name any more."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=1.0)
+        for heard in self._follower.mail.rest() if self._follower is not None else ():
+            await self._hear(heard)
 
     async def finish(self) -> None:
         """Keep what was learned."""
@@ -123,7 +126,8 @@ class VoterShell:
         epoch, seq = self._seen
         began_again = update.kind == "delta" and update.seq <= seq
         if seq >= 0 and (update.epoch != epoch or began_again):
-            await self._tell(SystemCommand("reset", {"epoch": str(update.epoch)}))
+            self._anew = str(update.epoch)
+            await self._tell(SystemCommand("reset", {"epoch": self._anew}))
             self._seen = (-1, -1)
 
     async def _on_bar(self, update: MarketUpdate, trace: bytes | None) -> None:
@@ -289,15 +293,16 @@ class VoterShell:
             await self._hear(envelope)
 
     async def _hear(self, envelope: Envelope) -> None:
-        """Let the agent take a message, but for a reset to an epoch that it has begun by itself."""
+        """Let the agent take a message, but for a reset that it has done by itself: the history is lived."""
         body = envelope.body
-        begun = isinstance(body, SystemCommand) and body.arguments.get("epoch") == str(self._seen[0])
-        if isinstance(body, PerformanceFeedback):
+        if isinstance(body, SystemCommand) and self._anew and body.arguments.get("epoch") == self._anew:
+            self._anew = ""
+        elif isinstance(body, PerformanceFeedback):
             now = self._now(self._seen[1])
             await self._send(
                 await self._context.compute(self._proved, lambda: self.agent.on_feedback(body, now))
             )
-        elif body is not None and not begun:
+        elif body is not None:
             await self._tell(body)
 
     async def _tell(self, message: Any) -> None:
@@ -309,7 +314,7 @@ class VoterShell:
 
     async def _send(self, messages: Sequence[Outgoing], bars_ago: int = 0) -> None:
         """Say what the agent says, `bars_ago` bars after it noticed."""
-        bus, follower = self._context.bus, self._follower
+        follower = self._follower
         for out in messages:
             message: Message | None = out.message
             if follower is not None:
@@ -318,9 +323,9 @@ class VoterShell:
             if message is None:
                 continue
             if out.to is None:
-                await bus.publish(message)
+                await self._context.bus.publish(message)
                 continue
-            key = await bus.send(message, out.to)
+            key = await self._context.bus.send(message, out.to)
             if follower is not None and out.to == DECIDER:
                 follower.said(key)
 

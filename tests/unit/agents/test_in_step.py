@@ -89,6 +89,10 @@ async def test_what_nobody_names_is_taken_a_turn_later_and_once() -> None:
     assert [each.id for each in await box.take([], 0.0)] == [key(1)]
     assert [each.id for each in await box.take([key(1), key(3)], 5.0)] == [key(3)]
     assert await box.take([], 0.0) == []
+    for number in (5, 4):
+        box.put(letter(number))
+    assert [each.id for each in box.rest()] == [key(5), key(4)]
+    assert box.rest() == []
 
 
 async def test_a_name_that_never_comes_is_waited_for_no_longer_than_patience() -> None:

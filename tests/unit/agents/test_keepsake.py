@@ -130,6 +130,28 @@ def test_history_lived_together_is_history_lived_one_by_one(tmp_path: Path) -> N
     assert together.agent.save() == apart.agent.save() != Quasar(SYSTEM()).save()
 
 
+def test_a_reset_that_a_voter_has_done_by_itself_is_not_done_again(tmp_path: Path) -> None:
+    """PADS tells of the new epoch when the voter may have lived its history; a second word is another reset."""
+    tape, made = markets.eurusd(800, 460), shell(tmp_path)
+
+    def bar(t: int, epoch: int) -> Any:
+        return msgspec.structs.replace(markets.update(tape, t), epoch=epoch), markets.window(tape, t)
+
+    reset: Any = SimpleNamespace(body=SystemCommand("reset", {"epoch": "1"}), sender="pads")
+
+    async def live() -> list[bytes]:
+        made._begun.set()
+        await made._on_history([bar(t, 0) for t in range(350, 400)] + [bar(t, 1) for t in range(350, 380)])
+        lived = [made.agent.save()]
+        for _ in range(2):
+            await made._on_message(reset)
+            lived.append(made.agent.save())
+        return lived
+
+    lived, told, again = asyncio.run(live())
+    assert lived == told != again
+
+
 @pytest.mark.parametrize(("later_ns", "late"), [(0, True), (10**9, False), (-(10**9), True)])
 def test_a_deadline_is_by_the_clock_of_who_asked(tmp_path: Path, later_ns: int, late: bool) -> None:
     """Asked by a process whose clock is a second behind ours, what looks late to us is not."""
@@ -142,7 +164,7 @@ def test_a_deadline_is_by_the_clock_of_who_asked(tmp_path: Path, later_ns: int, 
 
     context: Any = made._context
     context.bus = SimpleNamespace(offset_ns=lambda peer: later_ns, reply=reply)
-    context.clock = SimpleNamespace(wall_ns=lambda: now_ns, monotonic_ns=lambda: 0)
+    context.clock, context.now_ns = SimpleNamespace(monotonic_ns=lambda: 0), lambda: now_ns
     context.tracing = SimpleNamespace(child=lambda *_: None)
     context.health.draining = False
     made._window = lambda _: markets.window(tape, 400)  # type: ignore[method-assign,assignment]
