@@ -63,7 +63,13 @@ async def test_a_plan_that_passes_without_its_death_is_played_again(
 
 
 async def test_a_write_that_only_some_runs_make_is_told_as_rare_when_nobody_died_at_it() -> None:
-    """What one of three clean runs had, and what a later run without a death had and none before."""
+    """What one of three clean runs had, and what a later run without a death had and none before.
+
+    Nor is a plan missed whose write all clean runs made, and not the one in which nobody died at it.
+    """
+    player, _ = await _campaign(lambda plan, _: plan.crashes[0].write.nth < 3, "gpu", clean=(3, 3, 3, 2))
+    report = player.reports["gpu"]
+    assert (report.writes, report.sometimes, report.died, report.missed, report.rare) == (3, 0, 6, 0, 3)
     player, _ = await _campaign(lambda plan, _: plan.crashes[0].write.nth < 3, "gpu", clean=(2, 3, 2))
     report = player.reports["gpu"]
     assert (report.writes, report.sometimes, report.plans) == (3, 1, 9)
