@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
@@ -82,6 +82,7 @@ async def _scrape(metrics: Metrics, *, whole: bool) -> None:
         pass
 
 
+@cache
 def taken(smoke: bool) -> tuple[Taken, Taken]:
     """Return what the operator's scrapes and the client library's took, each in a process of its own."""
     found = []
@@ -91,14 +92,14 @@ def taken(smoke: bool) -> tuple[Taken, Taken]:
     return found[0], found[1]
 
 
+FIGURES = {"most_mb": "memory while 10,000 systems are scraped", "left_mb": "memory that scrapes leave"}
+
+
 def row(what: str, smoke: bool) -> Row:
-    """Measure one figure."""
+    """Return one figure."""
     ours, theirs = taken(smoke)
-    title = {"most_mb": "memory while 10,000 systems are scraped", "left_mb": "memory that scrapes leave"}[
-        what
-    ]
     return Row(
-        title,
+        FIGURES[what],
         round(getattr(ours, what), 2),
         "MB",
         "the text at once",
@@ -107,7 +108,7 @@ def row(what: str, smoke: bool) -> Row:
     )
 
 
-main = partial(run, (partial(row, "most_mb"), partial(row, "left_mb")), __doc__ or "")
+main = partial(run, tuple(partial(row, what) for what in FIGURES), __doc__ or "")
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -32,6 +32,11 @@ def _versions(kube: Any, namespace: str) -> dict[str, Any]:
     return moved
 
 
+def _all_left(kube: Any) -> bool:
+    """Tell whether no namespace is on its way out."""
+    return not any("deletionTimestamp" in space["metadata"] for space in kube.get("namespaces")["items"])
+
+
 def test_creates_everything_and_then_writes_nothing(kube, namespace, operator, until) -> None:
     """All objects come up with an owner; neither time nor a restart of the operator brings another write."""
     first = operator()
@@ -77,12 +82,10 @@ def test_creates_everything_and_then_writes_nothing(kube, namespace, operator, u
         ]
         return len(seen) == sum(asked)
 
-    def all_left() -> bool:
-        spaces = kube.get("namespaces")["items"]
-        return not any("deletionTimestamp" in space["metadata"] for space in spaces)
-
     until(looked_at, "the scheduler has looked at every pod")  # pods that are late change the status
-    until(all_left, "the systems of tests before this one are gone")  # to let them go are writes, too
+    until(
+        lambda: _all_left(kube), "the systems of tests before this one are gone"
+    )  # to let them go are writes, too
     until(quiet, "a rest")
     before, written = writes()
     time.sleep(8)

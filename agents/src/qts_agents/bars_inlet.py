@@ -88,20 +88,18 @@ class Inlet:
 
     async def reached(self, seq: int, patience_s: float) -> bool:
         """Wait until the bar `seq` is in the ring, at most `patience_s`."""
-        if self.ring.seq >= seq:
-            return True
-        async with self._moved:
-            try:
-                await asyncio.wait_for(self._moved.wait_for(lambda: self.ring.seq >= seq), patience_s)
-            except TimeoutError:
-                return False
-        return True
+        return await self._until(lambda: self.ring.seq >= seq, patience_s)
 
     async def lived(self, seq: int, patience_s: float) -> bool:
         """Wait until the bar `seq` has been dealt with, at most `patience_s`."""
+        return await self._until(lambda: self._lived >= seq, patience_s)
+
+    async def _until(self, done: Callable[[], bool], patience_s: float) -> bool:
+        if done():
+            return True
         async with self._moved:
             try:
-                await asyncio.wait_for(self._moved.wait_for(lambda: self._lived >= seq), patience_s)
+                await asyncio.wait_for(self._moved.wait_for(done), patience_s)
             except TimeoutError:
                 return False
         return True

@@ -63,7 +63,7 @@ class Conductor:
         """Note a sign of life: who has missed a step is asked again."""
         self._silent.discard(voter)
 
-    async def gather(self, ready: Callable[[], frozenset[str]]) -> None:
+    async def _all_there(self, ready: Callable[[], frozenset[str]]) -> None:
         """Wait until all voters are there, before the first step."""
         ends_ns = self._context.clock.monotonic_ns() + int(FIRST_S * 1e9)
         while not (self._with_us or self._silent or ready().issuperset(self._voters)):
@@ -76,7 +76,7 @@ class Conductor:
         self.stepping = True
         try:
             self.at(update.seq)
-            await self.gather(ready)
+            await self._all_there(ready)
             return await self._stepped(update, ready())
         finally:
             self.stepping = False

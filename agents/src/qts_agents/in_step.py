@@ -16,14 +16,12 @@ from collections.abc import Sequence
 import msgspec
 
 from qts_agents.context import Context
+from qts_agents.round_spans import PADS
 from qts_core.spec import System
 from qts_messaging.messages import Envelope, MarketUpdate, Message, RiskAlert
 
-DECIDER = "pads"
-HOLD_S, LOOK_S = (
-    60.0,
-    1.0,
-)  # how long a bar waits for PADS' word at most, and how often to see whether PADS lives
+HOLD_S = 60.0  # how long a bar waits for PADS' word at most
+LOOK_S = 1.0  # how often to see whether PADS lives
 REMEMBERED = 4096
 
 
@@ -128,9 +126,9 @@ class Follower:
 
     def _conducted(self) -> bool:
         context = self._context
-        pads = context.bus.peers().get(DECIDER)
+        pads = context.bus.peers().get(PADS)
         return (
-            context.system.enabled(DECIDER)
+            context.system.enabled(PADS)
             and not context.health.draining
             and (pads is None or pads.state != "dead")
         )

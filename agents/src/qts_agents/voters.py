@@ -16,10 +16,10 @@ from qts_agents.agent import MarketWindow, Outgoing, Voter
 from qts_agents.bars_inlet import History, Inlet, at_once
 from qts_agents.context import Context
 from qts_agents.documents import Documents
-from qts_agents.in_step import DECIDER, Follower, off_the_wire, on_the_wire
+from qts_agents.in_step import Follower, off_the_wire, on_the_wire
 from qts_agents.market.windows import from_wire
 from qts_agents.pace import lockstep
-from qts_agents.round_spans import BAR_PROCESSED, DECISION_PROCESSED, answered
+from qts_agents.round_spans import BAR_PROCESSED, DECISION_PROCESSED, PADS, answered
 from qts_core.errors import ConfigError, LocalError
 from qts_core.probes import Status
 from qts_core.spec import System
@@ -287,7 +287,7 @@ class VoterShell:
 
     async def _on_message(self, envelope: Envelope) -> None:
         await self._begun.wait()
-        if self._follower is not None and envelope.sender == DECIDER:
+        if self._follower is not None and envelope.sender == PADS:
             self._follower.mail.put(envelope)
         else:
             await self._hear(envelope)
@@ -326,7 +326,7 @@ class VoterShell:
                 await self._context.bus.publish(message)
                 continue
             key = await self._context.bus.send(message, out.to)
-            if follower is not None and out.to == DECIDER:
+            if follower is not None and out.to == PADS:
                 follower.said(key)
 
 

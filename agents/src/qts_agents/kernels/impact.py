@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qts_agents.kernels.backend import each_part, jit_enabled, kernel
+from qts_agents.kernels.backend import each_part, floats, jit_enabled, kernel
 from qts_agents.kernels.sums import summed
 
 F8 = NDArray[np.float64]
@@ -25,7 +25,7 @@ def impact(returns: Any, opened: Any, closed: Any, volume: Any) -> F8:
     bars or the slope is not positive. T at most 128.
     """
     out, columns = np.empty(len(returns)), (returns, opened, closed, volume)
-    ready = [np.require(x, np.float64, ["C", "W"]) for x in columns]
+    ready = [floats(x) for x in columns]
     each_part(_rows if jit_enabled() else rows_reference, *ready, out)
     return out
 

@@ -87,7 +87,7 @@ def of_known(measure: Callable[[F8], F8], values: F8) -> F8:
     if sound.all():
         return out
     for s in np.flatnonzero(~sound.all(axis=1)):
-        known = values[s][np.isfinite(values[s])]
+        known = values[s][sound[s]]
         out[s] = measure(known[None])[0] if known.size >= KNOWN * values.shape[1] else np.nan
     return out
 

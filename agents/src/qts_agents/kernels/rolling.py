@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qts_agents.kernels import gpu
-from qts_agents.kernels.backend import each_part, jit_enabled, kernel, part
+from qts_agents.kernels.backend import each_part, floats, jit_enabled, kernel, part
 
 F8 = NDArray[np.float64]
 #: standard deviations of log returns at or below this are rounding noise of float64 and count as 0
@@ -376,7 +376,7 @@ def warm_up() -> None:
 
 def _rows(x: Any) -> F8:
     """Return `x` as writable C-ordered float64 [S,T]: one layout is one compiled signature."""
-    return np.require(np.atleast_2d(x), dtype=np.float64, requirements=["C", "W"])
+    return floats(np.atleast_2d(x))
 
 
 def _empty(x: Any, n: int) -> F8:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qts_agents.kernels.backend import each_part, jit_enabled, kernel
+from qts_agents.kernels.backend import each_part, floats, jit_enabled, kernel
 from qts_agents.kernels.convexity import LAGS, LEAST, convexity_t, row_part
 from qts_agents.kernels.rolling import SIGMA_FLOOR, TIE, levels_row, rolling_moments
 
@@ -20,7 +20,7 @@ F8 = NDArray[np.float64]
 
 def trend_convexity(returns: Any, span: int) -> F8:
     """Return the t [S] of the profits from the returns [S,T] that follow the first `span`; NaN if too few."""
-    r, out = np.require(returns, np.float64, ["C", "W"]), np.empty(len(returns))
+    r, out = floats(returns), np.empty(len(returns))
     each_part(_rows if jit_enabled() else rows_reference, r, out, np.full(len(r), span))
     return out
 
