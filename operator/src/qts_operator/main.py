@@ -176,6 +176,10 @@ class Engine:
             return self._leader.denied
         return self._reconciler.mute() if self._reconciler is not None and self.leads() else ""
 
+    def synced(self) -> bool:
+        """Tell whether every kind was listed, those that may not be seen aside; from any thread."""
+        return bool(self.reflectors) and all(r.synced.is_set() or r.denied for r in self.reflectors)
+
     def leads(self) -> bool:
         """Tell whether a write may be sent now."""
         return self._leader is not None and not self._pulse.paused() and self._leader.leads()

@@ -39,6 +39,7 @@ GOODBYE_S = 2.0
 IDLE_S = 0.05
 #: how long our own watch has to show what kopf's has read: to kopf each event is a task, loggers and a patch
 LATER_S = 0.25
+LOOK_S = 0.1  # between two looks whether the engine knows everything
 Shows = Callable[[str, str, str], bool]  # namespace, name, version of a system
 
 
@@ -149,8 +150,15 @@ class News:
         except ValueError:
             return False  # kopf has a word for it
         metadata = told["object"].get("metadata", {})
-        found = [str(metadata.get(each, "")) for each in ("namespace", "name", "resourceVersion")]
-        return told["type"] in ("ADDED", "MODIFIED") and self._shows(*found)
+        return told["type"] in ("ADDED", "MODIFIED") and self._shows(*named(metadata))
+
+
+def named(metadata: Any) -> tuple[str, str, str]:
+    """Return namespace, name and version of an object."""
+    namespace, name, version = (
+        str(metadata.get(each, "")) for each in ("namespace", "name", "resourceVersion")
+    )
+    return namespace, name, version
 
 
 class Slim(aiohttp.ClientResponse):
@@ -166,14 +174,17 @@ class Slim(aiohttp.ClientResponse):
         return self
 
     async def json(self, **_: Any) -> Any:
-        """Return the decoded body."""
+        """Return the decoded body; a list without what our own has shown."""
         told = orjson.loads(await self.read())
         if "items" in told:
             # a list of metadata that is empty comes as null, of which kopf would die
-            told["items"] = told["items"] or []
+            told["items"] = [item for item in told["items"] or () if not self._known(item)]
             for item in told["items"]:
                 item.get("metadata", {}).pop("managedFields", None)
         return told
+
+    def _known(self, item: Any) -> bool:
+        return self.shows(*named(item.get("metadata", {})))
 
 
 class KopfLog(logging.Handler):
@@ -222,6 +233,10 @@ class KopfThread:
         self._thread.join(timeout_s)
 
     def _supervise(self) -> None:
+        """Begin kopf when the engine knows everything: what both would list is told by ours alone."""
+        while not self._engine.synced():
+            if self._stop.wait(LOOK_S):
+                return
         delay = FIRST_S
         while not self._stop.is_set():
             try:

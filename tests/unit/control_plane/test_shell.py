@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from types import SimpleNamespace
 
 import kopf
 import orjson
@@ -103,8 +104,8 @@ def test_kopf_keeps_no_copy_of_what_it_sees() -> None:
     assert not patch
 
 
-async def as_kopf_hears(told: dict) -> dict:
-    """Return what kopf is given of a server's answer."""
+async def as_kopf_hears(told: dict, shows=lambda *_: False) -> dict:
+    """Return what kopf is given of a server's answer; `shows`: what the engine has seen."""
 
     async def listed(_: web.Request) -> web.Response:
         return web.json_response(told)
@@ -112,7 +113,7 @@ async def as_kopf_hears(told: dict) -> dict:
     application = web.Application()
     application.add_routes([web.get("/", listed)])
     async with TestServer(application) as server:
-        session = _session(Access(server=str(server.make_url("/")))).aiohttp_session
+        session = _session(Access(server=str(server.make_url("/"))), shows).aiohttp_session
         async with session, session.get(server.make_url("/")) as answer:
             return await answer.json()
 
@@ -126,6 +127,12 @@ async def test_kopf_remembers_no_object_and_not_who_manages_its_fields() -> None
     memories = Forgetful()
     await memories.recall(heard["items"][0], noticed_by_listing=True)
     assert list(memories.iter_all_memories()) == []
+
+
+async def test_kopf_is_not_told_of_a_list_what_the_engine_has_listed(engine) -> None:
+    """Each item would be a task, a queue and three loggers: a quarter of a start over thousands of systems."""
+    told = {"items": [system("5"), system("6")], "metadata": {"resourceVersion": "7"}}
+    assert await as_kopf_hears(told, engine.shows) == told | {"items": [system("6")]}
 
 
 def event(told: str, version: str) -> bytes:
@@ -198,11 +205,37 @@ def test_kopf_that_ended_unasked_is_started_again_and_ends_when_asked(engine, mo
         await waits
 
     monkeypatch.setattr(kopf, "operator", operator)
+    engine.synced = lambda: True
     thread = KopfThread(engine)
     thread.start()
     for _ in range(3 if dies else 1):
         assert begun.acquire(timeout=10)
     thread.leave()
+    thread.stop(10)
+    assert not thread._thread.is_alive()
+
+
+@pytest.mark.parametrize("kinds", [0, 2])
+def test_kopf_begins_when_the_engine_knows_everything(engine, monkeypatch, kinds) -> None:
+    """A kind that may not be listed is not waited for, nor is what waits kept from ending."""
+    begun = threading.Event()
+
+    async def operator(**_: object) -> None:
+        begun.set()
+
+    monkeypatch.setattr(kopf, "operator", operator)
+    monkeypatch.setattr("qts_operator.shell.LOOK_S", 0.01)
+    seen = [SimpleNamespace(synced=asyncio.Event(), denied="") for _ in range(kinds)]
+    engine.reflectors = seen
+    thread = KopfThread(engine)
+    thread.start()
+    assert not begun.wait(0.1)
+    for each in seen[:1]:
+        each.synced.set()
+    assert not begun.wait(0.1)
+    for each in seen[1:]:
+        each.denied = "may not be listed"
+    assert begun.wait(10 if seen else 0.1) is bool(seen)
     thread.stop(10)
     assert not thread._thread.is_alive()
 
