@@ -125,6 +125,16 @@ def _files(metadata: Live) -> frozenset[str]:
     return frozenset(intern(key[2:]) for each in fields for key in each if key.startswith("f:"))
 
 
+def _refused(spec: Live, scheduled: Live) -> str:
+    """Return what the scheduler says of a pod without a node.
+
+    It also says so of one that was bound while the answer was lost, until the kubelet knows better.
+    """
+    if spec.get("nodeName") or scheduled.get("status") != "False":
+        return ""
+    return str(scheduled.get("message", ""))
+
+
 def pod(live: Live) -> Pod:
     """Digest a pod."""
     metadata, spec = live["metadata"], live.get("spec") or {}
@@ -146,7 +156,7 @@ def pod(live: Live) -> Pod:
         deleting="deletionTimestamp" in metadata,
         node=intern(spec.get("nodeName") or ""),
         ip=status.get("podIP") or "",
-        unschedulable=scheduled.get("message", "") if scheduled.get("status") == "False" else "",
+        unschedulable=_refused(spec, scheduled),
         waiting=waiting.get("reason", ""),
         waiting_message=waiting.get("message", ""),
         reason=status.get("reason", ""),

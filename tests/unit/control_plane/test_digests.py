@@ -158,6 +158,14 @@ def test_a_pod_is_where_it_is_and_how_it_is() -> None:
     assert (_pod(conditions=refused).unschedulable, _pod(conditions=refused).ready) == ("0/3", False)
 
 
+def test_a_pod_that_has_a_node_is_not_unschedulable() -> None:
+    """The API server bound it and the scheduler, which got no answer, says that it could not."""
+    lost = {"type": "PodScheduled", "status": "False", "reason": "SchedulerError", "message": "timed out"}
+    live = BARE | {"spec": {"nodeName": "a"}, "status": {"conditions": [lost]}}
+    assert digests.pod(live).unschedulable == ""
+    assert digests.pod(live | {"spec": {}}).unschedulable == "timed out"
+
+
 @pytest.mark.parametrize(
     ("status", "exited"),
     [
