@@ -217,7 +217,7 @@ class Campaign:
         name = evidence.plan.workload
         if evidence.died or name not in self._known:
             return []
-        fresh = [write for write in numbered(evidence.writes) if write not in self._known[name]]
+        fresh = [write for write in numbered(evidence.way) if write not in self._known[name]]
         self._known[name].update(fresh)
         return singles(name, fresh)
 
@@ -252,11 +252,11 @@ class Campaign:
         report.died += played and evidence.died > 0
         report.pairs += played and evidence.died > 1
         if played and not evidence.died:
-            made = evidence.plan.crashes[0].write in numbered(evidence.writes)
+            made = evidence.plan.crashes[0].write in numbered(evidence.way)
             report.missed += made
             report.rare += not made
             plan = msgspec.json.encode(evidence.plan).decode()
-            print(f"no death: {plan} had {len(evidence.writes)} writes", file=sys.stderr, flush=True)
+            print(f"no death: {plan} had {len(evidence.way)} writes", file=sys.stderr, flush=True)
         report.slowest_s = round(max(report.slowest_s, evidence.seconds), 1)
         wrong = broken(evidence, reference)
         if wrong:

@@ -41,6 +41,7 @@ class Evidence(msgspec.Struct, kw_only=True):
     writes: tuple[str, ...] = ()  # the operator's, in order; Lease and Events left out
     died: int = 0
     died_at: int = 0  # how many writes there were by the last death
+    rested_at: int = 0  # and by the first rest since then
     orphans: tuple[str, ...] = ()
     counts: dict[str, int] = {}
     rolled: dict[str, int] = {}  # by workload, how often its pod template changed
@@ -55,9 +56,18 @@ class Evidence(msgspec.Struct, kw_only=True):
     others_s: float = 0.0  # the median of all that were played at the same time
 
     @property
+    def way(self) -> tuple[str, ...]:
+        """Return the writes up to the rest: those at which a death can be planned.
+
+        Later ones repeat what was refused or tell of a world that moves, also for the judge's second pass; nobody dies
+        any more then.
+        """
+        return self.writes[: self.rested_at]
+
+    @property
     def recovery(self) -> tuple[str, ...]:
-        """Return the writes after the last death; none without a death."""
-        return self.writes[self.died_at :] if self.died else ()
+        """Return the writes on the way from the last death; none without a death."""
+        return self.way[self.died_at :] if self.died else ()
 
 
 Judgement = Callable[[Evidence, Reference], list[str]]
@@ -165,7 +175,7 @@ def broken(seen: Evidence, reference: Reference) -> list[str]:
 def reference_of(clean: list[Evidence]) -> Reference:
     """Return what clean runs have in common; the most frequent end, and the largest of each number."""
     end = Counter(seen.end for seen in clean).most_common(1)[0][0]
-    writes = [frozenset(numbered(seen.writes)) for seen in clean]
+    writes = [frozenset(numbered(seen.way)) for seen in clean]
     return Reference(
         end=end,
         writes=frozenset.union(*writes),

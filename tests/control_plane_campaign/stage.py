@@ -72,7 +72,8 @@ class Wire:
         if namespace not in self._armed or namespace in self.died:
             return False
         crash, since = self._armed[namespace]
-        if (point, text) != (crash.point, crash.write.text):
+        # a refusal is an answer too
+        if ("answered" if point == "refused" else point, text) != (crash.point, crash.write.text):
             return False
         if self.writes[namespace][since:].count(text) == crash.write.nth:
             self.died.add(namespace)
@@ -216,15 +217,16 @@ class Stage:
             evidence = seen[namespace]
             evidence.died += 1
             evidence.died_at = len(self.wire.writes[namespace])
+            evidence.rested = False
             self.wire.arm(namespace, next(iter(evidence.plan.crashes[evidence.died :]), None))
         for namespace in seen.keys() - dead:
             self.wire.arm(namespace, None)
         await self.start()
 
     async def _settle(self, seen: dict[str, Evidence], rests: dict[str, Rest]) -> None:
-        """Wait until each system is at rest or dead; one that the world has moved since must rest anew."""
+        """Wait until each system is at rest or dead; one that has died or that the world has moved must rest anew."""
         began = time.monotonic()
-        open_ = {ns for ns in seen if ns not in rests or rests[ns].moves != self.journal.moves[ns]}
+        open_ = {ns for ns in seen if not seen[ns].rested or rests[ns].moves != self.journal.moves[ns]}
         while open_ and time.monotonic() - began < PATIENCE_S:
             for namespace in list(open_):
                 if namespace in self.wire.died:
@@ -263,6 +265,8 @@ class Stage:
         if former is not None:
             seen.after_rest += tuple(w for w in writes[former.writes :] if not excused(w))
         rests[namespace] = Rest(len(writes), self.journal.moves[namespace])
+        if not seen.rested:
+            seen.rested_at = len(self.wire.writes[namespace])
         seen.rested = True
 
     def _counted(self, namespace: str, seen: Evidence) -> list[str]:

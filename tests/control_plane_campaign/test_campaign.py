@@ -14,6 +14,7 @@ from .workloads import Crash, Plan, Write
 STATUS = "PATCH quantumtradingsystems/desk/status"
 LAST = Crash(Write(STATUS, 2), "answered")
 SIDE = 4
+LATER = 3  # writes of each run once it rests: no death is planned at them
 
 
 class Stage:
@@ -34,7 +35,9 @@ class Stage:
             nth = self.played[plan]
             died = int(bool(plan.crashes) and self._dies(plan, nth))
             count = self._clean[-1 if plan.crashes else min(nth, len(self._clean)) - 1]
-            seen[namespace] = Evidence(plan=plan, writes=(STATUS,) * count, died=died, rested=True)
+            seen[namespace] = Evidence(
+                plan=plan, writes=(STATUS,) * (count + LATER), died=died, rested=True, rested_at=count
+            )
         return seen
 
 

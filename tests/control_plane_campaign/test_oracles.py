@@ -113,9 +113,11 @@ def test_every_law_is_judged_or_names_what_shows_it() -> None:
 
 
 def test_a_reference_takes_the_largest_of_its_clean_runs_and_the_writes_of_any() -> None:
-    """One run may need a status write more than another; each is as clean."""
+    """One run may need a status write more than another; each is as clean. None counts that comes after its rest."""
     runs = [
-        Evidence(plan=PLAN, **(GOOD | {"writes": ("PATCH a",) * n, "counts": {f"ADDED {n}": 1}}))
+        Evidence(
+            plan=PLAN, **(GOOD | {"writes": ("PATCH a",) * 9, "rested_at": n, "counts": {f"ADDED {n}": 1}})
+        )
         for n in (1, 2, 1)
     ]
     found = reference_of(runs)
@@ -123,9 +125,10 @@ def test_a_reference_takes_the_largest_of_its_clean_runs_and_the_writes_of_any()
     assert found.counts == {"ADDED 1": 1, "ADDED 2": 1}
 
 
-def test_the_recovery_of_a_plan_is_what_came_after_its_last_death() -> None:
-    assert Evidence(plan=PLAN, writes=("a", "b")).recovery == ()
-    assert Evidence(plan=PLAN, writes=("a", "b", "c"), died=1, died_at=1).recovery == ("b", "c")
+def test_the_recovery_of_a_plan_is_what_came_after_its_last_death_until_it_rested() -> None:
+    assert Evidence(plan=PLAN, writes=("a", "b"), rested_at=2).recovery == ()
+    seen = Evidence(plan=PLAN, writes=("a", "b", "c", "d"), died=1, died_at=1, rested_at=3)
+    assert (seen.way, seen.recovery) == (("a", "b", "c"), ("b", "c"))
 
 
 def test_cycles_lead_from_state_to_state_through_known_workloads() -> None:

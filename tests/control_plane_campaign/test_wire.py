@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from qts_operator.middleware import Call, Point
+from qts_operator.middleware import ApiError, Call, Point, SimulatedCrash, crashing
+from qts_operator.session import Access
 
-from .stage import Wire
-from .workloads import POINTS, Crash, Write
+from .judge import Judge
+from .oracles import Evidence
+from .rest import Rest
+from .stage import Stage, Wire
+from .workloads import POINTS, Crash, Plan, Write
 
 STATUS = "PATCH quantumtradingsystems/desk/status"
 
@@ -46,14 +52,54 @@ def test_leases_events_and_reads_are_no_writes() -> None:
     assert wire.writes["n"] == []
 
 
-def test_what_the_server_refuses_is_written_and_not_made() -> None:
-    """A refusal is an exception, so nothing is asked after the answer."""
+TAKEN = "PATCH poddisruptionbudgets/desk-amos"
+
+
+async def _refused(_: Call) -> Any:
+    raise ApiError(409, "Conflict")
+
+
+async def test_what_the_server_refuses_is_written_and_not_made() -> None:
     wire = Wire()
-    for point in ("before", "sent"):
-        wire.crash(point, _call("PATCH poddisruptionbudgets/desk-amos"))
+    with pytest.raises(ApiError):
+        await crashing(wire.crash)(_call(TAKEN), _refused)
     _deaths(wire, STATUS)
-    assert wire.writes["n"] == ["PATCH poddisruptionbudgets/desk-amos", STATUS]
+    assert wire.writes["n"] == [TAKEN, STATUS]
     assert wire.made["n"] == [STATUS]
+
+
+@pytest.mark.parametrize("point", POINTS)
+async def test_it_dies_on_each_side_of_a_write_that_the_server_refuses(point: Point) -> None:
+    """A refusal is an answer."""
+    wire = Wire()
+    wire.arm("n", Crash(Write(TAKEN, 1), point))
+    with pytest.raises(SimulatedCrash):
+        await crashing(wire.crash)(_call(TAKEN), _refused)
+    assert wire.died == {"n"}
+
+
+async def test_a_system_that_dies_after_its_rest_must_rest_anew(monkeypatch) -> None:
+    """What is written from then on, up to the new rest, is its recovery; nothing of it is on the way to the old one."""
+    access = Access(server="http://localhost:1")
+    stage = Stage(access, Judge(access), ["n"], "n")
+    monkeypatch.setattr(stage, "_rests", lambda *_: True)
+
+    async def start() -> None:
+        _deaths(stage.wire, STATUS)
+
+    monkeypatch.setattr(stage, "start", start)
+    seen, rests = {"n": Evidence(plan=Plan(workload="name-taken"))}, dict[str, Rest]()
+    _deaths(stage.wire, STATUS)
+    await stage._settle(seen, rests)
+    stage.wire.arm("n", Crash(Write(TAKEN, 1), "before"))
+    _deaths(stage.wire, TAKEN)
+    assert seen["n"].rested_at == 1
+    await stage._next_life(seen)
+    await stage._settle(seen, rests)
+    _deaths(stage.wire, TAKEN)
+    seen["n"].writes = tuple(stage.wire.writes["n"])
+    assert seen["n"].way == (STATUS, TAKEN, STATUS)
+    assert seen["n"].recovery == (STATUS,)
 
 
 def test_pods_are_named_without_what_is_drawn_and_one_that_is_asked_twice_is_one() -> None:

@@ -62,7 +62,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 Handler = Callable[[Call], Awaitable[Any]]
 Middleware = Callable[[Call, Handler], Awaitable[Any]]
 Observe = Callable[[str, str, str, float], None]  # verb, kind, code, seconds
-Point = Literal["before", "sent", "answered"]
+Point = Literal["before", "sent", "answered", "refused"]
 Crash = Callable[[Point, Call], bool]
 
 
@@ -169,12 +169,15 @@ def counted(observe: Observe) -> Middleware:
 
 
 def crashing(crash: Crash) -> Middleware:
-    """Die where `crash` says so: before a request, once it is sent (it still arrives), after its answer."""
+    """Die where `crash` says so: before a request, once sent (it still arrives), after answer or refusal."""
     sent: set[asyncio.Future[Any]] = set()
 
+    def survive(point: Point, call: Call) -> None:
+        if crash(point, call):
+            raise SimulatedCrash(f"{point} {call.verb} {call.path}")
+
     async def middleware(call: Call, rest: Handler) -> Any:
-        if crash("before", call):
-            raise SimulatedCrash(f"before {call.verb} {call.path}")
+        survive("before", call)
         if crash("sent", call):
             # the wire keeps what the process gave it; nobody reads the answer
             task = asyncio.ensure_future(rest(call))
@@ -183,9 +186,12 @@ def crashing(crash: Crash) -> Middleware:
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
             await asyncio.sleep(0)
             raise SimulatedCrash(f"sent {call.verb} {call.path}")
-        answer = await rest(call)
-        if crash("answered", call):
-            raise SimulatedCrash(f"answered {call.verb} {call.path}")
+        try:
+            answer = await rest(call)
+        except ApiError:
+            survive("refused", call)
+            raise
+        survive("answered", call)
         return answer
 
     return middleware

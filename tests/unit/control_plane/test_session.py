@@ -184,6 +184,20 @@ async def test_a_crash_point_dies_where_it_says(tmp_path, point, arrived) -> Non
         assert in_time == (0 if point == "sent" else arrived)
 
 
+async def test_a_crash_point_dies_after_a_refusal_too(tmp_path) -> None:
+    """The process that dies knows of the refusal and has told nobody."""
+
+    def crash(at: str, _: Call) -> bool:
+        return at == "refused"
+
+    async with serving(tmp_path, crashing(crash)) as (server, session):
+        await session.call("PATCH", "/a", kind="Service", body={})
+        server.answer = lambda _: web.json_response({"reason": "Invalid"}, status=422)
+        with pytest.raises(SimulatedCrash, match="refused PATCH /b"):
+            await session.call("PATCH", "/b", kind="Service", body={})
+    assert [s[1] for s in server.seen] == ["/a", "/b"]
+
+
 async def test_an_answer_that_is_cut_is_no_answer(tmp_path) -> None:
     """A body that is not JSON on a 200 may mean that the write was done; it is code 0, never a crash."""
     async with serving(tmp_path) as (server, session):
