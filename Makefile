@@ -8,7 +8,7 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_SYSTEM_CERTS := 1
 export PATH := $(CURDIR)/.tools/uv/bin:$(PATH)
 
-.PHONY: help sync run check fix test test-cluster image sbom generate reports soak bench bench-smoke campaign evidence
+.PHONY: help sync run check fix test test-cluster image release sbom generate reports soak bench bench-smoke campaign evidence
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -48,6 +48,9 @@ test-cluster: sync ## images, charts and resource on $KUBECONFIG or the shared o
 
 image: ## build the operator and agent images with buildah; PYTHON_IMAGE chooses the base
 	@for target in operator agent; do scripts/image $$target dev; done
+
+release: ## package both charts at the tree's version into releases/, which helm upgrades are tested from; needs helm
+	@scripts/release
 
 sbom: sync ## what uv.lock puts into each image, as SPDX in dist/sbom
 	@mkdir -p dist/sbom

@@ -49,8 +49,8 @@ class Kube:
             raise NoAnswerError(f"kubectl {' '.join(args)}: {done.stderr}")
         return done
 
-    def helm(self, *args: str) -> None:
-        command = ["helm", *args, "-n", NAMESPACE]
+    def helm(self, *args: str, namespace: str = NAMESPACE) -> None:
+        command = ["helm", *args, "-n", namespace]
         done = subprocess.run(command, capture_output=True, text=True, timeout=400)
         if done.returncode:
             raise NoAnswerError(f"{' '.join(command)}: {done.stderr}")
