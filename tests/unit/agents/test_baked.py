@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -82,3 +85,22 @@ def test_what_is_no_folder_is_refused(
     assert ended.value.code == (0 if arguments == ["--help"] else 2)
     assert message in said.out + said.err
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_kernel_that_two_builds_would_not_make_alike_is_named(tmp_path: Path) -> None:
+    """As numba itself makes one: arithmetic of whole arrays; a loop is none."""
+    program = """
+import numba, numpy as np
+def kernel(f): return numba.njit(cache=True)(f)
+@kernel
+def whole(x, out): out[:] = np.log(x)
+@kernel
+def loop(x, out):
+    for k in range(len(x)): out[k] = np.log(x[k])
+whole(np.ones(3), np.ones(3)), loop(np.ones(3), np.ones(3))
+"""
+    (tmp_path / "program.py").write_text(program)
+    env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    subprocess.run([sys.executable, str(tmp_path / "program.py")], env=env, check=True)
+    assert len(list((tmp_path / "cache").rglob("*.nbc"))) == 2
+    assert baked.addressed(tmp_path / "cache") == ["program.whole"]

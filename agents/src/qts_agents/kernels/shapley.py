@@ -105,7 +105,8 @@ def _chances(pi: F8, omega: F8, prior: F8, factor: float, y: I8, out: F8) -> Non
     S, N = omega.shape
     trade, clipped, log_prior, total, p = np.empty((N, 3)), np.empty(3), np.empty(3), np.empty(3), np.empty(3)
     for s in range(S):
-        log_prior[:] = np.log(prior[s])
+        for k in range(3):
+            log_prior[k] = np.log(prior[s, k])
         for i in range(N):
             trade[i] = 0.0
             if not (omega[s, i] > 0.0 and clip_row(pi[s, i], clipped)):
