@@ -94,11 +94,10 @@ def _served(folder: Path, pod: dict[str, Any], port: Connection) -> None:
 
 async def _heard(access: Access, rate: int, seconds: int, gather_s: float) -> Heard:
     session, sink = Session(access, Metrics(), "bench"), View(lambda _: None).sink_pods()
-    cluster.GATHER_S = gather_s
     await session.open()
     versions, late, count = list[str](), 0.0, rate * seconds
     params = {"rate": str(rate), "count": str(count)}
-    async with Cluster(session).watch(PODS, None, params, sink.read) as events:
+    async with Cluster(session, gather_s=gather_s).watch(PODS, None, params, sink.read) as events:
         spent = time.process_time()
         async for event in events:
             metadata = event["object"]["metadata"]
@@ -126,7 +125,6 @@ def _both(rate: int, seconds: int) -> tuple[Heard, Heard]:
         finally:
             server.terminate()
             server.join()
-            cluster.GATHER_S = gather_s
 
 
 def cpu_of(rate: int, smoke: bool) -> Row:

@@ -113,10 +113,11 @@ class Cluster:
 
     `streaming`: lists come as the beginning of a watch where the server has that (Kubernetes 1.32), object by
     object from its cache: no page is held decoded, and none is read from etcd.
+    `gather_s`: for so long a watch of what may wait (`UNHURRIED`) is not read after what it brought.
     """
 
-    def __init__(self, session: Session, *, streaming: bool = False) -> None:
-        self.session, self._streaming = session, streaming
+    def __init__(self, session: Session, *, streaming: bool = False, gather_s: float = 0.0) -> None:
+        self.session, self._streaming, self._gather_s = session, streaming, gather_s
 
     async def list(
         self, kind: Kind, namespace: str | None, params: dict[str, str], keep: Callable[[Manifest], T]
@@ -176,7 +177,7 @@ class Cluster:
         asked = params | {"watch": "true", "allowWatchBookmarks": "true"}
         listed = params.keys() >= BEGINNING.keys()
         labels = {"verb": "list" if listed else "watch", "kind": kind.name}
-        gather_s = 0.0 if listed or kind.name not in UNHURRIED else GATHER_S
+        gather_s = 0.0 if listed or kind.name not in UNHURRIED else self._gather_s
         path = path_of(kind, namespace)
         async with self.session.stream(path, asked, READ_S, **labels, gather_s=gather_s) as told:
             yield _events(told, read)

@@ -18,7 +18,7 @@ from qts_core import names
 from qts_core.allocator import give_back
 from qts_core.clock import SystemClock
 from qts_core.telemetry import Tracing
-from qts_operator import leader
+from qts_operator import cluster, leader
 from qts_operator.apply import Hand
 from qts_operator.bell import Bell, taken
 from qts_operator.cluster import MINE, NODES, PODS, SYSTEMS, Api, Cluster
@@ -196,7 +196,7 @@ class Engine:
                 session.fence, self._drop = self.leads, session.drop
                 await session.open()
                 stack.push_async_callback(session.close)
-                self._api = Cluster(session, streaming=True)
+                self._api = Cluster(session, streaming=True, gather_s=cluster.GATHER_S)
             jobs = self._jobs(self._api, http)
             tasks = [asyncio.create_task(job, name=getattr(job, "__qualname__", None)) for job in jobs]
             stack.push_async_callback(_cancel, tasks)
@@ -355,8 +355,8 @@ class Engine:
         self._bell.ring()
 
     def _gather(self, key: str) -> None:
-        """Ask for a pass soon: a roll-out reports dozens of changes, and one pass sees them all."""
-        if self.queue.add_after(key, GATHER_S, self._now_s()):
+        """Ask for a pass, soon where more may follow: a roll-out reports dozens of changes."""
+        if self.queue.gather(key, GATHER_S, self._now_s()):
             self._bell.ring()
 
     def _progress(self, key: str) -> None:

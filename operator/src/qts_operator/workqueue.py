@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import heapq
+from math import inf
 
 FIRST_S, LAST_S = 1.0, 300.0
+QUIET_S = 5.0  # without a pass, past or planned: what comes then is no part of a roll-out or a storm
 
 
 class WorkQueue:
@@ -18,6 +20,7 @@ class WorkQueue:
         self._active: dict[str, float] = {}  # key → when what it does was asked for
         self._again: dict[str, float] = {}
         self._tries: dict[str, int] = {}
+        self._ended: dict[str, float] = {}  # key → when its last pass ended, QUIET_S long; oldest first
 
     def waiting(self) -> int:
         """Return how many keys wait for a worker; what is planned for later does not."""
@@ -41,6 +44,20 @@ class WorkQueue:
         heapq.heappush(self._later, (at, key))
         return True
 
+    def gather(self, key: str, delay_s: float, now: float) -> bool:
+        """Ask for a pass: at once after a quiet time, else in `delay_s`, for all that comes until then.
+
+        False: nobody has to be woken for it.
+        """
+        if not self._quiet(key, now):
+            return self.add_after(key, delay_s, now)
+        self.add(key, now)
+        return True
+
+    def _quiet(self, key: str, now: float) -> bool:
+        ended, due = self._ended.get(key, -inf), self._due.get(key, inf)
+        return now - ended >= QUIET_S and due - now > QUIET_S and not self.busy(key)
+
     def take(self, now: float) -> str | None:
         """Return the oldest due key and lock it, None when there is none."""
         while self._later and self._later[0][0] <= now:
@@ -58,8 +75,15 @@ class WorkQueue:
     def done(self, key: str, now: float) -> None:
         """Unlock a key; asked for meanwhile, it is ready again."""
         self._active.pop(key, None)
+        self._note_end(key, now)
         if key in self._again:
             self.add(key, min(now, self._again.pop(key)))
+
+    def _note_end(self, key: str, now: float) -> None:
+        self._ended.pop(key, None)
+        self._ended[key] = now
+        while self._ended[oldest := next(iter(self._ended))] <= now - QUIET_S:
+            del self._ended[oldest]
 
     def put_off(self, key: str, delay_s: float, now: float) -> None:
         """Plan what the running pass could not do; it stays as old as it is."""

@@ -14,7 +14,8 @@ import pytest
 import trustme
 from aiohttp import web
 
-from qts_operator.cluster import BEGINNING, NODES, PODS, SYSTEMS, Cluster
+from qts_operator.cluster import BEGINNING, GATHER_S, NODES, PODS, SYSTEMS, Cluster
+from qts_operator.main import Engine, Options
 from qts_operator.metrics import Metrics
 from qts_operator.objects import BY_KIND, Kind
 from qts_operator.session import Access, Session, gathered
@@ -100,6 +101,16 @@ async def test_what_comes_meanwhile_is_read_at_once(tmp_path: Path, secure: bool
     assert len(sizes) < 10
 
 
+async def test_the_first_after_silence_is_read_at_once(tmp_path: Path) -> None:
+    async def tell(response: web.StreamResponse) -> None:
+        await response.write(b"first\n")
+        await asyncio.sleep(60.0)
+
+    async with told(tmp_path, tell, secure=True) as (session, _), asyncio.timeout(5.0):
+        async with session.stream("/w", {}, 60.0, verb="watch", kind="Pod", gather_s=60.0) as lines:
+            assert await anext(lines) == b"first"
+
+
 @pytest.mark.parametrize("secure", [True, False])
 async def test_much_is_read_on_and_a_record_that_comes_in_pieces_ends_nothing(
     tmp_path: Path, secure: bool
@@ -182,7 +193,26 @@ async def test_who_waits_for_more(kind: Kind, params: dict[str, str], waits: boo
         return
         yield b""
 
-    cluster: Any = Cluster(Noting())  # type: ignore[arg-type]
-    async with cluster.watch(kind, None, params):
+    for gather_s in (0.2, 0.0):
+        cluster: Any = Cluster(Noting(), gather_s=gather_s)  # type: ignore[arg-type]
+        async with cluster.watch(kind, None, params):
+            pass
+    assert asked == [0.2 if waits else 0.0, 0.0]
+
+
+async def test_the_engine_gathers_and_no_other_client_unless_it_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who measures or judges the operator must hear each event when it comes."""
+    asked: list[float] = []
+
+    class StoppedError(Exception):
         pass
-    assert [each > 0.0 for each in asked] == [waits]
+
+    def noting(session: Session, **given: Any) -> Any:
+        asked.append(Cluster(session, **given)._gather_s)
+        raise StoppedError
+
+    monkeypatch.setattr("qts_operator.main.Cluster", noting)
+    with pytest.raises(StoppedError):
+        await Engine(Options(access=Access(server="http://nowhere"), identity="test")).run()
+    assert asked == [GATHER_S]
+    assert Cluster(Session(Access(server="http://nowhere"), Metrics(), "test"))._gather_s == 0.0

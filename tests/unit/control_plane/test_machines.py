@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import msgspec
 import pytest
 
 from qts_operator.cache import Store
 from qts_operator.expectations import Expectations, not_older
 from qts_operator.lease import Election
-from qts_operator.workqueue import WorkQueue
+from qts_operator.workqueue import QUIET_S, WorkQueue
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -59,6 +61,47 @@ def test_queue_waits_no_longer_than_its_caller_allows() -> None:
     """What a person must put right is looked at again sooner than a server that fails."""
     queue = WorkQueue()
     assert [queue.fail("a", 0.0, last_s=15.0) for _ in range(6)] == [1, 2, 4, 8, 15, 15]
+
+
+def test_the_first_event_after_silence_is_handled_at_once() -> None:
+    """Silence is no pass in the last seconds and none in the next; a retry or a look far away is none."""
+    queue = WorkQueue()
+    queue.add_after("a", 600.0, 0.0)
+    for at in (100.0, 100.0 + QUIET_S):
+        assert queue.gather("a", 0.25, at)
+        assert queue.take(at) == "a"
+        queue.done("a", at)
+    queue.add_after("b", QUIET_S - 1, 200.0)  # the numbers of a start are told then
+    assert queue.gather("b", 0.25, 200.0)
+    assert queue.take(200.2) is None
+    assert queue.take(200.25) == "b"
+
+
+def test_events_of_a_burst_share_passes() -> None:
+    """A thousand in ten seconds: the first is not held, the last is seen, and each pass waits for more."""
+    queue, passes, asked = WorkQueue(), list[float](), 0.0
+    for tick in range(1100):
+        now = tick / 100
+        if now < 10.0:
+            asked = now
+            queue.gather("a", 0.25, now)
+        if queue.take(now):
+            passes.append(now)
+            queue.done("a", now)
+    assert passes[0] == 0.0
+    assert asked <= passes[-1] <= asked + 0.25
+    assert min(later - sooner for sooner, later in pairwise(passes)) >= 0.25
+
+
+def test_what_comes_while_a_pass_runs_or_waits_wakes_nobody() -> None:
+    queue = WorkQueue()
+    assert queue.gather("a", 0.25, 0.0)
+    assert not queue.gather("a", 0.25, 0.0)
+    assert queue.take(0.0) == "a"
+    assert queue.gather("a", 0.25, 0.1)
+    assert not queue.gather("a", 0.25, 0.2)
+    queue.done("a", 0.3)
+    assert queue.take(0.35) == "a"
 
 
 def test_store_refuses_older_versions_and_late_events_of_the_dead() -> None:
