@@ -17,12 +17,10 @@ from qts_operator.memo import room
 
 #: what a change names where there is nothing
 ABSENT = object()
-_DEEP = (dict, list, float)
+_DEEP, _OBJECTS = frozenset((dict, list, float)), frozenset((dict,))
 _KEPT = 8192  # digests that are remembered, of two hundred bytes each; six a system
 #: what identifies an object is never applied, so never owned
 _IDENTITY = ("name", "namespace", "uid", "resourceVersion")
-#: what moves with every write, whoever makes it
-_VOLATILE = ("managedFields", "resourceVersion", "generation")
 
 
 class Owned(NamedTuple):
@@ -38,13 +36,14 @@ _seen = room(_KEPT)
 def summary(live: dict[str, Any], manager: str = names.FIELD_MANAGER) -> Owned:
     """Return what `manager` owns of `live`.
 
-    Of what has replicas it is remembered: most of what a watch tells of it are changes of its status.
+    Of what has replicas it is remembered: most of what a watch tells of it are changes of its status, and of
+    notes that its controller makes beside ours.
     """
     fields = _fields(live, manager)
     if "replicas" not in (live.get("spec") or {}):
         return _owned(fields, live)
-    rest = {key: value for key, value in live.items() if key != "status"}
-    rest["metadata"] = {k: v for k, v in (live.get("metadata") or {}).items() if k not in _VOLATILE}
+    rest = {key: value for key, value in live.items() if key not in ("metadata", "status")}
+    rest |= project(fields, {"metadata": live.get("metadata") or {}})
     key = blake2b(orjson.dumps([fields, rest]), digest_size=16).digest()
     known: Owned | None = _seen.get(key)
     if known is None:
@@ -146,13 +145,16 @@ def _at(tree: Any, steps: list[str]) -> Any:
 
 
 def canonical(value: Any) -> Any:
-    """Return a value whose JSON, with its keys in order, is equal for equal meaning."""
-    # most values are text, which needs no call of its own
+    """Return a value whose JSON, with its keys in order, is equal for equal meaning; nobody may change it."""
     if isinstance(value, dict):
+        if _DEEP.isdisjoint(map(type, value.values())):
+            return value  # as most are; to ask for all values at once takes a fraction of looking at each
         return {key: canonical(inner) if type(inner) in _DEEP else inner for key, inner in value.items()}
     if isinstance(value, list):
+        if _DEEP.isdisjoint(map(type, value)):
+            return value
         items = [canonical(item) if type(item) in _DEEP else item for item in value]
-        if len(items) > 1 and all(type(item) is dict for item in items):
+        if len(items) > 1 and _OBJECTS.issuperset(map(type, items)):
             items.sort(key=_text)
         return items
     if isinstance(value, float) and value.is_integer():

@@ -278,6 +278,9 @@ def test_a_summary_is_remembered_until_what_it_speaks_of_changes() -> None:
     moved = _live(replicas=1) | {"status": {"ready": 1}}
     moved["metadata"] |= {"resourceVersion": "2", "generation": 2}
     assert summary(moved) is first
+    noted = _live(replicas=1)
+    noted["metadata"]["annotations"] = {"deployment.kubernetes.io/revision": "1"}  # its controller's
+    assert summary(noted) is first
     labelled = _live(replicas=1)
     labelled["metadata"]["labels"]["x"] = "2"
     assert summary(labelled).digest == digest(owned(labelled)) != first.digest
