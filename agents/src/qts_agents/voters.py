@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import itertools
 from collections.abc import Callable, Coroutine, Sequence
@@ -37,7 +38,7 @@ from qts_messaging.messages import (
 from qts_messaging.records import Failure
 
 VOTER_BARS = 512
-SAVE_S = 10.0
+SAVE_S = 10.0  # then what was learned is kept after the next round, or in as long again
 T = TypeVar("T")
 
 
@@ -50,6 +51,7 @@ class VoterShell:
         self._fresh: Callable[[System], Voter] = getattr(importlib.import_module(module), name)
         self.agent: Voter = self._fresh(context.system)
         self._begun = asyncio.Event()  # the kept state is loaded: what comes earlier waits for it
+        self._over = asyncio.Event()  # a round has ended
         self._unproved = False  # a kept state is loaded and has not lived through a bar yet
         self._follower = Follower(context) if lockstep(context.system) else None
         gate = at_once if self._follower is None else self._follower.gate
@@ -193,8 +195,13 @@ class VoterShell:
         return keepsake.shaped_by(self._context.system, self._context.workload.wire)
 
     async def _save(self) -> None:
+        """Keep what was learned now and then, between rounds: a question would wait for it."""
         while True:
             await self._context.clock.sleep(SAVE_S)
+            self._over.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SAVE_S):
+                    await self._over.wait()
             await self._keep()
 
     def _now(self, seq: int) -> int:
@@ -281,6 +288,7 @@ class VoterShell:
     async def _on_decision(self, envelope: Envelope) -> None:
         decision, now, notes = envelope.body, self._context.now_ns(), self._context.notes
         if isinstance(decision, DecisionResponse):
+            self._over.set()
             notes.note(envelope.trace, DECISION_PROCESSED, now, now, decision.round_id)
             if decision.trace_keep:
                 notes.keep(envelope.trace, decision.round_id)

@@ -24,7 +24,7 @@ from qts_core.errors import ConfigError, LocalError
 from qts_core.roster import BY_NAME
 from qts_core.sections import AmosSettings, QuasarSettings
 from qts_core.spec import SYSTEM
-from qts_messaging.messages import SystemCommand
+from qts_messaging.messages import DecisionResponse, SystemCommand
 
 
 def test_what_is_kept_is_recalled(tmp_path: Path) -> None:
@@ -86,6 +86,29 @@ def shell(folder: Path) -> VoterShell:
         notes=SimpleNamespace(note=lambda *_: None),
     )
     return VoterShell(context)
+
+
+@pytest.mark.parametrize("rounds", [True, False])
+async def test_what_was_learned_is_kept_between_rounds(tmp_path: Path, monkeypatch, rounds: bool) -> None:
+    """A question that comes while it is put together waits for it; without rounds it is kept all the same."""
+    monkeypatch.setattr("qts_agents.voters.SAVE_S", 60.0 if rounds else 0.01)
+    made, kept = shell(tmp_path), asyncio.Event()
+    context: Any = made._context
+    context.clock = SimpleNamespace(sleep=lambda _: asyncio.sleep(0))
+
+    async def keep() -> None:
+        kept.set()
+
+    monkeypatch.setattr(made, "_keep", keep)
+    saver = asyncio.create_task(made._save())
+    if rounds:
+        for _ in range(9):
+            await asyncio.sleep(0)
+        assert not kept.is_set()
+        decided: Any = SimpleNamespace(body=DecisionResponse("r"), trace=None)
+        await made._on_decision(decided)
+    await asyncio.wait_for(kept.wait(), 10.0)
+    saver.cancel()
 
 
 def test_a_new_process_goes_on_and_learns_no_bar_twice(tmp_path: Path) -> None:
