@@ -53,7 +53,8 @@ class Load(msgspec.Struct, frozen=True):
     sampled: float = 1.0  # share
 
 
-LOADS = (Load(1, 0.1, 200, 5.0, sampled=0.25), Load(1_000, 1.0, 40, 50.0))
+#: agents learn from outcomes after some 30 bars, and most rounds must come after that
+LOADS = (Load(1, 0.1, 200, 5.0, sampled=0.25), Load(1_000, 1.0, 120, 50.0))
 SMOKE = (Load(16, 0.5, 5, 50.0),)
 
 
