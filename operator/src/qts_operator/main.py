@@ -178,7 +178,7 @@ class Engine:
 
     def synced(self) -> bool:
         """Tell whether every kind was listed, those that may not be seen aside; from any thread."""
-        return bool(self.reflectors) and all(r.synced.is_set() or r.denied for r in self.reflectors)
+        return bool(self.reflectors) and all(reflector.settled() for reflector in self.reflectors)
 
     def leads(self) -> bool:
         """Tell whether a write may be sent now."""
@@ -289,7 +289,7 @@ class Engine:
         """Take keys one after the other, once everything is known."""
         for reflector in self.reflectors:
             # a kind that may not be seen holds nobody back: each pass says so, and writes nothing else
-            while not (reflector.synced.is_set() or reflector.denied or self._stop.is_set()):
+            while not (reflector.settled() or self._stop.is_set()):
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(reflector.synced.wait(), SYNC_S)
         await offers.decided()

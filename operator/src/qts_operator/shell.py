@@ -149,16 +149,13 @@ class News:
             told = lines.head(line)
         except ValueError:
             return False  # kopf has a word for it
-        metadata = told["object"].get("metadata", {})
-        return told["type"] in ("ADDED", "MODIFIED") and self._shows(*named(metadata))
+        return told["type"] in ("ADDED", "MODIFIED") and shown(told["object"], self._shows)
 
 
-def named(metadata: Any) -> tuple[str, str, str]:
-    """Return namespace, name and version of an object."""
-    namespace, name, version = (
-        str(metadata.get(each, "")) for each in ("namespace", "name", "resourceVersion")
-    )
-    return namespace, name, version
+def shown(live: Any, shows: Shows) -> bool:
+    """Tell whether our own watch has shown an object as it is."""
+    metadata = live.get("metadata", {})
+    return shows(*[str(metadata.get(each, "")) for each in ("namespace", "name", "resourceVersion")])
 
 
 class Slim(aiohttp.ClientResponse):
@@ -178,13 +175,10 @@ class Slim(aiohttp.ClientResponse):
         told = orjson.loads(await self.read())
         if "items" in told:
             # a list of metadata that is empty comes as null, of which kopf would die
-            told["items"] = [item for item in told["items"] or () if not self._known(item)]
+            told["items"] = [item for item in told["items"] or () if not shown(item, self.shows)]
             for item in told["items"]:
                 item.get("metadata", {}).pop("managedFields", None)
         return told
-
-    def _known(self, item: Any) -> bool:
-        return self.shows(*named(item.get("metadata", {})))
 
 
 class KopfLog(logging.Handler):

@@ -79,6 +79,10 @@ class Reflector:
         self._version = ""
         self._listed_s = 0.0
 
+    def settled(self) -> bool:
+        """Tell whether the kind was listed, or may not be; from any thread."""
+        return self.synced.is_set() or bool(self.denied)
+
     def age_s(self) -> float:
         """Return seconds since the server was last heard."""
         return self._tools.now_s() - self.heard_s

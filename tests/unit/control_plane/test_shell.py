@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from types import SimpleNamespace
 
 import kopf
 import orjson
@@ -19,6 +18,7 @@ from qts_operator.digests import resource
 from qts_operator.main import GATHER_S, Engine, Options
 from qts_operator.session import Access
 from qts_operator.shell import Forgetful, KopfThread, _session, configure, registry_of
+from qts_operator.testing import FakeCluster
 from qts_operator.view import View
 
 
@@ -225,8 +225,7 @@ def test_kopf_begins_when_the_engine_knows_everything(engine, monkeypatch, kinds
 
     monkeypatch.setattr(kopf, "operator", operator)
     monkeypatch.setattr("qts_operator.shell.LOOK_S", 0.01)
-    seen = [SimpleNamespace(synced=asyncio.Event(), denied="") for _ in range(kinds)]
-    engine.reflectors = seen
+    seen = engine.reflectors = engine._reflect(FakeCluster())[:kinds]
     thread = KopfThread(engine)
     thread.start()
     assert not begun.wait(0.1)
