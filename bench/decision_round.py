@@ -9,7 +9,8 @@ between them; a sampled round is the same round. Beside it stands the floor of t
 minute, four bare pyzmq processes at the same pace (`bench.round_floor`). More figures say where the time
 goes: when the last voter began, the votes were together, the board had decided; what was computed alone; the
 processor time of all processes. The collector of the spans runs at normal priority, whatever that of the
-benchmark is: it is no part of what is measured.
+benchmark is: it is no part of what is measured. With --low-latency the run has that option of `qts run`, so
+cores do not fall asleep between its processes' turns; the floor has them awake, too.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from tests.processes.receiver import Receiver
 from tests.processes.running import qts_arguments
 from tests.processes.whole import Whole
 
+from qts_cli.latency import cores_awake
 from qts_cli.sockets import free_ports
 
 HISTORY = 360  # bars before the first live one, enough for every window of an agent
@@ -157,8 +159,8 @@ def watched(run: Whole, receiver: Receiver, load: Load) -> dict[str, float]:
     return {}
 
 
-def measure(load: Load) -> Measured:
-    """Let a run decide so often."""
+def measure(load: Load, *options: str) -> Measured:
+    """Let a run with these options of `qts run` decide so often."""
     receiver = Receiver()
     threading.Thread(target=collect, args=(receiver,), daemon=True).start()
     with tempfile.TemporaryDirectory() as name:
@@ -171,7 +173,7 @@ def measure(load: Load) -> Measured:
             f"observability.otlp_endpoint=http://127.0.0.1:{receiver.server_address[1]}",
         )  # fmt: skip
         arguments = [a for a in qts_arguments(free_ports(5), *changes) if "dataset" not in a]
-        run = Whole(Path(name), *paired(arguments))
+        run = Whole(Path(name), *options, *paired(arguments))
         try:
             processor_ms = watched(run, receiver, load)
         finally:
@@ -189,11 +191,12 @@ def paired(arguments: list[str]) -> list[str]:
     return [part for text in arguments if text != "--set" for part in ("--set", text)]
 
 
-def rows(smoke: bool) -> Iterator[Row]:
+def rows(smoke: bool, awake: bool) -> Iterator[Row]:
     """Measure every load."""
     for load in SMOKE if smoke else LOADS:
-        bare = floor(load.symbols, load.interval_s, max(5, min(200, load.rounds)))
-        found = measure(load)
+        with cores_awake() if awake else contextlib.nullcontext():
+            bare = floor(load.symbols, load.interval_s, max(5, min(200, load.rounds)))
+        found = measure(load, *["--low-latency"] * awake)
         taken = {
             name: [getattr(r, name) for r in found.rounds] or [np.nan] for name in Round.__struct_fields__
         }
@@ -218,9 +221,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--smoke", action="store_true", help="few rounds of few symbols")
+    parser.add_argument("--low-latency", action="store_true", help="with cores that stay awake")
     options = parser.parse_args()
     good = True
-    for row in rows(options.smoke):
+    for row in rows(options.smoke, options.low_latency):
         good &= row.agrees
         print(json.dumps(row.line()) if options.json else text(row.line()), flush=True)
     return 0 if good else 1

@@ -8,6 +8,7 @@ import re
 import secrets
 import shutil
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from cyclopts import Parameter
 from qts_cli import credentials, folder, launch, redis_server
 from qts_cli.__main__ import child_environment, environment
 from qts_cli.events import Event, JsonLines
+from qts_cli.latency import cores_awake
 from qts_cli.launch import Setting
 from qts_cli.screen import Screen
 from qts_cli.session import Session
@@ -36,6 +38,7 @@ def run(
     config_file: Annotated[Path | None, Parameter(name="--config")] = None,
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = (),
     allow_simulated: Annotated[bool, Parameter(negative=())] = False,
+    low_latency: Annotated[bool, Parameter(negative=())] = False,
     run_dir: Path = folder.HOME,
 ) -> int:
     """Run the whole system here until Ctrl-C, the end of the data, or a time.
@@ -52,6 +55,8 @@ def run(
         Override a setting, for example market.replay.speed=0; may be given again.
     allow_simulated
         Go on with simulated messaging in one process when no Redis can be had, until one can.
+    low_latency
+        Keep the cores of this machine awake, for the fastest decisions; costs power, needs the right to.
     run_dir
         Folder for runs, caches and the lock.
     """
@@ -67,7 +72,8 @@ def run(
         run_folder = folder.make_run(home)
         wanted = loaded.system if system is not loaded.system else None
         setting = prepare(system, redis, run_folder, home, wanted)
-        return _start(setting, for_s, json or not sys.stdout.isatty(), loaded.digest)
+        with cores_awake() if low_latency else nullcontext():
+            return _start(setting, for_s, json or not sys.stdout.isatty(), loaded.digest)
     finally:
         if run_folder is not None:
             folder.clean_run(run_folder)
