@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from qts_agents.pads.census import census
-from qts_agents.pads.journal import SUFFIX, entries
+from qts_agents.pads.journal import SUFFIX, damage, entries
 from qts_agents.pads.records import Timings
 from qts_cli import folder
 from qts_cli.events import Event, line
@@ -53,18 +53,21 @@ def decisions(
     """
     if last is not None and last < 1:
         raise ConfigError(f"--last: expected a number above 0, found {last}")
+    path = journal_of(journal, run_dir)
+    code = unread(path)
     if count:
-        return _count(journal_of(journal, run_dir), json_)
-    found: Iterator[Event] = events(journal_of(journal, run_dir))
+        _count(path, json_)
+        return code
+    found: Iterator[Event] = events(path)
     chosen = deque((event for event in found if _has(event, symbol)), maxlen=last)
     if not chosen:
         raise ConfigError(f"no decision{f' on {symbol}' if symbol else ''} in {journal or 'the latest run'}")
     if json_:
         for event in chosen:
             print(line(_only(event, symbol)))
-        return 0
-    wide_console().print(_table(chosen, symbol))
-    return 0
+    else:
+        wide_console().print(_table(chosen, symbol))
+    return code
 
 
 def journal_of(given: Path | None, run_dir: Path) -> Path:
@@ -77,6 +80,13 @@ def journal_of(given: Path | None, run_dir: Path) -> Path:
     if not any(path.glob(f"*{SUFFIX}")):
         raise ConfigError(f"{path}: no journal there; expected a .qtsj file or a folder that holds some")
     return path
+
+
+def unread(journal: Path) -> int:
+    """Say on stderr what of a damaged journal is not shown; return the exit code for it."""
+    if words := damage(journal):
+        print(f"qts: {words}; what follows ends there, a copy of the file may hold the rest", file=sys.stderr)
+    return 1 if words else 0
 
 
 def wide_console() -> Console:
@@ -159,12 +169,12 @@ def _reason(row: Event) -> str:
     return f"{row['reason']} {why}".rstrip()
 
 
-def _count(journal: Path, as_json: bool) -> int:
+def _count(journal: Path, as_json: bool) -> None:
     """Print how often everything that a board can do was done."""
     found = census(entries(journal))
     if as_json:
         print(line({kind: dict(counts.most_common()) for kind, counts in found.items()}))
-        return 0
+        return
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("", "", "count"):
         table.add_column(column, justify="right" if column else "left", no_wrap=True)
@@ -172,4 +182,3 @@ def _count(journal: Path, as_json: bool) -> int:
         for k, (name, times) in enumerate(counts.most_common()):
             table.add_row("" if k else kind, name, str(times))
     wide_console().print(table)
-    return 0

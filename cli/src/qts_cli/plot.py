@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from qts_cli import folder
-from qts_cli.decisions import events, journal_of
+from qts_cli.decisions import events, journal_of, unread
 from qts_cli.events import Event
 from qts_cli.prices import Prices, prices
 from qts_core.errors import ConfigError
@@ -55,6 +55,7 @@ def plot(
         Folder for runs, as for qts run.
     """
     path = journal_of(journal, run_dir)
+    code = unread(path)
     rounds = list(events(path))
     if not rounds:
         raise ConfigError(f"{path}: no decision in this journal yet")
@@ -68,7 +69,7 @@ def plot(
     except OSError as error:
         raise ConfigError(f"--output: {output} cannot be written: {error.strerror}") from None
     print(f"{output}: {len(rounds)} decisions on {chosen}")
-    return 0
+    return code
 
 
 def figure(symbol: str, rounds: Sequence[Event], price: Prices) -> Any:

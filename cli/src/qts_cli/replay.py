@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from qts_cli import folder
-from qts_cli.decisions import journal_of
+from qts_cli.decisions import journal_of, unread
 from qts_cli.events import line
 
 
@@ -18,7 +18,7 @@ def replay(
     json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
     run_dir: Path = folder.HOME,
 ) -> int:
-    """Recompute every decision from the journal's inputs; exit 1 when one byte differs.
+    """Recompute every decision from the journal's inputs; exit 1 when one byte differs or cannot be read.
 
     Parameters
     ----------
@@ -30,6 +30,7 @@ def replay(
         Folder for runs, as for qts run.
     """
     path = journal_of(journal, run_dir)
+    code = unread(path)
     from qts_agents.pads.replay import replay as again  # brings numba
 
     report = again(path)
@@ -45,7 +46,7 @@ def replay(
         print(f"{report.rounds} rounds compared, {report.equal} identical; first difference: {first}")
     if report.versions and not json_:
         print(_other_versions(report.versions))
-    return 0 if identical else 1
+    return code if identical else 1
 
 
 def _other_versions(versions: dict[str, tuple[str, str]]) -> str:

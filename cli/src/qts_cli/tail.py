@@ -90,4 +90,4 @@ def _frame(data: bytes, at: int) -> bytes | None:
         return None
     length, checksum = FRAME.unpack_from(data, at)
     payload = data[at + FRAME.size : at + FRAME.size + length]
-    return payload if len(payload) == length and zlib.crc32(payload) == checksum else None
+    return payload if payload and len(payload) == length and zlib.crc32(payload) == checksum else None

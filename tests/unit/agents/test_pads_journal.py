@@ -14,6 +14,8 @@ from qts_agents.pads import journal, records
 from qts_agents.pads.agent import Pads
 from qts_agents.pads.journal import JournalWriter
 from qts_agents.pads.replay import outcomes, replay, rounds
+from qts_agents.pads.resume import newest
+from qts_cli import main
 from qts_cli.replay import replay as qts_replay
 from qts_core.errors import ConfigError, LocalError
 
@@ -51,8 +53,36 @@ def test_a_torn_tail_is_passed_over_at_every_length(tmp_path):
     for cut in range(start, len(whole)):
         file.write_bytes(whole[:cut])
         assert len(list(journal.entries(file))) == 2
+        assert journal.damage(file) == ""
     file.write_bytes(whole[:-1] + b"\x00")
     assert len(list(journal.entries(file))) == 2
+    assert journal.damage(file) == ""
+
+
+def test_zeros_of_a_power_cut_are_an_end(tmp_path):
+    """A disk that lost power leaves zeros where records should be, even a file of them: nothing is read there."""
+    record = records.frame(records.encode("peers", 1, ["x"]))
+    (tmp_path / "0001.qtsj").write_bytes(record + bytes(4096))
+    (tmp_path / "0002.qtsj").write_bytes(bytes(4096))
+    assert [entry.now_ns for entry in journal.entries(tmp_path)] == [1]
+    assert journal.damage(tmp_path) == ""
+    assert newest(tmp_path) == []
+
+
+@pytest.mark.parametrize("hurt", ["flipped", "hole", "zeros"])
+def test_damage_before_the_end_is_named(tmp_path, hurt):
+    """What is wrong in the middle is no torn end: the records after it would silently be missing."""
+    frames = [records.frame(records.encode("peers", i, ["x" * 40])) for i in range(9)]
+    start, data = len(frames[0]), b"".join(frames)
+    made = {
+        "flipped": data[: start + 20] + bytes([data[start + 20] ^ 1]) + data[start + 21 :],
+        "hole": data[: start + 20] + data[start + 40 :],
+        "zeros": data[:start] + bytes(start) + data[2 * start :],
+    }
+    file = tmp_path / "0001.qtsj"
+    file.write_bytes(made[hurt])
+    assert len(list(journal.entries(file))) == 1
+    assert journal.damage(tmp_path).startswith(f"{file}: byte {start} begins no whole record")
 
 
 def test_a_new_run_writes_a_new_file_and_all_are_read(tmp_path):
@@ -178,6 +208,25 @@ def test_replay_says_in_words_which_versions_differ(tmp_path, run, capsys):
     assert qts_replay(folder, json_=True) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["versions"] == {"numpy": {"journal": "1.0", "here": np.__version__}}
+
+
+def test_no_command_takes_a_damaged_journal_for_a_whole_one(tmp_path, run, capsys):
+    """Every command says on stderr where it ended, and fails; what can be read is still told."""
+    [file] = journal.files(written(tmp_path / "journal", run.records))
+    data, at = file.read_bytes(), 0
+    for payload in run.records[:-20]:
+        at += len(records.frame(payload))
+    file.write_bytes(data[: at + 9] + bytes([data[at + 9] ^ 1]) + data[at + 10 :])
+    for tokens in (
+        ["replay"],
+        ["decisions"],
+        ["decisions", "--count"],
+        ["plot", "-o", str(tmp_path / "p.html")],
+    ):
+        assert main([*tokens, str(file)]) == 1
+        told = capsys.readouterr()
+        assert f"{file}: byte {at} begins no whole record" in told.err
+        assert told.out
 
 
 def test_a_journal_without_its_head_is_refused(tmp_path, run):

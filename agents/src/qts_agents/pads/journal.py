@@ -42,13 +42,35 @@ def entries(path: Path) -> Iterator[Entry]:
                 yield decode(payload)
 
 
+def damage(path: Path) -> str:
+    """Return where a journal ceases to be readable though records follow; empty for what a crash leaves."""
+    for file in files(path):
+        whole = 0
+        with file.open("rb") as stream:
+            while (payload := _read_frame(stream.read)) is not None:
+                whole += FRAME.size + len(payload)
+            stream.seek(whole)
+            rest = stream.read()
+        if not _torn(rest):
+            return f"{file}: byte {whole} begins no whole record; {len(rest)} bytes from there on are unread"
+    return ""
+
+
+def _torn(rest: bytes) -> bool:
+    """Tell whether `rest` is a last record cut short, or the zeros that a loss of power leaves."""
+    if len(rest) < FRAME.size or not rest.strip(b"\0"):
+        return True
+    length: int = FRAME.unpack_from(rest)[0]
+    return len(rest) - FRAME.size <= length <= MAX_RECORD
+
+
 def _read_frame(read: Callable[[int], bytes]) -> bytes | None:
     """Return the next payload, None at the end or where it is torn."""
     head = read(FRAME.size)
     if len(head) < FRAME.size:
         return None
     length, checksum = FRAME.unpack(head)
-    if length > MAX_RECORD:
+    if not 0 < length <= MAX_RECORD:  # eight zeros would be a whole frame of nothing
         return None
     payload = read(length)
     return payload if len(payload) == length and zlib.crc32(payload) == checksum else None
