@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from cyclopts import App
@@ -10,6 +11,7 @@ from qts_core.acl import users_acl
 from qts_core.errors import ConfigError
 from qts_core.roster import ROSTER
 
+_SYSTEM = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?\.[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 app = App(name="keys", help="Make key pairs for the wire, and logins for an external Redis.")
 
 
@@ -52,6 +54,8 @@ def redis(system: str, directory: Path) -> int:
     """
     from qts_messaging import keys
 
+    if not _SYSTEM.fullmatch(system):
+        raise ConfigError(f'SYSTEM: expected NAMESPACE.NAME such as trading.desk, found "{system}"')
     if (directory / keys.REDIS_DIR).exists():
         raise ConfigError(f"{directory / keys.REDIS_DIR}: exists already; passwords are never overwritten")
     try:

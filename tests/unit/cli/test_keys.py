@@ -26,6 +26,14 @@ def test_the_files_are_what_agents_and_server_read(tmp_path: Path) -> None:
         assert login("redis://far", folder, name) == Login(f"redis://{name}:{word}@far", 1)
 
 
+@pytest.mark.parametrize("name", ["desk", ".desk", "trading.", "Trading.desk", "trading.desk ~* +@all"])
+def test_a_name_that_no_system_has_is_refused(tmp_path: Path, name: str) -> None:
+    """The list would lock every agent of the real system out, or let one do more than it may."""
+    with pytest.raises(ConfigError, match=r"expected NAMESPACE\.NAME"):
+        redis(name, tmp_path / "made")
+    assert not (tmp_path / "made").exists()
+
+
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     """A second time is refused."""
     redis("trading.desk", tmp_path)
