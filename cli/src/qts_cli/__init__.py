@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -61,15 +62,9 @@ def build() -> Any:
 
 def main(tokens: Sequence[str] | None = None) -> int:
     """Run `qts`; return 0, 2 for bad usage or settings, 130 when interrupted, 1 for other failures."""
-    from cyclopts import CycloptsError
-
-    from qts_cli.__main__ import multiply_alone
-
-    multiply_alone()
     try:
-        result = build()(list(sys.argv[1:] if tokens is None else tokens))
-    except CycloptsError as error:
-        return _fail(f"{' '.join(str(error).split())}; see qts --help", USAGE_EXIT)
+        result = _run(list(sys.argv[1:] if tokens is None else tokens))
+        sys.stdout.flush()  # what could not be written is told here, not at the interpreter's end
     except ConfigError as error:
         return _fail(str(error), USAGE_EXIT)
     except QtsError as error:
@@ -81,10 +76,25 @@ def main(tokens: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 1
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _fail("the output was cut short: no space left where it goes; free some and try again", 1)
         if error.filename is None:
             raise
         return _fail(f"{error.filename}: {error.strerror}", USAGE_EXIT)  # a path that a person gave
     return result if isinstance(result, int) else 0
+
+
+def _run(tokens: list[str]) -> Any:
+    """Run the command of `tokens`; who presses Ctrl-C during these imports meets no traceback either."""
+    from cyclopts import CycloptsError
+
+    from qts_cli.__main__ import multiply_alone
+
+    multiply_alone()
+    try:
+        return build()(tokens)
+    except CycloptsError as error:
+        raise ConfigError(f"{' '.join(str(error).split())}; see qts --help") from None
 
 
 def _fail(text: str, code: int) -> int:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import builtins
+import contextlib
 import json
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +125,38 @@ def test_zmq_port_in_use_is_named_with_its_key(tmp_path: Path, capsys: pytest.Ca
     assert f"zmq_ports.quasar: port {port} is in use" in capsys.readouterr().err
     assert list((home / "run").iterdir()) == []
     assert not (home / "lock").exists()
+
+
+def test_a_full_device_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Output that finds no space is told, however little it was."""
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert main(["config", "show"]) == 1
+        assert capsys.readouterr().err == (
+            "qts: the output was cut short: no space left where it goes; free some and try again\n"
+        )
+        assert main(["keys", "new", "made"]) == 1
+        monkeypatch.undo()
+        with contextlib.suppress(OSError):
+            full.close()
+
+
+def test_an_interrupt_during_the_first_imports_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who presses Ctrl-C at once gets 130 like everybody else."""
+    imported = builtins.__import__
+
+    def pressed(name: str, *args: Any) -> Any:
+        if name == "cyclopts":
+            raise KeyboardInterrupt
+        return imported(name, *args)
+
+    monkeypatch.setattr(builtins, "__import__", pressed)
+    assert main(["run"]) == 130
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("30s", 30.0), ("500ms", 0.5), ("2m", 120.0), ("1.5", 1.5)])
