@@ -127,6 +127,7 @@ async def test_explain_says_of_a_running_system_what_the_operator_says(
         assert told.returncode == 1, told.stdout
         assert f"Degraded=True NameTaken: {text}" in told.stdout
         assert told.stdout.count("gathered at") == 2
+        assert _qts("support", "--all", "-o", "everywhere.tar.gz", cwd=tmp_path).returncode == 0
 
     async with opened(from_kubeconfig(os.environ["KUBECONFIG"])) as judge, every_pod(judge.api):
         await asyncio.to_thread(compare)

@@ -228,9 +228,10 @@ async def gather_all(namespace: str | None, operator_namespace: str) -> Bundle:
     found = Bundle()
     where = ["-A"] if namespace is None else ["-n", namespace]
     lister = Gatherer(program(), found, asyncio.Semaphore(1))
-    await lister.keep("systems.json", [*where, "get", SYSTEMS, "-o", "json"])
+    await lister.keep("systems.json", ["get", SYSTEMS, *where, "-o", "json"])
     if "systems.json" in found.missing:
-        raise ConfigError(f"{found.missing['systems.json']}; kubectl get qts {' '.join(where)} must work")
+        why = found.missing["systems.json"].splitlines()[-1]
+        raise ConfigError(f"{why}; kubectl get qts {' '.join(where)} must work")
     items = json.loads(found.files["systems.json"])["items"]
     keys = [(item["metadata"]["namespace"], item["metadata"]["name"]) for item in items]
     if not keys:

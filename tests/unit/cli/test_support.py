@@ -137,7 +137,8 @@ async def test_the_last_kept_rounds_of_every_agent_are_in_the_bundle_without_a_s
 
 _TWO = """#!/bin/sh
 case "$*" in
-*"get quantumtradingsystems.quantumtrading.io -o json") cat "$(dirname "$0")/systems.json" ;;
+-A*) echo "flags cannot be placed before plugin name: -A" >&2; exit 1 ;;
+"get quantumtradingsystems.quantumtrading.io -A -o json"|"get quantumtradingsystems.quantumtrading.io -n one -o json") cat "$(dirname "$0")/systems.json" ;;
 *"-n two get quantumtradingsystems.quantumtrading.io desk"*) echo "gone: NotFound" >&2; exit 1 ;;
 *"-n one get quantumtradingsystems.quantumtrading.io desk"*) echo '{"metadata": {"namespace": "one", "name": "desk"}}' ;;
 *) echo '{"items": []}' ;;
@@ -169,6 +170,15 @@ async def test_all_of_no_system_is_a_wrong_call(tmp_path: Path, monkeypatch: pyt
     _answers(tmp_path, monkeypatch, _TWO)
     with pytest.raises(ConfigError, match="no system there"):
         await support_bundle.gather_all("one", "qts-system")
+
+
+def test_where_no_cluster_answers_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An archive of nothing would be taken for a gathered one; what kubectl says last is the reason."""
+    _answers(tmp_path, monkeypatch, "#!/bin/sh\necho noise >&2; echo 'connection refused' >&2; exit 1\n")
+    for name, every, command in (("desk", False, "-n default"), (None, True, "-A")):
+        with pytest.raises(ConfigError, match=rf"^connection refused; kubectl get qts {command} must work$"):
+            support.support(name, every=every, output=tmp_path / "b.tar.gz")
+    assert not (tmp_path / "b.tar.gz").exists()
 
 
 @pytest.mark.parametrize("given", [(None, False), ("desk", True)])
