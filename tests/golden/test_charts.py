@@ -211,6 +211,25 @@ def test_one_registry_value_moves_every_image() -> None:
     assert set(images_of(rendered("own-redis"))) == own
 
 
+@pytest.mark.parametrize("missing", ["image", "collector.image"])
+def test_an_image_without_tag_and_digest_is_refused_by_name(missing: str) -> None:
+    """It was written as `qts-operator:`, which helm called YAML that is none."""
+    if shutil.which("helm") is None:
+        pytest.skip("helm is not on PATH")
+    command = [
+        "helm",
+        "template",
+        OPERATOR,
+        str(ROOT / "charts" / OPERATOR),
+        "--set",
+        "collector.enabled=true",
+    ]
+    done = subprocess.run([*command, "--set", f"{missing}.tag="], capture_output=True, text=True, check=False)
+    image = {"image": "qts-operator", "collector.image": "opentelemetry-collector"}[missing]
+    assert done.returncode != 0
+    assert f"image {image}: give a tag or a digest" in done.stderr
+
+
 def test_the_operator_reads_the_attributes_that_the_chart_writes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commas, blanks and equal signs of a value arrive in the resource of the traces."""
     from opentelemetry.sdk.resources import OTELResourceDetector

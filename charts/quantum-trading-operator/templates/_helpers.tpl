@@ -18,7 +18,7 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- end }}
 {{- /* the image of `image` values, by digest where there is one */}}
 {{- define "qts.pulledImage" -}}
-{{- $image := index . 1 }}{{ $at := print ":" $image.tag }}{{ with $image.digest }}{{ $at = print "@" . }}{{ end -}}
+{{- $image := index . 1 }}{{ if not (or $image.tag $image.digest) }}{{ fail (printf "image %s: give a tag or a digest" $image.repository) }}{{ end }}{{ $at := print ":" $image.tag }}{{ with $image.digest }}{{ $at = print "@" . }}{{ end -}}
 {{ include "qts.image" (list (index . 0) (print $image.repository $at)) }}
 {{- end }}
 {{- /* OTEL_RESOURCE_ATTRIBUTES: pairs joined by commas, values percent-encoded */}}

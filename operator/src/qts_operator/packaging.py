@@ -109,7 +109,7 @@ def values_schema() -> Manifest:
     resources = _closed({"requests": quantities, "limits": quantities})
     image = _closed(
         {
-            "repository": text,
+            "repository": text | {"minLength": 1},
             "tag": text,
             "digest": text | {"pattern": "^(sha256:[0-9a-f]{64})?$"},
             "pullPolicy": _one_of("Always", "IfNotPresent", "Never"),
