@@ -112,7 +112,7 @@ def test_a_version_is_released_once(tree: Path, played: Path) -> None:
     git(tree, "add", ".")
     git(tree, "commit", "-q", "-m", "release")
     done = release(tree, played)
-    assert (done.returncode, "1.2.3 is released; raise the version" in done.stderr) == (1, True), done
+    assert (done.returncode, "1.2.3 is released; raise the version" in done.stderr) == (2, True), done
     assert git(tree, "status", "--porcelain") == ""
 
 
@@ -120,7 +120,7 @@ def test_a_tree_with_changes_is_refused(tree: Path, played: Path) -> None:
     """They are named; nothing is made."""
     (tree / "charts" / CHARTS[0] / "values.yaml").write_text("a: 1\n")
     done = release(tree, played)
-    assert (done.returncode, "values.yaml" in done.stderr) == (1, True), done
+    assert (done.returncode, "values.yaml" in done.stderr) == (2, True), done
     assert not (tree / "releases").exists()
 
 
@@ -129,7 +129,7 @@ def test_several_versions_are_refused(tree: Path, played: Path) -> None:
     (tree / "agents/pyproject.toml").write_text('[project]\nversion = "1.2.2"\n')
     git(tree, "commit", "-q", "-a", "-m", "forgotten")
     done = release(tree, played)
-    assert (done.returncode, "'agents': '1.2.2'" in done.stderr) == (1, True), done
+    assert (done.returncode, "'agents': '1.2.2'" in done.stderr) == (2, True), done
 
 
 def test_without_helm_nothing_is_left_behind(tree: Path, tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_without_helm_nothing_is_left_behind(tree: Path, tmp_path: Path) -> None
     command = [sys.executable, str(tree / "scripts/release")]
     env = {"PATH": str(tmp_path / "few")}
     done = subprocess.run(command, capture_output=True, text=True, env=env, check=False, timeout=60)
-    assert (done.returncode, done.stderr) == (1, "release: helm is not on PATH; install it\n")
+    assert (done.returncode, done.stderr) == (2, "release: helm is not on PATH; install it\n")
     assert git(tree, "status", "--porcelain") == ""
 
 
