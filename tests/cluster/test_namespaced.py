@@ -80,3 +80,26 @@ def test_with_roles_alone_an_older_definition_is_told_by_the_schema_that_is_publ
 ) -> None:
     """The definition itself may not be read."""
     status_of_old(kube, namespace, tmp_path, lambda: operator(*allowed), until)
+
+
+def test_events_that_may_not_be_written_are_told_until_they_may(
+    kube, namespace, roles, allowed, operator, until
+) -> None:
+    """Restricted names the right and hinders nothing; asking for it keeps no Event, and it goes by itself."""
+    role = next(d for d in roles if d["kind"] == "Role" and "events" in str(d["rules"]))
+    less = role | {"rules": [rule for rule in role["rules"] if "events" not in rule["resources"]]}
+    kube.run("replace", "-f", "-", given=less)
+    operator(*allowed)
+    kube.system(namespace, "desk", {"agents": {"quasar": {"gpu": {"mode": "Required"}}}})
+
+    def told() -> str:
+        found = kube.get("-n", namespace, "qts", "desk").get("status", {}).get("conditions", [])
+        return next((c["message"] for c in found if c["type"] == "Restricted"), "")
+
+    until(lambda: 'cannot create resource "events"' in told(), "Restricted")
+    until(lambda: kube.applied(namespace), "applied")
+    assert kube.condition(namespace, "desk", "Degraded")[:2] == ("False", "Healthy")
+    kube.run("replace", "-f", "-", given=role)
+    until(lambda: not told(), "no Restricted")
+    events = kube.get("-n", namespace, "events.events.k8s.io")["items"]
+    assert not [e for e in events if e["reason"] == "Rehearsal"]

@@ -19,6 +19,7 @@ from qts_operator.apply import Hand
 from qts_operator.cluster import MINE, NODES, Cluster
 from qts_operator.context import Context
 from qts_operator.metrics import Metrics
+from qts_operator.news import News
 from qts_operator.objects import KINDS
 from qts_operator.objects.frame import Defaults
 from qts_operator.reconcile import Reconciler
@@ -78,6 +79,8 @@ class World:
             pruned=dict,
             offered=lambda _: frozenset(k.name for k in KINDS if k.optional) - self.api.unserved,
             barred=lambda _: {},
+            news=News(self.api, SystemClock(), _METRICS),
+            unseen=lambda: "",
             traces=PassTraces(_TRACING),
         )
 

@@ -87,6 +87,10 @@ class Api(Protocol):
         """Create an object."""
         ...
 
+    async def rehearse(self, kind: Kind, manifest: Manifest) -> None:
+        """Do all that creating an object does, but keep it."""
+        ...
+
     async def update(self, kind: Kind, manifest: Manifest) -> Manifest:
         """Replace an object at the version it was read with."""
         ...
@@ -101,6 +105,10 @@ class Api(Protocol):
 
     async def put_status(self, namespace: str, name: str, uid: str, status: Manifest) -> Manifest:
         """Apply the status of a system."""
+        ...
+
+    async def serves(self, kind: Kind) -> bool:
+        """Tell whether the server has a kind, which is no secret to who may not see its objects."""
         ...
 
     async def schema(self, kind: Kind) -> Manifest | None:
@@ -218,6 +226,12 @@ class Cluster:
         params = {"fieldManager": names.FIELD_MANAGER}
         return dict(await self.session.call("POST", path, kind=kind.name, params=params, body=manifest))
 
+    async def rehearse(self, kind: Kind, manifest: Manifest) -> None:
+        """Do all that creating an object does, but keep it."""
+        path = path_of(kind, manifest["metadata"]["namespace"])
+        params = {"fieldManager": names.FIELD_MANAGER, "dryRun": "All"}
+        await self.session.call("POST", path, kind=kind.name, params=params, body=manifest)
+
     async def update(self, kind: Kind, manifest: Manifest) -> Manifest:
         """Replace an object at the version it was read with."""
         metadata = manifest["metadata"]
@@ -257,6 +271,16 @@ class Cluster:
             "PATCH", path, kind=names.KIND, params=params, body=body, headers=_APPLY
         )
         return dict(told)
+
+    async def serves(self, kind: Kind) -> bool:
+        """Tell whether the server has a kind, which is no secret to who may not see its objects."""
+        try:
+            told = await self.session.call("GET", f"/apis/{kind.group}/{kind.version}", kind="Discovery")
+        except ApiError as error:
+            if error.code == 404:
+                return False
+            raise
+        return any(each.get("name") == kind.plural for each in told.get("resources") or ())
 
     async def schema(self, kind: Kind) -> Manifest | None:
         """Return the schema that the server publishes of a kind; None when it publishes none."""

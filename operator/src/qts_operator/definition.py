@@ -6,6 +6,7 @@ account may read that.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from itertools import islice
 from typing import Any
@@ -36,6 +37,8 @@ class Definition:
         ours = crd()
         self._hash, self._schema = ours["metadata"]["annotations"][ANNOTATION_SCHEMA], schema_of(ours) or {}
         self.findings: tuple[Finding, ...] = ()
+        self.denied = ""  # why it may not be read: the published schema tells nearly as much
+        self._looked = asyncio.Event()
         self.pruned: Tree = {}  # what it lacks
 
     async def run(self, *, visible: bool) -> None:
@@ -45,15 +48,22 @@ class Definition:
                 self._judge(*await self._served(visible=visible))
             except ApiError as error:
                 _log.warning("definition not read", code=error.code, error=error.message)
+                self._looked.set()
                 await self._clock.sleep(CHECK_S if error.code == 403 else AGAIN_S)
                 continue
+            self._looked.set()
             await self._clock.sleep(AGAIN_S if self.findings else CHECK_S)
+
+    async def decided(self) -> None:
+        """Wait until it was looked at once: what that shows is not to change a status a moment later."""
+        await self._looked.wait()
 
     async def _served(self, *, visible: bool) -> tuple[Tree | None, bool]:
         """Return the served schema, None when there is none, and whether its definition calls it ours."""
         if visible:
             try:
                 live = await self._api.get(DEFINITIONS, "", names.CRD_NAME)
+                self._may("")
                 notes = ((live or {}).get("metadata") or {}).get("annotations") or {}
                 return schema_of(live or {}), live is None or notes.get(ANNOTATION_SCHEMA) == self._hash
             except ApiError as error:
@@ -61,7 +71,13 @@ class Definition:
                     raise
                 self._metrics.denied.labels(DEFINITIONS.name).inc()
                 _log.warning("definition may not be read", reason="AccessDenied", error=error.message)
+                self._may(error.message)
         return await self._api.schema(SYSTEMS), True
+
+    def _may(self, denied: str) -> None:
+        if denied != self.denied:
+            self.denied = denied
+            self._changed()
 
     def _judge(self, served: Tree | None, ours: bool) -> None:
         gone = {} if served is None else pruning.lacking(self._schema, served)

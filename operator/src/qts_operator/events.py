@@ -20,6 +20,8 @@ from qts_operator.snapshot import Snapshot
 
 KIND = Kind("Event", "events.k8s.io", "v1", "events")
 WITHIN_S = 600.0
+#: what the condition Restricted says while none may be written
+UNWRITTEN = "no Events are written"
 #: of an object that the server keeps in another form: nobody is hindered, so no condition tells of it
 NOT_KEPT = "FieldsNotKept"
 LIMIT = 4096
@@ -49,6 +51,12 @@ def altered(snapshot: Snapshot, told: tuple[str, ...]) -> list[dict[str, Any]]:
     return [_event(snapshot, {"reason": NOT_KEPT, "message": text}, normal=False) for text in told]
 
 
+def unreported(snapshot: Snapshot, text: str) -> dict[str, Any]:
+    """Return the Event of a system whose status may not be written: what stands there is old."""
+    note = f"the status is not written, so it may be out of date: {text}"
+    return _event(snapshot, {"reason": "AccessDenied", "message": note}, normal=False)
+
+
 def _event(snapshot: Snapshot, condition: dict[str, Any], *, normal: bool) -> dict[str, Any]:
     at = datetime.fromtimestamp(snapshot.now, UTC).strftime(_MICRO)
     return {
@@ -69,6 +77,24 @@ def _event(snapshot: Snapshot, condition: dict[str, Any], *, normal: bool) -> di
             "namespace": snapshot.namespace,
             "uid": snapshot.uid,
         },
+    }
+
+
+def rehearsal(namespace: str, now: float) -> dict[str, Any]:
+    """Return an Event that is sent to learn whether one may be written, and is not to be kept."""
+    who = {"apiVersion": "v1", "kind": "Namespace", "name": namespace, "namespace": namespace}
+    return {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {"generateName": f"{names.FIELD_MANAGER}-", "namespace": namespace},
+        "type": "Normal",
+        "reason": "Rehearsal",
+        "note": "kept by nobody",
+        "action": "Rehearse",
+        "eventTime": datetime.fromtimestamp(now, UTC).strftime(_MICRO),
+        "reportingController": names.FIELD_MANAGER,
+        "reportingInstance": names.FIELD_MANAGER,
+        "regarding": who,
     }
 
 

@@ -12,7 +12,7 @@ import msgspec
 from qts_core import names
 from qts_core.errors import ConfigError
 from qts_core.roster import AGENTS, BY_NAME
-from qts_operator import gpu, node_loss, rotation, starts
+from qts_operator import events, gpu, node_loss, rotation, starts
 from qts_operator.apply import Hand
 from qts_operator.cluster import PODS, Api, whole
 from qts_operator.context import Context
@@ -91,6 +91,7 @@ class Eyes:
             barred=self._c.barred(resource.namespace),
             kept=self._c.hand.kept,
             created=resource.created,
+            restricted=await self._restricted(resource.namespace, told),
         )
         if nodes is not None and (resource.gpu or any(p.limits for p in pods)):
             used = await self._usage.of(snapshot, now_s, view.pods.all)
@@ -115,6 +116,14 @@ class Eyes:
     def recheck_s(self, key: str, now_s: float) -> float:
         """Return seconds until the Secrets of a system are to be read again, as nothing tells of them."""
         return self._secrets.recheck_s(key, now_s)
+
+    async def _restricted(self, namespace: str, told: dict[str, Any]) -> tuple[str, ...]:
+        """Return what is not done for want of a right, though no system is hindered by it."""
+        lacking = {
+            events.UNWRITTEN: await self._c.news.denied(namespace, told),
+            "bounds and rules of the definition are not compared": self._c.unseen(),
+        }
+        return tuple(f"{what}: {why}" for what, why in lacking.items() if why)
 
     def claim(self, key: str, frame: Frame | None) -> None:
         """Remember who claims devices for an all-or-nothing start before anybody can see its objects."""

@@ -30,6 +30,7 @@ from qts_operator.lease import Election
 from qts_operator.memo import let_go
 from qts_operator.metrics import Metrics
 from qts_operator.middleware import Middleware
+from qts_operator.news import News
 from qts_operator.objects import KINDS, Kind
 from qts_operator.objects.frame import Defaults
 from qts_operator.objects.revisions import LATEST_REVISION
@@ -241,6 +242,8 @@ class Engine:
             pruned=lambda: definition.pruned,
             offered=offers.of,
             barred=offers.barred,
+            news=News(api, self._clock, self.metrics, self._all),
+            unseen=lambda: definition.denied,
             traces=PassTraces(self._tracing),
         )
         self._reconciler = Reconciler(context)
@@ -250,9 +253,9 @@ class Engine:
             return self._follow(api, kind, self.view.sink_children(kind.name), (scope, MINE))
 
         jobs: list[Coroutine[Any, Any, None]] = [reflector.run() for reflector in self.reflectors]
-        jobs += [self._work(self._reconciler, offers) for _ in range(self.options.workers)]
+        jobs += [self._work(self._reconciler, offers, definition) for _ in range(self.options.workers)]
         jobs += offers.jobs(follow, self._all)
-        jobs += [self._beat(), definition.run(visible=self.options.nodes), self._tidy()]
+        jobs += [self._beat(), context.news.run(), definition.run(visible=self.options.nodes), self._tidy()]
         return [*jobs, self._leader.run(self._won)]
 
     def _won(self) -> None:
@@ -285,14 +288,15 @@ class Engine:
         tools = Tools(self._clock, self._random, self.metrics)
         return Reflector(api, kind, sink, scope=scope, tools=tools)
 
-    async def _work(self, reconciler: Reconciler, offers: Offers) -> None:
+    async def _work(self, reconciler: Reconciler, *first: Offers | Definition) -> None:
         """Take keys one after the other, once everything is known."""
         for reflector in self.reflectors:
             # a kind that may not be seen holds nobody back: each pass says so, and writes nothing else
             while not (reflector.settled() or self._stop.is_set()):
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(reflector.synced.wait(), SYNC_S)
-        await offers.decided()
+        for each in first:
+            await each.decided()
         # asked each time: a wait that ends while it is cancelled forgets that it was (wait_for, Python 3.11)
         while not self._stop.is_set():
             key = await taken(self.queue, self._bell, self._now_s)
@@ -346,9 +350,10 @@ class Engine:
         denied = [r for r in self.reflectors if r.denied and r.namespace in (None, namespace)]
         return tuple(Finding(reason="AccessDenied", message=r.denied) for r in denied[:1])
 
-    def _all(self) -> None:
+    def _all(self, namespace: str | None = None) -> None:
         for resource in self.view.systems.all():
-            self._add(key_of(resource.namespace, resource.name))
+            if namespace in (None, resource.namespace):
+                self._add(key_of(resource.namespace, resource.name))
 
     def _add(self, key: str) -> None:
         self.queue.add(key, self._now_s())

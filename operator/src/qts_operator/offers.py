@@ -49,7 +49,7 @@ class Offers:
     async def _offer(self, kind: Kind, scope: Scope, follow: Follow, changed: Callable[[], None]) -> None:
         """Follow a kind from when it is there."""
         decided = self._decided[(kind.name, scope)]
-        while (again_s := await self._missing_s(kind, scope)) > 0.0:
+        while (again_s := await self._missing_s(kind, scope, changed)) > 0.0:
             decided.set()
             await self._tools.clock.sleep(again_s)
         followed = follow(kind, scope)
@@ -62,19 +62,34 @@ class Offers:
 
         await asyncio.gather(announce(), followed.run())
 
-    async def _missing_s(self, kind: Kind, scope: Scope) -> float:
+    async def _missing_s(self, kind: Kind, scope: Scope, changed: Callable[[], None]) -> float:
         """Return 0 when the kind is served, else the seconds until it is worth asking again."""
         try:
             await self._api.list(kind, scope, self._params, lambda _: None)
         except ApiError as error:
-            self._barred.pop((kind.name, scope), None)
-            if error.code == 403:
-                self._barred[(kind.name, scope)] = error.message
+            denied = error.code == 403 and await self._served(kind)
+            self._bar((kind.name, scope), error.message if denied else "", changed)
+            if denied:
                 self._tools.metrics.denied.labels(kind.name).inc()
                 _log.warning("an optional kind may not be seen", kind=kind.name, error=error.message)
             if error.code in (403, 404):  # no such kind, or no right to it
                 return CHECK_S
             # a definition that was just made answers 429 while its storage is opened
             return max(1.0, error.retry_after or 0.0)
-        self._barred.pop((kind.name, scope), None)
+        self._barred.pop((kind.name, scope), None)  # told when its objects are seen
         return 0.0
+
+    async def _served(self, kind: Kind) -> bool:
+        """Tell whether who may not list a kind would find any; where nobody can tell, it counts as served."""
+        try:
+            return await self._api.serves(kind)
+        except ApiError:
+            return True
+
+    def _bar(self, what: tuple[str, Scope], text: str, changed: Callable[[], None]) -> None:
+        """Take note of why a kind may not be seen, "" where that is not the reason."""
+        before = self._barred.pop(what, "")
+        if text:
+            self._barred[what] = text
+        if bool(before) != bool(text):
+            changed()

@@ -54,7 +54,6 @@ class Reconciler:
         self._unsure: set[str] = set()  # whose status may have been written, though nobody answered
         self._refused: dict[str, Finding] = {}
         self._mute: dict[str, str] = {}  # systems whose status may not be written, and what the server said
-        self._series = events.Series()
 
     def mute(self) -> str:
         """Return why some status may not be written; "": each may. No condition can tell of it."""
@@ -164,7 +163,8 @@ class Reconciler:
             if isinstance(request, Restart):
                 return await self._restart(request)
             if isinstance(request, steps.Tell):
-                return await self._tell(request.event)
+                await self._c.news.tell(request.event)
+                return Done()
         except ApiError as error:
             if isinstance(request, steps.Report) and error.code in UNANSWERED:
                 self._unsure.add(key_of(resource.namespace, resource.name))
@@ -186,11 +186,10 @@ class Reconciler:
     def _barred(self, key: str, request: Write, failed: Failed) -> Failed:
         """Count a right that is missing; a pod that may not be deleted is told by the next pass."""
         if lacks_right(failed):
-            self._c.metrics.denied.labels(_written(request)[0]).inc()
+            if not isinstance(request, steps.Tell):  # who writes Events has counted it
+                self._c.metrics.denied.labels(_written(request)[0]).inc()
             if isinstance(request, steps.Report):
                 self._mute[key] = f"{names.KIND}: {failed.message}"
-            if isinstance(request, steps.Tell):
-                _log.warning("event refused", reason="AccessDenied", error=failed.message)
         if isinstance(request, Restart) and failed.code == 403:
             text = failed.message or f"Pod/{request.pod.name}: delete is forbidden"
             self._refused[key] = Finding(reason="AccessDenied", message=text)
@@ -213,23 +212,6 @@ class Reconciler:
         _log.warning("restart", pod=pod.name, reason=restart.reason)
         await self._c.api.delete(PODS, pod.namespace, pod.name, pod.uid)
         self._c.metrics.restarted(pod.namespace, pod.system, restart.agent, restart.reason)
-        return Done()
-
-    async def _tell(self, event: dict[str, Any]) -> Done:
-        """Write an Event, or count one more of those that say the same."""
-        now = self._c.clock.wall_ns() / 1e9
-        known = self._series.of(event, now)
-        answer = None
-        if known is not None:
-            namespace, change = event["metadata"]["namespace"], self._series.next(known, now)
-            try:
-                answer = await self._c.api.amend(events.KIND, namespace, known.name, known.version, change)
-            except ApiError as error:
-                if error.code not in (404, 409):
-                    raise
-                self._series.lost(event)
-        answer = answer or await self._c.api.create(events.KIND, event)
-        self._series.written(event, answer, now)
         return Done()
 
     async def _live(self, request: steps.Read) -> dict[tuple[str, str], dict[str, Any]]:

@@ -162,6 +162,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     refused: Finding | None = None  # a pod that the last pass was not allowed to delete
     offered: frozenset[str] = frozenset()  # optional kinds that the cluster has, once they are seen
     barred: dict[str, str] = {}  # optional kinds that may not be seen, and what the server said
+    restricted: tuple[str, ...] = ()  # what is not done for want of a right, and why; it hinders no system
     created: float = 0.0  # of the resource, seconds since the epoch
     others: tuple[Other, ...] = ()  # other systems that start all or nothing
     kept: dict[str, tuple[str, str]] = {}  # uid → (version, desired digest) that the server altered

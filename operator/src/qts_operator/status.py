@@ -9,7 +9,7 @@ import msgspec
 
 from qts_core import names
 from qts_core.roster import AGENTS, BY_NAME, Workload
-from qts_operator import adopt, gpu, node_loss, reach, rotation
+from qts_operator import adopt, gpu, node_loss, reach, restricted, rotation
 from qts_operator.checks import degraded
 from qts_operator.conditions import Condition
 from qts_operator.objects.frame import Frame
@@ -63,7 +63,7 @@ def build(facts: Facts) -> dict[str, Any]:
 
 
 def conditions(facts: Facts, *, current: bool) -> list[Condition]:
-    """Return the eight conditions in their fixed order."""
+    """Return the eight conditions in their fixed order, and Restricted where rights are missing."""
     fault = degraded(facts.snapshot, facts.frame, facts.state)
     if fault is None and facts.exhausted:
         fault = Finding(reason="RestartBudgetExhausted", message=facts.exhausted)
@@ -75,6 +75,7 @@ def conditions(facts: Facts, *, current: bool) -> list[Condition]:
             Condition("Progressing", "False", found.reason, found.message),
             Condition("Degraded", "True", found.reason, found.message),
             *lost,
+            *restricted.condition(facts.snapshot, None),
         ]
     frame = facts.frame
     device, redis = _gpu(facts), reach.redis(facts.snapshot, frame)
@@ -90,6 +91,7 @@ def conditions(facts: Facts, *, current: bool) -> list[Condition]:
         redis,
         messaging,
         _suspended(facts, frame),
+        *restricted.condition(facts.snapshot, frame),
     ]
 
 

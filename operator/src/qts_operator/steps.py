@@ -21,7 +21,7 @@ from qts_operator.resolve import Verdicts, external, record_of, resolve, touched
 from qts_operator.snapshot import Finding, Snapshot
 from qts_operator.superseded import superseded
 from qts_operator.times import stamp
-from qts_operator.writes import Done, Failed, Taken
+from qts_operator.writes import Done, Failed, Taken, lacks_right
 
 COUNTERS_S = 5.0
 Phase = Literal["look", "read", "write", "again", "report", "restart", "tell", "end"]
@@ -120,6 +120,10 @@ def step(state: Pass, response: Response) -> Step:
         case "tell", Done() | Failed():
             # an Event is news, not state: one that is refused is not worth another pass
             return _tell(msgspec.structs.replace(state, news=state.news[1:]))
+        case "report", Failed() if lacks_right(response):
+            # no condition can tell of it, but an Event can; the pass has failed all the same
+            told = events.unreported(_seen(state), response.message)
+            return _tell(msgspec.structs.replace(state, failed=response, news=(told,)))
         case _, Failed():
             return _end(msgspec.structs.replace(state, failed=response))
     raise TypeError(f"{type(response).__name__} is no answer in phase {state.phase}")

@@ -126,6 +126,10 @@ class FakeCluster:
         self._store(key, fresh, None)
         return copy.deepcopy(fresh)
 
+    async def rehearse(self, kind: Kind, manifest: Live) -> None:
+        """Do all that creating an object does, but keep it."""
+        self.fault("rehearse", kind.name, manifest["metadata"]["namespace"])
+
     async def update(self, kind: Kind, manifest: Live) -> Live:
         """Replace an object at the version it was read with."""
         key = (kind.name, manifest["metadata"].get("namespace", ""), manifest["metadata"]["name"])
@@ -175,6 +179,10 @@ class FakeCluster:
         fresh = copy.deepcopy(known) | {"status": copy.deepcopy(status)}
         self._store(key, self._stamped(fresh, known), known)
         return copy.deepcopy(self.objects[key])
+
+    async def serves(self, kind: Kind) -> bool:
+        """Tell whether the server has a kind."""
+        return kind.name not in self.unserved
 
     async def schema(self, kind: Kind) -> Live | None:
         """Return the schema of our resources."""

@@ -72,6 +72,11 @@ class Guarded(FakeCluster):
         self.ask("create", kind, manifest["metadata"].get("namespace"))
         return await super().create(kind, manifest)
 
+    async def rehearse(self, kind: Kind, manifest: Any) -> None:
+        """Ask, then answer."""
+        self.ask("create", kind, manifest["metadata"].get("namespace"))
+        await super().rehearse(kind, manifest)
+
     async def update(self, kind: Kind, manifest: Any) -> Any:
         """Ask, then answer."""
         self.ask("update", kind, manifest["metadata"].get("namespace"), manifest["metadata"]["name"])
@@ -94,6 +99,10 @@ class Guarded(FakeCluster):
 
     def degraded(self, namespace: str, name: str) -> tuple[str, str]:
         """Return reason and message of Degraded."""
+        return self.condition(namespace, name, "Degraded")
+
+    def condition(self, namespace: str, name: str, kind: str) -> tuple[str, str]:
+        """Return reason and message of a condition, of one that is not there nothing."""
         status = self.objects[(names.KIND, namespace, name)].get("status") or {}
-        found = next((c for c in status.get("conditions", ()) if c["type"] == "Degraded"), {})
+        found = next((c for c in status.get("conditions", ()) if c["type"] == kind), {})
         return found.get("reason", ""), found.get("message", "")

@@ -19,6 +19,7 @@ from tests.unit.control_plane.guarded import EVERYWHERE, Guarded
 
 from qts_core import names
 from qts_operator import rights, rotation
+from qts_operator.conditions import RESTRICTED
 from qts_operator.main import Engine, Options
 from qts_operator.session import Access
 
@@ -90,6 +91,12 @@ def signs(api: Guarded, engine: Engine, rule: Rule) -> list[str]:
     reason, message = api.degraded(NS, NAME)
     if reason == "AccessDenied" and _names(rule, message):
         found.append("condition")
+    if _names(rule, api.condition(NS, NAME, RESTRICTED)[1]):
+        found.append("restricted")
+    if any(
+        _names(rule, live.get("note", "")) for (kind, _, _), live in api.objects.items() if kind == "Event"
+    ):
+        found.append("event")
     if _names(rule, engine.ready()):
         found.append("readyz")
     text = engine.metrics.text().decode()
@@ -120,14 +127,15 @@ def _key(rule: Rule) -> str:
 
 CLUSTER_RULES = [*rights.rules(), *rights.cluster_rules(), *rights.lease_rules()]
 NAMESPACED_RULES = [*rights.rules(), *rights.lease_rules()]
-#: rights whose loss is no condition, and how it is told instead; the log has the server's sentence of each
+#: rights whose loss is not the condition Degraded, and how it is told instead; the log has the server's sentence of each
 ELSEWHERE: dict[str, set[str]] = {
     "quantumtradingsystems": {"log", "metric", "readyz"},  # no system is known to write it on
-    "quantumtradingsystems/status": {"log", "metric", "readyz"},  # where a condition would stand
+    "quantumtradingsystems/status": {"log", "metric", "readyz", "event"},  # where a condition would stand
     "leases": {"log", "metric", "readyz"},  # who does not lead writes nothing
-    "events": {"log", "metric"},  # news of what the conditions say anyway: nobody is hindered
-    "customresourcedefinitions": {"log", "metric"},  # the published schema tells nearly as much
-    "podmonitors": {"log", "metric"},  # every system runs without them, so none is Degraded
+    # no system is hindered by these, so none is Degraded
+    "events": {"log", "metric", "restricted"},
+    "customresourcedefinitions": {"log", "metric", "restricted"},
+    "podmonitors": {"log", "metric", "restricted"},
 }
 
 
