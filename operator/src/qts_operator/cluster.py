@@ -62,9 +62,14 @@ class Api(Protocol):
     """What the operator asks; `testing.FakeCluster` answers it too. Refusals are ApiError."""
 
     async def list(
-        self, kind: Kind, namespace: str | None, params: dict[str, str], keep: Callable[[Manifest], T]
+        self,
+        kind: Kind,
+        namespace: str | None,
+        params: dict[str, str],
+        keep: Callable[[Manifest], T],
+        read: Read = lines.whole,
     ) -> Listing[T]:
-        """Return what `keep` makes of every object of a kind."""
+        """Return what `keep` makes of every object of a kind; `read` decodes what `keep` looks at."""
         ...
 
     def watch(
@@ -128,12 +133,17 @@ class Cluster:
         self.session, self._streaming, self._gather_s = session, streaming, gather_s
 
     async def list(
-        self, kind: Kind, namespace: str | None, params: dict[str, str], keep: Callable[[Manifest], T]
+        self,
+        kind: Kind,
+        namespace: str | None,
+        params: dict[str, str],
+        keep: Callable[[Manifest], T],
+        read: Read = lines.whole,
     ) -> Listing[T]:
         """Return what `keep` makes of every object of a kind; no more than a page is held decoded."""
         if self._streaming:
             try:
-                return await self._streamed(kind, namespace, params, keep)
+                return await self._streamed(kind, namespace, params, keep, read)
             except ApiError as error:
                 if error.code not in UNKNOWN:
                     raise
@@ -141,12 +151,17 @@ class Cluster:
         return await self._paged(kind, namespace, params, keep)
 
     async def _streamed(
-        self, kind: Kind, namespace: str | None, params: dict[str, str], keep: Callable[[Manifest], T]
+        self,
+        kind: Kind,
+        namespace: str | None,
+        params: dict[str, str],
+        keep: Callable[[Manifest], T],
+        read: Read = lines.whole,
     ) -> Listing[T]:
         """Watch until the server says that all is told; what changes meanwhile may come before that."""
         found: dict[tuple[str, str], T] = {}
         try:
-            async with self.watch(kind, namespace, params | BEGINNING) as events:
+            async with self.watch(kind, namespace, params | BEGINNING, read) as events:
                 async for event in events:
                     told, live = event["type"], event["object"]
                     if told == "ERROR":

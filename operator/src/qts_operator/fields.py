@@ -18,6 +18,7 @@ from qts_operator.memo import room
 #: what a change names where there is nothing
 ABSENT = object()
 _DEEP, _OBJECTS = frozenset((dict, list, float)), frozenset((dict,))
+_PLAIN = frozenset((str, int, bool, float))
 _KEPT = 8192  # digests that are remembered, of two hundred bytes each; six a system
 #: what identifies an object is never applied, so never owned
 _IDENTITY = ("name", "namespace", "uid", "resourceVersion")
@@ -53,8 +54,8 @@ def summary(live: dict[str, Any], manager: str = names.FIELD_MANAGER) -> Owned:
 
 
 def _owned(fields: dict[str, Any], live: dict[str, Any]) -> Owned:
-    mine = project(fields, live) if fields else {}
-    return Owned(digest(mine), "replicas" in (mine.get("spec") or {}))
+    mine = project(fields, live, ordered=True) if fields else {}
+    return Owned(_hash(mine), "replicas" in (mine.get("spec") or {}))
 
 
 def _fields(live: dict[str, Any], manager: str) -> dict[str, Any]:
@@ -72,34 +73,77 @@ def owned(live: dict[str, Any], manager: str = names.FIELD_MANAGER) -> Any:
     return project(fields, live) if fields else {}
 
 
-def project(fields: dict[str, Any], live: Any) -> Any:
-    """Return the part of `live` that a FieldsV1 tree names; a leaf names the whole value."""
-    below = [(key, inner) for key, inner in fields.items() if key != "."]
-    if not below:
-        return live
-    if isinstance(live, list):
-        return [item for key, inner in below for item in _item(key, inner, live)]
-    if not isinstance(live, dict):
-        return live
+def project(fields: dict[str, Any], live: Any, *, ordered: bool = False) -> Any:
+    """Return the part of `live` that a FieldsV1 tree names; a leaf names the whole value.
+
+    `ordered`: in the form that `canonical` gives it, in one walk instead of two.
+    """
+    named = fields and not (len(fields) == 1 and "." in fields)
+    if named and isinstance(live, list):
+        found = _items(fields, live, ordered)
+        return _sorted(found) if ordered else found
+    if not (named and isinstance(live, dict)):
+        return canonical(live) if ordered else live
     kept = {}
-    for key, inner in below:
-        name = key[2:]
+    for key, inner in fields.items():
+        name = key[2:]  # of "." nothing is left, and no object has a field of no name
         if name in live:
             value = live[name]
-            kept[name] = project(inner, value) if inner else value
+            if inner:
+                value = project(inner, value, ordered=ordered)
+            elif ordered and type(value) in _DEEP:
+                value = canonical(value)
+            kept[name] = value
     return kept
 
 
-def _item(key: str, inner: dict[str, Any], live: list[Any]) -> list[Any]:
-    """Return the items of a list that `k:{…}` or `v:…` names."""
+def _items(fields: dict[str, Any], live: list[Any], ordered: bool) -> list[Any]:
+    """Return the items of a list that a tree names, in its order."""
+    found: list[Any] = []
+    by: dict[str, dict[Any, list[Any]]] = {}  # each item is looked at once, not once for each name
+    for key, inner in fields.items():
+        if key == ".":
+            continue
+        one = _one(key)
+        if one is None:
+            found += _item(key, inner, live, ordered)
+            continue
+        field, value = one
+        if field not in by:
+            by[field] = _by(field, live)
+        found += [project(inner, item, ordered=ordered) for item in by[field].get(value, ())]
+    return found
+
+
+def _by(field: str, live: list[Any]) -> dict[Any, list[Any]]:
+    """Return the items of a list by what they have in a field."""
+    table: dict[Any, list[Any]] = {}
+    for item in live:
+        if isinstance(item, dict) and type(value := item.get(field)) in _PLAIN:
+            table.setdefault(value, []).append(item)
+    return table
+
+
+@lru_cache(4096)
+def _one(key: str) -> tuple[str, Any] | None:
+    """Return field and value where `k:{…}` names an item by one field, as most lists do."""
+    if not key.startswith("k:"):
+        return None
+    ((field, value), *more) = _named(key).items()
+    return None if more or type(value) not in _PLAIN else (field, value)
+
+
+def _item(key: str, inner: dict[str, Any], live: list[Any], ordered: bool) -> list[Any]:
+    """Return the items of a list that `k:{…}`, `v:…` or `i:…` names."""
     if key.startswith("v:"):
         value = _named(key)
-        return [value] if value in live else []
+        return [canonical(value) if ordered else value] if value in live else []
     if key.startswith("i:"):
         index = int(key[2:])
-        return [project(inner, live[index])] if index < len(live) else []
+        return [project(inner, live[index], ordered=ordered)] if index < len(live) else []
     wanted = _named(key).items()
-    return [project(inner, item) for item in live if isinstance(item, dict) and wanted <= item.items()]
+    items = [item for item in live if isinstance(item, dict) and wanted <= item.items()]
+    return [project(inner, item, ordered=ordered) for item in items]
 
 
 @lru_cache(4096)
@@ -153,18 +197,26 @@ def canonical(value: Any) -> Any:
     if isinstance(value, list):
         if _DEEP.isdisjoint(map(type, value)):
             return value
-        items = [canonical(item) if type(item) in _DEEP else item for item in value]
-        if len(items) > 1 and _OBJECTS.issuperset(map(type, items)):
-            items.sort(key=_text)
-        return items
+        return _sorted([canonical(item) if type(item) in _DEEP else item for item in value])
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value
 
 
+def _sorted(items: list[Any]) -> list[Any]:
+    """Put a list of objects in the order of their texts; of others the order says something."""
+    if len(items) > 1 and _OBJECTS.issuperset(map(type, items)):
+        items.sort(key=_text)
+    return items
+
+
 def digest(value: Any) -> str:
     """Return 32 hex digits, equal exactly for values of equal meaning."""
-    return blake2b(_text(canonical(value)), digest_size=16).hexdigest()
+    return _hash(canonical(value))
+
+
+def _hash(ordered: Any) -> str:
+    return blake2b(_text(ordered), digest_size=16).hexdigest()
 
 
 def differences(live: Any, wanted: Any) -> list[str]:

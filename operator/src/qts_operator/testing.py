@@ -18,6 +18,7 @@ import orjson
 from qts_core import names
 from qts_operator.cluster import SYSTEMS, Listing, Read
 from qts_operator.fields import project
+from qts_operator.lines import whole
 from qts_operator.middleware import ApiError
 from qts_operator.objects import BY_KIND, KINDS, Kind
 
@@ -40,14 +41,19 @@ class FakeCluster:
         self.served: Live | None = None  # the schema of our resources; None: every field is kept
 
     async def list(
-        self, kind: Kind, namespace: str | None, params: dict[str, str], keep: Callable[[Live], T]
+        self,
+        kind: Kind,
+        namespace: str | None,
+        params: dict[str, str],
+        keep: Callable[[Live], T],
+        read: Read = whole,
     ) -> Listing[T]:
         """Return what `keep` makes of every object of a kind."""
         if kind.name in self.unserved:
             raise ApiError(404, "NotFound", "the server could not find the requested resource")
         wanted = _wanted(params)
         items = [
-            keep(copy.deepcopy(live))
+            keep(read(orjson.dumps({"type": "ADDED", "object": live}))["object"])
             for (k, ns, _), live in sorted(self.objects.items())
             if k == kind.name and namespace in (None, ns) and _labelled(live, wanted)
         ]

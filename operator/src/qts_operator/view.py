@@ -27,6 +27,8 @@ Poke = Callable[[str], None]
 class Digesting(Generic[T]):
     """A sink that digests objects into a store and asks for a pass where something moved.
 
+    `whole` decodes a line as far as `digest` looks at it.
+
     `changed` is told of what the watch shows with what was known before; everything else `moved`.
     """
 
@@ -38,7 +40,7 @@ class Digesting(Generic[T]):
         changed: Callable[[T | None, T], None] | None = None,
         read: Callable[[bytes], Live] = lines.whole,
     ) -> None:
-        self.store, self.digest, self._moved, self._read = store, digest, moved, read
+        self.store, self.digest, self._moved, self.whole = store, digest, moved, read
         self._changed_from = changed or (lambda _, item: moved(item))
 
     def read(self, line: bytes) -> Live:
@@ -46,7 +48,7 @@ class Digesting(Generic[T]):
         head = lines.head(line)
         if head["type"] in ("ADDED", "MODIFIED") and self._shown(head["object"].get("metadata", {})):
             return head
-        return self._read(line)
+        return self.whole(line)
 
     def replace(self, items: list[T], within: str | None = None) -> int:
         """Take what a full list of one namespace, or of all, kept; return how much the watch had missed."""

@@ -45,6 +45,10 @@ class Sink(Protocol):
         """Return an event, decoded as far as `put` and `remove` look at it."""
         ...
 
+    def whole(self, line: bytes, /) -> Live:
+        """Return an event, decoded as far as `digest` looks at it."""
+        ...
+
     def replace(self, items: list[Any], within: str | None = None) -> int:
         """Take what a full list of one namespace, or of all, kept; return how much the watch had missed."""
         ...
@@ -105,7 +109,8 @@ class Reflector:
                 await self._pause(ApiError(0, "Failed", repr(error)))
 
     async def _list(self, reason: str) -> None:
-        listing = await self._api.list(self.kind, self.namespace, self._params, self._kept)
+        scope, read = (self.namespace, self._params), self.sink.whole
+        listing = await self._api.list(self.kind, *scope, self._kept, read)
         missed = self.sink.replace([kept for kept in listing.items if kept is not None], self.namespace)
         if self.synced.is_set() and missed and reason == "periodic":
             self._tools.metrics.missed.labels(self.kind.name).inc(missed)

@@ -44,10 +44,12 @@ class Guarded(FakeCluster):
         )
         raise ApiError(403, "Forbidden", text)
 
-    async def list(self, kind: Kind, namespace: str | None, params: dict[str, str], keep: Any) -> Any:
+    async def list(
+        self, kind: Kind, namespace: str | None, params: dict[str, str], keep: Any, *read: Any
+    ) -> Any:
         """Ask, then answer."""
         self.ask("list", kind, namespace)
-        return await super().list(kind, namespace, params, keep)
+        return await super().list(kind, namespace, params, keep, *read)
 
     def watch(self, kind: Kind, namespace: str | None, params: dict[str, str], *read: Any) -> Any:
         """Ask, then answer."""

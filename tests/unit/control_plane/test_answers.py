@@ -63,10 +63,15 @@ class Answers(Weather):
         raise ApiError(0, "NoAnswer", "played")
 
     async def list(
-        self, kind: Kind, namespace: str | None, params: dict[str, str], keep: Callable[[Live], T]
+        self,
+        kind: Kind,
+        namespace: str | None,
+        params: dict[str, str],
+        keep: Callable[[Live], T],
+        *read: Any,
     ) -> Listing[T]:
         call = super().list
-        return await self._answered("list", 10.0, lambda: call(kind, namespace, params, keep))
+        return await self._answered("list", 10.0, lambda: call(kind, namespace, params, keep, *read))
 
     async def get(self, kind: Kind, namespace: str, name: str, *, metadata: bool = False) -> Live | None:
         call = super().get

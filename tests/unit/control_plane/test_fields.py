@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from qts_operator.fields import applied, differences, digest, owned, project, rivals, summary
+from qts_operator.fields import canonical as in_order
 from qts_operator.memo import Recent
 from qts_operator.objects.quantities import canonical, value_of
 
@@ -328,3 +329,31 @@ LIVE = {
 def test_what_ours_cannot_stand_beside_goes_and_nothing_else(field: str, change: dict[str, Any]) -> None:
     """Another form, with what is ours there; a value of ours that was refused is nobody else's fault."""
     assert rivals(MADE, LIVE, field) == change
+
+
+@given(st.data())
+def test_one_walk_gives_what_two_give(data: st.DataObject) -> None:
+    """What we own in canonical form: lists by one key, by two, by value and by place, in any order, floats."""
+    item = st.fixed_dictionaries(
+        {"name": st.sampled_from("abc"), "port": st.integers(1, 3), "value": st.sampled_from([1, 2.0, "x"])}
+    )
+    live = data.draw(st.fixed_dictionaries({"by": st.lists(item), "set": st.lists(st.sampled_from("xyz"))}))
+    keys = ['k:{"name":"a"}', 'k:{"name":"c"}', 'k:{"name":"b","port":2}', 'k:{"port":1}', "i:0", "."]
+    inner = st.sampled_from([{}, {".": {}}, {"f:name": {}, "f:value": {}}])
+    fields = {
+        "f:by": data.draw(st.dictionaries(st.sampled_from(keys), inner)),
+        "f:set": data.draw(st.dictionaries(st.sampled_from(['v:"x"', 'v:"z"']), st.just({}))),
+    }
+    assert project(fields, live, ordered=True) == in_order(project(fields, live))
+
+
+def test_items_are_found_by_what_names_them() -> None:
+    """Each in the order of the tree; what has no such field, or is no object, is passed over."""
+    live = [{"name": "b", "x": 1}, {"name": "a"}, {"y": 1}, "a", {"name": ["a"]}]
+    fields = {
+        'k:{"name":"a"}': {},
+        'k:{"name":"b"}': {"f:x": {}},
+        'k:{"name":"c"}': {},
+        'k:{"name":null}': {},
+    }
+    assert project(fields, live) == [{"name": "a"}, {"x": 1}]

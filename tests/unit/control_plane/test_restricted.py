@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ from tests.unit.control_plane.engines import running, until
 from tests.unit.control_plane.guarded import Guarded
 from tests.unit.control_plane.test_least_privilege import CLUSTER, NAME, NS, granted
 
-from qts_core import names
 from qts_core.clock import SystemClock
 from qts_operator import definition, events, news, offers, rights
 from qts_operator.conditions import RESTRICTED

@@ -46,7 +46,7 @@ class Sink:
     def digest(self, live):
         return live["metadata"]["name"], live["metadata"]["resourceVersion"]
 
-    read = staticmethod(orjson.loads)
+    read = whole = staticmethod(orjson.loads)
 
     def replace(self, items, within=None) -> int:
         self.lists += 1
@@ -74,7 +74,7 @@ class Script:
         self.asked: list[dict[str, str]] = []
         self.over = asyncio.Event()
 
-    async def list(self, kind, namespace, params, keep):
+    async def list(self, kind, namespace, params, keep, read):
         if not self.lists:
             self.over.set()
             await asyncio.Event().wait()
@@ -239,7 +239,7 @@ async def test_a_full_list_of_one_namespace_leaves_the_others_alone() -> None:
     class Server:
         held = {"east": ["one", "two"], "west": ["three"]}  # noqa: RUF012 - one server a test
 
-        async def list(self, kind, namespace, params, keep):
+        async def list(self, kind, namespace, params, keep, read):
             return Listing([keep(system(namespace, name)) for name in self.held[namespace]], "9")
 
     server = Server()

@@ -94,10 +94,15 @@ class Weather(FakeCluster):
             raise ApiError(0, "NoAnswer", "late") from None
 
     async def list(
-        self, kind: Kind, namespace: str | None, params: dict[str, str], keep: Callable[[Live], T]
+        self,
+        kind: Kind,
+        namespace: str | None,
+        params: dict[str, str],
+        keep: Callable[[Live], T],
+        *read: Any,
     ) -> Listing[T]:
         call = super().list
-        return await self._through(TIMEOUT_S, lambda: call(kind, namespace, params, keep))
+        return await self._through(TIMEOUT_S, lambda: call(kind, namespace, params, keep, *read))
 
     async def get(self, kind: Kind, namespace: str, name: str, *, metadata: bool = False) -> Live | None:
         call = super().get
