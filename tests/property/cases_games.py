@@ -7,7 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from qts_agents.kernels import ewa, ewl, lemke_howson, nash, qre, replicator, scaling, shapley, statevector
+from qts_agents.kernels import (
+    ewa,
+    ewl,
+    lemke_howson,
+    market_game,
+    nash,
+    qre,
+    replicator,
+    scaling,
+    shapley,
+    statevector,
+)
 
 Generator = np.random.Generator
 
@@ -99,6 +110,14 @@ def _chances(draws: Generator, kind: int) -> Callable[[], Any]:
     return lambda: shapley.chances(pi, omega, prior, y)
 
 
+def _payoffs(draws: Generator, kind: int) -> Callable[[], Any]:
+    known, drift = draws.normal(size=(9, 6)), draws.normal(size=(9, (8, 1, 3, 8, 2)[kind % 5]))
+    known[:, market_game.SIDE] = draws.integers(-1, 2, 9)
+    if kind % 2:
+        known[0, market_game.IMPACT], drift[1], known[2], drift[3] = np.nan, np.nan, 0.0, 0.0
+    return lambda: market_game.payoffs(known, drift)
+
+
 def _circuit(draws: Generator, kind: int) -> Callable[[], Any]:
     gates, params, qubits = circuit(draws, kind)
     return lambda: statevector.probabilities(gates, params, qubits)
@@ -111,6 +130,7 @@ CASES: dict[str, Callable[[Generator, int], Callable[[], Any]]] = {
     "ewl.ewl": _ewl,
     "ewl.play": _play,
     "lemke_howson.nash_one": _one,
+    "market_game.payoffs": _payoffs,
     "nash.nash_all": _all,
     "nash.nash_choice": _choice,
     "qre.qre": _qre,

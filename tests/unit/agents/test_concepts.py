@@ -11,8 +11,9 @@ from tests.unit.agents.evaluation import stages
 
 from qts_agents.evaluation import theories
 from qts_agents.evaluation.track import track_of
+from qts_agents.kernels.market_game import BUY, KEEP, SELL, SKEW_DOWN, SKEW_UP, TIGHT, WAIT, WIDE
 from qts_agents.qbmia import concepts, game
-from qts_agents.qbmia.game import BUY, KEEP, SELL, SKEW_DOWN, SKEW_UP, TIGHT, WAIT, WIDE, Estimates
+from qts_agents.qbmia.game import Estimates
 
 pytestmark = pytest.mark.timeout(1200)  # compiling with a cold cache on a busy machine takes a minute
 SWAPPED = [SELL, BUY, KEEP, WAIT]

@@ -10,7 +10,7 @@ from tests.property import markets as market
 
 from qts_agents.agent import TOO_FEW_COMPONENTS, MarketWindow
 from qts_agents.columns import array, column
-from qts_agents.kernels import backend, nash
+from qts_agents.kernels import backend, market_game, nash
 from qts_agents.qbmia import (
     antifragile,
     game,
@@ -46,11 +46,11 @@ def vector_game(**more):
 def test_the_payoffs_of_the_design():
     """M = 6, ς = 2, Λ = 1, Γ = 0.3: u and w as listed."""
     u, w = (m[0, 0] for m in game.payoffs(vector_game(), np.array([[6.0]])))
-    np.testing.assert_allclose(u[game.BUY], [3.7, 1.7, 1.7, 3.7], rtol=0, atol=1e-12)
-    np.testing.assert_allclose(u[game.SELL], [-8.3, -10.3, -8.3, -10.3], rtol=0, atol=1e-12)
-    np.testing.assert_allclose(u[game.KEEP], 0.0, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(u[game.WAIT], 3.515, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(w[game.BUY], [1.9182818285, 2.3036383235, 3.2, 1.2], rtol=0, atol=1e-10)
+    np.testing.assert_allclose(u[market_game.BUY], [3.7, 1.7, 1.7, 3.7], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(u[market_game.SELL], [-8.3, -10.3, -8.3, -10.3], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(u[market_game.KEEP], 0.0, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(u[market_game.WAIT], 3.515, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(w[market_game.BUY], [1.9182818285, 2.3036383235, 3.2, 1.2], rtol=0, atol=1e-10)
 
 
 def test_the_equilibrium_of_the_design():
@@ -78,7 +78,7 @@ def test_the_mirrored_game_swaps_buy_and_sell(side):
 def test_holding_pays_the_drift_less_risk():
     """With a short position hold earns −M − Γ."""
     u, _ = game.payoffs(vector_game(side=-1.0), np.array([[6.0]]))
-    np.testing.assert_allclose(u[0, 0, game.KEEP], -6.3, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(u[0, 0, market_game.KEEP], -6.3, rtol=0, atol=1e-12)
 
 
 def test_impact_is_the_slope_on_signed_root_volume():
@@ -107,14 +107,16 @@ def test_observed_actions_follow_bars_and_quotes():
     spread[0, 3:] = 1.0
     imbalance = np.array([[0.3, 0.0, 0.5, -0.5]])
     seen = temporal_nash.maker_actions(spread, imbalance)
-    assert seen.tolist() == [[game.SKEW_UP, game.WIDE, game.TIGHT, game.SKEW_DOWN]]
+    assert seen.tolist() == [
+        [market_game.SKEW_UP, market_game.WIDE, market_game.TIGHT, market_game.SKEW_DOWN]
+    ]
     unknown = temporal_nash.maker_actions(np.full((1, 3), np.nan), np.full((1, 2), np.nan))
-    assert unknown.tolist() == [[game.TIGHT, game.TIGHT]]
+    assert unknown.tolist() == [[market_game.TIGHT, market_game.TIGHT]]
     view = market.window(market.synthetic(1, symbols=1), 600)
     r = np.diff(np.log(view.close[0, -151:]))
     own = temporal_nash.trader_actions(r[None], np.array([2.0 * abs(r[-1]) - 1e-12]))
     assert own.shape == (1, 150)
-    assert own[0, -1] == (game.BUY if r[-1] > 0 else game.SELL)
+    assert own[0, -1] == (market_game.BUY if r[-1] > 0 else market_game.SELL)
 
 
 def test_gini_and_herfindahl_know_even_and_single():

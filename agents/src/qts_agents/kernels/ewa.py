@@ -8,6 +8,7 @@ changes nothing; empirical play reaches the correlated equilibria.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +80,8 @@ def ewa(u: F8, own: I8, seen: I8) -> F8:
     u [S,m,n] payoffs, own and seen [S,H] observed actions, oldest first (−1 = unknown).
     """
     out = np.zeros(u.shape[:2])
-    given = np.array(u), np.array(own), np.array(seen), DELAYS.copy(), MEMORIES.copy()
+    heard: list[Any] = [np.require(x, None, ["C", "W"]) for x in (u, own, seen)]  # one layout, one signature
+    given = (*heard, DELAYS.copy(), MEMORIES.copy())
     backend.fill("ewa_gpu.populations", (out,), given, _populations, ewa_reference)
     return out
 

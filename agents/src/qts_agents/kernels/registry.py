@@ -67,6 +67,9 @@ KERNELS: tuple[Kernel, ...] = (
         "lemke_howson.nash_one", "Lemke & Howson 1964; von Stengel 2002",
         "lemke_howson.batch_reference", "lemke_howson._batch", "lemke_howson_gpu.batch", 1e-10,
     ),
+    Kernel(
+        "market_game.payoffs", "agents.md §4", "market_game.rows_reference", "market_game._rows", "", 1e-12
+    ),
     Kernel("logs.log", "fdlibm, Sun Microsystems 1993", "logs.log_reference", "logs._log", "", 1e-15),
     Kernel(
         "nash.nash_all", "Porter, Nudelman & Shoham 2008; von Stengel 2002",

@@ -14,21 +14,22 @@ from numpy.typing import NDArray
 
 from qts_agents.agent import MarketWindow
 from qts_agents.kernels import impact as kyle
+from qts_agents.kernels import market_game
 from qts_agents.kernels.impact import BP
+from qts_agents.kernels.market_game import (
+    BUY,
+    KEEP,
+    RETAIL,
+    RETAIL_DECAY,
+    SELL,
+    SKEW,
+    SKEW_SHARE,
+    TRADE,
+    WAIT,
+    WIDTH,
+)
 
 F8 = NDArray[np.float64]
-BUY, SELL, KEEP, WAIT = range(4)
-TIGHT, WIDE, SKEW_UP, SKEW_DOWN = range(4)
-WIDTH: F8 = np.array([0.5, 1.5, 1.0, 1.0])  # k
-SKEW: F8 = np.array([0.0, 0.0, 1.0, -1.0])  # z
-TRADE: F8 = np.array([1.0, -1.0, 0.0, 0.0])  # a of buy and sell; the maker sees none in hold and wait
-SKEW_SHARE, INFORMED, RETAIL, RETAIL_DECAY, PATIENCE = (
-    0.5,
-    0.3,
-    1.0,
-    2.0,
-    0.95,
-)  # η, θ, φ, χ, value of waiting
 BARS = 100  # of every estimate
 
 
@@ -53,8 +54,9 @@ def _ratio(top: Any, bottom: Any) -> F8:
 
 def returns(window: MarketWindow, count: int) -> F8:
     """Return the last `count` log returns [S,count]; NaN across an invalid bar."""
-    close = np.where(window.valid[:, -count - 1 :] != 0, window.close[:, -count - 1 :], np.nan)
-    return np.asarray(np.diff(np.log(close), axis=1))
+    close, valid = window.close[:, -count - 1 :], window.valid[:, -count - 1 :]
+    known = close if valid.all() else np.where(valid != 0, close, np.nan)
+    return np.asarray(np.diff(np.log(known), axis=1))
 
 
 def shrunk_drift(mean: F8, sigma: F8, horizon: int) -> F8:
@@ -99,20 +101,8 @@ def rows_of(known: Estimates, rows: NDArray[np.int64]) -> Estimates:
 
 def payoffs(known: Estimates, drift: F8) -> tuple[F8, F8]:
     """Return u and w [S,K,4,4] of trader and maker for K values of the drift [S,K]."""
-    half, size = known.half_spread[:, None, None, None], np.abs(TRADE)[:, None]
-    move, side = drift[:, :, None, None], known.side[:, None, None, None]
-    cost = half * (WIDTH * size + SKEW_SHARE * SKEW * TRADE[:, None])  # [S,1,4,4]
-    paid = (known.impact + known.fee)[:, None, None, None] * size
-    risk = known.risk[:, None, None, None]
-    u = TRADE[:, None] * move - paid - cost - risk * size
-    held = side * move - risk * side * side
-    u[:, :, KEEP, :] = held[:, :, 0]
-    best = np.maximum(u[:, :, BUY, TIGHT], u[:, :, SELL, TIGHT])
-    u[:, :, WAIT, :] = PATIENCE * np.maximum(0.0, best)[:, :, None]
-    flow = WIDTH * np.exp(-RETAIL_DECAY * (WIDTH - 1.0))
-    retail = RETAIL * half * (flow + SKEW_SHARE * SKEW * known.retail[:, None, None, None])
-    w = cost - INFORMED * TRADE[:, None] * move + retail
-    return u, np.ascontiguousarray(np.broadcast_to(w, u.shape))
+    columns = known.side, known.half_spread, known.impact, known.fee, known.risk, known.retail
+    return market_game.payoffs(np.stack(columns, axis=1), drift)
 
 
 def with_retail(known: Estimates, drift: F8) -> F8:

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qts_agents.kernels import ewl
+from qts_agents.kernels.market_game import BUY, KEEP, SELL, WAIT
 from qts_agents.kernels.nash import nash_choice, nash_choices
 from qts_agents.kernels.philox import normal_rows
 from qts_agents.qbmia import correlated
-from qts_agents.qbmia.game import BUY, KEEP, SELL, WAIT, Estimates, action_distribution, payoffs
+from qts_agents.qbmia.game import Estimates, action_distribution, payoffs
 
 F8 = NDArray[np.float64]
 PURPOSE = 1  # of the draws of the drift
@@ -72,7 +73,8 @@ def classical(known: Estimates, drift: F8) -> Classical:
 
 def _games(payoff: F8, mask: NDArray[np.bool_], acts: list[int]) -> F8:
     """Return the games [G,m,4] of some symbols' payoffs [S,K,4,4] in which the trader has these actions."""
-    return payoff[mask][:, :, acts].reshape(-1, len(acts), payoff.shape[3])
+    asked = payoff if mask.all() else payoff[mask]
+    return np.take(asked, acts, axis=2).reshape(-1, len(acts), payoff.shape[3])
 
 
 def entangled(known: Estimates, gamma: float) -> Entangled:

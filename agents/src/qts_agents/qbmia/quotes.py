@@ -34,7 +34,7 @@ class Quotes:
         slots = wanted % CAPACITY
         known = (self.bars[slots] == wanted) & (wanted >= 0)
         if symbols == self.symbols and known.all():  # the usual case
-            return self.spread[:, slots], self.imbalance[:, slots]
+            return _turned(self.spread, int(slots[0]), count), _turned(self.imbalance, int(slots[0]), count)
         where = {name: row for row, name in enumerate(self.symbols)}
         rows = np.array([where.get(name, -1) for name in symbols], dtype=np.int64)
         mask = known[None, :] & (rows >= 0)[:, None]
@@ -43,6 +43,12 @@ class Quotes:
             return nothing, nothing.copy()
         pick = np.ix_(np.maximum(rows, 0), slots)
         return np.where(mask, self.spread[pick], np.nan), np.where(mask, self.imbalance[pick], np.nan)
+
+
+def _turned(ring: F8, first: int, count: int) -> F8:
+    """Return `count` columns of a ring from slot `first` on, row by row as others read them."""
+    over = max(0, first + count - CAPACITY)
+    return np.concatenate((ring[:, first : first + count], ring[:, :over]), axis=1)
 
 
 def flow(imbalance: F8) -> F8:
