@@ -27,8 +27,8 @@ ABSENT = "1"
 #: asks a watch for what is there first; the bookmark that ends it bears the annotation
 BEGINNING = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
 ALL_TOLD = "k8s.io/initial-events-end"
-#: what changes of these ask for waits for more of them anyway (`main.GATHER_S`); specs and nodes do not wait
-GATHER_S, UNHURRIED = 0.2, frozenset(("Pod", *BY_KIND))
+#: of the second in which Ready must follow the last pod, and of a drift's two; specs and nodes do not wait
+GATHER_S, UNHURRIED = 0.4, frozenset(("Pod", *BY_KIND))
 UNKNOWN = (400, 422)  # what a server says that has no such watch
 _APPLY = {"Content-Type": "application/apply-patch+yaml"}
 _MERGE = {"Content-Type": "application/merge-patch+json"}

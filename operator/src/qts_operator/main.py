@@ -52,7 +52,8 @@ VERSION = "0.1.0"
 STILL_S = 10.0
 TIDY_S = 15.0  # some milliseconds each
 SYNC_S = 0.5
-GATHER_S = 0.25  # of the second in which Ready must follow the last pod
+GATHER_S = 0.05  # in which all watches are read that gathered until the same moment (`cluster.GATHER_S`)
+DOUBT_S = 0.25  # that our own watch has to show what kopf's has
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,7 +141,7 @@ class Engine:
             if not self.shows(namespace, name, version):
                 self._add(key_of(namespace, name))
 
-        asyncio.get_running_loop().call_later(GATHER_S, ask)
+        asyncio.get_running_loop().call_later(DOUBT_S, ask)
 
     def _inside(self, ask: Callable[[str], None], key: str) -> None:
         """Call `ask` on the engine's loop."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import ssl
 import time
@@ -282,7 +283,10 @@ async def lines_of(
 
 
 async def gathered(response: aiohttp.ClientResponse, seconds: float) -> None:
-    """Read nothing for a while: to wake for each event of a storm costs more than the event."""
+    """Read nothing for a while: to wake for each event of a storm costs more than the event.
+
+    All that wait as long go on at the same moment, which wakes the loop once for all of them.
+    """
     connection = response.connection
     transport = connection.transport if connection is not None else None
     if transport is None:  # all has been read
@@ -294,13 +298,19 @@ async def gathered(response: aiohttp.ClientResponse, seconds: float) -> None:
         limit(high=1, low=0)
         transport.pause_reading()
     try:
-        await asyncio.sleep(seconds)
+        now = asyncio.get_running_loop().time()
+        await asyncio.sleep(beat(now, seconds) - now)
     finally:
         with suppress(AttributeError):
             limit()  # the half of a record that has come must not end reading
             transport.resume_reading()
     for _ in range(TURNS):
         await asyncio.sleep(0)
+
+
+def beat(now: float, seconds: float) -> float:
+    """Return the next multiple of `seconds`."""
+    return seconds * (math.floor(now / seconds) + 1) if seconds else now
 
 
 def _unlimited(**_: int) -> None:

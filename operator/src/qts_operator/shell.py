@@ -39,6 +39,7 @@ GOODBYE_S = 2.0
 IDLE_S = 0.05
 #: how long our own watch has to show what kopf's has read: to kopf each event is a task, loggers and a patch
 LATER_S = 0.25
+NEWS_S = 1.0  # between two looks at kopf's watch: its word only matters where ours is silent
 LOOK_S = 0.1  # between two looks whether the engine knows everything
 Shows = Callable[[str, str, str], bool]  # namespace, name, version of a system
 
@@ -138,7 +139,7 @@ class News:
 
     async def iter_chunked(self, _: int) -> AsyncIterator[bytes]:
         """Yield lines; what kopf reads a body by."""
-        async for line in lines_of(self._response):
+        async for line in lines_of(self._response, gather_s=NEWS_S):
             if not self._known(line):
                 await gathered(self._response, LATER_S)
             if not self._known(line):

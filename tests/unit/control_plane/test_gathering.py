@@ -18,7 +18,7 @@ from qts_operator.cluster import BEGINNING, GATHER_S, NODES, PODS, SYSTEMS, Clus
 from qts_operator.main import Engine, Options
 from qts_operator.metrics import Metrics
 from qts_operator.objects import BY_KIND, Kind
-from qts_operator.session import Access, Session, gathered
+from qts_operator.session import Access, Session, beat, gathered
 
 SLICE = 1000  # bytes; a record of TLS comes in many
 Tell = Callable[[web.StreamResponse], Any]
@@ -99,6 +99,13 @@ async def test_what_comes_meanwhile_is_read_at_once(tmp_path: Path, secure: bool
     async with told(tmp_path, tell, secure=secure) as (session, sizes):
         assert await heard(session, 0.5) == [b"%d" % number for number in range(30)]
     assert len(sizes) < 10
+
+
+@pytest.mark.parametrize("now", [0.0, 0.09, 0.1, 0.11, 12.3, 12.34, 12.4, 12.4001])
+def test_who_gathers_as_long_goes_on_at_the_same_moments(now: float) -> None:
+    at = beat(now, 0.2)
+    assert at / 0.2 == pytest.approx(round(at / 0.2))
+    assert now < at <= now + 0.2 + 1e-9
 
 
 async def test_the_first_after_silence_is_read_at_once(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def system(version: str) -> dict:
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
     """Return an engine that knows version 5 of a system, and has not begun to run; no moment of it lasts."""
-    monkeypatch.setattr("qts_operator.main.GATHER_S", 0.0)
+    monkeypatch.setattr("qts_operator.main.DOUBT_S", 0.0)
     engine = Engine(Options(access=Access(server="http://nowhere"), identity="test"))
     engine.view.systems.put(resource(system("5")))
     return engine
