@@ -85,7 +85,7 @@ def journal_of(given: Path | None, run_dir: Path) -> Path:
 def unread(journal: Path) -> int:
     """Say on stderr what of a damaged journal is not shown; return the exit code for it."""
     if words := damage(journal):
-        print(f"qts: {words}; what follows ends there, a copy of the file may hold the rest", file=sys.stderr)
+        print(f"qts: {words}; nothing after it is told here, a copy of the file may hold it", file=sys.stderr)
     return 1 if words else 0
 
 

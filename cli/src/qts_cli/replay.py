@@ -36,7 +36,8 @@ def replay(
     report = again(path)
     identical = report.rounds > 0 and report.equal == report.rounds
     if json_:
-        told = {"kind": "replay", "rounds": report.rounds, "equal": report.equal, "identical": identical}
+        whole = identical and code == 0
+        told = {"kind": "replay", "rounds": report.rounds, "equal": report.equal, "identical": whole}
         others = {name: {"journal": then, "here": now} for name, (then, now) in report.versions.items()}
         print(line({**told, "first_difference": report.first_difference, "versions": others}))
     elif identical:

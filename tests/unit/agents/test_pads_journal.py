@@ -227,6 +227,8 @@ def test_no_command_takes_a_damaged_journal_for_a_whole_one(tmp_path, run, capsy
         told = capsys.readouterr()
         assert f"{file}: byte {at} begins no whole record" in told.err
         assert told.out
+    assert main(["replay", str(file), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["identical"] is False
 
 
 def test_a_journal_without_its_head_is_refused(tmp_path, run):
