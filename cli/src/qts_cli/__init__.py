@@ -77,7 +77,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return _fail("the output was cut short: no space left where it goes; free some and try again", 1)
+            return _fail("no space is left where this writes; free some and try again", 1)
         if error.filename is None:
             raise
         return _fail(f"{error.filename}: {error.strerror}", USAGE_EXIT)  # a path that a person gave

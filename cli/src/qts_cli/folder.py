@@ -38,7 +38,8 @@ class Lock:
                 os.close(fd)
                 raise ConfigError(
                     f"{self.path}: another run (pid {pid}) uses this folder; "
-                    f"end it first, or give this run its own with --run-dir DIR"
+                    f"end it first, or give this run its own folder, Redis and ports: --run-dir DIR "
+                    f"--set redis_url=redis://localhost:6380 --set zmq_ports.pads=9190, and so for each agent"
                 ) from None
             # the owner before us may have removed the name between our open and our lock
             if self._same(fd):

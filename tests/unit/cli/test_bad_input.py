@@ -135,7 +135,7 @@ def test_a_full_device_is_one_line(
         monkeypatch.setattr(sys, "stdout", full)
         assert main(["config", "show"]) == 1
         assert capsys.readouterr().err == (
-            "qts: the output was cut short: no space left where it goes; free some and try again\n"
+            "qts: no space is left where this writes; free some and try again\n"
         )
         assert main(["keys", "new", "made"]) == 1
         monkeypatch.undo()
