@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.cluster.conftest import Operator
 from tests.cluster.test_definition import status_of_old
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -103,3 +104,26 @@ def test_events_that_may_not_be_written_are_told_until_they_may(
     until(lambda: not told(), "no Restricted")
     events = kube.get("-n", namespace, "events.events.k8s.io")["items"]
     assert not [e for e in events if e["reason"] == "Rehearsal"]
+
+
+def test_systems_that_may_not_be_listed_say_so(
+    kube, namespace, roles, access, allowed, operator, until, tmp_path
+) -> None:
+    """An operator that starts without the right knows them by what they own, and is not ready."""
+    role = next(d for d in roles if d["kind"] == "Role" and "events" in str(d["rules"]))
+    first = operator(*allowed)
+    kube.system(namespace, "desk")
+    until(lambda: kube.applied(namespace), "applied")
+    first.stop()
+    less = [rule for rule in role["rules"] if "quantumtradingsystems" not in rule["resources"]]
+    kube.run("replace", "-f", "-", given=role | {"rules": less})
+    blind = Operator(access, tmp_path, *allowed)  # which is not ready
+    try:
+        until(lambda: kube.condition(namespace, "desk", "Degraded")[1] == "AccessDenied", "AccessDenied")
+        assert ' resource "quantumtradingsystems"' in kube.condition(namespace, "desk", "Degraded")[2]
+        assert not blind.ready()
+        kube.run("replace", "-f", "-", given=role)
+        until(lambda: kube.condition(namespace, "desk", "Degraded")[1] == "Healthy", "Healthy")
+    finally:
+        blind.stop()
+    assert "Traceback" not in blind.log()

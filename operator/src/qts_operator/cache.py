@@ -54,6 +54,10 @@ class Store(Generic[T]):
         items, whole = self._items, self._whole
         return [whole(items[key]) for key in self._by_system.get((namespace, system), ())]
 
+    def systems(self) -> Iterable[Name]:
+        """Return the namespace and name of every system that has entries."""
+        return self._by_system.keys()
+
     def all(self) -> list[T]:
         """Return every entry."""
         return list(map(self._whole, self._items.values()))

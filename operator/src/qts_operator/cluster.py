@@ -112,6 +112,10 @@ class Api(Protocol):
         """Apply the status of a system."""
         ...
 
+    async def glance(self, namespace: str, name: str) -> Manifest | None:
+        """Return a system to who may write its status alone: it is the answer to a change of nothing."""
+        ...
+
     async def serves(self, kind: Kind) -> bool:
         """Tell whether the server has a kind, which is no secret to who may not see its objects."""
         ...
@@ -285,6 +289,19 @@ class Cluster:
         told = await self.session.call(
             "PATCH", path, kind=names.KIND, params=params, body=body, headers=_APPLY
         )
+        return dict(told)
+
+    async def glance(self, namespace: str, name: str) -> Manifest | None:
+        """Return a system to who may write its status alone: it is the answer to a change of nothing."""
+        path, params = path_of(SYSTEMS, namespace, name) + "/status", {"dryRun": "All"}
+        try:
+            told = await self.session.call(
+                "PATCH", path, kind=names.KIND, params=params, body={}, headers=_MERGE
+            )
+        except ApiError as error:
+            if error.code == 404:
+                return None
+            raise
         return dict(told)
 
     async def serves(self, kind: Kind) -> bool:

@@ -352,9 +352,8 @@ class Engine:
         return tuple(Finding(reason="AccessDenied", message=r.denied) for r in denied[:1])
 
     def _all(self, namespace: str | None = None) -> None:
-        for resource in self.view.systems.all():
-            if namespace in (None, resource.namespace):
-                self._add(key_of(resource.namespace, resource.name))
+        for key in self.view.keys(namespace):
+            self._add(key)
 
     def _add(self, key: str) -> None:
         self.queue.add(key, self._now_s())

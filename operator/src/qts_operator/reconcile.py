@@ -86,7 +86,7 @@ class Reconciler:
 
     async def _pass(self, key: str, trace: PassTrace) -> tuple[str, str]:
         namespace, _, name = key.partition("/")
-        resource = self._c.view.systems.get(namespace, name)
+        resource = await self._known(namespace, name)
         if resource is None or resource.deleting:
             self._forget(key, namespace, name)
             return "noop", ""
@@ -115,6 +115,20 @@ class Reconciler:
         ended = self._after(key, state)
         self._mute.pop(key, None)  # whose status may not be written, that one's pass fails
         return ended
+
+    async def _known(self, namespace: str, name: str) -> Resource | None:
+        """Return a system as the watch shows it; where none may be listed, its status tells so.
+
+        Of what it owns we know that it is, or was.
+        """
+        systems = self._c.view.systems
+        if not self._c.view.listed(namespace) and self._c.leads():
+            known, live = systems.get(namespace, name), await self._c.api.glance(namespace, name)
+            if live is not None:
+                systems.put(resource_of(live))
+            elif known is not None:
+                systems.remove(known)
+        return systems.get(namespace, name)
 
     async def _perform(
         self, resource: Resource, request: steps.Request, seen: Snapshot | None

@@ -186,6 +186,11 @@ class FakeCluster:
         self._store(key, self._stamped(fresh, known), known)
         return copy.deepcopy(self.objects[key])
 
+    async def glance(self, namespace: str, name: str) -> Live | None:
+        """Return a system to who may write its status alone."""
+        self.fault("glance", names.KIND, name)
+        return copy.deepcopy(self.objects.get((names.KIND, namespace, name)))
+
     async def serves(self, kind: Kind) -> bool:
         """Tell whether the server has a kind."""
         return kind.name not in self.unserved

@@ -184,6 +184,17 @@ class View:
         """Return where nodes go: to systems that ask for a device or have pods on one that is gone."""
         return Digesting(self.nodes, _node, self._node_moved)
 
+    def listed(self, namespace: str) -> bool:
+        """Tell whether the systems of a namespace were ever listed."""
+        return not self.systems.listed.isdisjoint((None, namespace))
+
+    def keys(self, within: str | None = None) -> list[str]:
+        """Return the keys of the systems, of a namespace or of all; where none may be listed, of owners."""
+        known = dict.fromkeys((each.namespace, each.name) for each in self.systems.all())
+        for store in self.children.values():
+            known |= dict.fromkeys(each for each in store.systems() if not self.listed(each[0]))
+        return [key_of(*each) for each in known if within in (None, each[0])]
+
     def counts(self) -> dict[str, int]:
         """Return how many objects of each kind are known."""
         seen = {names.KIND: len(self.systems), "Pod": len(self.pods), "Node": len(self.nodes)}

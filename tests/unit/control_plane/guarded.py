@@ -99,6 +99,11 @@ class Guarded(FakeCluster):
         self.ask("patch", SYSTEMS, namespace, name, "/status")
         return await super().put_status(namespace, name, uid, status)
 
+    async def glance(self, namespace: str, name: str) -> Any:
+        """Ask, then answer."""
+        self.ask("patch", SYSTEMS, namespace, name, "/status")
+        return await super().glance(namespace, name)
+
     def degraded(self, namespace: str, name: str) -> tuple[str, str]:
         """Return reason and message of Degraded."""
         return self.condition(namespace, name, "Degraded")

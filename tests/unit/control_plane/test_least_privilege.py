@@ -129,7 +129,7 @@ CLUSTER_RULES = [*rights.rules(), *rights.cluster_rules(), *rights.lease_rules()
 NAMESPACED_RULES = [*rights.rules(), *rights.lease_rules()]
 #: rights whose loss is not the condition Degraded, and how it is told instead; the log has the server's sentence of each
 ELSEWHERE: dict[str, set[str]] = {
-    "quantumtradingsystems": {"log", "metric", "readyz"},  # no system is known to write it on
+    "quantumtradingsystems": {"log", "metric", "readyz"},  # who owns nothing is not known
     "quantumtradingsystems/status": {"log", "metric", "readyz", "event"},  # where a condition would stand
     "leases": {"log", "metric", "readyz"},  # who does not lead writes nothing
     # no system is hindered by these, so none is Degraded

@@ -10,6 +10,7 @@ from tests.unit.control_plane.engines import running, until
 from tests.unit.control_plane.guarded import Guarded
 from tests.unit.control_plane.test_least_privilege import CLUSTER, NAME, NS, granted
 
+from qts_core import names
 from qts_core.clock import SystemClock
 from qts_operator import definition, events, news, offers, rights
 from qts_operator.conditions import RESTRICTED
@@ -75,6 +76,28 @@ async def test_a_start_without_the_right_never_takes_it_away(resource: str) -> N
         api.settle(NS)  # so that there is something to tell
         await until(lambda: told and not engine.queue.waiting())
     assert [s for s in told if not any(c["type"] == RESTRICTED for c in s["conditions"])] == []
+
+
+async def test_systems_that_may_not_be_listed_say_so_where_they_own_something() -> None:
+    """Nothing else is written, one that goes meanwhile is forgotten, and all is told again with the right."""
+    api = Guarded(granted(CLUSTER))
+    api.system(NS, NAME, {})
+    api.system(NS, "gone", {})
+    async with running(api, CLUSTER):
+        await until(lambda: len(api.names("Deployment", NS)) == 10 and api.degraded(NS, NAME)[0] == "Healthy")
+    api.granted = granted(CLUSTER, without=rule_of(names.PLURAL))
+    api.calls.clear()
+    async with running(api, CLUSTER) as engine:
+        for name in (NAME, "gone"):
+            await until(lambda name=name: api.degraded(NS, name)[0] == "AccessDenied")
+        assert f'cannot list resource "{names.PLURAL}"' in api.degraded(NS, NAME)[1]
+        assert {verb for verb, _, _ in api.writes()} == {"status"}
+        api.remove(names.KIND, NS, "gone")
+        await until(lambda: engine.view.systems.get(NS, "gone") is None)
+        assert engine.view.systems.get(NS, NAME) is not None
+    api.granted = granted(CLUSTER)
+    async with running(api, CLUSTER):
+        await until(lambda: api.degraded(NS, NAME)[0] == "Healthy")
 
 
 async def test_a_kind_that_the_cluster_does_not_have_is_no_missing_right() -> None:
