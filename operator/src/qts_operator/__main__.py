@@ -19,7 +19,8 @@ from qts_core.telemetry import open_logs, open_tracing
 from qts_operator.main import Engine, Options
 from qts_operator.middleware import Pace
 from qts_operator.objects.frame import Defaults
-from qts_operator.session import Access, from_kubeconfig, in_cluster
+from qts_operator.serving import check
+from qts_operator.session import Access, from_kubeconfig, in_cluster, tls
 from qts_operator.tracing import RATIO
 
 COLLECT_AFTER = 10_000  # objects more than were freed, between two collections; Python's own: 700
@@ -41,8 +42,8 @@ def parser() -> argparse.ArgumentParser:
     add("--agent-gpu-image", default=env.get("QTS_AGENT_GPU_IMAGE", defaults.agent_gpu))
     add("--redis-image", default=env.get("QTS_REDIS_IMAGE", defaults.redis))
     add("--identity", default=env.get("POD_NAME") or f"{socket.gethostname()}-{os.getpid()}")
-    add("--http-port", type=int, default=int(env.get("QTS_HTTP_PORT", "8080")), help="0: none")
-    add("--metrics-port", type=int, default=int(env.get("QTS_METRICS_PORT", "9464")), help="0: none")
+    add("--http-port", type=_port, default=env.get("QTS_HTTP_PORT", "8080"), help="0: none")
+    add("--metrics-port", type=_port, default=env.get("QTS_METRICS_PORT", "9464"), help="0: none")
     add("--host", default=env.get("QTS_BIND", "0.0.0.0"))  # noqa: S104 - probes come from the kubelet
     add(
         "--per-object",
@@ -66,6 +67,12 @@ def parser() -> argparse.ArgumentParser:
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"{text!r}; give a whole number above 0")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) < 65_536):
+        raise argparse.ArgumentTypeError(f"{text!r}; give a port, or 0 for none")
     return int(text)
 
 
@@ -118,6 +125,9 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     try:
         options = options_of(given)
+        tls(options.access)
+        check("--http-port", options.host, options.http_port)
+        check("--metrics-port", options.host, options.metrics_port)
     except ConfigError as error:
         print(f"qts-operator: {error}", file=sys.stderr)  # noqa: T201 - before logs exist
         return error.exit_code

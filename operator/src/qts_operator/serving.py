@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Iterator
 
 from aiohttp import web
+
+from qts_core.errors import ConfigError
 
 
 def answer(problem: str) -> web.Response:
@@ -18,6 +21,17 @@ async def beside(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
     """Yield pieces that threads make: those of ten thousand systems take half a second of the loop."""
     while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
         yield piece
+
+
+def check(argument: str, host: str, port: int) -> None:
+    """ConfigError that names the argument when nothing can be served there now; port 0 serves nothing."""
+    try:
+        if port:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            socket.create_server((host, port), family=family).close()
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{argument}: {host}:{port} cannot be served ({why}); give another one") from None
 
 
 async def serve(stack: contextlib.AsyncExitStack, host: str, port: int, routes: list[web.RouteDef]) -> None:

@@ -92,7 +92,7 @@ class Session:
 
     async def open(self) -> None:
         """Open the connection pool."""
-        self._pool = _Fenced(self._check, limit=0, ssl=self._ssl())
+        self._pool = _Fenced(self._check, limit=0, ssl=tls(self.access))
         self._http = aiohttp.ClientSession(
             connector=self._pool,
             cookie_jar=aiohttp.DummyCookieJar(),  # the API server sets none
@@ -223,15 +223,22 @@ class Session:
             _log.warning("token not read", error=str(error))
         return self._token
 
-    def _ssl(self) -> ssl.SSLContext | bool:
-        if self.access.server.startswith("http://"):
-            return False
-        context = ssl.create_default_context(cafile=self.access.ca_file)
-        if not self.access.verify:
+
+def tls(access: Access) -> ssl.SSLContext | bool:
+    """Return how to speak to the API server, False without TLS; ConfigError when a file of it is no good."""
+    if access.server.startswith("http://"):
+        return False
+    where = access.ca_file
+    try:
+        context = ssl.create_default_context(cafile=where)
+        if not access.verify:
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        if self.access.cert_file:
-            context.load_cert_chain(self.access.cert_file, self.access.key_file)
-        return context
+        if where := access.cert_file:
+            context.load_cert_chain(access.cert_file, access.key_file)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{where}: not to be used for TLS ({why}); give a file in PEM form") from None
+    return context
 
 
 class _Fenced(aiohttp.TCPConnector):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import ssl
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -30,7 +29,7 @@ from qts_core import names
 from qts_operator import lines
 from qts_operator.cluster import metadata_alone
 from qts_operator.main import Engine
-from qts_operator.session import Access, gathered, lines_of
+from qts_operator.session import Access, gathered, lines_of, tls
 
 _log = structlog.get_logger("qts_operator.shell")
 FIRST_S, LAST_S = 1.0, 60.0
@@ -283,10 +282,7 @@ def _session(access: Access, shows: Shows = lambda *_: False) -> kopf.AiohttpSes
         token = Path(access.token_file).read_text(encoding="utf-8").strip()
     if token:
         headers["Authorization"] = f"Bearer {token}"
-    context = ssl.create_default_context(cafile=access.ca_file)
-    if access.cert_file:
-        context.load_cert_chain(access.cert_file, access.key_file)
-    connector = aiohttp.TCPConnector(limit=0, ssl=context)
+    connector = aiohttp.TCPConnector(limit=0, ssl=tls(access))
     answers = type("Answer", (Slim,), {"shows": staticmethod(shows)})
     session = aiohttp.ClientSession(
         connector=connector, headers=headers, middlewares=(_metadata_alone,), response_class=answers

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import socket
+from pathlib import Path
+
 import pytest
 
-from qts_operator.__main__ import options_of, parser
+from qts_operator.__main__ import main, options_of, parser
 from qts_operator.middleware import Pace
 from qts_operator.packaging import deployment
 
@@ -46,3 +49,43 @@ def test_a_pace_that_is_no_number_is_a_wrong_call(
         parser().parse_args(SERVER)
     told = capsys.readouterr().err
     assert (ended.value.code, "--request-burst" in told, "whole number above 0" in told) == (2, True, True)
+
+
+@pytest.mark.parametrize("argument", ["--http-port", "--metrics-port"])
+@pytest.mark.parametrize("text", ["http", "-1", "65536", ""])
+def test_what_is_no_port_is_a_wrong_call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], argument: str, text: str
+) -> None:
+    monkeypatch.setenv(f"QTS_{argument[2:].replace('-', '_').upper()}", text)
+    with pytest.raises(SystemExit) as ended:
+        parser().parse_args(SERVER)
+    told = capsys.readouterr().err
+    assert (ended.value.code, argument in told, "give a port" in told) == (2, True, True)
+
+
+@pytest.mark.parametrize("argument", ["--http-port", "--metrics-port"])
+def test_a_port_that_somebody_else_serves_ends_the_start(
+    capsys: pytest.CaptureFixture[str], argument: str
+) -> None:
+    """In one line with the remedy; nothing has begun by then."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ports = {"--http-port": "0", "--metrics-port": "0", argument: str(taken.getsockname()[1])}
+        more = [part for pair in ports.items() for part in pair]
+        assert main(["--server", "http://127.0.0.1:1", "--host", "127.0.0.1", *more]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"qts-operator: {argument}: 127.0.0.1:")
+    assert "give another one" in told
+
+
+@pytest.mark.parametrize("content", [None, "", "no certificate"])
+def test_a_ca_file_that_is_none_ends_the_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None
+) -> None:
+    """A wrong path, or a file of something else: named, with exit code 2."""
+    path = tmp_path / "ca.crt"
+    if content is not None:
+        path.write_text(content)
+    assert main([*SERVER, "--ca-file", str(path)]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"qts-operator: {path}: ")
+    assert "PEM" in told
