@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from tests.processes.running import qts_arguments
 from tests.processes.whole import AGENTS, Whole, alive, qts
 from tests.waiting import until
 
+from qts_cli.latency import DEVICE
 from qts_cli.sockets import free_ports
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(1200)]
@@ -84,6 +86,19 @@ def test_end_by_time(finished: tuple[Path, dict[str, Any], list[dict[str, Any]]]
     assert ("summary", "time is up", []) == (summary["kind"], summary["ended"], summary["failures"])
     assert 0 < summary["rounds"] == sum(summary["decisions"].values())
     assert 0 == summary["messages"]["unaccounted"]
+
+
+@pytest.mark.skipif(not os.access(DEVICE, os.W_OK), reason=f"{DEVICE} is not there, or may not be written")
+def test_cores_stay_awake_for_as_long_as_a_run_lasts(tmp_path: Path) -> None:
+    """Linux is asked by the process of `qts run`, so its end, however it comes, takes the request back."""
+    run = Whole(tmp_path, "--low-latency", *settings())
+    try:
+        run.until(lambda event: event["kind"] == "redis")
+        held = [fd.readlink() for fd in Path(f"/proc/{run.process.pid}/fd").iterdir() if fd.is_symlink()]
+        assert held.count(DEVICE) == 1
+    finally:
+        run.process.send_signal(signal.SIGINT)
+        run.end()
 
 
 def test_too_short_a_run_is_no_success(tmp_path: Path) -> None:
