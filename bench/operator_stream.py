@@ -65,7 +65,8 @@ class Ear:
     def __init__(self, told: Callable[[Live], None]) -> None:
         self.put = told
 
-    digest, read = staticmethod(whole), staticmethod(orjson.loads)
+    digest = staticmethod(whole)
+    read = whole = staticmethod(orjson.loads)
 
     def replace(self, items: list[Live], within: str | None = None) -> int:  # noqa: ARG002 - a sink's form
         """Take a full list; what it shows is as good as an event."""

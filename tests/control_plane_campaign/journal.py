@@ -89,7 +89,8 @@ class _Sink:
     def __init__(self, journal: Journal, kind: str, prefix: str) -> None:
         self._journal, self._kind, self._prefix = journal, kind, prefix
 
-    digest, read = staticmethod(whole), staticmethod(orjson.loads)
+    digest = staticmethod(whole)
+    read = whole = staticmethod(orjson.loads)
 
     def replace(self, items: list[Tree], within: str | None = None) -> int:
         fresh = {live["metadata"]["uid"] for live in items}
