@@ -98,6 +98,12 @@ class Kube:
         return "", "", ""
 
 
+def counted(told: str, *samples: str) -> int:
+    """Return the sum of the samples that begin with one of these texts, of an answer of /metrics."""
+    lines = told.splitlines()
+    return sum(int(float(line.rsplit(" ", 1)[1])) for line in lines if line.startswith(samples))
+
+
 class Operator:
     """One operator process with a ServiceAccount's token; `source`: another tree whose packages it runs."""
 
@@ -136,8 +142,7 @@ class Operator:
 
     def counted(self, *samples: str) -> int:
         """Return the sum of the samples that begin with one of these texts."""
-        lines = self.told().splitlines()
-        return sum(int(float(line.rsplit(" ", 1)[1])) for line in lines if line.startswith(samples))
+        return counted(self.told(), *samples)
 
     def log(self) -> str:
         return Path(self._log.name).read_text()
