@@ -19,10 +19,10 @@ from qts_operator.apply import Hand
 from qts_operator.cluster import MINE, NODES, Cluster
 from qts_operator.context import Context
 from qts_operator.metrics import Metrics
-from qts_operator.news import News
 from qts_operator.objects import KINDS
 from qts_operator.objects.frame import Defaults
 from qts_operator.reconcile import Reconciler
+from qts_operator.recorder import Recorder
 from qts_operator.statusz import Answers
 from qts_operator.testing import FakeCluster
 from qts_operator.tracing import PassTraces
@@ -79,7 +79,7 @@ class World:
             pruned=dict,
             offered=lambda _: frozenset(k.name for k in KINDS if k.optional) - self.api.unserved,
             barred=lambda _: {},
-            news=News(self.api, SystemClock(), _METRICS),
+            recorder=Recorder(self.api, SystemClock(), _METRICS),
             unseen=lambda: "",
             traces=PassTraces(_TRACING),
         )

@@ -9,9 +9,9 @@ from cyclopts import App
 
 from qts_core.acl import users_acl
 from qts_core.errors import ConfigError
+from qts_core.parts import DNS_NAME
 from qts_core.roster import ROSTER
 
-_SYSTEM = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?\.[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 app = App(name="keys", help="Make key pairs for the wire, and logins for an external Redis.")
 
 
@@ -54,7 +54,8 @@ def redis(system: str, directory: Path) -> int:
     """
     from qts_messaging import keys
 
-    if not _SYSTEM.fullmatch(system):
+    namespace, _, name = system.partition(".")
+    if not all(re.fullmatch(DNS_NAME, part) for part in (namespace, name)):
         raise ConfigError(f'SYSTEM: expected NAMESPACE.NAME such as trading.desk, found "{system}"')
     if (directory / keys.REDIS_DIR).exists():
         raise ConfigError(f"{directory / keys.REDIS_DIR}: exists already; passwords are never overwritten")

@@ -220,7 +220,10 @@ class Gatherer:
 
 async def gather(namespace: str, name: str, operator_namespace: str) -> Bundle:
     """Return what can be had of a system within TIME_S; ConfigError where there is no such system."""
-    return await _gather({"": (namespace, name)}, operator_namespace)
+    bundle = await _gather({"": (namespace, name)}, operator_namespace)
+    if not bundle.files:
+        raise _no_answer(bundle, SYSTEM, f"-n {namespace}")
+    return bundle
 
 
 async def gather_all(namespace: str | None, operator_namespace: str) -> Bundle:
@@ -230,13 +233,17 @@ async def gather_all(namespace: str | None, operator_namespace: str) -> Bundle:
     lister = Gatherer(program(), found, asyncio.Semaphore(1))
     await lister.keep("systems.json", ["get", SYSTEMS, *where, "-o", "json"])
     if "systems.json" in found.missing:
-        why = found.missing["systems.json"].splitlines()[-1]
-        raise ConfigError(f"{why}; kubectl get qts {' '.join(where)} must work")
+        raise _no_answer(found, "systems.json", " ".join(where))
     items = json.loads(found.files["systems.json"])["items"]
     keys = [(item["metadata"]["namespace"], item["metadata"]["name"]) for item in items]
     if not keys:
         raise ConfigError("no system there; kubectl get qts -A lists what there is")
     return await _gather({f"{space}/{name}/": (space, name) for space, name in keys}, operator_namespace)
+
+
+def _no_answer(found: Bundle, file: str, where: str) -> ConfigError:
+    """Return what to say where nothing was had: the last line of kubectl's words on a file."""
+    return ConfigError(f"{found.missing[file].splitlines()[-1]}; kubectl get qts {where} must work")
 
 
 async def _gather(systems: dict[str, tuple[str, str]], operator_namespace: str) -> Bundle:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
-from qts_agents.pads.journal import SUFFIX
+from qts_agents.pads.journal import SUFFIX, read_frame
 from qts_agents.pads.records import FRAME, REMARK, Answers, Entry, RoundBody, Timings, body, decode
 from qts_cli.events import Event
 from qts_cli.rounds import SHOWN, decision_event
@@ -75,19 +75,10 @@ class Tail:
             stream.seek(self._offset)
             held = b""
             while chunk := stream.read(_CHUNK):
-                held += chunk
-                at = 0
-                while (payload := _frame(held, at)) is not None:
+                frames, at = BytesIO(held + chunk), 0
+                while (payload := read_frame(frames.read)) is not None:
                     at += FRAME.size + len(payload)
                     self._offset += FRAME.size + len(payload)
                     yield decode(payload)
-                held = held[at:]
-
-
-def _frame(data: bytes, at: int) -> bytes | None:
-    """Return the payload of the frame at `at`, None when it is not whole."""
-    if len(data) - at < FRAME.size:
-        return None
-    length, checksum = FRAME.unpack_from(data, at)
-    payload = data[at + FRAME.size : at + FRAME.size + length]
-    return payload if payload and len(payload) == length and zlib.crc32(payload) == checksum else None
+                frames.seek(at)
+                held = frames.read()

@@ -9,6 +9,7 @@ import queue
 import signal
 import socket
 import sys
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -64,16 +65,14 @@ def parser() -> argparse.ArgumentParser:
     return out
 
 
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r}; give a whole number above 0")
+def _whole(text: str, allowed: range, wanted: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) in allowed):
+        raise argparse.ArgumentTypeError(f"{text!r}; give {wanted}")
     return int(text)
 
 
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) < 65_536):
-        raise argparse.ArgumentTypeError(f"{text!r}; give a port, or 0 for none")
-    return int(text)
+_count = partial(_whole, allowed=range(1, sys.maxsize), wanted="a whole number above 0")
+_port = partial(_whole, allowed=range(65_536), wanted="a port, or 0 for none")
 
 
 def options_of(given: argparse.Namespace) -> Options:

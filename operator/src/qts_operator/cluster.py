@@ -160,7 +160,7 @@ class Cluster:
         namespace: str | None,
         params: dict[str, str],
         keep: Callable[[Manifest], T],
-        read: Read = lines.whole,
+        read: Read,
     ) -> Listing[T]:
         """Watch until the server says that all is told; what changes meanwhile may come before that."""
         found: dict[tuple[str, str], T] = {}

@@ -12,8 +12,8 @@ from qts_core.clock import Clock
 from qts_operator.apply import Hand
 from qts_operator.cluster import Api
 from qts_operator.metrics import Metrics
-from qts_operator.news import News
 from qts_operator.objects.frame import Defaults
+from qts_operator.recorder import Recorder
 from qts_operator.snapshot import Finding
 from qts_operator.statusz import Answers
 from qts_operator.tracing import PassTraces
@@ -39,7 +39,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     pruned: Callable[[], dict[str, Any]]  # what the served definition lacks
     offered: Callable[[str], frozenset[str]]
     barred: Callable[[str], dict[str, str]]  # optional kinds that may not be seen in a namespace, and why
-    news: News
+    recorder: Recorder
     unseen: Callable[[], str]  # why the definition may not be read
     traces: PassTraces
 

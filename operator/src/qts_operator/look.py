@@ -120,7 +120,7 @@ class Eyes:
     async def _restricted(self, namespace: str, told: dict[str, Any]) -> tuple[str, ...]:
         """Return what is not done for want of a right, though no system is hindered by it."""
         lacking = {
-            events.UNWRITTEN: await self._c.news.denied(namespace, told),
+            events.UNWRITTEN: await self._c.recorder.denied(namespace, told),
             "bounds and rules of the definition are not compared": self._c.unseen(),
         }
         return tuple(f"{what}: {why}" for what, why in lacking.items() if why)

@@ -30,13 +30,13 @@ from qts_operator.lease import Election
 from qts_operator.memo import let_go
 from qts_operator.metrics import Metrics
 from qts_operator.middleware import Middleware
-from qts_operator.news import News
 from qts_operator.objects import KINDS, Kind
 from qts_operator.objects.frame import Defaults
 from qts_operator.objects.revisions import LATEST_REVISION
 from qts_operator.offers import Offers
 from qts_operator.pulse import LAG_S, Pulse
 from qts_operator.reconcile import Reconciler
+from qts_operator.recorder import Recorder
 from qts_operator.serving import answer, beside, serve
 from qts_operator.session import Access, Session
 from qts_operator.snapshot import Finding
@@ -243,7 +243,7 @@ class Engine:
             pruned=lambda: definition.pruned,
             offered=offers.of,
             barred=offers.barred,
-            news=News(api, self._clock, self.metrics, self._all),
+            recorder=Recorder(api, self._clock, self.metrics, self._all),
             unseen=lambda: definition.denied,
             traces=PassTraces(self._tracing),
         )
@@ -256,8 +256,8 @@ class Engine:
         jobs: list[Coroutine[Any, Any, None]] = [reflector.run() for reflector in self.reflectors]
         jobs += [self._work(self._reconciler, offers, definition) for _ in range(self.options.workers)]
         jobs += offers.jobs(follow, self._all)
-        jobs += [self._beat(), context.news.run(), definition.run(visible=self.options.nodes), self._tidy()]
-        return [*jobs, self._leader.run(self._won)]
+        jobs += [self._beat(), definition.run(visible=self.options.nodes), self._tidy()]
+        return [*jobs, context.recorder.run(), self._leader.run(self._won)]
 
     def _won(self) -> None:
         """Begin to lead: another may have led since we told of any system, so each is looked at anew."""

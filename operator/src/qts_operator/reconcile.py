@@ -177,7 +177,7 @@ class Reconciler:
             if isinstance(request, Restart):
                 return await self._restart(request)
             if isinstance(request, steps.Tell):
-                await self._c.news.tell(request.event)
+                await self._c.recorder.tell(request.event)
                 return Done()
         except ApiError as error:
             if isinstance(request, steps.Report) and error.code in UNANSWERED:

@@ -7,7 +7,6 @@ from qts_operator.objects import pod_monitors
 from qts_operator.objects.frame import Frame
 from qts_operator.snapshot import Snapshot
 
-__all__ = ["RESTRICTED", "condition"]
 GRANT = "helm upgrade of the operator with the same values restores the right"
 
 

@@ -191,8 +191,9 @@ class View:
     def keys(self, within: str | None = None) -> list[str]:
         """Return the keys of the systems, of a namespace or of all; where none may be listed, of owners."""
         known = dict.fromkeys((each.namespace, each.name) for each in self.systems.all())
-        for store in self.children.values():
-            known |= dict.fromkeys(each for each in store.systems() if not self.listed(each[0]))
+        if None not in self.systems.listed:
+            for store in self.children.values():
+                known |= dict.fromkeys(each for each in store.systems() if not self.listed(each[0]))
         return [key_of(*each) for each in known if within in (None, each[0])]
 
     def counts(self) -> dict[str, int]:

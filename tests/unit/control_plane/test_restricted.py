@@ -12,12 +12,12 @@ from tests.unit.control_plane.test_least_privilege import CLUSTER, NAME, NS, gra
 
 from qts_core import names
 from qts_core.clock import SystemClock
-from qts_operator import definition, events, news, offers, rights
+from qts_operator import definition, events, offers, recorder, rights
 from qts_operator.conditions import RESTRICTED
 from qts_operator.metrics import Metrics
 from qts_operator.middleware import ApiError
-from qts_operator.news import ASKED, News
 from qts_operator.objects.frame import Defaults
+from qts_operator.recorder import ASKED, Recorder
 from qts_operator.resolve import resolve
 from qts_operator.restricted import GRANT, condition
 
@@ -38,7 +38,7 @@ def says(api: Guarded) -> str:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(news, "CHECK_S", 0.05)
+    monkeypatch.setattr(recorder, "CHECK_S", 0.05)
     monkeypatch.setattr(offers, "CHECK_S", 0.05)
     monkeypatch.setattr(definition, "CHECK_S", 0.05)
 
@@ -163,16 +163,16 @@ def event_in(namespace: str) -> dict[str, Any]:
     return told | {"regarding": told["regarding"] | {"uid": "u"}}
 
 
-async def denied_in(count: int, clock: Turns, changed: list[str]) -> tuple[Refusing, News]:
+async def denied_in(count: int, clock: Turns, changed: list[str]) -> tuple[Refusing, Recorder]:
     api = Refusing()
-    it = News(api, clock, Metrics(), changed.append)  # type: ignore[arg-type]
+    it = Recorder(api, clock, Metrics(), changed.append)  # type: ignore[arg-type]
     for number in range(count):
         with pytest.raises(ApiError):
             await it.tell(event_in(f"n-{number}"))
     return api, it
 
 
-async def ended(it: News) -> None:
+async def ended(it: Recorder) -> None:
     with pytest.raises(Ended):
         await it.run()
 

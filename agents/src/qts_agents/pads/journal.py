@@ -38,7 +38,7 @@ def entries(path: Path) -> Iterator[Entry]:
     """Yield every whole record of a journal; a torn end of a file is passed over."""
     for file in files(path):
         with file.open("rb") as stream:
-            while (payload := _read_frame(stream.read)) is not None:
+            while (payload := read_frame(stream.read)) is not None:
                 yield decode(payload)
 
 
@@ -47,7 +47,7 @@ def damage(path: Path) -> str:
     for file in files(path):
         whole = 0
         with file.open("rb") as stream:
-            while (payload := _read_frame(stream.read)) is not None:
+            while (payload := read_frame(stream.read)) is not None:
                 whole += FRAME.size + len(payload)
             stream.seek(whole)
             rest = stream.read()
@@ -64,7 +64,7 @@ def _torn(rest: bytes) -> bool:
     return len(rest) - FRAME.size <= length <= MAX_RECORD
 
 
-def _read_frame(read: Callable[[int], bytes]) -> bytes | None:
+def read_frame(read: Callable[[int], bytes]) -> bytes | None:
     """Return the next payload, None at the end or where it is torn."""
     head = read(FRAME.size)
     if len(head) < FRAME.size:

@@ -17,17 +17,17 @@ from qts_core.clock import Clock
 from qts_operator import events
 from qts_operator.apply import error_of
 from qts_operator.cluster import ABSENT, Api
+from qts_operator.conditions import RESTRICTED
 from qts_operator.metrics import Metrics
 from qts_operator.middleware import ApiError
-from qts_operator.restricted import RESTRICTED
 from qts_operator.writes import lacks_right
 
-_log = structlog.get_logger("qts_operator.news")
+_log = structlog.get_logger("qts_operator.recorder")
 CHECK_S = 60.0
 ASKED = 20  # namespaces that are refused once more before the others wait for the next round
 
 
-class News:
+class Recorder:
     """Writes Events; `changed` is told of a namespace in which they may be written no more, or again."""
 
     def __init__(
