@@ -9,7 +9,7 @@ from qts_agents.columns import array, column
 from qts_agents.pads.actions import Answer, Ask, Publish, Send
 from qts_agents.pads.hearing import hear
 from qts_agents.pads.records import Answers, RoundBody, body, decode
-from qts_core.spec import Market
+from qts_core.spec import Market, Replay
 from qts_messaging.messages import (
     ACTIONS,
     DecisionResponse,
@@ -83,6 +83,23 @@ def test_the_timer_opens_a_round_when_bars_stop():
     script.take(script.pads.on_tick(script.now + 19 * SECOND))
     assert len(script.decisions) == 1
     script.take(script.pads.on_tick(script.now + 21 * SECOND))
+    assert len(script.decisions) == 2
+
+
+@pytest.mark.parametrize(
+    ("bars", "apart_s"),
+    [
+        ({"market": TIMED, "market_update_interval": 30.0}, 30),
+        ({"market": Market(source="replay", replay=Replay(dataset="eurusd_1h", speed=BAR_S / 60.0))}, 60),
+    ],
+)
+def test_no_timer_decides_between_bars_that_come_as_expected(bars, apart_s):
+    """Where bars are rarer than decisions, a round opens with each of them, and when two are missing."""
+    script = Script(system(decision_interval=10.0, **bars), always(EVEN)).bars(walk(331), 330)
+    for late_s in range(1, 2 * apart_s):
+        script.take(script.pads.on_tick(script.now + late_s * SECOND))
+    assert len(script.decisions) == 1
+    script.take(script.pads.on_tick(script.now + (2 * apart_s + 1) * SECOND))
     assert len(script.decisions) == 2
 
 

@@ -6,7 +6,7 @@ import hashlib
 
 import msgspec
 
-from qts_agents.pace import lockstep
+from qts_agents.pace import lockstep, pace_ns
 from qts_agents.pads.actions import Answer
 from qts_core.spec import System
 
@@ -73,7 +73,11 @@ class Rounds:
         return now_ns - self.last_open_ns >= self.interval_ns
 
     def due_by_timer(self, seq: int, bar_s: float, now_ns: int) -> bool:
-        """Tell whether a round must open although no bar came."""
+        """Tell whether a round must open although no bar came.
+
+        Where bars are farther apart than decisions, two of them must be missing: a round between two bars
+        would decide anew on what was decided.
+        """
         if self.current is not None or self.first_seq is None:
             return False
         if self.lockstep:
@@ -82,9 +86,7 @@ class Rounds:
             # joined late, our count is off the feed's: this is where it waits, count from here
             self.first_seq = seq - self.every + 1
             return True
-        patience = 2 * self.interval_ns
-        if self._system.market.source in ("live", "external"):
-            patience = max(patience, int(2 * bar_s * 1e9))
+        patience = 2 * max(self.interval_ns, pace_ns(self._system, bar_s))
         since = self.last_open_ns if self.last_open_ns is not None else self.live_since_ns
         return since is not None and now_ns - since >= patience
 
