@@ -40,7 +40,7 @@ fix: sync ## let ruff mend what it can
 test: sync ## everything that needs no cluster and no root
 	$(RUN) python -m pytest -n 2 --dist worksteal -m "not processes and not cluster and not gpu" tests
 	NUMBA_ENABLE_CUDASIM=1 NUMBA_DISABLE_JIT=1 $(RUN) python -m pytest -m gpu tests/gpu
-	$(RUN) python -m pytest -m "processes" tests
+	$(RUN) python -m pytest -n 2 --dist worksteal -m "processes" tests
 	@echo "left out: tests marked cluster (they need root or \$$KUBECONFIG: make test-cluster); those of tests/gpu ran on numba's simulator, not on a device"
 
 test-cluster: sync ## images, charts and resource on $KUBECONFIG or the shared one-machine cluster
