@@ -83,6 +83,88 @@ def test_targets_close_half_then_thirty_then_the_rest():
     assert account.equity == pytest.approx(1 + 0.1 * (0.5 * 0.01 + 0.3 * 0.02 + 0.2 * 0.03))
 
 
+def test_the_price_of_an_invalid_bar_is_not_believed():
+    """It neither fills, stops nor values; a valid bar without a close keeps the last price."""
+    account = ordered(0.1, stop=0.02)
+    account.on_bar(bar(100, 100, 100, 100))
+    account.on_bar(bar(50, 50, 50, 50, valid=False))
+    assert (account.price[0], account.equity) == (100.0, 1.0)
+    account.on_bar(bar(101, 101, 101, NAN))
+    assert (account.price[0], account.equity) == (100.0, 1.0)
+
+
+def test_an_unknown_change_orders_nothing():
+    for change in (NAN, float("inf")):
+        account = ordered(change)
+        account.on_bar(bar(100, 100, 100, 100))
+        assert (account.qty[0], account.cash) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("side", [1.0, -1.0])
+@pytest.mark.parametrize(("asked", "left"), [(-0.025, 0.00075), (-0.3, 0.0), (0.05, 0.001)])
+def test_a_reduction_neither_turns_nor_grows_a_position(side, asked, left):
+    """Of 0.1 in units of 100: a quarter goes; three times the whole leaves nothing; more is no reduction."""
+    account = ordered(side * 0.1)
+    account.on_bar(bar(100, 100, 100, 100))
+    account.order(np.array([side * asked]), np.array([False]), np.array([0.5]), np.ones((1, 3)))
+    account.on_bar(bar(100, 100, 100, 100))
+    assert account.qty[0] == pytest.approx(side * left, abs=1e-12)
+
+
+def test_the_stop_of_one_symbol_needs_no_other_that_is_held():
+    """Two symbols, only the first is held and nothing is ordered: a bar below its stop closes it there."""
+    account, ones = Account(2), np.ones(2)
+    for price in (100.0, 100.0, 90.0):
+        opened, cells = np.full(2, max(price, 95.0)), np.full(2, price)
+        account.on_bar(Bar(1, opened, opened, cells, cells, ones, ones > 0, 0.0, 0.0 * ones))
+        if not account.qty.any() and price == 100.0:
+            account.order(np.array([0.1, 0.0]), np.array([True, False]), 0.02 * ones, np.full((2, 3), 0.5))
+    assert account.qty.tolist() == [0.0, 0.0]
+    assert account.equity == pytest.approx(1 + 0.1 * (95 / 100 - 1))  # the bar began beyond the stop of 98
+
+
+def test_a_price_below_one_is_a_price():
+    """0.5 opens, 0.8 closes: filled at the open; an open of 0 is none."""
+    account = ordered(0.1, first=0.5, stop=0.9)
+    account.on_bar(bar(0.5, 0.6, 0.5, 0.6))
+    assert account.entry[0] == 0.5
+    account = ordered(0.1, first=0.5, stop=0.9)
+    account.on_bar(bar(0.0, 0.6, 0.5, 0.6))
+    assert account.entry[0] == 0.6
+
+
+def test_the_entry_of_a_position_is_the_mean_of_what_was_paid():
+    """0.001 units at 100 and 0.00085 at 120, a tenth of the equity each time; turned, it is the last price."""
+    account = ordered(0.1)
+    account.on_bar(bar(100, 110, 100, 110))
+    account.order(np.array([0.1]), np.array([True]), np.array([0.5]), np.full((1, 3), 0.9))
+    account.on_bar(bar(120, 120, 120, 120))
+    assert account.qty[0] == pytest.approx(0.00185)
+    assert account.entry[0] == pytest.approx((0.001 * 100 + 0.00085 * 120) / 0.00185)
+    account.order(np.array([-0.5]), np.array([True]), np.array([0.5]), np.full((1, 3), 0.9))
+    account.on_bar(bar(125, 125, 125, 125))
+    assert account.qty[0] < 0.0
+    assert account.entry[0] == pytest.approx(125.0)
+
+
+def test_exposure_is_the_worth_of_a_position_as_a_share_of_the_equity():
+    account = ordered(-0.1)
+    account.on_bar(bar(100, 120, 100, 120))
+    assert account.exposure()[0] == pytest.approx(-0.12 / 0.98)
+
+
+@pytest.mark.parametrize("side", [1.0, -1.0])
+def test_a_touch_is_enough_and_a_closed_position_says_nothing(side):
+    """A bar that reaches the last target and no further takes it; what travels then is as before the first."""
+    account = ordered(side * 0.125, targets=(0.125, 0.25, 0.5))
+    aim = 100.0 * (1.0 + side * 0.5)
+    account.on_bar(bar(100, max(100, aim), min(100, aim), 100))
+    assert (account.qty[0], account.equity) == (0.0, 1.0 + 0.125 * (0.5 * 0.125 + 0.3 * 0.25 + 0.2 * 0.5))
+    sent = account.position()
+    assert (array(sent.unrealised)[0], array(sent.opened_ns)[0]) == (0.0, 0)
+    assert np.isnan([array(sent.entry_px)[0], array(sent.stop_px)[0]]).all()
+
+
 def test_drawdown_and_the_position_that_travels():
     """DD is measured from the highest equity; unrealised is a fraction of equity."""
     account = ordered(0.5)
@@ -145,7 +227,13 @@ def test_liquidation_risk_is_the_share_of_the_way():
     assert account.liquidation_risk()[0] == 0.0
     account.on_bar(bar(100, 100, 100, 100))
     forced = TENFOLD.liquidation(account.entry, np.ones(1))[0]
-    for price, risk in ((100.0, 0.0), (50.0 + forced / 2.0, 0.5), (forced + 1e-9, 1.0), (130.0, 0.0)):
+    for price, risk in (
+        (100.0, 0.0),
+        (50.0 + forced / 2.0, 0.5),
+        (forced + 1e-9, 1.0),
+        (90.0, 1.0),
+        (130.0, 0.0),
+    ):
         account.price = np.array([price])
         assert account.liquidation_risk()[0] == pytest.approx(risk)
         assert array(account.position().liquidation_risk)[0] == account.liquidation_risk()[0]

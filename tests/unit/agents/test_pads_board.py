@@ -263,6 +263,21 @@ def test_caps_scale_entries_pro_rata_and_leave_positions_alone():
     assert pytest.approx(change.tolist()) == [0.005, -0.01, -0.08]
 
 
+@pytest.mark.parametrize("side", [1.0, -1.0])
+def test_entries_share_the_room_that_the_net_cap_leaves(side):
+    """0.3 held one way under a net cap of 0.5: an entry of 0.4 that way gets 0.2, the other way all of it."""
+    limits = sizing.Limits(symbol=1.0, net=0.5, gross=2.0)
+    held, entry = side * np.array([0.3, 0.0, 0.0]), np.array([False, True, True])
+    change = sizing.cap(side * np.array([0.0, 0.3, 0.1]), held, entry, limits)
+    assert pytest.approx((side * change).tolist()) == [0.0, 0.15, 0.05]
+    change = sizing.cap(side * np.array([0.0, -0.3, -0.1]), held, entry, limits)
+    assert pytest.approx((side * change).tolist()) == [0.0, -0.3, -0.1]
+    change = sizing.cap(side * np.array([0.0, -0.9, -0.7]), held, entry, limits)
+    assert pytest.approx((side * change).tolist()) == [0.0, -0.45, -0.35]
+    beyond = sizing.cap(side * np.array([0.0, 0.3, 0.1]), side * np.array([0.6, 0.0, 0.0]), entry, limits)
+    assert beyond.tolist() == [0.0, 0.0, 0.0]
+
+
 def test_stops_and_the_safe_share():
     """Worked by hand: σ_day 1 %, AF masked; a large drawdown keeps more out of the market."""
     one = np.array([0.01])

@@ -66,9 +66,10 @@ def test_a_stake_is_filled_at_the_next_open_and_pays_for_it() -> None:
     assert equity.staked_curve(made, np.array([[1.0], [0.0]]), 2.0).equity[2] < curve.equity[2]
 
 
-def test_without_opens_a_stake_is_filled_at_the_next_close() -> None:
+@pytest.mark.parametrize("none", [np.nan, 0.0])
+def test_without_opens_a_stake_is_filled_at_the_next_close(none: float) -> None:
     """A set of closes alone earns from the close after the decision on, not from its own."""
-    made = track([[np.nan] * 3], [[100.0, 200.0, 220.0]], [0])
+    made = track([[none] * 3], [[100.0, 200.0, 220.0]], [0])
     assert equity.staked_curve(made, np.array([[-1.0]])).equity.tolist() == pytest.approx([1.0, 1.0, 0.9])
 
 
@@ -80,6 +81,53 @@ def test_a_symbol_without_a_bar_waits_and_keeps_its_worth() -> None:
     assert curve.equity[1] == pytest.approx(1.05)
     # at the third open A is at 10 again and B at 20: worth 1, half of which buys 0.025 of B
     assert curve.equity[2] == pytest.approx(1.0 + 0.05 * 1.0 + 0.025 * 2.0)
+
+
+def test_what_the_board_holds_and_trades_is_counted() -> None:
+    """Half of the equity from the second open on: 0.6 of 1.1 when it has risen by a fifth, then sold whole."""
+    price = [100.0, 110.0, 132.0, 132.0]
+    made = track([price], [price], [0, 2])
+    half, change = np.full((2, 1), 0.9), np.array([[0.5], [-0.6 / 1.1]])
+    made = msgspec.structs.replace(
+        made, orders=Orders(change, change > 0.0, half, np.full((2, 1, 3), 0.9), np.ones(2))
+    )
+    curve = equity.board_curve(made)
+    assert curve.equity.tolist() == pytest.approx([1.0, 1.0, 1.1, 1.1])
+    assert curve.exposure.tolist() == pytest.approx([0.0, 0.5, 0.6 / 1.1, 0.0])
+    assert curve.traded == pytest.approx(0.5 + 0.6 / 1.1)
+    tape = msgspec.structs.replace(made.tape, fee=0.01, half_spread=np.full((1, 4), 0.002))
+    dear = msgspec.structs.replace(made, tape=tape)
+    assert equity.board_curve(dear).equity[1] == pytest.approx(1.0 - 0.5 * 0.012)
+    assert equity.board_curve(dear, 2.0).equity[1] == pytest.approx(1.0 - 0.5 * 0.024)
+
+
+def test_buy_and_hold_buys_equal_shares_once() -> None:
+    """Of two symbols one doubles: half of the equity has, and nothing is bought or sold again."""
+    made = track([[1.0, 1.0, 2.0], [5.0, 5.0, 5.0]], [[1.0, 1.0, 2.0], [5.0, 5.0, 5.0]], [0, 1])
+    curve = equity.staked_curve(made, equity.buy_and_hold(made))
+    assert curve.equity.tolist() == pytest.approx([1.0, 1.0, 1.5])
+    assert curve.exposure.tolist() == pytest.approx([0.0, 1.0, 1.0])
+    assert curve.traded == pytest.approx(1.0)
+
+
+def test_a_stake_is_a_share_of_what_the_equity_is_by_then() -> None:
+    """All in, doubled to 2, then a half: 1 is held, which doubles again."""
+    price = [[1.0, 1.0, 2.0, 2.0, 4.0]]
+    curve = equity.staked_curve(track(price, price, [0, 2]), np.array([[1.0], [0.5]]))
+    assert curve.equity.tolist() == pytest.approx([1.0, 1.0, 2.0, 2.0, 3.0])
+
+
+def test_a_year_of_a_curve_in_numbers() -> None:
+    """Four bars of which two are a year: +10 %, -10 %, 0, +10 %, and twice the equity traded in all."""
+    curve = equity.Curve(np.array([1.1, 0.99, 0.99, 1.089]), np.array([0.2, 0.4, 0.0, 0.6]), 2.0)
+    found = equity.performance(curve, 2.0, [0.0, 0.1])
+    deviation = np.sqrt((0.075**2 * 2 + 0.125**2 + 0.025**2) / 3)
+    assert found.total_return == pytest.approx(0.089)
+    assert found.volatility == pytest.approx(deviation * np.sqrt(2.0))
+    assert found.drawdown == pytest.approx(0.1)
+    assert (found.exposure, found.turnover) == (pytest.approx(0.3), pytest.approx(1.0))
+    assert found.sharpe == pytest.approx(found.sharpe_bar * np.sqrt(2.0))
+    assert found.sharpe_bar == pytest.approx(0.025 / deviation)
 
 
 def test_stakes_are_leans_and_silence_holds_nothing() -> None:
