@@ -33,8 +33,8 @@ from qts_messaging.messages import ACTIONS
 from qts_messaging.records import Opinion
 
 SOCIETY: dict[str, Any] = {"quantum_amos": {"society": 4}}
-#: name, factory, settings under which the seed must matter, settings in every test
-VOTERS_UNDER_TEST: tuple[tuple[str, str, dict[str, Any], dict[str, Any]], ...] = (
+#: name, factory, settings under which the seed must matter (None: it draws nothing), settings in every test
+VOTERS_UNDER_TEST: tuple[tuple[str, str, dict[str, Any] | None, dict[str, Any]], ...] = (
     ("qbmia", "qts_agents.qbmia.agent:Qbmia", {}, {}),
     ("quasar", "qts_agents.quasar.agent:Quasar", {}, {}),
     ("prediction", "qts_agents.prediction.agent:Prediction", None, {}),

@@ -20,7 +20,8 @@ from qts_core.spec import SYSTEM
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "adding-an-agent.md"
 
-#: what must follow from the page alone; runs beside a copy of core with its line, its package among the agents
+#: what must follow from the page alone; runs beside copies of core and the tests with its lines, its package
+#: among the agents
 FOLLOWS = """
 import json
 import sys
@@ -29,8 +30,7 @@ import qts_agents
 
 qts_agents.__path__.append(sys.argv[1])  # not a copy: compiled kernels are kept by the path of their source
 
-from tests.property import agent_properties as check
-from tests.property import markets
+import pytest
 from tests.unit.agents.evaluation import stages
 from tests.unit.control_plane.conftest import make_frame
 
@@ -65,13 +65,9 @@ assert ("Deployment", "desk-1-lean") in made and ("Service", "desk-1-lean") in m
 told = convert(json.loads(made[("ConfigMap", "desk-1-config")]["data"]["system.json"]))
 assert told.voters()[-1] == "lean" and told.lean.strength == 0.75
 
-make, tape = check.maker("qts_agents.lean.agent:Lean", {}), markets.synthetic(5)
-check.check_mirror(make, tape, 600)
-check.check_neutral(make)
-check.check_no_look_back(make, tape, 600)
-check.check_scale(make, tape, 600, 1e3, 1e-3)
-check.check_batch(make, tape, 600)
-check.check_state(make, tape)
+for file in ("property/test_agent_properties.py", "unit/agents/test_settings_effects.py"):
+    told = pytest.main(["-q", "-p", "no:randomly", "-p", "no:cacheprovider", "-k", "lean", "tests/" + file])
+    assert told == 0, f"{file}: {told!r}"
 
 system = stages.settings(enable_lean=True)
 stage = Stage(system, stages.source(stages.euro(stages.BACKFILL + 30)))
@@ -84,8 +80,18 @@ print("whole")
 
 
 def blocks() -> dict[str, str]:
-    """Return the page's Python by the file that it belongs into."""
-    return dict(re.findall(r"```(?:python|text) (\S+)\n(.*?)```", PAGE.read_text(), re.DOTALL))
+    """Return the page's Python by the file, and the table in it, that it belongs into."""
+    return dict(re.findall(r"```(?:python|text) (\S+(?: \S+)?)\n(.*?)```", PAGE.read_text(), re.DOTALL))
+
+
+def into(folder: Path, target: str, line: str) -> None:
+    """Write `line` as the first of the table that `target`, a file and a name, says."""
+    file, _, table = target.partition(" ")
+    written, lines = re.subn(
+        rf"(?m)^({table}\b.* = [({{])$", lambda m: f"{m[1]}\n{line[:-1]}", (folder / file).read_text()
+    )
+    assert lines == 1, target
+    (folder / file).write_text(written)
 
 
 @pytest.mark.timeout(1200)
@@ -102,17 +108,22 @@ def test_the_page_makes_a_whole_agent(tmp_path: Path) -> None:
     package.mkdir(parents=True)
     (package / "__init__.py").write_text('"""The way of the last bar."""\n')
     (package / "agent.py").write_text(agent)
-    paths = os.pathsep.join([str(tmp_path), str(ROOT)])
+    shutil.copytree(ROOT / "tests", tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / "agents").symlink_to(ROOT / "agents")  # packaged markets
+    for target in code:
+        if target.startswith("tests/"):
+            into(tmp_path, target, code[target])
     done = subprocess.run(
         [sys.executable, "-c", FOLLOWS, str(tmp_path / "added")],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": paths},
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,
         timeout=900,
         check=False,
     )
-    assert (done.returncode, done.stdout) == (0, "whole\n"), done.stderr[-3000:]
+    assert (done.returncode, done.stdout[-6:]) == (0, "whole\n"), (done.stdout + done.stderr)[-3000:]
 
 
 def test_every_voter_of_the_roster_is_put_through_the_properties() -> None:

@@ -1,7 +1,7 @@
 """Every constant of the sections `pads`, `qbmia`, `quasar`, `quantum_amos`, … changes what its agent does.
 
-One table a section, another value for every key; a key that the table lacks fails the test, so none can be
-added without an effect. Equal settings give equal bytes (checked first), so a difference is the key's.
+One table a section, another value for every key; a section without a table and a key that its table lacks
+fail the test, so none can be added without an effect. Equal settings give equal bytes (checked first), so a difference is the key's.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from tests.unit.agents import pads_script
 
 from qts_agents.agent import Voter
 from qts_agents.amos.agent import Amos
+from qts_agents.evaluation.stage import voter_of
 from qts_agents.pads.hearing import hear
-from qts_agents.prediction.agent import Prediction
 from qts_agents.qbmia.agent import Qbmia
 from qts_agents.quasar.agent import Quasar
 from qts_agents.sentiment.agent import Sentiment
+from qts_core.roster import AGENTS
 from qts_core.sections import AmosSettings, PadsSettings, QbmiaSettings, QuasarSettings
 from qts_core.spec import SYSTEM
 from qts_messaging import codec
@@ -123,6 +124,16 @@ PADS: dict[str, Any] = {
     "change_hazard": 10.0,
     "surrogates": 19,
 }
+#: by the section's name in the file
+TABLES: dict[str, dict[str, Any]] = {
+    "pads": PADS,
+    "prediction": PREDICTION,
+    "qbmia": QBMIA,
+    "quantum_amos": AMOS,
+    "quasar": QUASAR,
+    "sentiment": SENTIMENT,
+}
+SECTIONS = [w.wire for w in AGENTS if hasattr(SYSTEM(), w.wire)]
 
 
 def life(agent: Voter, first: int, last: int, start: int = 800) -> bytes:
@@ -161,10 +172,6 @@ def amos(**changes: Any) -> bytes:
     return life(Amos(SYSTEM(quantum_amos=AmosSettings(**changes))), 360, 520)
 
 
-def prediction(**changes: Any) -> bytes:
-    return life(Prediction(msgspec.convert({"prediction": changes}, SYSTEM)), 360, 700)
-
-
 def sentiment(**changes: Any) -> bytes:
     """Return a life among headlines of its hours, and what is said of a wrong line."""
     agent, lines = Sentiment(msgspec.convert({"sentiment": changes}, SYSTEM)), [b"not a headline"]
@@ -183,51 +190,6 @@ def quasar(**changes: Any) -> bytes:
     """Return a life with a table that is called converged early, so that it votes within it."""
     eager = {"convergence": 10.0, "episodes_per_bar": 20}
     return life(Quasar(SYSTEM(quasar=QuasarSettings(**(eager | changes)))), 320, 800)
-
-
-@pytest.mark.parametrize(
-    ("section", "table"),
-    [
-        (AmosSettings, AMOS),
-        (QbmiaSettings, QBMIA),
-        (QuasarSettings, QUASAR),
-        (PadsSettings, PADS),
-        (type(SYSTEM().prediction), PREDICTION),
-        (type(SYSTEM().sentiment), SENTIMENT),
-    ],
-)
-def test_every_key_is_in_its_table(section: type[msgspec.Struct], table: dict[str, Any]) -> None:
-    assert set(section.__struct_fields__) - ELSEWHERE == set(table)
-    default = section()
-    assert [k for k, v in table.items() if getattr(default, k) == v] == []
-
-
-@pytest.mark.parametrize("key", AMOS)
-def test_amos(key: str) -> None:
-    always = {"society": 4} if key.startswith("society_") else {}
-    assert differs(amos, key, AMOS[key], **always)
-
-
-@pytest.mark.parametrize("key", PREDICTION)
-def test_prediction(key: str) -> None:
-    assert differs(prediction, key, PREDICTION[key])
-
-
-@pytest.mark.parametrize("key", [key for key in SENTIMENT if key != "period_s"])
-def test_sentiment(key: str) -> None:
-    """How often the source is read is the shell's affair: test_documents.py."""
-    assert differs(sentiment, key, SENTIMENT[key])
-
-
-@pytest.mark.parametrize("key", QBMIA)
-def test_qbmia(key: str) -> None:
-    always = {"nash_mode": "ewl"} if key == "entanglement" else {}
-    assert differs(qbmia, key, QBMIA[key], **always)
-
-
-@pytest.mark.parametrize("key", QUASAR)
-def test_quasar(key: str) -> None:
-    assert differs(quasar, key, QUASAR[key])
 
 
 def votes(request: Any, peer: str) -> Any:
@@ -290,10 +252,48 @@ def margined(**changes: Any) -> bytes:
     return pads(margin_leverage=125.0, **changes)
 
 
-#: settings that need a situation which `pads` does not come into
+@functools.cache
+def alone(section: str) -> Callable[..., bytes]:
+    """Return the life of a voter that no one else has to be told of."""
+
+    def lived(**changes: Any) -> bytes:
+        return life(voter_of(section, msgspec.convert({section: changes}, SYSTEM)), 360, 700)
+
+    return lived
+
+
+#: lives of agents to which something must happen, else `alone`
+LIVES: dict[str, Callable[..., bytes]] = {
+    "pads": pads,
+    "qbmia": qbmia,
+    "quantum_amos": amos,
+    "quasar": quasar,
+    "sentiment": sentiment,
+}
+#: settings that need a situation which the life of their agent does not come into
 RARE = {"hedge_symbol": nervous, "profile": nervous, "margin_maintenance": margined}
+#: settings that mean something beside another one only
+BESIDE: dict[str, dict[str, Any]] = {
+    "entanglement": {"nash_mode": "ewl"},
+    "society_rate": {"society": 4},
+    "society_floor": {"society": 4},
+}
+#: how often the source is read is the shell's affair: test_documents.py
+OF_THE_SHELL = ("sentiment", "period_s")
 
 
-@pytest.mark.parametrize("key", PADS)
-def test_pads(key: str) -> None:
-    assert differs(RARE.get(key, pads), key, PADS[key])
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_key_is_in_its_table(section: str) -> None:
+    assert section in TABLES, f"the settings of {section} need a table in TABLES"
+    default, table = getattr(SYSTEM(), section), TABLES[section]
+    assert set(default.__struct_fields__) - ELSEWHERE == set(table)
+    assert [k for k, v in table.items() if getattr(default, k) == v] == []
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [(section, key) for section, table in TABLES.items() for key in table if (section, key) != OF_THE_SHELL],
+)
+def test_a_key_changes_what_its_agent_does(section: str, key: str) -> None:
+    live = RARE.get(key) or LIVES.get(section) or alone(section)
+    assert differs(live, key, TABLES[section][key], **BESIDE.get(key, {}))
