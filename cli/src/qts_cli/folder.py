@@ -104,6 +104,15 @@ def runs(run: Path) -> bool:
     return (run / "keys").is_dir() and (run / "run.json").is_file()
 
 
+def ended(run: Path) -> str:
+    """Return why a run ended, as its summary says; empty while it is up, or when it was killed."""
+    try:
+        tree = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    return str(tree.get("ended", "")) if isinstance(tree, dict) else ""
+
+
 def write_json(path: Path, tree: Any) -> None:
     """Replace `path` by `tree` as JSON at once, mode 0600."""
     replace_file(path, json.dumps(tree, indent=1).encode() + b"\n")

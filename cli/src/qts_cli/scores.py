@@ -17,6 +17,7 @@ from qts_core import names
 from qts_core.errors import RemoteError
 
 PADS = "pads"
+MORE = "`qts run`, and ask in another terminal; `qts evaluate` scores a whole market"
 PARTS = ("brier", "reliability", "resolution", "uncertainty", "within")
 
 
@@ -66,7 +67,10 @@ def _asked(name: str | None, namespace: str | None, run_dir: Path) -> dict[str, 
         body = asyncio.run(cluster_status.answer(*system, PADS, names.PATH_SCORES))
         remedy = f"qts status -n {' '.join(system)}"
     else:
-        ports = folder.read_run(folder.latest(run_dir)).get("http", {})
+        run = folder.latest(run_dir)
+        if why := folder.ended(run):
+            raise RemoteError(f"{run}: this run has ended ({why}); scores need one that is up: {MORE}")
+        ports = folder.read_run(run).get("http", {})
         body = asyncio.run(ask(ports[PADS], names.PATH_SCORES, PADS)) if PADS in ports else b""
         remedy = "qts status"
     if not body:

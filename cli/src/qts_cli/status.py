@@ -24,7 +24,7 @@ def status(
 ) -> int:
     """Ask every process of the latest run, or of a system in the cluster, how it is.
 
-    Exit code 1 when one does not answer, or the system is not ready.
+    Exit code 1 when one does not answer, the run has ended, or the system is not ready.
 
     Parameters
     ----------
@@ -42,9 +42,12 @@ def status(
         return _of_cluster(*system, as_json=json_)
     run = folder.latest(run_dir)
     described = folder.read_run(run)
-    answers = asyncio.run(_ask(described.get("http", {})))
+    ended = folder.ended(run)
+    answers = {} if ended else asyncio.run(_ask(described.get("http", {})))
     if json_:
-        print(json.dumps({"run": str(run), "processes": answers}, indent=1))
+        print(json.dumps({"run": str(run), "ended": ended, "processes": answers}, indent=1))
+    elif ended:
+        print(f"run {run.name} has ended: {ended}; qts decisions and qts messages read what it left")
     else:
         console = wide_console()
         console.print(f"run {run.name}   redis {described.get('redis') or 'none'}", highlight=False)

@@ -77,3 +77,25 @@ def test_without_an_answer_it_says_where_to_look(tmp_path: Path, capsys: pytest.
     assert "pads: no answer at /scorez; see qts status" in capsys.readouterr().err
     assert main(["scores", "-n", "trading"]) == 2
     assert "which system?" in capsys.readouterr().err
+
+
+def test_of_a_run_that_has_ended_neither_scores_nor_status_asks(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its ports may be anyone's by now. Both say that and why it ended, and what to do instead."""
+    latest = run / "run" / "latest"
+    assert main(["status", "--run-dir", str(run)]) == 0
+    assert "has ended" not in capsys.readouterr().out
+    (latest / "summary.json").write_text('{"kind": "summary", "ended": "time is up"}')
+    assert main(["scores", "--run-dir", str(run)]) == 1
+    said = capsys.readouterr().err
+    assert "this run has ended (time is up)" in said
+    assert "`qts run`" in said
+    assert main(["status", "--run-dir", str(run)]) == 1
+    assert capsys.readouterr().out == (
+        "run latest has ended: time is up; qts decisions and qts messages read what it left\n"
+    )
+    assert main(["status", "--run-dir", str(run), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out) == {"run": str(latest), "ended": "time is up", "processes": {}}
+    (latest / "summary.json").write_text("{")
+    assert main(["status", "--run-dir", str(run)]) == 0
