@@ -18,6 +18,24 @@ F8 = NDArray[np.float64]
 # Abstention bits, agents.md §1.4
 NO_DATA, STALE_WINDOW, GAP, NAN, SHORT_WINDOW, NOT_WARM, UNTRAINED, DEADLINE = (1 << i for i in range(8))
 INTERNAL_ERROR, TOO_FEW_COMPONENTS, ACTION_NEEDS_POSITION = 256, 512, 1024
+_ABSTENTIONS = (
+    "no data",
+    "stale window",
+    "gap",
+    "NaN",
+    "short window",
+    "not warm",
+    "untrained",
+    "deadline",
+    "internal error",
+    "too few components",
+)
+
+
+def abstention(bits: int) -> str:
+    """Return why a row abstains in plain words, nothing when it does not."""
+    bits &= ~ACTION_NEEDS_POSITION
+    return ", ".join(words for bit, words in enumerate(_ABSTENTIONS) if bits >> bit & 1)
 
 
 class MarketWindow(msgspec.Struct, frozen=True, gc=False, kw_only=True):

@@ -23,7 +23,7 @@ from qts_agents.pads.agent import Pads, fits_inline
 from qts_agents.pads.journal import JournalWriter
 from qts_agents.pads.resume import resume
 from qts_agents.pads.scorecard import Scores
-from qts_agents.round_metrics import count_votes, measure, note_round
+from qts_agents.round_metrics import count_votes, measure, note_round, tell_round
 from qts_agents.round_notes import Cap, worth
 from qts_agents.scoring import Scoring
 from qts_core.errors import LocalError
@@ -363,6 +363,7 @@ class DeciderShell:
             below = self._asked[ask.round_id] = below.then("votes", asked).then("decide", decided)
             await self._do(actions, below)
         count_votes(self._context.metrics, replies, answers, refused)
+        tell_round(self._context, ask, cause, answers, refused, outcome)
         times = (start, asked, decided, self._context.now_ns())
         note_round(self._context.notes, ask.round_id, replies, cause, times, outcome)
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # processes without a board load none of it
 
 #: 1-2-5 steps from 1 µs to 10 s
 BUCKETS = (*(m * 10.0**e for e in range(-6, 1) for m in (1, 2, 5)), 10.0)
+OUTCOMES = ("complete", "expired", "error", "no_quorum")
 STATES = ("starting", "standby", "ready", "degraded", "draining", "ended")
 PARTS = ("reliability", "resolution", "uncertainty", "within")
 QUALITY = {
@@ -27,6 +28,7 @@ QUALITY = {
     "brier_score": "Mean squared error of the three probabilities, 0 best and 2 worst",
     **{f"brier_{part}": "A part of the Brier score (Murphy 1973)" for part in PARTS},
 }
+SHARES = ("consensus_level", "conviction_level", "risk_appetite", "opportunity_score", "dissent_level")
 MODES = ("connected", "degraded", "disconnected", "simulated")
 
 
@@ -53,14 +55,10 @@ class Metrics:
         )
         self.bar_at = self._gauge("qts_bar_last_timestamp_seconds", "Arrival of the newest bar")
         self.board = {
-            name: self._gauge(f"qts_board_{name}", "Board state, 0 to 1")
-            for name in (
-                "consensus_level",
-                "conviction_level",
-                "risk_appetite",
-                "opportunity_score",
-                "voting_quorum",
-                "dissent_level",
+            name: self._gauge(f"qts_board_{name}", text)
+            for name, text in (
+                *((part, "Board state, 0 to 1") for part in SHARES),
+                ("voting_quorum", "Agents whose votes counted, the mean over symbols"),
             )
         }
         self.strategy = self._gauge("qts_board_strategy", "1 for the current style", ["style"])
@@ -76,8 +74,11 @@ class Metrics:
             ["messaging_destination_name"],
         )
         self.loop_lag = self._histogram("qts_event_loop_lag_seconds", "How late the event loop woke up", [])
+        # a counter that is not there until it counts hides its first steps from whoever asks for an increase
         for action in ACTIONS:
             self.decisions.labels(action)
+        for outcome in OUTCOMES:
+            self.rounds.labels(outcome)
 
     def _counter(self, name: str, text: str, labels: Iterable[str] = ()) -> Counter:
         return Counter(name, text, tuple(labels), registry=self.registry)

@@ -8,14 +8,17 @@ from typing import Any
 import numpy as np
 
 from qts_agents import round_spans
+from qts_agents.agent import abstention
 from qts_agents.cause import Cause
 from qts_agents.columns import array
+from qts_agents.context import Context
 from qts_agents.metrics import Metrics
-from qts_agents.pads.actions import Answer
+from qts_agents.pads.actions import Answer, Ask
 from qts_agents.round_notes import RoundNotes
+from qts_core.telemetry import trace_id_hex
 from qts_messaging.bus import Reply
 from qts_messaging.messages import ACTIONS
-from qts_messaging.records import Decision
+from qts_messaging.records import Decision, Opinion
 
 
 def count_votes(
@@ -26,6 +29,29 @@ def count_votes(
         used = answer.opinion is not None and answer.peer not in refused
         result = "used" if used else "invalid" if reply.envelope is not None else "late"
         metrics.votes.labels(reply.peer, result).inc()
+
+
+def tell_round(
+    context: Context, ask: Ask, cause: Cause, answers: Sequence[Answer], refused: dict[str, str], outcome: str
+) -> None:
+    """Write a line of a round that lacks a vote: whose, and why; its ids lead to its trace and its record."""
+    if outcome == "complete":
+        return
+    lacking = {peer: "not asked" for peer in context.system.voters() if peer not in ask.requests}
+    for answer in answers:
+        why = refused.get(answer.peer) or _abstains(answer.opinion)
+        if why:
+            lacking[answer.peer] = why
+    ids = {"round_id": ask.round_id, "trace_id": trace_id_hex(cause.trace)}
+    context.log.warning("round_lacks_votes", outcome=outcome, lacking=lacking, **ids)
+
+
+def _abstains(opinion: Opinion | None) -> str:
+    """Return why an opinion that was heard abstains in any symbol."""
+    if opinion is None:
+        return ""
+    why = abstention(int(np.bitwise_or.reduce(array(opinion.abstain).astype(np.int64), initial=0)))
+    return f"abstains: {why}" if why else ""
 
 
 def measure(

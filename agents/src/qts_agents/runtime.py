@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from qts_agents.changes import Changes
 from qts_agents.context import Compute, Context, Place, Shell
 from qts_agents.health import Health, HealthServer, Workplace
 from qts_agents.kernels import gpu
@@ -87,6 +88,7 @@ class Worker:
         self.tasks: list[asyncio.Task[None]] = []
         self.failed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._told = ""
+        self._changes = Changes(log)
         self._device = gpu.device()
         self.backends: dict[str, dict[str, int]] = {}  # measured: least rows for threads, for a device
         metrics.watch(self.status)
@@ -220,6 +222,7 @@ class Worker:
             redis_seen_s = self._watch_bus(redis_seen_s)
             self._watch_handler()
             self._watch_device()
+            self._changes.look(health, self.context.bus.peers(), before / 1e9)
             if health.state() != self._told and health.caught_up:
                 await self._beat()
             await clock.sleep(WATCH_S)

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from qts_agents.agent import ACTION_NEEDS_POSITION
+from qts_agents.agent import abstention
 from qts_agents.columns import array
 from qts_agents.pads import veto
 from qts_agents.pads.records import Answers, RoundBody
@@ -17,18 +17,6 @@ from qts_core.roster import BY_WIRE
 from qts_messaging.records import Decision, Opinion
 
 SHOWN = 4  # symbols spelled out in one line
-_ABSTENTIONS = (
-    "no data",
-    "stale window",
-    "gap",
-    "NaN",
-    "short window",
-    "not warm",
-    "untrained",
-    "deadline",
-    "internal error",
-    "too few components",
-)
 
 
 def decision_event(kept: RoundBody, answers: Answers | None, shown: int | None = SHOWN) -> Event:
@@ -75,12 +63,6 @@ def stamp(at_ns: int) -> str:
     """Return a UTC time as `2017-03-01 14:00` (seconds only when there are any)."""
     at = datetime.fromtimestamp(at_ns / 1e9, UTC)
     return at.strftime("%Y-%m-%d %H:%M:%S" if at.second else "%Y-%m-%d %H:%M")
-
-
-def abstention(bits: int) -> str:
-    """Return why a row abstains in plain words, nothing when it does not."""
-    bits &= ~ACTION_NEEDS_POSITION
-    return ", ".join(words for bit, words in enumerate(_ABSTENTIONS) if bits >> bit & 1)
 
 
 def _board(kept: RoundBody) -> Event:

@@ -7,7 +7,9 @@ the work is done and still be the parent of what was sent meanwhile.
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import secrets
 import sys
 from collections.abc import Mapping, Sequence
@@ -152,7 +154,7 @@ class _Limit:
         self.most = most
         self.minute: dict[str, tuple[str, int]] = {}
 
-    def __call__(self, _: Any, method: str, event: Any) -> Any:
+    def __call__(self, _: Any, __: str, event: Any) -> Any:
         minute = str(event.get("ts", ""))[:16]
         name = str(event.get("event"))
         seen_minute, count = self.minute.get(name, ("", 0))
@@ -161,13 +163,49 @@ class _Limit:
                 event["suppressed"] = count - self.most
             count = 0
         self.minute[name] = (minute, count + 1)
-        if count >= self.most and method != "error":
+        if count >= self.most:
             raise structlog.DropEvent
         return event
 
 
+#: places of facts in the text of a library's line
+_FACT = re.compile(r"%[-0-9.]*[a-z]")
+_OURS = "qts_messaging"
+
+
+def event_of(text: str) -> str:
+    """Return the name of a library's line: its text without the facts in it."""
+    return "_".join(re.findall("[a-z]+", _FACT.sub(" ", text).lower())[:8])
+
+
+class _Heard(logging.Handler):
+    """Writes what libraries say as lines of our log: limited, with time and level, as all others."""
+
+    def __init__(self, log: structlog.stdlib.BoundLogger) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line: `event` is the name of the text, `said` the whole of it."""
+        name = event_of(str(record.msg)) or record.name.rpartition(".")[2]
+        told = {"said": record.getMessage()} | ({"exc_info": record.exc_info} if record.exc_info else {})
+        self._log.log(min(record.levelno, logging.ERROR), name, logger=record.name, **told)
+
+
+def _hear_libraries(log: structlog.stdlib.BoundLogger, level: str) -> None:
+    """Let what libraries say stand in our log; of those that are not ours, from warnings on."""
+    root = logging.getLogger()
+    for before in [each for each in root.handlers if isinstance(each, _Heard)]:
+        root.removeHandler(before)
+    root.addHandler(_Heard(log))
+    logging.getLogger(_OURS).setLevel(_LEVELS[level])
+
+
 def open_logs(process: str, system: str, level: str = "info") -> structlog.stdlib.BoundLogger:
-    """Return a logger that writes one JSON object a line to stdout: `event` is a name, facts are fields."""
+    """Return a logger that writes one JSON object a line to stdout: `event` is a name, facts are fields.
+
+    What libraries log stands there, too.
+    """
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -185,4 +223,5 @@ def open_logs(process: str, system: str, level: str = "info") -> structlog.stdli
     logger: structlog.stdlib.BoundLogger = structlog.get_logger().bind(
         service=f"qts-{process}", system=system, agent=process
     )
+    _hear_libraries(logger, level)
     return logger

@@ -335,6 +335,25 @@ def test_a_vote_that_pads_refuses_is_counted_as_invalid(tmp_path: Path) -> None:
     asyncio.run(made.finish())
 
 
+def test_a_round_without_a_vote_is_told_with_its_trace(tmp_path: Path) -> None:
+    """Whose votes lack, why, and where to read on: what runbooks send a person to the log for."""
+    made, said = shell(tmp_path), list[tuple[str, dict[str, Any]]]()
+    context: Any = made._context
+    context.log.warning = lambda event, **facts: said.append((event, facts))
+    told, contexts = asyncio.run(_played(made, [(0, 0.1), (1, 0.1), (3, 0.1)]))
+    assert [event for event, _ in said] == ["round_lacks_votes"] * 2
+    one, three = (facts for _, facts in said)
+    first, *others = made._context.system.voters()
+    assert (one["outcome"], one["lacking"]) == ("expired", {first: "timeout"})
+    assert three["outcome"] == "no_quorum"
+    assert set(three["lacking"]) == {first, *others}
+    ids = [(facts["round_id"], facts["trace_id"]) for _, facts in said]
+    traces = [
+        (message.round_id, (trace or b"")[:16].hex()) for message, trace in zip(told, contexts, strict=True)
+    ]
+    assert ids == traces[1:]
+
+
 async def test_a_round_is_measured_under_the_name_that_its_record_has(tmp_path: Path) -> None:
     """Two good answers and one to another round: an error, in the journal and in the metric."""
     made, closes = shell(tmp_path), pads_script.walk(331)
@@ -369,7 +388,7 @@ async def test_a_round_is_measured_under_the_name_that_its_record_has(tmp_path: 
     found = {
         o: told("qts_rounds_total", {"outcome": o}) for o in ("complete", "expired", "no_quorum", "error")
     }
-    assert found == {"complete": None, "expired": None, "no_quorum": None, "error": 1.0}
+    assert found == {"complete": 0.0, "expired": 0.0, "no_quorum": 0.0, "error": 1.0}
     assert told("qts_round_duration_seconds_count", {"outcome": "error"}) == 1.0
     rounds = [records.body(e, records.RoundBody) for e in journal.entries(tmp_path) if e.kind == "round"]
     assert [kept.outcome for kept in rounds] == ["error"]

@@ -8,13 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from qts_core.telemetry import event_of
 from qts_operator.alerts import ALERTS, THRESHOLDS, groups
 
 ROOT = Path(__file__).parents[3]
 RUNBOOKS = ROOT / "docs" / "runbooks"
 SOURCES = ROOT / "operator" / "src" / "qts_operator"
+SPEAKERS = (SOURCES, ROOT / "agents" / "src", ROOT / "messaging" / "src")
 NAMES = sorted({a.name for a in ALERTS})
 HEADINGS = ["Meaning", "Impact", "Diagnosis", "Mitigation"]
+STEP = re.compile(r"^\d\. (.+?)\n\n {3}```sh\n(.+?)\n {3}```$", re.MULTILINE)
+LEVELS = ("debug", "info", "warning", "error", "exception")
 COMMAND = re.compile(r"^ {3}```sh\n(.+?)\n {3}```$", re.MULTILINE | re.DOTALL)
 #: what carries a condition's or a restart's reason, and where it stands among the arguments
 CARRIERS = {"Finding": None, "Verdict": None, "Restart": None, "Condition": 2}
@@ -32,6 +36,20 @@ def reasons() -> set[str]:
                 found |= {w for value in given for w in _words(value)}
             if path.name == "gpu.py" and isinstance(node, ast.Return) and isinstance(node.value, ast.Tuple):
                 found |= {w for value in node.value.elts for w in _words(value)}
+    return found
+
+
+def lines_of_logs() -> set[str]:
+    """Return the names of all lines that the sources write."""
+    found: set[str] = set()
+    for path in (path for source in SPEAKERS for path in source.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                continue
+            first = node.args[0] if node.args else None
+            if node.func.attr in LEVELS and isinstance(first, ast.Constant) and isinstance(first.value, str):
+                library = path.is_relative_to(ROOT / "messaging")
+                found.add(event_of(first.value) if library else first.value)
     return found
 
 
@@ -66,3 +84,14 @@ def test_every_reason_has_its_section() -> None:
     assert {"NoGPUNodes", "PeersSilent", "NameTaken", "AllReady", "PodFailed"} <= known
     sections = set(re.findall(r"^### (\w+)", (RUNBOOKS / "conditions.md").read_text(), re.MULTILINE))
     assert known - sections == set()
+
+
+def test_a_line_of_a_log_that_a_runbook_names_is_written_somewhere() -> None:
+    """Whoever looks for a name that nobody writes concludes that all is well."""
+    known, named = lines_of_logs(), set()
+    for path in RUNBOOKS.glob("Qts*.md"):
+        for step, command in STEP.findall(path.read_text()):
+            if " logs " in command:
+                named |= set(re.findall(r"(?:Look for|\bor) `([a-z]+(?:[_ ][a-z]+)*)`", step))
+    assert {"peer_silent", "round_lacks_votes", "pass failed"} <= named
+    assert named - known == set()
