@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import accumulate
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from qts_messaging.bus import Numbers
+from qts_messaging.durations import BOUNDS_NS, Durations
 from qts_messaging.messages import HIGH, LOW, NORMAL
 
 PRIORITIES = {HIGH: "high", NORMAL: "normal", LOW: "low"}
 Values = Mapping[str, float]
 BY_TYPE = "qts_messages_by_type"
 BY_TYPE_LABELS = ("peer", "destination", "type", "outcome")
+TOOK, TOOK_LABELS = "messaging_process_duration_seconds", ("messaging_destination_name",)
+_BOUNDS = (*(str(bound / 1e9) for bound in BOUNDS_NS), "+Inf")
 
 #: metric → (gauge or counter, help, label or "", how to read it)
 TABLE: dict[str, tuple[str, str, str, Callable[[Numbers], Values]]] = {
@@ -83,6 +87,7 @@ class BusCollector(Collector):
                 family.add_metric((value,) if label else (), float(number))
             yield family
         yield _by_type(numbers.counts)
+        yield _took(numbers.took)
 
 
 def _by_type(counts: Mapping[str, int]) -> Metric:
@@ -90,4 +95,13 @@ def _by_type(counts: Mapping[str, int]) -> Metric:
     family = CounterMetricFamily(BY_TYPE, "Messages by what became of them", labels=BY_TYPE_LABELS)
     for key, count in counts.items():
         family.add_metric(key.split("/"), float(count))
+    return family
+
+
+def _took(durations: Mapping[str, Durations]) -> Metric:
+    """Render how long handlers took, by destination."""
+    family = HistogramMetricFamily(TOOK, "Handling of one message", labels=TOOK_LABELS)
+    for destination, took in durations.items():
+        buckets = list(zip(_BOUNDS, accumulate(took.counts), strict=True))
+        family.add_metric([destination], [(le, float(n)) for le, n in buckets], took.total_ns / 1e9)
     return family

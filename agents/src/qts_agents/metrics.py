@@ -13,13 +13,13 @@ from prometheus_client.registry import Collector
 from qts_agents.bus_metrics import BusCollector
 from qts_core.probes import Status
 from qts_messaging.bus import Numbers
+from qts_messaging.durations import BOUNDS_NS
 from qts_messaging.messages import ACTIONS
 
 if TYPE_CHECKING:  # processes without a board load none of it
     from qts_agents.pads.scorecard import Scores
 
-#: 1-2-5 steps from 1 µs to 10 s
-BUCKETS = (*(m * 10.0**e for e in range(-6, 1) for m in (1, 2, 5)), 10.0)
+BUCKETS = tuple(bound / 1e9 for bound in BOUNDS_NS)
 OUTCOMES = ("complete", "expired", "error", "no_quorum")
 STATES = ("starting", "standby", "ready", "degraded", "draining", "ended")
 PARTS = ("reliability", "resolution", "uncertainty", "within")
@@ -68,11 +68,6 @@ class Metrics:
         self.forecast = {
             name: self._gauge(f"qts_forecast_{name}", text, ["seat", "of"]) for name, text in QUALITY.items()
         }
-        self.process_duration = self._histogram(
-            "messaging_process_duration_seconds",
-            "Handling of one message",
-            ["messaging_destination_name"],
-        )
         self.loop_lag = self._histogram("qts_event_loop_lag_seconds", "How late the event loop woke up", [])
         # a counter that is not there until it counts hides its first steps from whoever asks for an increase
         for action in ACTIONS:

@@ -10,6 +10,7 @@ import msgspec
 
 from qts_core.clock import Clock
 from qts_messaging.accounts import Record, Summary
+from qts_messaging.durations import Durations
 from qts_messaging.heartbeat import PeerHealth
 from qts_messaging.messages import Envelope, MarketUpdate, Message
 
@@ -165,6 +166,7 @@ class Numbers(msgspec.Struct, frozen=True, kw_only=True):
     offsets_s: dict[str, float]  # peer → how much later our clock shows
     skewed: dict[str, int]  # peer → messages from our future
     slow: dict[str, int]  # type → handler calls over 50 ms
+    took: dict[str, Durations]  # destination → how long handlers took
     refused: int  # connections refused for their key
     resubscribed: int  # subscriptions thrown away for deafness
     claimed: int  # durable messages taken over from a dead consumer

@@ -16,7 +16,8 @@ import msgspec
 from qts_core.clock import Clock
 from qts_messaging.accounts import Inflow
 from qts_messaging.bus import Done, Handler
-from qts_messaging.messages import HIGH, KIND, LOW, NORMAL, Envelope
+from qts_messaging.durations import Durations
+from qts_messaging.messages import HIGH, KIND, LOW, NORMAL, Envelope, Route
 
 _log = logging.getLogger(__name__)
 INBOX = 4096
@@ -46,6 +47,7 @@ class Dispatch:
         self._task: asyncio.Task[Any] | None = None
         self._begun: tuple[Coroutine[Any, Any, None], Any] | None = None  # and what it waits for
         self.context = copy_context()  # of the task and of what is begun for it
+        self._took: dict[tuple[type, str], Durations] = {}  # type, lane → how long its handler took
         self.slow: dict[str, int] = {}  # type → handler calls over 50 ms
         self.errors: dict[str, int] = {}  # type → handler exceptions
         self.resume: list[Callable[[], None]] = []  # wires that stopped reading
@@ -166,13 +168,30 @@ class Dispatch:
             return
         finally:
             self._handling = None
+            self._note(kind, arrival.envelope.lane, self._clock.monotonic_ns() - began)
         if stored:
             self._handled(arrival, False)
-        if self._clock.monotonic_ns() - began > SLOW_NS:
-            self.slow[KIND[kind]] = self.slow.get(KIND[kind], 0) + 1
         arrival.flow.finished(KIND[kind], "delivered")
         if stored:
             _finish(arrival, "ok")
+
+    def _note(self, kind: type, lane: str, took_ns: int) -> None:
+        """Count how long a handler took, whatever came of it."""
+        took = self._took.get((kind, lane))
+        if took is None:
+            took = self._took[kind, lane] = Durations()
+        took.add(took_ns)
+        if took_ns > SLOW_NS:
+            self.slow[KIND[kind]] = self.slow.get(KIND[kind], 0) + 1
+
+    def took(self) -> dict[str, Durations]:
+        """Return by destination how long handlers took."""
+        found: dict[str, Durations] = {}
+        for (kind, lane), took in self._took.items():
+            route: Route = kind.ROUTE  # type: ignore[attr-defined]
+            topic = route.topic if "to." in lane else route.open_topic
+            found[topic] = found[topic].merged(took) if topic in found else took
+        return found
 
     def _failed(self, arrival: Arrival, kind: str, error: Exception) -> None:
         """Count an exception of a handler, which is being handled."""

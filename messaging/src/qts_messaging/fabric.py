@@ -135,6 +135,7 @@ class Fabric:
             offsets_s={peer: health.offset_ns(peer) / 1e9 for peer in health.names},
             skewed=dict(health.skewed),
             slow=dict(self.incoming.dispatch.slow),
+            took=self.incoming.dispatch.took(),
             refused=wires.direct.refused,
             resubscribed=wires.topics.resubscribed,
             claimed=wires.durable.claimed,

@@ -75,6 +75,7 @@ class Reflector:
         self.kind, self.sink = kind, sink
         self._api, (self.namespace, self._params) = api, scope  # None: all namespaces
         self._tools = tools
+        tools.metrics.missed.labels(kind.name)  # from 0 on: else the first one would be no increase
         self.synced = asyncio.Event()
         self.denied = ""
         self._refused_s: float | None = None  # since when

@@ -32,6 +32,13 @@ async def test_metrics_agree_with_an_independent_count(tmp_path: Path) -> None:
         counts = pads.status_fields().accounts
         assert counts["market/market/market_update/delivered"] == len(trio.kinds("pads", MarketUpdate)) == 50
         assert market.status_fields().accounts["*/market/market_update/sent"] == 50
+        metrics = Metrics()
+        metrics.watch_bus(pads.numbers)
+        told = metrics.registry.get_sample_value
+        handled = {"messaging_destination_name": "market"}
+        assert told("messaging_process_duration_seconds_count", handled) == 50
+        assert told("messaging_process_duration_seconds_bucket", handled | {"le": "+Inf"}) == 50
+        assert 0.0 < (told("messaging_process_duration_seconds_sum", handled) or 0.0) < 10.0
 
 
 async def test_trouble_is_counted(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.metric_names import documented, exposed
 
-from qts_agents.bus_metrics import BY_TYPE, BY_TYPE_LABELS, TABLE
+from qts_agents.bus_metrics import BY_TYPE, BY_TYPE_LABELS, TABLE, TOOK, TOOK_LABELS
 from qts_agents.metrics import Metrics
 from qts_core.probes import Status
 
@@ -26,6 +26,7 @@ def test_the_document_names_every_metric_and_no_other() -> None:
         for name, (kind, _, label, _) in TABLE.items()
     }
     bus[f"{BY_TYPE}_total"] = ("counter", BY_TYPE_LABELS)
+    bus[TOOK] = ("histogram", TOOK_LABELS)
     assert exposed(collectors) | bus == documented("Agents and feed")
 
 

@@ -257,3 +257,10 @@ async def test_a_full_list_of_one_namespace_leaves_the_others_alone() -> None:
         await reflector._list("periodic")
     assert poked == ["west/three"]
     assert sorted(r.name for r in view.systems.all()) == ["one", "two"]
+
+
+def test_what_was_missed_is_counted_from_0_on() -> None:
+    """The goal is none at all: a counter that first appears with 1 shows no increase, and wakes nobody."""
+    tools = Tools(FastClock(), Random(1), Metrics())
+    Reflector(None, KIND, Sink(), scope=(None, {}), tools=tools)
+    assert b'qts_reflector_missed_events_total{kind="Service"} 0.0' in tools.metrics.text()
