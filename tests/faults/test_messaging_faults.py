@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
@@ -236,6 +237,32 @@ async def test_a_full_queue_of_requests_tells_the_caller(tmp_path: Path) -> None
         assert len(refused) == 2000 - 1024
         total = await trio.total()
         assert (total.lost, total.unaccounted) == ({"full": 976}, 0)
+
+
+async def test_a_message_that_is_stored_nowhere_tells_the_caller_and_is_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Store away, disk full: who publishes waits for nothing, who listens hears it; later all is as before."""
+    async with Trio(tmp_path) as trio:
+        pads = trio.buses["pads"]
+
+        async def away(_: object) -> bool:
+            return False
+
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with monkeypatch.context() as broken:
+            broken.setattr(pads.wires.durable, "append", away)
+            broken.setattr(pads.durables.spool, "append", full)
+            for n in range(3):
+                async with asyncio.timeout(10.0):
+                    with pytest.raises(LocalError, match=r"cannot be written: No space left on device"):
+                        await pads.publish(examples.feedback(f"d-{n}"))
+            await until(lambda: len(trio.kinds("qbmia", PerformanceFeedback)) == 3)
+        await pads.publish(examples.feedback("d-3"))
+        await until(lambda: len(trio.kinds("qbmia", PerformanceFeedback)) == 4)
+        assert (await trio.total()).unaccounted == 0
 
 
 async def test_cancelled_callers_cross_no_answers(tmp_path: Path) -> None:

@@ -1,10 +1,13 @@
-"""Waiting for a store's answer without falling asleep."""
+"""Waiting for a store's answer without falling asleep, and going on where it is none."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Awaitable
+
+from qts_agents.context import Context
+from qts_core.errors import LocalError
 
 AWAKE_S = 0.002
 
@@ -22,3 +25,17 @@ async def awake(storing: Awaitable[object]) -> None:
         await stored
     finally:
         stored.cancel()
+
+
+async def stored(context: Context, storing: Awaitable[object]) -> None:
+    """Wait until a message is stored; one that is stored nowhere has gone to who listens, and is told."""
+    troubles = context.health.troubles
+    try:
+        await storing
+    except LocalError as error:
+        if "store" not in troubles:
+            context.log.error("not_stored", error=str(error))
+        troubles["store"] = f"{error}; what is told reaches who listens now, and nobody later"
+    else:
+        if troubles.pop("store", None):
+            context.log.info("stored_again")

@@ -10,7 +10,7 @@ import msgspec
 
 from qts_agents import round_spans
 from qts_agents.agent import MarketWindow
-from qts_agents.awake import awake
+from qts_agents.awake import awake, stored
 from qts_agents.bars_inlet import History, Inlet, at_once
 from qts_agents.cause import Cause
 from qts_agents.conductor import Conductor
@@ -302,7 +302,7 @@ class DeciderShell:
                 message = msgspec.structs.replace(message, trace_keep=True)
                 self._context.notes.keep(cause.trace, message.round_id, why)
             trace = self._context.tracing.child(cause.trace, stage.stage)
-            await awake(self._context.bus.publish(message, trace=trace))
+            await stored(self._context, awake(self._context.bus.publish(message, trace=trace)))
             now = self._context.now_ns()
             self._context.notes.note(cause.trace, stage, start, now, message.round_id)
             # the decision is out: nothing waits for what is counted of it
@@ -310,7 +310,7 @@ class DeciderShell:
             soon(self._measure, decision, self.pads.outcome, cause, now)
             self._time(message.round_id, cause.then("publish", now), now)
         elif self._conductor is None:
-            await self._context.bus.publish(message)
+            await stored(self._context, self._context.bus.publish(message))
         elif (stamped := on_the_wire(message, self._now(), self._context.now_ns())) is not None:
             self._conductor.told(await self._context.bus.publish(stamped))
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from qts_agents import keepsake
 from qts_agents.agent import MarketWindow, Outgoing, Voter
+from qts_agents.awake import stored
 from qts_agents.bars_inlet import History, Inlet, at_once
 from qts_agents.context import Context
 from qts_agents.documents import Documents
@@ -331,7 +332,7 @@ class VoterShell:
             if message is None:
                 continue
             if out.to is None:
-                await self._context.bus.publish(message)
+                await stored(self._context, self._context.bus.publish(message))
                 continue
             key = await self._context.bus.send(message, out.to)
             if follower is not None and out.to == PADS:

@@ -13,8 +13,9 @@ import re
 import secrets
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import structlog
 
@@ -168,6 +169,21 @@ class _Limit:
         return event
 
 
+class _Lines:
+    """Writes lines; without space they are lost: a full disk must not end who says that it is full."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def msg(self, line: str) -> None:
+        """Write one line."""
+        with suppress(OSError):
+            self._out.write(f"{line}\n")
+            self._out.flush()
+
+    debug = info = warning = error = msg
+
+
 #: places of facts in the text of a library's line
 _FACT = re.compile(r"%[-0-9.]*[a-z]")
 _OURS = "qts_messaging"
@@ -206,9 +222,12 @@ def open_logs(process: str, system: str, level: str = "info") -> structlog.stdli
 
     What libraries log stands there, too.
     """
+    out = sys.stdout
+    whose: dict[str, Any] = {"service": f"qts-{process}", "system": system, "agent": process}
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            lambda _, __, event: whose | event,
             structlog.stdlib.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
             _redact,
@@ -217,11 +236,9 @@ def open_logs(process: str, system: str, level: str = "info") -> structlog.stdli
             structlog.processors.JSONRenderer(default=str),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        logger_factory=lambda *_: _Lines(out),
         cache_logger_on_first_use=False,
     )
-    logger: structlog.stdlib.BoundLogger = structlog.get_logger().bind(
-        service=f"qts-{process}", system=system, agent=process
-    )
+    logger: structlog.stdlib.BoundLogger = structlog.get_logger().bind(**whose)
     _hear_libraries(logger, level)
     return logger

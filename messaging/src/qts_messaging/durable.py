@@ -21,6 +21,7 @@ BOUND = 1024
 RETAINED = 4096
 RETAINED_BYTES = 32 << 20
 RETRY_S = 0.1
+FULL = "spool_full: the store is away and the spool file is full"
 Stored = tuple[str, bytes]
 
 
@@ -89,13 +90,17 @@ class Durables:
             for frame in kept:
                 self._spool(frame)
 
-    def _spool(self, stored: Stored) -> bool:
-        """Put one frame into the file; False when it is full."""
-        if not self.spool.room(len(stored[1])):
-            _log.error("spool full: a message of %s is lost", stored[0])
-            return False
-        self.spool.append(*stored)
-        return True
+    def _spool(self, stored: Stored) -> str:
+        """Put one frame into the file; return why it is not there, nothing where it is."""
+        why = "" if self.spool.room(len(stored[1])) else FULL
+        try:
+            if not why:
+                self.spool.append(*stored)
+        except OSError as error:
+            why = f"spool_full: the store is away and the spool file cannot be written: {error.strerror}"
+        if why:
+            _log.error("a message of %s is stored nowhere: %s", stored[0], why)
+        return why
 
     async def _replay(self) -> None:
         """Store what the spool holds, oldest first."""
@@ -134,7 +139,7 @@ class Durables:
                 _tell(future, None)
             elif not direct and not self.spool.room(len(item.body) + codec.OVERHEAD):
                 self._unsent(item, "spool_full")
-                _tell(future, LocalError("spool_full: the store is away and the spool file is full"))
+                _tell(future, LocalError(FULL))
             else:
                 stored = (item.lane.split(".", 1)[0], self._outgoing.frame(item))
                 self._outgoing.left(item)
@@ -154,12 +159,12 @@ class Durables:
 
     def _detour(self, item: Item, stored: Stored) -> LocalError | None:
         """Spool one message and send live copies of it, which receivers will know when it is replayed."""
-        took = self._spool(stored)
-        if took:
+        why = self._spool(stored)
+        if not why:
             self.spooled += 1
             self._desk.book.unstored(item.lane, 1)
         self._outgoing.copies(stored[1], item.recipient)
-        return None if took else LocalError("spool_full: the store is away and the spool file is full")
+        return LocalError(why) if why else None
 
     def _keep(self, stored: Stored) -> None:
         """Remember a stored message in case the server forgets it."""

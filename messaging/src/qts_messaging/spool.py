@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import struct
 from pathlib import Path
 
@@ -18,7 +20,8 @@ class Spool:
     def __init__(self, path: Path, limit: int = LIMIT) -> None:
         self._path, self._limit = path, limit
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a+b")
+        path.touch()
+        self._file = path.open("r+b", buffering=0)  # what finds no space is not kept to be tried again
         self._done = 0
         self._size = self._whole()
         self._file.truncate(self._size)
@@ -36,12 +39,19 @@ class Spool:
         return len(self) / self._limit
 
     def append(self, topic: str, frame: bytes) -> None:
-        """Write one frame through to the operating system, so that it outlives this process."""
+        """Write one frame through to the operating system, so that it outlives this process.
+
+        OSError where there is no space for it; nothing of it is left then.
+        """
         name = topic.encode()
         record = _HEAD.pack(len(name), len(frame)) + name + frame
         self._file.seek(self._size)
-        self._file.write(record)
-        self._file.flush()
+        try:
+            if self._file.write(record) != len(record):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            self._file.truncate(self._size)
+            raise
         self._size += len(record)
 
     def head(self, count: int) -> list[tuple[str, bytes]]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -73,3 +76,27 @@ def test_the_same_line_is_written_ten_times_a_minute(capsys: pytest.CaptureFixtu
     for _ in range(300):
         getattr(log, method)("agent_failed")
     assert 10 <= len(lines(capsys)) <= 20  # a minute may end meanwhile
+
+
+def test_a_full_disk_ends_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who says that nothing can be written any more goes on; the lines are lost."""
+    full = Path("/dev/full").open("w")  # noqa: SIM115 - closing it fails, too
+    try:
+        monkeypatch.setattr(sys, "stdout", full)
+        log = open_logs("pads", "desk")
+        for _ in range(3):
+            log.error("journal_not_writable", error="x" * 8192)
+            logging.getLogger("qts_messaging.redis_streams").warning("streams are away: %s", "MISCONF")
+    finally:
+        monkeypatch.undo()
+        with suppress(OSError):
+            full.close()
+
+
+def test_every_line_says_whose_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also one of a module's own logger, as the operator's modules have them."""
+    log = structlog.get_logger()
+    open_logs("operator", "operator")
+    log.warning("watch paused", kind="Pod")
+    (line,) = lines(capsys)
+    assert (line["service"], line["event"], line["kind"]) == ("qts-operator", "watch paused", "Pod")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zmq
@@ -142,6 +143,32 @@ def test_a_full_spool_says_so(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "a.spool", limit=1000)
     assert spool.room(900)
     assert not spool.room(1000)
+
+
+def test_what_finds_no_space_leaves_nothing_in_the_spool(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record is there as a whole or not at all, and the next one has its place."""
+    spool = Spool(tmp_path / "a.spool")
+    spool.append("decisions", b"first")
+    whole = spool._file
+
+    class Full:
+        """A file of which the disk takes three bytes more."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(whole, name)
+
+        def write(self, record: bytes) -> int:
+            return whole.write(record[:3])
+
+    monkeypatch.setattr(spool, "_file", Full())
+    with pytest.raises(OSError, match="No space left on device"):
+        spool.append("decisions", b"second")
+    monkeypatch.undo()
+    spool.append("decisions", b"third")
+    assert [frame for _, frame in spool.head(10)] == [b"first", b"third"]
+    assert [frame for _, frame in Spool(tmp_path / "a.spool").head(10)] == [b"first", b"third"]
 
 
 def test_books_are_read_back_and_a_torn_one_is_left_out(tmp_path: Path) -> None:
