@@ -227,7 +227,7 @@ def open_logs(process: str, system: str, level: str = "info") -> structlog.stdli
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
-            lambda _, __, event: whose | event,
+            lambda _, __, event: {**whose, **event},
             structlog.stdlib.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
             _redact,
