@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Annotated
@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.table import Table
 
 from qts_agents.pads.census import census
-from qts_agents.pads.journal import SUFFIX, damage, entries
-from qts_agents.pads.records import Timings
+from qts_agents.pads.journal import SUFFIX, entries
+from qts_agents.pads.records import Entry, Timings
 from qts_cli import folder
 from qts_cli.events import Event, line
-from qts_cli.tail import Tail
+from qts_cli.tail import Rounds
 from qts_core.errors import ConfigError
 
 _PAGE = 180
@@ -54,12 +54,12 @@ def decisions(
     if last is not None and last < 1:
         raise ConfigError(f"--last: expected a number above 0, found {last}")
     path = journal_of(journal, run_dir)
-    code = unread(path)
+    unread = Unread()
+    read = entries(path, unread)
     if count:
-        _count(path, json_)
-        return code
-    found: Iterator[Event] = events(path)
-    chosen = deque((event for event in found if _has(event, symbol)), maxlen=last)
+        _count(read, json_)
+        return unread.code
+    chosen = deque((event for event in events(read) if _has(event, symbol)), maxlen=last)
     if not chosen:
         raise ConfigError(f"no decision{f' on {symbol}' if symbol else ''} in {journal or 'the latest run'}")
     if json_:
@@ -67,7 +67,7 @@ def decisions(
             print(line(_only(event, symbol)))
     else:
         wide_console().print(_table(chosen, symbol))
-    return code
+    return unread.code
 
 
 def journal_of(given: Path | None, run_dir: Path) -> Path:
@@ -82,11 +82,16 @@ def journal_of(given: Path | None, run_dir: Path) -> Path:
     return path
 
 
-def unread(journal: Path) -> int:
-    """Say on stderr what of a damaged journal is not shown; return the exit code for it."""
-    if words := damage(journal):
+class Unread:
+    """Says on stderr what of a damaged journal is not shown, and holds the exit code for it."""
+
+    def __init__(self) -> None:
+        self.code = 0
+
+    def __call__(self, words: str) -> None:
+        """Tell where a file of the journal ceases to be readable."""
+        self.code = 1
         print(f"qts: {words}; nothing after it is told here, a copy of the file may hold it", file=sys.stderr)
-    return 1 if words else 0
 
 
 def wide_console() -> Console:
@@ -94,16 +99,16 @@ def wide_console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=_PAGE)
 
 
-def events(journal: Path) -> Iterator[Event]:
-    """Yield every round of a journal folder or file as a decision event, all symbols spelled out.
+def events(read: Iterable[Entry]) -> Iterator[Event]:
+    """Yield every round among a journal's records as a decision event, all symbols spelled out.
 
     How long its stages took stands behind a round, so each waits for what follows it.
     """
-    tail = Tail(journal, shown=None)
+    rounds = Rounds(shown=None)
     held: Event | None = None
-    for event in chain(tail.read(0.0), (None,)):
+    for event in chain(rounds.take(read, 0.0), (None,)):
         if held is not None:
-            yield held | {"stages_ms": _stages(held, tail.timings)}
+            yield held | {"stages_ms": _stages(held, rounds.timings)}
         held = event
 
 
@@ -169,9 +174,9 @@ def _reason(row: Event) -> str:
     return f"{row['reason']} {why}".rstrip()
 
 
-def _count(journal: Path, as_json: bool) -> None:
+def _count(read: Iterable[Entry], as_json: bool) -> None:
     """Print how often everything that a board can do was done."""
-    found = census(entries(journal))
+    found = census(read)
     if as_json:
         print(line({kind: dict(counts.most_common()) for kind, counts in found.items()}))
         return

@@ -8,10 +8,11 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from qts_agents.pads.journal import entries
 from qts_cli import folder
-from qts_cli.decisions import events, journal_of, unread
+from qts_cli.decisions import Unread, events, journal_of
 from qts_cli.events import Event
-from qts_cli.prices import Prices, prices
+from qts_cli.prices import Closes, Prices
 from qts_core.errors import ConfigError
 
 _PHASE_COLOUR = {
@@ -55,21 +56,21 @@ def plot(
         Folder for runs, as for qts run.
     """
     path = journal_of(journal, run_dir)
-    code = unread(path)
-    rounds = list(events(path))
+    unread, closes = Unread(), Closes(symbol)
+    rounds = list(events(closes.seen(entries(path, unread))))
     if not rounds:
         raise ConfigError(f"{path}: no decision in this journal yet")
     known = list(dict.fromkeys(name for event in rounds for name in event["symbols"]))
-    chosen = symbol or known[0]
+    chosen = closes.symbol or known[0]
     if chosen not in known:
         raise ConfigError(f"--symbol: {chosen} is not in this journal; there is {', '.join(known[:12])}")
-    drawn = figure(chosen, [event for event in rounds if chosen in event["symbols"]], prices(path, chosen))
+    drawn = figure(chosen, [event for event in rounds if chosen in event["symbols"]], closes.prices())
     try:
         drawn.write_html(output, include_plotlyjs=True, full_html=True, config={"displaylogo": False})
     except OSError as error:
         raise ConfigError(f"--output: {output} cannot be written: {error.strerror}") from None
     print(f"{output}: {len(rounds)} decisions on {chosen}")
-    return code
+    return unread.code
 
 
 def figure(symbol: str, rounds: Sequence[Event], price: Prices) -> Any:

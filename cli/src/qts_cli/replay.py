@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from qts_cli import folder
-from qts_cli.decisions import journal_of, unread
+from qts_cli.decisions import Unread, journal_of
 from qts_cli.events import line
 
 
@@ -30,13 +30,13 @@ def replay(
         Folder for runs, as for qts run.
     """
     path = journal_of(journal, run_dir)
-    code = unread(path)
     from qts_agents.pads.replay import replay as again  # brings numba
 
-    report = again(path)
+    unread = Unread()
+    report = again(path, unread)
     identical = report.rounds > 0 and report.equal == report.rounds
     if json_:
-        whole = identical and code == 0
+        whole = identical and unread.code == 0
         told = {"kind": "replay", "rounds": report.rounds, "equal": report.equal, "identical": whole}
         others = {name: {"journal": then, "here": now} for name, (then, now) in report.versions.items()}
         print(line({**told, "first_difference": report.first_difference, "versions": others}))
@@ -47,7 +47,7 @@ def replay(
         print(f"{report.rounds} rounds compared, {report.equal} identical; first difference: {first}")
     if report.versions and not json_:
         print(_other_versions(report.versions))
-    return code if identical else 1
+    return unread.code if identical else 1
 
 
 def _other_versions(versions: dict[str, tuple[str, str]]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -16,23 +16,21 @@ _CHUNK = 1 << 20
 _HELD_ANSWERS = 64
 
 
-class Tail:
-    """Reads what is new in a journal, a folder of files or one file; what is not yet whole waits."""
+class Rounds:
+    """Makes events of a journal's records; None `shown` spells out every symbol."""
 
-    def __init__(self, folder: Path, shown: int | None = SHOWN) -> None:
+    def __init__(self, shown: int | None = SHOWN) -> None:
         self.bars = 0  # closed bars that arrived live
         self.backfilled = 0  # closed bars of the past, taken at the start
         self.rounds = 0
         self.changed_s = 0.0
         self.timings: Timings | None = None  # the newest; it follows its round
-        self._folder, self._shown = folder, shown
-        self._file: Path | None = None
-        self._offset = 0
+        self._shown = shown
         self._answers: dict[str, Answers] = {}
 
-    def read(self, now_s: float) -> Iterator[Event]:
-        """Yield a decision event for every round written since the last call."""
-        for entry in self._entries():
+    def take(self, entries: Iterable[Entry], now_s: float) -> Iterator[Event]:
+        """Yield a decision event for every round among `entries`."""
+        for entry in entries:
             self.changed_s = now_s
             if entry.kind == "bars":
                 self._count(body(entry, MarketUpdate))
@@ -45,7 +43,6 @@ class Tail:
                 kept = body(entry, RoundBody)
                 self.rounds += 1
                 yield decision_event(kept, self._answers.pop(kept.round_id, None), self._shown)
-
             elif entry.kind == REMARK:
                 self.timings = body(entry, Timings)
 
@@ -54,6 +51,20 @@ class Tail:
             self.backfilled += update.close_ns.shape[0]
         else:
             self.bars += update.close_ns.shape[0]
+
+
+class Tail(Rounds):
+    """Reads what is new in a journal, a folder of files or one file; what is not yet whole waits."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+        self._file: Path | None = None
+        self._offset = 0
+
+    def read(self, now_s: float) -> Iterator[Event]:
+        """Yield a decision event for every round written since the last call."""
+        return self.take(self._entries(), now_s)
 
     def _entries(self) -> Iterator[Entry]:
         while True:

@@ -12,6 +12,7 @@ from tests.unit.agents.pads_script import opinion
 from qts_agents.agent import ACTION_NEEDS_POSITION, UNTRAINED
 from qts_agents.columns import column
 from qts_agents.pads.actions import Answer
+from qts_agents.pads.journal import entries
 from qts_agents.pads.records import Answers, encode, frame
 from qts_cli.decisions import events
 from qts_cli.plot import bands, figure
@@ -87,7 +88,7 @@ def test_tail_counts_live_and_past_bars(tmp_path: Path) -> None:
     tail = Tail(tmp_path)
     assert list(tail.read(1.0)) == []
     assert (tail.backfilled, tail.bars) == (40, 2)
-    assert list(events(tmp_path)) == []
+    assert list(events(entries(tmp_path))) == []
 
 
 def test_an_opinion_that_was_refused_is_no_vote() -> None:

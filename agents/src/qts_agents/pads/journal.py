@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from qts_agents.pads.records import FRAME, Entry, body, decode, frame
+from qts_agents.pads.records import FRAME, HEAD, Entry, decode, frame
 from qts_core.errors import ConfigError, LocalError
-from qts_messaging.messages import MarketUpdate
 
 SUFFIX = ".qtsj"
 MAX_FILE = 256 * 1024 * 1024
 MAX_RECORD = 256 * 1024 * 1024
 FSYNC_S = 0.2
+SECTOR = 512  # bytes that a disk writes whole or not at all
 UNREAD = 4 * 1024 * 1024  # seconds of work at a start, hours of one symbol
 
 
@@ -34,34 +34,46 @@ def files(path: Path) -> list[Path]:
     return found
 
 
-def entries(path: Path) -> Iterator[Entry]:
-    """Yield every whole record of a journal; a torn end of a file is passed over."""
-    for file in files(path):
-        with file.open("rb") as stream:
-            while (payload := read_frame(stream.read)) is not None:
-                yield decode(payload)
+def entries(path: Path, damaged: Callable[[str], None] = lambda _: None) -> Iterator[Entry]:
+    """Yield every whole record of a journal; a torn end of a file is passed over.
 
-
-def damage(path: Path) -> str:
-    """Return where a journal ceases to be readable though records follow; empty for what a crash leaves."""
+    `damaged` is told, in words, where a file ceases to be readable though no crash leaves such an end.
+    """
     for file in files(path):
         whole = 0
         with file.open("rb") as stream:
             while (payload := read_frame(stream.read)) is not None:
                 whole += FRAME.size + len(payload)
+                yield decode(payload)
             stream.seek(whole)
             rest = stream.read()
-        if not _torn(rest):
-            return f"{file}: byte {whole} begins no whole record; {len(rest)} bytes from there on are unread"
-    return ""
+        if not _torn(rest, whole):
+            lost = f"{len(rest)} bytes from there on are unread"
+            damaged(f"{file}: byte {whole} begins no whole record; {lost}")
 
 
-def _torn(rest: bytes) -> bool:
-    """Tell whether `rest` is a last record cut short, or the zeros that a loss of power leaves."""
-    if len(rest) < FRAME.size or not rest.strip(b"\0"):
+def _torn(rest: bytes, start: int) -> bool:
+    """Tell whether `rest`, from byte `start` on, is what a crash leaves of a last record.
+
+    That is a record cut short, or one whose last sectors are the zeros of a loss of power.
+    """
+    view = memoryview(rest)
+    payload = view[FRAME.size :]
+    if any(_whole(view, found.start() - FRAME.size) for found in HEAD.finditer(rest, 2 * FRAME.size)):
+        return False  # nothing that a crash leaves has whole records behind it
+    sector = max(start, (start + len(rest) - 1) // SECTOR * SECTOR)
+    if len(rest) < FRAME.size or not rest[sector - start :].strip(b"\0"):
         return True
-    length: int = FRAME.unpack_from(rest)[0]
-    return len(rest) - FRAME.size <= length <= MAX_RECORD
+    length: int
+    length, checksum = FRAME.unpack_from(rest)
+    return len(payload) < length <= MAX_RECORD and zlib.crc32(payload) != checksum
+
+
+def _whole(data: memoryview, at: int) -> bool:
+    length: int
+    length, checksum = FRAME.unpack_from(data, at)
+    payload = data[at + FRAME.size :][:length]
+    return len(payload) == length and zlib.crc32(payload) == checksum
 
 
 def read_frame(read: Callable[[int], bytes]) -> bytes | None:
@@ -74,13 +86,6 @@ def read_frame(read: Callable[[int], bytes]) -> bytes | None:
         return None
     payload = read(length)
     return payload if len(payload) == length and zlib.crc32(payload) == checksum else None
-
-
-def bars(path: Path) -> Iterator[MarketUpdate]:
-    """Yield every MARKET_UPDATE of a journal in the order of arrival."""
-    for entry in entries(path):
-        if entry.kind == "bars":
-            yield body(entry, MarketUpdate)
 
 
 class JournalWriter:

@@ -6,6 +6,7 @@ array [kind, now_ns, body].
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from qts_messaging.records import Column
 VERSION = 1
 REMARK = "timings"  # the kind that the shell adds: neither an input nor what PADS made of one
 FRAME = struct.Struct("<II")
+HEAD = re.compile(rb"\x93[\xa1-\xbf][a-z]")  # how each payload begins: an array of three, a kind
 _encoder = msgspec.msgpack.Encoder()
 T = TypeVar("T")
 

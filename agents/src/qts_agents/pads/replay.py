@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,14 +67,17 @@ class RoundRecord(msgspec.Struct, frozen=True):
     styles: tuple[str, ...]
 
 
-def replay(path: Path) -> ReplayReport:
-    """Run the journal's inputs through a fresh PADS and compare every decision byte for byte."""
+def replay(path: Path, damaged: Callable[[str], None] = lambda _: None) -> ReplayReport:
+    """Run the journal's inputs through a fresh PADS and compare every decision byte for byte.
+
+    `damaged` is told where the journal ceases to be readable.
+    """
     pads: Pads | None = None
     made: list[bytes] = []
     rounds = equal = 0
     first: str | None = None
     versions: dict[str, tuple[str, str]] = {}
-    for entry in entries(path):
+    for entry in entries(path, damaged):
         if entry.kind == "header":
             header = body(entry, Header)
             versions |= _other_versions(header)

@@ -11,7 +11,7 @@ import pytest
 from tests.unit.agents.evaluation import made_markets as made
 
 from qts_agents.evaluation.track import play
-from qts_agents.pads.journal import JournalWriter
+from qts_agents.pads.journal import JournalWriter, entries
 from qts_agents.pads.replay import replay
 from qts_cli.decisions import events
 from qts_core.spec import SYSTEM
@@ -34,7 +34,7 @@ def lived(folder: Path, market: tuple[made.F8, made.F8], bars: int, **settings: 
 
 def rows(journal: Path) -> dict[str, dict[str, Any]]:
     """Return what was decided on the symbol by the time of the bar."""
-    return {event["asof"]: event["symbols"]["MADE"] for event in events(journal)}
+    return {event["asof"]: event["symbols"]["MADE"] for event in events(entries(journal))}
 
 
 def forced(decided: dict[str, dict[str, Any]]) -> dict[str, str]:
