@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from qts_agents.market import source
 from qts_cli import redis_server, sockets
 from qts_cli.events import Event
 from qts_cli.redis_server import Redis
@@ -55,12 +56,14 @@ def probe_ports(system: System) -> dict[str, int]:
 
 
 def check(system: System) -> None:
-    """Refuse a system that cannot do anything, or whose ports are taken."""
+    """Refuse a system that cannot do anything, whose data are wrong, or whose ports are taken."""
     if not workloads(system):
         raise ConfigError("enable_pads: every agent and the feed are switched off; enable at least one")
     if system.use_real_messaging:
         ports = system.ports()
         sockets.check_ports({w.wire: ports[w.wire] for w in workloads(system) if w.agent})
+    if system.feed_runs():
+        source.check(system)
 
 
 def peers(system: System) -> dict[str, str]:

@@ -56,14 +56,14 @@ def load(path: Path | None = None, env: Mapping[str, str] | None = None, sets: S
         if key.startswith("QTS_") and key not in names.ENV_RESERVED:
             new = _nest(key[4:].lower().split("__"), _scalar(value))
             _merge(tree, new, origin, f"environment {key}")
-            _displace(tree, new)
+            _displace(tree, new, origin)
     for text in sets:
         key, sign, value = text.partition("=")
         if not sign or not key.strip():
             raise ConfigError(f'--set {text}: expected key=value, for example --set decision_interval="5s"')
         new = _nest(key.strip().split("."), _scalar(value))
         _merge(tree, new, origin, f"--set {key.strip()}")
-        _displace(tree, new)
+        _displace(tree, new, origin)
     system = convert(tree, source=str(path) if path else "settings")
     return Loaded(system, _origins(system, origin), digest(system))
 
@@ -175,13 +175,16 @@ def _nest(keys: Sequence[str], value: Any) -> Tree:
     return dict(value)
 
 
-def _displace(tree: Tree, new: Tree) -> None:
-    """Let a later source's data set take the place of an earlier path, and the other way round."""
+def _displace(tree: Tree, new: Tree, origin: dict[str, str]) -> None:
+    """Let later data take the place of earlier ones, named or by path, and of the simulation."""
     market = new.get("market")
     replay = market.get("replay") if isinstance(market, dict) else None
     for given, other in (("dataset", "path"), ("path", "dataset")):
         if isinstance(replay, dict) and given in replay and other not in replay:
             tree["market"]["replay"].pop(other, None)
+            if "source" not in market and tree["market"].get("source", "simulated") == "simulated":
+                tree["market"]["source"] = "replay"  # who names data means them: they were passed over else
+                origin["market.source"] = origin[f"market.replay.{given}"]
 
 
 def _merge(tree: Tree, new: Tree, origin: dict[str, str], source: str, prefix: str = "") -> None:

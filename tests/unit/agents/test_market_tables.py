@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import gzip
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from qts_agents.market.tables import load_table
+from qts_agents.market import tables
+from qts_agents.market.tables import check_start, load_table
 from qts_core.errors import ConfigError
 
 HEAD = "ts,open,high,low,close,volume\n"
@@ -249,3 +251,29 @@ def test_a_bad_parquet_row_is_named(tmp_path: Path) -> None:
     ones = {name: [1.0, 1.0] for name in ("open", "high", "low", "volume")}
     pd.DataFrame({"date": times, **ones, "close": [1.0, np.nan]}).to_parquet(path)
     assert "row 2, column close: found an empty cell" in refused(path)
+
+
+@pytest.mark.parametrize("kind", ["csv", "csv.gz", "parquet"])
+def test_the_first_rows_of_a_long_file_are_checked_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """What is wrong there is told as if all had been read; the cut, and what is wrong behind it, is not."""
+    monkeypatch.setattr(tables, "QUICK", 4000)
+    monkeypatch.setattr(tables, "FIRST_ROWS", 50)
+    for bad in (20, 500):
+        closes = np.where(np.arange(1, 1001) == bad, -1, 1)
+        frame = pd.DataFrame({"ts": 60 * np.arange(1, 1001), "close": closes})
+        frame = frame.assign(open=1, high=1, low=1, volume=1, note="so, \n so")
+        path = str(tmp_path / f"{bad}.{kind}")
+        frame.to_parquet(path) if kind == "parquet" else frame.to_csv(path, index=False)
+        assert not tables.is_short(path)
+        told = pytest.raises(ConfigError, match="close: found -1; prices must be above 0")
+        with told if bad < 50 else nullcontext():
+            check_start(path, "s")
+
+
+def test_a_long_file_of_another_kind_is_refused_by_its_start(tmp_path: Path) -> None:
+    """Neither reader is given what it cannot read."""
+    for name, words in (("a.csv.gz", "not a whole gzip file"), ("a.parquet", "not a Parquet file")):
+        with pytest.raises(ConfigError, match=words):
+            check_start(write(tmp_path, b"nothing of the kind", name))

@@ -51,6 +51,21 @@ def test_wrong_settings_file(
     assert captured.out == ""
 
 
+@pytest.mark.parametrize("lines", [3, 300_000])
+def test_run_refuses_a_wrong_data_file_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], lines: int
+) -> None:
+    """No process is started for it, however long it is; the line says where and what, and the file is meant."""
+    rows = [f"{60 * i},1,1,1,{-1 if i == 2 else 1},1" for i in range(1, lines)]
+    (tmp_path / "bars.csv").write_text("\n".join(["ts,open,high,low,close,volume", *rows]))
+    given = ["use_real_messaging=false", "market.replay.path=bars.csv", "market.replay.ts_unit=s"]
+    sets = [word for each in given for word in ("--set", each)]
+    assert main(["run", "--for", "1s", *sets, "--run-dir", str(tmp_path / "runs")]) == 2
+    told = capsys.readouterr()
+    assert told.err == "qts: bars.csv: line 3, column close: found -1; prices must be above 0\n"
+    assert not list((tmp_path / "runs").glob("run/*"))
+
+
 def test_run_refuses_before_it_starts_anything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`qts run` with a wrong setting leaves no folder behind."""
     assert main(["run", "--set", "decision_interval=-1", "--run-dir", str(tmp_path / "runs")]) == 2

@@ -133,3 +133,19 @@ def test_a_later_path_displaces_the_shipped_data_set() -> None:
     replay = config.load(shipped, {}, ["market.replay.path=bars.csv"]).system.market.replay
     assert replay is not None
     assert (replay.path, replay.dataset) == ("bars.csv", None)
+
+
+@pytest.mark.parametrize(
+    ("env", "sets", "source"),
+    [
+        ({}, ["market.replay.path=bars.csv"], "replay"),
+        ({"QTS_MARKET__REPLAY__DATASET": "eurusd_1h"}, [], "replay"),
+        ({}, ["market.replay.path=bars.csv", "market.source=simulated"], "simulated"),
+        ({}, ['market={"source": "external", "replay": {"path": "bars.csv"}}'], "external"),
+    ],
+)
+def test_who_names_data_means_them(env: dict[str, str], sets: list[str], source: str) -> None:
+    """Where no settings file lies the source is the simulation: a file that was named was passed over."""
+    loaded = config.load(None, env, sets)
+    assert loaded.system.market.source == source
+    assert source != "replay" or loaded.origin["market.source"] != "default"

@@ -51,12 +51,18 @@ def origins() -> dict[str, Origin]:
 
 def load_dataset(name: str, key: str = "market.replay.dataset") -> Bars:
     """Return a packaged data set that the setting `key` names; ConfigError when unknown or not as shipped."""
+    origin = origin_of(name, key)
+    return read_dataset(name, origin, (_DATA / origin.file).read_bytes())
+
+
+def origin_of(name: str, key: str = "market.replay.dataset") -> Origin:
+    """Return the entry of a data set that the setting `key` names; ConfigError when there is none."""
     known = origins()
     if name not in known:
         near = difflib.get_close_matches(name, known, 1)
         hint = f'; did you mean "{near[0]}"?' if near else ""
         raise ConfigError(f'{key}: found "{name}", known are {", ".join(known)}{hint}')
-    return read_dataset(name, known[name], (_DATA / known[name].file).read_bytes())
+    return known[name]
 
 
 def read_dataset(name: str, origin: Origin, data: bytes) -> Bars:

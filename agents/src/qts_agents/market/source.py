@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from qts_agents.market.bars import Bars, market_return
-from qts_agents.market.datasets import load_dataset
+from qts_agents.market.datasets import load_dataset, origin_of
 from qts_agents.market.regimes import BAR_S
 from qts_agents.market.rows import Costs
 from qts_core.errors import ConfigError
@@ -132,6 +132,22 @@ def open_source(system: System) -> Source:
     if market.symbols is not None:
         bars = bars.choose(_known(market.symbols, bars.symbols))
     return Recorded(_costed(bars, market))
+
+
+def check(system: System) -> None:
+    """Refuse, before anything starts, data that `open_source` would; of a long file only its first rows."""
+    market, replay = system.market, system.market.replay
+    if market.source != "replay" or replay is None:
+        return
+    if replay.path is None and replay.orders is None and market.symbols is None:
+        origin_of(replay.dataset or "")  # its rows are as shipped
+        return
+    from qts_agents.market import tables
+
+    if all(tables.is_short(file) for file in (replay.path, replay.orders) if file):
+        open_source(system)
+    elif replay.path is not None:
+        tables.check_start(replay.path, replay.ts_unit)
 
 
 def _load(replay: Replay) -> Bars:

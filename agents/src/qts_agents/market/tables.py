@@ -33,6 +33,8 @@ TIME_NAMES = ("ts", "timestamp", "time", "date")
 QUOTE_NAMES = ("bid", "ask", "bid_size", "ask_size")
 REPLAY = "market.replay.path"  # the setting that names a file, unless told otherwise
 DAY_NS = 86_400_000_000_000
+#: bytes of text, and rows, that are read in a fraction of a second; and how much less a packed file may have
+QUICK, FIRST_ROWS, PACKED = 4 * 1024 * 1024, 50_000, 4
 UNITS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 #: a date alone, or a time that ends with Z or an offset
 ZONED = r"[^Tt: ]+|.+(?:[Zz]|[+-]\d\d(?::?\d\d)?)"
@@ -52,9 +54,34 @@ def load_table(
     return series_of(rows, stamp, costs or Costs(), source)
 
 
+def is_short(path: str) -> bool:
+    """Tell whether a file is read in a fraction of a second, or is not there to be read."""
+    most = QUICK if path.endswith(".csv") else QUICK // PACKED
+    return not Path(path).is_file() or Path(path).stat().st_size <= most
+
+
+def check_start(path: str, ts_unit: str = "iso") -> None:
+    """Refuse a long file for what is wrong in its first rows, without reading the others."""
+    if path.endswith(".parquet"):
+        check_rows(_rows(path, _first_rows(path), "row", 1, ts_unit))
+        return
+    data = read_file(path, most=QUICK)
+    if path.endswith(".gz"):
+        try:
+            data = zlib.decompressobj(wbits=31).decompress(data, QUICK)
+        except zlib.error as error:
+            raise _not_gzip(path, error) from None
+    data = data[: data.rfind(b"\n") + 1]
+    if data.count(b'"') % 2 == 0:  # else the cut went through a quoted cell
+        check_rows(_rows(path, _csv(path, data), "line", 2, ts_unit))
+
+
 def parse(path: str, data: bytes, ts_unit: str = "iso") -> Rows:
     """Return the columns of a file's bytes, not yet checked against each other."""
-    frame, unit, first = read_frame(path, data)
+    return _rows(path, *read_frame(path, data), ts_unit)
+
+
+def _rows(path: str, frame: pd.DataFrame, unit: str, first: int, ts_unit: str) -> Rows:
     lines = np.asarray(frame.index, dtype=np.int64) + first
     names = {str(name).strip().lower(): name for name in frame.columns}
     ts_name = next((name for name in TIME_NAMES if name in names), None)
@@ -91,13 +118,14 @@ def read_frame(path: str, data: bytes) -> tuple[pd.DataFrame, str, int]:
     return read_csv(path, data), "line", 2
 
 
-def read_file(path: str, key: str = REPLAY) -> bytes:
-    """Return the bytes of the file that the setting `key` names."""
+def read_file(path: str, key: str = REPLAY, most: int = -1) -> bytes:
+    """Return the bytes of the file that the setting `key` names, or only so many of them."""
     if not path.endswith(SUFFIXES):
         known = ", ".join(SUFFIXES)
         raise ConfigError(f"{path}: found extension {Path(path).suffix or 'none'!r}; use a file of {known}")
     try:
-        data = Path(path).read_bytes()
+        with Path(path).open("rb") as stream:
+            data = stream.read(most)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; check {key}") from None
     except OSError as error:
@@ -115,7 +143,15 @@ def read_csv(path: str, data: bytes) -> pd.DataFrame:
         try:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:
-            raise ConfigError(f"{path}: not a whole gzip file ({error}); compress it again") from error
+            raise _not_gzip(path, error) from error
+    return _csv(path, data)
+
+
+def _not_gzip(path: str, error: Exception) -> ConfigError:
+    return ConfigError(f"{path}: not a whole gzip file ({error}); compress it again")
+
+
+def _csv(path: str, data: bytes) -> pd.DataFrame:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -152,7 +188,25 @@ def _parquet(path: str, data: bytes) -> pd.DataFrame:
     try:
         frame = cast(pd.DataFrame, pq.read_table(io.BytesIO(data)).to_pandas())
     except (pa.ArrowInvalid, OSError) as error:
-        raise ConfigError(f"{path}: not a Parquet file ({error}); write it again") from error
+        raise _not_parquet(path, error) from error
+    return _indexed(path, frame)
+
+
+def _first_rows(path: str) -> pd.DataFrame:
+    try:
+        with pq.ParquetFile(path) as file:
+            batch = next(file.iter_batches(FIRST_ROWS), None)
+            found = file.schema_arrow.empty_table() if batch is None else pa.Table.from_batches([batch])
+            return _indexed(path, cast(pd.DataFrame, found.to_pandas()))
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _not_parquet(path, error) from error
+
+
+def _not_parquet(path: str, error: Exception) -> ConfigError:
+    return ConfigError(f"{path}: not a Parquet file ({error}); write it again")
+
+
+def _indexed(path: str, frame: pd.DataFrame) -> pd.DataFrame:
     if frame.empty:
         raise ConfigError(f"{path}: found no rows; give at least 2 bars")
     return frame.reset_index(drop=not frame.index.name)
