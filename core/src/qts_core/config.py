@@ -179,8 +179,10 @@ def _displace(tree: Tree, new: Tree, origin: dict[str, str]) -> None:
     """Let later data take the place of earlier ones, named or by path, and of the simulation."""
     market = new.get("market")
     replay = market.get("replay") if isinstance(market, dict) else None
+    if not isinstance(market, dict) or not isinstance(replay, dict):
+        return
     for given, other in (("dataset", "path"), ("path", "dataset")):
-        if isinstance(replay, dict) and given in replay and other not in replay:
+        if given in replay and other not in replay:
             tree["market"]["replay"].pop(other, None)
             if "source" not in market and tree["market"].get("source", "simulated") == "simulated":
                 tree["market"]["source"] = "replay"  # who names data means them: they were passed over else
