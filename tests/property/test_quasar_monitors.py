@@ -24,7 +24,7 @@ from qts_messaging.messages import RiskAlert
 def test_adwin_finds_a_change_of_variance():
     """A quiet stream raises no alarm in 500 bars; a tripled standard deviation does within 200."""
     draws = np.random.default_rng(4)
-    drift = Drift()
+    drift = Drift(0.002)
     assert not any(drift.update(float(v))[0] for v in draws.normal(size=500) ** 2)
     found = [drift.update(float(v)) for v in (3.0 * draws.normal(size=200)) ** 2]
     alarms = [shift for alarm, soft, shift in found if alarm and soft]
@@ -50,7 +50,7 @@ def test_windows_are_those_of_river(delta: float):
 
 def test_trees_are_those_of_river():
     """Scores equal River's own object given the same inputs, and strength flags a break of pattern."""
-    stream, river = Stream(7), anomaly.HalfSpaceTrees(n_trees=50, height=8, window_size=50, seed=7)
+    stream, river = Stream(7, 0.002), anomaly.HalfSpaceTrees(n_trees=50, height=8, window_size=50, seed=7)
     draws = np.random.default_rng(5)
     for _ in range(220):
         scaled = np.clip(0.5 + 0.02 * draws.normal(size=5), 0, 1)
@@ -105,7 +105,7 @@ def test_drift_raises_the_learning_floor():
 def test_many_symbols_share_one_stream():
     """Above 16 symbols the monitors run on the equal-weight aggregate, and flag everybody."""
     tape = markets.synthetic(20, symbols=MAX_STREAMS + 1, bars=340, quotes=False)
-    monitors = Monitors(0, 0.75)
+    monitors = Monitors(0, 0.75, 0.002)
     view = markets.window(tape, 330)
     monitors.on_bar(view, indicators(view), np.ones(MAX_STREAMS + 1, dtype=bool))
     assert list(monitors.streams) == [ALL]

@@ -66,6 +66,10 @@ class QbmiaSettings(Section, frozen=True, kw_only=True):
     risk_aversion: Positive = 5.0
     entanglement: Annotated[float, msgspec.Meta(ge=0.0, le=1.5707963267948966)] = 1.5707963267948966
     payoff_draws: Annotated[int, msgspec.Meta(ge=2, le=64)] = 8
+    memory_share: Annotated[float, msgspec.Meta(ge=0.0, le=0.9)] = 0.2  # of what is recalled, in an answer
+    illiquidity_alert: Fraction = 0.8
+    #: false alarms of manipulation a day and symbol that are borne: what the level of its tests follows from
+    false_alarms: Annotated[float, msgspec.Meta(gt=0.0, le=144.0)] = 1.0
 
 
 class QuasarSettings(Section, frozen=True, kw_only=True):
@@ -95,6 +99,7 @@ class QuasarSettings(Section, frozen=True, kw_only=True):
     circuit_rate: Positive = 0.1
     circuit_outcomes: Annotated[int, msgspec.Meta(ge=20, le=10_000)] = 500  # that the circuit must win over
     anomaly_threshold: Fraction = 0.75
+    drift_delta: Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)] = 0.002  # ADWIN's confidence of an alarm
 
 
 class AmosSettings(Section, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from qts_agents.qbmia import orders, thought
 from qts_agents.quasar import blend
 from qts_agents.quasar.qar import FactorPool, experts, prior_weights
 from qts_core.roster import SEATS
-from qts_core.sections import AmosSettings, QuasarSettings
+from qts_core.sections import AmosSettings, QbmiaSettings, QuasarSettings
 from qts_core.spec import DEFAULT_BOARD
 from qts_messaging.messages import ACTIONS, PHASES
 
@@ -156,12 +156,12 @@ def test_qbmia_weights():
     parts = np.concatenate((x, recalled[None]), axis=1)
     weight = np.array([0.8 * w for w in COMPONENTS.values()] + [0.2])
     wanted = np.exp((weight[:, None] * np.log(parts[0])).sum(axis=0))
-    both, enough = thought.fuse(x, recalled)
+    both, enough = thought.fuse(x, recalled, QbmiaSettings().memory_share)
     np.testing.assert_allclose(both[0], wanted / wanted.sum(), rtol=0, atol=1e-12)
     assert enough.tolist() == [True]
     for lost, heard in ((2, True), (3, False)):
         x[:, :lost] = np.nan
-        assert thought.fuse(x, recalled)[1].tolist() == [heard]
+        assert thought.fuse(x, recalled, QbmiaSettings().memory_share)[1].tolist() == [heard]
 
 
 def test_qar_experts():

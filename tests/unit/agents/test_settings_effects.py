@@ -55,6 +55,9 @@ QBMIA: dict[str, Any] = {
     "risk_aversion": 50.0,
     "entanglement": 0.2,
     "payoff_draws": 64,
+    "memory_share": 0.9,
+    "illiquidity_alert": 0.05,
+    "false_alarms": 100.0,
 }
 SENTIMENT: dict[str, Any] = {
     "source": "https://news.example/h",
@@ -87,6 +90,7 @@ QUASAR: dict[str, Any] = {
     "circuit_rate": 0.9,
     "circuit_outcomes": 20,
     "anomaly_threshold": 0.9,
+    "drift_delta": 0.9,
 }
 #: a record needs bars before the market's first, which these markets of 1970 have not: test_pretrain.py
 ELSEWHERE = {"pretrain"}
@@ -186,6 +190,15 @@ def qbmia(**changes: Any) -> bytes:
     return life(Qbmia(SYSTEM(qbmia=QbmiaSettings(**({"nash_mode": "classical"} | changes)))), 360, 420)
 
 
+def suspicious(**changes: Any) -> bytes:
+    """Return what is said after three windows whose orders have a p-value of 0.02."""
+    agent = Qbmia(SYSTEM(qbmia=QbmiaSettings(**changes)))
+    tape, told = markets.eurusd(800, 480), life(agent, 360, 400)
+    agent._state.findings[tape.symbols[0]] = ([0.02] * 3, 0.9)
+    found = agent.on_bars(markets.update(tape, 401), markets.window(tape, 401), markets.now(401))
+    return told + b"".join(codec.encode_body(o.message) for o in found)
+
+
 def quasar(**changes: Any) -> bytes:
     """Return a life with a table that is called converged early, so that it votes within it."""
     eager = {"convergence": 10.0, "episodes_per_bar": 20}
@@ -271,7 +284,12 @@ LIVES: dict[str, Callable[..., bytes]] = {
     "sentiment": sentiment,
 }
 #: settings that need a situation which the life of their agent does not come into
-RARE = {"hedge_symbol": nervous, "profile": nervous, "margin_maintenance": margined}
+RARE = {
+    "hedge_symbol": nervous,
+    "profile": nervous,
+    "margin_maintenance": margined,
+    "false_alarms": suspicious,
+}
 #: settings that mean something beside another one only
 BESIDE: dict[str, dict[str, Any]] = {
     "entanglement": {"nash_mode": "ewl"},

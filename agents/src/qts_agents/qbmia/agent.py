@@ -86,9 +86,10 @@ class Qbmia:
         if update.kind == "snapshot" or state.seen is None:
             return ()
         expires_ns = now_ns + reports.ALERT_BARS * pace.pace_ns(self._system, update.bar_s)
+        alpha = reports.level(update.bar_s, self._settings.false_alarms)
         return [
             *reports.illiquidity(state, update.seq, now_ns, expires_ns),
-            *reports.manipulation(state, update.seq, now_ns, expires_ns, update.bar_s),
+            *reports.manipulation(state, update.seq, now_ns, expires_ns, alpha),
             *reports.transition(state, update.seq),
         ]
 
@@ -236,7 +237,7 @@ class Qbmia:
         vectors, recalled, found = self._recalled.of(
             window, self._known(phase, scores), lambda: self._recall(window, phase, scores)
         )
-        x, enough = fuse(thought.x, recalled)
+        x, enough = fuse(thought.x, recalled, self._settings.memory_share)
         self._note(request, scene, thought, x)
         report = np.full((len(x), len(REPORTED)), np.nan)
         if request.explain:
@@ -255,7 +256,7 @@ class Qbmia:
             scores=request.phase_scores,
             meso=request.meso,
             psi=request.psi,
-            symbols=reports.thin(scene.window.symbols, illiquidity),
+            symbols=reports.thin(scene.window.symbols, illiquidity, self._settings.illiquidity_alert),
             illiquidity=float(illiquidity.mean()),
             worst=float(illiquidity.max()),
             manipulation=float(known_or_zero(scene.manipulation).max()),

@@ -11,7 +11,6 @@ from qts_agents.agent import Outgoing
 from qts_agents.qbmia import machiavellian, regime
 from qts_agents.qbmia.flow import DAY_S, window_s
 from qts_agents.qbmia.regime import Reading
-from qts_agents.qbmia.robin_hood import ALERT
 from qts_agents.qbmia.state import Seen, State
 from qts_messaging.messages import PhaseTransition, RiskAlert
 
@@ -21,9 +20,9 @@ QUIET_BARS = 5  # between alerts of one type
 DECIDER, SENDER = "pads", "qbmia"
 
 
-def thin(symbols: tuple[str, ...], illiquidity: F8) -> tuple[str, ...]:
+def thin(symbols: tuple[str, ...], illiquidity: F8, level: float) -> tuple[str, ...]:
     """Return the symbols whose illiquidity is above the alert level."""
-    return tuple(name for name, value in zip(symbols, illiquidity, strict=True) if value > ALERT)
+    return tuple(name for name, value in zip(symbols, illiquidity, strict=True) if value > level)
 
 
 def illiquidity(state: State, bar: int, now_ns: int, expires_ns: int) -> list[Outgoing]:
@@ -35,9 +34,13 @@ def illiquidity(state: State, bar: int, now_ns: int, expires_ns: int) -> list[Ou
     return [_alert("illiquidity", seen.worst, seen.symbols, (bar, now_ns, expires_ns), evidence)]
 
 
-def manipulation(state: State, bar: int, now_ns: int, expires_ns: int, bar_s: float) -> list[Outgoing]:
-    """Return an alert for the symbols with 2 of 3 windows below one false alarm a day."""
-    alpha = min(0.05, window_s(bar_s) / DAY_S)
+def level(bar_s: float, false_alarms: float) -> float:
+    """Return the p-value below which so many windows a day are suspicious by chance."""
+    return min(0.05, false_alarms * window_s(bar_s) / DAY_S)
+
+
+def manipulation(state: State, bar: int, now_ns: int, expires_ns: int, alpha: float) -> list[Outgoing]:
+    """Return an alert for the symbols with 2 of 3 windows below the level `alpha`."""
     suspected = {
         name: score
         for name, (combined, score) in state.findings.items()

@@ -11,7 +11,6 @@ from qts_agents.qbmia.game import returns
 
 F8 = NDArray[np.float64]
 VOLUME_BARS, RANK_BARS = 50, 250
-ALERT = 0.8
 
 
 def gini(volume: F8) -> F8:

@@ -20,7 +20,6 @@ COMPONENTS = ("quantum_nash", "machiavellian", "robin_hood", "temporal_nash", "a
 WEIGHTS: F8 = np.array([0.25, 0.20, 0.20, 0.20, 0.15])
 NEEDED = 3
 EXTRA = 0  # of the indicators
-MEMORY_SHARE = 0.2
 REPORTED = (
     *COMPONENTS,  # x_up − x_down of each, NaN if absent
     "nash_error", "nash_equilibria", "nash_regret", "ewl_signal", "ewl_gain_bp", "ewl_regret",
@@ -104,12 +103,12 @@ def lean(x: F8) -> F8:
     return np.asarray(x[..., 0] - x[..., 2])
 
 
-def fuse(x: F8, recalled: F8) -> tuple[F8, NDArray[np.bool_]]:
+def fuse(x: F8, recalled: F8, share: float) -> tuple[F8, NDArray[np.bool_]]:
     """Pool the components x [S,5,3], then memory [S,3] where known; tell which rows have ≥ 3 parts."""
     pooled = log_pool(x, WEIGHTS)
     both = np.stack([pooled, recalled], axis=1)
     enough = np.isfinite(x).all(axis=2).sum(axis=1) >= NEEDED
-    return log_pool(both, np.array([1.0 - MEMORY_SHARE, MEMORY_SHARE])), enough
+    return log_pool(both, np.array([1.0 - share, share])), enough
 
 
 def columns(thought: Thought, more: dict[str, F8]) -> F8:

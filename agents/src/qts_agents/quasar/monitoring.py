@@ -28,8 +28,8 @@ class Sign(msgspec.Struct, frozen=True):
 class Monitors:
     """Streams by symbol; a symbol that leaves the feed is forgotten."""
 
-    def __init__(self, seed: int, threshold: float) -> None:
-        self._seed = seed
+    def __init__(self, seed: int, threshold: float, delta: float) -> None:
+        self._seed, self._delta = seed, delta
         self._threshold = threshold
         self.streams: dict[str, Stream] = {}
 
@@ -73,4 +73,4 @@ class Monitors:
     def fresh(self, name: str) -> Stream:
         """Return a stream whose trees are drawn from the seed and the symbol."""
         low, high = philox.key_of(self._seed, "quasar", name)
-        return Stream(low | high << 32)
+        return Stream(low | high << 32, self._delta)

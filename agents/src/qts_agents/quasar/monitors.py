@@ -27,7 +27,7 @@ TREES, HEIGHT, WINDOW = 50, 8, 50
 RANK_BARS = 250
 LEAST_SCORES = 100  # before that no strength is stated
 TAIL = 0.02
-ALARM_DELTA, SOFT_DELTA = 0.002, 0.05
+SOFT_DELTA = 0.05
 SOFT_BARS = 30  # how long a soft flag stands
 CEILING = 25.0  # of the squared statistic: one crash is no change of mean
 
@@ -36,7 +36,7 @@ class Signs(msgspec.Struct, frozen=True):
     """What a stream says after a bar."""
 
     strength: float  # of the anomaly, 0…1
-    alarm: bool  # drift at δ = 0.002
+    alarm: bool  # drift at the δ of alarms
     shift: float  # how far the mean of the drifting statistic has moved
 
 
@@ -49,9 +49,9 @@ def rank(values: F8) -> float:
 class Drift:
     """Two ADWINs, alarm and soft, over one statistic."""
 
-    def __init__(self) -> None:
+    def __init__(self, delta: float) -> None:
         self.recent: list[float] = []  # the last 250 inputs
-        self.windows = adwin.windows(np.array([ALARM_DELTA, SOFT_DELTA]))
+        self.windows = adwin.windows(np.array([delta, SOFT_DELTA]))
 
     def update(self, value: float) -> tuple[bool, bool, float]:
         """Take a value; return whether alarm and soft flag rose, and at an alarm the shift of the mean."""
@@ -68,13 +68,13 @@ class Drift:
 class Stream:
     """The detectors of one symbol, or of the aggregate."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, delta: float) -> None:
         self._seed = seed
         self._trees = half_space.forest(EVEN, TREES, HEIGHT, WINDOW, seed)
         self._tree_inputs: list[F8] = []  # since the last but one window of the trees began
         self._ranked: F8 = np.zeros((0, EVEN))
         self._scores: F8 = np.zeros(0)
-        self._drifts = (Drift(), Drift())
+        self._drifts = (Drift(delta), Drift(delta))
         self.strength = 0.0
         self.soft_left = 0
 
@@ -109,7 +109,7 @@ class Stream:
     def unpack(cls, kept: tuple[Any, ...]) -> Stream:
         """Return the stream that `pack` described: the trees know no more than their last two windows."""
         seed, tree_inputs, ranked, scores, drifts, strength, soft_left = kept
-        stream = cls(seed)
+        stream = cls(seed, float(drifts[0].windows.delta[0]))
         for scaled in tree_inputs:
             stream._score(scaled)
         stream._ranked, stream._scores, stream._drifts = ranked, scores, drifts

@@ -45,7 +45,7 @@ class State:
         self.reliability = Reliability()
         self.pending: Pending[Remembered] = Pending()
         self.learner = Learner(settings, philox.key_of(system.system_seed, "quasar", "table"))
-        self.monitors = Monitors(system.system_seed, settings.anomaly_threshold)
+        self.monitors = Monitors(system.system_seed, settings.anomaly_threshold, settings.drift_delta)
         self.qar = FactorPool(settings)
         self.model = Logistic(settings.model_rate)
         key = philox.key_of(system.system_seed, "quasar", "circuit")
