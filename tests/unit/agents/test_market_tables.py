@@ -277,3 +277,52 @@ def test_a_long_file_of_another_kind_is_refused_by_its_start(tmp_path: Path) -> 
     for name, words in (("a.csv.gz", "not a whole gzip file"), ("a.parquet", "not a Parquet file")):
         with pytest.raises(ConfigError, match=words):
             check_start(write(tmp_path, b"nothing of the kind", name))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            HEAD + "2020-01-01T00:00:00Z,1,10,1,12,1,09,1,11,100,0\n",
+            "line 2: found more fields than the header has; quote cells that hold commas, and write 1.5, not 1,5",
+        ),
+        (GOOD.replace("volume", "close"), "line 1: column close stands twice; keep one"),
+        (GOOD.replace("volume", "volume, Close ").replace("\n2", ",1\n2"), "column close stands twice"),
+        (
+            GOOD.replace(",", ";"),
+            "found one column, 'ts;open;high;low;close;volume'; separate the columns by commas",
+        ),
+        (GOOD.replace(",", "\t"), "separate the columns by commas"),
+    ],
+)
+def test_no_cell_is_left_out_in_silence(tmp_path: Path, text: str, words: str) -> None:
+    """Decimal commas, a name that stands twice and other separators are named; one column was taken for another."""
+    assert words in refused(write(tmp_path, text))
+
+
+def test_rows_may_end_with_a_comma(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    """Some programs write one behind each row and none behind the header."""
+    bars = load_table(write(tmp_path, HEAD + "".join(row.replace("\n", ",\n") for row in ROWS)))
+    assert bars.close.tolist() == [[11.0, 12.0, 13.0]]
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("names", [(None,), ("ts",), ("symbol", "ts")])
+def test_a_parquet_index_is_read(tmp_path: Path, names: tuple[str | None, ...]) -> None:
+    """The index that pandas writes holds times and symbols; a series without a name for it is no exception."""
+    times = pd.date_range("2020-01-01", periods=3, freq="h", tz="UTC")
+    index = (
+        times.rename(names[0]) if len(names) == 1 else pd.MultiIndex.from_product([["A"], times], names=names)
+    )
+    frame = pd.DataFrame({"open": 1.0, "high": 1.0, "low": 1.0, "close": 1.0, "volume": 1.0}, index=index)
+    frame.to_parquet(tmp_path / "A.parquet")
+    bars = load_table(str(tmp_path / "A.parquet"))
+    assert (bars.symbols, bars.close_ns.tolist()) == (("A",), times.as_unit("ns").asi8.tolist())
+
+
+def test_a_parquet_row_without_a_symbol_is_named(tmp_path: Path) -> None:
+    """A missing name among others ended with a traceback."""
+    times = pd.date_range("2020-01-01", periods=3, freq="h", tz="UTC")
+    frame = pd.DataFrame({"ts": times, "symbol": ["A", None, "A"], "open": 1.0, "high": 1.0, "low": 1.0})
+    frame.assign(close=1.0, volume=1.0).to_parquet(tmp_path / "x.parquet")
+    assert "row 2, column symbol: found no name" in refused(str(tmp_path / "x.parquet"))

@@ -19,7 +19,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from qts_agents.market.flow import Orders, ends_of
-from qts_agents.market.tables import TIME_NAMES, missing, numbers, read_file, read_frame, symbols_of, times
+from qts_agents.market.tables import (
+    TIME_NAMES,
+    columns_of,
+    missing,
+    numbers,
+    read_file,
+    read_frame,
+    symbols_of,
+    times,
+)
 from qts_core.errors import ConfigError
 from qts_messaging.messages import ORDER_EVENTS
 
@@ -41,7 +50,7 @@ def load_orders(
     data = read_file(path, "market.replay.orders")
     frame, unit, first = read_frame(path, data)
     lines = np.asarray(frame.index, dtype=np.int64) + first
-    names = {str(name).strip().lower(): name for name in frame.columns}
+    names = columns_of(path, frame)
     ts_name = next((name for name in TIME_NAMES if name in names), None)
     for name in (ts_name, "side", "price", "size", "order", "event"):
         if name is None or name not in names:

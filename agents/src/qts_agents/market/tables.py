@@ -14,6 +14,7 @@ import gzip
 import hashlib
 import io
 import re
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any, cast
@@ -31,6 +32,7 @@ from qts_core.errors import ConfigError
 
 TIME_NAMES = ("ts", "timestamp", "time", "date")
 QUOTE_NAMES = ("bid", "ask", "bid_size", "ask_size")
+KNOWN = {*TIME_NAMES, "symbol", *PRICES, *QUOTE_NAMES, "side", "price", "size", "order", "event"}
 REPLAY = "market.replay.path"  # the setting that names a file, unless told otherwise
 DAY_NS = 86_400_000_000_000
 #: bytes of text, and rows, that are read in a fraction of a second; and how much less a packed file may have
@@ -83,7 +85,7 @@ def parse(path: str, data: bytes, ts_unit: str = "iso") -> Rows:
 
 def _rows(path: str, frame: pd.DataFrame, unit: str, first: int, ts_unit: str) -> Rows:
     lines = np.asarray(frame.index, dtype=np.int64) + first
-    names = {str(name).strip().lower(): name for name in frame.columns}
+    names = columns_of(path, frame)
     ts_name = next((name for name in TIME_NAMES if name in names), None)
     if ts_name is None:
         raise ConfigError(missing(path, " or ".join(TIME_NAMES), names))
@@ -116,6 +118,18 @@ def read_frame(path: str, data: bytes) -> tuple[pd.DataFrame, str, int]:
     if path.endswith(".parquet"):
         return _parquet(path, data), "row", 1
     return read_csv(path, data), "line", 2
+
+
+def columns_of(path: str, frame: pd.DataFrame) -> dict[str, str]:
+    """Return the columns by their names in lower case; ConfigError where two have the same name."""
+    names: dict[str, str] = {}
+    for column in frame.columns:
+        name = str(column).strip().lower()
+        twin = names.get(name, names.get(name.removesuffix(".1")) if name.endswith(".1") else None)
+        if twin is not None and str(twin).strip().lower() in KNOWN:
+            raise ConfigError(f"{path}: line 1: column {str(twin).strip()} stands twice; keep one")
+        names[name] = column
+    return names
 
 
 def read_file(path: str, key: str = REPLAY, most: int = -1) -> bytes:
@@ -161,14 +175,13 @@ def _csv(path: str, data: bytes) -> pd.DataFrame:
     if not text.strip():
         raise ConfigError(f"{path}: found an empty file; give a header line and at least 2 bars")
     try:
-        frame = pd.read_csv(
-            io.StringIO(text),
-            dtype=str,
-            keep_default_na=False,
-            na_filter=False,
-            skip_blank_lines=False,
-            index_col=False,
-        )
+        frame = _cells(text)
+    except pd.errors.ParserWarning:
+        head, _, rest = text.partition("\n")
+        if not all(line.rstrip().endswith(",") for line in rest.split("\n") if line.strip()):
+            remedy = "quote cells that hold commas, and write 1.5, not 1,5"
+            raise ConfigError(f"{path}: line 2: found more fields than the header has; {remedy}") from None
+        return _csv(path, f"{head.rstrip()},\n{rest}".encode())  # each row ends with a comma, the header not
     except pd.errors.ParserError as error:
         match = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
         if match is None:
@@ -192,6 +205,20 @@ def _parquet(path: str, data: bytes) -> pd.DataFrame:
     return _indexed(path, frame)
 
 
+def _cells(text: str) -> pd.DataFrame:
+    """Return the cells as they are; ParserWarning, as an error, where pandas would leave some out."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        return pd.read_csv(
+            io.StringIO(text),
+            dtype=str,
+            keep_default_na=False,
+            na_filter=False,
+            skip_blank_lines=False,
+            index_col=False,
+        )
+
+
 def _first_rows(path: str) -> pd.DataFrame:
     try:
         with pq.ParquetFile(path) as file:
@@ -209,7 +236,9 @@ def _not_parquet(path: str, error: Exception) -> ConfigError:
 def _indexed(path: str, frame: pd.DataFrame) -> pd.DataFrame:
     if frame.empty:
         raise ConfigError(f"{path}: found no rows; give at least 2 bars")
-    return frame.reset_index(drop=not frame.index.name)
+    if isinstance(frame.index, pd.DatetimeIndex):
+        frame.index.name = frame.index.name or TIME_NAMES[0]
+    return frame.reset_index(drop=not any(frame.index.names))
 
 
 def missing(
@@ -217,12 +246,15 @@ def missing(
 ) -> str:
     """Return what to say about a table without the column `wanted`."""
     found = ", ".join(names)
+    if len(names) == 1 and re.search(r"[;\t|]", found):
+        return f"{path}: line 1: found one column, {found!r}; separate the columns by commas"
     return f"{path}: line 1: column {wanted} is missing, found {found}; name the columns {all_}"
 
 
 def symbols_of(path: str, unit: str, lines: NDArray[np.int64], cells: pd.Series[Any]) -> NDArray[Any]:
     """Return every row's symbol."""
-    symbol = np.asarray(cells.astype(str).str.strip(), dtype=object)
+    known = cells.notna()
+    symbol = np.asarray(cells.where(known, "").astype(str).str.strip(), dtype=object)
     bad = np.flatnonzero((symbol == "") | (symbol == "nan") | (symbol == "None"))
     if bad.size:
         raise ConfigError(
