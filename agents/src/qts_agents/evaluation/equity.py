@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from qts_agents.evaluation import sharpe
 from qts_agents.evaluation.track import Tape, Track
-from qts_agents.pads.account import Account, Bar
+from qts_agents.pads.account import Account, Bar, Rows
 
 F8 = NDArray[np.float64]
 YEAR_NS = 365.25 * 86_400e9
@@ -45,23 +45,30 @@ class Performance(msgspec.Struct, frozen=True):
     deflated_sharpe: float
 
 
+class Metered(Account):
+    """An account that adds up what it trades, at the prices of the fills."""
+
+    traded = 0.0
+
+    def _trade(self, rows: Rows, change: F8, price: F8, bar: Bar) -> None:
+        self.traded += float((np.abs(change) * price).sum()) / self.equity
+        super()._trade(rows, change, price, bar)
+
+
 def board_curve(track: Track, cost_factor: float = 1.0) -> Curve:
     """Return the paper account of the board's decisions, at costs times `cost_factor`."""
     tape, orders = track.tape, track.orders
-    account = Account(len(tape.symbols), track.margin)
+    account = Metered(len(tape.symbols), track.margin)
     at = {int(t): r for r, t in enumerate(track.at)}
-    equity, exposure, traded = [], [], 0.0
+    equity, exposure = [], []
     for t in range(tape.close_ns.size):
-        held = account.qty.copy()
         account.on_bar(_bar(tape, t, cost_factor))
-        moved = np.abs(account.qty - held) * np.nan_to_num(account.price)
-        traded += float(moved.sum()) / account.equity
         equity.append(account.equity)
         exposure.append(float(np.abs(account.exposure()).sum()))
         r = at.get(t)
         if r is not None:
             account.order(orders.size[r], orders.entry[r], orders.stop[r], orders.targets[r])
-    return Curve(np.array(equity), np.array(exposure), traded)
+    return Curve(np.array(equity), np.array(exposure), account.traded)
 
 
 def _bar(tape: Tape, t: int, cost_factor: float) -> Bar:

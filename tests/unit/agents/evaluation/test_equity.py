@@ -66,6 +66,22 @@ def test_a_stake_is_filled_at_the_next_open_and_pays_for_it() -> None:
     assert equity.staked_curve(made, np.array([[1.0], [0.0]]), 2.0).equity[2] < curve.equity[2]
 
 
+def test_what_a_bar_buys_and_sells_again_was_traded() -> None:
+    """A tenth bought at 100 and stopped at 90 within the bar is a turnover of 0.19."""
+    made = track([[100.0, 100.0, 80.0]], [[100.0, 80.0, 80.0]], [0])
+    orders = Orders(
+        size=np.array([[0.1]]),
+        entry=np.array([[True]]),
+        stop=np.array([[0.1]]),
+        targets=np.full((1, 1, 3), np.nan),
+        equity=np.ones(1),
+    )
+    curve = equity.board_curve(msgspec.structs.replace(made, orders=orders))
+    assert curve.exposure.tolist() == [0.0, 0.0, 0.0]
+    assert curve.equity[1] == pytest.approx(0.99)
+    assert curve.traded == pytest.approx(0.19)
+
+
 @pytest.mark.parametrize("none", [np.nan, 0.0])
 def test_without_opens_a_stake_is_filled_at_the_next_close(none: float) -> None:
     """A set of closes alone earns from the close after the decision on, not from its own."""
