@@ -19,7 +19,7 @@ import msgspec
 
 from qts_core import names
 from qts_core.errors import ConfigError
-from qts_core.spec import SYSTEM, System
+from qts_core.spec import DEFAULT_BOARD, SYSTEM, System
 
 _DURATION = re.compile(r"^\s*([0-9]*\.?[0-9]+)\s*(ms|s|m|h)\s*$")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -33,6 +33,7 @@ _TIMES = frozenset(
     }
 )
 Tree = dict[str, Any]
+BOARD = "board_members"
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -54,14 +55,14 @@ def load(path: Path | None = None, env: Mapping[str, str] | None = None, sets: S
         _merge(tree, read_json(path), origin, str(path))
     for key, value in sorted(env.items()):
         if key.startswith("QTS_") and key not in names.ENV_RESERVED:
-            new = _nest(key[4:].lower().split("__"), _scalar(value))
+            new = _nest(key[4:].lower().split("__"), _scalar(value), tree)
             _merge(tree, new, origin, f"environment {key}")
             _displace(tree, new, origin)
     for text in sets:
         key, sign, value = text.partition("=")
         if not sign or not key.strip():
             raise ConfigError(f'--set {text}: expected key=value, for example --set decision_interval="5s"')
-        new = _nest(key.strip().split("."), _scalar(value))
+        new = _nest(key.strip().split("."), _scalar(value), tree)
         _merge(tree, new, origin, f"--set {key.strip()}")
         _displace(tree, new, origin)
     system = convert(tree, source=str(path) if path else "settings")
@@ -169,10 +170,14 @@ def _scalar(text: str) -> Any:
         return text
 
 
-def _nest(keys: Sequence[str], value: Any) -> Tree:
-    for key in reversed(keys):
+def _nest(keys: Sequence[str], value: Any, tree: Tree) -> Tree:
+    """Return the tree of one value; a seat stands in the board that `tree` has, or the default one."""
+    for key in reversed(keys[1:]):
         value = {key: value}
-    return dict(value)
+    if len(keys) > 1 and keys[0] == BOARD:
+        board = tree.get(BOARD, DEFAULT_BOARD)
+        value = {**board, **value} if isinstance(board, dict) else value
+    return {keys[0]: value}
 
 
 def _displace(tree: Tree, new: Tree, origin: dict[str, str]) -> None:
@@ -193,14 +198,15 @@ def _merge(tree: Tree, new: Tree, origin: dict[str, str], source: str, prefix: s
     for key, value in new.items():
         path = f"{prefix}.{key}" if prefix else key
         # a board is one value: half of two boards is none
-        if isinstance(value, dict) and isinstance(tree.get(key), dict) and key != "board_members":
+        if isinstance(value, dict) and isinstance(tree.get(key), dict) and key != BOARD:
             _merge(tree[key], value, origin, source, path)
             continue
-        if key == "board_members" and source.startswith(("--set", "environment")) and isinstance(value, dict):
-            value = {**tree.get(key, {}), **value}
+        seats = key == BOARD and source.startswith(("--set", "environment"))
+        kept = flatten(tree.get(key, DEFAULT_BOARD), path) if seats else {}
         tree[key] = value
-        for leaf in flatten(value, path):
-            origin[leaf] = source
+        for leaf, given in flatten(value, path).items():
+            if leaf not in kept or kept[leaf] != given:  # the other seats are whose they were
+                origin[leaf] = source
 
 
 def _durations(tree: Tree) -> Tree:

@@ -27,8 +27,10 @@ class Replay(Section, frozen=True, kw_only=True):
     """Replay of a packaged data set by name, or of a CSV or Parquet file by path; exactly one."""
 
     dataset: Annotated[str, msgspec.Meta(max_length=64)] | None = None
-    path: Annotated[str, msgspec.Meta(max_length=4096)] | None = None
-    orders: Annotated[str, msgspec.Meta(max_length=4096)] | None = None  # a file of order events beside it
+    path: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)] | None = None
+    orders: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)] | None = (
+        None  # a file of order events beside it
+    )
     speed: Annotated[float, msgspec.Meta(ge=0.0)] | None = None  # data seconds per second; 0 = lockstep
     repeat: bool = False
     stamp: Literal["close", "open"] = "close"  # what a row's time means, for files without a note of ours

@@ -29,6 +29,7 @@ WRONG = {
     "unbuilt source": ('{"market": {"source": "live"}}', "$.market.source: \"live\" is not built yet"),
     "unknown source": ('{"market": {"source": "foo"}}', "allowed are simulated, replay, live, external, found \"foo\""),
     "two data sets": ('{"market": {"source": "replay", "replay": {"dataset": "a", "path": "b"}}}', "exactly one of dataset and path, found both"),
+    "a path of nothing": ('{"market": {"source": "replay", "replay": {"path": ""}}}', "$.market.replay.path: expected `str` of length >= 1"),
     "replay of nothing": ('{"market": {"source": "replay"}}', "replay: required when source is replay"),
     "redis scheme": ('{"redis_url": "http://x"}', "$.redis_url: expected `str` matching regex"),
     "infinite number": ('{"decision_timeout": 1e999}', "$.decision_timeout: expected `float` <= 86400.0"),
@@ -66,6 +67,21 @@ def test_later_sources_win_and_are_named(tmp_path: Path) -> None:
     assert loaded.origin["decision_interval"] == "environment QTS_DECISION_INTERVAL"
     assert loaded.origin["message_ttl"] == "--set message_ttl"
     assert loaded.origin["numba_jit"] == "default"
+
+
+@pytest.mark.parametrize("shipped", [None, ROOT / "quantum_system_config.json"])
+def test_a_seat_is_set_beside_the_others_and_a_board_is_one_value(shipped: Path | None) -> None:
+    """Without a settings file one seat was taken for the whole board; with one a whole board for a part of it."""
+    for env, sets in (
+        ({}, ["board_members.qar=0.4", "board_members.qstar=0.15"]),
+        ({"QTS_BOARD_MEMBERS__QAR": "0.4", "QTS_BOARD_MEMBERS__QSTAR": "0.15"}, []),
+    ):
+        loaded = config.load(shipped, env, sets)
+        assert loaded.system.board_members == SYSTEM().board_members | {"qar": 0.4, "qstar": 0.15}
+        assert "qar" in loaded.origin["board_members.qar"].lower()
+        assert loaded.origin["board_members.consensus"] == str(shipped or "default")
+    whole = ['board_members={"qar": 0.5, "qstar": 0.5}']
+    assert config.load(shipped, {}, whole).system.board_members == {"qar": 0.5, "qstar": 0.5}
 
 
 def test_the_shipped_file_is_the_default_but_for_the_market() -> None:
