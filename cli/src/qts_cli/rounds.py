@@ -60,8 +60,11 @@ def votes(answers: Answers | None, symbols: tuple[str, ...]) -> dict[str, Any]:
 
 
 def stamp(at_ns: int) -> str:
-    """Return a UTC time as `2017-03-01 14:00` (seconds only when there are any)."""
-    at = datetime.fromtimestamp(at_ns / 1e9, UTC)
+    """Return a UTC time as `2017-03-01 14:00` (seconds, and parts of one, only when there are any)."""
+    seconds, rest_ns = divmod(at_ns, 1_000_000_000)
+    at = datetime.fromtimestamp(seconds, UTC)
+    if rest_ns:
+        return f"{at:%Y-%m-%d %H:%M:%S}.{rest_ns:09d}".rstrip("0")
     return at.strftime("%Y-%m-%d %H:%M:%S" if at.second else "%Y-%m-%d %H:%M")
 
 

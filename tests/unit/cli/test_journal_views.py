@@ -30,9 +30,11 @@ def test_abstention_in_words() -> None:
 
 
 def test_stamp() -> None:
-    """Times are UTC; seconds appear only when there are any."""
+    """Times are UTC; seconds and parts of one appear only when there are any, and no two bars share one."""
     assert stamp(1_483_228_800_000_000_000) == "2017-01-01 00:00"
     assert stamp(1_483_228_807_000_000_000) == "2017-01-01 00:00:07"
+    assert stamp(1_483_228_807_100_000_000) == "2017-01-01 00:00:07.1"
+    assert stamp(1_483_228_800_000_000_001) == "2017-01-01 00:00:00.000000001"
 
 
 def test_tail_waits_for_whole_records(tmp_path: Path) -> None:
