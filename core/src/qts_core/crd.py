@@ -20,6 +20,7 @@ from qts_core import names
 from qts_core.cel import ROOT_RULES, RULES
 from qts_core.resource import ABSENT, SPEC
 from qts_core.roster import ROSTER
+from qts_core.wording import worded
 
 ANNOTATION_SCHEMA = f"{names.GROUP}/schema-hash"
 #: largest whole number that a JSON number holds exactly; beyond it a bound says nothing
@@ -65,7 +66,7 @@ def crd() -> dict[str, Any]:
                     "storage": True,
                     "subresources": {"status": {}},
                     "additionalPrinterColumns": [_column(*column) for column in COLUMNS],
-                    "schema": {"openAPIV3Schema": schema},
+                    "schema": {"openAPIV3Schema": worded(schema)},
                 }
             ],
         },
@@ -73,7 +74,7 @@ def crd() -> dict[str, Any]:
 
 
 def schema_hash(schema: dict[str, Any]) -> str:
-    """Return 16 hex digits of a schema: what the operator compares with the served one."""
+    """Return 16 hex digits of a schema without its fields' sentences: what the operator compares."""
     return hashlib.sha256(json.dumps(schema, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -11,6 +11,7 @@ from qts_core.crd import crd
 from qts_core.errors import ConfigError
 from qts_core.resource import DECIDED, read, system_of, unknown_fields
 from qts_core.spec import SYSTEM
+from qts_core.wording import WORDS
 
 
 def _cr(**spec: object) -> dict[str, object]:
@@ -158,3 +159,33 @@ def test_pads_cannot_ask_for_a_device() -> None:
     assert "gpu" not in agents["pads"]["properties"]
     assert {"qbmia", "quasar", "amos"} == {n for n, a in agents.items() if "gpu" in a["properties"]}
     assert agents["pads"]["properties"]["replicas"]["maximum"] == 1
+
+
+def _said(schema: dict, path: str):
+    for key, inner in schema.get("properties", {}).items():
+        yield f"{path}.{key}", inner.get("description")
+        yield from _said(inner, f"{path}.{key}")
+    if isinstance(schema.get("items"), dict):
+        yield from _said(schema["items"], f"{path}[]")
+
+
+def test_kubectl_explain_has_a_sentence_for_every_field() -> None:
+    """A field without one is an agent's constant, or a leaf of the status below its own entry."""
+    root = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+    said = dict(_said({"properties": {"spec": root["spec"], "status": root["status"]}}, ""))
+    silent = {path for path, words in said.items() if not words}
+    constants = {path for path in said if path.startswith(".spec.config.") and path.count(".") > 3}
+    records = {path for path in said if path.startswith(".status.") and path.count(".") > 2}
+    assert silent <= constants | records, silent - constants - records
+    assert constants <= silent, "a sentence for a field of the same name elsewhere"
+    assert [w for w in said.values() if w and not w.endswith(".")] == []
+
+
+def test_a_better_sentence_makes_no_served_definition_outdated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hash that operators compare is of what the server does, not of what it explains: else all systems of an
+    upgrade that brings a sentence would be Degraded until the definition is applied."""
+    before = crd()
+    monkeypatch.setitem(WORDS, "suspend", "Another sentence.")
+    after = crd()
+    assert before["spec"] != after["spec"]
+    assert before["metadata"] == after["metadata"]
