@@ -7,6 +7,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -14,6 +15,7 @@ import pytest
 import trustme
 from aiohttp import web
 
+from qts_operator import main, shell
 from qts_operator.cluster import BEGINNING, GATHER_S, NODES, PODS, SYSTEMS, Cluster
 from qts_operator.main import Engine, Options
 from qts_operator.metrics import Metrics
@@ -205,6 +207,47 @@ async def test_who_waits_for_more(kind: Kind, params: dict[str, str], waits: boo
         async with cluster.watch(kind, None, params):
             pass
     assert asked == [0.2 if waits else 0.0, 0.0]
+
+
+def virtual(seconds: float, each: float = 0.01, whole: float = 10.0) -> tuple[float, float]:
+    """Return of a storm of events how often a second its reader wakes, and how late it reads one at most."""
+    events = [123.4567 + each * number for number in range(int(whole / each))]
+    wakes, latest, at = 0, 0.0, -1.0
+    for told in events:
+        if told <= at:
+            latest = max(latest, at - told)
+            continue
+        wakes, at = wakes + 1, beat(told, seconds)
+    return wakes / whole, latest
+
+
+def test_a_storm_wakes_the_loop_rarely_and_a_pass_still_follows_within_half_a_second() -> None:
+    """At 0 each of its events wakes the loop, and five times a second were most of what a slow start costs;
+    at 10 s a system would say Ready that late, and a drift would stand that long: a second and two are allowed."""
+    wakes, latest = virtual(GATHER_S)
+    assert wakes <= 3.0
+    assert latest + main.GATHER_S <= 0.5
+    assert main.GATHER_S < GATHER_S, "a pass is to find all watches read that go on at the same moment"
+
+
+async def test_kopfs_watch_is_read_once_a_second_and_still_soon_enough_where_ours_is_silent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At 0 each of our own writes wakes the loop for what ours has shown already; at 10 s a change that only kopf
+    hears of would wait that long, though a drift is repaired within two seconds."""
+    asked: list[float] = []
+
+    async def noting(_: Any, gather_s: float) -> AsyncIterator[bytes]:
+        asked.append(gather_s)
+        return
+        yield b""
+
+    monkeypatch.setattr("qts_operator.shell.lines_of", noting)
+    news = shell.News(SimpleNamespace(content=None), lambda *_: True)  # type: ignore[arg-type]
+    assert [line async for line in news.iter_chunked(1)] == []
+    wakes, latest = virtual(*asked)
+    assert wakes <= 1.5
+    assert latest + shell.LATER_S <= 2.0
 
 
 async def test_the_engine_gathers_and_no_other_client_unless_it_asks(monkeypatch: pytest.MonkeyPatch) -> None:
