@@ -42,7 +42,9 @@ def transitions(snapshot: Snapshot, new: dict[str, Any]) -> list[dict[str, Any]]
         # a first status that says "healthy" or "still starting" is no news
         if before is None and (condition["status"] == good or condition["type"] == "Ready"):
             continue
-        told.append(_event(snapshot, condition, normal=condition["status"] == good))
+        # who suspends a system means it
+        meant = condition["status"] == good or condition["reason"] == "Suspended"
+        told.append(_event(snapshot, condition, normal=meant))
     return told
 
 

@@ -226,7 +226,8 @@ def _ready(
         quota = _quota(facts)
         if quota is not None:
             return Condition("Ready", "False", quota.reason, quota.message[:1000])
-        text = facts.state.unwell or "the spec is not applied yet"
+        waits = "the system is paused: status.plan says what is not done" if frame.spec.paused else ""
+        text = waits or facts.state.unwell or "the spec is not applied yet"
         return Condition("Ready", "False", "SpecNotApplied", text)
     missing = {w.name: _reason(facts, frame, w) for w in frame.workloads() if not _live(facts, frame, w)}
     redis, messaging = needs
@@ -300,7 +301,8 @@ def _progressing(facts: Facts, frame: Frame, current: bool) -> Condition:
         return Condition("Progressing", "True", "Creating", "objects are being created")
     was = [c for c in facts.snapshot.status.get("conditions") or () if c.get("type") == "Suspended"]
     resuming = not frame.spec.suspend and any(c.get("status") == "True" for c in was)
-    return Condition("Progressing", "True", "Resuming" if resuming else "RollingOut", "roll-out under way")
+    text = "roll-out under way" if open_ else "the newest spec is not written in full"
+    return Condition("Progressing", "True", "Resuming" if resuming else "RollingOut", text)
 
 
 def _scheduled(facts: Facts, frame: Frame) -> Condition:

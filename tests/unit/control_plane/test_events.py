@@ -182,6 +182,7 @@ READY, DOWN = _told("Ready", "True", "AllReady"), _told("Ready", "False", "Agent
         (None, _told("Progressing", "True", "Creating"), None),
         (DOWN, READY, "Normal"),
         (READY, DOWN, "Warning"),
+        (READY, DOWN | {"reason": "Suspended"}, "Normal"),  # who suspends a system means it
         (DOWN, DOWN | {"message": "another"}, None),
         (DOWN, DOWN | {"reason": "RedisNotReady"}, "Warning"),
         (READY | {"status": "Unknown"}, READY, "Normal"),

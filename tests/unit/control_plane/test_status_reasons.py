@@ -103,6 +103,10 @@ READY: dict[str, tuple[dict[str, Any], Told]] = {
         {"state": writes.State(todo=(), stale=True)},
         ("False", "SpecNotApplied", "the spec is not applied yet"),
     ),
+    "not applied, as it is paused": (
+        {"spec": {"paused": True}, "plan": ("a",), "status": OBSERVED, "generation": 2},
+        ("False", "SpecNotApplied", "the system is paused: status.plan says what is not done"),
+    ),
     "not applied, and an agent down": (
         {"state": UNWELL, "amos": DOWN},
         ("False", "SpecNotApplied", "the server is away"),
@@ -244,7 +248,7 @@ PROGRESSING: dict[str, tuple[dict[str, Any], Told]] = {
     ),
     "not written": (
         {"state": UNWELL, "status": OBSERVED, "generation": 2},
-        ("True", "RollingOut", "roll-out under way"),
+        ("True", "RollingOut", "the newest spec is not written in full"),
     ),
     "resuming": ({"amos": DOWN, "status": SUSPENDED}, ("True", "Resuming", "roll-out under way")),
     "resumed": ({"amos": DOWN, "status": RESUMED}, ("True", "RollingOut", "roll-out under way")),
@@ -289,6 +293,7 @@ SCHEDULED: dict[str, tuple[dict[str, Any], Told]] = {
     ),
 }
 EVERYBODY_HEARD = "pads, qbmia, quasar, quantum_amos"  # of the feed nothing is known
+WHERE = "kubectl -n trading describe statefulset desk-1-redis"
 REDIS: dict[str, tuple[dict[str, Any], Told]] = {
     "ready": ({}, ("True", "Ready", "Redis is ready")),
     "down": ({"redis": DOWN}, ("False", "StartingUp", "Redis is starting up")),
@@ -308,6 +313,10 @@ REDIS: dict[str, tuple[dict[str, Any], Told]] = {
     "no node": (
         {"redis": DOWN, "pods": pods("redis", unschedulable="0/3 fit. more")},
         ("False", "StartingUp", "Redis is starting up: Unschedulable: 0/3 fit"),
+    ),
+    "no pod is made": (
+        {"redis": DOWN, "pods": ()},
+        ("False", "StartingUp", f"Redis is starting up: it has no pod; {WHERE} says why, if it stays so"),
     ),
     "old": ({"redis": {"observed": 0}}, ("False", "StartingUp", "Redis is starting up")),
     "missing": ({"gone": ["redis"]}, ("False", "StartingUp", "Redis is starting up")),
@@ -461,7 +470,8 @@ def test_a_change_of_credentials_is_progress_once_nothing_else_is() -> None:
     assert message.startswith("desk-1-curve: generation 2: Accepting, waiting for ")
     rolling = ("True", "RollingOut", "roll-out under way")
     assert told(turning(amos=DOWN), "Progressing") == rolling
-    assert told(turning(state=UNWELL, generation=2), "Progressing") == rolling
+    unwritten = (*rolling[:2], "the newest spec is not written in full")
+    assert told(turning(state=UNWELL, generation=2), "Progressing") == unwritten
 
 
 def verdict(status: gpu.Answer, reason: str, message: str) -> gpu.Verdict:
