@@ -59,3 +59,24 @@ def test_an_object_that_the_server_refuses_is_named_and_others_are_left_alone(
     until(lambda: "Deployment/desk-quasar" in kube.owned(namespace), "the other agents")
     assert _versions(kube, namespace, "well") == before
     assert kube.condition(namespace, "well", "Degraded")[0] == "False"
+
+
+@pytest.mark.parametrize("affinity", [REFUSED, {"nodeAffinity": {"nowhere": 1}}], ids=["invalid", "mistyped"])
+def test_a_refused_template_holds_up_neither_suspend_nor_the_other_objects(
+    kube: Any, namespace: str, leading: Any, until: Callable[..., Any], affinity: dict[str, Any]
+) -> None:
+    """The server refuses one agent's template for ever: every agent stops, and those after it get theirs."""
+    kube.system(namespace, "desk", {})
+    until(lambda: kube.applied(namespace), "applied")
+    kube.patch(namespace, "desk", {"suspend": True, "agents": {"qbmia": {"affinity": affinity}}})
+    until(lambda: kube.condition(namespace, "desk", "Suspended")[0] == "True", "suspended")
+    _, reason, message = kube.condition(namespace, "desk", "Degraded")
+    assert (reason, message.partition(": ")[0]) == ("ObjectRejected", "Deployment/desk-qbmia")
+    assert "nodeAffinity" in message
+    kube.patch(namespace, "desk", {"suspend": False, "agents": {"qbmia": {"affinity": None}}})
+    until(lambda: kube.applied(namespace), "applied again")
+    counts = {
+        key: live["spec"]["replicas"] for key, live in kube.owned(namespace).items() if "Deployment" in key
+    }
+    assert set(counts.values()) == {1}
+    assert kube.condition(namespace, "desk", "Degraded")[0] == "False"

@@ -186,10 +186,13 @@ class Hand:
 
     async def _hand_over(self, action: HandOver) -> Response:
         """Own the number under another name for the moment, so that it stays when we leave it out."""
+        metadata: dict[str, Any] = {"name": action.name, "namespace": action.namespace}
+        if action.parked:
+            metadata["annotations"] = {names.ANNOTATION_REPLICAS_BEFORE_SUSPEND: action.parked}
         manifest = {
             "apiVersion": BY_KIND[action.kind].api_version,
             "kind": action.kind,
-            "metadata": {"name": action.name, "namespace": action.namespace},
+            "metadata": metadata,
             "spec": {"replicas": action.replicas},
         }
         live = await self._api.apply(manifest, uid=action.uid, manager=names.HANDOVER_MANAGER)

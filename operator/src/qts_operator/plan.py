@@ -25,6 +25,7 @@ class Apply(msgspec.Struct, frozen=True, kw_only=True):
 
     manifest: Manifest
     uid: str | None = None
+    replicas: int | None = None  # of a Deployment that has another number now
 
 
 class Create(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +49,7 @@ class HandOver(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     uid: str
     replicas: int
+    parked: str = ""  # note of what an autoscaler's number was
     kind: str = "Deployment"
 
 
@@ -72,6 +74,7 @@ class Refuse(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: str
     name: str
+    orphan: str = ""  # nobody owns it: the label by which an earlier system of the name would have left it
 
 
 Action = Apply | Create | Rotate | HandOver | Delete | Wait | Refuse
@@ -170,12 +173,16 @@ def _one(manifest: Manifest, wanted: Want, child: Child | None, owner_uid: str, 
     if child.owner_uid != owner_uid:
         # the child of an earlier resource of this name goes with its owner; anybody else's stays
         former = child.owner_kind == names.KIND
-        return Wait(kind=kind, name=name) if former or child.deleting else Refuse(kind=kind, name=name)
+        if former or child.deleting:
+            return Wait(kind=kind, name=name)
+        label = f"{names.LABEL_SYSTEM}={manifest['metadata']['labels'][names.LABEL_SYSTEM]}"
+        return Refuse(kind=kind, name=name, orphan="" if child.owner_uid else label)
     if child.deleting:
         return Wait(kind=kind, name=name)
     if kind == "Secret":
         return Rotate(manifest=manifest, uid=child.uid, before=child.credentials)
-    return Apply(manifest=manifest, uid=child.uid)
+    replicas = manifest["spec"].get("replicas") if kind == "Deployment" else None
+    return Apply(manifest=manifest, uid=child.uid, replicas=replicas if replicas != child.replicas else None)
 
 
 def _left(manifest: Manifest, child: Child) -> list[Action]:

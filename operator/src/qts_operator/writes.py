@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import msgspec
 
+from qts_core import names
 from qts_operator.plan import Action, Apply, Create, Delete, HandOver, Refuse, Rotate, Wait
 from qts_operator.snapshot import Finding
 
 NAMED = 3  # fields of one object
+UNTYPED = "failed to create typed patch object ("  # how the server begins where a field is not in its schema
 LEAVING = "NamespaceTerminating"  # the reason of a finding, below
 
 
@@ -59,7 +61,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
 def begin(actions: list[Action]) -> State:
     """Return the state before the first write."""
-    refused = tuple(_taken(a.kind, a.name) for a in actions if isinstance(a, Refuse))
+    refused = tuple(_taken(a.kind, a.name, a.orphan) for a in actions if isinstance(a, Refuse))
     waiting = any(isinstance(a, Wait) for a in actions)
     todo = tuple(a for a in actions if isinstance(a, Apply | Create | Rotate | HandOver | Delete))
     return State(todo=todo, findings=refused, waiting=waiting)
@@ -87,10 +89,10 @@ def step(state: State, response: Response) -> State:
             return msgspec.structs.replace(state, stale=True)
         case Failed(code=422, reason="Conflict"):
             return msgspec.structs.replace(state, stale=True)
-        case Failed(code=400 | 403 | 422):
+        case Failed(code=code) if code in (400, 403, 422) or _mistyped(response):
             finding = _refusal(response, kind, name)
             # a namespace on its way out takes nothing, so nothing more is tried
-            left = () if finding.reason == LEAVING else rest
+            left = () if finding.reason == LEAVING else (*_number(action), *rest)
             return msgspec.structs.replace(state, todo=left, findings=(*state.findings, finding))
         case Failed(code=code, message=message):
             text = message or f"no answer to {kind}/{name} ({code})"
@@ -104,14 +106,28 @@ def identity(action: Action) -> tuple[str, str]:
     return action.kind, action.name
 
 
+def _number(refused: Action) -> tuple[Action, ...]:
+    """Return what sets a Deployment's replicas alone: to stop or to start again needs no new template."""
+    if not isinstance(refused, Apply) or refused.replicas is None or refused.uid is None:
+        return ()
+    told = refused.manifest["metadata"]
+    namespace, name, notes = told["namespace"], told["name"], told["annotations"]
+    parked = notes.get(names.ANNOTATION_REPLICAS_BEFORE_SUSPEND, "")
+    count = refused.replicas
+    return (HandOver(namespace=namespace, name=name, uid=refused.uid, replicas=count, parked=parked),)
+
+
 def _altered(kind: str, name: str, paths: tuple[str, ...]) -> str:
     more = f" and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
     listed = f"{', '.join(paths[:NAMED])}{more}"
     return f"{kind}/{name}: the server did not keep {listed}; it is left so until somebody changes it"
 
 
-def _taken(kind: str, name: str) -> Finding:
+def _taken(kind: str, name: str, orphan: str = "") -> Finding:
     text = f"{kind}/{name} exists and does not belong to this resource; rename one of them"
+    if orphan:
+        left = f"delete this resource, then what has the label {orphan}, and make it again"
+        text += f"; or, if an earlier one left it (--cascade=orphan): {left}"
     return Finding(reason="NameTaken", message=text)
 
 
@@ -119,6 +135,11 @@ def lacks_right(failed: Failed) -> bool:
     """Tell a missing right from the other things that the server answers with 403: a quota, an admission
     check, a namespace on its way out. The sentence is that of the server's authorizer."""
     return failed.code == 403 and 'User "' in failed.message and " cannot " in failed.message
+
+
+def _mistyped(failed: Failed) -> bool:
+    """Tell a field that the server's schema has not, as in an affinity: it answers 500 for ever."""
+    return failed.code == 500 and failed.message.startswith(UNTYPED)
 
 
 def over_quota(told: str) -> bool:
@@ -136,4 +157,11 @@ def _refusal(failed: Failed, kind: str, name: str) -> Finding:
     if failed.reason == "CredentialsMissing":
         return Finding(reason=failed.reason, message=failed.message)
     where = f"{kind}/{name}" + (f": {failed.field}" if failed.field else "")
-    return Finding(reason="ObjectRejected", message=f"{where}: {failed.message}"[:1000])
+    told = _fields_of(failed.message) if _mistyped(failed) else failed.message
+    return Finding(reason="ObjectRejected", message=f"{where}: {told}"[:1000])
+
+
+def _fields_of(told: str) -> str:
+    """Return one line of what follows UNTYPED: a field, or `errors:` and a line for each."""
+    lines = told.partition("): ")[2].removeprefix("errors:").splitlines()
+    return "; ".join(line.strip().lstrip(".") for line in lines if line.strip())

@@ -24,6 +24,28 @@ KEY = ("Deployment", NS, AGENT)
 PARKED = names.ANNOTATION_REPLICAS_BEFORE_SUSPEND
 
 
+#: what a real server answers to a template with an affinity that it does not know, and to one that it refuses
+MISTYPED = ApiError(
+    500,
+    "",
+    f"failed to create typed patch object ({NS}/{AGENT}; apps/v1, Kind=Deployment): errors:\n"
+    "  .spec.template.spec.affinity.podAffinity: expected map, got &{no}\n"
+    "  .spec.template.spec.affinity.x: field not declared in schema",
+)
+INVALID = ApiError(422, "Invalid", "no", field="spec.template.spec.affinity")
+
+
+class Refusing(FakeCluster):
+    """A server that takes no template of one agent while it is told so, though its number of replicas."""
+
+    refusal: ApiError | None = None
+
+    async def apply(self, manifest: dict, *, uid: str | None, manager: str = names.FIELD_MANAGER) -> dict:
+        if self.refusal and manifest["metadata"]["name"] == AGENT and "template" in manifest.get("spec", {}):
+            raise self.refusal
+        return await super().apply(manifest, uid=uid, manager=manager)
+
+
 def spec(by: str = "External", **more) -> dict:
     return {"agents": {"qbmia": {"replicas": 2, "replicasManagedBy": by}}} | more
 
@@ -107,6 +129,37 @@ async def test_suspend_takes_the_number_and_resume_hands_it_back(crash_at: str |
         scale(api, 5)
         await quiet(api)
         assert replicas(api) == 5
+
+
+@pytest.mark.parametrize("refusal", [MISTYPED, INVALID], ids=["mistyped", "invalid"])
+@pytest.mark.parametrize("by", ["Operator", "External"])
+async def test_a_template_that_is_refused_holds_up_neither_suspend_nor_others(
+    by: str, refusal: ApiError
+) -> None:
+    """Its agent stops and starts with the template that it has; once the new one is taken the number is as ever."""
+    api = Refusing()
+    api.system(NS, NAME, spec(by))
+    other = ("Deployment", NS, f"{NAME}-amos")  # is written after the refused one
+    async with running(api):
+        await until(
+            lambda: condition(api, "Ready")[0] and KEY in api.objects and ours(api) == (by == "Operator")
+        )
+        await quiet(api)
+        api.refusal = refusal
+        api.system(NS, NAME, spec(by, suspend=True, observability={"logLevel": "debug"}))
+        await until(lambda: condition(api, "Degraded") == ("True", "ObjectRejected"))
+        await until(lambda: (replicas(api), api.objects[other]["spec"]["replicas"]) == (0, 0))
+        told = api.objects[(names.KIND, NS, NAME)]["status"]["conditions"]
+        (message,) = {c["message"] for c in told if c["type"] == "Degraded"}
+        assert message.startswith(f"Deployment/{AGENT}: spec.template.spec.affinity")
+        assert "\n" not in message
+        api.system(NS, NAME, spec(by, observability={"logLevel": "debug"}))
+        await until(lambda: replicas(api) == 2)
+        api.refusal = None
+        api.system(NS, NAME, spec(by))
+        await until(lambda: condition(api, "Degraded") == ("False", "Healthy"))
+        await quiet(api)
+        assert (replicas(api), ours(api), PARKED in _notes(api)) == (2, by == "Operator", False)
 
 
 def _notes(api: FakeCluster) -> dict:

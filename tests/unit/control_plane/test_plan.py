@@ -101,6 +101,14 @@ def test_strangers_and_leavers_are_left_alone(frame_of) -> None:
     assert {type(a).__name__: a.name for a in actions if isinstance(a, Refuse)} == {"Refuse": "desk-1-pads"}
     assert {a.name for a in actions if isinstance(a, Wait)} == {"desk-1-config", "desk-1-amos"}
     assert len(actions) == 3
+    (found,) = writes.begin(actions).findings
+    assert found.message.endswith(
+        "; rename one of them; or, if an earlier one left it (--cascade=orphan): delete this resource, "
+        "then what has the label quantumtrading.io/system=desk-1, and make it again"
+    )
+    observed[stranger] = change(observed[stranger], owner_uid="x", owner_kind="Deployment")
+    (found,) = writes.begin(plan(wanted, observed, "u-1")).findings
+    assert found.message.endswith("; rename one of them")
 
 
 def test_what_the_server_altered_is_not_sent_again_until_it_changes(frame_of) -> None:
