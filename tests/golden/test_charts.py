@@ -7,6 +7,7 @@ compared with it and stand as its name. `python -m tests.golden.test_charts` wri
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from functools import cache
@@ -252,3 +253,14 @@ if __name__ == "__main__":
     for set_name in SETS:
         text = yaml.safe_dump(told(set_name), sort_keys=False, width=110)
         (FOLDER / f"{set_name}.yaml").write_text(text)
+
+
+@pytest.mark.parametrize(("watched", "told"), [([], "trading"), (["team-a", "team-b"], "team-a")])
+def test_the_first_commands_make_a_system_where_the_operator_looks(watched: list[str], told: str) -> None:
+    """With Roles alone they named a namespace that it does not watch, where a resource stays without a status."""
+    chart = str(ROOT / "charts" / "quantum-trading-operator")
+    values = {"watch": {"namespaces": watched}}
+    text = helm("install", "x", chart, "--dry-run=client", values=values).partition("NOTES:")[2]
+    assert set(re.findall(r"--namespace (\S+)", text)) == {told}
+    assert ("create namespace" in text) is not bool(watched)
+    assert ("team-a, team-b alone" in text) is bool(watched)
