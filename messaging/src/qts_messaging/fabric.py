@@ -92,11 +92,6 @@ class Fabric:
         """Return the type whose handler runs and for how many seconds; None while none does."""
         return self.incoming.dispatch.handling
 
-    @property
-    def spool_fill(self) -> float:
-        """Return the used share of the spool, 0 to 1."""
-        return self.durables.spool.fill
-
     def record(self) -> Record:
         """Return this process's whole book."""
         return self._desk.book.record()

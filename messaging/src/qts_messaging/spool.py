@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import struct
 from pathlib import Path
+
+from qts_core.files import replace_file
 
 LIMIT = 64 << 20
 _HEAD = struct.Struct("<HI")  # length of topic, length of frame
@@ -20,8 +23,7 @@ class Spool:
     def __init__(self, path: Path, limit: int = LIMIT) -> None:
         self._path, self._limit = path, limit
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-        self._file = path.open("r+b", buffering=0)  # what finds no space is not kept to be tried again
+        self._file = path.open("a+b", buffering=0)  # what a full disk refused is nowhere
         self._done = 0
         self._size = self._whole()
         self._file.truncate(self._size)
@@ -33,21 +35,15 @@ class Spool:
         """Tell whether a frame of `length` bytes fits."""
         return self._size + length + 64 <= self._limit
 
-    @property
-    def fill(self) -> float:
-        """Return the used share of the limit."""
-        return len(self) / self._limit
-
     def append(self, topic: str, frame: bytes) -> None:
-        """Write one frame through to the operating system, so that it outlives this process.
+        """Hand one frame to the operating system, so that it outlives this process.
 
-        OSError where there is no space for it; nothing of it is left then.
+        OSError when the disk has no room for it; the file is then as it was.
         """
         name = topic.encode()
         record = _HEAD.pack(len(name), len(frame)) + name + frame
-        self._file.seek(self._size)
         try:
-            if self._file.write(record) != len(record):
+            if self._file.write(record) < len(record):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError:
             self._file.truncate(self._size)
@@ -77,10 +73,11 @@ class Spool:
         self._file.seek(self._done)
         rest = self._file.read(self._size - self._done)
         self._file.close()
-        if rest:
-            self._path.write_bytes(rest)
-        else:
+        if not rest:
             self._path.unlink(missing_ok=True)
+        elif self._done:
+            with contextlib.suppress(OSError):  # no room: all of it stays, and receivers know the ids
+                replace_file(self._path, rest)
 
     def _read(self) -> tuple[str, bytes] | None:
         """Read the record at the file's position; None when it is not whole."""
