@@ -33,7 +33,6 @@ from qts_agents.pads.tables import (
     seat_weights,
 )
 from qts_core.sections import PadsSettings
-from qts_messaging.messages import PHASES
 
 U1 = NDArray[np.uint8]
 B1 = NDArray[np.bool_]
@@ -330,8 +329,3 @@ def _hedged(change: F8, action: U1, now: Situation) -> F8:
     moved = np.where(hedged, 0.0, change)
     moved[now.hedge] -= 0.5 * float(np.where(hedged, now.exposure, 0.0).sum())
     return moved
-
-
-def phase_index(name: str) -> int:
-    """Return the index of a phase name."""
-    return PHASES.index(name)
