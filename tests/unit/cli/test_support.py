@@ -102,14 +102,15 @@ _AGENT = """#!/bin/sh
 case "$*" in
 *"get pods -l"*) cat "$(dirname "$0")/pods.json" ;;
 *"/namespaces/ns/pods/desk-pads-1:8080/proxy/keptz"*) cat "$(dirname "$0")/kept.json" ;;
-*logs*|*proxy/statusz*|*proxy/metrics*) echo "{}" ;;
+*"/namespaces/ns/pods/desk-pads-1:8080/proxy/statusz"*) cat "$(dirname "$0")/status.json" ;;
+*logs*|*proxy/metrics*) echo "{}" ;;
 *proxy*) echo "not expected: $*" >&2; exit 1 ;;
 *) echo '{"items": []}' ;;
 esac
 """
 
 
-async def test_the_last_kept_rounds_of_every_agent_are_in_the_bundle_without_a_secret(
+async def test_status_and_kept_rounds_of_every_agent_are_in_the_bundle_without_a_secret(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever an error's text holds, no login or password of it is kept."""
@@ -127,9 +128,13 @@ async def test_the_last_kept_rounds_of_every_agent_are_in_the_bundle_without_a_s
     }
     kept = {"agent": "pads", "rounds": [{"round_id": "r", "trace_id": "t", "why": "error", "stages": [part]}]}
     (tmp_path / "kept.json").write_text(json.dumps(kept))
+    told = {"agent": "pads", "reasons": ["redis://u:canary@host does not answer"]}
+    (tmp_path / "status.json").write_text(json.dumps(told))
     _answers(tmp_path, monkeypatch, _AGENT)
     bundle = await support_bundle.gather("ns", "desk", "qts-system")
     assert bundle.missing == {}
+    told["reasons"] = [f"redis://{HIDDEN}@host does not answer"]
+    assert json.loads(bundle.files["statusz/desk-pads-1.json"]) == told
     part["error"] = f"redis://{HIDDEN}@host password={HIDDEN}"
     assert json.loads(bundle.files["keptz/desk-pads-1.json"]) == kept
     assert not any(b"canary" in raw for raw in bundle.files.values())

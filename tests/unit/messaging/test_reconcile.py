@@ -45,6 +45,31 @@ def test_all_delivered_leaves_nothing_over() -> None:
     assert (found.sent, found.delivered, found.lost, found.unaccounted) == (8, 8, {}, 0)
 
 
+def test_what_a_handler_has_in_hand_is_on_its_way() -> None:
+    """Three arrived and one is done; a process at work may finish the others, one that ended will not."""
+    for closed_s, moving, lost in ((0, 2, {}), (100, 0, {"gap": 2})):
+        got = Book("quasar", 1, 0)
+        flows = [got.arrived(("pads", 1, "to.quasar"), n, 0) for n in (1, 2, 3)]
+        assert flows[0] is not None
+        flows[0].finished("k", "delivered")
+        got.closed_ns = closed_s * S
+        found = total(sender("to.quasar", 3), got)
+        assert (found.sent, found.delivered, found.in_flight) == (3, 1, moving)
+        assert {reason: n for reason, n in found.lost.items() if n} == lost
+
+
+def test_a_sender_that_cannot_say_where_a_message_stayed_is_unaccounted() -> None:
+    """Three accepted, two left, none waits; a fourth waits and is on its way."""
+    book = sender("to.quasar", 2)
+    book.accepted("to.quasar", "k", "x")
+    book.out["to.quasar"].queued = 0
+    got = receiver("to.quasar", [1, 2])
+    assert reconcile([book.record(), got.record()]).unaccounted == 1
+    book.out["to.quasar"].queued = 1
+    found = total(book, got)
+    assert (found.unaccounted, found.in_flight, found.sent) == (0, 1, 3)
+
+
 def test_a_second_copy_is_no_delivery() -> None:
     """Duplicates come on top and change nothing."""
     found = total(sender("to.quasar", 2), receiver("to.quasar", [1, 1, 2, 2]))
