@@ -78,12 +78,12 @@ def test_other_containers_hold_the_same(tmp_path: Path, name: str) -> None:
 
 
 def test_a_symbol_that_stops_is_invalid_from_then_on(tmp_path: Path) -> None:
-    """Rows that others have and one symbol lacks are missing bars; quotes become spread and imbalance."""
+    """Rows that others have and one symbol lacks are missing bars; quotes become spread over mid, and imbalance."""
     text = (
         "symbol,ts,open,high,low,close,volume,bid,ask,bid_size,ask_size\n"
-        "B,2020-01-01,1,1,1,1,5,0.99,1.01,3,1\n"
+        "B,2020-01-01,4,4,4,4,5,3.96,4.04,3,1\n"
         "A,2020-01-01,2,2,2,2,5,,,,\n"
-        "B,2020-01-02,1,1,1,1,5,,,,\n"
+        "B,2020-01-02,1,1,1,1,5,1,1,0,0\n"
         "B,2020-01-03,1,1,1,1,5,,,,\n"
         "A,2020-01-03,2,2,2,2,5,,,,\n"
         "B,2020-01-04,1,1,1,1,5,,,,\n"
@@ -93,8 +93,20 @@ def test_a_symbol_that_stops_is_invalid_from_then_on(tmp_path: Path) -> None:
     assert bars.valid.tolist() == [[1, 1, 1, 1], [1, 0, 1, 0]]
     assert bars.bar_s == 86_400.0
     assert np.allclose([0.02, 0.5], [bars.spread[0, 0], bars.imbalance[0, 0]])
+    assert (bars.spread[0, 1], str(bars.imbalance[0, 1])) == (0.0, "nan")  # nobody in the book has no side
     assert np.isnan(bars.spread[1]).all()
     assert np.isnan(bars.depth).all()
+
+
+def test_a_thousand_symbols_are_taken_and_one_more_is_refused(tmp_path: Path) -> None:
+    names = [f"S{n}" for n in range(1001)]
+    rows = [f"{name},2020-01-0{day},1,1,1,1,5" for day in (1, 2) for name in names]
+    head = "symbol,ts,open,high,low,close,volume\n"
+    assert "found 1001 symbols; give a file of at most 1000" in refused(
+        write(tmp_path, head + "\n".join(rows))
+    )
+    rows = [row for row in rows if not row.startswith("S1000,")]
+    assert load_table(write(tmp_path, head + "\n".join(rows))).symbols == tuple(names[:-1])
 
 
 def test_blank_lines_do_not_shift_line_numbers(tmp_path: Path) -> None:

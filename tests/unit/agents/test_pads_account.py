@@ -107,8 +107,9 @@ def test_a_reduction_neither_turns_nor_grows_a_position(side, asked, left):
     account = ordered(side * 0.1)
     account.on_bar(bar(100, 100, 100, 100))
     account.order(np.array([side * asked]), np.array([False]), np.array([0.5]), np.ones((1, 3)))
-    account.on_bar(bar(100, 100, 100, 100))
+    account.on_bar(bar(100, 100, 100, 100, fee=0.01))
     assert account.qty[0] == pytest.approx(side * left, abs=1e-12)
+    assert account.equity == pytest.approx(1.0 - 0.01 * (0.1 - 100.0 * left))  # and no more was traded
 
 
 def test_the_stop_of_one_symbol_needs_no_other_that_is_held():

@@ -97,6 +97,14 @@ def test_a_durable_tail_that_nobody_explains_is_unaccounted() -> None:
     assert total(sender("market", 3), receiver("market", [1, 2])).lost == {"gap": 1}
 
 
+def test_a_durable_tail_that_lies_in_the_spool_is_there() -> None:
+    """One of two that are missing waits in the sender's file; of a direct lane nothing can."""
+    book = sender("decisions", 4)
+    book.unstored("decisions", 1)
+    found = total(book, receiver("decisions", [1, 2]))
+    assert (found.lost, found.unaccounted) == ({"spooled": 1}, 1)
+
+
 def test_a_killed_receiver_takes_its_book_along() -> None:
     """Numbers that no surviving book covers fell to the process that was killed before it began."""
     new = receiver("to.quasar", [7, 8, 9, 10], epoch=2)
