@@ -24,7 +24,7 @@ def status(
 ) -> int:
     """Ask every process of the latest run, or of a system in the cluster, how it is.
 
-    Exit code 1 when one does not answer, the run has ended, or the system is not ready.
+    Exit code 1 when one does not answer or is not ready, the run has ended, or the system is not ready.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def status(
         console = wide_console()
         console.print(f"run {run.name}   redis {described.get('redis') or 'none'}", highlight=False)
         console.print(_table(answers))
-    return 0 if answers and all(answers.values()) else 1
+    return 0 if answers and all(answer.get("ready") for answer in answers.values()) else 1
 
 
 def _of_cluster(namespace: str, name: str, *, as_json: bool) -> int:
@@ -88,6 +88,15 @@ def _table(answers: dict[str, dict[str, Any]]) -> Table:
             f"{answer.get('uptime_s', 0.0):.0f} s",
             str(messages.get("sent", "")),
             str(messages.get("delivered", "")),
-            "; ".join(answer.get("reasons", [])),
+            "; ".join([*answer.get("reasons", []), *_unheard(answer.get("peers", {}))]),
         )
     return table
+
+
+def _unheard(peers: dict[str, dict[str, Any]]) -> list[str]:
+    """Return whom a process has not heard of late: who hangs says nothing of it itself."""
+    return [
+        f"has not heard {peer} for {told.get('age_s', 0.0):.0f} s"
+        for peer, told in peers.items()
+        if told.get("state") != "alive"
+    ]
