@@ -84,7 +84,7 @@ def test_of_a_run_that_has_ended_neither_scores_nor_status_asks(
 ) -> None:
     """Its ports may be anyone's by now. Both say that and why it ended, and what to do instead."""
     latest = run / "run" / "latest"
-    assert main(["status", "--run-dir", str(run)]) == 0
+    assert main(["status", "--run-dir", str(run)]) == 1  # its PADS is starting
     assert "has ended" not in capsys.readouterr().out
     (latest / "summary.json").write_text('{"kind": "summary", "ended": "time is up"}')
     assert main(["scores", "--run-dir", str(run)]) == 1
@@ -98,4 +98,4 @@ def test_of_a_run_that_has_ended_neither_scores_nor_status_asks(
     assert main(["status", "--run-dir", str(run), "--json"]) == 1
     assert json.loads(capsys.readouterr().out) == {"run": str(latest), "ended": "time is up", "processes": {}}
     (latest / "summary.json").write_text("{")
-    assert main(["status", "--run-dir", str(run)]) == 0
+    assert main(["status", "--run-dir", str(run)]) == 1
