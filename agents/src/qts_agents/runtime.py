@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from qts_agents.bus_watch import BusWatch
 from qts_agents.changes import Changes
 from qts_agents.context import Compute, Context, Place, Shell
 from qts_agents.health import Health, HealthServer, Workplace
@@ -32,7 +33,6 @@ from qts_messaging.returning import leave_simulated
 
 HEARTBEAT_S = 5.0
 WATCH_S = 0.25
-REDIS_GRACE_S = 5.0
 HANDLER_S = 30.0  # a handler that runs longer keeps everything else that came waiting
 INTERRUPTED = 130
 DEPOSED = 3  # exit code: another process of our name took over while this one was not heard
@@ -88,7 +88,7 @@ class Worker:
         self.tasks: list[asyncio.Task[None]] = []
         self.failed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._told = ""
-        self._changes = Changes(log)
+        self._changes, self._bus_watch = Changes(log), BusWatch()
         self._device = gpu.device()
         self.backends: dict[str, dict[str, int]] = {}  # measured: least rows for threads, for a device
         metrics.watch(self.status)
@@ -213,13 +213,13 @@ class Worker:
         clock, health = self.context.clock, self.context.health
         health.compute_moved_s = clock.monotonic_ns() / 1e9
         beat: asyncio.Task[None] | None = None
-        redis_seen_s = clock.monotonic_ns() / 1e9
         while True:
             before = clock.monotonic_ns()
             health.loop_moved_s = before / 1e9
             if beat is None or beat.done():
                 beat = asyncio.create_task(self.context.compute.beat())
-            redis_seen_s = self._watch_bus(redis_seen_s)
+            if health.bound:
+                self._watch_bus()
             self._watch_handler()
             self._watch_device()
             self._changes.look(health, self.context.bus.peers(), before / 1e9)
@@ -228,33 +228,12 @@ class Worker:
             await clock.sleep(WATCH_S)
             self.context.metrics.loop_lag.observe(max(0.0, (clock.monotonic_ns() - before) / 1e9 - WATCH_S))
 
-    def _watch_bus(self, redis_seen_s: float) -> float:
-        bus, health, now_s = self.context.bus, self.context.health, self.context.clock.monotonic_ns() / 1e9
-        if not health.bound:
-            return now_s
+    def _watch_bus(self) -> None:
+        bus = self.context.bus
         if bus.deposed and not self.failed.done():
             self.context.log.error("deposed", remedy="none is needed: it starts again and stands by")
             self.failed.set_result(DEPOSED)
-        if bus.mode == "simulated":
-            health.troubles["simulated"] = (
-                "messaging is simulated: all agents share one process, no wire is used"
-            )
-            return now_s
-        health.troubles.pop("simulated", None)
-        if bus.redis_reached:
-            redis_seen_s = now_s
-            health.blockers.pop("redis", None)
-            health.troubles.pop("redis", None)
-        elif now_s - redis_seen_s > REDIS_GRACE_S:
-            health.troubles.pop("redis", None)
-            health.blockers["redis"] = f"Redis has not answered for {now_s - redis_seen_s:.0f} s; ZeroMQ only"
-        else:
-            health.troubles["redis"] = "Redis does not answer; ZeroMQ carries everything"
-        if bus.deaf:
-            health.blockers["deaf"] = "the Redis subscription hears nothing"
-        else:
-            health.blockers.pop("deaf", None)
-        return redis_seen_s
+        self._bus_watch.look(bus, self.context.health, self.context.clock.monotonic_ns() / 1e9)
 
     def _watch_handler(self) -> None:
         kind, running_s = self.context.bus.handling or ("", 0.0)

@@ -141,6 +141,11 @@ class Bus(Protocol):
         ...
 
     @property
+    def redis_refuses(self) -> str:
+        """Return what a Redis that answers refuses, and the remedy; nothing where nothing is."""
+        ...
+
+    @property
     def deaf(self) -> bool:
         """Tell whether the own subscription does not hear its beacons."""
         ...
@@ -279,6 +284,11 @@ class TopicWire(Protocol):
         ...
 
     @property
+    def refuses(self) -> str:
+        """Return what the server refuses, in plain words; nothing where nothing is."""
+        ...
+
+    @property
     def deaf(self) -> bool:
         """Tell whether the own subscription hears nothing."""
         ...
@@ -310,6 +320,11 @@ class DurableWire(Protocol):
     @property
     def dead_letters(self) -> int:
         """Tell how many messages no handler could take."""
+        ...
+
+    @property
+    def refuses(self) -> str:
+        """Return what the server refuses, in plain words; nothing where nothing is."""
         ...
 
     async def start(self, sink: Sink) -> None:

@@ -11,6 +11,7 @@ from qts_messaging import codec
 from qts_messaging.codec import Rejected
 from qts_messaging.messages import KIND
 from qts_messaging.redis_names import RedisNames
+from qts_messaging.trimming import MAX_ENTRIES
 
 FIELD, REASON, GROUP, AGAIN = b"m", b"reason", b"group", b"again"
 MOST = 1000  # letters read at once
@@ -49,6 +50,14 @@ async def read(client: Any, system: str, group: str) -> list[Letter]:
     """Return the oldest dead letters of `group`, at most 1,000; any user of the system may read them."""
     found = await client.xrange(RedisNames(system, group).dead, count=MOST)
     return [letter(entry, fields) for entry, fields in found]
+
+
+async def bury(client: Any, key: str, entry: bytes, reason: str, group: str, dead: str) -> None:
+    """Copy one entry of the stream `key`, which failed at `group`, to the stream `dead`."""
+    found = await client.xrange(key, entry, entry)
+    frame = found[0][1].get(FIELD, b"") if found else b""
+    fields = {FIELD: frame, REASON: reason[:1000], GROUP: group}
+    await client.xadd(dead, fields, maxlen=MAX_ENTRIES, approximate=True)
 
 
 async def redrive(client: Any, system: str, group: str, letters: Sequence[Letter]) -> int:

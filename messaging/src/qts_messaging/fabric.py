@@ -78,6 +78,11 @@ class Fabric:
         return self.wires.topics.reached
 
     @property
+    def redis_refuses(self) -> str:
+        """Return what a Redis that answers refuses, and the remedy."""
+        return self.wires.topics.refuses or self.wires.durable.refuses
+
+    @property
     def deaf(self) -> bool:
         """Tell whether the own subscription does not hear its beacons."""
         return self.wires.topics.deaf

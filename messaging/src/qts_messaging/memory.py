@@ -124,6 +124,7 @@ class MemoryTopics:
         self.listening = True
         self.reached = True
         self.deaf = self.deposed = False
+        self.refuses = ""
         self.resubscribed = 0
 
     async def start(self, sink: Sink) -> None:
@@ -148,6 +149,7 @@ class MemoryStreams:
     """Streams as lines of a hub: the last entries are kept for late readers, none for a restart."""
 
     claimed = 0
+    refuses = ""
     wiped = False  # lists are not lost while the process lives
 
     def __init__(self, hub: Hub, name: str) -> None:

@@ -18,6 +18,7 @@ from qts_messaging.reconnect import Backoff
 from qts_messaging.redis_connection import AWAY, SOCKET_TIMEOUT_S, accepted, shut
 from qts_messaging.redis_line import Command, Ear, Said
 from qts_messaging.redis_names import RedisNames, writer
+from qts_messaging.redis_refusals import Refusals
 
 _log = logging.getLogger(__name__)
 REACHED_S = 5.0
@@ -42,6 +43,7 @@ class RedisTopics:
         self.deposed = False  # another process of our name has taken over
         self.resubscribed = 0  # subscriptions thrown away for deafness
         self._said_away = False
+        self._refused = Refusals()
         self._thrown: Any = None  # the subscription that was found deaf
         self._proven: Any = None  # the subscription that has heard a beacon
 
@@ -49,6 +51,11 @@ class RedisTopics:
     def reached(self) -> bool:
         """Tell whether the server answered within the last 5 s."""
         return time.monotonic() - self._answered_s < REACHED_S
+
+    @property
+    def refuses(self) -> str:
+        """Return what the server refuses, in plain words; nothing where nothing is."""
+        return self._refused.text
 
     @property
     def listening(self) -> bool:
@@ -99,15 +106,17 @@ class RedisTopics:
             said = [("PUBLISH", self._names.channel(channel), frame) for channel, frame in batch]
             counts = await client.ask(*said)
         except AWAY as error:
-            self._lost(error)
+            self._lost("publish", error)
             return None
+        self._refused.over("publish")
         self._answered_s = time.monotonic()
         return [int(n) for n in counts]
 
     # -- speaking -----------------------------------------------------------------------------------
-    def _lost(self, error: BaseException) -> None:
+    def _lost(self, part: str, error: BaseException) -> None:
         """Note that the server is away; one line per change of state."""
         self.up = False
+        self._refused.note(part, error)
         if not self._said_away:
             self._said_away = True
             _log.warning("redis is away: %.200s", error)
@@ -120,9 +129,10 @@ class RedisTopics:
                 began = loop.time()
                 await self._beat()
                 backoff.reset()
+                self._refused.over("beat")
                 await asyncio.sleep(max(0.0, began + BEACON_S - loop.time()))
             except AWAY as error:
-                self._lost(error)
+                self._lost("beat", error)
                 await shut(self._commands)
                 self._commands = None
                 await asyncio.sleep(backoff.next(random.random()))
@@ -169,6 +179,8 @@ class RedisTopics:
                 backoff.reset()
                 await ear.ended
             except AWAY as error:
+                if self._refused.note("listen", error) and self._refused.text:
+                    _log.warning("subscribing is refused: %.200s", error)
                 _log.debug("subscription ended: %s", error)
             finally:
                 if self._ear is ear:
@@ -186,6 +198,7 @@ class RedisTopics:
             if is_beacon(said.data):
                 self._beacon.heard(said.pattern.decode(), said.data)
                 self.deaf, self._proven = False, ear
+                self._refused.over("listen")
                 if writer(said.channel) == self._names.name:
                     self._look(said.data)
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import random
@@ -14,14 +15,15 @@ from redis.exceptions import ResponseError
 
 from qts_messaging import snapshot
 from qts_messaging.bus import Backlog, Sink
-from qts_messaging.dead_letters import AGAIN, FIELD, GROUP, REASON
+from qts_messaging.dead_letters import AGAIN, FIELD, bury
 from qts_messaging.ending import end, for_ever
 from qts_messaging.reconnect import Backoff
 from qts_messaging.redis_connection import AWAY, SOCKET_TIMEOUT_S, accepted, shut
 from qts_messaging.redis_line import Command
 from qts_messaging.redis_names import RedisNames, writer
+from qts_messaging.redis_refusals import Refusals
 from qts_messaging.trespass import Trespass, astray, entries
-from qts_messaging.trimming import MAX_ENTRIES, trim
+from qts_messaging.trimming import trim_all
 
 _log = logging.getLogger(__name__)
 COUNT, BLOCK_MS = 64, 1000
@@ -58,11 +60,17 @@ class RedisStreams:
         self._sink: Sink | None = None
         self._trespass = Trespass(names.name)
         self._unsure: set[tuple[str, bytes]] = set()  # our acknowledgement need not be the first to find them
+        self._refused = Refusals()
         self.up = False
         self.claimed = 0
         self.dead_letters = 0
         self.backlog: dict[str, Backlog] = {}
         self.trimmed: dict[str, int] = {}
+
+    @property
+    def refuses(self) -> str:
+        """Return what the server refuses, in plain words; nothing where nothing is."""
+        return self._refused.text
 
     # -- life ---------------------------------------------------------------------------------------
     async def start(self, sink: Sink) -> None:
@@ -120,22 +128,33 @@ class RedisStreams:
                 await self._own_words(client, sink)
                 if self._trims and loop.time() - trimmed_at >= TRIM_S:
                     trimmed_at = loop.time()
-                    await self._trim(client)
+                    self.backlog = await trim_all(client, self._keys, self.trimmed)
+                self._refused.over("keep")
                 await asyncio.sleep(0.5)
             except AWAY as error:
                 self._miss(error)
-                self._lost(error)
+                self._lost("keep", error)
                 await asyncio.sleep(backoff.next(random.random()))
 
     def _miss(self, error: BaseException) -> None:
         """Note that what we stored is gone where a group of ours is."""
         self.wiped = self.wiped or (str(error).startswith("NOGROUP") and bool(self._last))
 
-    def _lost(self, error: BaseException) -> None:
+    def _lost(self, part: str, error: BaseException) -> None:
         """Note that the server is away or refuses."""
-        if self.up:
+        if self._refused.note(part, error) and self.up:
             _log.warning("streams are away: %.200s", error)
         self.up = False
+
+    @contextlib.contextmanager
+    def _minding(self, part: str) -> Iterator[None]:
+        """Note whether `part` succeeds; who is away or refuses ends the block, and no more."""
+        try:
+            yield
+        except AWAY as error:
+            self._lost(part, error)
+        else:
+            self._refused.over(part)
 
     async def _greet(self, client: Any) -> None:
         """Make the groups; find out whether the server forgot what we stored."""
@@ -166,14 +185,12 @@ class RedisStreams:
     # -- writing ------------------------------------------------------------------------------------
     async def append(self, batch: Sequence[tuple[str, bytes]]) -> bool:
         """Store (topic, frame) in order; False when that is not certain (the ids make a second try safe)."""
-        try:
+        with self._minding("store"):
             client = await self._client()
             stored = await client.ask(*(("XADD", self._own, "*", FIELD, frame) for _, frame in batch))
             self._last.extend(stored)
-        except AWAY as error:
-            self._lost(error)
-            return False
-        return True
+            return True
+        return False
 
     # -- reading ------------------------------------------------------------------------------------
     async def _read(self, sink: Sink) -> None:
@@ -190,14 +207,17 @@ class RedisStreams:
                 looked = loop.time()
                 while not self._turn:
                     await self._next(client, sink)
+                    self._refused.over("read")
                     if loop.time() - looked >= CLAIM_S:
                         looked = loop.time()
                         await self._look(client, sink)
                 continue
             except ResponseError as error:
-                _log.warning("groups are made again: %.200s", error)
+                if self._refused.note("read", error):  # once: it is tried again as long as it is refused
+                    _log.warning("groups are made again: %.200s", error)
                 self._miss(error)
             except AWAY as error:
+                self._refused.note("read", error)
                 _log.debug("stream reader: %s", error)
             finally:
                 await shut(client)
@@ -205,8 +225,11 @@ class RedisStreams:
 
     async def _next(self, client: Any, sink: Sink) -> None:
         """Read one batch of new entries; wait while the inbox is full."""
-        while not sink.room() or not self._others:
-            await asyncio.sleep(0.01 if self._others else BLOCK_MS / 1000)
+        while not sink.room():
+            await asyncio.sleep(0.01)
+        if not self._others:
+            await asyncio.sleep(BLOCK_MS / 1000)
+            return
         for key, found in await self._new(client, self._others, ("BLOCK", BLOCK_MS)):
             self._trespass.took(key, len(found))
             self._hand_over(key, found, sink)
@@ -323,7 +346,8 @@ class RedisStreams:
             client = await self._client()
             for key, entry, outcome in acks:
                 if outcome != "ok":
-                    await self._bury(client, key, entry, outcome)
+                    await bury(client, key, entry, outcome, self._name, self._names.dead)
+                    self.dead_letters += 1
             handled: dict[str, list[bytes]] = {}
             for key, entry, _ in acks:
                 handled.setdefault(key, []).append(entry)
@@ -332,10 +356,10 @@ class RedisStreams:
             if missing > 0 and self._sink and await self._run(client) == run:
                 self._sink.offence("trespass", "acknowledged in our group by another", "", missing)
         except ResponseError as error:
-            if not str(error).startswith("NOGROUP"):
+            if not str(error).startswith("NOGROUP") and self._refused.note("keep", error):
                 _log.error("acknowledging failed: %.200s", error)
         except AWAY as error:
-            self._lost(error)
+            self._lost("keep", error)
             return False
         self._open -= over
         self._unsure -= over
@@ -344,52 +368,26 @@ class RedisStreams:
             self._acking.set()
         return True
 
-    async def _bury(self, client: Any, key: str, entry: bytes, reason: str) -> None:
-        """Copy one entry to the dead letters."""
-        found = await client.xrange(key, entry, entry)
-        frame = found[0][1].get(FIELD, b"") if found else b""
-        fields = {FIELD: frame, REASON: reason[:1000], GROUP: self._name}
-        await client.xadd(self._names.dead, fields, maxlen=MAX_ENTRIES, approximate=True)
-        self.dead_letters += 1
-
-    async def _trim(self, client: Any) -> None:
-        """Cut what is old or too much; note how far every group is behind, and what one has lost by it."""
-        backlog: dict[str, Backlog] = {}
-        for key in self._keys:
-            groups, lost = await trim(client, key)
-            for group in groups:
-                backlog[group.name] = group.backlog.beside(backlog.get(group.name, Backlog()))
-            for name, count in lost.items():
-                self.trimmed[name] = self.trimmed.get(name, 0) + count
-                _log.error("%d messages in %s were cut unread: %s has not read for 7 days", count, key, name)
-        self.backlog = backlog
-
     # -- market snapshot ----------------------------------------------------------------------------
     async def remember(self, bodies: Sequence[bytes]) -> bool:
         """Append to the market snapshot, of 4,096 entries or 64 MiB."""
-        try:
+        with self._minding("snapshot"):
             await snapshot.remember(await self._client(), self._names.market, bodies)
-        except AWAY as error:
-            self._lost(error)
-            return False
-        return True
+            return True
+        return False
 
     async def recall(self, count: int) -> list[bytes]:
         """Return the newest entries of the market snapshot, oldest first; [] when out of reach."""
         found: list[bytes] = []
-        try:
+        with self._minding("snapshot"):
             async for body in snapshot.newest(await self._client(), self._names.market, count):
                 found.append(body)
-        except AWAY as error:
-            self._lost(error)
         return found[::-1]
 
     async def forget(self) -> None:
         """Empty the market snapshot."""
-        try:
+        with self._minding("snapshot"):
             await (await self._client()).delete(self._names.market)
-        except AWAY as error:
-            self._lost(error)
 
 
 def _entry(given: Any) -> tuple[bytes, Fields]:

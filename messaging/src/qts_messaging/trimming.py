@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,6 +10,7 @@ import msgspec
 
 from qts_messaging.bus import Backlog
 
+_log = logging.getLogger(__name__)
 MAX_AGE_MS = 7 * 24 * 3_600_000
 MAX_ENTRIES = 100_000
 STEP = 1000  # entries looked at to find the excess, a cut
@@ -53,6 +55,19 @@ async def trim(client: Any, key: str) -> tuple[list[Group], dict[str, int]]:
         excess = entry_id(surplus[-1][0])
     at = limit((now_ms - MAX_AGE_MS, 0), excess, [group.needs for group in groups])
     return groups, await _cut(client, key, groups, oldest, at) if at > oldest else {}
+
+
+async def trim_all(client: Any, keys: Iterable[str], trimmed: dict[str, int]) -> dict[str, Backlog]:
+    """Trim every stream; add to `trimmed` what readers lost by it, return how far each is behind in all."""
+    backlog: dict[str, Backlog] = {}
+    for key in keys:
+        groups, lost = await trim(client, key)
+        for group in groups:
+            backlog[group.name] = group.backlog.beside(backlog.get(group.name, Backlog()))
+        for name, count in lost.items():
+            trimmed[name] = trimmed.get(name, 0) + count
+            _log.error("%d messages in %s were cut unread: %s has not read for 7 days", count, key, name)
+    return backlog
 
 
 async def _stands(client: Any, key: str, group: dict[str, Any], oldest: Id, now_ms: int) -> Group:

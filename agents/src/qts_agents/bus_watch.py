@@ -1,0 +1,41 @@
+"""What a worker's health says of its bus: simulated, without Redis, refused by it, or deaf."""
+
+from __future__ import annotations
+
+from qts_agents.health import Health
+from qts_messaging.bus import Bus
+
+REDIS_GRACE_S = 5.0
+SIMULATED = "messaging is simulated: all agents share one process, no wire is used"
+
+
+class BusWatch:
+    """Remembers when Redis answered last."""
+
+    def __init__(self) -> None:
+        self._seen_s: float | None = None
+
+    def look(self, bus: Bus, health: Health, now_s: float) -> None:
+        """Put what is wrong with the bus into `health`, and take out what is over."""
+        if self._seen_s is None or bus.redis_reached or bus.mode == "simulated":
+            self._seen_s = now_s
+        for reasons in (health.blockers, health.troubles):
+            for reason in ("simulated", "redis", "deaf"):
+                reasons.pop(reason, None)
+        if bus.mode == "simulated":
+            health.troubles["simulated"] = SIMULATED
+            return
+        self._redis(bus, health, now_s - self._seen_s)
+        if bus.deaf:
+            health.blockers["deaf"] = "the Redis subscription hears nothing"
+
+    def _redis(self, bus: Bus, health: Health, away_s: float) -> None:
+        refused = bus.redis_refuses
+        if away_s > REDIS_GRACE_S:
+            health.blockers["redis"] = (
+                f"{refused or f'Redis has not answered for {away_s:.0f} s'}; ZeroMQ only"
+            )
+        elif refused:
+            health.troubles["redis"] = f"{refused}; ZeroMQ carries what is live, the spool keeps the rest"
+        elif not bus.redis_reached:
+            health.troubles["redis"] = "Redis does not answer; ZeroMQ carries everything"
