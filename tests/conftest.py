@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 # how long an example takes says how busy the machine is, and nothing of the code
@@ -12,6 +14,17 @@ settings.register_profile("any machine", deadline=None, suppress_health_check=[H
 settings.load_profile("any machine")
 Report = Callable[[str, float], None]
 _numbers: dict[str, float] = {}
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before() -> Iterator[None]:
+    """Take back what a test has opened: else a log goes on writing to that test's captured output."""
+    root, ours = logging.getLogger(), logging.getLogger("qts_messaging")
+    before, level = root.handlers[:], ours.level
+    yield
+    root.handlers[:] = before
+    ours.setLevel(level)
+    structlog.reset_defaults()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

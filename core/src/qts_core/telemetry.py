@@ -203,9 +203,12 @@ class _Heard(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line: `event` is the name of the text, `said` the whole of it."""
-        name = event_of(str(record.msg)) or record.name.rpartition(".")[2]
-        told = {"said": record.getMessage()} | ({"exc_info": record.exc_info} if record.exc_info else {})
-        self._log.log(min(record.levelno, logging.ERROR), name, logger=record.name, **told)
+        try:
+            name = event_of(str(record.msg)) or record.name.rpartition(".")[2]
+            told = {"said": record.getMessage()} | ({"exc_info": record.exc_info} if record.exc_info else {})
+            self._log.log(min(record.levelno, logging.ERROR), name, logger=record.name, **told)
+        except Exception:  # as every handler of logging: whoever says something goes on
+            self.handleError(record)
 
 
 def _hear_libraries(log: structlog.stdlib.BoundLogger, level: str) -> None:

@@ -147,11 +147,8 @@ async def test_the_lines_of_a_pass_have_its_id_and_no_other_line_has_one(
     for name in (NAME, "desk-2"):
         api.system(NS, name, {})
     open_logs("operator", "operator")
-    try:
-        async with running(api) as engine:
-            await until(lambda: engine.metrics.registry.get_sample_value("qts_queue_retries_total") >= 4)
-    finally:
-        structlog.reset_defaults()
+    async with running(api) as engine:
+        await until(lambda: engine.metrics.registry.get_sample_value("qts_queue_retries_total") >= 4)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     passes: dict[str, set[tuple[str, str, int]]] = {}
     for line in lines:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,17 +13,6 @@ import pytest
 import structlog
 
 from qts_core.telemetry import open_logs
-
-
-@pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
-    """Give the root logger back as it was."""
-    root, ours = logging.getLogger(), logging.getLogger("qts_messaging")
-    before, level = root.handlers[:], ours.level
-    yield
-    root.handlers[:] = before
-    ours.setLevel(level)
-    structlog.reset_defaults()
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
