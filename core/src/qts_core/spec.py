@@ -39,8 +39,11 @@ class Replay(Section, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Refuse both and neither of dataset and path."""
         if (self.dataset is None) == (self.path is None):
-            found = "both" if self.dataset is not None else "neither"
-            raise ValueError(f"give exactly one of dataset and path, found {found}")
+            raise ValueError(
+                "dataset: neither it nor path is given; name a packaged data set, or a file by path"
+                if self.dataset is None
+                else "dataset: path is given too; keep one of them"
+            )
 
 
 class Market(Section, frozen=True, kw_only=True):
