@@ -124,12 +124,16 @@ def _journal(folder: Path | None) -> Iterator[Keep | None]:
 
 
 def market_sets(market: str | None) -> tuple[str, ...]:
-    """Return the settings that choose a data set or a file."""
-    from qts_agents.market.rows import SUFFIXES
-
+    """Return the settings that choose a data set or a file; ConfigError where there is none of that name."""
     if market is None:
         return ()
-    key = "path" if market.endswith(SUFFIXES) or "/" in market else "dataset"
+    from qts_agents.market import datasets, record
+
+    key = "path" if record.is_file(market) else "dataset"
+    if key == "dataset":
+        datasets.origin_of(market, "MARKET")
+    elif not Path(market).exists():
+        raise ConfigError(f"MARKET: {market}: no such file; name a packaged data set, or a file of bars")
     return ('market.source="replay"', f'market.replay.{key}="{market}"', "market.replay.speed=0")
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from qts_agents.market import source
-from qts_cli import redis_server, sockets
+from qts_cli import inputs, redis_server, sockets
 from qts_cli.events import Event
 from qts_cli.redis_server import Redis
 from qts_cli.supervisor import Spec
@@ -62,8 +61,7 @@ def check(system: System) -> None:
     if system.use_real_messaging:
         ports = system.ports()
         sockets.check_ports({w.wire: ports[w.wire] for w in workloads(system) if w.agent})
-    if system.feed_runs():
-        source.check(system)
+    inputs.check(system)
 
 
 def peers(system: System) -> dict[str, str]:

@@ -284,6 +284,24 @@ def test_the_first_rows_of_a_long_file_are_checked_alone(
             check_start(path, "s")
 
 
+@pytest.mark.parametrize("kind", ["csv", "csv.gz", "parquet"])
+def test_the_symbols_of_a_long_file_are_known_without_its_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Also those behind its first rows; without such a column the file's name is the symbol."""
+    monkeypatch.setattr(tables, "QUICK", 4000)
+    monkeypatch.setattr(tables, "FIRST_ROWS", 50)
+    frame = pd.DataFrame({"ts": 60 * np.arange(1, 1001), "close": 1.0, "note": "so, \n so"})
+    frame = frame.assign(Symbol=np.where(np.arange(1000) < 700, "A ", "NA"))
+    for name, given, expected in (
+        ("x", frame, ("A", "NA")),
+        ("EURUSD", frame.drop(columns="Symbol"), ("EURUSD",)),
+    ):
+        path = str(tmp_path / f"{name}.{kind}")
+        given.to_parquet(path) if kind == "parquet" else given.to_csv(path, index=False)
+        assert tables.symbols_in(path) == expected
+
+
 def test_a_long_file_of_another_kind_is_refused_by_its_start(tmp_path: Path) -> None:
     """Neither reader is given what it cannot read."""
     for name, words in (("a.csv.gz", "not a whole gzip file"), ("a.parquet", "not a Parquet file")):

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
-from qts_cli import main
+from qts_agents.market import tables
+from qts_cli import inputs, main
 from qts_cli.run import duration
+from qts_core import config
 from qts_core.errors import ConfigError
 
 
@@ -64,6 +66,71 @@ def test_run_refuses_a_wrong_data_file_at_once(
     told = capsys.readouterr()
     assert told.err == "qts: bars.csv: line 3, column close: found -1; prices must be above 0\n"
     assert not list((tmp_path / "runs").glob("run/*"))
+
+
+LONG = ["market.replay.path=long.csv", "market.replay.ts_unit=s"]
+HEADLINES = ["enable_sentiment=true", "sentiment.source=headlines.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("sets", "words"),
+    [
+        ([*LONG, 'market.symbols=["A","Z"]'], 'market.symbols: found "Z", the data hold A, B; name some'),
+        ([*LONG, "market.replay.orders=none.csv"], "none.csv: no such file; check market.replay.orders"),
+        ([*LONG, "market.replay.orders=long.csv"], "long.csv: line 1: column side is missing"),
+        (["market.replay.orders=long.csv"], "long.csv: line 1: column side is missing"),
+        (["quasar.pretrain=none.csv"], "none.csv: no such file; check quasar.pretrain"),
+        (["quasar.pretrain=eurusd"], 'quasar.pretrain: found "eurusd", known are eurusd_1h'),
+        (["quasar.pretrain=long.csv"], "long.csv: line 2, column ts: found '60'; write ISO 8601 times"),
+        (HEADLINES, "sentiment.source: headlines.jsonl: no such file; write it, or correct the setting"),
+        (
+            [HEADLINES[0], "sentiment.source=long.csv"],
+            "sentiment.source: long.csv: line 1: JSON is malformed",
+        ),
+        (["market.replay.repeat=true", "market.replay.dataset=null"], "replay.dataset: neither it nor path"),
+    ],
+)
+def test_run_refuses_wrong_inputs_at_once(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    sets: list[str],
+    words: str,
+) -> None:
+    """They were told by a process that had started, or not before the end of a run without decisions."""
+    monkeypatch.setattr(tables, "QUICK", 1000)
+    rows = [f"{60 * i},{symbol},1,1,1,1,1" for i in range(1, 50) for symbol in "AB"]
+    (tmp_path / "long.csv").write_text("\n".join(["ts,symbol,open,high,low,close,volume", *rows]))
+    given = ["use_real_messaging=false", "market.replay.dataset=eurusd_1h", *sets]
+    assert (
+        main(["run", "--for", "1s", *(w for each in given for w in ("--set", each)), "--run-dir", "runs"])
+        == 2
+    )
+    told = capsys.readouterr().err
+    assert words in told
+    assert told.count("\n") == 1
+    assert not list(Path("runs").glob("run/*"))
+
+
+def test_headlines_with_one_right_line_are_no_reason_to_refuse(tmp_path: Path) -> None:
+    """A run leaves wrong lines out; a file that is still empty, and a URL, are waited for."""
+    (tmp_path / "some.jsonl").write_text('oops\n{"time": "2017-03-01T12:00:00Z", "score": 0.1}\n')
+    (tmp_path / "empty.jsonl").write_text("")
+    for source in ("some.jsonl", "empty.jsonl", "http://127.0.0.1:9/headlines"):
+        inputs.check(config.load(None, {}, ["enable_sentiment=true", f"sentiment.source={source}"]).system)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "orders"])
+def test_a_market_that_is_not_there_is_told_by_the_name_of_the_argument(
+    capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    """Who gave an argument was told of a setting."""
+    for market, words in (
+        ("none.csv", "MARKET: none.csv: no such file; name a packaged data set, or a file of bars"),
+        ("eurusd", 'MARKET: found "eurusd", known are eurusd_1h'),
+    ):
+        assert main([command, market, "--output", f"out.{'html' if command == 'evaluate' else 'csv'}"]) == 2
+        assert words in capsys.readouterr().err
 
 
 def test_run_refuses_before_it_starts_anything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

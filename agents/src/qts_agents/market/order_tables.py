@@ -22,6 +22,7 @@ from qts_agents.market.flow import Orders, ends_of
 from qts_agents.market.tables import (
     TIME_NAMES,
     columns_of,
+    first_frame,
     missing,
     numbers,
     read_file,
@@ -32,11 +33,19 @@ from qts_agents.market.tables import (
 from qts_core.errors import ConfigError
 from qts_messaging.messages import ORDER_EVENTS
 
+KEY = "market.replay.orders"
 SIDES = ("sell", "buy")
 QUOTES = ("bid", "ask")
 SYNTHETIC = "synthetic"
 MOST_A_BAR = 50_000  # events; more would not fit a message
 WANTED = "ts, side, price, size, order, event"
+
+
+def check_columns(path: str) -> None:
+    """Refuse a file that is none, or lacks a column, without reading all of a long one."""
+    found = first_frame(path, KEY)
+    if found is not None:
+        _columns(path, found[0])
 
 
 def load_orders(
@@ -47,20 +56,15 @@ def load_orders(
     ConfigError names file, line, column, what was found and the remedy. Events before the first bar's close
     belong to it; those after the last bar are left out.
     """
-    data = read_file(path, "market.replay.orders")
+    data = read_file(path, KEY)
     frame, unit, first = read_frame(path, data)
     lines = np.asarray(frame.index, dtype=np.int64) + first
-    names = columns_of(path, frame)
-    ts_name = next((name for name in TIME_NAMES if name in names), None)
-    for name in (ts_name, "side", "price", "size", "order", "event"):
-        if name is None or name not in names:
-            raise ConfigError(missing(path, name or " or ".join(TIME_NAMES), names, WANTED))
+    names, ts_name = _columns(path, frame)
     place = f"{path}: {unit}"
 
     def cells(name: str) -> pd.Series[Any]:
         return frame[names[name]]
 
-    assert ts_name is not None  # noqa: S101 - checked above
     time_ns = times(place, ts_name, lines, cells(ts_name), ts_unit)
     _ascending(place, lines, time_ns)
     order = numbers(place, "order", lines, cells("order"), False)
@@ -87,6 +91,18 @@ def load_orders(
         " synthetic" if "label" in names and cells("label").astype(str).str.contains(SYNTHETIC).any() else ""
     )
     return orders, f"orders:{Path(path).name} sha256:{hashlib.sha256(data).hexdigest()}{label}"
+
+
+def _columns(path: str, frame: pd.DataFrame) -> tuple[dict[str, str], str]:
+    """Return the columns by name, and which is the time; ConfigError for the first that is missing."""
+    names = columns_of(path, frame)
+    ts_name = next((name for name in TIME_NAMES if name in names), None)
+    if ts_name is None:
+        raise ConfigError(missing(path, " or ".join(TIME_NAMES), names, WANTED))
+    for name in ("side", "price", "size", "order", "event"):
+        if name not in names:
+            raise ConfigError(missing(path, name, names, WANTED))
+    return names, ts_name
 
 
 def _ascending(place: str, lines: NDArray[np.int64], time_ns: NDArray[np.int64]) -> None:

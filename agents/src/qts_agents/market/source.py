@@ -142,12 +142,20 @@ def check(system: System) -> None:
     if replay.path is None and replay.orders is None and market.symbols is None:
         origin_of(replay.dataset or "")  # its rows are as shipped
         return
-    from qts_agents.market import tables
+    from qts_agents.market import order_tables, tables
 
     if all(tables.is_short(file) for file in (replay.path, replay.orders) if file):
         open_source(system)
-    elif replay.path is not None:
+        return
+    if replay.path is not None:
         tables.check_start(replay.path, replay.ts_unit)
+        known = tables.symbols_in(replay.path) if market.symbols else ()
+    else:
+        known = origin_of(replay.dataset or "").symbols
+    if replay.orders is not None:
+        order_tables.check_columns(replay.orders)
+    if market.symbols is not None and known:
+        _known(market.symbols, known)
 
 
 def _load(replay: Replay) -> Bars:
@@ -172,7 +180,7 @@ def _known(wanted: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
     for symbol in wanted:
         if symbol not in known:
             shown = ", ".join(known[:20]) + (", …" if len(known) > 20 else "")
-            raise ConfigError(f'market.symbols: found "{symbol}", the data hold {shown}')
+            raise ConfigError(f'market.symbols: found "{symbol}", the data hold {shown}; name some of these')
     return wanted
 
 

@@ -24,6 +24,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pyarrow import csv
 
 from qts_agents.market.bars import Bars
 from qts_agents.market.rows import SUFFIXES, Costs, Rows, check_rows, series_of
@@ -62,20 +63,47 @@ def is_short(path: str) -> bool:
     return not Path(path).is_file() or Path(path).stat().st_size <= most
 
 
-def check_start(path: str, ts_unit: str = "iso") -> None:
-    """Refuse a long file for what is wrong in its first rows, without reading the others."""
+def check_start(path: str, ts_unit: str = "iso", key: str = REPLAY) -> None:
+    """Refuse a file for what is wrong in its first rows, without reading the others of a long one."""
+    found = first_frame(path, key)
+    if found is not None:
+        check_rows(_rows(path, *found, ts_unit))
+
+
+def symbols_in(path: str) -> tuple[str, ...]:
+    """Return the symbols of a file, of which that column alone is read; () where it cannot be told."""
+    packed, lines = path.endswith(".parquet"), csv.ParseOptions(newlines_in_values=True)
+    try:
+        names = pq.read_schema(path).names if packed else csv.open_csv(path, parse_options=lines).schema.names
+        only = [name for name in names if name.strip().lower() == "symbol"]
+        if not only:
+            return (symbol_of(path),)
+        text = csv.ConvertOptions(include_columns=only, column_types={only[0]: pa.string()})
+        table = (
+            pq.read_table(path, columns=only)
+            if packed
+            else csv.read_csv(path, parse_options=lines, convert_options=text)
+        )
+    except (pa.ArrowException, OSError):
+        return ()  # the feed tells what is wrong, and where
+    cells = table.column(0).unique().to_pylist()
+    return tuple(name for cell in cells if (name := str(cell or "").strip()))
+
+
+def first_frame(path: str, key: str = REPLAY) -> tuple[pd.DataFrame, str, int] | None:
+    """Return what `read_frame` does, of a long file its first rows; None where they end inside a cell."""
+    if is_short(path):
+        return read_frame(path, read_file(path, key))
     if path.endswith(".parquet"):
-        check_rows(_rows(path, _first_rows(path), "row", 1, ts_unit))
-        return
-    data = read_file(path, most=QUICK)
+        return _first_rows(path), "row", 1
+    data = read_file(path, key, QUICK)
     if path.endswith(".gz"):
         try:
             data = zlib.decompressobj(wbits=31).decompress(data, QUICK)
         except zlib.error as error:
             raise _not_gzip(path, error) from None
     data = data[: data.rfind(b"\n") + 1]
-    if data.count(b'"') % 2 == 0:  # else the cut went through a quoted cell
-        check_rows(_rows(path, _csv(path, data), "line", 2, ts_unit))
+    return None if data.count(b'"') % 2 else (_csv(path, data), "line", 2)
 
 
 def parse(path: str, data: bytes, ts_unit: str = "iso") -> Rows:
@@ -95,7 +123,7 @@ def _rows(path: str, frame: pd.DataFrame, unit: str, first: int, ts_unit: str) -
     if "symbol" in names:
         symbol = symbols_of(path, unit, lines, frame[names["symbol"]])
     else:
-        symbol = np.full(len(frame), Path(path).name.split(".")[0], dtype=object)
+        symbol = np.full(len(frame), symbol_of(path), dtype=object)
     place = f"{path}: {unit}"
     return Rows(
         file=path,
@@ -111,6 +139,11 @@ def _rows(path: str, frame: pd.DataFrame, unit: str, first: int, ts_unit: str) -
             if name in names
         },
     )
+
+
+def symbol_of(path: str) -> str:
+    """Return the symbol of a file that names none."""
+    return Path(path).name.split(".")[0]
 
 
 def read_frame(path: str, data: bytes) -> tuple[pd.DataFrame, str, int]:

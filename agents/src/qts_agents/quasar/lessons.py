@@ -9,9 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from qts_agents.kernels.indicators import indicators
+from qts_agents.market import record
 from qts_agents.market.bars import Bars, Ring, update_of
-from qts_agents.market.datasets import load_dataset
-from qts_agents.market.rows import SUFFIXES
 from qts_agents.opinions import NEEDED_BARS
 from qts_agents.quasar import bars as seen
 from qts_agents.quasar.learner import Learner
@@ -22,13 +21,7 @@ KEY = "quasar.pretrain"
 
 def load(name: str | None) -> Bars | None:
     """Return the bars of a packaged set, or of a file where `name` is one; ConfigError names the setting."""
-    if name is None:
-        return None
-    if not name.endswith(SUFFIXES) and "/" not in name:
-        return load_dataset(name, KEY)
-    from qts_agents.market.tables import load_table  # pandas loads for files only
-
-    return load_table(name, key=KEY)
+    return None if name is None else record.load(name, KEY)
 
 
 def teach(learner: Learner, record: Bars, before_ns: int) -> int:
