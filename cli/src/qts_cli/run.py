@@ -62,6 +62,8 @@ def run(
     """
     for_s = None if for_ is None else duration(for_)
     loaded = config.load(settings_file(config_file), environment(), set_)
+    if note := passed_over(loaded):
+        print(f"qts: {note}", file=sys.stderr)
     home = folder.make_home(run_dir)
     lock = folder.Lock(home)
     lock.take()
@@ -78,6 +80,19 @@ def run(
         if run_folder is not None:
             folder.clean_run(run_folder)
         lock.free()
+
+
+def passed_over(loaded: config.Loaded) -> str:
+    """Return what is said of data that whoever gave them switched off in the same place; "" without such."""
+    market = loaded.system.market
+    if market.source != "simulated" or market.replay is None:
+        return ""
+    where = loaded.origin["market.source"]
+    given = "path" if market.replay.dataset is None else "dataset"
+    if loaded.origin[f"market.replay.{given}"] != where:
+        return ""  # a flag or a variable switched them off, and means it
+    passed = f'market.replay.{given} is passed over, as market.source is "simulated"'
+    return f'{where}: {passed}; set "replay" to use it'
 
 
 def settings_file(given: Path | None) -> Path | None:

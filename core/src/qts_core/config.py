@@ -52,7 +52,9 @@ def load(path: Path | None = None, env: Mapping[str, str] | None = None, sets: S
     tree: Tree = {}
     origin: dict[str, str] = {}
     if path is not None:
-        _merge(tree, read_json(path), origin, str(path))
+        given = read_json(path)
+        _merge(tree, given, origin, str(path))
+        _displace(tree, given, origin)
     for key, value in sorted(env.items()):
         if key.startswith("QTS_") and key not in names.ENV_RESERVED:
             new = _nest(key[4:].lower().split("__"), _scalar(value), tree)
@@ -111,7 +113,10 @@ def dump_changed(system: System) -> bytes:
     It reads back to equal settings, and a program that does not know a key that came later reads it too, as
     long as nobody sets that key.
     """
-    text = json.dumps(_changed(system), indent=2, sort_keys=True, ensure_ascii=False)
+    tree = _changed(system)
+    if "replay" in tree.get("market", {}):  # data without a source are replayed
+        tree["market"].setdefault("source", system.market.source)
+    text = json.dumps(tree, indent=2, sort_keys=True, ensure_ascii=False)
     return text.encode() + b"\n"
 
 
@@ -189,9 +194,10 @@ def _displace(tree: Tree, new: Tree, origin: dict[str, str]) -> None:
     for given, other in (("dataset", "path"), ("path", "dataset")):
         if given in replay and other not in replay:
             tree["market"]["replay"].pop(other, None)
-            if "source" not in market and tree["market"].get("source", "simulated") == "simulated":
-                tree["market"]["source"] = "replay"  # who names data means them: they were passed over else
-                origin["market.source"] = origin[f"market.replay.{given}"]
+    named = next((key for key in ("dataset", "path") if replay.get(key) is not None), None)
+    if named and "source" not in market and tree["market"].get("source", "simulated") == "simulated":
+        tree["market"]["source"] = "replay"  # who names data means them: they were passed over else
+        origin["market.source"] = origin[f"market.replay.{named}"]
 
 
 def _merge(tree: Tree, new: Tree, origin: dict[str, str], source: str, prefix: str = "") -> None:

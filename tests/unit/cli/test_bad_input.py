@@ -14,7 +14,7 @@ import pytest
 
 from qts_agents.market import tables
 from qts_cli import inputs, main
-from qts_cli.run import duration
+from qts_cli.run import duration, passed_over
 from qts_core import config
 from qts_core.errors import ConfigError
 
@@ -118,6 +118,18 @@ def test_headlines_with_one_right_line_are_no_reason_to_refuse(tmp_path: Path) -
     (tmp_path / "empty.jsonl").write_text("")
     for source in ("some.jsonl", "empty.jsonl", "http://127.0.0.1:9/headlines"):
         inputs.check(config.load(None, {}, ["enable_sentiment=true", f"sentiment.source={source}"]).system)
+
+
+def test_a_file_that_switches_its_own_data_off_is_told(tmp_path: Path) -> None:
+    """It simulated without a word; a flag that switches them off is meant."""
+    file = tmp_path / "settings.json"
+    replay = {"dataset": "eurusd_1h"}
+    file.write_text(json.dumps({"market": {"source": "simulated", "replay": replay}}))
+    said = "settings.json: market.replay.dataset is passed over, as market.source is"
+    assert said in passed_over(config.load(file, {}))
+    assert not passed_over(config.load(file, {}, ["market.replay.dataset=eurusd_1h"]))
+    file.write_text(json.dumps({"market": {"replay": replay}}))
+    assert not passed_over(config.load(file, {}, ["market.source=simulated"]))
 
 
 @pytest.mark.parametrize("command", ["evaluate", "orders"])

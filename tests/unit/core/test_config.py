@@ -166,3 +166,26 @@ def test_who_names_data_means_them(env: dict[str, str], sets: list[str], source:
     loaded = config.load(None, env, sets)
     assert loaded.system.market.source == source
     assert source != "replay" or loaded.origin["market.source"] != "default"
+
+
+@pytest.mark.parametrize("replay", [{"dataset": "eurusd_1h"}, {"path": "bars.csv", "dataset": None}])
+def test_a_file_that_names_data_means_them_too(tmp_path: Path, replay: dict[str, str | None]) -> None:
+    """Without `source` they were passed over in silence, though a flag that named them was not."""
+    path = tmp_path / "system.json"
+    path.write_text(json.dumps({"market": {"replay": replay}}))
+    loaded = config.load(path, {})
+    assert (loaded.system.market.source, loaded.origin["market.source"]) == ("replay", str(path))
+    assert config.load(path, {"QTS_MARKET__SOURCE": "simulated"}).system.market.source == "simulated"
+    path.write_text(json.dumps({"market": {"source": "simulated", "replay": replay}}))
+    assert config.load(path, {}).system.market.source == "simulated", "said, so it holds"
+
+
+@pytest.mark.parametrize("source", ["simulated", "replay", "external"])
+def test_what_differs_from_the_defaults_reads_back_equal(tmp_path: Path, source: str) -> None:
+    """Also a simulation beside data, whose source is the default one."""
+    market = {"source": source, "replay": {"dataset": "eurusd_1h"}}
+    system = config.convert({"market": market, "horizon_bars": 7})
+    path = tmp_path / "system.json"
+    path.write_bytes(config.dump_changed(system))
+    assert json.loads(path.read_text()) == {"market": market, "horizon_bars": 7}
+    assert config.load(path, {}).system == system
