@@ -83,7 +83,6 @@ def test_any_envelope_survives(
         body=message,  # type: ignore[arg-type]
     )
     assert sent == codec.decode(codec.encode(sent))
-    assert sent == codec.from_json(codec.to_json(sent))
 
 
 @quick

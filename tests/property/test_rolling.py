@@ -16,11 +16,11 @@ from qts_agents.kernels import backend, rolling
 F8 = NDArray[np.float64]
 some = settings(max_examples=30, deadline=None)
 ALL: tuple[Callable[[F8, int], F8], ...] = (
-    rolling.rolling_mean,
-    rolling.rolling_std,
-    rolling.rolling_rho,
-    rolling.rolling_rank,
+    lambda x, n: rolling.rolling_moments(x, n).mean,
+    lambda x, n: rolling.rolling_moments(x, n).std,
+    lambda x, n: rolling.rolling_moments(x, n).rho,
     lambda x, n: rolling.rolling_moments(x, n).skew,
+    rolling.rolling_rank,
     lambda x, n: rolling.rolling_entropy(np.where(np.isnan(x), -1.0, np.abs(x) * 1000 // 8), n, 4),
 )
 
@@ -53,8 +53,9 @@ def test_agrees_with_pandas(seed: int, n: int) -> None:
     """Means and deviations equal pandas'; the mid-rank is (average rank − ½)/n, as it counts ½ for itself."""
     x = series(seed)
     frame = pd.DataFrame(x.T).rolling(n)
-    np.testing.assert_allclose(rolling.rolling_mean(x, n), frame.mean().to_numpy().T, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(rolling.rolling_std(x, n), frame.std().to_numpy().T, rtol=0, atol=1e-8)
+    found = rolling.rolling_moments(x, n)
+    np.testing.assert_allclose(found.mean, frame.mean().to_numpy().T, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(found.std, frame.std().to_numpy().T, rtol=0, atol=1e-8)
     average = (frame.rank(method="average").to_numpy().T - 0.5) / n
     np.testing.assert_allclose(rolling.rolling_rank(x, n), average, rtol=0, atol=1e-12)
 

@@ -66,11 +66,6 @@ def brier(p: F8, y: NDArray[Any]) -> float:
     return float(((p - np.eye(3)[y]) ** 2).sum(axis=1).mean())
 
 
-def murphy(p: F8, y: NDArray[Any], bins: int = BINS) -> Murphy:
-    """Return the decomposition of the Brier score over equal-count bins of each class."""
-    return _murphy(p, y, _parted(p, bins))
-
-
 def diagram(p: F8, y: NDArray[Any], k: int, bins: int = BINS) -> list[Bin]:
     """Return the reliability diagram of class `k`."""
     return _diagram(p, y, k, bins_of(p[:, k], bins))
@@ -91,6 +86,7 @@ def _parted(p: F8, bins: int) -> list[list[NDArray[np.int64]]]:
 
 
 def _murphy(p: F8, y: NDArray[Any], parted: list[list[NDArray[np.int64]]]) -> Murphy:
+    """Return the decomposition of the Brier score over the bins of each class."""
     parts = np.zeros(4)
     for k, binned in enumerate(parted):
         said, seen = p[:, k], (y == k).astype(np.float64)

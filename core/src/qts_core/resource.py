@@ -15,7 +15,6 @@ import msgspec
 
 from qts_core import names
 from qts_core.config import convert
-from qts_core.errors import ConfigError
 from qts_core.parts import (
     Agent,
     Duration,
@@ -146,17 +145,6 @@ ABSENT = frozenset((SECTIONS[w.name].__name__, "gpu") for w in AGENTS if not w.g
 def read(spec: dict[str, Any]) -> Spec:
     """Return the struct of a resource's `spec`; msgspec.ValidationError names a wrong field."""
     return msgspec.convert(_quantities(spec), SPEC)
-
-
-def system_of(cr: dict[str, Any]) -> System:
-    """Render a resource to the settings that its agents read; ConfigError names the field."""
-    metadata = cr.get("metadata") or {}
-    namespace, name = metadata.get("namespace", "default"), metadata.get("name", "system")
-    try:
-        spec = read(cr.get("spec") or {})
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{namespace}/{name}: {error}") from None
-    return settings_of(spec, namespace, name)
 
 
 def settings_of(spec: Spec, namespace: str, name: str) -> System:

@@ -1,4 +1,4 @@
-"""Envelope ↔ bytes: MessagePack on the wire, JSON for people, and what is refused on arrival (pure)."""
+"""Envelope ↔ bytes: MessagePack on the wire, and what is refused on arrival (pure)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ OVERHEAD = 4096  # what an envelope can add to its body, names of 4 KiB left asi
 _encoder = msgspec.msgpack.Encoder()
 _read = msgspec.msgpack.Decoder(Envelope).decode
 _body_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
-_json_encoder = msgspec.json.Encoder()
-_json_decoder = msgspec.json.Decoder(Envelope)
 
 
 class Header(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=True):
@@ -86,18 +84,5 @@ def decode_body(data: bytes) -> Message | Rejected:
     """Read a message without an envelope (market snapshot stream); never raises."""
     try:
         return _body_decoder.decode(data)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        return Rejected("decode", str(error))
-
-
-def to_json(envelope: Envelope) -> bytes:
-    """Return an envelope as JSON for people (logs, status, export)."""
-    return _json_encoder.encode(envelope)
-
-
-def from_json(data: bytes) -> Envelope | Rejected:
-    """Read what `to_json` wrote."""
-    try:
-        return _json_decoder.decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         return Rejected("decode", str(error))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -88,14 +90,17 @@ def test_jensen_shannon_divergence_reaches_ln_2_for_strangers() -> None:
                     [np.log(2.0), 0.0], rtol=0, atol=1e-15)  # fmt: skip
 
 
-def test_lmsr_costs_of_a_trade_telescope() -> None:
-    """C(q2) − C(q0) is the sum of the two trades' costs, and prices are its gradient."""
-    q0, q1, q2 = (np.array(q) for q in ([0.0, 0.0, 0.0], [10.0, -3.0, 0.0], [4.0, 2.0, -8.0]))
-    cost = [float(pool.lmsr_cost(q, 50.0)) for q in (q0, q1, q2)]
-    assert cost[2] - cost[0] == pytest.approx((cost[1] - cost[0]) + (cost[2] - cost[1]), abs=1e-12)
-    nudge = np.array([1e-5, 0.0, 0.0])
-    slope = float(pool.lmsr_cost(q1 + nudge, 50.0) - pool.lmsr_cost(q1 - nudge, 50.0)) / 2e-5
-    assert slope == pytest.approx(float(pool.lmsr_price(q1, 50.0)[0]), abs=1e-8)
+def test_what_trades_cost_at_their_prices_telescopes() -> None:
+    """Two trades, bought bit by bit at the price of the moment, cost C(q2) − C(q0), C(q) = b·ln Σ exp(q/b)."""
+    path = np.array([[0.0, 0.0, 0.0], [10.0, -3.0, 0.0], [4.0, 2.0, -8.0]])
+    middles = (np.arange(1000)[:, None] + 0.5) / 1000
+    paid = [
+        float(pool.lmsr_price(q0 + middles * (q1 - q0), 50.0).mean(axis=0) @ (q1 - q0))
+        for q0, q1 in itertools.pairwise(path)
+    ]
+    cost = 50.0 * (np.log(np.exp(path[2] / 50.0).sum()) - np.log(3.0))
+    assert sum(paid) == pytest.approx(cost, abs=1e-6)
+    assert cost == pytest.approx(-0.3975490918, abs=1e-10)
 
 
 def test_prices_sum_to_one_far_out() -> None:
@@ -176,8 +181,9 @@ def test_autocorrelation_and_deviation_of_the_phase_vector() -> None:
     r = np.diff(np.log(CLOSES))[None, :]
     rho = [-0.4194871984, -0.5401072205, -0.5202949285, -0.5505572192]
     std = [0.0207350337, 0.0222552507, 0.0195691660, 0.0220081557]
-    assert_allclose(rolling.rolling_rho(r, 5)[0, -4:], rho, rtol=0, atol=5e-11)
-    assert_allclose(rolling.rolling_std(r, 5)[0, -4:], std, rtol=0, atol=5e-11)
+    found = rolling.rolling_moments(r, 5)
+    assert_allclose(found.rho[0, -4:], rho, rtol=0, atol=5e-11)
+    assert_allclose(found.std[0, -4:], std, rtol=0, atol=5e-11)
     assert rolling.rolling_rank(rho, 4)[0, -1] == 0.125
     assert 1.0 - rolling.rolling_rank(std, 4)[0, -1] == 0.375
 
@@ -186,9 +192,10 @@ def test_autocorrelation_and_deviation_of_the_phase_vector() -> None:
 def test_rolling_statistics_of_a_flat_series() -> None:
     """Zero variance: deviation and autocorrelation 0, ranks one half; NaN before a window is full."""
     flat = np.full((2, 8), 0.1)
-    assert np.isnan(rolling.rolling_std(flat, 4)[:, :3]).all()
-    assert rolling.rolling_std(flat, 4)[:, 3:].tolist() == [[0.0] * 5] * 2
-    assert rolling.rolling_rho(flat, 4)[:, 3:].tolist() == [[0.0] * 5] * 2
+    found = rolling.rolling_moments(flat, 4)
+    assert np.isnan(found.std[:, :3]).all()
+    assert found.std[:, 3:].tolist() == [[0.0] * 5] * 2
+    assert found.rho[:, 3:].tolist() == [[0.0] * 5] * 2
     assert rolling.rolling_rank(flat, 4)[:, 3:].tolist() == [[0.5] * 5] * 2
 
 

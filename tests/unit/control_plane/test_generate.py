@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from qts_core.resource import system_of, unknown_fields
+from qts_core.resource import read, settings_of, unknown_fields
 from qts_operator import rights
 from qts_operator.generate import check, files, write
 from qts_operator.packaging import SAMPLES, install, system
@@ -34,7 +34,8 @@ def test_samples_are_valid_systems(name: str) -> None:
     sample = yaml.safe_load((ROOT / f"manifests/samples/{name}.yaml").read_text())
     assert sample == system(name, SAMPLES[name])
     assert unknown_fields(sample["spec"]) == []
-    assert system_of(sample).market.source in ("replay", "simulated")
+    made = settings_of(read(sample["spec"]), "default", name)
+    assert made.market.source in ("replay", "simulated")
 
 
 def test_rights_are_exact() -> None:

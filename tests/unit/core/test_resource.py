@@ -8,19 +8,19 @@ import msgspec
 import pytest
 
 from qts_core.crd import crd
-from qts_core.errors import ConfigError
-from qts_core.resource import DECIDED, read, system_of, unknown_fields
-from qts_core.spec import SYSTEM
+from qts_core.resource import DECIDED, read, settings_of, unknown_fields
+from qts_core.spec import SYSTEM, System
 from qts_core.wording import WORDS
 
 
-def _cr(**spec: object) -> dict[str, object]:
-    return {"metadata": {"name": "desk-1", "namespace": "trading"}, "spec": spec}
+def _made(**spec: object) -> System:
+    """Return the settings of trading/desk-1 with such a spec."""
+    return settings_of(read(spec), "trading", "desk-1")
 
 
 def test_empty_spec_gives_the_defaults_of_the_file() -> None:
     """Every key that the resource does not decide elsewhere has the file's default."""
-    made, expected = system_of(_cr()), SYSTEM()
+    made, expected = _made(), SYSTEM()
     for field in msgspec.structs.fields(SYSTEM):
         if field.name not in DECIDED:
             assert getattr(expected, field.name) == getattr(made, field.name)
@@ -28,13 +28,11 @@ def test_empty_spec_gives_the_defaults_of_the_file() -> None:
 
 def test_decided_keys_come_from_their_sections() -> None:
     """Ports, switches, Redis, market and GPU come from the sections that decide them."""
-    made = system_of(
-        _cr(
-            agents={"quasar": {"enabled": False, "port": 9999}, "amos": {"gpu": {"mode": "Preferred"}}},
-            market={"source": "Replay", "replay": {"dataset": "eurusd_1h", "repeat": True, "stamp": "Open"}},
-            messaging={"encryption": "None"},
-            observability={"sampleRatio": 0.5, "otlpEndpoint": "http://collector:4318"},
-        )
+    made = _made(
+        agents={"quasar": {"enabled": False, "port": 9999}, "amos": {"gpu": {"mode": "Preferred"}}},
+        market={"source": "Replay", "replay": {"dataset": "eurusd_1h", "repeat": True, "stamp": "Open"}},
+        messaging={"encryption": "None"},
+        observability={"sampleRatio": 0.5, "otlpEndpoint": "http://collector:4318"},
     )
     assert not made.enabled("quasar")
     assert made.enabled("quantum_amos")
@@ -51,8 +49,8 @@ def test_decided_keys_come_from_their_sections() -> None:
 
 def test_a_claim_becomes_a_path_of_the_pod() -> None:
     """A file on a claim is read below the mount point."""
-    made = system_of(
-        _cr(market={"source": "Replay", "replay": {"claimName": "bars", "path": "2026/btc.csv", "speed": 0}})
+    made = _made(
+        market={"source": "Replay", "replay": {"claimName": "bars", "path": "2026/btc.csv", "speed": 0}}
     )
     assert made.market.replay is not None
     assert made.market.replay.path == "/data/2026/btc.csv"
@@ -61,18 +59,14 @@ def test_a_claim_becomes_a_path_of_the_pod() -> None:
 
 def test_external_redis_and_external_market() -> None:
     """An external Redis brings its own URL; an external market runs no feed."""
-    made = system_of(
-        _cr(redis={"mode": "External", "url": "rediss://cache:6380"}, market={"source": "External"})
-    )
+    made = _made(redis={"mode": "External", "url": "rediss://cache:6380"}, market={"source": "External"})
     assert made.redis_url == "rediss://cache:6380"
     assert not made.feed_runs()
 
 
 def test_config_is_camel_case_of_the_file() -> None:
     """A key of the file is set by its camelCase name, sections too."""
-    made = system_of(
-        _cr(config={"decisionTimeout": 1.5, "numbaJit": False, "quantumAmos": {"beliefGain": 2.0}})
-    )
+    made = _made(config={"decisionTimeout": 1.5, "numbaJit": False, "quantumAmos": {"beliefGain": 2.0}})
     assert made.decision_timeout == 1.5
     assert made.numba_jit is False
     assert made.quantum_amos.belief_gain == 2.0
@@ -102,9 +96,9 @@ def test_unknown_fields_are_named(spec: dict[str, object], path: str) -> None:
 
 
 def test_a_wrong_type_is_named() -> None:
-    """A wrong type raises ConfigError with the field."""
-    with pytest.raises(ConfigError, match=r"replicas"):
-        system_of(_cr(agents={"amos": {"replicas": "two"}}))
+    """A wrong type is refused with the path of its field."""
+    with pytest.raises(msgspec.ValidationError, match=r"`int`, got `str` - at `\$\.agents\.amos\.replicas`"):
+        read({"agents": {"amos": {"replicas": "two"}}})
 
 
 def _walk(schema: dict, path: str = "spec"):

@@ -56,11 +56,6 @@ class _State:
     ] = {}  # rows of an entry from which its parts go to several threads, where measured
 
 
-def kernel(function: F) -> F:
-    """Compile `function` on first call, cache it on disk where that is possible, and count it."""
-    return _register(function, parallel=False)
-
-
 def part(function: F) -> F:
     """Let kernels call `function`: compiled into each of them, plain Python when called from elsewhere.
 
@@ -72,15 +67,10 @@ def part(function: F) -> F:
     return inside
 
 
-def parallel_kernel(function: F) -> F:
-    """Like `kernel`, with `numba.prange` over rows; costs seconds of compile time, use it where it pays."""
-    return _register(function, parallel=True)
-
-
-def _register(function: F, parallel: bool) -> F:
-    """Wrap `function` for lazy compilation and enter it into the table."""
+def kernel(function: F) -> F:
+    """Compile `function` on first call, cache it on disk where that is possible, and count it."""
     options: dict[str, Any] = {"no_cfunc_wrapper": True, "pipeline_class": Entry}
-    compiled: Any = numba.njit(nogil=True, error_model="numpy", parallel=parallel, **options)(function)
+    compiled: Any = numba.njit(nogil=True, error_model="numpy", **options)(function)
     # a read-only root without NUMBA_CACHE_DIR has no place for a cache: compile each time;
     # under NUMBA_DISABLE_JIT, which the simulator of a GPU needs, the function is left as it is
     with contextlib.suppress(RuntimeError, AttributeError):

@@ -161,13 +161,6 @@ def lmsr_price(q: Any, b: float) -> F8:
     return _softmax(floats(q) / b)
 
 
-def lmsr_cost(q: Any, b: float) -> F8:
-    """Return the cost function C(q) = b·ln Σ exp(q/b) of `q` [...,n]."""
-    z = floats(q) / b
-    top = z.max(axis=-1)
-    return np.asarray(b * (top + np.log(np.exp(z - top[..., None]).sum(axis=-1))))
-
-
 def log_pool(p: Any, w: Any) -> F8:
     """Return the weighted geometric mean [S,3] of `p` [S,N,3], weights [N] or [S,N] renormalised.
 

@@ -54,21 +54,6 @@ def rolling_moments(x: Any, n: int, floor: float = SIGMA_FLOOR, out: F8 | None =
     return Moments(*out)
 
 
-def rolling_mean(x: Any, n: int) -> F8:
-    """Return the mean [S,T] of the last `n` values."""
-    return rolling_moments(x, n).mean
-
-
-def rolling_std(x: Any, n: int, floor: float = SIGMA_FLOOR) -> F8:
-    """Return the sample standard deviation [S,T] (divisor n−1); 0 at or below `floor`."""
-    return rolling_moments(x, n, floor).std
-
-
-def rolling_rho(x: Any, n: int, floor: float = SIGMA_FLOOR) -> F8:
-    """Return the lag-1 autocorrelation [S,T] (Box–Jenkins); 0 where the deviation is at or below `floor`."""
-    return rolling_moments(x, n, floor).rho
-
-
 def rolling_rank(x: Any, n: int, tie: float = TIE, tie_absolute: float = 0.0) -> F8:
     """Return the causal mid-rank [S,T] in (0,1] of each value among the last `n` including itself.
 

@@ -27,13 +27,13 @@ def test_brier_and_log_score_by_hand() -> None:
 def test_perfect_useless_and_contrary() -> None:
     """A forecaster that knows scores 0 with full resolution; the base rate resolves nothing."""
     y = np.array([0, 1, 2] * 40)
-    sure = calibration.murphy(np.eye(3)[y], y)
+    sure = calibration.quality(np.eye(3)[y], y).brier
     assert (sure.brier, sure.reliability, sure.within) == pytest.approx((0.0, 0.0, 0.0))
     assert sure.resolution == pytest.approx(sure.uncertainty) == pytest.approx(2.0 / 3.0)
-    dull = calibration.murphy(np.tile(U, (120, 1)), y)
+    dull = calibration.quality(np.tile(U, (120, 1)), y).brier
     assert (dull.reliability, dull.resolution) == pytest.approx((0.0, 0.0))
     assert dull.brier == pytest.approx(2.0 / 3.0)
-    wrong = calibration.murphy(np.eye(3)[(y + 1) % 3], y)
+    wrong = calibration.quality(np.eye(3)[(y + 1) % 3], y).brier
     assert wrong.brier == pytest.approx(2.0)
     assert wrong.reliability > 1.0
 
@@ -43,7 +43,7 @@ def test_murphy_of_two_bins_by_hand() -> None:
     up = np.array([0.8] * 5 + [0.2] * 5)
     p = np.stack([up, np.zeros(10), 1.0 - up], axis=1)
     y = np.array([0, 0, 0, 2, 2, 0, 0, 2, 2, 2])
-    found = calibration.murphy(p, y, bins=2)
+    found = calibration.quality(p, y, bins=2).brier
     assert found.reliability == pytest.approx(2 * 0.2**2)
     assert found.resolution == pytest.approx(2 * 0.1**2)
     assert found.uncertainty == pytest.approx(2 * 0.25)
@@ -57,7 +57,7 @@ def test_the_parts_sum_to_the_score(seed: int, n: int, bins: int) -> None:
     draw = np.random.default_rng(seed)
     p = draw.dirichlet((1.0, 2.0, 1.0), n).round(int(draw.integers(1, 6)))
     y = draw.integers(0, 3, n)
-    m = calibration.murphy(p, y, bins)
+    m = calibration.quality(p, y, bins).brier
     assert m.reliability - m.resolution + m.uncertainty + m.within == pytest.approx(m.brier, abs=1e-12)
     assert sum(rows.size for rows in calibration.bins_of(p[:, 0], bins)) == n
 
