@@ -130,9 +130,11 @@ def test_alert_cascade():
     assert risk.on_alert(alert(5), "quasar", nothing, 0).why == "too_often"
     assert risk.on_alert(alert(6), "qbmia", nothing, 0).why == "accepted"
     assert risk.psi == pytest.approx(0.64)
-    for _ in range(5):
+    for _ in range(4):
         risk.step(np.full(2, 0.5))
-    assert risk.on_alert(alert(7), "quasar", nothing, 0).why == "accepted"
+    assert risk.on_alert(alert(7), "quasar", nothing, 0).why == "too_often"
+    risk.step(np.full(2, 0.5))
+    assert risk.on_alert(alert(8), "quasar", nothing, 0).why == "accepted"
 
 
 def test_alerts_never_push_the_factor_below_its_floor():
@@ -167,6 +169,16 @@ def test_appetite_moves_half_way_in_five_bars():
     for _ in range(5):
         risk.step(np.array([0.9]))
     assert risk.appetite[0] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(("target", "limit"), [(0.0, 0.1), (2.0, 0.9)])
+def test_appetite_stays_within_its_limits(target, limit):
+    """It begins at 0.5 and goes to 0.1 or 0.9 whatever is aimed at."""
+    risk = Risk(("A",), PadsSettings())
+    assert risk.appetite.tolist() == [0.5]
+    for _ in range(500):
+        risk.step(np.array([target]))
+    assert risk.appetite[0] == pytest.approx(limit)
 
 
 def test_regime_names_and_masked_terms():

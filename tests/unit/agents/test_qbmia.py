@@ -15,18 +15,14 @@ from qts_agents.qbmia import (
     antifragile,
     game,
     quotes,
-    regime,
     robin_hood,
     temporal_nash,
 )
 from qts_agents.qbmia.agent import Qbmia
 from qts_agents.qbmia.game import Estimates
 from qts_agents.qbmia.memory import Memory
-from qts_agents.qbmia.regime import Monitor, Reading
 from qts_core.spec import SYSTEM
 from qts_messaging.messages import PhaseTransition, RiskAlert, SystemCommand
-
-MID = Reading(resource=0.5, connectedness=0.5, stability=1.0, innovation=0.0, crisis=0.4)
 
 
 def vector_game(**more):
@@ -157,58 +153,6 @@ def test_quotes_are_found_by_bar_not_by_place():
     assert imbalance[0, 0] == -0.1
     tape.push(("A",), 14, np.array([1.0]), np.array([0.0]))
     assert np.isnan(tape.last(("A",), 13, 4)[0]).all()
-
-
-RULES = [
-    ("growth", {"connectedness": 0.8, "resource": 0.7}, "conservation"),
-    ("conservation", {"crisis": 0.6}, "release"),
-    ("conservation", {"resource": 0.2}, "release"),
-    ("conservation", {"stability": 0.3}, "release"),
-    ("release", {"crisis": 0.2, "connectedness": 0.3}, "reorganization"),
-    ("reorganization", {"innovation": 0.6}, "growth"),
-    ("unknown", {"crisis": 0.75}, "release"),
-    ("growth", {"crisis": 0.75, "connectedness": 0.8, "resource": 0.7}, "release"),
-]
-
-
-@pytest.mark.parametrize(("phase", "change", "expected"), RULES)
-def test_each_rule_is_reachable_and_needed(phase, change, expected):
-    """The rule fires on its condition and not on the neutral reading."""
-    assert regime.target(phase, msgspec.structs.replace(MID, **change)) == expected
-    assert regime.target(phase, MID) is None
-
-
-def test_a_crisis_in_release_leads_nowhere():
-    """The phase that a crisis leads to is already held."""
-    assert regime.target("release", msgspec.structs.replace(MID, crisis=0.9)) is None
-
-
-def test_a_proposal_needs_three_evaluations_and_rests_afterwards():
-    """Two are not enough, a break starts over, one is outstanding at a time, then ten meso bars of rest."""
-    ready = msgspec.structs.replace(MID, connectedness=0.8, resource=0.7)
-    monitor = Monitor()
-    said = [
-        monitor.step("growth", reading, 10 * i) for i, reading in enumerate([ready, ready, MID, ready, ready])
-    ]
-    assert said == [None] * 5
-    assert monitor.step("growth", ready, 50) == "conservation"
-    monitor.outstanding = "one"
-    assert [monitor.step("growth", ready, 50 + 10 * i) for i in range(1, 4)] == [None] * 3
-    monitor.answered("another")
-    assert monitor.step("growth", ready, 90) is None
-    monitor.answered("one")
-    assert monitor.step("growth", ready, 95) is None
-    assert monitor.step("growth", ready, 100) == "conservation"
-
-
-def test_evidence_must_be_new_and_young():
-    """Not older than 2 bars, and a meso bar after the last evaluation."""
-    monitor = Monitor()
-    assert monitor.due(11, 10)
-    assert not monitor.due(13, 10)
-    monitor.step("growth", MID, 10)
-    assert not monitor.due(13, 13)
-    assert monitor.due(16, 15)
 
 
 def live(agent, tape, bars, **more):

@@ -74,6 +74,25 @@ def test_the_table_is_bounded_and_a_dead_peer_fails_at_once() -> None:
     assert len(table) == 1
 
 
+def test_so_many_requests_are_out_and_so_many_late_ones_known() -> None:
+    """4,096 at once, as the design says; of requests given up the oldest beyond the bound is forgotten."""
+    table: Correlation[int] = Correlation()
+    taken = [table.register(b"%d" % i, "a", i, S, S) for i in range(4097)]
+    assert (sum(taken), taken[-1]) == (4096, False)
+    small: Correlation[int] = Correlation(bound=2)
+    for i in range(3):
+        small.register(b"%d" % i, "a", i, S, S)
+        assert small.fail(b"%d" % i) == i
+    assert [small.resolve(b"%d" % i, "a")[0] for i in range(3)] == ["unknown", "late", "late"]
+
+
+def test_a_request_that_is_not_out_cannot_be_given_up() -> None:
+    """Nobody is told, and an answer to it stays unknown."""
+    table: Correlation[str] = Correlation()
+    assert table.fail(b"a") is None
+    assert table.resolve(b"a", "quasar") == ("unknown", None)
+
+
 # -- outbox ---------------------------------------------------------------------------------------------
 def test_urgent_leaves_first_and_low_does_not_starve() -> None:
     """Order is high, normal, low, with one low message within every 32."""
@@ -113,6 +132,25 @@ def test_what_is_too_old_does_not_leave(fields: dict[str, int], alive_until: int
     assert (taken, len(late)) == (None, 1)
     box.put(item(1, **fields))
     assert box.take(alive_until - 1)[0] is not None
+
+
+def test_a_lifetime_begins_when_the_message_was_accepted() -> None:
+    """5 ms from 8 s on, to the nanosecond."""
+    box = Outbox()
+    for until, leaves in ((8 * S + 4_999_999, True), (8 * S + 5_000_000, False)):
+        box.put(item(1, ttl_ms=5, accepted_ns=8 * S))
+        assert (box.take(until)[0] is not None) is leaves
+
+
+@pytest.mark.parametrize(("priority", "bound"), [(HIGH, 1024), (NORMAL, 1024), (LOW, 256)])
+def test_an_outbox_holds_what_the_design_says(priority: int, bound: int) -> None:
+    """1,024 urgent, 1,024 ordinary and 256 slow messages; it counts what it holds."""
+    box = Outbox()
+    found = [box.put(item(n, priority)) for n in range(bound + 1)]
+    assert [n for n, (taken, victim) in enumerate(found) if not taken or victim] == [bound]
+    assert (len(box), box.depth(priority)) == (bound, bound)
+    box.put_back(box.take(0)[0] or item(0))
+    assert (len(box), box.depth(priority)) == (bound, bound)
 
 
 # -- sequence -------------------------------------------------------------------------------------------

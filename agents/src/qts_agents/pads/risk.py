@@ -65,7 +65,7 @@ class Risk:
         if not alert.severity > self._settings.alert_threshold:
             return AlertVerdict(False, "mild")
         key = (sender, alert.alert_type, tuple(sorted(alert.scope)))
-        if key in self._accepted and self.bar - self._accepted[key] < PAUSE_BARS:
+        if key in self._accepted:
             return AlertVerdict(False, "too_often")
         self._accepted[key] = self.bar
         self.psi = max(self._settings.alert_floor, self._settings.alert_factor * self.psi)

@@ -122,6 +122,19 @@ def test_deflated_sharpe_of_the_paper() -> None:
     )
 
 
+def test_moments_by_hand() -> None:
+    """Of 0, 0, 0, 4: mean 1, deviation 2 of a sample and √3 of all; what never moved or is too short has none."""
+    found = sharpe.moments([0.0, 0.0, 0.0, 4.0])
+    assert (found.sharpe, found.n) == (0.5, 4)
+    assert found.skewness == pytest.approx(2.0 / math.sqrt(3.0))
+    assert found.kurtosis == pytest.approx(7.0 / 3.0)
+    assert sharpe.moments([0.1, 0.3]).sharpe == pytest.approx(math.sqrt(2.0))
+    for short in ([], [0.1], [0.1] * 5):
+        assert sharpe.moments(short) == sharpe.Moments(0.0, 0.0, 3.0, len(short))
+    assert math.isnan(sharpe.probabilistic(sharpe.moments([0.1])))
+    assert sharpe.probabilistic(sharpe.moments([0.1] * 5)) == 0.5
+
+
 def test_every_trial_lowers_the_deflated_ratio() -> None:
     """The same returns are worth less the more was tried, and a single trial deflates nothing."""
     returns = 0.001 + 0.01 * np.random.default_rng(1).normal(size=1000)
