@@ -133,11 +133,11 @@ def test_who_had_no_share_and_what_is_not_resolved_teach_nothing():
 def test_a_score_moves_reputation_by_a_twentieth_within_its_limits():
     """rep ← clip(rep + 0.05·mean over symbols of clip(g, −1, 1), 0.1, 1); who is silent keeps what it has."""
     record, said = Reputation(("a", "b", "c"), 0.05, "score"), np.zeros((2, 3))
-    g = np.array([[0.4, -9.0, np.nan], [0.8, np.nan, np.nan]])
+    g = np.array([[0.4, -9.0, np.nan], [9.0, np.nan, np.nan]])
     record.learn(g, said)
-    assert record.value == pytest.approx([0.53, 0.45, 0.5])
+    assert record.value == pytest.approx([0.535, 0.45, 0.5])
     record.learn(g[:1], said[:1])
-    assert record.value == pytest.approx([0.55, 0.4, 0.5])
+    assert record.value == pytest.approx([0.555, 0.4, 0.5])
     for _ in range(50):
         record.learn(g, said)
     assert record.value.tolist() == [1.0, 0.1, 0.5]
