@@ -80,3 +80,39 @@ def test_a_refused_template_holds_up_neither_suspend_nor_the_other_objects(
     }
     assert set(counts.values()) == {1}
     assert kube.condition(namespace, "desk", "Degraded")[0] == "False"
+
+
+def test_pods_that_are_refused_need_a_person_until_they_are_made(
+    kube: Any, namespace: str, leading: Any, until: Callable[..., Any], played_nodes: None
+) -> None:
+    """A PriorityClass that nobody made: the older pod runs on, and status says what is missing until it is there."""
+    place = {"nodeSelector": {"type": "kwok"}, "tolerations": [{"operator": "Exists"}]}
+    agents = {name: dict(place) for name in ("pads", "qbmia", "quasar", "amos")}
+    outside = {"mode": "External", "url": "redis://x"}
+    kube.system(namespace, "desk", {"agents": agents, "market": place, "redis": outside})
+    until(lambda: kube.condition(namespace, "desk", "Scheduled")[0] == "True", "pods on nodes")
+    missing = f"urgent-{namespace}"
+    kube.patch(namespace, "desk", {"agents": {"amos": {"priorityClassName": missing}}})
+    said = until(lambda: _refused(kube, namespace), "Scheduled/PodsRefused")
+    assert said.startswith("amos: its pods are refused: pods ")
+    assert f"no PriorityClass with name {missing} was found" in said
+    look = said.partition("; kubectl ")[2].removesuffix(" has the newest try").split()
+    assert missing in kube.run(*look).stdout
+    until(lambda: kube.condition(namespace, "desk", "Degraded")[0] == "True", "Degraded")
+    _, reason, message = kube.condition(namespace, "desk", "Degraded")
+    assert (reason, message.partition(": ")[0]) == ("ObjectRejected", "Deployment/desk-amos")
+    assert kube.condition(namespace, "desk", "Ready")[1] == "ObjectRejected"
+    made = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": missing}}
+    try:
+        kube.run("apply", "-f", "-", given=made | {"value": 1})
+        # without a change of it the controller tries again after up to 17 minutes
+        kube.run("-n", namespace, "annotate", "replicasets", "--all", "tried=again")
+        until(lambda: kube.condition(namespace, "desk", "Degraded")[0] == "False", "healthy again")
+        until(lambda: kube.condition(namespace, "desk", "Scheduled")[0] == "True", "scheduled again")
+    finally:
+        kube.run("delete", "priorityclass", missing)
+
+
+def _refused(kube: Any, namespace: str) -> str:
+    status, reason, message = kube.condition(namespace, "desk", "Scheduled")
+    return message if (status, reason) == ("False", "PodsRefused") else ""

@@ -45,7 +45,7 @@ KILLERS: dict[str, tuple[tuple[str, ...], bool]] = {
     "adopt": (_unit("adopt", "rotation"), False),
     "budget": (_unit("restarts"), False),
     "cache": (_unit("machine_laws", "machines", "watch"), False),
-    "checks": (_unit("checks"), False),
+    "checks": (_unit("checks", "refusals"), False),
     "circuit": (_unit("gpu"), False),
     "digests": (_unit("digests", "watch", "adopt", "node_loss", "rotation", "steps"), False),
     "events": (_unit("events"), False),
@@ -59,6 +59,7 @@ KILLERS: dict[str, tuple[tuple[str, ...], bool]] = {
     "packing": (_unit("kept"), False),
     "plan": (_unit("plan", "adopt", "rotation") + LAWS, True),
     "pruning": (_unit("definition"), False),
+    "refusals": (_unit("refusals", "status_reasons"), False),
     "resolve": (
         _unit("resolve", "placement", "hand_over", "status_reasons", "rotation", "adopt")
         + _unit("gang", "steps", "optional_agent", "restarts"),
@@ -72,7 +73,9 @@ KILLERS: dict[str, tuple[tuple[str, ...], bool]] = {
     "starts": (_unit("starts", "gang", "node_loss"), False),
     "status": (_unit("status_reasons", "status_numbers", "status", "conditions", "adopt"), True),
     "steps": (
-        _unit("steps", "adopt", "node_loss", "reconcile", "reconcile_secrets", "reconcile_answers"),
+        _unit(
+            "steps", "adopt", "node_loss", "refusals", "reconcile", "reconcile_secrets", "reconcile_answers"
+        ),
         True,
     ),
     "workqueue": (_unit("machine_laws", "machines"), False),

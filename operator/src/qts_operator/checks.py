@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from qts_operator import adopt
+from qts_operator import adopt, refusals
 from qts_operator.objects.frame import Frame
 from qts_operator.snapshot import Finding, Snapshot
 from qts_operator.writes import State
@@ -46,7 +46,12 @@ def unhealthy(_: Snapshot, frame: Frame | None, __: State) -> Finding | None:
     return next(iter(frame.faults), None) if frame is not None else None
 
 
-CHECKS: tuple[Check, ...] = (blocked, unsupported, refused, barred, unhealthy, stopped)
+def unmade(snapshot: Snapshot, frame: Frame | None, _: State) -> Finding | None:
+    """Report a workload whose pods the server refuses to its controller."""
+    return None if frame is None else refusals.finding(snapshot, frame)
+
+
+CHECKS: tuple[Check, ...] = (blocked, unsupported, refused, barred, unhealthy, stopped, unmade)
 
 
 def degraded(snapshot: Snapshot, frame: Frame | None, state: State) -> Finding | None:

@@ -83,7 +83,7 @@ CONDITIONS: dict[str, Kind] = {
     "Degraded": Kind(true=FAULTS, false=("Healthy",), good="False"),
     "Scheduled": Kind(
         true=("Scheduled",),
-        false=("Creating", "Unschedulable", "WaitingForGang", "QuotaExceeded"),
+        false=("Creating", "Unschedulable", "WaitingForGang", "QuotaExceeded", "PodsRefused"),
         unknown=FAULTS,
     ),
     "GPUAvailable": Kind(

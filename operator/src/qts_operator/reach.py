@@ -10,6 +10,7 @@ from qts_core.roster import VOTERS
 from qts_operator.conditions import Condition
 from qts_operator.objects.frame import Frame
 from qts_operator.progress import held_by
+from qts_operator.refusals import redis_without_pod
 from qts_operator.snapshot import Snapshot
 
 FRESH_S = 15.0
@@ -39,13 +40,10 @@ def _managed(snapshot: Snapshot) -> Condition:
     child = snapshot.owned("StatefulSet", names.REDIS_PART)
     if child is not None and child.ready >= 1 and child.observed >= child.generation:
         return Condition("RedisReady", "True", "Ready", "Redis is ready")
-    pods = snapshot.pods_of(names.REDIS_PART)
-    why = held_by(pods)
+    why = held_by(snapshot.pods_of(names.REDIS_PART))
     cause = f": {why.text}" if why.holds else ""
-    if child is not None and child.observed >= child.generation and not pods:
-        # what keeps a StatefulSet from making its pod is in no status: a quota, limits, the security of pods
-        where = f"kubectl -n {snapshot.namespace} describe statefulset {child.name}"
-        cause = f": it has no pod; {where} says why, if it stays so"
+    if where := redis_without_pod(snapshot):
+        cause = f": it has no pod; {where}"
     if _was_ready(snapshot):
         return Condition("RedisReady", "False", "NotReachable", f"Redis is not ready any more{cause}")
     return Condition("RedisReady", "False", "StartingUp", f"Redis is starting up{cause}")

@@ -9,7 +9,7 @@ import msgspec
 
 from qts_core import names
 from qts_core.roster import AGENTS, BY_NAME, Workload
-from qts_operator import adopt, gpu, node_loss, reach, restricted, rotation
+from qts_operator import adopt, gpu, node_loss, reach, refusals, restricted, rotation
 from qts_operator.checks import degraded
 from qts_operator.conditions import Condition
 from qts_operator.objects.frame import Frame
@@ -311,12 +311,9 @@ def _scheduled(facts: Facts, frame: Frame) -> Condition:
         return Condition("Scheduled", "False", quota.reason, quota.message[:1000])
     if frame.gang is not None and frame.gang.held:
         return Condition("Scheduled", "False", "WaitingForGang", frame.gang.message)
-    for workload in frame.workloads():
-        child = facts.child("Deployment", workload.name)
-        if child is not None and over_quota(child.failure):
-            return Condition(
-                "Scheduled", "False", "QuotaExceeded", f"{workload.name}: {child.failure}"[:1000]
-            )
+    refused = refusals.told(facts.snapshot, frame)
+    if refused is not None:
+        return Condition("Scheduled", "False", refused.reason, refused.message[:1000])
     for pod in sorted(facts.snapshot.pods, key=lambda p: p.name):
         if pod.unschedulable and not pod.deleting:
             return Condition(
@@ -325,7 +322,9 @@ def _scheduled(facts: Facts, frame: Frame) -> Condition:
     wanted = sum(frame.wanted(w) for w in frame.workloads()) + (frame.spec.redis.mode == "Managed")
     placed = sum(1 for p in facts.snapshot.pods if p.node and not p.deleting)
     if placed < wanted:
-        return Condition("Scheduled", "False", "Creating", "some pods do not exist yet")
+        where = refusals.redis_without_pod(facts.snapshot)
+        text = "some pods do not exist yet" + (f"; Redis has none: {where}" if where else "")
+        return Condition("Scheduled", "False", "Creating", text)
     return Condition("Scheduled", "True", "Scheduled", "every pod has a node")
 
 

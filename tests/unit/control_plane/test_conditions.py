@@ -47,7 +47,7 @@ LOOKS = st.tuples(
     st.sampled_from(SPECS),
     st.sampled_from(STATES),
     st.sampled_from([None, HEARD, MUTE, STRAY]),
-    st.sampled_from(["", "unready", "stuck", "gone", "no node", "zero", "exited"]),
+    st.sampled_from(["", "unready", "stuck", "gone", "no node", "zero", "exited", "refused"]),
     st.sampled_from(["", "AccessDenied", "CRDOutdated", "unreadable"]),
     st.sampled_from(["", "five restarts"]),
 )
@@ -60,6 +60,7 @@ SECRETS = {
 CHANGES: dict[str, dict[str, Any]] = {
     "unready": {"ready": 0, "available": 0},
     "stuck": {"stuck": True, "updated": 0},
+    "refused": {"failure": "no such class", "failing_since": 1e9, "updated": 0},
     "zero": {"replicas": 0, "current": 0, "ready": 0, "updated": 0, "available": 0},
 }
 

@@ -12,7 +12,16 @@ import msgspec
 import pytest
 from tests.unit.control_plane.conftest import make_snapshot
 from tests.unit.control_plane.test_status import HEARD
-from tests.unit.control_plane.test_status_reasons import DOWN, GPU, REACHED, pods, seen, told, without_redis
+from tests.unit.control_plane.test_status_reasons import (
+    DOWN,
+    GPU,
+    LATELY,
+    REACHED,
+    pods,
+    seen,
+    told,
+    without_redis,
+)
 
 from qts_core.clock import SystemClock
 from qts_core.crd import crd
@@ -46,6 +55,7 @@ QUOTA = (
     'pods "desk-1-quasar-x" is forbidden: exceeded quota: team, requested: requests.cpu=1, used: requests.cpu=8, '
     "limited: requests.cpu=8"
 )
+NO_CLASS = 'pods "desk-1-quasar-x" is forbidden: no PriorityClass with name urgent was found'
 
 
 def value_at(path: str, tree: Any) -> Any:
@@ -152,6 +162,11 @@ FAULTS: dict[str, tuple[Any, str, str]] = {
         "Ready=False Agents=4/4 GPUs=0/0 Redis=True Reason=QuotaExceeded",
         f"Ready False QuotaExceeded: {QUOTA}",
     ),
+    "pods refused": (
+        lambda: seen(quasar=DOWN | {"failure": NO_CLASS}, status=REACHED),
+        "Ready=False Agents=3/4 GPUs=0/0 Redis=True Reason=ObjectRejected",
+        f"Degraded True ObjectRejected: Deployment/desk-1-quasar: its pods are refused: {NO_CLASS}; kubectl -n trading ",
+    ),
     "wrong image": (
         lambda: seen(
             quasar=DOWN,
@@ -249,11 +264,11 @@ CLASSES: dict[str, tuple[dict[str, Any], str]] = {
     "the feed and an agent": ({"market": DOWN, "amos": DOWN}, "AgentsNotReady"),
     # a message is whoever's words: only the reason beside it says what it is
     "a message that begins as a reason of ours does": (
-        {"quasar": DOWN | {"failure": "QuotaExceeded: says a webhook"}},
+        {"quasar": DOWN | LATELY | {"failure": "QuotaExceeded: says a webhook"}},
         "AgentsNotReady",
     ),
     "a message that begins as a reason of the kubelet's does": (
-        {"quasar": DOWN | {"failure": "ErrImagePull: says a webhook"}},
+        {"quasar": DOWN | LATELY | {"failure": "ErrImagePull: says a webhook"}},
         "AgentsNotReady",
     ),
     "a container that speaks of a quota": (

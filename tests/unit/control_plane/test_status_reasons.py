@@ -20,6 +20,10 @@ Told = tuple[str, str, str]  # status, reason, message
 GPU = {"agents": {"quasar": {"gpu": {"mode": "Required"}}}}
 OUTSIDE = {"redis": {"mode": "External", "url": "redis://elsewhere:6379"}}
 DOWN = {"ready": 0, "available": 0}
+#: pods are refused for less than the minute after which that needs a person
+LATELY = {"failing_since": 1e9 - 59.0}
+#: an older pod runs on, and the newer one is not made
+BEHIND = {"updated": 0}
 ZERO = DOWN | {"replicas": 0, "current": 0, "updated": 0}
 #: the system was applied before, and as it says was suspended then
 OBSERVED = {"observedGeneration": 1}
@@ -151,7 +155,7 @@ READY: dict[str, tuple[dict[str, Any], Told]] = {
         ("False", "RedisNotReady", "Redis is starting up: ImagePullBackOff: Back-off pulling image"),
     ),
     "Redis down, and an agent with a cause of its own": (
-        without_redis(up=True) | {"status": REACHED, "amos": DOWN | {"failure": "no account"}},
+        without_redis(up=True) | {"status": REACHED, "amos": DOWN | LATELY | {"failure": "no account"}},
         ("False", "RedisNotReady", "Redis is not ready any more; amos: no account"),
     ),
     "Redis outside not reached": (
@@ -173,7 +177,7 @@ ONE = {"nvidia.com/gpu": 1}
 USED = "1 nvidia.com/gpu; 1 of 1"
 WHY: dict[str, tuple[dict[str, Any], str]] = {
     "no device": (
-        {"spec": GPU, "nodes": (), "quasar": DOWN | {"failure": "other"}},
+        {"spec": GPU, "nodes": (), "quasar": DOWN | LATELY | {"failure": "other"}},
         "NoGPUNodes: quasar needs 1 nvidia.com/gpu; none of 0 nodes offers it",
     ),
     "no device yet": ({"spec": GPU}, "starting"),
@@ -190,7 +194,7 @@ WHY: dict[str, tuple[dict[str, Any], str]] = {
         {"spec": {"agents": {"quasar": {"gpu": {"mode": "Preferred"}}}}, "nodes": ()},
         "starting",
     ),
-    "no pod may be made": ({"quasar": DOWN | {"failure": "f" * 400}}, "f" * 300),
+    "no pod may be made": ({"quasar": DOWN | LATELY | {"failure": "f" * 400}}, "f" * 300),
     "no node": (
         {"pods": pods(unschedulable="0/3 nodes fit. preemption: none.")},
         "Unschedulable: 0/3 nodes fit",
@@ -257,6 +261,11 @@ PROGRESSING: dict[str, tuple[dict[str, Any], Told]] = {
         ("True", "RollingOut", "roll-out under way"),
     ),
 }
+WHERE = "kubectl -n trading describe statefulset desk-1-redis"
+NEWEST = (
+    "kubectl -n trading describe replicasets -l quantumtrading.io/system=desk-1,quantumtrading.io/agent=quasar "
+    "has the newest try"
+)
 SCHEDULED: dict[str, tuple[dict[str, Any], Told]] = {
     "all": ({}, ("True", "Scheduled", "every pod has a node")),
     "Redis outside": (
@@ -265,7 +274,11 @@ SCHEDULED: dict[str, tuple[dict[str, Any], Told]] = {
     ),
     "Redis without a pod": (
         {"pods": [p for p in pods() if p.agent != "redis"]},
-        ("False", "Creating", "some pods do not exist yet"),
+        (
+            "False",
+            "Creating",
+            f"some pods do not exist yet; Redis has none: {WHERE} says why, if it stays so",
+        ),
     ),
     "a pod without a node": ({"pods": pods(node="")}, ("False", "Creating", "some pods do not exist yet")),
     "a pod that goes": ({"pods": pods(deleting=True)}, ("False", "Creating", "some pods do not exist yet")),
@@ -283,9 +296,20 @@ SCHEDULED: dict[str, tuple[dict[str, Any], Told]] = {
         {"quasar": {"failure": 'pods "p" is forbidden: exceeded quota: q'}, "gone": ["pads"]},
         ("False", "QuotaExceeded", 'quasar: pods "p" is forbidden: exceeded quota: q'),
     ),
-    "another failure": (
-        {"quasar": {"failure": "no account"}},
-        ("True", "Scheduled", "every pod has a node"),
+    "pods that are refused": (
+        {
+            "quasar": DOWN | LATELY | {"failure": "no class"},
+            "pods": [p for p in pods() if p.agent != "quasar"],
+        },
+        ("False", "PodsRefused", f"quasar: its pods are refused: no class; {NEWEST}"),
+    ),
+    "a replacement that is refused while the older pod runs on": (
+        {"quasar": BEHIND | {"failure": "no class"}},
+        ("False", "PodsRefused", f"quasar: its pods are refused: no class; {NEWEST}"),
+    ),
+    "pods that are refused, and another's by a quota": (
+        {"quasar": LATELY | {"failure": "no class"}, "amos": {"failure": "exceeded quota: q"}},
+        ("False", "QuotaExceeded", "amos: exceeded quota: q"),
     ),
     "waits for others": (
         {"spec": {"startup": "AllOrNothing"} | GPU, "nodes": (), "quasar": ZERO},
@@ -293,7 +317,6 @@ SCHEDULED: dict[str, tuple[dict[str, Any], Told]] = {
     ),
 }
 EVERYBODY_HEARD = "pads, qbmia, quasar, quantum_amos"  # of the feed nothing is known
-WHERE = "kubectl -n trading describe statefulset desk-1-redis"
 REDIS: dict[str, tuple[dict[str, Any], Told]] = {
     "ready": ({}, ("True", "Ready", "Redis is ready")),
     "down": ({"redis": DOWN}, ("False", "StartingUp", "Redis is starting up")),
