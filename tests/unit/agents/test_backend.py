@@ -226,3 +226,28 @@ def test_a_kept_kernel_is_loaded_without_the_compiler_s_own_modules(tmp_path: Pa
     (compiled, loads), (found, loads_again) = (each.stdout.splitlines() for each in told)
     assert compiled == found
     assert (loads, loads_again) == ("True", "False")
+
+
+@pytest.mark.parametrize("ending", ["nbi", "nbc"])
+@pytest.mark.parametrize("keep", [0, 100, None])
+def test_a_damaged_cache_is_made_again(tmp_path: Path, ending: str, keep: int | None) -> None:
+    """An empty, torn or overwritten file of the cache ended every start of a voter; it is compiled anew, once."""
+    program = (
+        "import logging; logging.basicConfig(); import numpy as np; from qts_agents.kernels import scaling; "
+    )
+    program += "print(scaling.scaled(np.arange(8.0).reshape(2, 2, 2)).tolist())"
+    env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+
+    def ran() -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", program]
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+
+    whole = ran()
+    files = list(tmp_path.rglob(f"*.{ending}"))
+    assert files
+    for file in files:
+        file.write_bytes(b"\xd5" * 500 if keep is None else file.read_bytes()[:keep])
+    mended, after = ran(), ran()
+    assert whole.stdout == mended.stdout == after.stdout
+    assert "is damaged and made again" in mended.stderr
+    assert after.stderr == ""

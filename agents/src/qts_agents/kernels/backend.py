@@ -14,6 +14,7 @@ import functools
 import hashlib
 import importlib
 import inspect
+import logging
 import os
 import sys
 import time
@@ -34,6 +35,7 @@ from numpy.typing import NDArray
 from qts_agents.kernels import gpu
 from qts_agents.kernels.inner import Entry, Inner
 
+_log = logging.getLogger(__name__)
 F = TypeVar("F", bound=Callable[..., Any])
 
 #: every compiled function by qualified name
@@ -116,8 +118,17 @@ class _Shared:
         code needs numba's runtime alone; whoever finds nothing and compiles does the rest by that.
         """
         rtsys.initialize(context)
-        with self._cache._guard_against_spurious_io_errors():
-            return self._cache._load_overload(signature, context)
+        try:
+            with self._cache._guard_against_spurious_io_errors():
+                return self._cache._load_overload(signature, context)
+        except Exception as error:  # a damaged pickle raises whatever it likes
+            file = self._cache._cache_file
+            _log.warning(
+                "%s is damaged and made again: %.200s", file._index_path, error or type(error).__name__
+            )
+            with contextlib.suppress(OSError):  # whoever saves reads the index first
+                file.flush()
+            return None
 
     def freeing(self, compile_: Callable[..., Any]) -> Callable[..., Any]:
         """Return `compile_` that lets go of the lock when it fails: nothing will be saved then."""
