@@ -158,7 +158,7 @@ def test_the_journal_says_how_long_each_stage_of_a_round_took(tmp_path: Path) ->
 
     asyncio.run(live(made, 0, 400))
     folder = tmp_path / "journal"
-    told = list(decisions.events(folder))
+    told = list(decisions.events(journal.entries(folder)))
     stages = [tuple(event["stages_ms"]) for event in told]
     assert set(stages) == {("open", "publish"), ("open", "ask", "votes", "decide", "publish")}
     # the clock of this test goes on by a second each time that it is asked

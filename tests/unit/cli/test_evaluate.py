@@ -133,7 +133,7 @@ def _journal_is_read(capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "said"),
     [
         (["eurusd_1h", "--journal", "folder"], ["--journal", "folder", "not empty"]),
-        (["eurusd_1d"], ["market.replay.dataset", "eurusd_1h"]),
+        (["eurusd_1d"], ["MARKET", "eurusd_1h"]),
         (["missing.csv"], ["missing.csv"]),
         (["eurusd_1h", "--bars", "0"], ["--bars", "at least 1"]),
         (["eurusd_1h", "--jobs", "-1"], ["--jobs", "0 or more"]),

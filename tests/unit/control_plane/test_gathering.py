@@ -111,13 +111,16 @@ def test_who_gathers_as_long_goes_on_at_the_same_moments(now: float) -> None:
 
 
 async def test_the_first_after_silence_is_read_at_once(tmp_path: Path) -> None:
+    over = asyncio.Event()
+
     async def tell(response: web.StreamResponse) -> None:
         await response.write(b"first\n")
-        await asyncio.sleep(60.0)
+        await over.wait()
 
     async with told(tmp_path, tell, secure=True) as (session, _), asyncio.timeout(5.0):
         async with session.stream("/w", {}, 60.0, verb="watch", kind="Pod", gather_s=60.0) as lines:
             assert await anext(lines) == b"first"
+        over.set()  # else the server waits for its handler
 
 
 @pytest.mark.parametrize("secure", [True, False])
