@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -34,7 +34,12 @@ Tree = dict[str, Any]
 Live = dict[tuple[str, str], Tree]
 DEPLOYMENTS = BY_KIND["Deployment"]
 OPERATOR = {"labelSelector": f"{names.LABEL_NAME}=quantum-trading-operator"}
+TRIES = 5  # of the dry run of a resource that others write
 _IMAGES = {"agent": "QTS_AGENT_IMAGE", "agent_gpu": "QTS_AGENT_GPU_IMAGE", "redis": "QTS_REDIS_IMAGE"}
+
+
+class _OvertakenError(ConfigError):
+    """The resource was written between our look at it and the dry run: its operator tells its status."""
 
 
 class Planned(msgspec.Struct, frozen=True):
@@ -59,6 +64,14 @@ async def opened(kubeconfig: str | None) -> AsyncIterator[Cluster]:
 
 async def admitted(api: Cluster, cr: Tree, namespace: str) -> Tree:
     """Return the resource as the API server would keep it; ConfigError with its words when it would not."""
+    for _ in range(TRIES - 1):
+        with suppress(_OvertakenError):
+            return await _tried(api, cr, namespace)
+    return await _tried(api, cr, namespace)
+
+
+async def _tried(api: Cluster, cr: Tree, namespace: str) -> Tree:
+    """Try the resource as a dry run over what is there now."""
     name = cr["metadata"]["name"]
     live = await api.get(SYSTEMS, namespace, name)
     params = {"dryRun": "All", "fieldValidation": "Strict", "fieldManager": "qts-plan"}
@@ -70,6 +83,8 @@ async def admitted(api: Cluster, cr: Tree, namespace: str) -> Tree:
     try:
         answer = await api.session.call(verb, path, kind=SYSTEMS.name, params=params, body=body)
     except ApiError as error:
+        if error.code == 409:
+            raise _OvertakenError(f"{namespace}/{name} changes all the time: {error.message}") from None
         if 400 <= error.code < 500 and error.code != 429:
             remedy = "; is the operator's definition installed?" if error.message.endswith("resource") else ""
             raise ConfigError(f"the API server refuses {namespace}/{name}: {error.message}{remedy}") from None

@@ -9,7 +9,10 @@ import pytest
 import yaml
 
 from qts_cli import main
+from qts_cli.plan_cluster import TRIES, admitted
+from qts_core.errors import ConfigError
 from qts_core.roster import ROSTER
+from qts_operator.middleware import ApiError
 
 
 def write(path: Path, spec: dict[str, Any], **extra: Any) -> Path:
@@ -92,3 +95,30 @@ def test_missing_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     """A file that is not there is named."""
     assert main(["plan", "-f", str(tmp_path / "none.yaml")]) == 2
     assert "none.yaml" in capsys.readouterr().err
+
+
+class Contended:
+    """An API server on which somebody writes a status after each of the first `writes` looks at it."""
+
+    def __init__(self, writes: int) -> None:
+        self.session, self.writes, self.version = self, writes, 0
+
+    async def get(self, *_: Any) -> dict[str, Any]:
+        return {"metadata": {"name": "desk", "resourceVersion": str(self.version)}, "spec": {}}
+
+    async def call(self, *_: Any, body: dict[str, Any], **__: Any) -> dict[str, Any]:
+        if self.writes:
+            self.writes, self.version = self.writes - 1, self.version + 1
+        if body["metadata"]["resourceVersion"] != str(self.version):
+            raise ApiError(409, "Conflict", "the object has been modified")
+        return body
+
+
+async def test_a_status_that_is_written_meanwhile_refuses_no_plan() -> None:
+    """The dry run is tried again over what is there then, not for ever."""
+    wanted: dict[str, Any] = {"metadata": {"name": "desk"}, "spec": {"paused": True}}
+    api: Any = Contended(TRIES - 1)
+    assert (await admitted(api, wanted, "trading"))["spec"] == {"paused": True}
+    api = Contended(TRIES)
+    with pytest.raises(ConfigError, match="trading/desk changes all the time: the object has been modified"):
+        await admitted(api, wanted, "trading")
