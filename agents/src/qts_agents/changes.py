@@ -31,9 +31,9 @@ class Changes:
             return
         stuck = health.live(now_s)
         if stuck is not None and not self._stuck:
-            self._log.error(
-                "stuck", what=stuck, remedy="none is needed if it ends: else the probe restarts it"
-            )
+            # with an empty cache kernels compile for as long at each first start
+            say = self._log.error if health.warm else self._log.info
+            say("stuck", what=stuck, remedy="none is needed if it ends: else the probe restarts it")
         self._stuck = stuck is not None
         if not health.caught_up or health.draining:
             return

@@ -65,6 +65,13 @@ def test_what_is_stuck_is_said_before_the_probe_ends_it(health: Health) -> None:
     assert "event loop has not moved for" in line["what"]
 
 
+def test_kernels_that_compile_for_long_are_no_error(health: Health) -> None:
+    """They do at each first start; the line is there all the same, should the probe end it."""
+    health.warm = health.caught_up = False
+    (line,) = said(Changes(structlog.get_logger()), health, {}, STUCK_S + 1.0)
+    assert (line["event"], line["log_level"]) == ("stuck", "info")
+
+
 def test_a_start_and_an_end_have_lines_of_their_own(health: Health) -> None:
     """Nothing is said of a worker that has not caught up yet, or that is leaving."""
     changes = Changes(structlog.get_logger())
