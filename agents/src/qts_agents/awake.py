@@ -18,13 +18,13 @@ async def awake(storing: Awaitable[object]) -> None:
     It tells all readers of a decision before it answers who stored it, and who sleeps meanwhile gets a core
     after all of them.
     """
-    stored, until_s = asyncio.ensure_future(storing), time.monotonic() + AWAKE_S
+    answer, until_s = asyncio.ensure_future(storing), time.monotonic() + AWAKE_S
     try:
-        while not stored.done() and time.monotonic() < until_s:
+        while not answer.done() and time.monotonic() < until_s:
             await asyncio.sleep(0)
-        await stored
+        await answer
     finally:
-        stored.cancel()
+        answer.cancel()
 
 
 async def stored(context: Context, storing: Awaitable[object]) -> None:

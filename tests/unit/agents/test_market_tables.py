@@ -265,41 +265,45 @@ def test_a_bad_parquet_row_is_named(tmp_path: Path) -> None:
     assert "row 2, column close: found an empty cell" in refused(path)
 
 
-@pytest.mark.parametrize("kind", ["csv", "csv.gz", "parquet"])
-def test_the_first_rows_of_a_long_file_are_checked_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
-    """What is wrong there is told as if all had been read; the cut, and what is wrong behind it, is not."""
+@pytest.fixture
+def soon_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Call a file long that has more than 4,000 bytes."""
     monkeypatch.setattr(tables, "QUICK", 4000)
     monkeypatch.setattr(tables, "FIRST_ROWS", 50)
+
+
+def filed(frame: pd.DataFrame, path: str) -> str:
+    """Write a file of the kind that its name says; return its path."""
+    frame.to_parquet(path) if path.endswith(".parquet") else frame.to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.usefixtures("soon_long")
+@pytest.mark.parametrize("kind", ["csv", "csv.gz", "parquet"])
+def test_the_first_rows_of_a_long_file_are_checked_alone(tmp_path: Path, kind: str) -> None:
+    """What is wrong there is told as if all had been read; the cut, and what is wrong behind it, is not."""
     for bad in (20, 500):
         closes = np.where(np.arange(1, 1001) == bad, -1, 1)
         frame = pd.DataFrame({"ts": 60 * np.arange(1, 1001), "close": closes})
         frame = frame.assign(open=1, high=1, low=1, volume=1, note="so, \n so")
-        path = str(tmp_path / f"{bad}.{kind}")
-        frame.to_parquet(path) if kind == "parquet" else frame.to_csv(path, index=False)
+        path = filed(frame, str(tmp_path / f"{bad}.{kind}"))
         assert not tables.is_short(path)
         told = pytest.raises(ConfigError, match="close: found -1; prices must be above 0")
         with told if bad < 50 else nullcontext():
             check_start(path, "s")
 
 
+@pytest.mark.usefixtures("soon_long")
 @pytest.mark.parametrize("kind", ["csv", "csv.gz", "parquet"])
-def test_the_symbols_of_a_long_file_are_known_without_its_rows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
+def test_the_symbols_of_a_long_file_are_known_without_its_rows(tmp_path: Path, kind: str) -> None:
     """Also those behind its first rows; without such a column the file's name is the symbol."""
-    monkeypatch.setattr(tables, "QUICK", 4000)
-    monkeypatch.setattr(tables, "FIRST_ROWS", 50)
     frame = pd.DataFrame({"ts": 60 * np.arange(1, 1001), "close": 1.0, "note": "so, \n so"})
     frame = frame.assign(Symbol=np.where(np.arange(1000) < 700, "A ", "NA"))
     for name, given, expected in (
         ("x", frame, ("A", "NA")),
         ("EURUSD", frame.drop(columns="Symbol"), ("EURUSD",)),
     ):
-        path = str(tmp_path / f"{name}.{kind}")
-        given.to_parquet(path) if kind == "parquet" else given.to_csv(path, index=False)
-        assert tables.symbols_in(path) == expected
+        assert tables.symbols_in(filed(given, str(tmp_path / f"{name}.{kind}"))) == expected
 
 
 def test_a_long_file_of_another_kind_is_refused_by_its_start(tmp_path: Path) -> None:
