@@ -11,12 +11,11 @@ from qts_agents.qbmia.flow import Flow
 from qts_agents.qbmia.memory import Memory
 from qts_agents.qbmia.orders import OrderEvents
 from qts_agents.qbmia.quotes import Quotes
-from qts_agents.qbmia.regime import Monitor
+from qts_agents.qbmia.regime import SIGNALS, Monitor
 from qts_messaging.records import Column
 
 VERSION = "qbmia-4"
 STRATEGIES = 64
-SIGNALS = 10
 
 
 class Remembered(msgspec.Struct, frozen=True, array_like=True):

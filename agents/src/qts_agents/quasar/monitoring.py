@@ -38,7 +38,7 @@ class Monitors:
         if len(window.symbols) > MAX_STREAMS:
             names: tuple[str, ...] = (ALL,)
             even, ratio = monitors.aggregate(ind, window.market_ret)
-            usable = np.isfinite(even).all(axis=1) & np.isfinite(ratio)
+            usable = np.asarray(np.isfinite(even).all(axis=1))
         else:
             names, even, ratio = window.symbols, monitors.even_features(ind), monitors.ratios(ind)
         if set(self.streams) - set(names):
