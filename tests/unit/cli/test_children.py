@@ -143,6 +143,34 @@ def test_no_restart_when_switched_off() -> None:
     )
 
 
+def test_what_a_probe_says_too_late_changes_nothing() -> None:
+    """Before start-up there is no liveness to fail; one kill is enough; who is stopped is not asked."""
+    child = Child("pads", probes(30.0))
+    child.started(0.0)
+    assert [child.probed(LIVENESS, False, float(n)) for n in range(3)] == [[]] * 3
+    up(child)
+    said = [child.probed(LIVENESS, False, 30.0 * n) for n in range(1, 7)]
+    assert said == [[], [], [Kill("liveness probe failed 3 times")], [], [], []]
+    assert child.probed(READINESS, False, 200.0) == []
+    other = Child("pads", probes(30.0))
+    up(other)
+    other.stop()
+    assert [other.probed(which, False, 90.0) for which in (READINESS, LIVENESS) for _ in range(3)] == [[]] * 6
+
+
+def test_each_state_is_told_when_it_begins() -> None:
+    """From the first start over a crash to the next one, which is as young as the first."""
+    child = Child("pads", probes(30.0))
+    assert child.started(0.0) == []
+    child.probed(STARTUP, True, 0.0)
+    assert child.probed(READINESS, True, 0.0) == [Became("ready")]
+    assert child.probed(READINESS, True, 2.0) == []
+    assert child.exited(3, 5.0, 0.5) == [Became("waiting", "exit code 3"), Start(0.0, "exit code 3")]
+    assert (child.last_cause, child.due(6.0)) == ("exit code 3", [])
+    assert child.started(6.0) == [Became("starting")]
+    assert [which for which, _ in child.due(6.0)] == [STARTUP]
+
+
 def test_wanted_exit_is_no_restart() -> None:
     """After stop() an exit is the end, and probes are no longer asked."""
     child = Child("pads", probes(30.0))
@@ -159,6 +187,13 @@ def test_refused_settings_are_not_tried_again() -> None:
     assert [Became("refused", "rows.csv: no column close")] == child.exited(
         2, 1.0, 0.5, "rows.csv: no column close"
     )
+
+
+def test_who_refuses_without_a_word_is_told_by_its_exit_code() -> None:
+    """So the reason is never empty."""
+    child = Child("market", probes(30.0))
+    child.started(0.0)
+    assert child.exited(2, 1.0, 0.5) == [Became("refused", "exit code 2")]
 
 
 def test_exit_code_2_after_health_is_a_crash() -> None:

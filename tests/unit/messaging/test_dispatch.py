@@ -258,6 +258,119 @@ async def test_a_full_inbox_drops_what_nobody_stored(stand: Stand, monkeypatch: 
     assert ended == ["ok"]
 
 
+class Hand(SystemClock):
+    """A clock that is set by hand."""
+
+    now_ns = 0
+
+    def monotonic_ns(self) -> int:
+        return self.now_ns
+
+
+async def test_what_is_at_work_and_what_waits_is_told(stand: Stand) -> None:
+    """Whose handler runs and for how long; idle is who neither handles nor holds a message."""
+    clock, go = Hand(), asyncio.Event()
+    stand.dispatch._clock = clock
+
+    async def handle(_: str) -> None:
+        await go.wait()
+
+    stand.handler(handle)
+    assert (stand.dispatch.idle, stand.dispatch.handling, len(stand.dispatch)) == (True, None, 0)
+    stand.bring("waits for its turn")
+    assert (stand.dispatch.idle, stand.dispatch.handling, len(stand.dispatch)) == (False, None, 1)
+    await turns()
+    clock.now_ns = 2_500_000_000
+    assert stand.dispatch.handling == ("system_command", 2.5)
+    assert (stand.dispatch.idle, len(stand.dispatch)) == (False, 0)
+    stand.bring("behind")
+    assert len(stand.dispatch) == 1
+    go.set()
+    await turns()
+    assert (stand.dispatch.idle, stand.dispatch.handling, len(stand.dispatch)) == (True, None, 0)
+
+
+async def test_messages_before_the_task_begins_are_its_first() -> None:
+    """And while it is at the first of them, another one waits behind the rest."""
+    stand, seen, go = Stand(), [], asyncio.Event()
+
+    async def handle(name: str) -> None:
+        seen.append(name)
+        await go.wait()
+
+    stand.handler(handle)
+    stand.bring("a")
+    stand.bring("b")
+    assert seen == []
+    await turns()
+    stand.callback("c")
+    await turns()
+    assert (seen, len(stand.dispatch)) == (["a"], 2)
+    go.set()
+    await turns(10)
+    assert seen == ["a", "b", "c"]
+    stand.task.cancel()
+    await asyncio.wait([stand.task], timeout=60)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_handler_is_timed_whatever_comes_of_it(stand: Stand, fails: bool) -> None:
+    """By destination; beyond 50 ms it was slow."""
+    clock, long = Hand(), {"at": 50_000_000, "over": 50_000_001}
+    stand.dispatch._clock = clock
+
+    async def handle(name: str) -> None:
+        clock.now_ns += long[name]
+        if fails:
+            raise ValueError(name)
+
+    stand.handler(handle)
+    for name in ("at", "over", "over"):
+        stand.bring(name)
+        await turns()
+    assert stand.dispatch.slow == {"system_command": 2}
+    (took,) = stand.dispatch.took().values()
+    assert (sum(took.counts), took.total_ns) == (3, 150_000_002)
+
+
+async def test_a_wire_reads_on_when_half_of_the_inbox_or_all_is_handled(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stops where there is no room, and is told twice while eight messages go out."""
+    monkeypatch.setattr("qts_messaging.dispatch.INBOX", 8)
+    room, told = [], []
+
+    async def handle(_: str) -> None:
+        pass
+
+    stand.handler(handle)
+    stand.dispatch.resume.append(lambda: told.append(len(stand.dispatch)))
+    for number in range(8):
+        room.append(stand.dispatch.room())
+        stand.bring(str(number))
+    assert (room, stand.dispatch.room()) == ([True] * 8, False)
+    await turns()
+    assert told == [4, 0]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_the_end_of_a_stored_message_is_told_and_of_no_other(stand: Stand, fails: bool) -> None:
+    """Whether its handler failed, to who counts them and to who stored it."""
+    heard: list[Any] = []
+    stand.dispatch._handled = lambda arrival, failed: heard.append((arrival.stored, failed))
+
+    async def handle(name: str) -> None:
+        if fails:
+            raise ValueError(name)
+
+    stand.handler(handle)
+    stand.bring("not stored")
+    stored = Envelope(id=bytes(16), sender="pads", lane=KEY[2], body=SystemCommand("stored"))
+    stand.dispatch.put(Arrival(stored, stand.next(), heard.append, stored=True))
+    await turns()
+    assert heard == [(True, fails), "ValueError: stored" if fails else "ok"]
+
+
 def test_only_messages_have_handlers() -> None:
     """A type that never arrives is a mistake of the caller."""
 
