@@ -18,7 +18,7 @@ from qts_agents.quasar import bars, blend
 from qts_agents.quasar.agent import Quasar
 from qts_agents.quasar.features import NAMES, ODD, features
 from qts_agents.quasar.learner import HOLD_OUT, Learner
-from qts_agents.quasar.model import LEAST_ROWS, Logistic
+from qts_agents.quasar.model import Logistic
 from qts_agents.quasar.qar import FactorPool, prior_weights
 from qts_agents.quasar.states import STATES, codes, orientation
 from qts_agents.quasar.tape import BARS
@@ -312,7 +312,7 @@ def test_model_learns_and_mirrors():
     for n in range(3000):
         x = draws.normal(size=10)
         model.learn(x[None], np.array([0 if x[3] > 0.4 else 2 if x[3] < -0.4 else 1]))
-        assert model.ready == (n + 1 >= LEAST_ROWS)
+        assert model.ready == (n + 1 >= 50)
     x = draws.normal(size=(200, 10))
     p = model.predict(x)
     image = model.predict(x * np.where(np.arange(10) < 8, -1.0, 1.0))

@@ -179,6 +179,30 @@ def test_qar_experts():
     assert tuple(PHASE_MULTIPLIERS["unknown"]) == (1.0,) * 8
 
 
+def test_quasar_reads_a_factor_as_a_distribution():
+    """§5 by the belief map of §10, c = 0.6: an odd factor takes its side, a risk factor votes flat."""
+    much, little, none = 0.7333333333, 0.1333333333, 1.0 / 3.0
+    found = experts(np.array([[0.6, 0.6, -0.6, 0.0, 0.0, 1.0, -1.0, 0.05]]))[0]
+    assert found == pytest.approx(
+        np.array([
+            [much, little, little], [little, much, little], [little, little, much], [none] * 3, [none] * 3,
+            [1, 0, 0], [0, 0, 1], [0.95 / 3, 0.95 / 3 + 0.05, 0.95 / 3],
+        ]),
+        abs=1e-9,
+    )  # fmt: skip
+
+
+def test_quasar_scores_a_sure_expert_that_errs_by_the_floor():
+    """§5: ℓ = −ln π[y] with π clipped to 0.001 (§2.2): w changes by 1000^−0.1; who is absent keeps its weight."""
+    pool, b = FactorPool(QuasarSettings(hedge_share=0.0)), np.full((1, 8), np.nan)
+    b[0, [0, 3]] = 1.0, -1.0
+    before = pool.weights.copy()
+    pool.learn(b, np.array([2]))
+    found = pool.weights / before
+    assert found[0] / found[3] == pytest.approx(1000.0**-0.1)
+    assert np.delete(found, [0, 3]) == pytest.approx(np.ones(6))
+
+
 #: §5: qstar, qar, model before the floor and renormalising
 BLENDS = [
     ("unknown", 0, 0, (0.4, 0.4, 0.2)),
@@ -212,13 +236,24 @@ def test_quasar_threshold():
     assert blend.threshold_of(0.7, 0.5) == 0.9
 
 
-def test_quasar_needs_the_threshold_on_its_scale():
-    """§5: min(1, abs(x_up−x_down)/0.2) ≥ θ = 0.6."""
-    for lean, wanted in ((0.1199, "HOLD"), (0.1201, "BUY")):
-        x = np.array([[(1 + lean) / 2 - 0.1, 0.2, (1 - lean) / 2 - 0.1]])
-        greedy = np.array([ACTIONS.index("BUY")], dtype=np.int8)
-        found = blend.propose(x, greedy, np.array([True]), np.zeros(1), QuasarSettings().threshold)
+ENTRIES = [("BUY", 0.0, 1.0), ("SELL", 0.0, -1.0), ("INCREASE", 1.0, 1.0), ("INCREASE", -1.0, -1.0)]
+
+
+@pytest.mark.parametrize(("entry", "d", "way"), ENTRIES)
+def test_quasar_needs_the_threshold_on_its_scale(entry, d, way):
+    """§5: an entry needs min(1, abs(x_up−x_down)/0.2) ≥ θ = 0.6 its way; the other way it is none."""
+    for lean, wanted in ((0.1199, "HOLD"), (0.1201, entry), (0.9, entry), (-0.1201, "HOLD")):
+        x = np.array([[(1 + way * lean) / 2 - 0.1, 0.2, (1 - way * lean) / 2 - 0.1]])
+        greedy = np.array([ACTIONS.index(entry)], dtype=np.int8)
+        found = blend.propose(x, greedy, np.array([True]), np.array([d]), QuasarSettings().threshold)
         assert ACTIONS[found[0]] == wanted
+
+
+def test_quasar_blends_each_row_by_its_own_flags():
+    """§5: a row's weights do not depend on the rows beside it."""
+    flags = np.array([[False, True, False, True], [False, False, True, True]])
+    alone = [blend.weights("growth", *flags[:, row : row + 1])[0] for row in range(4)]
+    np.testing.assert_array_equal(blend.weights("growth", *flags), alone)
 
 
 def test_amos_tau():

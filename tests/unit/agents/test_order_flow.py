@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.property import markets
 from tests.unit.agents.evaluation import stages
 
 from qts_agents.columns import array
@@ -22,7 +23,8 @@ from qts_agents.market.order_tables import load_orders
 from qts_agents.market.source import Source, open_source
 from qts_agents.pads.records import frame
 from qts_agents.pads.replay import replay
-from qts_agents.qbmia.flow import Flow, window_s
+from qts_agents.qbmia.flow import Flow, of_symbol, window_s
+from qts_agents.qbmia.orders import FILL, NEW
 from qts_cli import main
 from qts_core.errors import ConfigError
 from qts_core.spec import SYSTEM
@@ -316,3 +318,59 @@ def stages_window(bars: Any, t: int) -> Any:
     ring = Ring(512)
     ring.push(update_of(bars.part(0, t + 1), t))
     return ring.window()
+
+
+def test_events_of_a_row_without_kinds_that_no_detector_knows() -> None:
+    """In their order, sides as signs; a later version's "amend" is left out."""
+    orders = made(80, 4, 2, 1)
+    found = of_symbol(msgspec.structs.replace(flow_of(orders), events=("new", "amend", "fill")), 1)
+    mine = (orders.row == 1) & (orders.event != 1)
+    assert found.order.tolist() == orders.order[mine].tolist()
+    assert found.side.tolist() == [1 if buy else -1 for buy in orders.buy[mine]]
+    assert found.event.tolist() == [{0: NEW, 2: FILL}[int(kind)] for kind in orders.event[mine]]
+    np.testing.assert_array_equal(found.size, orders.size[mine])
+
+
+def test_what_is_kept_is_bounded_over_all_symbols(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten events of two symbols are the newest five of each; a row that has no name is nobody's."""
+    monkeypatch.setattr("qts_agents.qbmia.flow.MOST", 10)
+    orders, flow = made(80, 4, 3, 1), Flow()
+    assert flow.take(flow_of(orders), ("A", "B"), 400) == ("A", "B")
+    for row, name in enumerate(("A", "B")):
+        assert flow.held[name].order.tolist() == orders.order[orders.row == row][-5:].tolist()
+    assert flow.take(flow_of(made(9, 4, 1, 2)), ("C",), 400) == ("C",)
+    assert len(flow.held["C"].order) == 3
+
+
+def test_moves_are_the_largest_tenth_of_240_returns_within_the_window() -> None:
+    """Of one symbol; without a known return there are none. What came before the window is the baseline."""
+    tape = markets.synthetic(3, symbols=2)
+    view = markets.window(tape, 600)
+    times = view.close_ns[-12:]
+    came, flow = made(12, 12, 1, 0), Flow()
+    for name in view.symbols:
+        flow.held[name] = msgspec.structs.replace(of_symbol(flow_of(came), 0), time_ns=times)
+    found = flow.evidence("S1", view, (1, 2))
+    assert found is not None
+    assert (found.recent.time_ns.tolist(), found.baseline.time_ns.tolist()) == (
+        times[2:].tolist(),
+        times[:2].tolist(),
+    )
+    returns = np.diff(np.log(tape.close[1, 360:601]))
+    np.testing.assert_array_equal(found.returns, returns)
+    large = np.abs(returns[-10:]) > np.sort(np.abs(returns))[215]  # 24 of 240 are larger
+    assert found.moves_ns.tolist() == times[2:][large].tolist() != []
+    assert found.draws.shape == (1999, 10)
+    close = view.close.copy()
+    close[0] = np.nan
+    blind = flow.evidence("S0", msgspec.structs.replace(view, close=close), (1, 2))
+    assert blind is not None
+    assert blind.moves_ns.size == 0
+
+
+def test_a_symbol_is_silent_two_windows_after_it_was_looked_at() -> None:
+    """Then what was found of it is past."""
+    flow = Flow()
+    flow.looked_ns = {"A": 0, "B": 1}
+    assert [flow.silent(1200 * 10**9 + late, 60.0) for late in (-1, 0, 1)] == [(), ("A",), ("A", "B")]
+    assert flow.silent(7200 * 10**9, 3600.0) == ("A",)

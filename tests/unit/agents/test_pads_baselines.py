@@ -170,6 +170,35 @@ def test_false_alarms_come_as_often_as_promised() -> None:
     assert warning.trend(rising, 1, 0, 19) == warning.trend(rising, 1, 0, 19)
 
 
+def test_the_statistics_are_those_of_fifty_returns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """τ of variance and autocorrelation of every 50 returns (§1.8, EWS); unknown returns are left out."""
+    monkeypatch.setattr(warning, "p_value", lambda tau, by_chance: tau)
+    x = np.random.default_rng(13).normal(size=160)
+    d = np.array([x[t : t + 50] - x[t : t + 50].mean() for t in range(111)])
+    shown = (d * d).sum(axis=1), (d[:, 1:] * d[:, :-1]).sum(axis=1) / (d * d).sum(axis=1)
+    plain = [stats.kendalltau(np.arange(111), y).statistic for y in shown]
+    found = warning.trend(np.insert(x, [0, 70, 160], math.nan), 1, 0, 3)
+    assert [found.variance, found.autocorrelation] == pytest.approx(plain, abs=1e-12)
+
+
+def test_a_trend_needs_150_returns_that_move() -> None:
+    """Fewer known returns, or equal ones, say nothing; 150 do."""
+    x = np.random.default_rng(14).normal(size=150)
+    assert 0.0 < warning.trend(x, 1, 0, 9).variance <= 1.0
+    for silent in (x[1:], np.append(x[1:], math.inf), np.full(150, 0.01)):
+        assert math.isnan(warning.trend(silent, 1, 0, 9).variance)
+
+
+@pytest.mark.parametrize(("event", "hits", "false"), [(0, 0, 1), (1, 1, 0), (30, 1, 0), (31, 0, 1)])
+def test_an_alarm_waits_thirty_bars(event: int, hits: int, false: int) -> None:
+    """An event at bars 1 to 30 after the alarm makes it a hit, one with it or later leaves it false."""
+    tally = warning.Tally()
+    for bar in range(40):
+        tally.step(bar, bar == 0, bar == event)
+        assert (tally.raised, tally.hits + tally.false) == (1, int(bar >= min(30, event or 30)))
+    assert (tally.hits, tally.false) == (hits, false)
+
+
 def test_an_alarm_is_tested_where_it_begins() -> None:
     watch = warning.Watch(1, 19)
     series = np.random.default_rng(10).normal(size=200)
@@ -178,6 +207,19 @@ def test_an_alarm_is_tested_where_it_begins() -> None:
     assert begins == [False, True, False, False, False, True]
     assert (watch.all.raised, watch.bars) == (2, 5)
     assert 0.0 < watch.found.variance <= 1.0
+
+
+def test_an_alarm_begins_above_0_9_and_is_significant_below_0_05(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also at the first bar; a crisis is one above 0.7, and either statistic may rise."""
+    found = iter([warning.Trend(0.05, 0.05), warning.Trend(0.9, 0.049), warning.Trend(0.049, 0.9)])
+    monkeypatch.setattr(warning, "trend", lambda *_: next(found))
+    watch, counts = warning.Watch(1, 19), []
+    for bar, ews in enumerate([0.901, 0.9, 0.901, 0.95, 0.2, 0.901]):
+        watch.step(ews, 0.7, lambda: np.zeros(1), bar)
+        counts.append((watch.all.raised, watch.significant.raised))
+    assert counts == [(1, 0), (1, 0), (2, 1), (2, 1), (2, 1), (3, 2)]
+    watch.step(0.2, 0.701, lambda: np.zeros(1), 6)
+    assert (watch.all.hits, watch.significant.hits) == (3, 2)
 
 
 def test_what_follows_an_alarm_makes_it_a_hit_or_false() -> None:

@@ -316,6 +316,15 @@ def test_targets_are_five_daily_sigmas_times_the_phase():
     assert sizing.day_sigma(np.array([0.001]), 3600.0)[0] == pytest.approx(0.001 * np.sqrt(24.0))
 
 
+def test_positions_beyond_a_cap_are_not_forced_down():
+    """Without an entry, or with two that cancel out, nothing is scaled however far the net is over its cap."""
+    limits = sizing.Limits(symbol=1.0, net=0.10, gross=10.0)
+    open_now, nobody = np.array([0.2, 0.1]), np.zeros(2, dtype=bool)
+    assert sizing.cap(np.array([0.0, -0.05]), open_now, nobody, limits).tolist() == [0.0, -0.05]
+    balanced = np.array([0.03, -0.03])
+    assert sizing.cap(balanced, open_now, ~nobody, limits) == pytest.approx(balanced)
+
+
 @pytest.mark.parametrize("phase", range(5))
 @pytest.mark.parametrize("profile", ["standard", "prospect"])
 def test_a_phase_sets_stop_and_size(phase, profile):

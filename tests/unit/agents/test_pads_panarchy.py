@@ -1,4 +1,4 @@
-"""Hysteresis, edges, revolt, transition rules, alert cascade."""
+"""Hysteresis, edges, revolt, transition rules."""
 
 import msgspec
 import numpy as np
@@ -8,13 +8,11 @@ from qts_agents.kernels.phase import scores
 from qts_agents.pads.account import Bar
 from qts_agents.pads.authority import Authority, Evidence, reply
 from qts_agents.pads.cycle import Candidate, Cycle, edge_allowed
-from qts_agents.pads.panarchy import Panarchy
-from qts_agents.pads.regime import Regime, turbulence
-from qts_agents.pads.risk import Risk
+from qts_agents.pads.panarchy import Panarchy, system
 from qts_agents.pads.scale import Reading, Scale, absorption
 from qts_agents.pads.tables import CONSERVATION, GROWTH, RELEASE, REORGANIZATION, UNKNOWN
 from qts_core.sections import PadsSettings
-from qts_messaging.messages import PHASES, PhaseTransition, RiskAlert
+from qts_messaging.messages import PhaseTransition
 
 LEADS = {k: np.array([0.6 if i == k else 0.4 / 3 for i in range(4)]) for k in range(4)}
 
@@ -112,101 +110,6 @@ def test_a_transition_id_counts_once():
     assert [authority.judge(proposal(), KNOWN) for _ in range(2)] == [0, 6]
 
 
-def alert(number, severity=0.9, **changes):
-    made = RiskAlert(f"a{number}", "anomaly", severity, (), 0, 1000)
-    return msgspec.structs.replace(made, **changes)
-
-
-def test_alert_cascade():
-    """Above 0.8 an alert is accepted and goes out with hop 1; mild, repeated and passed-on ones do not."""
-    risk = Risk(("A", "B"), PadsSettings())
-    nothing = np.zeros(2, dtype=bool)
-    first = risk.on_alert(alert(1), "quasar", nothing, 0)
-    assert (first.broadcast.hop, first.broadcast.sender) == (1, "quasar")
-    assert risk.on_alert(alert(1), "quasar", nothing, 0).why == "seen"
-    assert risk.on_alert(alert(2, hop=1), "quasar", nothing, 0).why == "rebroadcast"
-    assert risk.on_alert(alert(3, 0.8), "quasar", nothing, 0).why == "mild"
-    assert risk.on_alert(alert(4), "quasar", nothing, 1000).why == "expired"
-    assert risk.on_alert(alert(5), "quasar", nothing, 0).why == "too_often"
-    assert risk.on_alert(alert(6), "qbmia", nothing, 0).why == "accepted"
-    assert risk.psi == pytest.approx(0.64)
-    for _ in range(4):
-        risk.step(np.full(2, 0.5))
-    assert risk.on_alert(alert(7), "quasar", nothing, 0).why == "too_often"
-    risk.step(np.full(2, 0.5))
-    assert risk.on_alert(alert(8), "quasar", nothing, 0).why == "accepted"
-
-
-def test_alerts_never_push_the_factor_below_its_floor():
-    """A storm from many senders stops at 0.5."""
-    risk = Risk(("A",), PadsSettings())
-    for i in range(20):
-        risk.on_alert(alert(i), f"s{i}", np.array([False]), 0)
-    assert risk.psi == 0.5
-
-
-def test_a_severe_alert_asks_once_to_reduce_what_is_open_in_its_scope():
-    """Only open positions in scope are proposed, one time."""
-    risk = Risk(("A", "B", "C"), PadsSettings())
-    risk.on_alert(alert(1, 0.95, scope=("A", "B")), "quasar", np.array([True, False, True]), 0)
-    assert risk.proposals().tolist() == [True, False, False]
-    assert risk.proposals().tolist() == [False, False, False]
-
-
-def test_a_manipulation_alert_lifts_when_it_expires():
-    """Its veto holds for its scope until its time is over."""
-    risk = Risk(("A", "B"), PadsSettings())
-    made = alert(1, 0.5, alert_type="manipulation_suspected", scope=("B",))
-    risk.on_alert(made, "qbmia", np.zeros(2, dtype=bool), 0)
-    assert risk.manipulated(999).tolist() == [False, True]
-    assert risk.manipulated(1000).tolist() == [False, False]
-
-
-def test_appetite_moves_half_way_in_five_bars():
-    """A approaches clip(A*·ψ) with half-life 5."""
-    risk = Risk(("A",), PadsSettings())
-    risk.appetite = np.array([0.1])
-    for _ in range(5):
-        risk.step(np.array([0.9]))
-    assert risk.appetite[0] == pytest.approx(0.5)
-
-
-@pytest.mark.parametrize(("target", "limit"), [(0.0, 0.1), (2.0, 0.9)])
-def test_appetite_stays_within_its_limits(target, limit):
-    """It begins at 0.5 and goes to 0.1 or 0.9 whatever is aimed at."""
-    risk = Risk(("A",), PadsSettings())
-    assert risk.appetite.tolist() == [0.5]
-    for _ in range(500):
-        risk.step(np.array([target]))
-    assert risk.appetite[0] == pytest.approx(limit)
-
-
-def test_regime_names_and_masked_terms():
-    """The first matching name wins; masked terms of the score are renormalised."""
-    names = [
-        Regime.name(GROWTH, GROWTH, GROWTH, 0.5, 0.1),
-        Regime.name(GROWTH, CONSERVATION, GROWTH, 0.7, 0.1),
-        Regime.name(GROWTH, CONSERVATION, CONSERVATION, 0.81, 0.1),
-        Regime.name(RELEASE, RELEASE, UNKNOWN, 0.5, 0.6),
-        Regime.name(RELEASE, RELEASE, UNKNOWN, 0.5, 0.5),
-        Regime.name(GROWTH, GROWTH, REORGANIZATION, 0.5, 0.1),
-        Regime.name(UNKNOWN, UNKNOWN, UNKNOWN, 0.5, 0.1),
-    ]
-    expected = [
-        "normal_bull",
-        "extended_bull",
-        "critical_top",
-        "black_swan",
-        "correction",
-        "accumulation",
-        "normal",
-    ]
-    assert expected == names
-    assert turbulence(RELEASE, float("nan"), float("nan"), float("nan"), float("nan")) == pytest.approx(90.0)
-    assert turbulence(GROWTH, 0.5, 0.5, 0.5, 20.0) == pytest.approx(7.5 + 12.5 + 12.5 + 5.0 + 3.0)
-    assert PHASES[UNKNOWN] == "unknown"
-
-
 def quiet_panarchy(S=4):
     """Return a Panarchy whose meso crisis is told instead of measured."""
     return Panarchy(S, PadsSettings())
@@ -254,13 +157,66 @@ def test_many_symbols_in_release_revolt_without_a_crisis():
     assert revolt(panarchy, 0.1, 1)[0] is None
 
 
+@pytest.mark.parametrize(
+    ("crisis", "phase", "advice"),
+    [
+        (0.81, CONSERVATION, "prepare_for_release"),
+        (0.8, CONSERVATION, "increase_resilience"),
+        (0.9, GROWTH, "increase_resilience"),
+        (0.61, UNKNOWN, "increase_resilience"),
+        (0.6, CONSERVATION, "monitor"),
+    ],
+)
+def test_advice_of_a_revolt(crisis, phase, advice):
+    """Above 0.8 in conservation, above 0.6 anywhere, else."""
+    panarchy = quiet_panarchy(11)
+    panarchy.cycles["meso"].held = phase
+    panarchy._release_bars[:6] = 3  # six of eleven are just more than half
+    assert revolt(panarchy, crisis, 1)[0].advice == advice
+
+
+def test_no_revolt_without_a_known_crisis():
+    """Many symbols in release raise nothing as long as nobody can say how severe it is."""
+    panarchy = quiet_panarchy()
+    panarchy._release_bars[:] = 3
+    assert revolt(panarchy, np.nan, 2) == [None, None]
+    assert revolt(panarchy, 0.1, 1)[0] is not None
+
+
+def test_a_symbol_is_in_release_where_that_leads_with_0_35():
+    """Counted bar by bar; a weaker lead, another leader or unknown scores begin again."""
+    panarchy, unknown = quiet_panarchy(5), np.full(4, np.nan)
+    rows = np.array(
+        [LEADS[RELEASE], [0.3, 0.2, 0.35, 0.15], [0.3, 0.2, 0.349, 0.151], [0.45, 0, 0.4, 0.15], unknown]
+    )
+    now = Reading(rows[:, 0], rows[:, 0], rows[:, 0], rows)
+    for bars in (1, 2, 3):
+        panarchy._turn("micro", now)
+        assert panarchy._release_bars.tolist() == [bars, bars, 0, 0, 0]
+    panarchy._turn("meso", now)
+    panarchy._turn("micro", Reading(*[rows[::-1, 0]] * 3, rows[::-1]))
+    assert panarchy._release_bars.tolist() == [0, 0, 0, 1, 1]
+    np.testing.assert_allclose(panarchy.scores["micro"], rows[:4].mean(axis=0))
+
+
+def test_scores_of_the_system_are_the_mean_of_known_symbols():
+    """Unknown for as long as no symbol has any."""
+    known, unknown = LEADS[GROWTH], np.full(4, np.nan)
+    np.testing.assert_array_equal(system(known[None]), known)
+    np.testing.assert_array_equal(system(np.array([unknown, known, known])), known)
+    for none in (unknown[None], np.array([unknown, unknown])):
+        np.testing.assert_array_equal(system(none), unknown)
+
+
 def test_lift_halves_in_30_bars_and_resilience_returns_in_120():
     """What a revolt did fades: half of the lift after 30 bars, half of the lost resilience after 120."""
     panarchy = quiet_panarchy(1)
     panarchy.lift, panarchy.resilience = 0.4, 0.9
     one = np.ones(1)
     bar = Bar(1, one, one, one, one, one, np.ones(1, bool), 0.0, 0 * one)
-    for seq in range(30):
+    panarchy.push(bar, 0)
+    assert panarchy.resilience == pytest.approx(1.0 - 0.1 * 0.5 ** (1 / 120))
+    for seq in range(1, 30):
         panarchy.push(bar, seq)
     assert panarchy.lift == pytest.approx(0.2)
     for seq in range(30, 120):
@@ -291,6 +247,25 @@ def test_the_macro_scale_is_remembered(monkeypatch):
     np.testing.assert_allclose(panarchy.scores["meso"], scores(lifted, c, r).mean(axis=0))
     assert panarchy.meso_capacity == pytest.approx(0.4 * 0.6 + 0.3 * 0.4 + 0.3 * 0.6)
     assert panarchy.describe()["transformability"] == 0.3
+
+
+def test_a_potential_of_0_3_is_not_lifted(monkeypatch):
+    """Only P < 0.3 is, under a macro phase of growth or conservation; what was taken is told."""
+    panarchy = quiet_panarchy(2)
+    half, panarchy.crisis["meso"] = np.full(2, 0.5), 0.0
+    for macro, low, wanted, told in (
+        (GROWTH, 0.3, 0.3, ()),
+        (CONSERVATION, 0.3 - 1e-9, 0.4, ("potential",)),
+        (RELEASE, 0.1, 0.1, ()),
+        (UNKNOWN, 0.1, 0.1, ()),
+    ):
+        p = np.array([low, 0.9])
+        own = Reading(p, half, half, scores(p, half, half))
+        monkeypatch.setattr(panarchy.scales["meso"], "reading", lambda resilience=1.0, own=own: own)
+        panarchy.cycles["macro"].held = macro
+        panarchy._meso()
+        assert panarchy.meso_pcr.tolist() == pytest.approx([(wanted + 0.9) / 2, 0.5, 0.5])
+        assert panarchy.remembered == told
 
 
 def test_absorption_is_the_share_of_the_first_eigenvalue():

@@ -113,6 +113,7 @@ EDGES = [
 ]
 
 
+@pytest.mark.usefixtures("either")
 @pytest.mark.parametrize(("bit", "inside", "outside"), EDGES)
 def test_each_limit_is_where_the_design_puts_it(bit, inside, outside):
     """Just inside its limit a bit is not set, just outside it is."""
@@ -120,12 +121,14 @@ def test_each_limit_is_where_the_design_puts_it(bit, inside, outside):
     assert veto.market_bits(outside)[0] & bit
 
 
+@pytest.mark.usefixtures("either")
 def test_a_quiet_market_sets_no_bit_and_a_masked_value_none():
     """Neither ordinary values nor unknown ones."""
     assert veto.market_bits(caution())[0] == 0
     assert veto.market_bits(caution(**MASKED))[0] == 0
 
 
+@pytest.mark.usefixtures("either")
 def test_a_market_at_all_limits_sets_no_bit():
     """What lies just inside every limit at once is no reason to hold back."""
     at = {"tail": 0.7, "ews": 0.9, "illiquidity": 0.8, "af": 0.3 + 1e-6, "volatility": 1.0}
@@ -157,3 +160,10 @@ def test_a_whale_on_the_other_side_vetoes():
     assert sides == [veto.WHALE_AGAINST, 0, 0]
     sizes = [veto.against_whale(np.array([w]), -np.ones(1), np.ones(1))[0] for w in (0.7, 0.7001)]
     assert sizes == [0, veto.WHALE_AGAINST]
+
+
+def test_bits_are_told_by_name():
+    """Each bit has its own name, several are told in the order of their numbers, and none is no name."""
+    assert [veto.named(1 << k) for k in range(13)] == [(name,) for name in veto.NAMES]
+    assert veto.named(veto.PROSPECT | veto.SHOCK) == ("shock", "prospect")
+    assert veto.named(0) == ()

@@ -11,6 +11,7 @@ from tests.property import markets as market
 from qts_agents.agent import TOO_FEW_COMPONENTS, MarketWindow
 from qts_agents.columns import array, column
 from qts_agents.kernels import backend, market_game, nash
+from qts_agents.kernels.indicators import indicators
 from qts_agents.qbmia import (
     antifragile,
     game,
@@ -21,6 +22,7 @@ from qts_agents.qbmia import (
 from qts_agents.qbmia.agent import Qbmia
 from qts_agents.qbmia.game import Estimates
 from qts_agents.qbmia.memory import Memory
+from qts_agents.qbmia.memory import features as memory_features
 from qts_core.spec import SYSTEM
 from qts_messaging.messages import PhaseTransition, RiskAlert, SystemCommand
 
@@ -301,6 +303,48 @@ def test_outcomes_are_remembered_and_recalled():
     assert array(answer.contrib)[0, names.index("recalled")] == 5
     assert array(answer.contrib)[0, names.index("novelty")] == pytest.approx(0.0, abs=1e-6)
     assert array(answer.p)[0, 0] > before[0, 0]
+
+
+def test_the_vector_of_a_situation_by_hand():
+    """§4: ten features within ±3, four phase flags, two hazards, of length 1; unknown hazards count as none."""
+    ind = indicators(market.window(market.synthetic(17), 600))
+    cells = {
+        "r": [0.002, 0.0, np.nan],
+        "m5": [0.001, 0.0, 0.0],
+        "m10": [-0.001, 0.0, 0.0],
+        "sma_gap": [0.1, 0.0, 0.0],
+        "sigma20": [0.004, 0.0, 0.004],
+        "trend": [0.3, 0.0, 0.0],
+        "momentum": [-0.2, 0.0, 0.0],
+        "rsi": [60.0, 50.0, 50.0],
+        "macd": [-7.0, 0.0, 0.0],
+        "volatility": [0.8, 0.5, 0.5],
+        "adx": [25.0, 50.0, 50.0],
+    }
+    ind = msgspec.structs.replace(ind, **{name: np.array(x) for name, x in cells.items()})
+    unknown = np.full(3, np.nan)
+    found = memory_features(ind, "release", np.array([0.5, np.nan, 0.0]), np.array([0.25, np.nan, 0.0]))
+    features = [0.5, 0.25 * 5**0.5, -0.25 * 10**0.5, 3.0, 0.3, -0.2, 0.2, -3.0, 0.6, -0.5]
+    whole = np.array([*features, 0.0, 0.0, 1.0, 0.0, 0.5, 0.25])
+    np.testing.assert_allclose(found[0], whole / np.sqrt((whole * whole).sum()), rtol=1e-6)
+    assert found[1].tolist() == [0.0] * 12 + [1.0] + [0.0] * 3
+    assert np.isnan(found[2]).any()
+    assert memory_features(ind, "unknown", unknown, unknown)[1].tolist() == [0.0] * 16
+
+
+def test_prototypes_follow_by_a_tenth_and_are_64_at_most():
+    """The nearest moves towards what is like it; novelty is 1 − the cosine to the nearest."""
+    memory, axes = Memory(), np.eye(16, dtype=np.float32)
+    assert memory.novelty(axes[:2]).tolist() == [1.0, 1.0]
+    memory.store(axes[:2], 0, np.zeros(2, np.int64))
+    assert memory.novelty(axes[:3]).tolist() == [0.0, 0.0, 1.0]
+    like = (0.8 * axes[0] + 0.6 * axes[2])[None]
+    memory.store(like, 1, np.zeros(1, np.int64))
+    moved = 0.9 * axes[0] + 0.1 * like[0]
+    np.testing.assert_allclose(memory.prototypes, [moved / np.linalg.norm(moved), axes[1]], rtol=0, atol=1e-6)
+    draws = np.random.default_rng(1).standard_normal((400, 16)).astype(np.float32)
+    memory.store(draws / np.linalg.norm(draws, axis=1, keepdims=True), 2, np.zeros(400, np.int64))
+    assert memory.prototypes.shape == (64, 16)
 
 
 def test_ten_clusters_stay_ten():

@@ -104,6 +104,27 @@ def test_the_test_rejects_no_difference_as_often_as_promised() -> None:
     assert diebold_mariano(np.zeros(50)) == 0.0
 
 
+@pytest.mark.parametrize("T", [2, 3, 6, 40])
+def test_the_statistic_is_the_mean_over_its_newey_west_error(T: int) -> None:
+    """Covariances up to lag 5 count with Bartlett's weights 1 − k/6, written here as one quadratic form."""
+    gain = np.random.default_rng(T).normal(0.2, 1.0, T)
+    apart = np.abs(np.arange(T)[:, None] - np.arange(T))
+    d = gain - gain.mean()
+    variance = d @ np.maximum(0.0, 1.0 - apart / 6.0) @ d / T
+    assert diebold_mariano(gain) == pytest.approx(gain.mean() / math.sqrt(variance / T), rel=1e-12)
+
+
+@pytest.mark.parametrize(("t", "opens"), [(1.6448, False), (1.6449, True), (-9.0, False)])
+def test_the_gate_opens_beyond_the_95_percent_quantile(t: float, opens: bool) -> None:
+    """One-sided at 5 %: the quantile of the normal distribution is 1.64485."""
+    noise = np.random.default_rng(6).normal(size=40)
+    noise -= noise.mean()
+    gate = Gate(40)
+    gate.gains.extend(noise + t / diebold_mariano(noise + 1.0))
+    assert gate.statistic == pytest.approx(t)
+    assert gate.open is opens
+
+
 def test_the_gate_opens_for_a_winner_and_only_when_full() -> None:
     gate, rng = Gate(40), np.random.default_rng(5)
     for n in range(40):

@@ -39,6 +39,20 @@ def test_a_transition_is_stored_from_each_side_and_gaps_are_not() -> None:
     assert len(held) == 9
 
 
+def test_a_transition_is_of_the_bar_before_the_newest() -> None:
+    """Its code (0 is one) and the next, its side and σ, and the return to the next, which that one brought."""
+    history, held = History(("X",)), Experience()
+    for code, orient, ret, sigma in ((3, 1, 0.1, 1.0), (0, -1, 0.2, 2.0), (7, 1, 0.3, 3.0)):
+        history.push(np.array([code]), np.array([orient], np.int8), np.array([ret]), np.array([sigma]))
+    slots = held.add(history)
+    for name, wanted in (("orient", -1), ("ret", 0.3), ("sigma", 2.0)):
+        assert getattr(held, name)[slots].tolist() == [wanted] * 3
+    assert held.code[slots].tolist() == [[0, 7]] * 3
+    assert held.side[slots].tolist() == [1, 0, -1]
+    for column, wanted in zip(held.tape(slots), ([0, 7], [-1, -1], [0.3, 0.3], [2.0, 2.0]), strict=True):
+        assert column.tolist() == [wanted] * 3
+
+
 def test_the_oldest_go_when_it_is_full() -> None:
     """The ring holds 10,000; what is overwritten has the priority of the new."""
     held, record = Experience(), recorded(list(range(100)))
@@ -73,7 +87,7 @@ def test_draws_follow_the_errors_and_weights_undo_them() -> None:
 
 def test_nothing_is_drawn_from_nothing() -> None:
     """An empty ring, and a batch of none, give none."""
-    assert Experience().draw(np.full(4, 0.5), 1.0)[0].size == 0
+    assert [part.size for part in Experience().draw(np.full(4, 0.5), 1.0)] == [0, 0]
     held = Experience()
     held.add(recorded([5]))
     assert held.draw(np.zeros(0), 1.0)[0].size == 0

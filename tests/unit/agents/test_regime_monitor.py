@@ -8,6 +8,8 @@ import pytest
 
 from qts_agents.qbmia import regime
 from qts_agents.qbmia.regime import Monitor, Reading
+from qts_agents.qbmia.reports import reading
+from qts_agents.qbmia.state import Seen, State
 
 MID = Reading(resource=0.5, connectedness=0.5, stability=1.0, innovation=0.0, crisis=0.4)
 RULES = [
@@ -116,3 +118,44 @@ def test_a_proposal_whose_answer_was_lost_stands_for_ten_meso_bars():
     monitor.outstanding = "again"
     monitor.answered("")
     assert monitor.outstanding == ""
+
+
+def seen(bar, meso=(0.1, 0.6, 0.2, 0.3)):
+    return Seen(
+        bar=bar, asof_ns=0, phase="growth", scores=(), meso=meso, psi=0.9, symbols=(),
+        illiquidity=0.25, worst=0.5, manipulation=0.5,
+    )  # fmt: skip
+
+
+def test_indicators_of_the_newest_request():
+    """1 − illiquidity, meso C, how steady the signals are, meso crisis raised; without a meso bar the middle."""
+    state = State()
+    state.note(1, 0.0, (1.0, 0.0))
+    state.note(2, 0.2, (1.0, 0.0))
+    found = reading(state, seen(2))
+    assert (found.resource, found.connectedness, found.innovation) == (0.75, 0.6, 0.0)
+    assert (found.stability, found.crisis) == pytest.approx((0.8, 0.3 + 0.1 + 0.1))
+    young = reading(State(), seen(0, meso=()))
+    assert (young.connectedness, young.innovation, young.stability) == (0.5, 0.0, 1.0)
+    assert young.crisis == pytest.approx(0.2)
+
+
+def test_innovation_looks_fifty_bars_back():
+    """The strategy of then, or the newest before it; nothing while there is none so old."""
+    state = State()
+    for bar, strategy in ((100, (1.0, 0.0)), (102, (0.0, 1.0)), (149, (0.0, 1.0))):
+        state.note(bar, 0.0, strategy)
+    said = [reading(state, seen(bar)).innovation for bar in (149, 150, 151, 152)]
+    assert said == pytest.approx([0.0, 1.0, 1.0, 0.0])
+
+
+def test_a_bar_is_noted_once_and_enough_of_them_are_kept():
+    """Ten signals; of a strategy a bar those of the last fifty bars and no end more."""
+    state = State()
+    for bar in range(300):
+        state.note(bar, float(bar), (float(bar),))
+        state.note(bar, -1.0, (-1.0,))
+        state.note(bar - 1, -1.0, (-1.0,))
+    assert state.signals == [float(bar) for bar in range(290, 300)]
+    assert state.strategy_before(299 - 50).tolist() == [249.0]
+    assert len(state.strategies) < 100

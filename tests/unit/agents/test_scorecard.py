@@ -19,7 +19,7 @@ from qts_agents.evaluation.track import BOARD, play
 from qts_agents.metrics import Metrics
 from qts_agents.opinions import climatology
 from qts_agents.pads import kept
-from qts_agents.pads.scorecard import ROWS, Scorecard, Scores, scores
+from qts_agents.pads.scorecard import Scorecard, Scores, scores
 from qts_agents.scoring import Scoring
 from qts_messaging.messages import PerformanceFeedback
 
@@ -48,10 +48,10 @@ def test_the_ring_holds_the_newest_resolved_rows(sizes: list[int]) -> None:
         y = np.concatenate([y, outcome[known]])
     rows = card.rows()
     assert rows.resolved == y.size
-    assert len(rows.y) == min(ROWS, y.size)
-    np.testing.assert_array_equal(rows.p, p[-ROWS:].astype(np.float32))
-    np.testing.assert_array_equal(rows.flat, flat[-ROWS:])
-    np.testing.assert_array_equal(rows.y, y[-ROWS:])
+    assert len(rows.y) == min(5_000, y.size)
+    np.testing.assert_array_equal(rows.p, p[-5_000:].astype(np.float32))
+    np.testing.assert_array_equal(rows.flat, flat[-5_000:])
+    np.testing.assert_array_equal(rows.y, y[-5_000:])
     again = Scorecard.unpack(card.pack())
     for one in (card, again):
         one.learn(waiting(np.random.default_rng(1), 11), np.zeros(11, dtype=np.uint8))

@@ -23,6 +23,41 @@ def test_the_iterate_turns_by_twice_the_angle() -> None:
         assert oracle.marked(k) == pytest.approx(math.sin((2 * k + 1) * theta) ** 2, abs=1e-10)
 
 
+def test_every_iterate_asks_the_oracle_twice_more() -> None:
+    """A shot of power k costs 2k+1 queries; the draws see the marker's probability."""
+    asked: list[tuple[float, int]] = []
+    oracle = Oracle(np.array([0.75, 0.25]), np.array([0.0, 1.0]), lambda p, n: asked.append((p, n)) or 7)
+    assert (oracle.queries, oracle.sample(0, 10), oracle.queries) == (0, 7, 10)
+    assert (oracle.sample(3, 100), oracle.queries) == (7, 10 + 700)
+    assert [p for p, _ in asked] == pytest.approx([0.25, math.sin(7 * math.pi / 6) ** 2])
+    assert [n for _, n in asked] == [10, 100]
+
+
+def test_the_next_power_is_the_largest_that_stays_in_one_half_plane() -> None:
+    """By trying all: 4k+2 times the angles lie between the same multiples of π, and at least twice the old one."""
+    rng = np.random.default_rng(6)
+    kept = 0
+    for _ in range(300):
+        width, power, was = 10 ** rng.uniform(-3.0, 0.0), int(rng.integers(0, 12)), bool(rng.integers(2))
+        low = rng.uniform(0.0, math.pi / 2)
+        fits = [
+            k
+            for k in range(800)
+            if 4 * k + 2 >= 2 * (4 * power + 2)
+            and int((4 * k + 2) * low / math.pi) == int((4 * k + 2) * (low + width) / math.pi)
+        ]
+        wanted = (power, was) if not fits else (fits[-1], int((4 * fits[-1] + 2) * low / math.pi) % 2 == 0)
+        assert tail_risk.next_power(power, was, low, low + width) == wanted
+        kept += not fits
+    assert 30 < kept < 270
+
+
+def test_losses_lie_on_the_middles_of_equal_steps() -> None:
+    """2ⁿ of them between the extremes, by how often each came."""
+    found = tail_risk.discretised(np.array([0.0, 1.0, 1.5, 4.0]), 2)
+    assert (found.loss.tolist(), found.p.tolist()) == ([0.5, 1.5, 2.5, 3.5], [0.25, 0.5, 0.0, 0.25])
+
+
 @pytest.mark.parametrize("truth", [0.03, 0.3, 0.77, 0.95])
 def test_the_interval_holds_the_truth(truth: float) -> None:
     """In at least 90 % of 40 runs, to the width that was asked for; finer costs less than its square."""
