@@ -1,5 +1,7 @@
 """Hysteresis, edges, revolt, transition rules."""
 
+from types import SimpleNamespace
+
 import msgspec
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from qts_agents.kernels.phase import scores
 from qts_agents.pads.account import Bar
 from qts_agents.pads.authority import Authority, Evidence, reply
 from qts_agents.pads.cycle import Candidate, Cycle, edge_allowed
-from qts_agents.pads.panarchy import Panarchy, system
+from qts_agents.pads.panarchy import Panarchy, Step, system
 from qts_agents.pads.scale import Reading, Scale, absorption
 from qts_agents.pads.tables import CONSERVATION, GROWTH, RELEASE, REORGANIZATION, UNKNOWN
 from qts_core.sections import PadsSettings
@@ -266,6 +268,45 @@ def test_a_potential_of_0_3_is_not_lifted(monkeypatch):
         panarchy._meso()
         assert panarchy.meso_pcr.tolist() == pytest.approx([(wanted + 0.9) / 2, 0.5, 0.5])
         assert panarchy.remembered == told
+
+
+def test_scales_complete_their_bars_of_1_5_and_30():
+    """What is pushed is told by scale; a first longer one, which may have begun before, is left out."""
+    panarchy, one = quiet_panarchy(1), np.ones(1)
+    done = [
+        panarchy.push(Bar(t, one, one, one, one, one, np.ones(1, bool), 0.0, 0 * one), t) for t in range(90)
+    ]
+    for name, first, bars in (("micro", 1, 1), ("meso", 10, 5), ("macro", 60, 30)):
+        assert [t + 1 for t in range(90) if done[t][name]] == list(range(first, 91, bars))
+
+
+@pytest.mark.parametrize("higher", [False, True])
+def test_a_step_turns_the_scales_that_are_done(higher, monkeypatch):
+    """Micro each time; meso with its crisis raised by the lift; the regime and what was found at the end."""
+    panarchy, turned = quiet_panarchy(1), []
+    shown = SimpleNamespace(
+        crisis=np.array([0.4]), ews=np.array([0.9]), tail=np.array([0.1]), sigma20=np.ones(1)
+    )
+    for scale in panarchy.scales.values():
+        monkeypatch.setattr(scale, "reading", lambda *_: None)
+        monkeypatch.setattr(scale, "indicators", lambda _: shown)
+    monkeypatch.setattr(panarchy, "_turn", lambda name, _: turned.append(name))
+    monkeypatch.setattr(panarchy, "_meso", lambda: turned.append("meso") or "candidate")
+    monkeypatch.setattr(panarchy, "_revolt", lambda: "revolt")
+    monkeypatch.setattr(panarchy.regime, "step", lambda *_: turned.append("regime"))
+    monkeypatch.setattr(panarchy.baselines, "step", lambda *_: None)
+    panarchy.lift = 0.3
+    found = panarchy.step({"micro": True, "meso": higher, "macro": higher}, shown, np.ones(1), np.ones(1))
+    assert panarchy.crisis["micro"] == 0.4
+    if higher:
+        assert (turned, found) == (["micro", "macro", "meso", "regime"], Step(True, "candidate", "revolt"))
+        assert panarchy.crisis["meso"] == pytest.approx(0.7)
+    else:
+        assert (turned, found) == (["micro", "regime"], Step(False, None, "revolt"))
+        assert np.isnan(panarchy.crisis["meso"])
+    for scale, phase in (("micro", RELEASE), ("meso", CONSERVATION), ("macro", CONSERVATION)):
+        panarchy.cycles[scale].held = phase
+    assert panarchy.regime_name(shown) == "critical_top"
 
 
 def test_absorption_is_the_share_of_the_first_eigenvalue():
