@@ -82,8 +82,15 @@ def ewa(u: F8, own: I8, seen: I8) -> F8:
     out = np.zeros(u.shape[:2])
     heard: list[Any] = [np.require(x, None, ["C", "W"]) for x in (u, own, seen)]  # one layout, one signature
     given = (*heard, DELAYS.copy(), MEMORIES.copy())
-    backend.fill("ewa_gpu.populations", (out,), given, _populations, ewa_reference)
+    backend.fill("ewa_gpu.populations", (out,), given, _shared, ewa_reference)
     return out
+
+
+def _shared(u: F8, own: I8, seen: I8, delays: I8, memories: I8, out: F8) -> None:
+    """Let `_populations` average, each thread some of the symbols."""
+    backend.each_part(
+        lambda u, own, seen, out: _populations(u, own, seen, delays, memories, out), u, own, seen, out
+    )
 
 
 def ewa_reference(u: F8, own: I8, seen: I8, delays: I8, memories: I8, out: F8) -> None:

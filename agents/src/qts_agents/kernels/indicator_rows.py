@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from qts_agents.kernels.backend import kernel, part
 from qts_agents.kernels.logs import log_part
-from qts_agents.kernels.nth import find_part, nth_part
+from qts_agents.kernels.nth import nth_part
 from qts_agents.kernels.rolling import SIGMA_FLOOR, TIE, spreads_row
 
 F8 = NDArray[np.float64]
@@ -64,6 +64,46 @@ def indicator_rows(o: F8, h: F8, lo: F8, c: F8, v: F8, valid: U1, spread: F8, ou
         volume_rows(bars, counts, opened, close, np.array(spread[rows], dtype=np.float64), part, extra)
 
 
+@part
+def whole_row(c: F8, valid: U1) -> bool:
+    """Tell whether every bar is valid and has a close: then nothing has to be asked bar by bar."""
+    good = 0
+    for t in range(c.shape[0]):
+        good += 1 if (valid[t] != 0) & (c[t] > 0.0) & (c[t] < np.inf) else 0
+    return bool(good == c.shape[0])
+
+
+@part
+def log_ratios(x: F8, base: float, begin: int, out: F8, room: F8, bits: I8) -> int:
+    """Write ln(x/base) from `begin` on to `out`; return how many of all have no logarithm."""
+    n, missing = x.shape[0], 0
+    for i in range(n):
+        room[i] = x[i] / base
+    for i in range(n):
+        missing += 0 if (room[i] > 0.0) & (room[i] < np.inf) else 1
+    log_part(room[begin:n], out[begin:n], bits)
+    return missing
+
+
+@part
+def pack_known(h: F8, lo: F8, c: F8, v: F8, valid: U1, packed: F8, follows: U1) -> int:
+    """Write the columns of the valid bars to `packed` [5,T]; return how many, 0 where one has no close.
+
+    `follows` tells which of them come right behind a valid one.
+    """
+    closes, before = 0, -2
+    for t in range(c.shape[0]):
+        if valid[t] == 0:
+            continue
+        if not (np.isfinite(c[t]) and c[t] > 0.0):
+            return 0
+        packed[Y, closes], packed[HIGH, closes] = c[t], h[t]
+        packed[LOW, closes], packed[VOLUME, closes] = lo[t], v[t]
+        follows[closes] = before == t - 1
+        closes, before = closes + 1, t
+    return closes
+
+
 @kernel
 def collect_rows(h: F8, lo: F8, c: F8, v: F8, valid: U1, bars: F8, counts: I8) -> None:
     """Write log price, high, low, volume of the valid bars and the returns to `bars` [S,5,T].
@@ -72,40 +112,39 @@ def collect_rows(h: F8, lo: F8, c: F8, v: F8, valid: U1, bars: F8, counts: I8) -
     1 if all have a volume.
     """
     length = c.shape[1]
-    room, bits, follows = np.empty(length), np.empty((2, length), np.int64), np.empty(length, np.uint8)
+    room, bits, follows = np.empty(length), np.empty((2, length), np.int64), np.ones(length, np.uint8)
+    packed = np.empty((5, length))
     for s in range(c.shape[0]):
-        last = length - 1
-        while last > 0 and valid[s, last] == 0:
-            last -= 1
-        closes, volumes, before, base = 0, 1, -2, c[s, last]
-        for t in range(last + 1):
-            if valid[s, t] == 0:
-                continue
-            if not (np.isfinite(c[s, t]) and c[s, t] > 0.0):
-                closes = 0
-                break
-            bars[s, Y, closes], bars[s, HIGH, closes] = c[s, t] / base, h[s, t] / base
-            bars[s, LOW, closes], bars[s, VOLUME, closes] = lo[s, t] / base, v[s, t]
-            if not (np.isfinite(v[s, t]) and v[s, t] >= 0.0):
-                volumes = 0
-            follows[closes] = before == t - 1
-            closes, before = closes + 1, t
-        missing = 0
-        for column in (Y, HIGH, LOW):
-            # of highs and lows no more than the recursions read; of all, whether they have a logarithm
-            begin = 0 if column == Y else max(closes - RECURSION, 0)
-            for i in range(closes):
-                room[i] = bars[s, column, i]
-                missing += 0 if (room[i] > 0.0) & (room[i] < np.inf) else 1
-            log_part(room[begin:closes], bars[s, column, begin:closes], bits)
+        closes, high, low, close, volume = length, h[s], lo[s], c[s], v[s]
+        whole = whole_row(close, valid[s])
+        if not whole:
+            closes = pack_known(high, low, close, volume, valid[s], packed, follows)
+            high, low, close, volume = packed[HIGH], packed[LOW], packed[Y], packed[VOLUME]
+        if closes == 0:
+            counts[s, :] = 0
+            continue
+        base, begin = close[closes - 1], max(closes - RECURSION, 0)
+        missing = log_ratios(close[:closes], base, 0, bars[s, Y], room, bits)
+        # of highs and lows no more than the recursions read
+        missing += log_ratios(high[:closes], base, begin, bars[s, HIGH], room, bits)
+        missing += log_ratios(low[:closes], base, begin, bars[s, LOW], room, bits)
+        traded = 0
+        for i in range(closes):
+            bars[s, VOLUME, i] = volume[i]
+            traded += 1 if (volume[i] >= 0.0) & (volume[i] < np.inf) else 0
         returns = 0
-        for i in range(1, closes):
-            if follows[i]:
-                bars[s, R, returns] = bars[s, Y, i] - bars[s, Y, i - 1]
-                returns += 1
+        if whole:
+            y, r, returns = bars[s, Y], bars[s, R], closes - 1
+            for i in range(returns):
+                r[i] = y[i + 1] - y[i]
+        else:
+            for i in range(1, closes):
+                if follows[i]:
+                    bars[s, R, returns] = bars[s, Y, i] - bars[s, Y, i - 1]
+                    returns += 1
         enough = closes >= MIN_CLOSES and returns >= MIN_RETURNS
         counts[s, 0], counts[s, 1] = closes if enough else 0, returns
-        counts[s, 2], counts[s, 3] = 1 if missing == 0 else 0, volumes
+        counts[s, 2], counts[s, 3] = 1 if missing == 0 else 0, 1 if traded == closes else 0
 
 
 @part
@@ -153,11 +192,13 @@ def hill(r: F8, end: int, n: int, sizes: F8) -> float:
     """Return the Hill (1975) tail index of the 25 largest of the last `n` |r|; infinite when undefined."""
     for i in range(n):
         sizes[i] = abs(r[end - n + i])
-    threshold, total = find_part(sizes, n, n - TAIL_RETURNS - 1), 0.0
+    threshold, total = nth_part(sizes, n, n - TAIL_RETURNS - 1), 0.0
     if threshold <= SIGMA_FLOOR:
         return np.inf
-    for i in range(n - TAIL_RETURNS, n):
-        total += np.log(sizes[i] / threshold)
+    for i in range(end - n, end):  # in the order of time; equals of the threshold would add ln 1
+        size = abs(r[i])
+        if size > threshold:
+            total += np.log(size / threshold)
     return TAIL_RETURNS / total if total > SIGMA_FLOOR else np.inf
 
 

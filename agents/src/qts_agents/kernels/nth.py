@@ -1,4 +1,4 @@
-"""The k-th smallest of some numbers, without sorting them all: two ways for two uses."""
+"""The k-th smallest of some numbers, without sorting them all."""
 
 from __future__ import annotations
 
@@ -39,29 +39,4 @@ def nth_part(a: F8, n: int, k: int) -> float:
             if k < edge:
                 return float(pivot)
             low = edge
-    return float(a[k])
-
-
-@part
-def find_part(a: F8, n: int, k: int) -> float:
-    """Return the k-th smallest of the first `n` values; smaller ones end before, larger ones behind it.
-
-    Hoare's FIND (1961). The order in which it leaves the larger ones is the order in which the tail index
-    adds them, so its bits stay as long as this does.
-    """
-    low, high = 0, n - 1
-    while low < high:
-        pivot, i, j = a[k], low, high
-        while i <= j:
-            while a[i] < pivot:
-                i += 1
-            while a[j] > pivot:
-                j -= 1
-            if i <= j:
-                a[i], a[j] = a[j], a[i]
-                i, j = i + 1, j - 1
-        if j < k:
-            low = i
-        if k < i:
-            high = j
     return float(a[k])
