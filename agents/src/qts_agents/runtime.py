@@ -181,6 +181,8 @@ class Worker:
             system=context.place.system_name,
             messages=msgspec.structs.asdict(context.bus.accounts()),
             redis_reached=context.bus.redis_reached,
+            redis_refuses=sorted(context.bus.refusals.by_redis),
+            strangers=context.bus.refusals.strangers,
             compiles=_compiles(),
             device=gpu.device(),
             device_reason=gpu.why(),

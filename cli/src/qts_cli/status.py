@@ -88,9 +88,16 @@ def _table(answers: dict[str, dict[str, Any]]) -> Table:
             f"{answer.get('uptime_s', 0.0):.0f} s",
             str(messages.get("sent", "")),
             str(messages.get("delivered", "")),
-            "; ".join([*answer.get("reasons", []), *_unheard(answer.get("peers", {}))]),
+            _note(answer),
         )
     return table
+
+
+def _note(answer: dict[str, Any]) -> str:
+    """Return what a process says of itself, whom it does not hear, and who knocks in vain."""
+    strangers = answer.get("strangers")
+    unheard = _unheard(answer.get("peers", {}))
+    return "; ".join([*answer.get("reasons", []), *unheard, *([strangers] if strangers else [])])
 
 
 def _unheard(peers: dict[str, dict[str, Any]]) -> list[str]:

@@ -129,6 +129,8 @@ class Status(msgspec.Struct, kw_only=True, omit_defaults=False):
     credentials: dict[str, int] = {}
     peers: dict[str, Any] = {}
     redis_reached: bool = False
+    redis_refuses: list[str] = []  # kinds: memory, disk, replica, password, rights, loading, other
+    strangers: str = ""  # who tried in vain to connect of late: no fault of this process
     board: dict[str, Any] = {}
     feed: dict[str, Any] = {}
     compiles: int = 0

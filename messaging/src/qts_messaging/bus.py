@@ -10,9 +10,11 @@ import msgspec
 
 from qts_core.clock import Clock
 from qts_messaging.accounts import Record, Summary
+from qts_messaging.backlog import Backlog
 from qts_messaging.durations import Durations
 from qts_messaging.heartbeat import PeerHealth
 from qts_messaging.messages import Envelope, MarketUpdate, Message
+from qts_messaging.refusals import KeyRefusals, Refusals
 
 Handler = Callable[[Envelope], Awaitable[None]]
 Done = Callable[[str], None]  # told "ok", or why a durable message goes to the dead letters
@@ -141,8 +143,8 @@ class Bus(Protocol):
         ...
 
     @property
-    def redis_refuses(self) -> str:
-        """Return what a Redis that answers refuses, and the remedy; nothing where nothing is."""
+    def refusals(self) -> Refusals:
+        """Return what Redis and peers refuse, and whom this process refuses."""
         ...
 
     @property
@@ -224,8 +226,8 @@ class DirectWire(Protocol):
     simulated: bool
 
     @property
-    def refused(self) -> int:
-        """Tell how many connections were refused for their key."""
+    def refusals(self) -> KeyRefusals:
+        """Return whom wrong keys keep apart from this process."""
         ...
 
     async def start(self, sink: Sink) -> None:
@@ -284,8 +286,8 @@ class TopicWire(Protocol):
         ...
 
     @property
-    def refuses(self) -> str:
-        """Return what the server refuses, in plain words; nothing where nothing is."""
+    def refuses(self) -> dict[str, str]:
+        """Return kind → what the server refuses, in plain words."""
         ...
 
     @property
@@ -296,17 +298,6 @@ class TopicWire(Protocol):
     async def publish(self, batch: Sequence[tuple[str, bytes]]) -> list[int] | None:
         """Publish (channel, frame) in order; return receivers of each, None when it is not known."""
         ...
-
-
-class Backlog(msgspec.Struct, frozen=True):
-    """How far a reader of durable messages is behind."""
-
-    age_s: float = 0.0  # since the oldest that it has not handled was stored
-    waiting: int = 0  # not handled
-
-    def beside(self, other: Backlog) -> Backlog:
-        """Add up what it has to read in two streams."""
-        return Backlog(max(self.age_s, other.age_s), self.waiting + other.waiting)
 
 
 class DurableWire(Protocol):
@@ -323,8 +314,8 @@ class DurableWire(Protocol):
         ...
 
     @property
-    def refuses(self) -> str:
-        """Return what the server refuses, in plain words; nothing where nothing is."""
+    def refuses(self) -> dict[str, str]:
+        """Return kind → what the server refuses, in plain words."""
         ...
 
     async def start(self, sink: Sink) -> None:

@@ -23,6 +23,7 @@ from qts_messaging.incoming import Desk, Incoming
 from qts_messaging.messages import DURABLE_TOPICS, Envelope, MarketUpdate, Message, RiskAlert
 from qts_messaging.outbox import BOUNDS, Item
 from qts_messaging.outgoing import Outgoing
+from qts_messaging.refusals import Refusals
 from qts_messaging.spool import Spool
 from qts_messaging.ways import Way, expected, find
 
@@ -78,9 +79,10 @@ class Fabric:
         return self.wires.topics.reached
 
     @property
-    def redis_refuses(self) -> str:
-        """Return what a Redis that answers refuses, and the remedy."""
-        return self.wires.topics.refuses or self.wires.durable.refuses
+    def refusals(self) -> Refusals:
+        """Return what Redis and peers refuse, and whom this process refuses."""
+        wires, keys = self.wires, self.wires.direct.refusals
+        return Refusals(wires.durable.refuses | wires.topics.refuses, keys.peers, keys.strangers)
 
     @property
     def deaf(self) -> bool:
@@ -136,7 +138,7 @@ class Fabric:
             skewed=dict(health.skewed),
             slow=dict(self.incoming.dispatch.slow),
             took=self.incoming.dispatch.took(),
-            refused=wires.direct.refused,
+            refused=wires.direct.refusals.count,
             resubscribed=wires.topics.resubscribed,
             claimed=wires.durable.claimed,
             dead_letters=wires.durable.dead_letters,
@@ -323,8 +325,7 @@ class Fabric:
         """Look at the requests that are out when `deadline_ns` is over: one timer for all of them."""
         if self._alarm is not None:
             self._alarm.cancel()
-        delay_s = max(0, deadline_ns - now_ns) / 1e9
-        self._alarm_ns = deadline_ns
+        self._alarm_ns, delay_s = deadline_ns, max(0, deadline_ns - now_ns) / 1e9
         self._alarm = asyncio.get_running_loop().call_later(delay_s, self._expire)
 
     def _expire(self) -> None:
@@ -337,8 +338,7 @@ class Fabric:
 
     def _unsent(self, message_id: bytes, reason: str) -> None:
         """Tell who waits for an answer to this message that none will come."""
-        waiter = self._desk.waiting.fail(message_id)
-        if waiter is not None:
+        if (waiter := self._desk.waiting.fail(message_id)) is not None:
             _settle(waiter, reason)
 
     def _way(self, message: Message, to: str | None) -> Way:

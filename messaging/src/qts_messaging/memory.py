@@ -11,9 +11,11 @@ from weakref import WeakValueDictionary
 
 from qts_core.names import BROADCAST_TOPICS
 from qts_core.spec import System
-from qts_messaging.bus import Backlog, BusOptions, Sink, Wires
+from qts_messaging.backlog import Backlog
+from qts_messaging.bus import BusOptions, Sink, Wires
 from qts_messaging.fabric import Fabric
 from qts_messaging.messages import DURABLE_TOPICS
+from qts_messaging.refusals import KeyRefusals
 
 SNAPSHOT = 4096
 KEPT = 4096  # stored entries of a topic, and dead letters, for readers that come later
@@ -85,7 +87,7 @@ class MemoryDirect:
     """Direct frames through a hub."""
 
     simulated = True
-    refused = 0
+    refusals = KeyRefusals()
 
     def __init__(self, hub: Hub, name: str) -> None:
         self._hub, self._name = hub, name
@@ -124,7 +126,7 @@ class MemoryTopics:
         self.listening = True
         self.reached = True
         self.deaf = self.deposed = False
-        self.refuses = ""
+        self.refuses: dict[str, str] = {}
         self.resubscribed = 0
 
     async def start(self, sink: Sink) -> None:
@@ -149,12 +151,12 @@ class MemoryStreams:
     """Streams as lines of a hub: the last entries are kept for late readers, none for a restart."""
 
     claimed = 0
-    refuses = ""
     wiped = False  # lists are not lost while the process lives
 
     def __init__(self, hub: Hub, name: str) -> None:
         self._hub, self._name = hub, name
         self.up = True
+        self.refuses: dict[str, str] = {}
         self.backlog: dict[str, Backlog] = {}
         self.trimmed: dict[str, int] = {}
 

@@ -53,9 +53,9 @@ class RedisTopics:
         return time.monotonic() - self._answered_s < REACHED_S
 
     @property
-    def refuses(self) -> str:
-        """Return what the server refuses, in plain words; nothing where nothing is."""
-        return self._refused.text
+    def refuses(self) -> dict[str, str]:
+        """Return kind → what the server refuses, in plain words."""
+        return self._refused.found
 
     @property
     def listening(self) -> bool:
@@ -179,7 +179,7 @@ class RedisTopics:
                 backoff.reset()
                 await ear.ended
             except AWAY as error:
-                if self._refused.note("listen", error) and self._refused.text:
+                if self._refused.note("listen", error) and self._refused.found:
                     _log.warning("subscribing is refused: %.200s", error)
                 _log.debug("subscription ended: %s", error)
             finally:

@@ -5,53 +5,71 @@ from __future__ import annotations
 from redis.exceptions import RedisError
 
 _LOGIN = "Redis refuses the login ({code}); its password must be the one of the access list"
-#: what the first word of a refusal means, and what ends it
+#: what the first word of a refusal means: its kind (of `REDIS_KINDS`), and what ends it
 _WORDS = {
-    "OOM": "Redis refuses writes: it is out of memory (OOM); raise its maxmemory",
-    "MISCONF": "Redis refuses writes: it cannot save to its disk (MISCONF); free or enlarge the disk",
-    "READONLY": "Redis refuses writes: it is a replica (READONLY); redis_url must lead to the primary",
-    "NOREPLICAS": "Redis refuses writes: too few of its replicas answer (NOREPLICAS); bring them back",
-    "MASTERDOWN": "Redis is a replica without its primary (MASTERDOWN); bring that back",
-    "LOADING": "Redis loads its data; it will answer by itself",
-    "WRONGPASS": _LOGIN,
-    "NOAUTH": _LOGIN,
-    "NOPERM": "Redis refuses a command (NOPERM): {text}; give it the access list of this version",
+    "OOM": ("memory", "Redis refuses writes: it is out of memory (OOM); raise its maxmemory"),
+    "MISCONF": (
+        "disk",
+        "Redis refuses writes: it cannot save to its disk (MISCONF); free or enlarge the disk",
+    ),
+    "READONLY": (
+        "replica",
+        "Redis refuses writes: it is a replica (READONLY); redis_url must lead to the primary",
+    ),
+    "NOREPLICAS": (
+        "replica",
+        "Redis refuses writes: too few of its replicas answer (NOREPLICAS); bring them back",
+    ),
+    "MASTERDOWN": ("replica", "Redis is a replica without its primary (MASTERDOWN); bring that back"),
+    "LOADING": ("loading", "Redis loads its data; it will answer by itself"),
+    "WRONGPASS": ("password", _LOGIN),
+    "NOAUTH": ("password", _LOGIN),
+    "NOPERM": (
+        "rights",
+        "Redis refuses a command (NOPERM): {text}; give it the access list of this version",
+    ),
 }
+_OTHER = ("other", "Redis refuses a command ({code}): {text}")
 
 
-def refusal(error: BaseException) -> str:
-    """Return what the server refuses and what ends that; nothing where it is away.
+def refusal(error: BaseException) -> tuple[str, str]:
+    """Return the kind of what the server refuses, and words with what ends it; nothing where it is away.
 
     A lost group, or a wait that it ended, is no refusal: who notices begins anew at once.
     """
     if not isinstance(error, RedisError):
-        return ""
+        return "", ""
     text = str(error).strip()
     first = text.split(" ", 1)[0]
     # redis-py takes the first word off the texts that it knows
     code = error.status_code or (first if first.isupper() else "")
     if not code or code in ("NOGROUP", "UNBLOCKED"):
-        return ""
-    return _WORDS.get(code, "Redis refuses a command ({code}): {text}").format(code=code, text=text[:200])
+        return "", ""
+    kind, words = _WORDS.get(code, _OTHER)
+    return kind, words.format(code=code, text=text[:200])
 
 
 class Refusals:
     """What is refused to each part of a wire, until the same part succeeds."""
 
     def __init__(self) -> None:
-        self._told: dict[str, str] = {}
+        self._told: dict[str, tuple[str, str]] = {}
 
     def note(self, part: str, error: BaseException) -> bool:
         """Note what became of `part`; tell whether that is news."""
-        before, now = self._told.get(part, ""), refusal(error)
+        before, now = self._told.get(part), refusal(error)
         self._told[part] = now
-        return not now or now != before
+        return not all(now) or now != before
 
     def over(self, part: str) -> None:
         """Note that `part` succeeded."""
         self._told.pop(part, None)
 
     @property
-    def text(self) -> str:
-        """Return what is refused; nothing where nothing is."""
-        return "; ".join(dict.fromkeys(filter(None, self._told.values())))
+    def found(self) -> dict[str, str]:
+        """Return kind → what is refused, in plain words."""
+        told: dict[str, list[str]] = {}
+        for kind, words in self._told.values():
+            if words:
+                told.setdefault(kind, []).append(words)
+        return {kind: "; ".join(dict.fromkeys(each)) for kind, each in told.items()}

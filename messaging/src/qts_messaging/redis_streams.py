@@ -14,7 +14,8 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from qts_messaging import snapshot
-from qts_messaging.bus import Backlog, Sink
+from qts_messaging.backlog import Backlog
+from qts_messaging.bus import Sink
 from qts_messaging.dead_letters import AGAIN, FIELD, bury
 from qts_messaging.ending import end, for_ever
 from qts_messaging.reconnect import Backoff
@@ -68,9 +69,9 @@ class RedisStreams:
         self.trimmed: dict[str, int] = {}
 
     @property
-    def refuses(self) -> str:
-        """Return what the server refuses, in plain words; nothing where nothing is."""
-        return self._refused.text
+    def refuses(self) -> dict[str, str]:
+        """Return kind → what the server refuses, in plain words."""
+        return self._refused.found
 
     # -- life ---------------------------------------------------------------------------------------
     async def start(self, sink: Sink) -> None:

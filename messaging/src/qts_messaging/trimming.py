@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from qts_messaging.bus import Backlog
+from qts_messaging.backlog import Backlog
 
 _log = logging.getLogger(__name__)
 MAX_AGE_MS = 7 * 24 * 3_600_000

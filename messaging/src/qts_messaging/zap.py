@@ -30,6 +30,7 @@ class Gate:
         self._domains: dict[bytes, dict[bytes, str]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self.refused: dict[bytes, int] = {}  # domain → handshakes refused
+        self.knocked: dict[bytes, tuple[str, float]] = {}  # domain → where the last one came from, and when
         self._seldom = Seldom()
 
     def admit(self, domain: bytes, allowed: dict[bytes, str]) -> None:
@@ -46,6 +47,7 @@ class Gate:
     def withdraw(self, domain: bytes) -> None:
         """Forget a domain; the last one takes the handler off the loop."""
         self._domains.pop(domain, None)
+        self.knocked.pop(domain, None)
         if not self._domains:
             self._detach()
 
@@ -71,7 +73,9 @@ class Gate:
         shown = z85.encode(key)
         if shown not in self._domains.get(domain, {}):
             self.refused[domain] = self.refused.get(domain, 0) + 1
-            if (held := self._seldom.due(address.decode(errors="replace"), time.monotonic())) is not None:
+            where, now_s = address.decode(errors="replace"), time.monotonic()
+            self.knocked[domain] = (where, now_s)
+            if (held := self._seldom.due(where, now_s)) is not None:
                 words = f"; {held} more since the last such line" if held else ""
                 _log.warning("connection from %r refused: its key is not known%s", address, words)
             return [VERSION, number, b"400", b"unknown key", b"", b""]

@@ -18,11 +18,12 @@ from zmq.utils.monitor import recv_monitor_message
 
 from qts_messaging.bus import Sink
 from qts_messaging.keys import CurveKeys
-from qts_messaging.seldom import Seldom
+from qts_messaging.refusals import KeyRefusals
 from qts_messaging.zap import Curtain
 from qts_messaging.zeromq_callers import Callers
 from qts_messaging.zeromq_ends import PULSE_S, Ends
 from qts_messaging.zeromq_names import Seeker
+from qts_messaging.zeromq_refusals import Refused, stale
 from qts_messaging.zeromq_sockets import (
     FRAME,
     MONITORED,
@@ -47,7 +48,6 @@ OLD_ROUTER_S = 10.0  # after its key is dropped: peers have this long to be conn
 LOOK_S = 0.01  # after sending to a peer that answers on our ROUTER
 DONTWAIT = int(zmq.DONTWAIT)  # plain: asked at every frame
 _send = BareSocket.send  # what zmq.Socket.send calls in the end
-UNPROVEN = "what came is not what its key's holder said: another server key, tampered, replayed or no ZMTP"
 
 
 class ZeroMQ:
@@ -74,8 +74,7 @@ class ZeroMQ:
         self._again: dict[Socket, asyncio.Handle] = {}
         self._looks: dict[Socket, asyncio.Handle] = {}
         self._paused = False
-        self._seldom = Seldom()
-        self.handshakes_failed = 0
+        self._refused = Refused(self._curtain.gate, self._domain)
 
     # -- life ---------------------------------------------------------------------------------------
     async def start(self, sink: Sink) -> None:
@@ -214,8 +213,11 @@ class ZeroMQ:
                 self._shut(router)
         for peer, lines in self._lines.items():
             pairs = [(keys.public, server) for server in keys.peers.get(peer, ())]
-            for line in [li for li in lines if li.pair not in pairs]:
-                self._retire(line, now_s)
+            for line in list(lines):
+                if line.pair not in pairs:
+                    self._retire(line, now_s)
+                elif stale(line, now_s):
+                    self._anew(line)
 
     def _retire(self, line: Line, now_s: float) -> None:
         """Close an unwanted line that has not been used for a while."""
@@ -237,9 +239,9 @@ class ZeroMQ:
         return bool(self._routers or self._dealers)
 
     @property
-    def refused(self) -> int:
-        """Return how many connections were refused for their key, here and at those we dialled."""
-        return self.handshakes_failed + self._curtain.gate.refused.get(self._domain, 0)
+    def refusals(self) -> KeyRefusals:
+        """Return whom wrong keys keep apart from this process."""
+        return self._refused.found(self._lines, self._connected)
 
     def reachable(self, peer: str) -> bool:
         """Tell whether a connection that `send` would use stands."""
@@ -358,6 +360,7 @@ class ZeroMQ:
         while not line.monitor.closed and readable(line.monitor):
             told = recv_monitor_message(line.monitor, zmq.DONTWAIT)
             event = told["event"]
+            self._refused.follow(line, event, time.monotonic())
             stood, line.connected = line.connected, event == zmq.EVENT_HANDSHAKE_SUCCEEDED
             line.answered = event in (zmq.EVENT_CONNECTED, zmq.EVENT_HANDSHAKE_SUCCEEDED)
             self._choose(line.peer)
@@ -365,14 +368,14 @@ class ZeroMQ:
                 self._ends.hold(int(told["value"]), line.peer, line.socket)
             elif event == zmq.EVENT_DISCONNECTED:
                 self._cut(int(told["value"]), proven=stood)
-            elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-                self._refuse(line.peer, "keys of both sides do not match")
-            elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
-                self._refuse(line.peer, UNPROVEN)
-                if stood:  # libzmq would hold on to it for seconds
-                    self._lines[line.peer].remove(line)
-                    self._end(line.socket, line.monitor, 0)
-                    self._dial(line.peer)
+            elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL and stood:
+                self._anew(line)  # libzmq would hold on to it for seconds
+
+    def _anew(self, line: Line) -> None:
+        """Dial with a new socket instead of one that has come to nothing."""
+        self._lines[line.peer].remove(line)
+        self._end(line.socket, line.monitor, 0)
+        self._dial(line.peer)
 
     def _ended(self, monitor: Socket) -> None:
         """Count connections to our port of which libzmq takes no more, and which end within its time-out."""
@@ -382,18 +385,10 @@ class ZeroMQ:
                 self._cut(int(told["value"]), proven=True)
             else:
                 self._ends.doubt(time.monotonic())
-                self._refuse("a caller", UNPROVEN)
+                self._refused.caller()
 
     def _cut(self, descriptor: int, proven: bool) -> None:
         """Take the end of a connection; a frame that libzmq did not take in is told of like others."""
         peer = self._callers.ended(descriptor)
         if peer and proven and self._sink is not None:
             self._sink.offence("too_large", f"more than {FRAME} bytes were announced", peer)
-
-    def _refuse(self, whom: str, why: str) -> None:
-        """Count a connection that was refused or ended; say so once a minute."""
-        self.handshakes_failed += 1
-        held = self._seldom.due(f"{whom}: {why}", time.monotonic())
-        if held is not None:
-            words = f" ({held} more like this in the last minute)" if held else ""
-            _log.warning("connection with %s refused: %s%s", whom, why, words)

@@ -44,6 +44,8 @@ class Line(msgspec.Struct, eq=False):
     answered: bool = False  # somebody listens there
     connected: bool = False  # and has proved to be the peer
     idle_s: float | None = None  # since when it is neither wanted nor used
+    since_s: float = 0.0  # when somebody answered last
+    refused_s: float | None = None  # when its keys were refused; libzmq dials no more
 
 
 class Router(msgspec.Struct, eq=False):

@@ -51,6 +51,15 @@ def _condition(kind: str, value: int) -> str:
     return f'qts_system_condition{{type="{kind}"}} == {value}'
 
 
+def grown(metric: str, window: str) -> str:
+    """Return by how much each series of a counter grew: exactly, also where it began, began anew or ended.
+
+    increase() does not see the first value of a series, and guesses what lies beyond the scrapes.
+    """
+    now, before = f"last_over_time({metric}[{window}])", f"last_over_time({metric}[6h] offset {window})"
+    return f"({now} - ({before} <= {now}) or {now})"
+
+
 def _silence(metric: str, limit: str) -> str:
     return f"(time() - max {_BY} ({metric})) > {limit} and on (namespace, system) ({_FEED})"
 
@@ -169,7 +178,7 @@ SYSTEM: tuple[Alert, ...] = (
         f"{_WHERE} has been rolling out for {_SECONDS}.",
     ),
     Alert(
-        "QtsAgentRestarting", f"sum {_EACH} (increase(qts_agent_restarts_total[30m])) > 3", "0m", "ticket",
+        "QtsAgentRestarting", f"sum {_EACH} {grown('qts_agent_restarts_total', '30m')} > 3", "0m", "ticket",
         "The operator restarts an agent again and again",
         f"{{{{ $labels.agent }}}} of {_WHERE} was restarted {{{{ $value | humanize }}}} times in 30 minutes.",
     ),
@@ -194,6 +203,12 @@ SYSTEM: tuple[Alert, ...] = (
         "QtsRedisDown", _condition("RedisReady", 0), "2m", "page",
         "A system has no Redis",
         f"RedisReady of {_WHERE} is {{{{ $value }}}} (0 is False).",
+    ),
+    Alert(
+        "QtsRedisRefuses",
+        'max by (namespace, system, kind) (qts_redis_refuses{kind!="loading"}) == 1', "2m", "page",
+        "Redis answers and refuses",
+        f"Redis refuses processes of {_WHERE}: {{{{ $labels.kind }}}} ({{{{ $value }}}} is yes).",
     ),
     Alert(
         "QtsPeerSilent", "qts_peer_heartbeat_age_seconds > 30", "1m", "page",

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from qts_operator.alerts import grown
+
 WIDTH, HEIGHT, COLUMNS = 8, 7, 3
 _VERSION = 39  # of Grafana's schema
 _SOURCE = {"type": "prometheus", "uid": "${source}"}
@@ -71,7 +73,7 @@ OPERATOR = (
         "{{kind}}": "sum by (kind) (increase(qts_fields_not_kept_total[1h]))",
     }, quiet=True),
     Panel("Restarts by the operator", "none", {
-        "{{agent}} {{reason}}": "sum by (agent, reason) (increase(qts_agent_restarts_total[1h]))",
+        "{{agent}} {{reason}}": f"sum by (agent, reason) {grown('qts_agent_restarts_total', '1h')}",
     }, quiet=True),
 )  # fmt: skip
 

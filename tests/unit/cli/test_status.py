@@ -63,3 +63,13 @@ def test_a_process_that_is_not_ready_is_told_by_the_exit_code(
 ) -> None:
     """As of a system in a cluster: a script that asks sees what a person reads."""
     assert asked(tmp_path, answers(pads=True, amos=ready), monkeypatch, capsys)[0] == code
+
+
+def test_who_knocks_in_vain_is_told_and_makes_nothing_unready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A stranger at the port is no fault of the process that refuses it."""
+    told = answers(pads=True)
+    told["pads"]["strangers"] = "somebody at 10.0.0.9 knocks"
+    code, out = asked(tmp_path, told, monkeypatch, capsys)
+    assert (code, "somebody at 10.0.0.9 knocks" in out) == (0, True)

@@ -59,6 +59,7 @@ def _stale(metric: str, limit: int) -> Case:
 
 
 _RESTARTS = f'qts_agent_restarts_total{SYSTEM}, agent="amos", reason="PodFailed"}}'
+_BEFORE = _RESTARTS.replace("agent=", 'pod="operator-1", agent=')
 _SLOW = 'qts_api_request_duration_seconds_bucket{verb="GET", kind="Pod", code="200", le="'
 _WRITES = 'qts_writes_total{kind="Deployment", op="apply"}'
 _ROUNDS = f'qts_rounds_total{SYSTEM}, agent="pads", outcome="'
@@ -115,7 +116,18 @@ CASES: dict[str, Case] = {
     ),
     "QtsSystemDegraded": _condition("Degraded", 1, "10m"),
     "QtsRolloutStuck": _one(f"qts_system_progressing_seconds{SYSTEM}}}", "901x20", "0x20", "900x20", "10m"),
-    "QtsAgentRestarting": _one(_RESTARTS, "0+1x30", "2x30", "0 1 2 3x30", "30m"),
+    # looked at between two scrapes: exactly three are three
+    "QtsAgentRestarting": _one(_RESTARTS, "0+1x30", "2x40", "0x5 1 2 3x40", "30m30s"),
+    # as the operator tells it: no series before the first restart; it may see several between two scrapes
+    "QtsAgentRestarting first": _one(_RESTARTS, "_x10 2 3 4x20", "_x10 1x30", "_x10 2 3x30", "30m30s"),
+    # another operator leads since; what its predecessor counted still counts, and no more than once
+    "QtsAgentRestarting handed over": Case(
+        {_BEFORE: "_x5 1 2 2x5 _x40", _RESTARTS: "_x15 1 2x40"},
+        {_BEFORE: "4x15 _x40", _RESTARTS: "_x15 1x40"},
+        {_BEFORE: "7x5 8x5 _x40", _RESTARTS: "_x15 1 2x40"},
+        "30m30s",
+    ),
+    "QtsAgentRestarting anew": _one(_RESTARTS, "9x60 2 4x20", "9x60 0x20", "9x60 1 2 3x20", "75m30s"),
     "QtsGpuWasted": Case(
         {_HELD: "0+60x60", _LAUNCHES: "0x5 9x60"},  # what was timed at the start is long ago
         {_HELD: "0+60x60", _LAUNCHES: "0x45 1x20"},  # one launch is use
@@ -130,6 +142,15 @@ CASES: dict[str, Case] = {
     ),
     "QtsGpuUnavailable": _condition("GPUAvailable", 0, "20m"),
     "QtsRedisDown": _condition("RedisReady", 0, "10m"),
+    "QtsRedisRefuses": _one(
+        f'qts_redis_refuses{SYSTEM}, agent="pads", kind="memory"}}', "1x20", "0x20", "0x9 1x1 0x20", "12m"
+    ),
+    "QtsRedisRefuses loading": Case(
+        {f'qts_redis_refuses{SYSTEM}, agent="{a}", kind="rights"}}': "1x20" for a in ("pads", "amos")},
+        {},
+        {f'qts_redis_refuses{SYSTEM}, agent="pads", kind="loading"}}': "1x20"},  # it ends by itself
+        "12m",
+    ),
     "QtsPeerSilent": _one(
         f'qts_peer_heartbeat_age_seconds{SYSTEM}, agent="pads", peer="quasar"}}',
         "31x20",

@@ -1,0 +1,31 @@
+"""What is refused to a bus, and whom it refuses, in words that name cause and remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+#: of what a Redis that answers refuses; names of a label
+REDIS_KINDS = ("memory", "disk", "replica", "password", "rights", "loading", "other")
+
+
+class KeyRefusals(msgspec.Struct, frozen=True):
+    """What came of connections whose keys do not match."""
+
+    count: int = 0  # refused or ended for their key, here and at those we dialled
+    peers: tuple[str, ...] = ()  # peers that cannot be reached for their key or ours
+    strangers: str = ""  # who tried in vain to connect of late
+
+
+class Refusals(msgspec.Struct, frozen=True):
+    """What a bus is refused now; all empty where nothing is."""
+
+    by_redis: Mapping[str, str] = {}  # kind → plain words
+    peers: tuple[str, ...] = ()
+    strangers: str = ""
+
+    @property
+    def redis(self) -> str:
+        """Return what a Redis that answers refuses."""
+        return "; ".join(dict.fromkeys(self.by_redis.values()))

@@ -1,0 +1,95 @@
+"""Keys that do not match, over real wires: status says who refuses whom, and what is mended connects again."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import zmq
+from tests.processes.stand import Stand, until
+
+from qts_agents.bus_watch import BusWatch
+from qts_agents.health import Health
+from qts_messaging import keys
+
+pytestmark = pytest.mark.processes
+
+
+def another(stand: Stand, *names: str) -> Path:
+    """Return a copy of the secrets in which some names have other pairs."""
+    folder, made = stand.folder / "other", stand.folder / "made"
+    shutil.copytree(stand.secrets, folder)
+    keys.create_curve(made, names)
+    shutil.copytree(made, folder, dirs_exist_ok=True)
+    return folder
+
+
+def reached(stand: Stand) -> bool:
+    """Tell whether board and voter reach each other."""
+    pads, qbmia = (stand.buses[name].wires.direct for name in ("pads", "qbmia"))
+    return pads.reachable("qbmia") and qbmia.reachable("pads")
+
+
+async def begin(stand: Stand, secrets: Path) -> None:
+    """Start the server, a board, and a voter with secrets of its own."""
+    stand.serve()
+    stand.buses = {"pads": stand.bus("pads"), "qbmia": stand.bus("qbmia", secrets=secrets)}
+    for bus in stand.buses.values():
+        await bus.start()
+
+
+async def test_a_key_that_the_peers_do_not_know_is_told_by_both_sides(idle_stand: Stand) -> None:
+    """Board and voter name each other; once the board has the voter's key they connect without a restart."""
+    stand = idle_stand
+    secrets = another(stand, "qbmia")
+    await begin(stand, secrets)
+    pads, qbmia = stand.buses["pads"], stand.buses["qbmia"]
+    await until(lambda: bool(pads.refusals.peers and pads.refusals.strangers and qbmia.refusals.peers), 10.0)
+    health = Health("qbmia")
+    BusWatch().look(qbmia, health, 0.0)
+    assert health.troubles["keys"].startswith(
+        "pads refuses the key of this process: its curve/*.pub must list"
+    )
+    assert pads.refusals.peers[0].startswith(
+        "qbmia is dialled with a key that it does not have: curve/qbmia.pub"
+    )
+    assert "somebody at 127.0.0.1 knocks" in pads.refusals.strangers
+    shutil.copy(secrets / "curve" / "qbmia.pub", stand.secrets / "curve" / "qbmia.pub")
+    await until(lambda: reached(stand), 20.0)
+    assert (pads.refusals.peers, qbmia.refusals.peers) == ((), ())
+    BusWatch().look(qbmia, health, 0.0)
+    assert "keys" not in health.troubles
+
+
+async def test_a_wrong_key_of_a_peer_is_told_where_it_lies(idle_stand: Stand) -> None:
+    """The voter dials the board with another key: its own row names the file, the board says that somebody does."""
+    stand = idle_stand
+    secrets = another(stand, "pads")
+    await begin(stand, secrets)
+    pads, qbmia = stand.buses["pads"], stand.buses["qbmia"]
+    await until(lambda: bool(qbmia.refusals.peers and pads.refusals.peers and pads.refusals.strangers), 10.0)
+    assert qbmia.refusals.peers[0].startswith(
+        "pads is dialled with a key that it does not have: curve/pads.pub"
+    )
+    assert "another server key than its own" in pads.refusals.strangers
+    shutil.copy(stand.secrets / "curve" / "pads.pub", secrets / "curve" / "pads.pub")
+    await until(lambda: reached(stand), 20.0)
+    assert (pads.refusals.peers, qbmia.refusals.peers) == ((), ())
+
+
+async def test_a_peer_that_ends_and_a_key_on_its_way_are_no_refusal(idle_stand: Stand) -> None:
+    """Who is reached with one of two keys is reached; who leaves, and comes back, refuses nobody."""
+    stand = idle_stand
+    await begin(stand, stand.secrets)
+    qbmia = stand.buses["qbmia"]
+    await until(lambda: reached(stand), 10.0)
+    listed = stand.secrets / "curve" / "pads.pub"
+    listed.write_text(f"{listed.read_text().strip()} 1\n{zmq.curve_keypair()[0].decode()} 2\n")
+    await until(lambda: len(qbmia.wires.direct._lines["pads"]) == 2, 10.0)  # type: ignore[attr-defined]
+    await until(lambda: stand.buses["pads"].numbers().refused >= 6, 20.0)
+    assert "while keys change it ends by itself" in stand.buses["pads"].refusals.strangers
+    assert qbmia.refusals.peers == ()
+    await stand.buses["pads"].close(0.0)
+    await until(lambda: not qbmia.wires.direct.reachable("pads"), 10.0)
+    assert qbmia.refusals.peers == ()
