@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from qts_agents.bus_metrics import BusCollector
 from qts_core.probes import Status
+from qts_core.telemetry import lines_suppressed
 from qts_messaging.bus import Numbers
 from qts_messaging.durations import BOUNDS_NS
 from qts_messaging.messages import ACTIONS
@@ -40,6 +41,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._style = ""
         ProcessCollector(registry=self.registry)
+        self.registry.register(_LinesCollector())
         self.rounds = self._counter("qts_rounds_total", "Rounds by how they ended", ["outcome"])
         self.round_duration = self._histogram(
             "qts_round_duration_seconds", "Update received until decision sent", ["outcome"]
@@ -119,6 +121,15 @@ class Metrics:
     def text(self) -> bytes:
         """Return everything in Prometheus text format."""
         return bytes(generate_latest(self.registry))
+
+
+class _LinesCollector(Collector):
+    """Reads how many lines of the log were not written."""
+
+    def collect(self) -> Iterable[Metric]:
+        """Render it."""
+        text = "Lines of the log held back as repetitions, or without space"
+        yield _counted("qts_log_lines_suppressed", text, lines_suppressed())
 
 
 class _SpansCollector(Collector):

@@ -13,7 +13,6 @@ import re
 import secrets
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -148,6 +147,17 @@ def _redact(_: Any, __: str, event: Any) -> Any:
     return event
 
 
+class _Unwritten:
+    """How many lines of this process's log were not written."""
+
+    lines = 0
+
+
+def lines_suppressed() -> int:
+    """Return how many lines of this process's log were held back, or found no space."""
+    return _Unwritten.lines
+
+
 class _Limit:
     """At most ten lines of one event a minute; the next minute's first line says how many were held."""
 
@@ -165,6 +175,7 @@ class _Limit:
             count = 0
         self.minute[name] = (minute, count + 1)
         if count >= self.most:
+            _Unwritten.lines += 1
             raise structlog.DropEvent
         return event
 
@@ -177,9 +188,11 @@ class _Lines:
 
     def msg(self, line: str) -> None:
         """Write one line."""
-        with suppress(OSError):
+        try:
             self._out.write(f"{line}\n")
             self._out.flush()
+        except OSError:
+            _Unwritten.lines += 1
 
     debug = info = warning = error = msg
 

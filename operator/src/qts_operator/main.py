@@ -17,7 +17,7 @@ from aiohttp import web
 from qts_core import names
 from qts_core.allocator import give_back
 from qts_core.clock import SystemClock
-from qts_core.telemetry import Tracing
+from qts_core.telemetry import Tracing, lines_suppressed
 from qts_operator import cluster, leader
 from qts_operator.apply import Hand
 from qts_operator.bell import Bell, taken
@@ -315,7 +315,7 @@ class Engine:
             self.metrics.queue_depth.set(self.queue.waiting())
             self.metrics.queue_age.set(self.queue.oldest_s(self._now_s()))
             self.metrics.leader.set(int(self.leads()))
-            self.metrics.dropped(self._tracing.dropped)
+            self.metrics.dropped(self._tracing.dropped, lines_suppressed())
             for kind, count in self.view.counts().items():
                 self.metrics.objects.labels(kind).set(count)
             for kind, age_s in self._silences().items():

@@ -61,7 +61,9 @@ class Metrics:
         self._restarts = counter("qts_agent_restarts_total", "Restarts by the operator", *named)
         self.loop_lag = gauge("qts_event_loop_lag_seconds", "Lag of the event loop")
         self.spans_dropped = counter("qts_spans_dropped_total", "Spans that no collector took")
-        self._dropped, self._per_object = 0, per_object
+        text = "Lines of the log held back as repetitions, or without space"
+        self.lines_suppressed = counter("qts_log_lines_suppressed_total", text)
+        self._dropped, self._suppressed, self._per_object = 0, 0, per_object
         self.systems = Systems()
         if per_object:
             self.registry.register(self.systems)
@@ -76,10 +78,11 @@ class Metrics:
         self.systems.forget(namespace, system)
         self._restarts.remove_by_labels({"namespace": namespace, "system": system})
 
-    def dropped(self, spans: int) -> None:
-        """Bring the counter of lost spans to what the exporter counted."""
+    def dropped(self, spans: int, lines: int) -> None:
+        """Bring the counters of spans and of lines of the log that were lost to what was counted."""
         self.spans_dropped.inc(max(0, spans - self._dropped))
-        self._dropped = max(self._dropped, spans)
+        self.lines_suppressed.inc(max(0, lines - self._suppressed))
+        self._dropped, self._suppressed = max(self._dropped, spans), max(self._suppressed, lines)
 
     def text(self) -> bytes:
         """Return the exposition in Prometheus' text format."""

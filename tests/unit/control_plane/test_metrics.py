@@ -259,3 +259,12 @@ async def test_only_who_leads_tells_of_systems() -> None:
         await until(engine.leads)
         await until(lambda: value(metrics, "qts_lease_transitions_total") == 2)
         assert b'system="desk"' not in metrics.text()
+
+
+def test_lines_and_spans_that_were_lost_are_counted_once() -> None:
+    """Each beat brings what the process has counted so far."""
+    metrics = Metrics()
+    for spans, lines in ((0, 0), (2, 5), (2, 7)):
+        metrics.dropped(spans, lines)
+    assert value(metrics, "qts_spans_dropped_total") == 2.0
+    assert value(metrics, "qts_log_lines_suppressed_total") == 7.0

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import structlog
 
-from qts_core.telemetry import open_logs
+from qts_agents.metrics import Metrics
+from qts_core.telemetry import lines_suppressed, open_logs
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
@@ -60,10 +61,13 @@ def test_an_exception_of_a_handler_comes_with_its_stack(capsys: pytest.CaptureFi
 @pytest.mark.parametrize("method", ["warning", "error"])
 def test_the_same_line_is_written_ten_times_a_minute(capsys: pytest.CaptureFixture[str], method: str) -> None:
     """Whatever its level: a handler that fails with every message writes no disk full."""
-    log = open_logs("pads", "desk")
+    log, before = open_logs("pads", "desk"), lines_suppressed()
     for _ in range(300):
         getattr(log, method)("agent_failed")
-    assert 10 <= len(lines(capsys)) <= 20  # a minute may end meanwhile
+    written = len(lines(capsys))
+    assert 10 <= written <= 20  # a minute may end meanwhile
+    assert lines_suppressed() - before == 300 - written
+    assert f"qts_log_lines_suppressed_total {lines_suppressed():.1f}" in Metrics().text().decode()
 
 
 def test_a_full_disk_ends_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,9 +76,11 @@ def test_a_full_disk_ends_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         monkeypatch.setattr(sys, "stdout", full)
         log = open_logs("pads", "desk")
+        before = lines_suppressed()
         for _ in range(3):
             log.error("journal_not_writable", error="x" * 8192)
             logging.getLogger("qts_messaging.redis_streams").warning("streams are away: %s", "MISCONF")
+        assert lines_suppressed() - before == 6
     finally:
         monkeypatch.undo()
         with suppress(OSError):
