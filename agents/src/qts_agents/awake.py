@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable
 
 from qts_agents.context import Context
-from qts_core.errors import LocalError
+from qts_core.errors import LocalError, UnkeptError
 
 AWAKE_S = 0.002
 
@@ -39,3 +39,11 @@ async def stored(context: Context, storing: Awaitable[object]) -> None:
     else:
         if troubles.pop("store", None):
             context.log.info("stored_again")
+
+
+async def secured(storing: Awaitable[bytes]) -> bytes:
+    """Return the id of a message that is stored; UnkeptError where it is stored nowhere."""
+    try:
+        return await storing
+    except LocalError as error:
+        raise UnkeptError(str(error)) from error

@@ -10,7 +10,7 @@ import msgspec
 
 from qts_agents import round_spans
 from qts_agents.agent import MarketWindow
-from qts_agents.awake import awake, stored
+from qts_agents.awake import awake, secured, stored
 from qts_agents.bars_inlet import History, Inlet, at_once
 from qts_agents.cause import Cause
 from qts_agents.conductor import Conductor
@@ -26,7 +26,7 @@ from qts_agents.pads.scorecard import Scores
 from qts_agents.round_metrics import count_votes, measure, note_round, tell_round
 from qts_agents.round_notes import Cap, worth
 from qts_agents.scoring import Scoring
-from qts_core.errors import LocalError
+from qts_core.errors import LocalError, UnkeptError
 from qts_core.probes import Status
 from qts_messaging.bus import Reply
 from qts_messaging.messages import (
@@ -282,6 +282,8 @@ class DeciderShell:
             if troubles.pop("journal", None):
                 self._context.log.info("journal_writable_again")
         except LocalError as error:
+            if self._conductor is not None:
+                raise UnkeptError(f"journal cannot be written: {error}") from error
             if "journal" not in troubles:
                 self._context.log.error("journal_not_writable", error=str(error))
             troubles["journal"] = f"journal cannot be written: {error}; decisions go on without a record"
@@ -312,7 +314,7 @@ class DeciderShell:
         elif self._conductor is None:
             await stored(self._context, self._context.bus.publish(message))
         elif (stamped := on_the_wire(message, self._now(), self._context.now_ns())) is not None:
-            self._conductor.told(await self._context.bus.publish(stamped))
+            self._conductor.told(await secured(self._context.bus.publish(stamped)))
 
     def _why_kept(self, cause: Cause, now: int) -> str:
         """Return why the round just decided is kept; nothing: all is well, or one was kept a moment ago."""

@@ -208,7 +208,7 @@ class Worker:
     def _on_end(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None and not self.failed.done():
             self.context.log.error("task_failed", exc_info=task.exception())
-            self.failed.set_result(1)
+            self.failed.set_result(getattr(task.exception(), "exit_code", 1))
 
     async def _watch(self) -> None:
         """Move the health record: the loop by being here, the compute thread by an empty task."""

@@ -9,10 +9,13 @@ import signal
 
 import msgspec
 
+from qts_core.errors import UnkeptError
 from qts_core.probes import BackOff, Probe, ProbeMachine, Probes, RestartBudget, Verdict
 
 STARTUP, LIVENESS, READINESS = "startup", "liveness", "readiness"
 CONFIG_EXIT = 2
+UNKEPT_EXIT = UnkeptError.exit_code
+_UNKEPT = "what it decides cannot be kept: the disk of the run folder is full or gone; free some, run again"
 #: until it is ready for the first time a process is asked more often than by a kubelet: somebody waits for it
 LOOK_S = 0.25
 
@@ -108,6 +111,8 @@ class Child:
         self.last_cause = cause
         if code == CONFIG_EXIT and not self._ever_up:
             return self._become("refused", words or cause)
+        if code == UNKEPT_EXIT:
+            return self._become("down", _UNKEPT)
         if not self._restart:
             return self._become("down", f"{cause}; auto_restart_failed is false, it stays down")
         if self._ready_since is not None:

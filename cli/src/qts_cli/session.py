@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
+from qts_agents.pace import lockstep
 from qts_cli import credentials, launch, redis_server, summary
 from qts_cli.books import account
 from qts_cli.children import CONFIG_EXIT
@@ -135,10 +137,13 @@ class Session:
         states = [
             running.child.state for name, running in self._supervisor.running.items() if name != launch.REDIS
         ]
-        if states and all(state == "down" for state in states):
+        down = event["kind"] == "agent" and event["state"] == "down"
+        alone = down and event["agent"] == "pads" and lockstep(self._setting.system)
+        if alone or (states and all(state == "down" for state in states)):
             self._end(summary.ENDED_BY_FAILURE)
-        if event["kind"] == "agent" and event["state"] in ("starting", "down"):
-            self._write_run()
+        if down or (event["kind"] == "agent" and event["state"] == "starting"):
+            with contextlib.suppress(OSError):  # the file as it was tells most of it; who is full says so
+                self._write_run()
 
     async def _look(self) -> None:
         """Ask every process how it is."""
@@ -212,6 +217,7 @@ class Session:
             return CONFIG_EXIT
         facts = summary.Facts(
             ended=self._why,
+            down=tuple(view.down()),
             ready=ready,
             agents=len(view.agents),
             decides="pads" in self.workloads and setting.system.feed_runs(),
@@ -228,7 +234,10 @@ class Session:
             round_ms={"p50": view.latency_ms(0.5), "p99": view.latency_ms(0.99)},
         )
         event = summary.summarise(facts)
-        write_json(setting.run / "summary.json", event)
+        try:
+            write_json(setting.run / "summary.json", event)
+        except OSError as error:
+            event["failures"].append(f"summary.json cannot be written: {error.strerror}")
         self._sink(event)
         return 1 if event["failures"] else 0
 

@@ -18,6 +18,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What is known when everything has stopped."""
 
     ended: str  # why the run ended
+    down: tuple[str, ...] = ()  # which processes stayed down, and why
     ready: int
     agents: int
     decides: bool  # PADS and a feed were part of the run
@@ -38,7 +39,7 @@ def failures(facts: Facts) -> list[str]:
     """Return in plain words why this run is not a success; empty when it is one."""
     found: list[str] = []
     if facts.ended == ENDED_BY_FAILURE:
-        found.append("every process is down; see the logs in the run folder")
+        found += facts.down or ("every process is down; see the logs in the run folder",)
     if facts.ended == ENDED_BY_SIGNAL:
         return found
     if not facts.decides and facts.agents and not facts.ready:

@@ -82,13 +82,14 @@ class View:
 
     def trouble(self) -> list[str]:
         """Return everything that is not as it should be, in plain words."""
-        down = [
-            f"{row.name} is {row.state}: {row.cause}" for row in self.rows.values() if row.state == "down"
-        ]
         return [
-            *down,
+            *self.down(),
             *(f"{name}: {text}" for name, texts in self._reasons.items() for text in texts.values()),
         ]
+
+    def down(self) -> list[str]:
+        """Return which processes stay down, and why."""
+        return [f"{row.name} is down: {row.cause}" for row in self.rows.values() if row.state == "down"]
 
     def latency_ms(self, quantile: float) -> float | None:
         """Return a quantile of the rounds' durations, None before the first round."""

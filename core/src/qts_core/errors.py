@@ -21,6 +21,12 @@ class LocalError(QtsError):
     """The caller broke the contract: too large, queue full, wrong state."""
 
 
+class UnkeptError(LocalError):
+    """What a process is there to keep cannot be kept: its disk is full or gone. Exit code 4."""
+
+    exit_code = 4
+
+
 class Retry(QtsError):  # noqa: N818 - it is an instruction, not a failure
     """Try the same thing again after `after_s` seconds."""
 

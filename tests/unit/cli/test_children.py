@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qts_cli.children import LIVENESS, READINESS, STARTUP, Became, Child, Kill, Start, exit_words
+from qts_cli.children import LIVENESS, READINESS, STARTUP, UNKEPT_EXIT, Became, Child, Kill, Start, exit_words
 from qts_core.probes import probes
 
 
@@ -210,3 +210,13 @@ def test_exit_code_2_after_health_is_a_crash() -> None:
 def test_exit_words(code: int, words: str) -> None:
     """An exit status is told as code or signal name."""
     assert words == exit_words(code)
+
+
+def test_a_process_that_cannot_keep_what_it_decides_stays_down() -> None:
+    """No restart makes room on a disk; the words name the remedy, as its standard error found no room either."""
+    child = Child("pads", probes(30.0))
+    up(child)
+    (became,) = child.exited(UNKEPT_EXIT, 5.0, 0.5)
+    assert isinstance(became, Became)
+    assert (became.state, child.restarts) == ("down", 0)
+    assert "free some" in became.reason
