@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -141,7 +142,7 @@ class Session:
         alone = down and event["agent"] == "pads" and lockstep(self._setting.system)
         if alone or (states and all(state == "down" for state in states)):
             self._end(summary.ENDED_BY_FAILURE)
-        if down or (event["kind"] == "agent" and event["state"] == "starting"):
+        if event["kind"] in ("agent", "restart") and event.get("state") != "stopped":
             with contextlib.suppress(OSError):  # the file as it was tells most of it; who is full says so
                 self._write_run()
 
@@ -242,7 +243,7 @@ class Session:
         return 1 if event["failures"] else 0
 
     def _write_run(self) -> None:
-        """Write `run.json`: pids, addresses, settings."""
+        """Write `run.json`: pids, addresses, settings, and who is not at work."""
         setting = self._setting
         tree = {
             "run": str(setting.run),
@@ -251,9 +252,15 @@ class Session:
             "peers": launch.peers(setting.system) if setting.system.use_real_messaging else {},
             "redis": None if setting.redis is None else setting.redis.words(),
             "system": setting.name,
+            "plights": self.view.plights(self._time_of),
             "config": names.CONFIG_FILE,
         }
         write_json(setting.run / "run.json", tree)
+
+    def _time_of(self, at_s: float) -> str:
+        """Return the time of day at a second of the run."""
+        left_s = self._began_s + at_s - self._now()
+        return time.strftime("%H:%M:%S", time.localtime(self._clock.wall_ns() / 1e9 + left_s))
 
     def _now(self) -> float:
         return self._clock.monotonic_ns() / 1e9

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from cyclopts import Parameter
+from rich.markup import escape
 from rich.table import Table
 
 from qts_cli import cluster_status, folder
 from qts_cli.decisions import wide_console
 from qts_cli.sockets import ask_status
+
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 def status(
@@ -43,15 +48,17 @@ def status(
     run = folder.latest(run_dir)
     described = folder.read_run(run)
     ended = folder.ended(run)
+    plights = {} if ended else described.get("plights", {})
     answers = {} if ended else asyncio.run(_ask(described.get("http", {})))
     if json_:
-        print(json.dumps({"run": str(run), "ended": ended, "processes": answers}, indent=1))
+        told = {"run": str(run), "ended": ended, "processes": answers}
+        print(json.dumps(told | {"plights": plights}, indent=1))
     elif ended:
         print(f"run {run.name} has ended: {ended}; qts decisions and qts messages read what it left")
     else:
         console = wide_console()
         console.print(f"run {run.name}   redis {described.get('redis') or 'none'}", highlight=False)
-        console.print(_table(answers))
+        console.print(_table(answers, plights))
     return 0 if answers and all(answer.get("ready") for answer in answers.values()) else 1
 
 
@@ -71,13 +78,13 @@ async def _ask(ports: dict[str, int]) -> dict[str, dict[str, Any]]:
     return dict(zip(ports, found, strict=True))
 
 
-def _table(answers: dict[str, dict[str, Any]]) -> Table:
+def _table(answers: dict[str, dict[str, Any]], plights: Mapping[str, str] = _NONE) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("process", "state", "bus", "computes on", "up", "sent", "delivered", "note"):
         table.add_column(column, justify="right" if column in ("up", "sent", "delivered") else "left")
     for name, answer in answers.items():
         if not answer:
-            table.add_row(name, "[red]no answer[/]", *[""] * 6)
+            table.add_row(name, "[red]no answer[/]", *[""] * 5, escape(plights.get(name, "")))
             continue
         messages = answer.get("messages", {})
         table.add_row(

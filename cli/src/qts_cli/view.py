@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, deque
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -25,6 +26,7 @@ class Row(msgspec.Struct):
     restarts: int = 0
     pid: int | None = None
     cause: str = ""
+    again_s: float = 0.0  # when it is started again, in seconds of the run
     status: dict[str, Any] = {}
 
 
@@ -57,6 +59,7 @@ class View:
                 self.redis_restarts += event["agent"] == "redis"
                 for row in self._of(event["agent"]):
                     row.restarts, row.cause = event["restarts"], event["cause"]
+                    row.again_s = event.get("at_s", 0.0) + event.get("delay_s", 0.0)
             case "redis":
                 self.redis = event["words"]
             case "decision":
@@ -90,6 +93,14 @@ class View:
     def down(self) -> list[str]:
         """Return which processes stay down, and why."""
         return [f"{row.name} is down: {row.cause}" for row in self.rows.values() if row.state == "down"]
+
+    def plights(self, time_of: Callable[[float], str]) -> dict[str, str]:
+        """Return what its supervisor knows of each process that has no say itself.
+
+        `time_of` tells the time of day at a second of the run.
+        """
+        found = {name: _plight(row, time_of) for name, row in self.rows.items()}
+        return {name: words for name, words in found.items() if words}
 
     def latency_ms(self, quantile: float) -> float | None:
         """Return a quantile of the rounds' durations, None before the first round."""
@@ -166,6 +177,19 @@ def state_of(row: Row) -> str:
     if row.state in ("down", "waiting", "refused", "stopped"):
         return row.state
     return row.state if row.state == "ready" and said == "starting" else said or row.state
+
+
+def _plight(row: Row, time_of: Callable[[float], str]) -> str:
+    """Return why a process does not run, or began anew; "" where it is at work."""
+    match row.state:
+        case "waiting":
+            return f"{row.cause}; restart {row.restarts} follows at {time_of(row.again_s)}"
+        case "starting" if row.restarts:
+            return f"starts anew after {row.cause} (restart {row.restarts})"
+        case "down" | "refused" | "stopped" | "unready":
+            return f"{row.state}: {row.cause}"
+        case _:
+            return ""
 
 
 def _count(value: Any) -> int:

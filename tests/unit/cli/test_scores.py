@@ -96,6 +96,7 @@ def test_of_a_run_that_has_ended_neither_scores_nor_status_asks(
         "run latest has ended: time is up; qts decisions and qts messages read what it left\n"
     )
     assert main(["status", "--run-dir", str(run), "--json"]) == 1
-    assert json.loads(capsys.readouterr().out) == {"run": str(latest), "ended": "time is up", "processes": {}}
+    told = json.loads(capsys.readouterr().out)
+    assert told == {"run": str(latest), "ended": "time is up", "processes": {}, "plights": {}}
     (latest / "summary.json").write_text("{")
     assert main(["status", "--run-dir", str(run)]) == 1

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from qts_cli import status as command
+from qts_cli.view import View
 from qts_core.probes import Status
 
 
@@ -26,7 +27,7 @@ def asked(
 ) -> tuple[int, str]:
     """Return exit code and output of `qts status` where processes answer so."""
     run = folder / "run" / "latest"
-    run.mkdir(parents=True)
+    run.mkdir(parents=True, exist_ok=True)
     (run / "run.json").write_text(json.dumps({"http": dict.fromkeys(told, 1)}))
 
     async def ask(_: object) -> dict[str, dict[str, Any]]:
@@ -73,3 +74,31 @@ def test_who_knocks_in_vain_is_told_and_makes_nothing_unready(
     told["pads"]["strangers"] = "somebody at 10.0.0.9 knocks"
     code, out = asked(tmp_path, told, monkeypatch, capsys)
     assert (code, "somebody at 10.0.0.9 knocks" in out) == (0, True)
+
+
+def test_who_does_not_run_is_told_with_its_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the supervisor has told of a voter that dies again and again stands beside its missing answer."""
+    view = View(("pads", "qbmia", "amos", "quasar"), ("market",))
+
+    def tell(kind: str, agent: str, **more: object) -> None:
+        view.take({"kind": kind, "agent": agent, "pid": None, "at_s": 7.0, **more})
+
+    for agent in ("qbmia", "amos"):
+        tell("agent", agent, state="waiting", reason="signal SIGKILL")
+        tell("restart", agent, cause="signal SIGKILL", delay_s=4.0, restarts=3)
+    tell("agent", "amos", state="starting", reason="")
+    tell(
+        "agent", "quasar", state="down", reason="exit code 1; 5 restarts in 10 min are used up, it stays down"
+    )
+    tell("agent", "pads", state="ready", reason="")
+    plights = view.plights(lambda at_s: f"second {at_s:g}")
+    assert plights == {
+        "qbmia": "signal SIGKILL; restart 3 follows at second 11",
+        "amos": "starts anew after signal SIGKILL (restart 3)",
+        "quasar": "down: exit code 1; 5 restarts in 10 min are used up, it stays down",
+    }
+    monkeypatch.setattr(command.folder, "read_run", lambda _: {"http": {"qbmia": 1}, "plights": plights})
+    code, out = asked(tmp_path, {"qbmia": {}}, monkeypatch, capsys)
+    assert (code, "restart 3 follows at second 11" in out) == (1, True)
