@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import pytest
+from tests.cluster.speaker import point, running, speaking
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 PLACE: dict[str, Any] = {
@@ -38,53 +37,18 @@ def node(played: Callable[..., AbstractContextManager[None]]) -> Iterator[None]:
 @pytest.fixture
 def say(kube: Any, namespace: str) -> Iterator[Callable[..., None]]:
     """Play the pods' /statusz: `say(agent, curve=2)` changes what the pod of an agent answers."""
-    told = {name: {"curve": 1, "curve_accepted": 1} for name in AGENTS}
-    servers = []
-    for number, name in enumerate(AGENTS):
-        address = f"127.0.77.{number + 1}"
-
-        class Handler(BaseHTTPRequestHandler):
-            agent = name
-
-            def do_GET(self) -> None:
-                self.send_response(200)
-                self.end_headers()
-                self.wfile.write(json.dumps({"agent": self.agent, "credentials": told[self.agent]}).encode())
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-                pass
-
-        server = ThreadingHTTPServer((address, 8080), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
+    held = {name: {"curve": 1, "curve_accepted": 1} for name in AGENTS}
+    addresses = {name: f"127.0.77.{number + 1}" for number, name in enumerate(AGENTS)}
 
     def change(name: str, **generations: int) -> None:
         if not generations:
-            address = f"127.0.77.{AGENTS.index(name) + 1}"
-            pod = _pod(kube, namespace, name)["metadata"]["name"]
-            status = {"status": {"podIP": address, "podIPs": [{"ip": address}]}}
-            kube.run(
-                "-n",
-                namespace,
-                "patch",
-                "pod",
-                pod,
-                "--subresource=status",
-                "--type=merge",
-                "-p",
-                json.dumps(status),
-            )
-        told[name] |= generations
+            point(kube, namespace, name, addresses[name])
+        held[name] |= generations
 
-    yield change
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-
-
-def _pod(kube: Any, namespace: str, agent: str) -> dict[str, Any]:
-    pods = kube.get("-n", namespace, "pods", "-l", f"app.kubernetes.io/component={agent}")["items"]
-    return next((p for p in pods if p["status"].get("phase") == "Running"), {})
+    with ExitStack() as servers:
+        for name, address in addresses.items():
+            servers.enter_context(speaking(address, {"agent": name, "credentials": held[name]}))
+        yield change
 
 
 def _secret(kube: Any, namespace: str) -> tuple[str, dict[str, str]]:
@@ -97,10 +61,10 @@ def test_keys_change_stage_by_stage_and_no_pod_restarts(kube, namespace, operato
     """Nothing is dropped while one pod is behind, and the status names that pod."""
     operator()
     kube.system(namespace, "desk", SPEC)
-    until(lambda: all(_pod(kube, namespace, a) for a in AGENTS), "five running pods")
+    until(lambda: all(running(kube, namespace, a) for a in AGENTS), "five running pods")
     for agent in AGENTS:
         say(agent)
-    uids = {a: _pod(kube, namespace, a)["metadata"]["uid"] for a in AGENTS}
+    uids = {a: running(kube, namespace, a)["metadata"]["uid"] for a in AGENTS}
     stage, before = _secret(kube, namespace)
     assert stage == "1"
     kube.patch(namespace, "desk", {"messaging": {"credentialsGeneration": 2}})
@@ -110,7 +74,7 @@ def test_keys_change_stage_by_stage_and_no_pod_restarts(kube, namespace, operato
     assert files["pads.key"] == before["pads.key"]
     for agent in AGENTS[:-1]:
         say(agent, curve_accepted=2)
-    late = _pod(kube, namespace, "market")["metadata"]["name"]
+    late = running(kube, namespace, "market")["metadata"]["name"]
     sentence = f"desk-curve: generation 2: Accepting, waiting for {late}"
     waits = ("True", "Rotating", sentence)
     until(lambda: kube.condition(namespace, "desk", "Progressing") == waits, "market is waited for")
@@ -127,7 +91,7 @@ def test_keys_change_stage_by_stage_and_no_pod_restarts(kube, namespace, operato
     assert set(after) == set(before)
     assert {text.partition(" ")[2] for text in after.values()} == {"2"}
     until(lambda: kube.condition(namespace, "desk", "Progressing")[1] == "Complete", "Complete")
-    assert {a: _pod(kube, namespace, a)["metadata"]["uid"] for a in AGENTS} == uids
+    assert {a: running(kube, namespace, a)["metadata"]["uid"] for a in AGENTS} == uids
     body = json.dumps({"spec": {"messaging": {"credentialsGeneration": 1}}})
     lower = kube.run("-n", namespace, "patch", "qts", "desk", "--type=merge", "-p", body, check=False)
     assert "messaging.credentialsGeneration can only grow" in lower.stderr
@@ -137,7 +101,7 @@ def test_keys_that_are_gone_are_not_made_anew_while_pods_use_them(kube, namespac
     """CredentialsMissing names the Secret and the way out; once no pod runs, the way out works."""
     first = operator()
     kube.system(namespace, "desk", SPEC)
-    until(lambda: all(_pod(kube, namespace, a) for a in AGENTS), "five running pods")
+    until(lambda: all(running(kube, namespace, a) for a in AGENTS), "five running pods")
     first.stop()
     kube.run("-n", namespace, "delete", "secret", "desk-curve")
     operator()

@@ -6,19 +6,29 @@ from qts_agents.health import Health
 from qts_messaging.bus import Bus
 
 REDIS_GRACE_S = 5.0
+#: a Redis at its limit refuses one write and takes the next: nobody is told of each
+REFUSED_S = 30.0
 SIMULATED = "messaging is simulated: all agents share one process, no wire is used"
 
 
 class BusWatch:
-    """Remembers when Redis answered last."""
+    """Remembers when Redis answered last, and what it refused of late."""
 
     def __init__(self) -> None:
         self._seen_s: float | None = None
+        self._refused: dict[str, tuple[str, float]] = {}  # kind → words, when that was so last
+
+    @property
+    def refuses(self) -> dict[str, str]:
+        """Return what Redis refused within the last 30 s, and the remedy, by kind."""
+        return {kind: words for kind, (words, _) in self._refused.items()}
 
     def look(self, bus: Bus, health: Health, now_s: float) -> None:
         """Put what is wrong with the bus into `health`, and take out what is over."""
         if self._seen_s is None or bus.redis_reached or bus.mode == "simulated":
             self._seen_s = now_s
+        of_late = {kind: told for kind, told in self._refused.items() if now_s - told[1] < REFUSED_S}
+        self._refused = of_late | {kind: (words, now_s) for kind, words in bus.refusals.by_redis.items()}
         for reasons in (health.blockers, health.troubles):
             for reason in ("simulated", "redis", "deaf", "keys"):
                 reasons.pop(reason, None)

@@ -11,12 +11,11 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from qts_agents.bus_metrics import BusCollector
-from qts_core.probes import Status
+from qts_core.probes import REDIS_KINDS, Status
 from qts_core.telemetry import lines_suppressed
 from qts_messaging.bus import Numbers
 from qts_messaging.durations import BOUNDS_NS
 from qts_messaging.messages import ACTIONS
-from qts_messaging.refusals import REDIS_KINDS
 
 if TYPE_CHECKING:  # processes without a board load none of it
     from qts_agents.pads.scorecard import Scores
@@ -162,7 +161,7 @@ class _StatusCollector(Collector):
         status = self._status()
         yield _one_of("qts_agent_state", "state", STATES, status.state)
         yield _one_of("qts_bus_mode", "mode", MODES, status.bus_mode)
-        text = "1 while Redis answers and refuses"
+        text = "1 while Redis answers and refuses, or did within 30 s"
         refuses = GaugeMetricFamily("qts_redis_refuses", text, labels=("kind",))
         for kind in REDIS_KINDS:
             refuses.add_metric((kind,), float(kind in status.redis_refuses))

@@ -181,7 +181,7 @@ class Worker:
             system=context.place.system_name,
             messages=msgspec.structs.asdict(context.bus.accounts()),
             redis_reached=context.bus.redis_reached,
-            redis_refuses=sorted(context.bus.refusals.by_redis),
+            redis_refuses=self._bus_watch.refuses,
             strangers=context.bus.refusals.strangers,
             compiles=_compiles(),
             device=gpu.device(),

@@ -107,6 +107,12 @@ class RestartBudget:
         return True
 
 
+#: kinds of what a Redis that answers refuses; names of a label
+REDIS_KINDS = ("memory", "disk", "replica", "password", "rights", "loading", "other")
+REFUSED_WRITES = frozenset(("memory", "disk", "replica"))
+REFUSED_LOGIN = "password"
+
+
 class Status(msgspec.Struct, kw_only=True, omit_defaults=False):
     """What /statusz answers, as JSON; at most 2 KB for four symbols."""
 
@@ -129,7 +135,7 @@ class Status(msgspec.Struct, kw_only=True, omit_defaults=False):
     credentials: dict[str, int] = {}
     peers: dict[str, Any] = {}
     redis_reached: bool = False
-    redis_refuses: list[str] = []  # kinds: memory, disk, replica, password, rights, loading, other
+    redis_refuses: dict[str, str] = {}  # of the last 30 s: kind → what a Redis that answers refuses, remedy
     strangers: str = ""  # who tried in vain to connect of late: no fault of this process
     board: dict[str, Any] = {}
     feed: dict[str, Any] = {}

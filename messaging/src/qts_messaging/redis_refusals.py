@@ -5,7 +5,7 @@ from __future__ import annotations
 from redis.exceptions import RedisError
 
 _LOGIN = "Redis refuses the login ({code}); its password must be the one of the access list"
-#: what the first word of a refusal means: its kind (of `REDIS_KINDS`), and what ends it
+#: what the first word of a refusal means: its kind (of `qts_core.probes.REDIS_KINDS`), and what ends it
 _WORDS = {
     "OOM": ("memory", "Redis refuses writes: it is out of memory (OOM); raise its maxmemory"),
     "MISCONF": (

@@ -6,9 +6,6 @@ from collections.abc import Mapping
 
 import msgspec
 
-#: of what a Redis that answers refuses; names of a label
-REDIS_KINDS = ("memory", "disk", "replica", "password", "rights", "loading", "other")
-
 
 class KeyRefusals(msgspec.Struct, frozen=True):
     """What came of connections whose keys do not match."""

@@ -206,8 +206,10 @@ SYSTEM: tuple[Alert, ...] = (
     ),
     Alert(
         "QtsRedisRefuses",
-        'max by (namespace, system, kind) (qts_redis_refuses{kind!="loading"}) == 1', "2m", "page",
-        "Redis answers and refuses",
+        # what it refuses PADS is the condition's, and QtsRedisDown's: nobody is paged twice
+        'max by (namespace, system, kind) (qts_redis_refuses{kind!="loading"}) == 1'
+        f" unless on (namespace, system) {_condition('RedisReady', 0)}", "2m", "page",
+        "Redis answers and refuses some processes",
         f"Redis refuses processes of {_WHERE}: {{{{ $labels.kind }}}} ({{{{ $value }}}} is yes).",
     ),
     Alert(

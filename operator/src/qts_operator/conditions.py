@@ -31,6 +31,8 @@ FAULTS = (
 RESTRICTED = "Restricted"
 #: classes of what keeps workloads from being ready
 _NOT_READY = ("AgentsNotReady", "FeedNotReady", "ImageNotPulled", "QuotaExceeded")
+#: what a Redis that answers refuses to PADS
+REFUSES = ("RedisRefusesWrites", "RedisRefusesLogin", "RedisRefusesCommands")
 _NO_GPU = (
     "NoGPUNodes",
     "CountTooLarge",
@@ -94,7 +96,7 @@ CONDITIONS: dict[str, Kind] = {
     ),
     "RedisReady": Kind(
         true=("Ready", "Reached"),
-        false=("StartingUp", "NotReachable", "CredentialsMissing"),
+        false=("StartingUp", "NotReachable", "CredentialsMissing", *REFUSES),
         unknown=("StatusUnreachable", *FAULTS),
     ),
     "MessagingReady": Kind(

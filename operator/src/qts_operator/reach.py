@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from qts_core import names
-from qts_core.probes import Status
+from qts_core.probes import REFUSED_LOGIN, REFUSED_WRITES, Status
 from qts_core.roster import VOTERS
-from qts_operator.conditions import Condition
+from qts_operator.conditions import REFUSES, Condition
 from qts_operator.objects.frame import Frame
 from qts_operator.progress import held_by
 from qts_operator.refusals import redis_without_pod
@@ -17,14 +17,19 @@ FRESH_S = 15.0
 
 
 def redis(snapshot: Snapshot, frame: Frame) -> Condition:
-    """Return RedisReady: of our own Redis by its StatefulSet and pod, of another by what PADS says."""
+    """Return RedisReady: of our own Redis by its StatefulSet and pod, of another by what PADS says.
+
+    What either refuses only PADS knows.
+    """
     if frame.spec.redis.mode == "Managed":
-        return _managed(snapshot)
+        return _managed(snapshot, suspended=frame.spec.suspend)
     login, told = snapshot.login, snapshot.statusz
     if login is not None and login.reason == "CredentialsMissing":
         return Condition("RedisReady", "False", login.reason, login.message)
     if told is None:
         return Condition("RedisReady", "Unknown", "StatusUnreachable", "PADS cannot be asked")
+    if told.redis_refuses:
+        return _refused(told)
     if told.redis_reached:
         return Condition("RedisReady", "True", "Reached", f"PADS reaches Redis{_shared(told, frame)}")
     return Condition("RedisReady", "False", "NotReachable", "PADS does not reach Redis")
@@ -36,9 +41,14 @@ def explains(told: Condition, snapshot: Snapshot) -> bool:
     return told.status == "False" and not beside
 
 
-def _managed(snapshot: Snapshot) -> Condition:
-    child = snapshot.owned("StatefulSet", names.REDIS_PART)
+def _managed(snapshot: Snapshot, *, suspended: bool) -> Condition:
+    child, told = snapshot.owned("StatefulSet", names.REDIS_PART), snapshot.statusz
     if child is not None and child.ready >= 1 and child.observed >= child.generation:
+        if told is not None and told.redis_refuses:
+            return _refused(told)
+        if told is None and not suspended and _said(snapshot)[1] in (*REFUSES, "StatusUnreachable"):
+            text = "Redis refused PADS, which cannot be asked now whether it still does"
+            return Condition("RedisReady", "Unknown", "StatusUnreachable", text)
         return Condition("RedisReady", "True", "Ready", "Redis is ready")
     why = held_by(snapshot.pods_of(names.REDIS_PART))
     cause = f": {why.text}" if why.holds else ""
@@ -49,10 +59,28 @@ def _managed(snapshot: Snapshot) -> Condition:
     return Condition("RedisReady", "False", "StartingUp", f"Redis is starting up{cause}")
 
 
+def _refused(told: Status) -> Condition:
+    """Return what Redis refuses: all of it in the message, the worst as the reason."""
+    what = told.redis_refuses
+    text = f"PADS: {'; '.join(what[kind] for kind in sorted(what))}"[:1000]
+    if REFUSED_LOGIN in what:
+        return Condition("RedisReady", "False", "RedisRefusesLogin", text)
+    if what.keys() <= REFUSED_WRITES:
+        return Condition("RedisReady", "False", "RedisRefusesWrites", text)
+    return Condition("RedisReady", "False", "RedisRefusesCommands", text)
+
+
 def _was_ready(snapshot: Snapshot) -> bool:
     """Tell whether Redis has been ready, as the last status has it."""
-    told = (c for c in snapshot.status.get("conditions") or () if c.get("type") == "RedisReady")
-    return any(c.get("status") == "True" or c.get("reason") == "NotReachable" for c in told)
+    status, reason = _said(snapshot)
+    return status == "True" or reason in ("NotReachable", "StatusUnreachable", *REFUSES)
+
+
+def _said(snapshot: Snapshot) -> tuple[str, str]:
+    """Return status and reason of RedisReady, as the last status has them."""
+    conditions = snapshot.status.get("conditions") or ()
+    told: dict[str, Any] = next((c for c in conditions if c.get("type") == "RedisReady"), {})
+    return told.get("status", ""), told.get("reason", "")
 
 
 def _shared(told: Status, frame: Frame) -> str:

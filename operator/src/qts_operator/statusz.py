@@ -35,7 +35,8 @@ class Known(msgspec.Struct, frozen=True):
 
     @property
     def period_s(self) -> float:
-        """Return when to ask again: soon until PADS hears everybody (Ready waits), rarer in silence."""
+        """Return when to ask again: soon until PADS hears everybody and Redis refuses it nothing (Ready
+        waits), rarer in silence."""
         if self.told is None:
             return min(PERIOD_S, SOON_S * float(2**self.misses))
         return PERIOD_S if _content(self.told) else SOON_S
@@ -148,6 +149,6 @@ class Answers:
 
 def _content(told: Status | None) -> bool:
     """Tell whether the answer needs no second look soon."""
-    if told is None or not told.peers:
+    if told is None or not told.peers or told.redis_refuses:
         return False
     return all(isinstance(p, dict) and p.get("state") == "alive" for p in told.peers.values())

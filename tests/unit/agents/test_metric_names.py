@@ -8,9 +8,8 @@ from tests.metric_names import documented, exposed
 
 from qts_agents.bus_metrics import BY_TYPE, BY_TYPE_LABELS, TABLE, TOOK, TOOK_LABELS
 from qts_agents.metrics import Metrics
-from qts_core.probes import Status
+from qts_core.probes import REDIS_KINDS, Status
 from qts_messaging.redis_refusals import _OTHER, _WORDS
-from qts_messaging.refusals import REDIS_KINDS
 
 
 def _status() -> Status:
@@ -35,7 +34,7 @@ def test_the_document_names_every_metric_and_no_other() -> None:
 def test_what_redis_refuses_has_its_kind() -> None:
     """Every kind is there from the start; an alert that asks for one that never was finds nothing."""
     metrics = Metrics()
-    metrics.watch(lambda: Status(agent="amos", redis_refuses=["memory", "rights"]))
+    metrics.watch(lambda: Status(agent="amos", redis_refuses={"memory": "full", "rights": "none"}))
     told = {k: metrics.registry.get_sample_value("qts_redis_refuses", {"kind": k}) for k in REDIS_KINDS}
     assert told == dict.fromkeys(REDIS_KINDS, 0.0) | {"memory": 1.0, "rights": 1.0}
     assert {kind for kind, _ in (*_WORDS.values(), _OTHER)} == set(REDIS_KINDS)

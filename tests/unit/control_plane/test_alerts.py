@@ -147,7 +147,10 @@ CASES: dict[str, Case] = {
     ),
     "QtsRedisRefuses loading": Case(
         {f'qts_redis_refuses{SYSTEM}, agent="{a}", kind="rights"}}': "1x20" for a in ("pads", "amos")},
-        {},
+        {
+            f'qts_redis_refuses{SYSTEM}, agent="pads", kind="memory"}}': "1x20",
+            f'qts_system_condition{SYSTEM}, type="RedisReady"}}': "0x20",
+        },  # QtsRedisDown pages
         {f'qts_redis_refuses{SYSTEM}, agent="pads", kind="loading"}}': "1x20"},  # it ends by itself
         "12m",
     ),

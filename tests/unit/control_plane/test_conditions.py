@@ -42,11 +42,15 @@ STATES = [
 ]
 MUTE = msgspec.structs.replace(HEARD, peers={VOTERS[0].wire: {"age_s": 40.0, "state": "dead"}})
 STRAY = msgspec.structs.replace(HEARD, redis_reached=False, bus_mode="simulated")
+REFUSING = [
+    msgspec.structs.replace(HEARD, redis_refuses=dict.fromkeys(kinds, "OOM"))
+    for kinds in (("memory", "disk"), ("password",), ("rights", "memory"))
+]
 #: what a look may find: (spec, state of the writes, what PADS says, what is wrong with the pods, blocked, plan)
 LOOKS = st.tuples(
     st.sampled_from(SPECS),
     st.sampled_from(STATES),
-    st.sampled_from([None, HEARD, MUTE, STRAY]),
+    st.sampled_from([None, HEARD, MUTE, STRAY, *REFUSING]),
     st.sampled_from(["", "unready", "stuck", "gone", "no node", "zero", "exited", "refused"]),
     st.sampled_from(["", "AccessDenied", "CRDOutdated", "unreadable"]),
     st.sampled_from(["", "five restarts"]),

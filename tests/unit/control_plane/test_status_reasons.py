@@ -10,6 +10,7 @@ from tests.unit.control_plane.conftest import make_snapshot
 from tests.unit.control_plane.test_conditions import SECRETS
 from tests.unit.control_plane.test_status import DONE, HEARD, _children, _pods
 
+from qts_core.probes import Status
 from qts_operator import gang, gpu, writes
 from qts_operator.objects.frame import Defaults
 from qts_operator.resolve import resolve
@@ -74,6 +75,20 @@ def without_redis(redis: Any = None, **agents: Any) -> dict[str, Any]:
     return {"pods": found, "statusz": None} | children
 
 
+def refusing(**what: str) -> Status:
+    """Return what PADS says while Redis refuses it this."""
+    return msgspec.structs.replace(HEARD, redis_refuses=what)
+
+
+def said(status: str, reason: str) -> dict[str, Any]:
+    """Return a status whose RedisReady is this."""
+    return OBSERVED | {"conditions": [{"type": "RedisReady", "status": status, "reason": reason}]}
+
+
+FULL = "Redis refuses writes: it is out of memory (OOM); raise its maxmemory"
+LOGIN = "Redis refuses the login (WRONGPASS); its password must be the one of the access list"
+RIGHT = "Redis refuses a command (NOPERM): no xadd; give it the access list of this version"
+UNSURE = "Redis refused PADS, which cannot be asked now whether it still does"
 NO_IMAGE = {"waiting": "ImagePullBackOff", "waiting_message": "Back-off pulling image"}
 FAULT = writes.State(todo=(), findings=(Finding(reason="NameTaken", message="Service/x exists"),))
 UNWELL = writes.State(todo=(), unwell="the server is away")
@@ -162,6 +177,14 @@ READY: dict[str, tuple[dict[str, Any], Told]] = {
         without_redis(up=True)
         | {"spec": OUTSIDE, "statusz": msgspec.structs.replace(HEARD, redis_reached=False)},
         ("False", "RedisNotReady", "PADS does not reach Redis"),
+    ),
+    "Redis refuses writes": (
+        {"statusz": refusing(memory=FULL)},
+        ("False", "RedisNotReady", f"PADS: {FULL}"),
+    ),
+    "Redis refuses the login of PADS": (
+        {"statusz": refusing(password=LOGIN), "pads": DOWN, "pods": pods("pads", ready=False, up=True)},
+        ("False", "RedisNotReady", f"PADS: {LOGIN}"),
     ),
     "Redis not known": (
         {"spec": OUTSIDE, "statusz": None},
@@ -340,6 +363,43 @@ REDIS: dict[str, tuple[dict[str, Any], Told]] = {
     "no pod is made": (
         {"redis": DOWN, "pods": ()},
         ("False", "StartingUp", f"Redis is starting up: it has no pod; {WHERE} says why, if it stays so"),
+    ),
+    "refuses writes": ({"statusz": refusing(memory=FULL)}, ("False", "RedisRefusesWrites", f"PADS: {FULL}")),
+    "refuses more than writes": (
+        {"statusz": refusing(memory=FULL, rights=RIGHT)},
+        ("False", "RedisRefusesCommands", f"PADS: {FULL}; {RIGHT}"),
+    ),
+    "refuses the login, which is worst": (
+        {"statusz": refusing(rights=RIGHT, password=LOGIN)},
+        ("False", "RedisRefusesLogin", f"PADS: {LOGIN}; {RIGHT}"),
+    ),
+    "refuses what a newer agent has a word for": (
+        {"statusz": refusing(scripts="no")},
+        ("False", "RedisRefusesCommands", "PADS: no"),
+    ),
+    "no longer refuses": (
+        {"status": said("False", "RedisRefusesWrites")},
+        ("True", "Ready", "Redis is ready"),
+    ),
+    "refused, and PADS cannot be asked": (
+        {"statusz": None, "status": said("False", "RedisRefusesWrites")},
+        ("Unknown", "StatusUnreachable", UNSURE),
+    ),
+    "refused, and PADS cannot be asked yet": (
+        {"statusz": None, "status": said("Unknown", "StatusUnreachable")},
+        ("Unknown", "StatusUnreachable", UNSURE),
+    ),
+    "refused, and no agent runs": (
+        {"spec": {"suspend": True}, "statusz": None, "status": said("False", "RedisRefusesWrites")},
+        ("True", "Ready", "Redis is ready"),
+    ),
+    "refused, and is down now": (
+        {"redis": DOWN, "statusz": None, "status": said("False", "RedisRefusesLogin")},
+        ("False", "NotReachable", "Redis is not ready any more"),
+    ),
+    "outside, refuses the login": (
+        {"spec": OUTSIDE, "statusz": msgspec.structs.replace(refusing(password=LOGIN), redis_reached=False)},
+        ("False", "RedisRefusesLogin", f"PADS: {LOGIN}"),
     ),
     "old": ({"redis": {"observed": 0}}, ("False", "StartingUp", "Redis is starting up")),
     "missing": ({"gone": ["redis"]}, ("False", "StartingUp", "Redis is starting up")),

@@ -168,6 +168,21 @@ def test_who_hears_not_all_is_asked_soon_and_who_is_silent_ever_rarer(pads) -> N
     assert pads.waits() == pytest.approx([SOON_S, 6.0, 12.0, 24.0, 30.0, 30.0, 30.0])
 
 
+def test_who_is_refused_by_redis_is_asked_soon_until_that_is_over(pads) -> None:
+    """Ready waits for it, and nothing else tells that it ended."""
+
+    async def story() -> None:
+        pads.told = _told(redis_refuses={"memory": "OOM"})
+        await pads.ask("n/desk", _pod())
+        await asyncio.sleep(2 * SOON_S + 1.0)
+        pads.told = _told()
+        await asyncio.sleep(SOON_S + PERIOD_S)
+
+    play(story())
+    assert pads.waits() == pytest.approx([SOON_S, SOON_S, SOON_S, PERIOD_S])
+    assert pads.moved == ["n/desk"]
+
+
 def test_nobody_is_asked_while_nobody_wants_to_know(pads) -> None:
     """A standby that once led leaves the pods alone; when it leads again the questions go on."""
 

@@ -93,6 +93,23 @@ def test_at_rest_a_pass_looks_once_and_asks_for_nothing() -> None:
     assert not steps.unfinished(state)
 
 
+def test_what_redis_refuses_is_written_once_and_once_more_when_it_is_over() -> None:
+    """However often PADS says it, as everything else that it says moves from answer to answer."""
+
+    def answer(uptime_s: float, **refuses: str) -> Any:
+        return msgspec.structs.replace(HEARD, uptime_s=uptime_s, redis_refuses=refuses)
+
+    status, told = at_rest().status, []
+    for uptime_s, refuses in enumerate([{}, {"memory": "OOM"}, {"memory": "OOM"}, {"memory": "OOM"}, {}, {}]):
+        seen = at_rest(status=status, statusz=answer(float(uptime_s), **refuses))
+        state, asked = played([seen])
+        status = state.status
+        told.append((kinds(asked), condition(state, "RedisReady")[1], condition(state, "Ready")[1]))
+    rest, fault = (["Look"], "Ready", "AllReady"), ("RedisRefusesWrites", "RedisNotReady")
+    first, over = (["Look", "Report", "Tell"], *fault), (["Look", "Report", "Tell"], *rest[1:])
+    assert told == [rest, first, (["Look"], *fault), (["Look"], *fault), over, rest]
+
+
 def test_a_new_system_is_written_looked_at_again_and_reported() -> None:
     """In this order; what the second look shows is what is reported, and news follow the status."""
     state, asked = played([make_snapshot(), at_rest(status={})])

@@ -1,0 +1,42 @@
+"""What of a Redis that refuses is told to others: from the first refusal until there was none for half a minute."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from qts_agents.bus_watch import REFUSED_S, BusWatch
+from qts_agents.health import Health
+from qts_messaging.refusals import Refusals
+
+FULL = {"memory": "Redis refuses writes: it is out of memory (OOM); raise its maxmemory"}
+LOGIN = {"password": "Redis refuses the login (NOAUTH)"}
+
+
+def _bus(refuses: dict[str, str]) -> Any:
+    return SimpleNamespace(
+        mode="connected", redis_reached=True, deaf=False, refusals=Refusals(by_redis=refuses)
+    )
+
+
+def test_a_redis_at_its_limit_is_one_refusal_until_it_is_over() -> None:
+    """Every third write is taken: the own health says each, others are told of one until half a minute after."""
+    watch, health = BusWatch(), Health("pads")
+    told, troubled = [], []
+    for now_s in range(100):
+        watch.look(_bus(FULL if now_s < 60 and now_s % 3 else {}), health, float(now_s))
+        told.append(watch.refuses)
+        troubled.append("redis" in health.troubles)
+    assert troubled == [now_s < 60 and now_s % 3 > 0 for now_s in range(100)]
+    last = 59 + int(REFUSED_S)
+    assert told == [FULL if 1 <= now_s < last else {} for now_s in range(100)]
+
+
+def test_each_kind_ends_for_itself_and_its_newest_words_count() -> None:
+    """A login that is mended does not take the full memory with it."""
+    watch, health = BusWatch(), Health("pads")
+    watch.look(_bus(LOGIN | FULL), health, 0.0)
+    watch.look(_bus({"memory": "other words"}), health, 20.0)
+    assert watch.refuses == LOGIN | {"memory": "other words"}
+    watch.look(_bus({}), health, REFUSED_S)
+    assert watch.refuses == {"memory": "other words"}
