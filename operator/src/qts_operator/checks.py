@@ -46,12 +46,18 @@ def unhealthy(_: Snapshot, frame: Frame | None, __: State) -> Finding | None:
     return next(iter(frame.faults), None) if frame is not None else None
 
 
+def full(snapshot: Snapshot, _: Frame | None, state: State) -> Finding | None:
+    """Report an object that a quota has not let us write for a minute."""
+    told = next((f for f in state.findings if f.condition == "Scheduled"), None)
+    return None if told is None else refusals.unwritten(snapshot, told)
+
+
 def unmade(snapshot: Snapshot, frame: Frame | None, _: State) -> Finding | None:
     """Report a workload whose pods the server refuses to its controller."""
     return None if frame is None else refusals.finding(snapshot, frame)
 
 
-CHECKS: tuple[Check, ...] = (blocked, unsupported, refused, barred, unhealthy, stopped, unmade)
+CHECKS: tuple[Check, ...] = (blocked, unsupported, refused, barred, unhealthy, stopped, full, unmade)
 
 
 def degraded(snapshot: Snapshot, frame: Frame | None, state: State) -> Finding | None:

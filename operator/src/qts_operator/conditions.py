@@ -82,7 +82,7 @@ CONDITIONS: dict[str, Kind] = {
         true=("Creating", "RollingOut", "Resuming", "Rotating"),
         false=("Complete", "Paused", "RolloutStuck", *FAULTS),
     ),
-    "Degraded": Kind(true=FAULTS, false=("Healthy",), good="False"),
+    "Degraded": Kind(true=(*FAULTS, "QuotaExceeded"), false=("Healthy",), good="False"),
     "Scheduled": Kind(
         true=("Scheduled",),
         false=("Creating", "Unschedulable", "WaitingForGang", "QuotaExceeded", "PodsRefused"),

@@ -9,6 +9,8 @@ import msgspec
 from qts_operator.snapshot import Child, Pod
 
 ON_ITS_WAY = ("", "ContainerCreating", "PodInitializing")  # what a container waits for that nothing holds
+#: by then most images are there: a volume, a Secret or a key of it may be missing, which no status names
+SLOW_S = 120.0
 #: what a container waits for that has no image; the kubelet's words
 NO_IMAGE = (
     "ErrImageNeverPull",
@@ -60,15 +62,29 @@ def comes_up(known: Pod | None, pod: Pod) -> bool:
     return well and not held and (known is None or pod.ready >= known.ready)
 
 
-def held_by(pods: Iterable[Pod]) -> Cause:
-    """Return why pods that are asked for are not ready, nearest cause first."""
+def held_by(pods: Iterable[Pod], now: float) -> Cause:
+    """Return why pods that are asked for are not ready `now` (s since the epoch), nearest cause first."""
     living = [p for p in pods if not p.deleting]
     for pod in living:
         if pod.unschedulable:
             return Cause("Unschedulable", f"Unschedulable: {short(pod.unschedulable)}")
         if pod.waiting not in ON_ITS_WAY:
             return Cause(pod.waiting, f"{pod.waiting}: {pod.waiting_message}"[:300])
+    slow = min((p.name for p in living if _unmade(p) and now - p.started >= SLOW_S), default="")
+    if slow:
+        where = f"kubectl -n {living[0].namespace} describe pod {slow} says what for"
+        return Cause("ContainerCreating", f"ContainerCreating: its containers still wait; {where}")
     return UP if any(p.up and not p.ready for p in living) else STARTING
+
+
+def again_s(pods: Iterable[Pod], now: float) -> list[float]:
+    """Return in how many seconds pods whose containers are being made become slow ones."""
+    left = (SLOW_S - (now - p.started) for p in pods if _unmade(p) and not p.deleting)
+    return [seconds for seconds in left if seconds > 0]
+
+
+def _unmade(pod: Pod) -> bool:
+    return bool(pod.node and pod.waiting in ON_ITS_WAY[1:])
 
 
 def short(text: str) -> str:

@@ -37,7 +37,8 @@ def redis(snapshot: Snapshot, frame: Frame) -> Condition:
 
 def explains(told: Condition, snapshot: Snapshot) -> bool:
     """Tell whether agents that are not ready follow from Redis: not from one that starts beside them."""
-    beside = told.reason == "StartingUp" and not held_by(snapshot.pods_of(names.REDIS_PART)).holds
+    pods = snapshot.pods_of(names.REDIS_PART)
+    beside = told.reason == "StartingUp" and not held_by(pods, snapshot.now).holds
     return told.status == "False" and not beside
 
 
@@ -50,10 +51,10 @@ def _managed(snapshot: Snapshot, *, suspended: bool) -> Condition:
             text = "Redis refused PADS, which cannot be asked now whether it still does"
             return Condition("RedisReady", "Unknown", "StatusUnreachable", text)
         return Condition("RedisReady", "True", "Ready", "Redis is ready")
-    why = held_by(snapshot.pods_of(names.REDIS_PART))
+    why = held_by(snapshot.pods_of(names.REDIS_PART), snapshot.now)
     cause = f": {why.text}" if why.holds else ""
     if where := redis_without_pod(snapshot):
-        cause = f": it has no pod; {where}"
+        cause = f": it has no pod; {where}, if it stays so"
     if _was_ready(snapshot):
         return Condition("RedisReady", "False", "NotReachable", f"Redis is not ready any more{cause}")
     return Condition("RedisReady", "False", "StartingUp", f"Redis is starting up{cause}")

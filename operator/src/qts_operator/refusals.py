@@ -8,10 +8,13 @@ from qts_core import names
 from qts_core.roster import Workload
 from qts_operator.objects.frame import Frame
 from qts_operator.snapshot import Child, Finding, Snapshot
+from qts_operator.times import seconds_of
 from qts_operator.writes import over_quota
 
-#: what is missing may be made beside the system, and a webhook may start with it; then a person is needed
+#: what is missing may be made beside the system, a webhook may start with it, a quota may let the pods in;
+#: then a person is needed
 AFTER_S = 60.0
+MORE = "raise the quota or ask for less"
 
 
 def told(snapshot: Snapshot, frame: Frame) -> Finding | None:
@@ -28,19 +31,48 @@ def told(snapshot: Snapshot, frame: Frame) -> Finding | None:
 
 
 def finding(snapshot: Snapshot, frame: Frame) -> Finding | None:
-    """Return the first Deployment whose pods stay refused until a person acts: a quota may let them in."""
+    """Return the first workload whose pods stay refused until a person acts."""
     for workload, child in _lasting(snapshot, frame):
         if snapshot.now - child.failing_since >= AFTER_S:
             words = f"{child.kind}/{child.name}: {_words(snapshot, workload, child)}"
+            if over_quota(child.failure):
+                return Finding(reason="QuotaExceeded", message=f"{words}; {MORE}")
             text = f"{words}; change the spec, or make or change what refuses them"
             return Finding(reason="ObjectRejected", message=text)
-    return None
+    return _redis(snapshot)
+
+
+def unwritten(snapshot: Snapshot, told: Finding) -> Finding | None:
+    """Return what a quota that refuses an object of ours is once the status has said so for a minute."""
+    former = (c for c in snapshot.status.get("conditions") or () if c["type"] == told.condition)
+    since = next((seconds_of(c["lastTransitionTime"]) for c in former if c["reason"] == told.reason), None)
+    if since is None or snapshot.now - since < AFTER_S:
+        return None
+    return Finding(reason="QuotaExceeded", message=f"{told.message[:900]}; {MORE}")
 
 
 def again_s(snapshot: Snapshot, frame: Frame) -> list[float]:
     """Return in how many seconds a refusal becomes a finding."""
-    left = (AFTER_S - (snapshot.now - c.failing_since) for _, c in _lasting(snapshot, frame))
+    since = [child.failing_since for _, child in _lasting(snapshot, frame)]
+    since += [] if snapshot.podless_since is None else [snapshot.podless_since]
+    left = (AFTER_S - (snapshot.now - each) for each in since)
     return [seconds for seconds in left if seconds > 0]
+
+
+def _redis(snapshot: Snapshot) -> Finding | None:
+    """Return that Redis has been without a pod for a minute, or was when another operator looked."""
+    where, since = redis_without_pod(snapshot), snapshot.podless_since
+    if not where:
+        return None
+    what = f"StatefulSet/{names.part(snapshot.name, names.REDIS_PART)}: "
+    former = (c for c in snapshot.status.get("conditions") or () if c["type"] == "Degraded")
+    told = any(c["status"] == "True" and c["message"].startswith(what) for c in former)
+    if not told and (since is None or snapshot.now - since < AFTER_S):
+        return None
+    text = f"it has no pod: a quota, limits, the security of pods or a webhook may refuse it; {where}"
+    return Finding(
+        reason="ObjectRejected", message=f"{what}{text}; change the spec, or make or change what refuses it"
+    )
 
 
 def redis_without_pod(snapshot: Snapshot) -> str:
@@ -49,9 +81,11 @@ def redis_without_pod(snapshot: Snapshot) -> str:
     What keeps a StatefulSet from making its pod is in no status: a quota, limits, the security of pods.
     """
     child = snapshot.owned("StatefulSet", names.REDIS_PART)
-    if child is None or child.observed < child.generation or snapshot.pods_of(names.REDIS_PART):
+    if child is None or child.observed < child.generation or child.current:
         return ""
-    return f"kubectl -n {snapshot.namespace} describe statefulset {child.name} says why, if it stays so"
+    if snapshot.pods_of(names.REDIS_PART):  # its controller has not counted it yet
+        return ""
+    return f"kubectl -n {snapshot.namespace} describe statefulset {child.name} says why"
 
 
 def _refused(snapshot: Snapshot, frame: Frame) -> Iterator[tuple[Workload, Child]]:
@@ -62,11 +96,21 @@ def _refused(snapshot: Snapshot, frame: Frame) -> Iterator[tuple[Workload, Child
 
 
 def _lasting(snapshot: Snapshot, frame: Frame) -> Iterator[tuple[Workload, Child]]:
-    """Yield what no quota refuses, of workloads that lack a pod: an autoscaler's spares come and go."""
+    """Yield what a person has to see to, of workloads that lack a pod.
+
+    An autoscaler's spares come and go, and who only prefers a device falls back where a quota has no more.
+    """
     for workload, child in _refused(snapshot, frame):
         spares = frame.left(workload) and min(child.available, child.updated) >= 1
-        if frame.wanted(workload) > 0 and not spares and not over_quota(child.failure):
+        if frame.wanted(workload) > 0 and not spares and not _falls_back(frame, workload, child.failure):
             yield workload, child
+
+
+def _falls_back(frame: Frame, workload: Workload, failure: str) -> bool:
+    if not over_quota(failure) or not frame.on_gpu(workload):
+        return False
+    asked = frame.spec.agent(workload.name).gpu
+    return asked.mode == "Preferred" and asked.device in failure
 
 
 def _words(snapshot: Snapshot, workload: Workload, child: Child) -> str:

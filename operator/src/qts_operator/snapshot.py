@@ -154,6 +154,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     nodes: tuple[Node, ...] | None = None  # None: not visible
     used: dict[str, dict[str, int]] = {}  # node → resource → asked for by all pods there
     statusz: Status | None = None  # answer of PADS, None when it could not be asked
+    podless_since: float | None = None  # when Redis was first seen without its pod; None: it has one
     heard: dict[str, Heard] = {}  # pod uid → its answer, asked while credentials change
     unread: dict[str, str] = {}  # Secret → why it could not be read
     login: Finding | None = None  # why the Secret that `redis.urlSecretRef` names cannot be used

@@ -278,7 +278,7 @@ def _reason(facts: Facts, frame: Frame, workload: Workload) -> Cause:
         return Cause(reason, child.failure[:300])
     if frame.external.get(workload.name) == 0:
         return Cause("ScaledToZero", "its autoscaler keeps it at 0 replicas")
-    return held_by(facts.snapshot.pods_of(workload.name))
+    return held_by(facts.snapshot.pods_of(workload.name), facts.snapshot.now)
 
 
 def _progressing(facts: Facts, frame: Frame, current: bool) -> Condition:
@@ -323,7 +323,7 @@ def _scheduled(facts: Facts, frame: Frame) -> Condition:
     placed = sum(1 for p in facts.snapshot.pods if p.node and not p.deleting)
     if placed < wanted:
         where = refusals.redis_without_pod(facts.snapshot)
-        text = "some pods do not exist yet" + (f"; Redis has none: {where}" if where else "")
+        text = "some pods do not exist yet" + (f"; Redis has none: {where}, if it stays so" if where else "")
         return Condition("Scheduled", "False", "Creating", text)
     return Condition("Scheduled", "True", "Scheduled", "every pod has a node")
 

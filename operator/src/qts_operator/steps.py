@@ -12,7 +12,18 @@ import msgspec
 
 from qts_core import names
 from qts_core.errors import ConfigError
-from qts_operator import budget, circuit, events, node_loss, refusals, restarts, rotation, status, writes
+from qts_operator import (
+    budget,
+    circuit,
+    events,
+    node_loss,
+    progress,
+    refusals,
+    restarts,
+    rotation,
+    status,
+    writes,
+)
 from qts_operator.explain import lines
 from qts_operator.objects.frame import Defaults, Frame
 from qts_operator.plan import Action, Apply, due
@@ -202,6 +213,7 @@ def _settle(state: Pass) -> Step:
         again.append(rotation.MENDED_S)
     again += [v.recheck_s for v in state.verdicts.values() if v.recheck_s is not None]
     again += refusals.again_s(_seen(state), _framed(state))
+    again += progress.again_s(_seen(state).pods, _seen(state).now)
     state = msgspec.structs.replace(state, due=tuple(due), recheck_s=tuple(again))
     return _report(state, exhausted=exhausted)
 

@@ -197,6 +197,7 @@ READY: dict[str, tuple[dict[str, Any], Told]] = {
     "messaging not known": ({"statusz": None}, ("True", "AllReady", "4/4 agents and the feed are ready")),
 }
 ONE = {"nvidia.com/gpu": 1}
+WAITS = "kubectl -n trading describe pod quasar-0 says what for"
 USED = "1 nvidia.com/gpu; 1 of 1"
 WHY: dict[str, tuple[dict[str, Any], str]] = {
     "no device": (
@@ -232,8 +233,16 @@ WHY: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "started": ({"pods": pods(up=True, ready=False)}, "not ready"),
     "started, and goes": ({"pods": pods(up=True, ready=False, deleting=True)}, "starting"),
-    "a container is made": ({"pods": pods(waiting="ContainerCreating")}, "starting"),
-    "a pod is begun": ({"pods": pods(waiting="PodInitializing")}, "starting"),
+    "a container is made": ({"pods": pods(waiting="ContainerCreating", started=1e9 - 119.0)}, "starting"),
+    "a pod is begun": ({"pods": pods(waiting="PodInitializing", started=1e9 - 119.0)}, "starting"),
+    "a container is not made for two minutes": (
+        {"pods": pods(waiting="ContainerCreating", started=1e9 - 120.0)},
+        f"ContainerCreating: its containers still wait; {WAITS}",
+    ),
+    "no node for two minutes, nor anything known of it": (
+        {"pods": pods(waiting="ContainerCreating", started=1e9 - 120.0, node="")},
+        "starting",
+    ),
     "its autoscaler": (
         {"spec": {"agents": {"quasar": {"replicasManagedBy": "External"}}}, "quasar": ZERO},
         "its autoscaler keeps it at 0 replicas",
@@ -296,7 +305,7 @@ SCHEDULED: dict[str, tuple[dict[str, Any], Told]] = {
         ("True", "Scheduled", "every pod has a node"),
     ),
     "Redis without a pod": (
-        {"pods": [p for p in pods() if p.agent != "redis"]},
+        {"redis": ZERO | {"replicas": 1}, "pods": [p for p in pods() if p.agent != "redis"]},
         (
             "False",
             "Creating",
@@ -361,7 +370,7 @@ REDIS: dict[str, tuple[dict[str, Any], Told]] = {
         ("False", "StartingUp", "Redis is starting up: Unschedulable: 0/3 fit"),
     ),
     "no pod is made": (
-        {"redis": DOWN, "pods": ()},
+        {"redis": ZERO | {"replicas": 1}, "pods": ()},
         ("False", "StartingUp", f"Redis is starting up: it has no pod; {WHERE} says why, if it stays so"),
     ),
     "refuses writes": ({"statusz": refusing(memory=FULL)}, ("False", "RedisRefusesWrites", f"PADS: {FULL}")),

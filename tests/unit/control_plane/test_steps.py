@@ -110,6 +110,14 @@ def test_what_redis_refuses_is_written_once_and_once_more_when_it_is_over() -> N
     assert told == [rest, first, (["Look"], *fault), (["Look"], *fault), over, rest]
 
 
+@pytest.mark.parametrize(("age_s", "left_s"), [(0.0, [120.0]), (119.0, [1.0]), (120.0, [])])
+def test_a_pod_whose_containers_are_not_made_is_looked_at_again(age_s: float, left_s: list[float]) -> None:
+    """No event tells that they are late; then the message says where to look, and nobody looks more often."""
+    slow = pods(waiting="ContainerCreating", ready=False, started=1e9 - age_s)
+    state = played([at_rest(pods=slow, status=at_rest().status)])[0]
+    assert [s for s in state.recheck_s if s <= 120.0] == left_s
+
+
 def test_a_new_system_is_written_looked_at_again_and_reported() -> None:
     """In this order; what the second look shows is what is reported, and news follow the status."""
     state, asked = played([make_snapshot(), at_rest(status={})])
