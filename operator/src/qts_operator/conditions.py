@@ -97,7 +97,7 @@ CONDITIONS: dict[str, Kind] = {
     "RedisReady": Kind(
         true=("Ready", "Reached"),
         false=("StartingUp", "NotReachable", "CredentialsMissing", *REFUSES),
-        unknown=("StatusUnreachable", *FAULTS),
+        unknown=("StatusUnreachable", "Suspended", *FAULTS),
     ),
     "MessagingReady": Kind(
         true=("AllHeard",),

@@ -22,6 +22,8 @@ KIND = Kind("Event", "events.k8s.io", "v1", "events")
 WITHIN_S = 600.0
 #: what the condition Restricted says while none may be written
 UNWRITTEN = "no Events are written"
+#: what an Event says of a reason that a condition has no message for
+NOTES = {"Healthy": "nothing needs a person any more"}
 #: of an object that the server keeps in another form: nobody is hindered, so no condition tells of it
 NOT_KEPT = "FieldsNotKept"
 LIMIT = 4096
@@ -61,13 +63,14 @@ def unreported(snapshot: Snapshot, text: str) -> dict[str, Any]:
 
 def _event(snapshot: Snapshot, condition: dict[str, Any], *, normal: bool) -> dict[str, Any]:
     at = datetime.fromtimestamp(snapshot.now, UTC).strftime(_MICRO)
+    note: str = condition["message"] or NOTES.get(condition["reason"]) or condition["reason"]
     return {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
         "metadata": {"generateName": f"{snapshot.name}-", "namespace": snapshot.namespace},
         "type": "Normal" if normal else "Warning",
         "reason": condition["reason"],
-        "note": (condition["message"] or condition["reason"])[:1000],
+        "note": note[:1000],
         "action": "Reconcile",
         "eventTime": at,
         "reportingController": names.FIELD_MANAGER,

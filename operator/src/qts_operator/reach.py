@@ -14,6 +14,7 @@ from qts_operator.refusals import redis_without_pod
 from qts_operator.snapshot import Snapshot
 
 FRESH_S = 15.0
+UNASKED = "PADS cannot be asked whether it reaches Redis"
 
 
 def redis(snapshot: Snapshot, frame: Frame) -> Condition:
@@ -26,8 +27,10 @@ def redis(snapshot: Snapshot, frame: Frame) -> Condition:
     login, told = snapshot.login, snapshot.statusz
     if login is not None and login.reason == "CredentialsMissing":
         return Condition("RedisReady", "False", login.reason, login.message)
+    if told is None and frame.spec.suspend:
+        return Condition("RedisReady", "Unknown", "Suspended", "no agent runs")
     if told is None:
-        return Condition("RedisReady", "Unknown", "StatusUnreachable", "PADS cannot be asked")
+        return Condition("RedisReady", "Unknown", "StatusUnreachable", UNASKED)
     if told.redis_refuses:
         return _refused(told)
     if told.redis_reached:

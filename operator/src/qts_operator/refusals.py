@@ -31,15 +31,18 @@ def told(snapshot: Snapshot, frame: Frame) -> Finding | None:
 
 
 def finding(snapshot: Snapshot, frame: Frame) -> Finding | None:
-    """Return the first workload whose pods stay refused until a person acts."""
-    for workload, child in _lasting(snapshot, frame):
-        if snapshot.now - child.failing_since >= AFTER_S:
-            words = f"{child.kind}/{child.name}: {_words(snapshot, workload, child)}"
-            if over_quota(child.failure):
-                return Finding(reason="QuotaExceeded", message=f"{words}; {MORE}")
-            text = f"{words}; change the spec, or make or change what refuses them"
-            return Finding(reason="ObjectRejected", message=text)
-    return _redis(snapshot)
+    """Return the first workload whose pods stay refused until a person acts, and who shares its fate."""
+    every = [e for e in _lasting(snapshot, frame) if snapshot.now - e[1].failing_since >= AFTER_S]
+    if not every:
+        return _redis(snapshot)
+    workload, child = every[0]
+    others = ", ".join(w.name for w, _ in every[1:])
+    words = f"{child.kind}/{child.name}: {_words(snapshot, workload, child)}"
+    words += f"; refused too: {others}" if others else ""
+    if over_quota(child.failure):
+        return Finding(reason="QuotaExceeded", message=f"{words}; {MORE}")
+    text = f"{words}; change the spec, or make or change what refuses them"
+    return Finding(reason="ObjectRejected", message=text)
 
 
 def unwritten(snapshot: Snapshot, told: Finding) -> Finding | None:

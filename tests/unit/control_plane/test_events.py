@@ -209,3 +209,7 @@ def test_an_event_says_at_least_the_reason_and_never_too_much(snapshot_of) -> No
     )
     assert [e["note"] for e in found] == ["AgentsNotReady", "x" * 1000]
     assert {e["metadata"]["generateName"] for e in found} == {"desk-1-"}
+    fault = _told("Degraded", "True", "NameTaken")
+    mended = _told("Degraded", "False", "Healthy", "")
+    (over,) = transitions(snapshot_of(status={"conditions": [fault]}), {"conditions": [mended]})
+    assert over["note"] == "nothing needs a person any more"

@@ -8,13 +8,17 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from qts_core import config, names
 from qts_core.config import convert
+from qts_core.parts import IMAGE
 from qts_core.roster import ROSTER
 from qts_core.spec import SYSTEM
 from qts_operator import memo
 from qts_operator.objects import KINDS, desired, pods, redis
+from qts_operator.objects.frame import version_of
 
 #: the workloads of a system that says nothing
 USUAL = [w for w in ROSTER if w.enabled]
@@ -332,3 +336,29 @@ def test_a_later_setting_that_somebody_sets_does_restart(frame_of, monkeypatch) 
     text = config.dump_changed(msgspec.structs.replace(frame.system, much_later=False)).decode()
     changed = msgspec.structs.replace(frame, config=text)
     assert all(_pod(frame, w.name) != _pod(changed, w.name) for w in USUAL)
+
+
+@given(st.from_regex(IMAGE, fullmatch=True))
+@example("localhost/x:a:b")
+@example("x:v1_")
+@example(f"x:{'a' * 62}-{'b' * 20}")
+def test_every_image_that_a_spec_may_name_gives_a_label(image: str) -> None:
+    """Else the server refuses the Deployment for a label that nobody wrote, valid tags of 64 characters included."""
+    value = version_of(image)
+    assert len(value) <= 63
+    assert re.fullmatch(r"[A-Za-z0-9]([-._A-Za-z0-9]*[A-Za-z0-9])?", value)
+
+
+@pytest.mark.parametrize(
+    ("image", "version"),
+    [
+        ("registry:5000/x:0.3.0", "0.3.0"),
+        ("x:0.3.0@sha256:abc", "0.3.0"),
+        ("registry:5000/x", "latest"),
+        ("x:a:b", "a-b"),
+        ("x:-_.", "latest"),
+    ],
+)
+def test_the_label_is_the_tag_where_it_can_be(image: str, version: str) -> None:
+    """Of a registry's port and a digest nothing is taken."""
+    assert version_of(image) == version

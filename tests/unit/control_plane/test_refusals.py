@@ -98,6 +98,14 @@ def test_a_quota_that_stays_full_for_a_minute_needs_a_person(case: str) -> None:
         assert told(facts, "Ready") == ("False", reason, message)
 
 
+def test_who_else_is_refused_is_named() -> None:
+    """One cause, one sentence; what was refused only just is not counted yet."""
+    gone = DOWN | FOR_LONG | {"failure": FULL}
+    message = told(seen(qbmia=gone, amos=gone, market=gone, quasar=gone | LATELY), "Degraded")[2]
+    assert message.startswith("Deployment/desk-1-qbmia: its pods are refused: ")
+    assert message.endswith(" has the newest try; refused too: amos, market; raise the quota or ask for less")
+
+
 @pytest.mark.parametrize(("mode", "reason"), [("Preferred", "Healthy"), ("Required", "QuotaExceeded")])
 def test_who_prefers_a_device_falls_back_where_a_quota_has_no_more_of_it(mode: str, reason: str) -> None:
     """Nobody is called for what ends by itself after `fallbackAfter`, here ten minutes."""

@@ -188,7 +188,7 @@ READY: dict[str, tuple[dict[str, Any], Told]] = {
     ),
     "Redis not known": (
         {"spec": OUTSIDE, "statusz": None},
-        ("False", "RedisNotReady", "PADS cannot be asked"),
+        ("False", "RedisNotReady", "PADS cannot be asked whether it reaches Redis"),
     ),
     "nobody heard": (
         {"statusz": msgspec.structs.replace(HEARD, peers={})},
@@ -422,7 +422,11 @@ REDIS: dict[str, tuple[dict[str, Any], Told]] = {
     ),
     "outside, not asked": (
         {"spec": OUTSIDE, "statusz": None},
-        ("Unknown", "StatusUnreachable", "PADS cannot be asked"),
+        ("Unknown", "StatusUnreachable", "PADS cannot be asked whether it reaches Redis"),
+    ),
+    "outside, and no agent runs": (
+        {"spec": OUTSIDE | {"suspend": True}, "statusz": None},
+        ("Unknown", "Suspended", "no agent runs"),
     ),
     "outside, its Secret is missing": (
         {"spec": OUTSIDE, "statusz": None, "login": Finding(reason="CredentialsMissing", message="make it")},
@@ -430,7 +434,7 @@ REDIS: dict[str, tuple[dict[str, Any], Told]] = {
     ),
     "outside, its Secret may not be seen": (
         {"spec": OUTSIDE, "statusz": None, "login": Finding(reason="AccessDenied", message="grant it")},
-        ("Unknown", "StatusUnreachable", "PADS cannot be asked"),
+        ("Unknown", "StatusUnreachable", "PADS cannot be asked whether it reaches Redis"),
     ),
     "outside, not reached": (
         {"spec": OUTSIDE, "statusz": msgspec.structs.replace(HEARD, redis_reached=False)},

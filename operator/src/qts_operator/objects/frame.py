@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -174,9 +175,9 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def version_of(image: str) -> str:
-    """Return an image's tag as a label value."""
+    """Return an image's tag as a label value, whatever it is: a wrong image is the kubelet's to refuse."""
     tag = image.rsplit("@", 1)[0].rsplit("/", 1)[-1].partition(":")[2]
-    return tag[:63] or "latest"
+    return re.sub(r"[^-._A-Za-z0-9]", "-", tag)[:63].strip("-._") or "latest"
 
 
 @remembered
