@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.control_plane_campaign.workloads import REFUSED
 
 from qts_core import names
 from qts_operator.fields import owned
@@ -40,13 +39,6 @@ def test_an_autoscaler_keeps_what_it_writes(kube, namespace, operator, until) ->
     assert live()["metadata"]["annotations"][names.ANNOTATION_REPLICAS_BEFORE_SUSPEND] == "4"
     kube.system(namespace, "desk", {"agents": {"qbmia": QBMIA}})
     until(lambda: is_at(4, ours=False), "resumed")
-    kube.system(namespace, "desk", {"suspend": True, "agents": {"qbmia": QBMIA | {"affinity": REFUSED}}})
-    until(lambda: is_at(0, ours=False), "suspended, with a template that the server refuses")
-    kube.system(namespace, "desk", {"suspend": True, "agents": {"qbmia": QBMIA}})
-    until(lambda: is_at(0, ours=True), "suspended, the template mended")
-    until(lambda: not owned(live(), names.HANDOVER_MANAGER), "the number is held under one name")
-    kube.system(namespace, "desk", {"agents": {"qbmia": QBMIA}})
-    until(lambda: is_at(4, ours=False), "the autoscaler's number again")
     scale(3)
     managers = {m["manager"] for m in live()["metadata"]["managedFields"]}
     assert names.HANDOVER_MANAGER not in managers, "the first write of the autoscaler takes the number over"

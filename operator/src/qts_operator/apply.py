@@ -88,29 +88,7 @@ class Hand:
         answer = child(live, kind)
         self._metrics.writes.labels(kind, "apply" if uid else "create").inc()
         self._children[kind].put(answer)
-        altered = self._altered(manifest, live, answer)
-        return Done(version=await self._taken_back(manifest, live) or answer.version, altered=altered)
-
-    async def _taken_back(self, manifest: dict[str, Any], live: dict[str, Any]) -> str:
-        """Have the number that we state held by us alone: it may have been written under the other name.
-
-        A number that nobody took over stays held under it, which the next hand-over does anyway; so what is
-        lost here costs nothing. Return the version that this led to, "" where it led to none.
-        """
-        held = owned(live, names.HANDOVER_MANAGER)
-        if "replicas" not in held.get("spec", {}) or "replicas" not in manifest["spec"]:
-            return ""
-        metadata = {n: manifest["metadata"][n] for n in ("name", "namespace")}
-        kind, uid = manifest["kind"], live["metadata"]["uid"]
-        nothing = {"apiVersion": manifest["apiVersion"], "kind": kind, "metadata": metadata}
-        try:
-            after = await self._api.apply(nothing, uid=uid, manager=names.HANDOVER_MANAGER)
-        except ApiError as error:
-            _log.info("number not taken back", name=metadata["name"], error=error.message)
-            return ""
-        answer = child(after, kind)
-        self._children[kind].put(answer)
-        return answer.version
+        return Done(version=answer.version, altered=self._altered(manifest, live, answer))
 
     def _altered(self, manifest: dict[str, Any], live: dict[str, Any], answer: Child) -> tuple[str, ...]:
         """Remember what the server altered, as sending it again would not help; return what is news."""

@@ -39,11 +39,8 @@ class Refusing(FakeCluster):
     """A server that takes no template of one agent while it is told so, though its number of replicas."""
 
     refusal: ApiError | None = None
-    losing = False  # that a number is given up
 
     async def apply(self, manifest: dict, *, uid: str | None, manager: str = names.FIELD_MANAGER) -> dict:
-        if self.losing and "spec" not in manifest and manager == names.HANDOVER_MANAGER:
-            raise ApiError(503, "ServiceUnavailable", "cut")
         if self.refusal and manifest["metadata"]["name"] == AGENT and "template" in manifest.get("spec", {}):
             raise self.refusal
         return await super().apply(manifest, uid=uid, manager=manager)
@@ -163,36 +160,6 @@ async def test_a_template_that_is_refused_holds_up_neither_suspend_nor_others(
         await until(lambda: condition(api, "Degraded") == ("False", "Healthy"))
         await quiet(api)
         assert (replicas(api), ours(api), PARKED in _notes(api)) == (2, by == "Operator", False)
-        held = owned(api.objects[KEY], names.HANDOVER_MANAGER)
-        assert held == ({} if by == "Operator" else {"spec": {"replicas": 2}})
-        rest = len(api.writes())
-        await quiet(api)
-        assert len(api.writes()) == rest
-
-
-@pytest.mark.parametrize("lost", [False, True])
-async def test_a_number_that_is_ours_again_is_held_under_one_name(lost: bool) -> None:
-    """A template was refused while the system was suspended: the autoscaler's number outlives it, whatever is lost."""
-    api = Refusing()
-    api.system(NS, NAME, spec())
-    async with running(api):
-        await until(lambda: KEY in api.objects and not ours(api))
-        scale(api, 4)
-        await quiet(api)
-        api.refusal = INVALID
-        debug = {"observability": {"logLevel": "debug", "sampleRatio": 0.5}}
-        api.system(NS, NAME, spec(suspend=True, **debug))
-        await until(lambda: replicas(api) == 0)
-        assert owned(api.objects[KEY], names.HANDOVER_MANAGER)["spec"] == {"replicas": 0}
-        api.refusal = None
-        api.losing = lost
-        api.system(NS, NAME, spec(suspend=True, **debug, upgradePolicy="Immediate"))
-        await until(lambda: condition(api, "Suspended")[0] == "True" and ours(api))
-        await quiet(api)
-        assert bool(owned(api.objects[KEY], names.HANDOVER_MANAGER)) is lost
-        assert (replicas(api), _notes(api)[PARKED]) == (0, "4")
-        api.system(NS, NAME, spec(**debug, upgradePolicy="Immediate"))
-        await until(lambda: replicas(api) == 4 and not ours(api) and PARKED not in _notes(api))
 
 
 def _notes(api: FakeCluster) -> dict:
