@@ -12,7 +12,7 @@ of the bar to the decision's (what a user waits for, whoever comes first where p
 the last voter began, the votes were together, the board had decided; what was computed alone; the processor
 time of all processes. The collector of the spans runs at normal priority, whatever that of the benchmark
 is: it is no part of what is measured. With --low-latency the run has that option of `qts run`, so cores do
-not fall asleep between its processes' turns; the floor has them awake, too.
+not fall asleep between its processes' turns, which come ahead of others; the floor has that, too.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from tests.processes.receiver import Receiver
 from tests.processes.running import qts_arguments
 from tests.processes.whole import Whole
 
-from qts_cli.latency import cores_awake
+from qts_cli.latency import low_latency
 from qts_cli.sockets import free_ports
 
 HISTORY = 360  # bars before the first live one, enough for every window of an agent
@@ -204,7 +204,7 @@ def paired(arguments: list[str]) -> list[str]:
 def rows(smoke: bool, awake: bool) -> Iterator[Row]:
     """Measure every load."""
     for load in SMOKE if smoke else LOADS:
-        with cores_awake() if awake else contextlib.nullcontext():
+        with low_latency() if awake else contextlib.nullcontext():
             bare = floor(load.symbols, load.interval_s, max(5, min(200, load.rounds)))
         found = measure(load, *["--low-latency"] * awake)
         taken = {
@@ -239,7 +239,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--smoke", action="store_true", help="few rounds of few symbols")
-    parser.add_argument("--low-latency", action="store_true", help="with cores that stay awake")
+    parser.add_argument("--low-latency", action="store_true", help="with this option of qts run")
     options = parser.parse_args()
     good = True
     for row in rows(options.smoke, options.low_latency):

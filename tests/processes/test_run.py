@@ -90,12 +90,20 @@ def test_end_by_time(finished: tuple[Path, dict[str, Any], list[dict[str, Any]]]
 
 @pytest.mark.skipif(not os.access(DEVICE, os.W_OK), reason=f"{DEVICE} is not there, or may not be written")
 def test_cores_stay_awake_for_as_long_as_a_run_lasts(tmp_path: Path) -> None:
-    """Linux is asked by the process of `qts run`, so its end, however it comes, takes the request back."""
+    """Linux is asked by the process of `qts run`, so its end, however it comes, takes the request back.
+
+    Redis and every process that is started run ahead of ordinary ones, with all their threads.
+    """
     run = Whole(tmp_path, "--low-latency", *settings())
     try:
         run.until(lambda event: event["kind"] == "redis")
         held = [fd.readlink() for fd in Path(f"/proc/{run.process.pid}/fd").iterdir() if fd.is_symlink()]
         assert held.count(DEVICE) == 1
+        run.until(lambda event: event.get("agent") == "pads" and bool(event.get("pid")))
+        pids = {event["pid"] for event in run.events if event.get("pid")}
+        assert len(pids) > 1
+        threads = [int(task.name) for pid in pids for task in Path(f"/proc/{pid}/task").iterdir()]
+        assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_RR}
     finally:
         run.process.send_signal(signal.SIGINT)
         run.end()

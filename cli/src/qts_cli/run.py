@@ -14,10 +14,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from qts_cli import credentials, folder, launch, redis_server
+from qts_cli import credentials, folder, latency, launch, redis_server
 from qts_cli.__main__ import child_environment, environment
 from qts_cli.events import Event, JsonLines
-from qts_cli.latency import cores_awake
 from qts_cli.launch import Setting
 from qts_cli.screen import Screen
 from qts_cli.session import Session
@@ -56,7 +55,8 @@ def run(
     allow_simulated
         Go on with simulated messaging in one process when no Redis can be had, until one can.
     low_latency
-        Keep the cores of this machine awake, for the fastest decisions; costs power, needs the right to.
+        Keep the cores of this machine awake and run ahead of other programs, for the fastest decisions; costs
+        power, needs the right to.
     run_dir
         Folder for runs, caches and the lock.
     """
@@ -74,7 +74,7 @@ def run(
         run_folder = folder.make_run(home)
         wanted = loaded.system if system is not loaded.system else None
         setting = prepare(system, redis, run_folder, home, wanted)
-        with cores_awake() if low_latency else nullcontext():
+        with latency.low_latency() if low_latency else nullcontext():
             return _start(setting, for_s, json or not sys.stdout.isatty(), loaded.digest)
     finally:
         if run_folder is not None:
