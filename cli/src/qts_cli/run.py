@@ -55,8 +55,7 @@ def run(
     allow_simulated
         Go on with simulated messaging in one process when no Redis can be had, until one can.
     low_latency
-        Keep the cores of this machine awake and run ahead of other programs, for the fastest decisions; costs
-        power, needs the right to.
+        Keep cores awake, run ahead of other programs: fastest decisions; costs power, needs the right to.
     run_dir
         Folder for runs, caches and the lock.
     """
