@@ -258,6 +258,13 @@ def played(kube: Kube) -> Callable[..., AbstractContextManager[None]]:
 
 
 @pytest.fixture(scope="module")
+def played_node(played: Callable[..., AbstractContextManager[None]]) -> Iterator[None]:
+    """One node that kwok plays."""
+    with played(1):
+        yield
+
+
+@pytest.fixture(scope="module")
 def played_nodes(played: Callable[..., AbstractContextManager[None]]) -> Iterator[None]:
     """Eight nodes of eight devices each that kwok plays."""
     with played(8, gpus=8):

@@ -9,6 +9,18 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+_PLACE: dict[str, Any] = {
+    "nodeSelector": {"type": "kwok"},
+    "tolerations": [{"key": "kwok.x-k8s.io/node", "operator": "Exists", "effect": "NoSchedule"}],
+}
+AGENTS = ("pads", "qbmia", "quasar", "amos", "market")
+#: a system whose pods land on kwok's nodes, and which has no Redis to wait for
+SPEC: dict[str, Any] = {
+    "agents": {name: dict(_PLACE) for name in AGENTS[:-1]},
+    "market": dict(_PLACE),
+    "redis": {"mode": "External", "url": "redis://x"},
+}
+
 
 @contextmanager
 def speaking(address: str, told: dict[str, Any]) -> Iterator[None]:

@@ -6,31 +6,17 @@ Pods run on nodes that kwok plays; what PADS says at /statusz is played here.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.cluster.speaker import point, running, speaking
-from tests.cluster.test_rotation import AGENTS, PLACE
+from tests.cluster.speaker import SPEC, point, running, speaking
 
 from qts_core.roster import VOTERS
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900), pytest.mark.usefixtures("played_node")]
 FULL = "Redis refuses writes: it is out of memory (OOM); raise its maxmemory"
 ADDRESS = "127.0.78.1"
-SPEC: dict[str, Any] = {
-    "agents": {name: dict(PLACE) for name in AGENTS[:-1]},
-    "market": dict(PLACE),
-    "redis": {"mode": "External", "url": "redis://x"},
-}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def node(played: Callable[..., AbstractContextManager[None]]) -> Iterator[None]:
-    """One node that kwok plays."""
-    with played(1):
-        yield
 
 
 def test_a_redis_that_refuses_writes_is_told_and_comes_back_by_itself(

@@ -8,30 +8,13 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from tests.cluster.speaker import point, running, speaking
+from tests.cluster.speaker import AGENTS, SPEC, point, running, speaking
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
-PLACE: dict[str, Any] = {
-    "nodeSelector": {"type": "kwok"},
-    "tolerations": [{"key": "kwok.x-k8s.io/node", "operator": "Exists", "effect": "NoSchedule"}],
-}
-AGENTS = ("pads", "qbmia", "quasar", "amos", "market")
-SPEC: dict[str, Any] = {
-    "agents": {name: dict(PLACE) for name in AGENTS[:-1]},
-    "market": dict(PLACE),
-    "redis": {"mode": "External", "url": "redis://x"},
-}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def node(played: Callable[..., AbstractContextManager[None]]) -> Iterator[None]:
-    """One node that kwok plays."""
-    with played(1):
-        yield
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900), pytest.mark.usefixtures("played_node")]
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from tests.processes.stand import Stand, until
 from qts_agents.bus_watch import BusWatch
 from qts_agents.health import Health
 from qts_messaging import keys
+from qts_messaging.bus import Bus
 
 pytestmark = pytest.mark.processes
 
@@ -39,13 +40,19 @@ async def begin(stand: Stand, secrets: Path) -> None:
         await bus.start()
 
 
-async def test_a_key_that_the_peers_do_not_know_is_told_by_both_sides(idle_stand: Stand) -> None:
-    """Board and voter name each other; once the board has the voter's key they connect without a restart."""
-    stand = idle_stand
-    secrets = another(stand, "qbmia")
+async def at_odds(stand: Stand, whose: str) -> tuple[Bus, Bus, Path]:
+    """Begin with another key of `whose` in the voter's secrets; return both sides once each says so."""
+    secrets = another(stand, whose)
     await begin(stand, secrets)
     pads, qbmia = stand.buses["pads"], stand.buses["qbmia"]
     await until(lambda: bool(pads.refusals.peers and pads.refusals.strangers and qbmia.refusals.peers), 10.0)
+    return pads, qbmia, secrets
+
+
+async def test_a_key_that_the_peers_do_not_know_is_told_by_both_sides(idle_stand: Stand) -> None:
+    """Board and voter name each other; once the board has the voter's key they connect without a restart."""
+    stand = idle_stand
+    pads, qbmia, secrets = await at_odds(stand, "qbmia")
     health = Health("qbmia")
     BusWatch().look(qbmia, health, 0.0)
     assert health.troubles["keys"].startswith(
@@ -65,10 +72,7 @@ async def test_a_key_that_the_peers_do_not_know_is_told_by_both_sides(idle_stand
 async def test_a_wrong_key_of_a_peer_is_told_where_it_lies(idle_stand: Stand) -> None:
     """The voter dials the board with another key: its own row names the file, the board says that somebody does."""
     stand = idle_stand
-    secrets = another(stand, "pads")
-    await begin(stand, secrets)
-    pads, qbmia = stand.buses["pads"], stand.buses["qbmia"]
-    await until(lambda: bool(qbmia.refusals.peers and pads.refusals.peers and pads.refusals.strangers), 10.0)
+    pads, qbmia, secrets = await at_odds(stand, "pads")
     assert qbmia.refusals.peers[0].startswith(
         "pads is dialled with a key that it does not have: curve/pads.pub"
     )

@@ -27,22 +27,22 @@ class BusWatch:
         """Put what is wrong with the bus into `health`, and take out what is over."""
         if self._seen_s is None or bus.redis_reached or bus.mode == "simulated":
             self._seen_s = now_s
+        refusals = bus.refusals
         of_late = {kind: told for kind, told in self._refused.items() if now_s - told[1] < REFUSED_S}
-        self._refused = of_late | {kind: (words, now_s) for kind, words in bus.refusals.by_redis.items()}
+        self._refused = of_late | {kind: (words, now_s) for kind, words in refusals.by_redis.items()}
         for reasons in (health.blockers, health.troubles):
             for reason in ("simulated", "redis", "deaf", "keys"):
                 reasons.pop(reason, None)
         if bus.mode == "simulated":
             health.troubles["simulated"] = SIMULATED
             return
-        self._redis(bus, health, now_s - self._seen_s)
-        if refused := bus.refusals.peers:
-            health.troubles["keys"] = f"{'; '.join(refused)}; Redis carries what goes there"
+        self._redis(bus, refusals.redis, health, now_s - self._seen_s)
+        if refusals.peers:
+            health.troubles["keys"] = f"{'; '.join(refusals.peers)}; Redis carries what goes there"
         if bus.deaf:
             health.blockers["deaf"] = "the Redis subscription hears nothing"
 
-    def _redis(self, bus: Bus, health: Health, away_s: float) -> None:
-        refused = bus.refusals.redis
+    def _redis(self, bus: Bus, refused: str, health: Health, away_s: float) -> None:
         if away_s > REDIS_GRACE_S:
             health.blockers["redis"] = (
                 f"{refused or f'Redis has not answered for {away_s:.0f} s'}; ZeroMQ only"

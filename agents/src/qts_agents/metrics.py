@@ -40,7 +40,8 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._style = ""
         ProcessCollector(registry=self.registry)
-        self.registry.register(_LinesCollector())
+        text = "Lines of the log held back as repetitions, or without space"
+        self.registry.register(_CountedElsewhere("qts_log_lines_suppressed", text, lines_suppressed))
         self.rounds = self._counter("qts_rounds_total", "Rounds by how they ended", ["outcome"])
         self.round_duration = self._histogram(
             "qts_round_duration_seconds", "Update received until decision sent", ["outcome"]
@@ -111,7 +112,8 @@ class Metrics:
 
     def watch_spans(self, dropped: Callable[[], int]) -> None:
         """Add how many spans no collector took."""
-        self.registry.register(_SpansCollector(dropped))
+        text = "Spans that no collector took"
+        self.registry.register(_CountedElsewhere("qts_spans_dropped", text, dropped))
 
     def watch_bus(self, numbers: Callable[[], Numbers]) -> None:
         """Add what is read from a bus at each scrape."""
@@ -122,20 +124,11 @@ class Metrics:
         return bytes(generate_latest(self.registry))
 
 
-class _LinesCollector(Collector):
-    """Reads how many lines of the log were not written."""
+class _CountedElsewhere(Collector):
+    """Reads a number that somebody else counts."""
 
-    def collect(self) -> Iterable[Metric]:
-        """Render it."""
-        text = "Lines of the log held back as repetitions, or without space"
-        yield _counted("qts_log_lines_suppressed", text, lines_suppressed())
-
-
-class _SpansCollector(Collector):
-    """Reads how many spans were dropped."""
-
-    def __init__(self, dropped: Callable[[], int]) -> None:
-        self._dropped = dropped
+    def __init__(self, name: str, text: str, count: Callable[[], int]) -> None:
+        self._name, self._text, self._count = name, text, count
 
     def describe(self) -> Iterable[Metric]:
         """Declare nothing: two workloads of one process may share the name."""
@@ -143,7 +136,7 @@ class _SpansCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Render it."""
-        yield _counted("qts_spans_dropped", "Spans that no collector took", self._dropped())
+        yield _counted(self._name, self._text, self._count())
 
 
 class _StatusCollector(Collector):

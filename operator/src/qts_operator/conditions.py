@@ -7,6 +7,7 @@ conditions of one status owe each other. Pure.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -47,6 +48,12 @@ _NO_GPU = (
     "Unschedulable",
     "FallbackToCPU",
 )
+
+
+def said(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    """Return the condition `kind` of an object's status, as the server has it; empty where there is none."""
+    found: Iterable[Mapping[str, Any]] = status.get("conditions") or ()
+    return next((each for each in found if each.get("type") == kind), {})
 
 
 class Condition(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ import msgspec
 import orjson
 
 from qts_core import names
+from qts_operator.conditions import said
 from qts_operator.fields import summary
 from qts_operator.memo import alike
 from qts_operator.objects.quantities import value_of
@@ -176,7 +177,7 @@ def pod(live: Live) -> Pod:
 def node(live: Live) -> Node:
     """Digest a node."""
     metadata, spec, status = live["metadata"], live.get("spec") or {}, live.get("status") or {}
-    told: Live = next((c for c in status.get("conditions") or () if c.get("type") == "Ready"), {})
+    told = said(status, "Ready")
     ready = told.get("status", "True") == "True"
     return Node(
         name=metadata["name"],

@@ -96,12 +96,12 @@ class Eyes:
             created=resource.created,
             restricted=await self._restricted(resource.namespace, told),
         )
-        snapshot = msgspec.structs.replace(snapshot, podless_since=self._podless_since(key, snapshot))
         if nodes is not None and (resource.gpu or any(p.limits for p in pods)):
             used = await self._usage.of(snapshot, now_s, view.pods.all)
             snapshot = msgspec.structs.replace(snapshot, used=used)
         # the last thing that is looked at, so that no other pass can decide in between
-        return msgspec.structs.replace(snapshot, others=self._others(resource, nodes))
+        others, since = self._others(resource, nodes), self._podless_since(key, snapshot)
+        return msgspec.structs.replace(snapshot, others=others, podless_since=since)
 
     def _podless_since(self, key: str, snapshot: Snapshot) -> float | None:
         """Return when Redis was first seen without its pod: of a StatefulSet no status tells that."""

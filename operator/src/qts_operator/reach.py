@@ -7,7 +7,7 @@ from typing import Any
 from qts_core import names
 from qts_core.probes import REFUSED_LOGIN, REFUSED_WRITES, Status
 from qts_core.roster import VOTERS
-from qts_operator.conditions import REFUSES, Condition
+from qts_operator.conditions import REFUSES, Condition, said
 from qts_operator.objects.frame import Frame
 from qts_operator.progress import held_by
 from qts_operator.refusals import redis_without_pod
@@ -50,7 +50,8 @@ def _managed(snapshot: Snapshot, *, suspended: bool) -> Condition:
     if child is not None and child.ready >= 1 and child.observed >= child.generation:
         if told is not None and told.redis_refuses:
             return _refused(told)
-        if told is None and not suspended and _said(snapshot)[1] in (*REFUSES, "StatusUnreachable"):
+        former = said(snapshot.status, "RedisReady").get("reason")
+        if told is None and not suspended and former in (*REFUSES, "StatusUnreachable"):
             text = "Redis refused PADS, which cannot be asked now whether it still does"
             return Condition("RedisReady", "Unknown", "StatusUnreachable", text)
         return Condition("RedisReady", "True", "Ready", "Redis is ready")
@@ -76,15 +77,9 @@ def _refused(told: Status) -> Condition:
 
 def _was_ready(snapshot: Snapshot) -> bool:
     """Tell whether Redis has been ready, as the last status has it."""
-    status, reason = _said(snapshot)
-    return status == "True" or reason in ("NotReachable", "StatusUnreachable", *REFUSES)
-
-
-def _said(snapshot: Snapshot) -> tuple[str, str]:
-    """Return status and reason of RedisReady, as the last status has them."""
-    conditions = snapshot.status.get("conditions") or ()
-    told: dict[str, Any] = next((c for c in conditions if c.get("type") == "RedisReady"), {})
-    return told.get("status", ""), told.get("reason", "")
+    former = said(snapshot.status, "RedisReady")
+    lost = ("NotReachable", "StatusUnreachable", *REFUSES)
+    return former.get("status") == "True" or former.get("reason") in lost
 
 
 def _shared(told: Status, frame: Frame) -> str:

@@ -17,7 +17,7 @@ from qts_core.clock import Clock
 from qts_operator import events
 from qts_operator.apply import error_of
 from qts_operator.cluster import ABSENT, Api
-from qts_operator.conditions import RESTRICTED
+from qts_operator.conditions import RESTRICTED, said
 from qts_operator.metrics import Metrics
 from qts_operator.middleware import ApiError
 from qts_operator.writes import lacks_right
@@ -104,5 +104,4 @@ class Recorder:
 
 
 def _says_so(status: dict[str, Any]) -> bool:
-    told = [c for c in status.get("conditions") or () if c.get("type") == RESTRICTED]
-    return any(str(c.get("message", "")).count(events.UNWRITTEN) for c in told)
+    return events.UNWRITTEN in str(said(status, RESTRICTED).get("message", ""))

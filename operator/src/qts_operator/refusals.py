@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from qts_core import names
 from qts_core.roster import Workload
+from qts_operator.conditions import said
 from qts_operator.objects.frame import Frame
 from qts_operator.snapshot import Child, Finding, Snapshot
 from qts_operator.times import seconds_of
@@ -47,8 +48,8 @@ def finding(snapshot: Snapshot, frame: Frame) -> Finding | None:
 
 def unwritten(snapshot: Snapshot, told: Finding) -> Finding | None:
     """Return what a quota that refuses an object of ours is once the status has said so for a minute."""
-    former = (c for c in snapshot.status.get("conditions") or () if c["type"] == told.condition)
-    since = next((seconds_of(c["lastTransitionTime"]) for c in former if c["reason"] == told.reason), None)
+    former = said(snapshot.status, told.condition)
+    since = seconds_of(former["lastTransitionTime"]) if former.get("reason") == told.reason else None
     if since is None or snapshot.now - since < AFTER_S:
         return None
     return Finding(reason="QuotaExceeded", message=f"{told.message[:900]}; {MORE}")
@@ -68,8 +69,8 @@ def _redis(snapshot: Snapshot) -> Finding | None:
     if not where:
         return None
     what = f"StatefulSet/{names.part(snapshot.name, names.REDIS_PART)}: "
-    former = (c for c in snapshot.status.get("conditions") or () if c["type"] == "Degraded")
-    told = any(c["status"] == "True" and c["message"].startswith(what) for c in former)
+    former = said(snapshot.status, "Degraded")
+    told = former.get("status") == "True" and former["message"].startswith(what)
     if not told and (since is None or snapshot.now - since < AFTER_S):
         return None
     text = f"it has no pod: a quota, limits, the security of pods or a webhook may refuse it; {where}"

@@ -11,7 +11,7 @@ from qts_core import names
 from qts_core.roster import AGENTS, BY_NAME, Workload
 from qts_operator import adopt, gpu, node_loss, reach, refusals, restricted, rotation
 from qts_operator.checks import degraded
-from qts_operator.conditions import Condition
+from qts_operator.conditions import Condition, said
 from qts_operator.objects.frame import Frame
 from qts_operator.progress import NO_IMAGE, Cause, held_by, short
 from qts_operator.resolve import Verdicts, record_of
@@ -299,8 +299,8 @@ def _progressing(facts: Facts, frame: Frame, current: bool) -> Condition:
         return Condition("Progressing", "False", "Complete", "")
     if facts.snapshot.status.get("observedGeneration") is None or any(c is None for c in open_):
         return Condition("Progressing", "True", "Creating", "objects are being created")
-    was = [c for c in facts.snapshot.status.get("conditions") or () if c.get("type") == "Suspended"]
-    resuming = not frame.spec.suspend and any(c.get("status") == "True" for c in was)
+    was = said(facts.snapshot.status, "Suspended").get("status")
+    resuming = not frame.spec.suspend and was == "True"
     text = "roll-out under way" if open_ else "the newest spec is not written in full"
     return Condition("Progressing", "True", "Resuming" if resuming else "RollingOut", text)
 
