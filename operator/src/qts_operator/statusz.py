@@ -72,7 +72,7 @@ class Answers:
         if asked is None:
             self._known.pop(key, None)
             return None
-        mark = f"{asked.uid} {asked.ready}"
+        mark = f"{asked.uid} {asked.ip} {asked.ready}"  # a sandbox that is made anew has another address
         known = self._known.get(key)
         if known is not None and known.mark == mark:
             return known.told

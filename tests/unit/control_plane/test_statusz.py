@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 from tests.unit.control_plane.weather import Jumping
@@ -115,6 +116,27 @@ def test_the_same_answer_asks_for_no_pass(pads) -> None:
     play(story())
     assert pads.waits() == pytest.approx([PERIOD_S] * 3)
     assert pads.moved == []
+
+
+def test_a_pod_with_another_address_is_asked_there_at_once(pads, monkeypatch) -> None:
+    """The former address answers nobody; asking it went on until the pod's readiness changed."""
+    asked: list[str] = []
+
+    async def get(address: str) -> Status | None:
+        asked.append(address)
+        return pads.told if address == "10.0.0.2" else None
+
+    monkeypatch.setattr(pads, "_get", get)
+
+    async def story() -> None:
+        assert await pads.ask("n/desk", _pod()) is None
+        (pod,) = _pod()
+        moved = (msgspec.structs.replace(pod, ip="10.0.0.2"),)
+        assert await pads.ask("n/desk", moved) == pads.told
+        await asyncio.sleep(2 * SOON_S)
+
+    play(story())
+    assert asked == ["10.0.0.1", "10.0.0.2"]
 
 
 def test_another_pod_is_asked_at_once_and_the_former_one_no_more(pads) -> None:
