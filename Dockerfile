@@ -70,8 +70,8 @@ CMD ["python", "-m", "qts_agents"]
 FROM agent-runtime AS agent
 COPY --from=agent-needs /opt/qts /opt/qts
 COPY --from=agent-build /opt/app /opt/app
-# compiled for any processor with AVX2 and FMA; a process copies them into its own cache (docs/decisions/0017);
-# the order of a set decides where numba counts references, so it is the same in every build (0028)
+# compiled for any processor with AVX2 and FMA; a process copies them into its own cache (docs/decisions/0029);
+# the order of a set decides where numba counts references, so it is the same in every build
 ENV QTS_KERNELS=/opt/kernels
 RUN mkdir /opt/kernels && PYTHONHASHSEED=0 python -m qts_agents.baked /opt/kernels
 USER 10001:10001
