@@ -40,6 +40,8 @@ def _unit(*names: str) -> tuple[str, ...]:
     return tuple(f"{UNIT}/test_{name}" for name in names)
 
 
+#: a file for each condition of a status
+REASONS = tuple(f"status_{of}" for of in ("ready", "progressing", "scheduled", "redis", "messaging"))
 #: which tests look at a module, the nearest first; True: the explorer looks too
 KILLERS: dict[str, tuple[tuple[str, ...], bool]] = {
     "adopt": (_unit("adopt", "rotation"), False),
@@ -52,26 +54,26 @@ KILLERS: dict[str, tuple[tuple[str, ...], bool]] = {
     "expectations": (_unit("machines"), False),
     "fields": (_unit("fields", "plan") + LAWS, True),
     "gang": (_unit("gang"), False),
-    "gpu": (_unit("gpu", "placement", "gang", "status_reasons"), False),
+    "gpu": (_unit("gpu", "placement", "gang", *REASONS), False),
     "kept": (_unit("kept"), False),
     "lease": (_unit("machines", "leader"), False),
     "node_loss": (_unit("node_loss", "restarts"), False),
     "packing": (_unit("kept"), False),
     "plan": (_unit("plan", "adopt", "rotation") + LAWS, True),
     "pruning": (_unit("definition"), False),
-    "refusals": (_unit("refusals", "status_reasons"), False),
+    "refusals": (_unit("refusals", *REASONS), False),
     "resolve": (
-        _unit("resolve", "placement", "hand_over", "status_reasons", "rotation", "adopt")
+        _unit("resolve", "placement", "hand_over", *REASONS, "rotation", "adopt")
         + _unit("gang", "steps", "optional_agent", "restarts"),
         True,
     ),
     "restarts": (_unit("restarts", "node_loss"), False),
     "rotation": (
-        _unit("rotation_facts", "resolve", "rotation", "steps", "status_reasons", "optional_agent"),
+        _unit("rotation_facts", "resolve", "rotation", "steps", *REASONS, "optional_agent"),
         True,
     ),
     "starts": (_unit("starts", "gang", "node_loss"), False),
-    "status": (_unit("status_reasons", "status_numbers", "status", "conditions", "adopt"), True),
+    "status": (_unit(*REASONS, "status_numbers", "status", "conditions", "adopt"), True),
     "steps": (
         _unit(
             "steps", "adopt", "node_loss", "refusals", "reconcile", "reconcile_secrets", "reconcile_answers"

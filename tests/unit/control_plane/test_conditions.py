@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.unit.control_plane.conftest import make_snapshot
+from tests.unit.control_plane.systems import GPU, HEARD, OUTSIDE, SECRETS, children_of, pods_of
 from tests.unit.control_plane.test_runbooks import reasons
-from tests.unit.control_plane.test_status import HEARD, _children, _pods
 
 from qts_core.errors import ConfigError
 from qts_core.roster import VOTERS
@@ -19,17 +19,16 @@ from qts_operator import writes
 from qts_operator.conditions import CONDITIONS, broken
 from qts_operator.objects.frame import Defaults
 from qts_operator.resolve import resolve
-from qts_operator.snapshot import Child, Finding
+from qts_operator.snapshot import Finding
 from qts_operator.status import Facts, build
 
-GPU = {"agents": {"quasar": {"gpu": {"mode": "Required"}}}}
 SPECS: list[dict[str, Any]] = [
     {},
     GPU,
     {"agents": {"quasar": {"gpu": {"mode": "Preferred"}}}},
     {"suspend": True},
     {"startup": "AllOrNothing"} | GPU,
-    {"redis": {"mode": "External", "url": "redis://elsewhere:6379"}},
+    OUTSIDE,
     {"config": {"autoRestartFailed": False}},
     {"agents": {"amos": {"enabled": False}}},
 ]
@@ -55,12 +54,6 @@ LOOKS = st.tuples(
     st.sampled_from(["", "AccessDenied", "CRDOutdated", "unreadable"]),
     st.sampled_from(["", "five restarts"]),
 )
-SECRETS = {
-    ("Secret", name): Child(
-        kind="Secret", namespace="trading", name=name, uid=name, version="1", owner_uid="u-1"
-    )
-    for name in ("desk-1-curve", "desk-1-redis-auth")
-}
 CHANGES: dict[str, dict[str, Any]] = {
     "unready": {"ready": 0, "available": 0},
     "stuck": {"stuck": True, "updated": 0},
@@ -75,14 +68,14 @@ def told(look: Any, status: dict[str, Any], generation: int, now: float) -> dict
     faults = (Finding(reason=blocked, message="x"),) if blocked in ("AccessDenied", "CRDOutdated") else ()
     frame = resolve(make_snapshot(spec), Defaults())[0]
     changed = dict.fromkeys((w.name for w in frame.workloads()), CHANGES.get(pods, {}))
-    seen = [] if pods == "gone" else list(_pods(frame))
+    seen = [] if pods == "gone" else list(pods_of(frame))
     if pods == "no node":
         seen[0] = msgspec.structs.replace(seen[0], node="", ready=False, unschedulable="0/1 nodes. more")
     if pods == "exited":
         seen[0] = msgspec.structs.replace(seen[0], exited=True)
     snapshot = make_snapshot(
         spec,
-        children={} if pods == "gone" else _children(frame, **changed) | SECRETS,
+        children={} if pods == "gone" else children_of(frame, **changed) | SECRETS,
         pods=tuple(seen),
         statusz=statusz,
         blocked=faults,

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.control_plane import test_steps
+from tests.unit.control_plane import passes
 from tests.unit.control_plane.conftest import make_snapshot
 from tests.unit.control_plane.engines import running, until
 from tests.unit.control_plane.guarded import Guarded
@@ -133,10 +133,10 @@ async def test_an_older_definition_is_named_and_only_what_it_lacks_is_not_writte
 def test_what_is_not_written_is_no_difference_that_is_written_again() -> None:
     """The status that is told is compared as it is told: at rest nothing is written."""
     pruned = lacking(OURS, older(("status", "gpus"), RECORD))
-    rest = test_steps.at_rest(pruned=pruned)
+    rest = passes.at_rest(pruned=pruned)
     assert "gpus" in rest.status
     told = msgspec.structs.replace(rest, status=without({"status": rest.status}, pruned)["status"])
-    assert test_steps.kinds(test_steps.played([told])[1]) == ["Look"]
+    assert passes.kinds(passes.played([told])[1]) == ["Look"]
 
 
 async def test_where_the_definition_may_not_be_read_the_published_schema_tells() -> None:
@@ -165,11 +165,11 @@ async def test_another_hash_alone_is_another_definition() -> None:
 @pytest.mark.parametrize("field", ["lastRestart", "recentRestarts", "restarts"])
 def test_a_restart_that_cannot_be_recorded_is_not_made(field: str) -> None:
     """Nobody would count it, so nothing would end them; a pod that is only left over needs no record."""
-    lost = test_steps.pods(phase="Failed", ready=False)
-    whole = test_steps.at_rest(pods=lost)
-    assert [r.agent for r in test_steps.played([whole])[1] if isinstance(r, Restart)] == ["amos"]
+    lost = passes.pods(phase="Failed", ready=False)
+    whole = passes.at_rest(pods=lost)
+    assert [r.agent for r in passes.played([whole])[1] if isinstance(r, Restart)] == ["amos"]
     pruned = lacking(OURS, older(("status", "agentStatuses", EACH, field)))
-    state, asked = test_steps.played([msgspec.structs.replace(whole, pruned=pruned)])
+    state, asked = passes.played([msgspec.structs.replace(whole, pruned=pruned)])
     assert [r for r in asked if isinstance(r, Restart)] == []
     assert [field in str(r.status) for r in asked if isinstance(r, steps.Report)] == [False]
     assert state.due == ()
@@ -181,8 +181,8 @@ def test_an_all_or_nothing_start_waits_for_a_definition_that_keeps_it() -> None:
     pruned = lacking(OURS, older(GANG))
 
     def stands(snapshot: Snapshot) -> str:
-        return test_steps.played([snapshot])[0].status["gang"]["state"]
+        return passes.played([snapshot])[0].status["gang"]["state"]
 
     assert stands(make_snapshot(spec)) == "Claiming"
     assert stands(make_snapshot(spec, pruned=pruned)) == "Waiting"
-    assert stands(test_steps.at_rest(spec, pruned=pruned)) == "Claiming"
+    assert stands(passes.at_rest(spec, pruned=pruned)) == "Claiming"

@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 import pytest
 from tests.unit.control_plane.conftest import make_snapshot
-from tests.unit.control_plane.test_status import HEARD
-from tests.unit.control_plane.test_status_reasons import (
+from tests.unit.control_plane.systems import (
     DOWN,
     GPU,
+    HEARD,
     LATELY,
     REACHED,
     pods,

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 from tests.unit.control_plane.engines import running
-from tests.unit.control_plane.test_answers import NAME, NS, OPTIONS, Answers
-from tests.unit.control_plane.test_status_reasons import (
+from tests.unit.control_plane.passes import at_rest, played
+from tests.unit.control_plane.systems import (
     BEHIND,
     DOWN,
     LATELY,
@@ -21,7 +21,7 @@ from tests.unit.control_plane.test_status_reasons import (
     seen,
     told,
 )
-from tests.unit.control_plane.test_steps import at_rest, played
+from tests.unit.control_plane.test_answers import NAME, NS, OPTIONS, Answers
 from tests.unit.control_plane.weather import play
 
 from qts_core import names

@@ -4,77 +4,24 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from tests.unit.control_plane.systems import DONE, HEARD, children_of, pods_of
 
-from qts_core.probes import Status
-from qts_core.roster import ROSTER, VOTERS
+from qts_core.roster import ROSTER
 from qts_operator import writes
 from qts_operator.objects import desired
 from qts_operator.objects.frame import Defaults
 from qts_operator.plan import plan
 from qts_operator.resolve import resolve
-from qts_operator.snapshot import Child, Finding, Pod
+from qts_operator.snapshot import Finding
 from qts_operator.status import Facts, build, differs
-
-DONE = writes.begin([])
-HEARD = Status(
-    agent="pads",
-    bus_mode="connected",
-    redis_reached=True,
-    peers={w.wire: {"age_s": 1.0, "state": "alive"} for w in VOTERS},
-)
-
-
-def _children(frame, **changes):
-    found = {}
-    for manifest in desired(frame):
-        if manifest["kind"] in ("Deployment", "StatefulSet"):
-            count = manifest["spec"]["replicas"]
-            name = manifest["metadata"]["name"]
-            child = Child(
-                kind=manifest["kind"],
-                namespace="trading",
-                name=name,
-                uid=f"uid-{name}",
-                version="1",
-                owner_uid="u-1",
-                owner_kind="QuantumTradingSystem",
-                generation=1,
-                observed=1,
-                replicas=count,
-                current=count,
-                ready=count,
-                updated=count,
-                available=count,
-                revision=1,
-            )
-            part = name.removeprefix("desk-1-")
-            found[(manifest["kind"], name)] = msgspec.structs.replace(child, **changes.get(part, {}))
-    return found
-
-
-def _pods(frame):
-    return tuple(
-        Pod(
-            namespace="trading",
-            name=f"{name}-{i}",
-            uid=f"pod-{name}-{i}",
-            version="1",
-            agent=name,
-            phase="Running",
-            ready=True,
-            node="node-1",
-        )
-        for name, count in [*((w.name, frame.wanted(w)) for w in frame.workloads()), ("redis", 1)]
-        for i in range(count)
-    )
 
 
 def _facts(snapshot_of, spec=None, state=DONE, statusz=HEARD, changes=None, **more):
     frame, verdicts = resolve(snapshot_of(spec), Defaults())
     snapshot = snapshot_of(
         spec,
-        children=_children(frame, **(changes or {})),
-        pods=more.pop("pods", _pods(frame)),
+        children=children_of(frame, **(changes or {})),
+        pods=more.pop("pods", pods_of(frame)),
         statusz=statusz,
         **more.pop("snapshot", {}),
     )

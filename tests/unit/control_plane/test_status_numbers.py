@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.unit.control_plane.test_status_reasons import DOWN, GPU, OUTSIDE, pods, seen
+from tests.unit.control_plane.systems import DOWN, GPU, OUTSIDE, pods, seen
 
 from qts_operator import circuit, gpu, status, writes
 from qts_operator.objects.revisions import Made
