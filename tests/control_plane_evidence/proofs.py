@@ -10,6 +10,9 @@ import msgspec
 #: components may be stopped too; pods: real nodes with the images loaded, as .ci/cluster makes them;
 #: images: buildah, and $PYTHON_IMAGE names the base
 Need = Literal["python", "nodes", "server", "pods", "images"]
+UNIT, CLUSTER = "tests/unit/control_plane", "tests/cluster"
+CONTROL, CRASHES = f"{CLUSTER}/test_control_plane.py", f"{CLUSTER}/test_crashes.py"
+CAMPAIGN = "python -m tests.control_plane_campaign.campaign"
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,3 +58,8 @@ def pytest_of(
 def about(proof: Proof, *words: str) -> Proof:
     """Return a command that other rows tell of too, as a row tells it: by the numbers that hold a word of these."""
     return msgspec.structs.replace(proof, about=words)
+
+
+#: the operator, chart and definition of commits that render older templates than any release
+EARLIER = pytest_of(f"{CLUSTER}/test_earlier_commits.py", needs="nodes", limit_s=900)
+WALK = pytest_of(f"{CLUSTER}/test_walk.py", needs="pods", limit_s=1500)

@@ -1,47 +1,19 @@
 """ROWS: what shows each requirement of the operator, how long that takes, and what nothing shows. Pure.
 
-One row a requirement, one proof a command; `short` is what CI runs of it when that is another form.
+One row a requirement, one proof a command; `short` is what CI runs of it when that is another form. Here is what the
+operator does; what it costs is in rows_cost.py, how it is delivered and proved in rows_delivery.py.
 """
 
 from __future__ import annotations
 
-from .proofs import Need, Proof, Row, about, pytest_of
+from .proofs import CAMPAIGN, CLUSTER, CONTROL, CRASHES, EARLIER, UNIT, WALK, Proof, Row, pytest_of
+from .rows_cost import COST
+from .rows_delivery import DELIVERY
 
-UNIT, CLUSTER = "tests/unit/control_plane", "tests/cluster"
-CAMPAIGN = "python -m tests.control_plane_campaign.campaign"
 WAITS = "python -m bench.operator_waits --json"
+RECONCILE = f"{UNIT}/test_reconcile.py"
 
-
-def _bench(arguments: str, limit_s: float, *, needs: Need = "nodes", short: str = "-") -> Proof:
-    """Return a run of the operator's benchmark."""
-    command = f"python -m bench.operator --json {arguments}"
-    return Proof(command=command, reads="figures", needs=needs, short=short, limit_s=limit_s)
-
-
-HUNDRED = _bench("--systems 100 --silence 30", 1200)
-THOUSAND = _bench("--systems 1000 --silence 600 --stream 0", 5400, short=f"pytest {CLUSTER}/test_silence.py")
-FLOOR = _bench("--systems 100 --silence 5 --stream 0 --floor 2", 2400)
-#: without pods and Kubernetes' own controllers: the API server and the operator alone
-STATUSES = _bench("--statuses --systems 1000 --silence 30 --stream 0 --floor 1", 3600, needs="server")
-RATES = _bench("--statuses --systems 100 --silence 5 --floor 2 --rates 5,10,20,50,100", 2400, needs="server")
-#: copies of one system, written into etcd: what a start takes, not what making so many leaves behind
-FILLED = Proof(
-    command="python -m bench.operator_memory --json",
-    reads="figures",
-    needs="server",
-    short="-",
-    limit_s=3600,
-)
-#: the operator, chart and definition of commits that render older templates than any release
-EARLIER = pytest_of(f"{CLUSTER}/test_earlier_commits.py", needs="nodes", limit_s=900)
-WALK = pytest_of(f"{CLUSTER}/test_walk.py", needs="pods", limit_s=1500)
-SILENCE = ("writes in", "writes by")
-RECONCILE, CONTROL = f"{UNIT}/test_reconcile.py", f"{CLUSTER}/test_control_plane.py"
-CRASHES = f"{CLUSTER}/test_crashes.py"
-EXPLORER = "tests/control_plane_campaign/test_explorer.py"
-REPEATS = "tests/control_plane_campaign/test_repeats.py"
-
-ROWS: tuple[Row, ...] = (
+DEEDS: tuple[Row, ...] = (
     Row(
         number=1,
         requirement="crash at every write",
@@ -57,13 +29,6 @@ ROWS: tuple[Row, ...] = (
                 within_s=120.0,
             ),
         ),
-    ),
-    Row(
-        number=2,
-        requirement="zero writes at rest",
-        acceptance="0 in 10 minutes and 0 by a restart, 1,000 systems",
-        tier="T2",
-        proofs=(about(THOUSAND, *SILENCE),),
     ),
     Row(
         number=3,
@@ -137,7 +102,11 @@ ROWS: tuple[Row, ...] = (
         acceptance="O11 on every trace; Ready at most 1 s after the last pod is",
         tier="T1, T2",
         proofs=(
-            pytest_of(EXPLORER, f"{UNIT}/test_status.py", f"{UNIT}/test_conditions.py"),
+            pytest_of(
+                "tests/control_plane_campaign/test_explorer.py",
+                f"{UNIT}/test_status.py",
+                f"{UNIT}/test_conditions.py",
+            ),
             Proof(command=f"{WAITS} --ready 30", reads="figures", needs="nodes", short="-"),
         ),
     ),
@@ -232,50 +201,6 @@ ROWS: tuple[Row, ...] = (
         ),
     ),
     Row(
-        number=15,
-        requirement="speed",
-        acceptance="1,000 systems Ready in 240 s, in 120 s where a test controller sets workload statuses; event to "
-        "first write at 100 changes a second p50 at most 10 ms, p99 at most 50 ms; all synced 30 s after a start on 10,000",
-        tier="T1, T2",
-        proofs=(
-            about(STATUSES, "to last Ready"),
-            about(THOUSAND, "to last Ready"),
-            about(FLOOR, "to last Ready"),
-            about(RATES, "to last Ready", "changes a second", "of these rates"),
-            about(HUNDRED, "event to write", "change due", "the change"),
-            about(FILLED, "all synced"),
-        ),
-    ),
-    Row(
-        number=16,
-        requirement="cost of a resource",
-        acceptance="at most children + 2 writes and 60 KB to create; 0 by a resync or a restart; at most 30 ms of CPU",
-        tier="T1",
-        proofs=(
-            about(HUNDRED, "systems, writes each", "bytes sent", "systems, CPU each", *SILENCE),
-            about(STATUSES, "writes each", "bytes sent", "CPU each", *SILENCE),
-            Proof(command="python -m bench.operator_pass --json", reads="figures", limit_s=300),
-        ),
-    ),
-    Row(
-        number=17,
-        requirement="memory",
-        acceptance="RSS at 1,000 / 5,000 / 10,000 systems at most 120 / 200 / 350 MB; 20,000 foreign Secrets below +5 MB",
-        tier="T1",
-        proofs=(
-            about(THOUSAND, "memory"),
-            about(STATUSES, "memory"),
-            about(FILLED, "memory", "writes by a start"),
-            pytest_of(
-                f"{CLUSTER}/test_foreign_secrets.py",
-                needs="nodes",
-                given="QTS_TEST_SECRETS=20000 ",
-                short=f"pytest {CLUSTER}/test_foreign_secrets.py (300 Secrets)",
-                limit_s=1800,
-            ),
-        ),
-    ),
-    Row(
         number=18,
         requirement="HPA peace",
         acceptance="100 passes keep the HPA's value; switching never below the minimum",
@@ -295,16 +220,6 @@ ROWS: tuple[Row, ...] = (
             pytest_of(f"{CLUSTER}/test_rotation.py", needs="nodes"),
             Proof(command="python -m pytest -q -p no:randomly -m processes tests/processes/test_rotation.py"),
             WALK,
-        ),
-    ),
-    Row(
-        number=20,
-        requirement="least privilege",
-        acceptance="removing any one rule fails a named test and yields a condition; namespaced: 0 ClusterRoles; PSS restricted",
-        tier="T1, T3",
-        proofs=(
-            pytest_of(f"{UNIT}/test_least_privilege.py", f"{UNIT}/test_pod_security.py"),
-            pytest_of(f"{CLUSTER}/test_namespaced.py", needs="nodes"),
         ),
     ),
     Row(
@@ -339,106 +254,5 @@ ROWS: tuple[Row, ...] = (
             ),
         ),
     ),
-    Row(
-        number=23,
-        requirement="observability",
-        acceptance="at least 12 operator alerts with runbook and tests, the Operator dashboard, traces of passes",
-        tier="T0, T3",
-        proofs=(
-            pytest_of(
-                f"{UNIT}/test_alerts.py",
-                f"{UNIT}/test_runbooks.py",
-                f"{UNIT}/test_tracing.py",
-                f"{UNIT}/test_events.py",
-            ),
-            pytest_of(f"{UNIT}/test_first_five_minutes.py"),
-            pytest_of(
-                f"{CLUSTER}/test_dashboards.py",
-                f"{CLUSTER}/test_pass_traces.py",
-                f"{CLUSTER}/test_runbooks.py",
-                needs="nodes",
-            ),
-        ),
-    ),
-    Row(
-        number=24,
-        requirement="packaging",
-        acceptance="the design's §18; CRD upgrade from every released version",
-        tier="T0, T3",
-        proofs=(
-            pytest_of("tests/golden/test_charts.py", f"{UNIT}/test_generate.py", f"{UNIT}/test_images.py"),
-            # all of the file is run, as above: what is marked needs helm, and no cluster
-            pytest_of("tests/golden/test_kubernetes_versions.py"),
-            pytest_of(
-                f"{CLUSTER}/test_verify.py",
-                f"{CLUSTER}/test_admission.py",
-                f"{CLUSTER}/test_definition.py",
-                needs="nodes",
-            ),
-            pytest_of(f"{CLUSTER}/test_releases.py", needs="nodes"),
-            EARLIER,
-            pytest_of("tests/unit/test_release.py", "tests/unit/test_sbom.py", "tests/unit/test_attest.py"),
-            pytest_of(
-                f"{CLUSTER}/test_manifests.py",
-                f"{CONTROL}::test_chart_and_manifest_are_the_same",
-                needs="nodes",
-            ),
-            WALK,
-            pytest_of(f"{CLUSTER}/test_signed_images.py", needs="pods"),
-            Proof(
-                command="scripts/reproducible operator agent agent-gpu",
-                reads="figures",
-                needs="images",
-                short="pytest tests/unit/test_reproducible.py",
-                limit_s=5400,
-            ),
-        ),
-    ),
-    Row(
-        number=25,
-        requirement="the harness can see",
-        acceptance="at least 90 % of at least 100 mutants; 0 flakes in 100; at least 500 and 5,000 plans",
-        tier="T1",
-        proofs=(
-            # the second sample shows that the tests were not fitted to the first
-            *(
-                Proof(
-                    command=f"python -m tests.control_plane_campaign.mutants --count 120{seed}",
-                    reads="last",
-                    short="pytest tests/control_plane_campaign/test_mutants.py",
-                    limit_s=5400,
-                )
-                for seed in ("", " --seed 2")
-            ),
-            Proof(
-                command="python -m tests.control_plane_campaign.repeats --count 100",
-                reads="last",
-                short=f"pytest {REPEATS}",
-                limit_s=3600,
-            ),
-            Proof(
-                command=f"{CAMPAIGN} --short --deaths 2 --seconds 600 --plans 500",
-                reads="last",
-                needs="nodes",
-                short=f"pytest {CRASHES}",
-                limit_s=1800,
-            ),
-            # 5,000 of up to three deaths between these two: what needs no pods is a third of the cost and played whole;
-            # what waits for a back-off must not keep the others waiting, so there no plan begins after the second but to
-            # come to so many
-            *(
-                Proof(
-                    command=f"{CAMPAIGN} {which}",
-                    reads="last",
-                    needs="nodes",
-                    short="-",
-                    limit_s=5400,
-                )
-                for which in (
-                    "--short --sample 400 --deaths 3",
-                    "--pods --deaths 3 --seconds 1 --plans 1000",
-                )
-            ),
-        ),
-    ),
 )
+ROWS = tuple(sorted((*DEEDS, *COST, *DELIVERY), key=lambda row: row.number))
