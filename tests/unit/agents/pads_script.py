@@ -12,6 +12,8 @@ from qts_messaging.records import Opinion
 
 SECOND = 10**9
 BAR_S = 60.0
+UP, EVEN = [0.45, 0.34, 0.21], [0.33, 0.34, 0.33]
+TIMED = Market(source="simulated")
 
 
 def system(**changes):
@@ -79,6 +81,11 @@ def opinion(round_id, peer, p, action=2, abstain=0, **changes):
         elapsed_ns=0,
     )
     return msgspec.structs.replace(made, **changes)
+
+
+def always(p):
+    """Return voters that say row `p` [3] of every symbol."""
+    return lambda request, peer: [p] * len(request.symbols)
 
 
 class Script:
