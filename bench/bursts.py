@@ -7,7 +7,6 @@ others are votes. The peer is the same number of messages evenly spaced. Both bu
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gc
 import tempfile
@@ -18,7 +17,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 from bench import server
-from bench.harness import QUANTILES, Row, end, quantile, told
+from bench.harness import QUANTILES, Row, command, end, quantile, told
 from bench.pace import arrived
 from bench.stand import free_address, patient
 
@@ -140,9 +139,7 @@ def rows(found: dict[int, tuple[Ages, Ages]], refused: int, total: Totals, hours
 
 def main(arguments: list[str]) -> int:
     """Print one line a figure; 1 when a durable message is lost or the books do not balance."""
-    parser = argparse.ArgumentParser(prog="python -m bench.bursts")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument("--smoke", action="store_true", help="a day instead of four")
+    parser = command(__doc__, "a day instead of four")
     hours = 24 if parser.parse_args(arguments).smoke else 96
     with server.running("--appendonly", "yes") as port, tempfile.TemporaryDirectory() as folder:
         return told(rows(*asyncio.run(measure(port, Path(folder), hours)), hours))

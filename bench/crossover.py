@@ -9,14 +9,13 @@ NUMBA_ENABLE_CUDASIM=1 NUMBA_DISABLE_JIT=1 on numba's simulator of a device.
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import json
 import sys
 from collections.abc import Iterator
 
 import numpy as np
-from bench.harness import Row, told
+from bench.harness import Row, command, told
 from tests.property.kernel_cases import flat
 
 from qts_agents.kernels import backend, crossover, gpu
@@ -57,10 +56,7 @@ def rows(smoke: bool) -> Iterator[Row]:
 
 def main() -> int:
     """Measure and print; 1 if two ways disagree."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument("--smoke", action="store_true", help="short: does it run, do the ways agree")
-    options = parser.parse_args()
+    options = command(__doc__, "short: does it run, do the ways agree").parse_args()
     backend.set_jit(not gpu.simulated())
     backend.threads(True)
     gpu.use(True)

@@ -17,9 +17,7 @@ not fall asleep between its processes' turns, which come ahead of others; the fl
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import json
 import os
 import signal
 import sys
@@ -33,7 +31,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pandas as pd
-from bench.harness import Row, text
+from bench.harness import Row, command, told
 from bench.round_floor import floor
 from tests.processes.receiver import Receiver
 from tests.processes.running import qts_arguments
@@ -236,16 +234,10 @@ def rows(smoke: bool, awake: bool) -> Iterator[Row]:
 
 def main() -> int:
     """Print every row; 1 when a message was lost or too few rounds came."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument("--smoke", action="store_true", help="few rounds of few symbols")
+    parser = command(__doc__, "few rounds of few symbols")
     parser.add_argument("--low-latency", action="store_true", help="with this option of qts run")
     options = parser.parse_args()
-    good = True
-    for row in rows(options.smoke, options.low_latency):
-        good &= row.agrees
-        print(json.dumps(row.line()) if options.json else text(row.line()), flush=True)
-    return 0 if good else 1
+    return told(rows(options.smoke, options.low_latency), options.json)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ asked in turn.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -19,7 +18,7 @@ from collections.abc import Iterator
 from typing import Any
 from unittest.mock import patch
 
-from bench.harness import Row, text
+from bench.harness import Row, command, told
 from tests.control_plane_campaign.judge import Judge, opened
 from tests.control_plane_campaign.workloads import spec
 
@@ -136,17 +135,12 @@ def _rows(taken: dict[tuple[str, str], list[float]], sizes: dict[str, float]) ->
 
 def main() -> int:
     """Measure; 2 where there is no cluster to measure on."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser = command(__doc__)
     options = parser.parse_args()
     try:
-        for row in asyncio.run(measured()):
-            print(json.dumps(row.line()) if options.json else text(row.line()))
+        return told(asyncio.run(measured()), options.json)
     except ConfigError as error:
         parser.error(str(error))
-    return 0
 
 
 if __name__ == "__main__":

@@ -8,15 +8,13 @@ makers that moved away, where orders are cancelled more often, and one that foll
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 import numpy as np
-from bench.harness import Row, text
+from bench.harness import Row, command, told
 
 from qts_agents.qbmia import episodes, flow, machiavellian
 from qts_agents.qbmia.orders import NAMES, SIGNIFICANT
@@ -84,10 +82,8 @@ def _looked_at(
 
 def main() -> int:
     """Print recall by kind and the rate of false alarms."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser = command(__doc__, "short: does it run")
     parser.add_argument("--episodes", type=int, default=EPISODES, help="of four kinds together")
-    parser.add_argument("--smoke", action="store_true", help="short: does it run")
     options = parser.parse_args()
     rng = np.random.default_rng(1)
     count = 8 if options.smoke else options.episodes
@@ -102,9 +98,7 @@ def main() -> int:
         for kind, hits in found.items()
     ]
     rows.append(Row("false alerts per 10 minutes and symbol", false, "1/600 s", goal=1.0))
-    for row in itertools.chain(rows, quoted_rows(np.random.default_rng(1), each)):
-        print(json.dumps(row.line()) if options.json else text(row.line()), flush=True)
-    return 0
+    return told(itertools.chain(rows, quoted_rows(np.random.default_rng(1), each)), options.json)
 
 
 if __name__ == "__main__":

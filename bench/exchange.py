@@ -6,11 +6,8 @@ goal is the peer's figure times what the design allows (docs: messaging targets)
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -20,7 +17,7 @@ import msgspec
 import zmq
 from bench import exchange_parts
 from bench.bare import twin
-from bench.harness import Row, end, text
+from bench.harness import Row, command, end, told
 from bench.stand import direct_bus, free_address
 
 from qts_messaging import codec, examples, keys
@@ -218,21 +215,14 @@ async def exchange_figures(rounds: int, calls: int) -> list[Row]:
 
 def main(arguments: list[str]) -> int:
     """Print one line a figure."""
-    parser = argparse.ArgumentParser(prog="python -m bench.exchange")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument("--smoke", action="store_true", help="a few seconds, to see that it runs")
-    chosen = parser.parse_args(arguments)
+    chosen = command(__doc__, "a few seconds, to see that it runs").parse_args(arguments)
     rounds, calls = (3, 2_000) if chosen.smoke else (9, 20_000)
     figures = [
         *codec_figures(rounds, calls),
         batch_figure(rounds),
         *asyncio.run(exchange_figures(rounds, calls // 4)),
     ]
-    for row in figures:
-        line = row.line()
-        sys.stdout.write((json.dumps(line) if chosen.json else text(line)) + "\n")
-    sys.stdout.flush()
-    return 0
+    return told(figures, chosen.json)
 
 
 if __name__ == "__main__":

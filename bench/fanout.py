@@ -8,7 +8,6 @@ channel and hears the beacons of all five; the peer knows one channel.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gc
 import time
@@ -17,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from bench import server
-from bench.harness import Rounds, end, rounds_rows, told
+from bench.harness import Rounds, command, end, rounds_rows, told
 from bench.pace import STAMP, Pace, Taken, arrived, frame
 
 from qts_core.roster import AGENTS
@@ -103,10 +102,7 @@ async def measure(port: int, rates: list[tuple[int, int]], rounds: int) -> dict[
 
 def main(arguments: list[str]) -> int:
     """Print one line a figure."""
-    parser = argparse.ArgumentParser(prog="python -m bench.fanout")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument("--smoke", action="store_true", help="a few seconds, to see that it runs")
-    chosen = parser.parse_args(arguments)
+    chosen = command(__doc__, "a few seconds, to see that it runs").parse_args(arguments)
     rates = [(250, 50), (1_250, 250)] if chosen.smoke else [(250, 250), (1_250, 1_250)]
     rounds = 3 if chosen.smoke else 9
     with server.running() as port:

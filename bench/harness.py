@@ -90,11 +90,21 @@ def run(rows: Iterable[Callable[[bool], Row]], title: str, argv: list[str] | Non
 
     A missed goal is printed as such and does not fail the run: it depends on the machine.
     """
-    parser = argparse.ArgumentParser(description=title)
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument("--smoke", action="store_true", help="short: does it run, do the results agree")
-    options = parser.parse_args(argv)
+    options = command(title, "short: does it run, do the results agree").parse_args(argv)
     return told((function(options.smoke) for function in rows), options.json)
+
+
+def command(about: str | None, smoke: str = "") -> argparse.ArgumentParser:
+    """Return the options that every benchmark has; `smoke` tells what its short form is, "": it has none."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m bench.{Path(sys.argv[0]).stem}",
+        description=about,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    if smoke:
+        parser.add_argument("--smoke", action="store_true", help=smoke)
+    return parser
 
 
 def told(rows: Iterable[Row], as_json: bool = True) -> int:

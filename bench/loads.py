@@ -7,7 +7,6 @@ seven counts, as whoever shares the machine only adds. `--beside FOLDER` runs an
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import signal
@@ -17,7 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.harness import Row, told
+from bench.harness import Row, command, told
 from tests.processes.whole import AGENTS, ROOT, environment
 
 from qts_cli.sockets import free_ports
@@ -81,9 +80,7 @@ def _told(found: list[float] | list[int], unit: str, peer: str) -> tuple[float, 
 
 def main() -> int:
     """Print every row; nothing of it is a goal."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument("--smoke", action="store_true", help="one run, after one that fills the caches")
+    parser = command(__doc__, "one run, after one that fills the caches")
     parser.add_argument("--beside", type=Path, help="another checkout, to run in turns with this one")
     options = parser.parse_args()
     beside = options.beside.resolve() if options.beside else None

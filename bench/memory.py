@@ -8,7 +8,6 @@ the samples.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gc
 import json
@@ -20,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
-from bench.harness import Row, resident
+from bench.harness import Row, command, resident
 from bench.stand import direct_bus, free_address, patient
 
 from qts_core.allocator import keep_threshold
@@ -164,11 +163,9 @@ async def measure(messages: int, seconds: float, smoke: bool) -> list[Row]:
 
 def main(arguments: list[str]) -> int:
     """Print one JSON object a line; 1 when memory grows or a message is missing."""
-    parser = argparse.ArgumentParser(prog="python -m bench.memory")
+    parser = command(__doc__, "100,000 messages")
     parser.add_argument("--messages", type=int, default=10_000_000)
     parser.add_argument("--seconds", type=float, default=3600.0, help="end sooner, and say how far it got")
-    parser.add_argument("--smoke", action="store_true", help="100,000 messages")
-    parser.add_argument("--json", action="store_true", help="as all benchmarks; nothing else is printed")
     chosen = parser.parse_args(arguments)
     messages = 100_000 if chosen.smoke else chosen.messages
     if not chosen.smoke and messages < 2 * WARM:

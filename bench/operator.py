@@ -14,7 +14,6 @@ own controllers, its scheduler and kwok are stopped meanwhile; a cluster where t
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import statistics
 import sys
@@ -25,7 +24,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 from bench import operator_stream
-from bench.harness import Row, told
+from bench.harness import Row, command, told
 from bench.operator_floor import instead
 from bench.operator_process import Process, quantile_row
 from bench.operator_stand import (
@@ -251,11 +250,7 @@ async def run(asked: Asked, as_json: bool) -> bool:
 
 def read(argv: list[str] | None = None) -> tuple[Asked, bool]:
     """Read the command line: what is measured, and whether rows are JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument("--smoke", action="store_true", help="50 systems and 60 s of rest")
+    parser = command(__doc__, "50 systems and 60 s of rest")
     parser.add_argument("--systems", type=int, default=1000)
     parser.add_argument("--silence", type=float, default=600.0, help="seconds of rest")
     parser.add_argument("--rates", default="100", help="changes a second of each stream, with commas")

@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 from bench.etcd import Etcd, Mould, etcd
-from bench.harness import Row, told
+from bench.harness import Row, command, told
 from bench.operator_process import Process
 from bench.operator_stand import LIMIT_S, Stand, is_shared, kwok, quiet, standing
 from bench.operator_statuses import stopped
@@ -176,10 +176,7 @@ async def run(given: argparse.Namespace) -> bool:
 
 def main(argv: list[str] | None = None) -> int:
     """Measure; 1 when something was written or not seen, 2 where there is no cluster to measure on."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser = command(__doc__)
     parser.add_argument("--systems", type=int, nargs="+", default=[1000, 5000, 10_000])
     parser.add_argument("--rest", type=float, default=REST_S, help="seconds of rest")
     given = parser.parse_args(argv)

@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Iterator
 from itertools import cycle, islice
 from typing import Any
 
-from bench.harness import Rounds, Row, quantile, told
+from bench.harness import Rounds, Row, command, quantile, told
 from bench.operator_process import Process
 from bench.operator_stand import standing, started
 from bench.operator_stream import MANAGED, PASSES, heard, is_ready, stream
@@ -145,9 +145,7 @@ async def run(options: argparse.Namespace) -> None:
 
 def main() -> int:
     """Measure; 2 where there is no cluster to measure on."""
-    formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser = command(__doc__)
     parser.add_argument("--ready", type=int, default=0, help="systems that are made, with pods")
     parser.add_argument("--good", type=int, default=0, help="suspended systems beside a poisoned one")
     parser.add_argument("--turns", type=int, default=TURNS, help="blocks of each kind that --good measures")

@@ -8,7 +8,6 @@ that each further condition leaves, down to what was named and what was traded.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from unittest import mock
 
 import msgspec
 import numpy as np
-from bench.harness import Row, told
+from bench.harness import Row, command, told
 from bench.kernels import window
 from msgspec.structs import replace
 
@@ -139,9 +138,7 @@ def told_of(name: str, every: int, most: int) -> Iterator[Row]:
 
 def main() -> int:
     """Count and print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument("--smoke", action="store_true", help="a few bars of one market only")
+    parser = command((__doc__ or "").split("\n", 1)[0], "a few bars of one market only")
     parser.add_argument("--every", type=int, default=10, help="bars from a round to the next; default: 10")
     parser.add_argument("--market", choices=SETS, help="one of the packaged markets; default: all")
     options = parser.parse_args()

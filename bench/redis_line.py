@@ -7,14 +7,13 @@ mean of calls without.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
 
 import numpy as np
 from bench import server
-from bench.harness import Row, told
+from bench.harness import Row, command, told
 
 STREAMS = tuple(f"s{n}" for n in range(8))
 FRAME = b"d" * 1_000  # as long as a decision on one symbol
@@ -84,10 +83,7 @@ def rows(smoke: bool) -> Iterator[Row]:
 
 def main() -> int:
     """Print every row."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument("--smoke", action="store_true", help="few calls")
-    options = parser.parse_args()
+    options = command(__doc__, "few calls").parse_args()
     return told(rows(options.smoke), options.json)
 
 

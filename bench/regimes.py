@@ -12,14 +12,12 @@ not measured here.
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from bench.harness import Row, text
+from bench.harness import Row, command, told
 from numpy.typing import NDArray
 
 from qts_agents.choice import mean
@@ -209,9 +207,7 @@ def warnings(lived: Lived, name: str) -> list[Row]:
 
 def main() -> int:
     """Print the figures of each set."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument("--smoke", action="store_true", help="short: does it run")
+    parser = command(__doc__, "short: does it run")
     parser.add_argument(
         "--set", action="append", choices=("eurusd_1h", "sp500_1d", SIMULATED), help="which bars"
     )
@@ -230,10 +226,8 @@ def main() -> int:
         else:
             data = load_dataset(name)
         lived = live(data, bars, 19 if options.smoke else 1000)
-        told = rows_of(lived, name) + (truth_rows(lived, truth.regime, name) if truth else [])
-        for row in told:
-            line = row.line()
-            print(json.dumps(line) if options.json else text(line), flush=True)
+        found = rows_of(lived, name) + (truth_rows(lived, truth.regime, name) if truth else [])
+        told(found, options.json)
     return 0
 
 

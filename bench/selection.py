@@ -6,11 +6,8 @@ random, or the 56 choices that brute force looks at. Nothing is timed: the simul
 
 from __future__ import annotations
 
-import argparse
-import json
-
 import numpy as np
-from bench.harness import Row, text
+from bench.harness import Row, command, told
 
 from qts_agents.market.datasets import load_dataset
 from qts_agents.quasar import selection
@@ -57,13 +54,8 @@ def rows(count: int, depths: tuple[int, ...]) -> list[Row]:
 
 def main() -> int:
     """Print the rows of each depth."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument("--smoke", action="store_true", help="short: does it run")
-    options = parser.parse_args()
-    for row in rows(2, (1,)) if options.smoke else rows(12, (1, 2, 4)):
-        print(json.dumps(row.line()) if options.json else text(row.line()), flush=True)
-    return 0
+    options = command(__doc__, "short: does it run").parse_args()
+    return told(rows(2, (1,)) if options.smoke else rows(12, (1, 2, 4)), options.json)
 
 
 if __name__ == "__main__":

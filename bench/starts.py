@@ -10,7 +10,6 @@ with an empty cache of kernels first, then with the one that this has filled.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
@@ -20,7 +19,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.harness import Row, told
+from bench.harness import Row, command, told
 from tests.processes.running import qts_arguments
 from tests.processes.whole import AGENTS, Whole
 
@@ -89,9 +88,7 @@ def alone_rows(smoke: bool) -> Iterator[Row]:
 
 def main() -> int:
     """Print every row; a missed goal depends on the machine and fails nothing."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument("--smoke", action="store_true", help="one run, after one that fills the caches")
+    parser = command(__doc__, "one run, after one that fills the caches")
     parser.add_argument(
         "--alone", action="store_true", help="each agent alone, with an empty cache and a warm one"
     )

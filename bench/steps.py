@@ -6,8 +6,6 @@ is what `bench.decision_round` would show if transport and waiting for a core we
 
 from __future__ import annotations
 
-import argparse
-import json
 import tempfile
 import time
 from collections import defaultdict
@@ -17,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from bench.decision_round import HISTORY, bars_file
-from bench.harness import Row, median_time, text, told
+from bench.harness import Row, command, median_time, told
 
 from qts_agents.evaluation.stage import Stage
 from qts_agents.kernels import backend
@@ -96,17 +94,14 @@ def scoring(times: int) -> Row:
 
 def main() -> int:
     """Print every row."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument("--smoke", action="store_true", help="few bars of one symbol")
+    parser = command(__doc__, "few bars of one symbol")
     parser.add_argument("--symbols", type=int, help="so many alone, of those that are measured")
     options = parser.parse_args()
     keep_threshold()  # as every process of the system does
     backend.threads(hardware_optimization=True)
     loads = SMOKE if options.smoke else LOADS
     for symbols, bars in (load for load in loads if options.symbols in (None, load[0])):
-        for row in rows(symbols, bars):
-            print(json.dumps(row.line()) if options.json else text(row.line()), flush=True)
+        told(rows(symbols, bars), options.json)
     return told([scoring(3 if options.smoke else 50)], options.json)
 
 

@@ -6,14 +6,13 @@ counts from the planned time to the reader's hand. Ours and the peer share one p
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import time
 from functools import partial
 from typing import Any
 
 from bench import server
-from bench.harness import Rounds, end, rounds_rows, told
+from bench.harness import Rounds, command, end, rounds_rows, told
 from bench.pace import STAMP, Pace, Send, Taken, arrived, frame
 
 from qts_messaging.redis_names import RedisNames
@@ -81,10 +80,7 @@ async def measure(port: int, rates: list[tuple[int, int]], rounds: int) -> dict[
 
 def main(arguments: list[str]) -> int:
     """Print one line a figure."""
-    parser = argparse.ArgumentParser(prog="python -m bench.streams")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument("--smoke", action="store_true", help="a few seconds, to see that it runs")
-    chosen = parser.parse_args(arguments)
+    chosen = command(__doc__, "a few seconds, to see that it runs").parse_args(arguments)
     rates = [(2_000, 12), (10_000, 60)] if chosen.smoke else [(2_000, 30), (10_000, 160)]
     rounds = 3 if chosen.smoke else 15
     with server.running("--appendonly", "yes") as port:

@@ -6,11 +6,8 @@ and of samples. Queries are counted, not timed: the simulation is slower than th
 
 from __future__ import annotations
 
-import argparse
-import json
-
 import numpy as np
-from bench.harness import Row, text
+from bench.harness import Row, command, told
 
 from qts_agents.market.datasets import load_dataset
 from qts_agents.quasar import tail_risk
@@ -42,13 +39,9 @@ def rows(seeds: int, errors: tuple[float, ...]) -> list[Row]:
 
 def main() -> int:
     """Print a row for each accuracy."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument("--smoke", action="store_true", help="short: does it run")
-    options = parser.parse_args()
-    for row in rows(3, (0.01,)) if options.smoke else rows(40, (0.01, 0.003, 0.001, 0.0003)):
-        print(json.dumps(row.line()) if options.json else text(row.line()), flush=True)
-    return 0
+    options = command(__doc__, "short: does it run").parse_args()
+    found = rows(3, (0.01,)) if options.smoke else rows(40, (0.01, 0.003, 0.001, 0.0003))
+    return told(found, options.json)
 
 
 if __name__ == "__main__":

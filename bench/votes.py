@@ -9,7 +9,6 @@ differ is how much a ratio says, and each ratio comes with its 95 % interval, dr
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gc
 import json
@@ -23,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import zmq
-from bench.harness import QUANTILES, Rounds, Row, end, latency_rows, told
+from bench.harness import QUANTILES, Rounds, Row, command, end, latency_rows, told
 from bench.pace import LATEST_S, STAMP, Pace, Send
 from bench.ratios import interval, pooled, typical
 from bench.stand import direct_bus, free_address
@@ -222,9 +221,7 @@ def rows(rate: int, found: Found) -> Iterator[Row]:
 
 def main(arguments: list[str]) -> int:
     """Print one line a figure; write the histograms where asked."""
-    parser = argparse.ArgumentParser(prog="python -m bench.votes")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument("--smoke", action="store_true", help="a few seconds, to see that it runs")
+    parser = command(__doc__, "a few seconds, to see that it runs")
     parser.add_argument("--rate", type=int, choices=RATES, help="this one alone")
     parser.add_argument("--histogram", type=Path, help="file for the latencies' histograms (JSON)")
     chosen = parser.parse_args(arguments)

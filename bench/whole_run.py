@@ -6,8 +6,6 @@ are stated for two idle cores and a warm kernel cache; a run before the measured
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import signal
 import sys
@@ -16,7 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.harness import Row, text
+from bench.harness import Row, command, told
 from tests.processes.running import qts_arguments
 from tests.processes.whole import AGENTS, Whole, alive
 
@@ -74,16 +72,9 @@ def rows(folder: Path, smoke: bool) -> Iterator[Row]:
 
 def main() -> int:
     """Print every row; 1 when something was lost or left behind."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument("--smoke", action="store_true", help="one run, one kill")
-    options = parser.parse_args()
-    good = True
+    options = command(__doc__, "one run, one kill").parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        for row in rows(Path(folder), options.smoke):
-            good &= row.agrees
-            print(json.dumps(row.line()) if options.json else text(row.line()), flush=True)
-    return 0 if good else 1
+        return told(rows(Path(folder), options.smoke), options.json)
 
 
 if __name__ == "__main__":
