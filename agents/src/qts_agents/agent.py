@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import msgspec
 import numpy as np
@@ -118,6 +118,3 @@ class Reader(Protocol):
     def on_document(self, document: bytes, now_ns: int) -> str:
         """Take the document as it is now; return what is wrong with it and the remedy, "" for nothing."""
         ...
-
-
-AgentFactory = Any

@@ -31,7 +31,6 @@ _MARK = {
     "HOLD": ("line-ew-open", "#8c959f", 7),
 }
 _AGENT_COLOUR = {"qbmia": "#0969da", "quasar": "#bc4c00", "amos": "#8250df"}
-_BARS_BEFORE = 60  # of the price before the first decision
 _HEIGHTS = [0.52, 0.26, 0.22]
 
 

@@ -11,7 +11,6 @@ from qts_core.spec import Cost
 
 IMAGE = r"^[a-z0-9]+([-._:/@a-zA-Z0-9])*$"
 QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi|E|Ei)?$"
-QUALIFIED = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
 DNS_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 Text = Annotated[str, msgspec.Meta(max_length=256)]
 Name = Annotated[str, msgspec.Meta(max_length=253, pattern=DNS_NAME)]
@@ -210,10 +209,7 @@ class Redis(Part, frozen=True, kw_only=True):
     """A Redis of ours, or one that is there already."""
 
     mode: Literal["Managed", "External"] = "Managed"
-    url: (
-        Annotated[str, msgspec.Meta(max_length=512, pattern=r"^(redis|rediss|redis\+sentinel)://[^@]+$")]
-        | None
-    ) = None
+    url: RedisUrl | None = None
     url_secret_ref: SecretKey | None = None
     storage: Storage | None = None
     resources: Resources = Resources(requests={"cpu": "100m", "memory": "256Mi"}, limits={"memory": "256Mi"})

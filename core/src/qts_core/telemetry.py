@@ -25,7 +25,6 @@ if TYPE_CHECKING:  # the SDK is loaded where a collector is named
     from qts_core.spans import Spans
 
 SAMPLED = 1
-NO_SPAN = bytes(8)
 
 
 def pack(trace_id: bytes, span_id: bytes, flags: int) -> bytes:

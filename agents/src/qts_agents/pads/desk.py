@@ -92,7 +92,7 @@ class Desk:
         self.weights = base_weights(self._system.board())
         pads = self._system.pads
         self.reputation = Reputation(tuple(self.weights), pads.reputation_rate, pads.reputation)
-        self.credit = Credit(tuple(self.weights), pads.liquidity_b)
+        self.credit = Credit(tuple(self.weights))
         self.scorecard = Scorecard(tuple(self.weights))
         self.af = np.full(S, np.nan)
         self._pool_side = np.full(S, np.nan)

@@ -21,8 +21,8 @@ ROWS = 64  # symbols looked at, evenly spread: the mean needs no more
 class Credit:
     """Coalition values of the newest outcomes."""
 
-    def __init__(self, seats: tuple[str, ...], b: float) -> None:
-        self.seats, self._b = seats, b
+    def __init__(self, seats: tuple[str, ...]) -> None:
+        self.seats = seats
         self._gains = Ring(2 ** len(seats), OUTCOMES)
 
     def learn(self, w: Waiting, outcome: NDArray[np.uint8]) -> None:
