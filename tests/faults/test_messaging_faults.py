@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
+from tests.loops import until
 
 from qts_core.errors import LocalError
 from qts_core.spec import SYSTEM
@@ -31,15 +31,6 @@ from qts_messaging.testing import Faults, FaultyHub
 
 REQUEST = examples.messages()[0]
 NAMES = ("pads", "qbmia", "market")
-
-
-async def until(true: Callable[[], bool], seconds: float = 10.0) -> None:
-    """Wait until `true()`; fail loudly when it does not become so."""
-    for _ in range(int(seconds / 0.01)):
-        if true():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it did not happen in time")
 
 
 class Trio:

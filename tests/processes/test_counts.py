@@ -12,7 +12,8 @@ import msgspec
 import pytest
 import redis.asyncio
 from prometheus_client.parser import text_string_to_metric_families
-from tests.processes.stand import SYSTEM_NAME, Stand, until
+from tests.loops import until
+from tests.processes.stand import SYSTEM_NAME, Stand
 from tests.processes.whole import qts
 
 from qts_agents.metrics import Metrics

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.processes.stand import SYSTEM_NAME, Stand, until
+from tests.loops import until
+from tests.processes.stand import SYSTEM_NAME, Stand
 from tests.processes.whole import qts
 
 from qts_core.roster import BY_WIRE

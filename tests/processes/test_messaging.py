@@ -10,7 +10,8 @@ import pytest
 import redis.asyncio
 import zmq
 from redis.exceptions import NoPermissionError
-from tests.processes.stand import SYSTEM_NAME, Stand, until
+from tests.loops import until
+from tests.processes.stand import SYSTEM_NAME, Stand
 
 from qts_core.acl import users_acl
 from qts_core.errors import ConfigError, LocalError

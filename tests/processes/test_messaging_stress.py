@@ -14,7 +14,8 @@ import msgspec
 import pytest
 import redis.asyncio
 from tests.conftest import Report
-from tests.processes.stand import SYSTEM_NAME, Stand, until
+from tests.loops import until
+from tests.processes.stand import SYSTEM_NAME, Stand
 
 from qts_messaging import examples
 from qts_messaging.messages import DecisionRequest, DecisionResponse, MarketUpdate
@@ -177,7 +178,8 @@ async def test_a_giant_beside_small_ones(idle_stand: Stand, report: Report) -> N
 STARVED = """
 import asyncio, json, os, resource, sys
 from pathlib import Path
-from tests.processes.stand import Stand, until
+from tests.loops import until
+from tests.processes.stand import Stand
 from qts_messaging import examples
 from qts_messaging.messages import PerformanceFeedback
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.processes.stand import Stand, until
+from tests.loops import until
+from tests.processes.stand import Stand
 
 from qts_cli.sockets import free_ports
 from qts_messaging import examples, zeromq_names

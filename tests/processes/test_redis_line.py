@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 from bench import server
 from redis.exceptions import NoPermissionError, ResponseError
-from tests.processes.stand import until
+from tests.loops import until
 
 from qts_messaging.redis_connection import AWAY, shut
 from qts_messaging.redis_line import Client, Ear, Said

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 import redis.asyncio
-from tests.processes.stand import SYSTEM_NAME, Stand, until
+from tests.loops import until
+from tests.processes.stand import SYSTEM_NAME, Stand
 
 from qts_agents.bus_watch import BusWatch
 from qts_agents.health import Health

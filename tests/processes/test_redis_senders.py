@@ -13,7 +13,8 @@ import msgspec
 import pytest
 import redis.asyncio
 from redis.exceptions import NoPermissionError
-from tests.processes.stand import SYSTEM_NAME, Stand, until
+from tests.loops import until
+from tests.processes.stand import SYSTEM_NAME, Stand
 from tests.processes.test_servers import stand_of  # noqa: F401 - a fixture
 
 from qts_messaging import codec, examples, redis_streams

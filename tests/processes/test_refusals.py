@@ -11,7 +11,8 @@ import msgspec
 import pytest
 import redis.asyncio
 import zmq
-from tests.processes.stand import SYSTEM_NAME, Stand, until
+from tests.loops import until
+from tests.processes.stand import SYSTEM_NAME, Stand
 
 from qts_messaging import codec, keys
 from qts_messaging.messages import DecisionResponse, Envelope

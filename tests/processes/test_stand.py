@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.processes.stand import MORTAL, until
+from tests.loops import until
+from tests.processes.stand import MORTAL
 from tests.processes.whole import ROOT, alive
 
 from qts_cli.sockets import free_ports

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.processes.stand import Stand, until
+from tests.loops import until
+from tests.processes.stand import Stand
 
 from qts_messaging import examples
 from qts_messaging.ending import end

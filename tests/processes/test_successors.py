@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.processes.stand import Stand, until
+from tests.loops import until
+from tests.processes.stand import Stand
 
 from qts_messaging import examples
 from qts_messaging.messages import Envelope, PerformanceFeedback

@@ -6,7 +6,8 @@ import contextlib
 import shutil
 
 import pytest
-from tests.processes.stand import Stand, until
+from tests.loops import until
+from tests.processes.stand import Stand
 
 from qts_messaging import examples
 from qts_messaging.messages import PerformanceFeedback

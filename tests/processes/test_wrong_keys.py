@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import zmq
-from tests.processes.stand import Stand, until
+from tests.loops import until
+from tests.processes.stand import Stand
 
 from qts_agents.bus_watch import BusWatch
 from qts_agents.health import Health

@@ -6,7 +6,8 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from tests.faults.test_messaging_faults import NAMES, Trio, until
+from tests.faults.test_messaging_faults import NAMES, Trio
+from tests.loops import until
 
 from qts_agents.bus_metrics import TABLE
 from qts_agents.metrics import Metrics

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
-from tests.faults.test_messaging_faults import until
+from tests.loops import until
 
 from qts_agents import health, runtime
 from qts_agents.context import Place

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
 import pytest
+from tests.loops import until
 
 from qts_agents.context import Place
 from qts_agents.metrics import Metrics
@@ -38,12 +39,6 @@ async def worker(tmp_path: Path) -> AsyncIterator[Worker]:
     made = Worker(BY_NAME["market"], config.load(env={}, sets=sets), place, Metrics(), until_redis=False)
     yield made
     await made.stop()
-
-
-async def until(true: Callable[[], bool]) -> None:
-    """Wait until `true()`, however long that takes."""
-    while not true():
-        await asyncio.sleep(0.01)
 
 
 async def test_a_process_is_ready_behind_another_and_once_it_has_caught_up(worker: Worker) -> None:

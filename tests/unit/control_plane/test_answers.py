@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import aiohttp
@@ -16,11 +17,12 @@ from tests.unit.control_plane.engines import running
 from tests.unit.control_plane.weather import Live, Weather, play
 
 from qts_core import names
-from qts_operator.cluster import PODS, Listing, Read
+from qts_operator.cluster import PODS, Read
 from qts_operator.main import Options
 from qts_operator.middleware import ApiError
 from qts_operator.objects import Kind
-from qts_operator.session import Access
+from qts_operator.session import WRITE_TIMEOUT_S, Access
+from qts_operator.testing import FakeCluster
 
 NS, NAME = "trading", "desk"
 OPTIONS = Options(access=Access(server="http://nowhere"), identity="one", http_port=0, metrics_port=0)
@@ -47,10 +49,11 @@ class Answers(Weather):
         self.made: Counter[tuple[str, str, str]] = Counter()
         self.ended: Counter[tuple[str, str, str]] = Counter()
 
-    async def _answered(self, call: str, limit_s: float, do: Callable[[], Awaitable[T]]) -> T:
-        number = self.asked[call]
-        self.asked[call] += 1
-        if call != self._call or number not in WRONG:
+    async def _through(self, name: str, limit_s: float, call: Callable[[], Awaitable[T]]) -> T:
+        number = self.asked[name]
+        self.asked[name] += 1
+        do = partial(super()._through, name, limit_s, call)
+        if name != self._call or number not in WRONG:
             return await do()
         if self._answer.isdigit():
             raise ApiError(int(self._answer), REASONS[int(self._answer)], "played")
@@ -62,44 +65,15 @@ class Answers(Weather):
         await asyncio.sleep(limit_s if self._answer == "late" else 0.0)
         raise ApiError(0, "NoAnswer", "played")
 
-    async def list(
-        self,
-        kind: Kind,
-        namespace: str | None,
-        params: dict[str, str],
-        keep: Callable[[Live], T],
-        *read: Any,
-    ) -> Listing[T]:
-        call = super().list
-        return await self._answered("list", 10.0, lambda: call(kind, namespace, params, keep, *read))
-
-    async def get(self, kind: Kind, namespace: str, name: str, *, metadata: bool = False) -> Live | None:
-        call = super().get
-        return await self._answered("get", 10.0, lambda: call(kind, namespace, name, metadata=metadata))
-
-    async def apply(self, manifest: Live, *, uid: str | None, manager: str = names.FIELD_MANAGER) -> Live:
-        call = super().apply
-        return await self._answered("apply", 3.0, lambda: call(manifest, uid=uid, manager=manager))
-
-    async def create(self, kind: Kind, manifest: Live) -> Live:
-        call = super().create
-        return await self._answered("create", 3.0, lambda: call(kind, manifest))
-
-    async def update(self, kind: Kind, manifest: Live) -> Live:
-        call = super().update
-        return await self._answered("update", 3.0, lambda: call(kind, manifest))
-
     async def amend(self, kind: Kind, namespace: str, name: str, version: str, change: Live) -> Live:
         call = super().amend
-        return await self._answered("amend", 3.0, lambda: call(kind, namespace, name, version, change))
+        return await self._through(
+            "amend", WRITE_TIMEOUT_S, lambda: call(kind, namespace, name, version, change)
+        )
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
         call = super().delete
-        return await self._answered("delete", 3.0, lambda: call(kind, namespace, name, uid))
-
-    async def put_status(self, namespace: str, name: str, uid: str, status: Live) -> Live:
-        call = super().put_status
-        return await self._answered("status", 3.0, lambda: call(namespace, name, uid, status))
+        return await self._through("delete", WRITE_TIMEOUT_S, lambda: call(kind, namespace, name, uid))
 
     @asynccontextmanager
     async def watch(
@@ -181,7 +155,7 @@ async def story(api: Answers) -> str:
         await until(lambda: at_rest(api) and ("Deployment", NS, f"{NAME}-amos") not in api.objects)
         api.system(NS, NAME, {"config": {"systemSeed": 7}})
         await until(lambda: at_rest(api) and ("Deployment", NS, f"{NAME}-amos") in api.objects)
-        await Weather.create(api, PODS, failed("amos-1"))
+        await FakeCluster.create(api, PODS, failed("amos-1"))
         await until(lambda: at_rest(api) and ("Pod", NS, "amos-1") not in api.objects)
         await asyncio.sleep(60.0)
         assert at_rest(api)

@@ -10,9 +10,10 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.loops import until
 from tests.unit.control_plane import passes
 from tests.unit.control_plane.conftest import make_snapshot
-from tests.unit.control_plane.engines import running, until
+from tests.unit.control_plane.engines import running
 from tests.unit.control_plane.guarded import Guarded
 from tests.unit.control_plane.test_least_privilege import CLUSTER, NAMESPACED, granted
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
-from tests.unit.control_plane.test_reconcile import NAME, NS, condition, quiet, running, until
+from tests.loops import until
+from tests.unit.control_plane.engines import NAME, NS, condition, quiet, running
 
 from qts_core import names
 from qts_operator.echoes import Echoes

@@ -6,7 +6,8 @@ import copy
 from typing import Any
 
 import pytest
-from tests.unit.control_plane.test_reconcile import NAME, NS, condition, running, until
+from tests.loops import until
+from tests.unit.control_plane.engines import NAME, NS, condition, running
 
 from qts_core import names
 from qts_operator import writes

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.control_plane.test_reconcile import NAME, NS, condition, quiet, running, until
+from tests.loops import until
+from tests.unit.control_plane.engines import NAME, NS, condition, quiet, running
 
 from qts_core import names
 from qts_operator.digests import child

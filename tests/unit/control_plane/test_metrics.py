@@ -12,8 +12,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.parser import text_string_to_metric_families
+from tests.loops import until
 from tests.metric_names import documented, exposed
-from tests.unit.control_plane.engines import running, until
+from tests.unit.control_plane.engines import running
 
 from qts_core import names
 from qts_core.errors import LocalError

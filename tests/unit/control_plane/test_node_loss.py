@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.loops import until
 from tests.unit.control_plane.conftest import make_snapshot
-from tests.unit.control_plane.test_reconcile import NAME, NS, running, until
+from tests.unit.control_plane.engines import NAME, NS, running
 
 from qts_core import names
 from qts_core.parts import Agent, Pods, Toleration

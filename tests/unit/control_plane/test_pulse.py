@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from tests.unit.control_plane.test_reconcile import NAME, NS, condition, running, until
+from tests.loops import until
+from tests.unit.control_plane.engines import NAME, NS, condition, running
 from tests.unit.control_plane.test_session import serving
 
 from qts_operator import leader

@@ -4,48 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from functools import partial
 
 import pytest
-from tests.unit.control_plane import engines
+from tests.loops import until
+from tests.unit.control_plane.engines import NAME, NS, condition, quiet, running
 
 from qts_core import names
-from qts_operator.main import Options
-from qts_operator.session import Access, ApiError
+from qts_operator.session import ApiError
 from qts_operator.testing import FakeCluster
-
-NS, NAME = "trading", "desk-1"
-OPTIONS = Options(
-    access=Access(server="http://nowhere"), identity="one", http_port=0, metrics_port=0, workers=4
-)
-
-
-running = partial(engines.running, options=OPTIONS)
-
-
-async def until(check, seconds: float = 60.0):
-    for _ in range(int(seconds / 0.02)):
-        if check():
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError("not within time")
-
-
-async def quiet(api: FakeCluster, seconds: float = 0.6) -> None:
-    """Wait until nothing was written for a while."""
-    while True:
-        before = len(api.writes())
-        await asyncio.sleep(seconds)
-        if len(api.writes()) == before:
-            return
-
-
-def condition(api: FakeCluster, kind: str, name: str = NAME) -> tuple[str, str]:
-    status = api.objects[("QuantumTradingSystem", NS, name)].get("status") or {}
-    for told in status.get("conditions", ()):
-        if told["type"] == kind:
-            return told["status"], told["reason"]
-    return "", ""
 
 
 async def test_a_resource_becomes_its_objects_and_then_nothing_is_written() -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import structlog
 from structlog.contextvars import merge_contextvars
-from tests.unit.control_plane.test_reconcile import NAME, NS, condition, quiet, running, until
+from tests.loops import until
+from tests.unit.control_plane.engines import NAME, NS, condition, quiet, running
 
 from qts_core.telemetry import open_logs
 from qts_operator.session import ApiError

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.loops import until
 from tests.unit.control_plane.conftest import make_snapshot
-from tests.unit.control_plane.engines import running, until
+from tests.unit.control_plane.engines import running
 from tests.unit.control_plane.guarded import Guarded
 from tests.unit.control_plane.test_least_privilege import CLUSTER, NAME, NS, granted
 

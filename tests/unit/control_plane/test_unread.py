@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 import pytest
 from structlog.testing import capture_logs
-from tests.unit.control_plane.engines import running, until
+from tests.loops import until
+from tests.unit.control_plane.engines import running
 
 from qts_core import names
 from qts_operator import digests, lines

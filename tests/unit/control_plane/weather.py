@@ -82,8 +82,8 @@ class Weather(FakeCluster):
         if self.dice.random() < self.lost:
             raise ApiError(0, "NoAnswer", "lost")
 
-    async def _through(self, limit_s: float, call: Callable[[], Awaitable[T]]) -> T:
-        """Do a call whose way there and whose answer may be late or lost."""
+    async def _through(self, name: str, limit_s: float, call: Callable[[], Awaitable[T]]) -> T:
+        """Do a call whose way there and whose answer may be late or lost; `name` is for who plays more."""
         try:
             async with asyncio.timeout(limit_s):
                 await self._way()
@@ -102,27 +102,27 @@ class Weather(FakeCluster):
         *read: Any,
     ) -> Listing[T]:
         call = super().list
-        return await self._through(TIMEOUT_S, lambda: call(kind, namespace, params, keep, *read))
+        return await self._through("list", TIMEOUT_S, lambda: call(kind, namespace, params, keep, *read))
 
     async def get(self, kind: Kind, namespace: str, name: str, *, metadata: bool = False) -> Live | None:
         call = super().get
-        return await self._through(TIMEOUT_S, lambda: call(kind, namespace, name, metadata=metadata))
+        return await self._through("get", TIMEOUT_S, lambda: call(kind, namespace, name, metadata=metadata))
 
     async def apply(self, manifest: Live, *, uid: str | None, manager: str = names.FIELD_MANAGER) -> Live:
         call = super().apply
-        return await self._through(WRITE_TIMEOUT_S, lambda: call(manifest, uid=uid, manager=manager))
+        return await self._through("apply", WRITE_TIMEOUT_S, lambda: call(manifest, uid=uid, manager=manager))
 
     async def create(self, kind: Kind, manifest: Live) -> Live:
         call = super().create
-        return await self._through(WRITE_TIMEOUT_S, lambda: call(kind, manifest))
+        return await self._through("create", WRITE_TIMEOUT_S, lambda: call(kind, manifest))
 
     async def update(self, kind: Kind, manifest: Live) -> Live:
         call = super().update
-        return await self._through(WRITE_TIMEOUT_S, lambda: call(kind, manifest))
+        return await self._through("update", WRITE_TIMEOUT_S, lambda: call(kind, manifest))
 
     async def put_status(self, namespace: str, name: str, uid: str, status: Live) -> Live:
         call = super().put_status
-        return await self._through(WRITE_TIMEOUT_S, lambda: call(namespace, name, uid, status))
+        return await self._through("status", WRITE_TIMEOUT_S, lambda: call(namespace, name, uid, status))
 
     @asynccontextmanager
     async def watch(

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.processes.stand import until
+from tests.loops import until
 
 from qts_cli.sockets import free_ports
 from qts_messaging import keys
