@@ -22,7 +22,7 @@ CLIP = 3.0  # features are in standard deviations or of size 1
 
 
 def features(ind: Indicators, phase: str, manipulation: F8, illiquidity: F8) -> F4:
-    """Return the situation of each symbol as a unit vector [S,16]; NaN rows for broken symbols.
+    """Return the situation of each symbol as a unit vector [S,16]; all NaN where a number of the market is.
 
     Ten features of the market (agents.md §5), four phase flags, manipulation, illiquidity; masked ones are 0.
     """
@@ -37,7 +37,7 @@ def features(ind: Indicators, phase: str, manipulation: F8, illiquidity: F8) -> 
     hazards = [known_or_zero(manipulation), known_or_zero(illiquidity)]
     vector = np.clip(np.stack([*odd, *even, *flags, *hazards], axis=1), -CLIP, CLIP)
     length = np.sqrt((vector * vector).sum(axis=1, keepdims=True))
-    return np.asarray(vector / np.where(length > 0.0, length, 1.0), dtype=np.float32)
+    return np.asarray(vector / np.where(length == 0.0, 1.0, length), dtype=np.float32)
 
 
 class Memory:
