@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from qts_cli.sockets import free_ports, http_get
@@ -134,6 +135,39 @@ async def test_stop_ends_all_and_kills_the_deaf(stage: Stage) -> None:
     reasons = {event["agent"]: event["reason"] for event in stage.events if event["state"] == "stopped"}
     assert reasons == {"kind": "exit code 0", "deaf": "signal SIGKILL"}
     assert [pid for pid in pids if alive(pid)] == []
+
+
+async def test_a_stop_ends_the_wait_for_a_restart(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that crashed and waits for its second restart is not started again, and nobody waits for it."""
+    monkeypatch.setattr("random.random", lambda: 0.99)  # half a second, not by chance nothing
+    crashing = msgspec.structs.replace(stage.spec("a"), argv=(sys.executable, "-c", "raise SystemExit(3)"))
+    stage.supervisor.start([crashing])
+    waits = await stage.until(kind="restart", restarts=2)
+    assert (waits["delay_s"], waits["cause"]) == (pytest.approx(0.495), "exit code 3")
+    task = stage.supervisor.running["a"].task
+    await stage.supervisor.stop(["a"], 5.0)
+    assert task is not None
+    assert task.done()
+    assert stage.events == []
+
+
+async def test_killing_all_ends_the_deaf_for_good(stage: Stage) -> None:
+    """Nobody is asked, and who was killed is not started again."""
+    stage.supervisor.start([stage.spec("kind"), stage.spec("deaf", "deaf")])
+    for running in stage.supervisor.running.values():
+        while running.child.state != "ready":
+            await asyncio.sleep(0.02)
+    pids = stage.supervisor.pids()
+    assert sorted(pids) == ["deaf", "kind"]
+    stage.events.clear()
+    stage.supervisor.kill_all()
+    tasks = [running.task for running in stage.supervisor.running.values() if running.task is not None]
+    await asyncio.wait(tasks, timeout=10.0)
+    assert {event["agent"]: (event["state"], event["reason"]) for event in stage.events} == dict.fromkeys(
+        pids, ("stopped", "signal SIGKILL")
+    )
+    assert [pid for pid in pids.values() if alive(pid)] == []
+    assert stage.supervisor.pids() == {}
 
 
 async def test_unstartable_program_is_reported(stage: Stage) -> None:
