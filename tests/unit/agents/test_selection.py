@@ -48,13 +48,14 @@ def test_the_state_is_that_of_the_matrices(seed: int, depth: int, k: int) -> Non
     assert (np.abs(found) ** 2)[known.feasible].sum() == pytest.approx(1.0)
 
 
-def test_brute_force_is_the_truth() -> None:
-    known = made(3, 6, 2)
+@pytest.mark.parametrize("aversion", [1.0, 3.0])
+def test_brute_force_is_the_truth(aversion: float) -> None:
     r = np.random.default_rng(3).normal(0.0, 1.0, (6, 40))
     mean, covariance = r.mean(axis=1), np.cov(r)
+    known = selection.problem(mean, covariance, 2, aversion)
 
     def worth(pair: tuple[int, ...]) -> float:
-        return float(mean[list(pair)].sum() - 0.5 * covariance[np.ix_(pair, pair)].sum())
+        return float(mean[list(pair)].sum() - 0.5 * aversion * covariance[np.ix_(pair, pair)].sum())
 
     best = max(itertools.combinations(range(6), 2), key=worth)
     number = selection.brute_force(known)
@@ -62,6 +63,32 @@ def test_brute_force_is_the_truth() -> None:
     assert known.utility[number] == pytest.approx(worth(best))
     assert known.cost[number] == 0.0
     assert known.cost[known.feasible].max() == pytest.approx(1.0)
+
+
+def test_a_schedule_rises_and_falls_through_the_middles_of_its_layers() -> None:
+    """As in annealing: γ to its end, β from its own, both read in the middle of each layer."""
+    found = selection.schedule(4, 0.8, 1.6)
+    np.testing.assert_allclose(found, [[0.1, 0.3, 0.5, 0.7], [1.4, 1.0, 0.6, 0.2]], rtol=1e-12)
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_the_search_ends_where_no_step_of_one_angle_helps(depth: int) -> None:
+    """Its mean cost is below that of every schedule tried, and a fiftieth more or less of any angle raises it."""
+    known = made(8, 4, 2)
+
+    def mean_cost(angles: np.ndarray) -> float:
+        return float(np.abs(selection.state(known, angles)) ** 2 @ known.cost)
+
+    found = selection.solve(known, depth)
+    least = mean_cost(found.angles)
+    assert found.quality == pytest.approx(1.0 - least)
+    assert found.best == found.p[selection.brute_force(known)]
+    ends = np.linspace(0.1, 2.5, 25)
+    assert least < min(mean_cost(selection.schedule(depth, g, b)) for g in ends for b in ends)
+    for place, step in itertools.product(np.ndindex(2, depth), (0.02, -0.02)):
+        moved = found.angles.copy()
+        moved[place] += step
+        assert mean_cost(moved) > least - 1e-9
 
 
 def test_more_layers_are_better_and_all_beat_chance() -> None:
@@ -79,6 +106,7 @@ def test_more_layers_are_better_and_all_beat_chance() -> None:
 def test_shots_and_limits() -> None:
     assert selection.shots_until_likely(0.5) == 7.0
     assert (selection.shots_until_likely(1.0), selection.shots_until_likely(0.0)) == (1.0, np.inf)
+    assert made(1, 2, 1).feasible.tolist() == [False, True, True, False]
     for n, k in ((9, 3), (4, 0), (4, 4), (1, 1)):
         with pytest.raises(ValueError, match="expected 2 to 8 symbols"):
             made(1, n, k)

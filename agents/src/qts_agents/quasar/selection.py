@@ -30,7 +30,7 @@ class Problem(msgspec.Struct, frozen=True):
     chosen: NDArray[np.bool_]  # [2ⁿ,n]
     utility: F8  # [2ⁿ]
     feasible: NDArray[np.bool_]  # [2ⁿ] exactly k are chosen
-    cost: F8  # [2ⁿ] what the circuit minimises: 0 the best feasible choice, 1 the worst; 0 elsewhere
+    cost: F8  # [2ⁿ] what the circuit minimises: 0 the best feasible choice, 1 the worst; others never occur
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -55,7 +55,7 @@ def problem(mean: F8, covariance: F8, k: int, aversion: float = 1.0) -> Problem:
     utility = z @ mean - 0.5 * aversion * np.einsum("xi,ij,xj->x", z, covariance, z)
     feasible = chosen.sum(axis=1) == k
     allowed = utility[feasible]
-    cost = np.where(feasible, (allowed.max() - utility) / (np.ptp(allowed) or 1.0), 0.0)
+    cost = (allowed.max() - utility) / (np.ptp(allowed) or 1.0)
     return Problem(chosen, utility, feasible, cost)
 
 
