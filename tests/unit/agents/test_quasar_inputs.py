@@ -73,6 +73,18 @@ def test_what_is_recorded_of_a_bar():
     assert bars.half_cost(view) == pytest.approx(0.001 + 0.25 * (2e-4 + 5e-4))
 
 
+def test_the_side_of_a_bar_is_the_first_thing_that_leans():
+    """The trend; without one RSI above or below 50; at 50 the last return; up where nothing moves."""
+    view = markets.window(markets.synthetic(18, symbols=5), 400)
+    cells = {
+        "trend": [-0.1, 0.0, 0.0, 0.0, 0.0],
+        "rsi": [60.0, 60.0, 40.0, 50.0, 50.0],
+        "r": [1.0, -1.0, 1.0, -1.0, 0.0],
+    }
+    ind = msgspec.structs.replace(indicators(view), **{name: np.array(x) for name, x in cells.items()})
+    assert bars.record(view, ind, np.arange(5))[1].tolist() == [-1, 1, -1, -1, 1]
+
+
 def test_the_forecast_of_regression_by_hand():
     """softmax of (e+o, 0, e−o): o from eight odd features, e from two even ones and a constant, each within ±5."""
     model = Logistic(0.02)
