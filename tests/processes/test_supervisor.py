@@ -170,13 +170,51 @@ async def test_killing_all_ends_the_deaf_for_good(stage: Stage) -> None:
     assert stage.supervisor.pids() == {}
 
 
-async def test_unstartable_program_is_reported(stage: Stage) -> None:
-    """A program that is not there exhausts the budget in words instead of raising."""
+async def test_what_cannot_be_started_says_why(stage: Stage) -> None:
+    """A program or a log folder that is not there is told in the system's words, and never raises."""
     spec = stage.spec("a", restart=False)
-    missing = Spec(**{**{f: getattr(spec, f) for f in spec.__struct_fields__}, "argv": ("/nowhere/qts",)})
-    stage.supervisor.start([missing])
-    down = await stage.until(agent="a", state="down")
-    assert "exit code 127" in down["reason"]
+    nowhere = stage.folder / "nowhere"
+    broken = (
+        (msgspec.structs.replace(spec, name="program", argv=("/nowhere/qts",)), "/nowhere/qts"),
+        (msgspec.structs.replace(spec, name="folder", logs=nowhere), str(nowhere / "folder.jsonl")),
+    )
+    stage.supervisor.start([each for each, _ in broken])
+    for each, missing in broken:
+        down = await stage.until(agent=each.name, state="down")
+        assert down["reason"].startswith("cannot be started: [Errno 2] No such file or directory"), missing
+        assert missing in down["reason"]
+
+
+async def test_a_program_that_went_away_is_not_taken_for_its_last_process(stage: Stage) -> None:
+    """Killed, and gone when it is started anew: the second end is told as what it is."""
+    program = stage.folder / "program"
+    program.symlink_to(sys.executable)
+    spec = stage.spec("a")
+    stage.supervisor.start([msgspec.structs.replace(spec, argv=(str(program), *spec.argv[1:]))])
+    pid = (await stage.until(agent="a", state="ready"))["pid"]
+    program.unlink()
+    os.kill(pid, signal.SIGKILL)
+    assert (await stage.until(kind="restart", restarts=1))["cause"] == "signal SIGKILL"
+    assert (await stage.until(kind="restart", restarts=2))["cause"].startswith("cannot be started")
+
+
+async def test_a_probe_without_an_answer_ends_with_its_process(stage: Stage) -> None:
+    """Neither does it keep the end from being seen, nor is it left behind."""
+    asked, ended = asyncio.Event(), asyncio.Event()
+
+    async def silent(probe: Probe) -> bool:
+        asked.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        return False
+
+    stage.supervisor.start([msgspec.structs.replace(stage.spec("a", restart=False), probe=silent)])
+    await asked.wait()
+    os.kill(stage.supervisor.pids()["a"], signal.SIGKILL)
+    assert "signal SIGKILL" in (await stage.until(agent="a", state="down"))["reason"]
+    await asyncio.wait_for(ended.wait(), 5.0)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="parent-death signals are Linux's")

@@ -14,6 +14,7 @@ from qts_core.probes import BackOff, Probe, ProbeMachine, Probes, RestartBudget,
 
 STARTUP, LIVENESS, READINESS = "startup", "liveness", "readiness"
 CONFIG_EXIT = 2
+UNSTARTED_EXIT = 127  # as a shell says it
 UNKEPT_EXIT = UnkeptError.exit_code
 _UNKEPT = "what it decides cannot be kept: the disk of the run folder is full or gone; free some, run again"
 #: until it is ready for the first time a process is asked more often than by a kubelet: somebody waits for it
@@ -104,7 +105,7 @@ class Child:
 
     def exited(self, code: int, now_s: float, jitter: float, words: str = "") -> list[Action]:
         """Take the process's end; `jitter` in [0, 1) spreads restarts, `words` is its last line of error."""
-        cause = self._kill_cause or exit_words(code)
+        cause = self._kill_cause or (words if code == UNSTARTED_EXIT and words else exit_words(code))
         self._machines = {}
         if self._stopping:
             return self._become("stopped", cause)

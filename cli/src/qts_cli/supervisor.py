@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from qts_cli.children import Became, Child, Kill, Start
+from qts_cli.children import UNSTARTED_EXIT, Became, Child, Kill, Start
 from qts_cli.events import Event, Sink
 from qts_core.clock import Clock
 from qts_core.probes import Probe, Probes
@@ -50,7 +50,7 @@ class Running:
         self.child = Child(spec.name, spec.probes, restart=spec.restart)
         self.process: subprocess.Popen[bytes] | None = None
         self.task: asyncio.Task[None] | None = None
-        self.reason = ""
+        self.unstarted = ""  # why the last try made no process
 
     @property
     def pid(self) -> int | None:
@@ -117,7 +117,7 @@ class Supervisor:
                 words = last_line(error_file(running.spec))
                 actions = child.exited(code, self._now(), random.random(), words)
             else:
-                actions = child.exited(127, self._now(), random.random(), running.reason)
+                actions = child.exited(UNSTARTED_EXIT, self._now(), random.random(), running.unstarted)
             delay_s = self._carry_out(running, actions)
             if delay_s is None:
                 return
@@ -143,7 +143,6 @@ class Supervisor:
         for action in actions:
             match action:
                 case Became(state, reason):
-                    running.reason = reason
                     self._tell(running, {"kind": "agent", "state": state, "reason": reason})
                 case Kill():
                     self._kill(running)
@@ -156,8 +155,8 @@ class Supervisor:
     def _spawn(self, running: Running) -> None:
         spec = running.spec
         running.process = None
-        with (spec.logs / f"{spec.name}.jsonl").open("ab") as out, error_file(spec).open("ab") as err:
-            try:
+        try:
+            with (spec.logs / f"{spec.name}.jsonl").open("ab") as out, error_file(spec).open("ab") as err:
                 running.process = subprocess.Popen(
                     spec.argv,
                     env=dict(spec.env),
@@ -167,9 +166,9 @@ class Supervisor:
                     start_new_session=True,
                     preexec_fn=die_with_parent if _LIBC is not None else None,
                 )
-            except OSError as error:
-                running.reason = f"cannot be started: {error}"
-                return
+        except OSError as error:
+            running.unstarted = f"cannot be started: {error}"
+            return
         self._carry_out(running, running.child.started(self._now()))
 
     def _kill(self, running: Running) -> None:

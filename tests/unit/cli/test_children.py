@@ -196,6 +196,15 @@ def test_who_refuses_without_a_word_is_told_by_its_exit_code() -> None:
     assert child.exited(2, 1.0, 0.5) == [Became("refused", "exit code 2")]
 
 
+def test_what_was_never_a_process_says_why() -> None:
+    """Not "exit code 127", which is what a shell says; any other end is told by its exit code."""
+    words = "cannot be started: [Errno 12] Cannot allocate memory"
+    for code, said, cause in ((127, words, words), (127, "", "exit code 127"), (3, words, "exit code 3")):
+        child = Child("market", probes(30.0))
+        child.started(0.0)
+        assert child.exited(code, 1.0, 0.5, said) == [Became("waiting", cause), Start(0.0, cause)]
+
+
 def test_exit_code_2_after_health_is_a_crash() -> None:
     """Exit code 2 of a process that was up restarts it like any other."""
     child = Child("market", probes(30.0))
