@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numba
 import numpy as np
 import pytest
@@ -122,9 +124,31 @@ def test_states_tie_in_mirror_pairs():
     own = np.flatnonzero(KIND == states.OWN_MIRROR)
     assert [((2 * 5 + 2) * 5 + 2) * 5 + v for v in range(5)] == (own // 3).tolist()
     assert {1} == set((own % 3).tolist())
-    for s in range(0, STATES, 7):
-        image = states.mirror_code(s // 3) * 3 - (s % 3 - 1) + 1
-        assert ROW[s] == ROW[image]
+
+
+def test_the_code_of_a_bar_is_its_bins_as_digits():
+    """Trend, momentum, RSI with edges at ±0.25 and ±0.65, volatility in fifths (agents.md §5); no code without all."""
+    odd = {-1.0: 0, -0.66: 0, -0.64: 1, -0.26: 1, -0.24: 2, 0.24: 2, 0.26: 3, 0.64: 3, 0.66: 4, 1.0: 4}
+    even = {0.01: 0, 0.19: 0, 0.21: 1, 0.39: 1, 0.41: 2, 0.59: 2, 0.61: 3, 0.79: 3, 0.81: 4, 1.0: 4}
+    for place, bins in enumerate((odd, odd, odd, even)):
+        inputs = [np.full(len(bins), value) for value in (0.0, -0.3, 0.7, 0.5)]  # 2 1 4 2
+        inputs[place] = np.array(list(bins))
+        digits = [[2, 1, 4, 2] for _ in bins]
+        for row, found in zip(digits, bins.values(), strict=True):
+            row[place] = found
+        assert states.codes(*inputs).tolist() == [int("".join(map(str, row)), 5) for row in digits]
+        inputs[place][0] = np.nan
+        assert states.codes(*inputs)[0] == states.NONE
+
+
+def test_a_state_uses_the_row_of_the_smaller_of_itself_and_its_mirror():
+    """Every state, by its digits: three bins and the position turned round, volatility kept."""
+    digits = list(itertools.product(range(5), range(5), range(5), range(5), range(3)))
+    number = {each: place for place, each in enumerate(digits)}
+    for (trend, momentum, strength, volatility, side), s in number.items():
+        image = number[4 - trend, 4 - momentum, 4 - strength, volatility, 2 - side]
+        kind = states.OWN_MIRROR if image == s else states.SAME if s < image else states.MIRRORED
+        assert (ROW[s], KIND[s]) == (min(s, image), kind)
 
 
 def test_bins_are_odd_and_even():
