@@ -29,8 +29,8 @@ def codes(trend: F8, momentum: F8, strength: F8, volatility: F8) -> I8:
     known = np.isfinite(trend) & np.isfinite(momentum) & np.isfinite(strength) & np.isfinite(volatility)
     code = np.zeros(trend.shape[0], dtype=np.int64)
     for value in (trend, momentum, strength):
-        code = code * BINS + np.digitize(np.where(known, value, 0.0), ODD_EDGES)
-    code = code * BINS + np.digitize(np.where(known, volatility, 0.5), EVEN_EDGES)
+        code = code * BINS + np.digitize(value, ODD_EDGES)
+    code = code * BINS + np.digitize(volatility, EVEN_EDGES)
     return np.where(known, code, NONE)
 
 
