@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from tests.property import markets
 
+from qts_agents.agent import GAP
+from qts_agents.columns import array
 from qts_agents.kernels.indicators import indicators
 from qts_agents.quasar import bars
 from qts_agents.quasar.agent import Quasar
@@ -133,3 +135,18 @@ def test_no_return_leads_over_bars_that_were_missed():
     history = agent._state.learner.history
     assert (history.count, agent._state.seq) == (4, markets.window(tape, 405).window_seq)
     assert np.isfinite(history.ret[0, -4:]).tolist() == [True, False, True, False]
+
+
+def test_a_row_that_abstained_teaches_nothing():
+    """Its gap leaves features behind, but it said nothing: whatever came of it, the state is the same, circuit included."""
+    tape, learned = markets.synthetic(18), []
+    tape.valid[0, 491:495] = 0
+    for outcome in (0, 2, 255):
+        agent = Quasar(SYSTEM())
+        answer = markets.ask(agent, tape, 500)
+        assert array(answer.abstain).tolist() == [GAP, 0, 0]
+        agent.on_feedback(markets.feedback(tape, 500, np.array([outcome, 0, 2])), 0)
+        assert agent._state.circuit is not None
+        assert agent._state.circuit.rows == 2
+        learned.append(agent.save())
+    assert learned[0] == learned[1] == learned[2]

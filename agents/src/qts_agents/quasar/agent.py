@@ -142,11 +142,11 @@ class Quasar:
         self._learned += 1
         inputs = np.array(array(kept.features), dtype=np.float64)
         beliefs = np.array(array(kept.factors), dtype=np.float64)
-        self._learn_models(kept, feedback, inputs)
         x, flat = array(kept.x), array(kept.flat)
         row, _, y = resolved(kept.symbols, feedback)
         taught = np.isfinite(x[row]).all(axis=1)
         row, y = row[taught], y[taught]
+        self._compare(array(kept.models)[row, :, y], inputs[row], y)
         self._state.reliability.learn(x[row], flat[row], y)
         self._state.qar.learn(beliefs[row], y)
         self._state.model.learn(inputs[row], y)
@@ -209,14 +209,12 @@ class Quasar:
         circuit = held.circuit.predict(inputs) if ready and held.circuit is not None else silent
         return np.stack((regression, circuit), axis=1)
 
-    def _learn_models(self, kept: Remembered, feedback: PerformanceFeedback, inputs: F8) -> None:
-        """Score what both models said, then let the circuit learn; regression learns row by row."""
-        held, (row, _, y) = self._state, resolved(kept.symbols, feedback)
-        if held.circuit is None or not row.size:
-            return
-        said = array(kept.models)[row, :, y]
-        held.gate.learn(said[:, 0], said[:, 1])
-        held.circuit.learn(inputs[row[:CIRCUIT_ROWS]], y[:CIRCUIT_ROWS])
+    def _compare(self, said: F8, inputs: F8, y: NDArray[np.int64]) -> None:
+        """Score both models by what they said [R,2] of outcomes `y` [R]; the circuit learns inputs [R,10]."""
+        held = self._state
+        if held.circuit is not None:
+            held.gate.learn(said[:, 0], said[:, 1])
+            held.circuit.learn(inputs[:CIRCUIT_ROWS], y[:CIRCUIT_ROWS])
 
     def _greedy(self, code: NDArray[np.int64], d: F8) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
         """Return the table's action at the true position, and where it has converged and knows that state."""
