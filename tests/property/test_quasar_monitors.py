@@ -93,6 +93,21 @@ def test_backfill_raises_no_alerts():
     assert agent._state.monitors.streams["S0"].strength > 0.75
 
 
+@pytest.mark.parametrize(("kind", "left"), [("anomaly", 0), ("drift", 100)])
+def test_each_sign_is_told_and_a_drift_alone_raises_the_learning_floor(monkeypatch, kind, left):
+    """To PADS for 30 bars of the present pace, about its symbol or about all."""
+    tape, agent = markets.synthetic(19, symbols=1), Quasar(SYSTEM())
+    signs = [Sign(kind, 0.9, "S0"), Sign(kind, 0.7, "")]
+    monkeypatch.setattr(agent._state.monitors, "on_bar", lambda *_: signs)
+    sent = live(agent, tape, 640, 641)
+    told = [(out.to, out.message.alert_type, out.message.severity, out.message.scope) for out in sent]
+    assert told == [("pads", kind, 0.9, ("S0",)), ("pads", kind, 0.7, ())]
+    assert {out.message.raised_ns for out in sent} == {markets.now(640)}
+    assert {out.message.expires_ns - out.message.raised_ns for out in sent} == {30 * 10**9}
+    assert len({out.message.alert_id for out in sent}) == 2
+    assert agent._state.learner._alert == left
+
+
 def test_drift_raises_the_learning_floor():
     """An alarm of ADWIN lets the table forget faster for 100 updates."""
     learner = learnt(False, QuasarSettings(convergence=10.0), count=1600)
