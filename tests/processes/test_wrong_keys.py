@@ -62,6 +62,8 @@ async def test_a_key_that_the_peers_do_not_know_is_told_by_both_sides(idle_stand
     assert pads.refusals.peers[0].startswith(
         "qbmia is dialled with a key that it does not have: curve/qbmia.pub"
     )
+    assert health.troubles["keys"].removesuffix("; Redis carries what goes there").endswith(keys.OF_FILES)
+    assert pads.refusals.peers[0].endswith(keys.OF_FILES)
     assert "somebody at 127.0.0.1 knocks" in pads.refusals.strangers
     shutil.copy(secrets / "curve" / "qbmia.pub", stand.secrets / "curve" / "qbmia.pub")
     await until(lambda: reached(stand), 20.0)
@@ -73,10 +75,12 @@ async def test_a_key_that_the_peers_do_not_know_is_told_by_both_sides(idle_stand
 async def test_a_wrong_key_of_a_peer_is_told_where_it_lies(idle_stand: Stand) -> None:
     """The voter dials the board with another key: its own row names the file, the board says that somebody does."""
     stand = idle_stand
+    (stand.secrets / keys.MOUNTED).mkdir()  # a kubelet mounts them, both sides' as the voter's are a copy
     pads, qbmia, secrets = await at_odds(stand, "pads")
     assert qbmia.refusals.peers[0].startswith(
         "pads is dialled with a key that it does not have: curve/pads.pub"
     )
+    assert qbmia.refusals.peers[0].endswith(keys.OF_OPERATOR)
     assert "another server key than its own" in pads.refusals.strangers
     shutil.copy(stand.secrets / "curve" / "pads.pub", secrets / "curve" / "pads.pub")
     await until(lambda: reached(stand), 20.0)

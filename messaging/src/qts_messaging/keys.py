@@ -18,6 +18,12 @@ from qts_core.errors import ConfigError
 
 Z85_LENGTH = 40
 CURVE_DIR, REDIS_DIR = "curve", "redis"
+MOUNTED = "..data"  # the link by which a kubelet swaps what it has mounted
+OF_FILES = "give both the files of one `qts keys new`"
+OF_OPERATOR = (
+    "raise spec.messaging.credentialsGeneration of the resource: the operator then gives every process new "
+    "keys, and nothing restarts"
+)
 
 
 class CurveKeys(msgspec.Struct, frozen=True):
@@ -28,6 +34,7 @@ class CurveKeys(msgspec.Struct, frozen=True):
     peers: dict[str, tuple[bytes, ...]]
     generation: int = 1  # of the own pair
     accepted: int = 1  # every peer's key of this generation is on the list
+    remedy: str = OF_FILES  # where keys do not belong together
 
     def allowed(self) -> dict[bytes, str]:
         """Return public key → agent name: who may speak to us."""
@@ -64,6 +71,7 @@ def load_curve(folder: Path, name: str) -> CurveKeys:
         peers={peer: tuple(key for key, _ in keys) for peer, keys in found.items()},
         generation=generation,
         accepted=min((keys[0][1] for keys in found.values()), default=generation),
+        remedy=OF_OPERATOR if (folder / MOUNTED).exists() else OF_FILES,
     )
 
 

@@ -74,7 +74,7 @@ class ZeroMQ:
         self._again: dict[Socket, asyncio.Handle] = {}
         self._looks: dict[Socket, asyncio.Handle] = {}
         self._paused = False
-        self._refused = Refused(self._curtain.gate, self._domain)
+        self._refused = Refused(self._curtain.gate, self._domain, keys.remedy if keys else "")
 
     # -- life ---------------------------------------------------------------------------------------
     async def start(self, sink: Sink) -> None:

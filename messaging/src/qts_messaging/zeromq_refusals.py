@@ -22,11 +22,11 @@ Way = tuple[str, tuple[bytes | None, bytes | None]]  # peer, and the keys of bot
 UNPROVEN = "what came is not what its key's holder said: another server key, tampered, replayed or no ZMTP"
 _OURS = (
     "{peer} refuses the key of this process: its curve/*.pub must list the public key that belongs to the "
-    "curve/*.key here; give both the files of one `qts keys new`"
+    "curve/*.key here; {remedy}"
 )
 _THEIRS = (
     "{peer} is dialled with a key that it does not have: curve/{peer}.pub here must be the public key of its "
-    "curve/{peer}.key; give both the files of one `qts keys new`"
+    "curve/{peer}.key; {remedy}"
 )
 _UNKNOWN_KEY = (
     "somebody at {where} knocks with a key that no curve/*.pub here lists; a process of this system says in "
@@ -41,8 +41,8 @@ _OTHER_SERVER = (
 class Refused:
     """What became of connections for their keys, of one process."""
 
-    def __init__(self, gate: Gate, domain: bytes) -> None:
-        self._gate, self._domain = gate, domain
+    def __init__(self, gate: Gate, domain: bytes, remedy: str) -> None:
+        self._gate, self._domain, self._remedy = gate, domain, remedy
         self._count = 0
         self._seldom = Seldom()
         self._words: dict[Way, str] = {}  # why no connection stands
@@ -58,7 +58,7 @@ class Refused:
             self._words.pop(way, None)
             self._ended.pop(way, None)
         elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-            line.refused_s, self._words[way] = now_s, _OURS.format(peer=peer)
+            line.refused_s, self._words[way] = now_s, _OURS.format(peer=peer, remedy=self._remedy)
             self._say(peer, "keys of both sides do not match")
         elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
             line.refused_s = now_s
@@ -67,7 +67,7 @@ class Refused:
             prompt = now_s - line.since_s < PROMPT_S
             self._ended[way] = self._ended.get(way, 0) + 1 if prompt else 0
             if self._ended[way] >= IN_A_ROW:
-                self._words[way] = _THEIRS.format(peer=peer)
+                self._words[way] = _THEIRS.format(peer=peer, remedy=self._remedy)
 
     def caller(self) -> None:
         """Take that somebody who dialled us proved nothing."""

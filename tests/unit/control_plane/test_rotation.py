@@ -253,6 +253,24 @@ def test_a_new_system_starts_at_the_generation_it_names(frame_of, snapshot_of, t
     assert rotation.under_way(frame, snapshot_of(RAISED)) == ""
 
 
+def test_another_generation_mends_keys_that_somebody_changed(frame_of) -> None:
+    """It is the remedy that an agent names: whichever file was changed, in the end all belong together."""
+    (manifest,) = (m for m in desired(frame_of({})) if m["metadata"]["name"].endswith("-curve"))
+    random = Random(3)
+    for changed in ("qbmia.pub", "qbmia.key"):
+        data = filled(manifest, random.randbytes(NEEDED))["data"]
+        data[changed] = base64.b64encode(zmq.curve_keypair()[changed.endswith("key")]).decode()
+        for phase in (*PHASES[names.CURVE_SECRET], "Settled"):
+            notes = {names.ANNOTATION_CREDENTIALS: Stage(2, phase).text()}
+            step = manifest | {"metadata": manifest["metadata"] | {"annotations": notes}}
+            patch = advanced(step, data, random.randbytes(NEEDED))["data"]
+            data = {name: text for name, text in (data | patch).items() if text is not None}
+        files = decoded(data)
+        for wire in {name.partition(".")[0] for name in files}:
+            secret, generation = files[f"{wire}.key"].split()
+            assert files[f"{wire}.pub"].split() == [zmq.curve_public(secret.encode()).decode(), generation]
+
+
 def test_an_older_redis_is_replaced_once_when_its_passwords_change_first() -> None:
     """Revision 1 stays while nothing asks for it; it rolls only after its Secret holds what revision 2 mounts."""
     stand = Stand(older=True)
