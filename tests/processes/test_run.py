@@ -311,6 +311,20 @@ def test_bad_market_file_is_refused_in_the_feed_words(tmp_path: Path) -> None:
     assert "Traceback" not in result.stderr
 
 
+def test_a_wrong_row_deep_in_a_long_file_ends_the_run_in_its_words(tmp_path: Path) -> None:
+    """A start looks at the first rows only; the feed finds it before any bar, and nothing was decided on."""
+    rows = [f"{60 * i},1.0000,1.0000,1.0000,{-1 if i == 150_000 else 1},1" for i in range(1, 200_001)]
+    (tmp_path / "long.csv").write_text("\n".join(["ts,open,high,low,close,volume", *rows]))
+    data = ["market.replay.path=long.csv", "market.replay.ts_unit=s", "market.replay.speed=0"]
+    sets = [part for each in data for part in ("--set", each)]
+    result = qts("run", "--json", *settings(), *sets, cwd=tmp_path)
+    assert result.returncode == 2, result.stdout
+    assert result.stderr == "qts: long.csv: line 150001, column close: found -1; prices must be above 0\n"
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    assert "market" in {e["agent"] for e in events if e.get("state") == "refused"}
+    assert "decision" not in {e["kind"] for e in events}
+
+
 def test_a_thousand_symbols_are_decided_in_one_round(tmp_path: Path) -> None:
     """One columnar update a bar carries them all, and each gets its decision from a quorum of agents."""
     symbols = json.dumps([f"S{number:04d}" for number in range(1000)])

@@ -12,6 +12,7 @@ import pytest
 
 from qts_agents.columns import array, column
 from qts_agents.market import feed as feed_module
+from qts_agents.market import source
 from qts_agents.market.feed import Feed
 from qts_agents.market.lockstep import Lockstep
 from qts_core.clock import SystemClock
@@ -324,6 +325,30 @@ async def test_wrong_data_stop_the_feed_with_their_error(tmp_path: Path) -> None
     feed, _, _ = feed_of(system)
     with pytest.raises(ConfigError, match=r"x\.csv: found an empty file"):
         await feed.run()
+
+
+@pytest.mark.parametrize("speed", [0.0, 1.0])
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("{t},1,1,1,NaN,1", "column close: found 'NaN'; give a finite number in every row"),
+        ("{t},1,1,1,-1,1", "column close: found -1; prices must be above 0"),
+        ("60,1,1,1,1,1", "column ts: found .* after a later time for x; sort the rows by time"),
+    ],
+)
+async def test_a_wrong_row_deep_in_a_long_file_is_told_before_the_first_bar(
+    tmp_path: Path, row: str, words: str, speed: float
+) -> None:
+    """A start looks at the first rows of it only; the feed reads all before it says anything."""
+    system = system_of(tmp_path, 200_000, speed=speed)
+    rows = (tmp_path / "x.csv").read_text().split("\n")
+    rows[150_000] = row.format(t=60 * 150_000)
+    (tmp_path / "x.csv").write_text("\n".join(rows))
+    source.check(system)
+    feed, bus, _ = feed_of(system)
+    with pytest.raises(ConfigError, match=rf"x\.csv: line 150001, {words}"):
+        await feed.run()
+    assert (bus.sent, bus.stream) == ([], [])
 
 
 async def test_history_of_many_symbols_fits_the_snapshot(tmp_path: Path) -> None:
