@@ -10,10 +10,9 @@ import msgspec
 from cyclopts import App, Parameter
 from rich.table import Table
 
-from qts_cli.__main__ import environment
 from qts_cli.credentials import without_secret
 from qts_cli.decisions import wide_console
-from qts_cli.run import settings_file
+from qts_cli.run import settings, tell_passed_over
 from qts_core import config
 
 app = App(name="config", help="Check a settings file, or show the settings in effect.")
@@ -29,6 +28,7 @@ def check(file: Path) -> int:
         A JSON file such as quantum_system_config.json.
     """
     loaded = config.load(file, {})
+    tell_passed_over(loaded)
     given = sum(origin != "default" for origin in loaded.origin.values())
     print(f"{file}: ok, {given} of {len(loaded.origin)} settings given, digest {loaded.digest}")
     return 0
@@ -55,7 +55,7 @@ def show(
     json_
         With --origin: print {path: {value, origin}} as JSON.
     """
-    loaded = config.load(settings_file(config_file), environment(), set_)
+    loaded = settings(config_file, set_)
     system = without_secret(loaded.system)
     if not origin:
         print(config.dump(system).decode(), end="")

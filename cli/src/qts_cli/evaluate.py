@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from qts_cli.__main__ import environment
-from qts_cli.run import settings_file
+from qts_cli.run import settings
 from qts_cli.supervisor import die_with_parent
 from qts_core import config
 from qts_core.errors import ConfigError
@@ -76,7 +75,7 @@ def evaluate(
     if jobs < 0:
         raise ConfigError(f"--jobs: expected 0 or more, found {jobs}")
     _writable(output)
-    loaded = config.load(settings_file(config_file), environment(), (*market_sets(market), *set_))
+    loaded = settings(config_file, (*market_sets(market), *set_))
     book = ledger or output.parent / "trials.jsonl"
 
     import msgspec

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from qts_cli.__main__ import environment
 from qts_cli.evaluate import market_sets
-from qts_cli.run import settings_file
-from qts_core import config
+from qts_cli.run import settings
 from qts_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -69,7 +67,7 @@ def orders(
         raise ConfigError(f'--output: expected a name that ends in .csv or .csv.gz, found "{output}"')
     if not output.parent.is_dir():
         raise ConfigError(f"--output: the folder {output.parent} does not exist; make it first")
-    loaded = config.load(settings_file(config_file), environment(), (*market_sets(market), *set_))
+    loaded = settings(config_file, (*market_sets(market), *set_))
     from qts_agents.market.source import open_source
     from qts_agents.qbmia.made_up import Plan
 

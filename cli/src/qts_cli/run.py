@@ -8,6 +8,7 @@ import re
 import secrets
 import shutil
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
@@ -60,9 +61,7 @@ def run(
         Folder for runs, caches and the lock.
     """
     for_s = None if for_ is None else duration(for_)
-    loaded = config.load(settings_file(config_file), environment(), set_)
-    if note := passed_over(loaded):
-        print(f"qts: {note}", file=sys.stderr)
+    loaded = settings(config_file, set_)
     home = folder.make_home(run_dir)
     lock = folder.Lock(home)
     lock.take()
@@ -92,6 +91,19 @@ def passed_over(loaded: config.Loaded) -> str:
         return ""  # a flag or a variable switched them off, and means it
     passed = f'market.replay.{given} is passed over, as market.source is "simulated"'
     return f'{where}: {passed}; set "replay" to use it'
+
+
+def settings(given: Path | None, sets: Sequence[str]) -> config.Loaded:
+    """Return the settings in effect here, of file, environment and flags; say what is passed over."""
+    loaded = config.load(settings_file(given), environment(), sets)
+    tell_passed_over(loaded)
+    return loaded
+
+
+def tell_passed_over(loaded: config.Loaded) -> None:
+    """Print what is said of such data, if anything is."""
+    if note := passed_over(loaded):
+        print(f"qts: {note}", file=sys.stderr)
 
 
 def settings_file(given: Path | None) -> Path | None:

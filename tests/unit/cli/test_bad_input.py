@@ -132,6 +132,20 @@ def test_a_file_that_switches_its_own_data_off_is_told(tmp_path: Path) -> None:
     assert not passed_over(config.load(file, {}, ["market.source=simulated"]))
 
 
+def test_who_checks_or_evaluates_is_told_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    """Only `qts run` told it; the evaluation was of a market that the file does not name."""
+    replay = {"dataset": "eurusd_1h"}
+    Path("settings.json").write_text(json.dumps({"market": {"source": "simulated", "replay": replay}}))
+    said = (
+        "qts: settings.json: market.replay.dataset is passed over, as market.source is "
+        '"simulated"; set "replay" to use it\n'
+    )
+    assert main(["config", "check", "settings.json"]) == 0
+    assert capsys.readouterr().err == said
+    assert main(["evaluate", "--config", "settings.json"]) == 2  # a simulation does not end
+    assert capsys.readouterr().err.startswith(said)
+
+
 @pytest.mark.parametrize("command", ["evaluate", "orders"])
 def test_a_market_that_is_not_there_is_told_by_the_name_of_the_argument(
     capsys: pytest.CaptureFixture[str], command: str
