@@ -100,6 +100,22 @@ def test_killed_agent_comes_back(run: Whole, agent: str) -> None:
     assert ("board_goes_on" if agent == "pads" else "learned_state_restored") in log
 
 
+def test_a_damaged_state_is_told_where_people_look(run: Whole) -> None:
+    """In the terminal and in `qts status`: what is lost, what happens now, and where the file is."""
+    folder = run.cwd / ".qts" / "run" / "latest" / "state"
+    appears(folder / "amos.state")
+    before, since = run.pid("amos"), run.now()
+    os.kill(before, signal.SIGSTOP)  # it replaces the file every ten seconds
+    (folder / "amos.state").write_bytes(b"garbage" * 50)
+    os.kill(before, signal.SIGKILL)
+    told = run.until(lambda e: e["kind"] == "degraded" and e["agent"] == "amos" and e["on"], since)["reason"]
+    assert "what it learned before its restart is lost; it learns anew" in told
+    assert "amos.state: damaged" in told
+    answers = json.loads(qts("status", "--json", cwd=run.cwd).stdout)["processes"]
+    assert told in answers["amos"]["reasons"]
+    assert (folder / "amos.state.bad").read_bytes() == b"garbage" * 50
+
+
 def test_killed_voter_does_not_stop_decisions(run: Whole) -> None:
     """While a voter is away rounds are decided by quorum, or hold and say why."""
     before, since = run.pid("market"), run.now()

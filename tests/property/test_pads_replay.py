@@ -198,7 +198,30 @@ def test_why_a_board_begins_anew(tmp_path):
     assert resume(folder, system()).why == "the settings have changed"
     lie = [p for p in world.records if decode(p).kind != "bars"][-1]
     written(folder, [lie])
-    assert resume(folder, TIMED).why == "the journal does not give its own records again"
+    found = resume(folder, TIMED)
+    assert found.why == "the journal does not give its own records again"
+    assert found.lost.startswith("account, reputations and phase begin anew: the journal does not give")
+
+
+@pytest.mark.parametrize("content", [b"", bytes(range(200))])
+def test_a_journal_that_is_damaged_is_told(tmp_path, content):
+    """What can be read is taken up, and where that ends is said; it passed for an end, or for no journal."""
+    world = World(TIMED, 1)
+    for _ in range(30):
+        world.happen("bar", 1)
+    folder = written(tmp_path, world.records)
+    (file,) = folder.glob("*.qtsj")
+    whole = file.read_bytes()
+    assert resume(folder, TIMED).lost == ""
+    middle = len(whole) // 2
+    file.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+    found = resume(folder, TIMED)
+    assert found.pads is not None
+    assert found.lost.startswith(f"what PADS decided behind it is not known: {file}: byte ")
+    file.write_bytes(content)
+    found = resume(folder, TIMED)
+    assert found.pads is None
+    assert f"begin anew: no file of {folder} begins with a header that can be read; the files" in found.lost
 
 
 def test_a_state_in_the_journal_makes_the_rest_of_it_unneeded(tmp_path):

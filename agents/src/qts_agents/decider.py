@@ -96,6 +96,8 @@ class DeciderShell:
             # who is ready must be heard again
             actions = found.actions + await self._context.compute(self.pads.on_peers, frozenset(), now)
             self._journal.unread = found.read
+        if found.lost:
+            self._context.health.troubles["forgot"] = found.lost
         await self._do(actions, Cause(None, 0))
         self._begun.set()
         if self._conductor is None:

@@ -1,7 +1,8 @@
 """What a voter has learned, on disk between two lives of its process; one small file, replaced at once.
 
 The state itself is opaque here. Around it stand what it depends on (a digest of the settings that shaped it)
-and the last bar it has seen, so that no bar is learned twice.
+and the last bar it has seen, so that no bar is learned twice. A digest of all that ends the file: a changed
+byte of a number would decode and be believed.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import msgspec
 from qts_core.errors import ConfigError, LocalError
 from qts_core.files import replace_file
 from qts_core.spec import System
+
+SEAL = 16  # bytes of that digest
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -35,7 +38,8 @@ def keep(path: Path, kept: Kept) -> None:
     """Replace the file, whole or not at all; LocalError when the disk refuses."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, msgspec.msgpack.encode(kept))
+        content = msgspec.msgpack.encode(kept)
+        replace_file(path, content + _seal(content))
     except OSError as error:
         raise LocalError(f"{path}: {error.strerror or error}") from error
 
@@ -48,10 +52,22 @@ def recall(path: Path, shape: str) -> Kept | None:
         return None
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}") from error
+    content, seal = raw[:-SEAL], raw[-SEAL:]
+    if _seal(content) != seal:
+        raise ConfigError(f"{path}: damaged, as its {len(raw)} bytes do not fit the digest at their end")
     try:
-        kept = msgspec.msgpack.decode(raw, type=Kept)
+        kept = msgspec.msgpack.decode(content, type=Kept)
     except msgspec.DecodeError as error:
         raise ConfigError(f"{path}: damaged ({error})") from error
     if kept.shaped_by != shape:
         raise ConfigError(f"{path}: made under other settings")
     return kept
+
+
+def set_aside(path: Path) -> Path:
+    """Put a file of no use where the next does not replace it, the newest of several; OSError if it stays."""
+    return path.replace(path.with_name(f"{path.name}.bad"))
+
+
+def _seal(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=SEAL).digest()

@@ -153,7 +153,7 @@ class VoterShell:
             if not self._unproved:
                 raise
             self._unproved = False
-            self._context.log.warning("learned_state_did_not_fit", error=f"{type(error).__name__}: {error}")
+            self._lose(f"{self._path}: it does not fit ({type(error).__name__}: {error})")
             self.agent, self._seen = self._fresh(self._context.system), (-1, -1)
             return work(*arguments)
 
@@ -164,18 +164,27 @@ class VoterShell:
         return out
 
     def _remember(self) -> None:
-        """Take up the state of an earlier process; one that is of no use is told and left to be replaced."""
-        log = self._context.log
+        """Take up the state of an earlier process; one that is of no use is told and put aside."""
         try:
             kept = keepsake.recall(self._path, self._shape())
             if kept is None:
                 return
             self.agent.load(kept.state)
         except ConfigError as error:
-            log.warning("learned_state_not_used", error=str(error))
+            self._lose(str(error))
             return
         self._seen, self._unproved = (kept.epoch, kept.seq), True
-        log.info("learned_state_restored", epoch=kept.epoch, seq=kept.seq)
+        self._context.log.info("learned_state_restored", epoch=kept.epoch, seq=kept.seq)
+
+    def _lose(self, why: str) -> None:
+        """Say, for as long as this process lives, that what an earlier one learned is lost; keep its file."""
+        try:
+            kept = f"the file is kept as {keepsake.set_aside(self._path).name}"
+        except OSError as error:
+            kept = f"the file cannot be put aside ({error.strerror}) and will be replaced"
+        lost = "what it learned before its restart is lost; it learns anew from the bars that are still held"
+        self._context.log.warning("learned_state_not_used", error=why, file=kept)
+        self._context.health.troubles["forgot"] = f"{lost}: {why}; {kept}"
 
     async def _keep(self) -> None:
         """Write what was learned; only taking it needs the compute thread, the disk does not."""

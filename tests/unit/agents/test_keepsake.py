@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -38,18 +39,49 @@ def test_what_is_kept_is_recalled(tmp_path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == ["quasar.state"]
 
 
+def changed(raw: bytes) -> bytes:
+    """Return what was kept with one byte of the state itself changed: it decodes as before."""
+    return raw.replace(b"learned", b"burned!")
+
+
 @pytest.mark.parametrize(
-    ("content", "words"), [(b"", "damaged"), (b"\xc1", "damaged"), (None, "made under other settings")]
+    ("damage", "words"),
+    [
+        (lambda _: b"", "damaged, as its 0 bytes"),
+        (lambda _: bytes(range(200)), "damaged, as its 200 bytes"),
+        (lambda raw: raw[:-3], "damaged"),
+        (changed, "damaged"),
+        (lambda raw: raw, "made under other settings"),
+    ],
 )
-def test_what_is_of_no_use_is_refused(tmp_path: Path, content: bytes | None, words: str) -> None:
-    """A torn file and one of other settings are named; nothing there is no error."""
+def test_what_is_of_no_use_is_refused(tmp_path: Path, damage: Callable[[bytes], bytes], words: str) -> None:
+    """A torn or changed file and one of other settings are named; nothing there is no error."""
     path = tmp_path / "quasar.state"
     assert keepsake.recall(path, "shape") is None
-    keepsake.keep(path, keepsake.Kept("other", 0, 1, b""))
-    if content is not None:
-        path.write_bytes(content)
+    keepsake.keep(path, keepsake.Kept("other", 0, 1, b"learned"))
+    path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ConfigError, match=words):
         keepsake.recall(path, "shape")
+
+
+@pytest.mark.parametrize("content", [b"", bytes(range(200))])
+def test_a_state_that_is_lost_is_told_in_the_status_and_its_file_is_kept(
+    tmp_path: Path, content: bytes
+) -> None:
+    """One line of a log told it, and the next save put another file in its place."""
+    tape, made = markets.eurusd(800, 460), shell(tmp_path)
+    path = made._path
+    path.parent.mkdir()
+    path.write_bytes(content)
+    made._remember()
+    made._inlet.window = lambda: markets.window(tape, 400)  # type: ignore[method-assign]
+    asyncio.run(made._on_bar(markets.update(tape, 400), None))
+    asyncio.run(made._keep())
+    told = made._context.health.troubles["forgot"]
+    assert f"is lost; it learns anew from the bars that are still held: {path}: damaged" in told
+    assert told.endswith("the file is kept as quasar.state.bad")
+    assert path.with_name("quasar.state.bad").read_bytes() == content
+    assert keepsake.recall(path, made._shape()) is not None
 
 
 def test_a_folder_that_cannot_be_written_is_a_local_error(tmp_path: Path) -> None:
@@ -242,6 +274,8 @@ def test_a_kept_state_that_does_not_fit_is_forgotten_at_its_first_use(tmp_path: 
         made._inlet.window = lambda: markets.window(tape, 400)  # type: ignore[method-assign]
         asyncio.run(made._on_bar(markets.update(tape, 400), None))
     assert next_life.agent.save() == fresh.agent.save()
+    assert "quasar.state: it does not fit (" in next_life._context.health.troubles["forgot"]
+    assert next_life._path.with_name("quasar.state.bad").is_file()
 
 
 def test_a_state_of_another_agent_is_refused() -> None:

@@ -3,7 +3,7 @@
 The journal holds every input, and equal inputs give equal state. A header that opens a file holds the state
 at that moment, so that at most a few MiB are read at a start, however long the run is. A journal of other
 settings or code, or one that does not give its own records again, is left alone: PADS begins anew and says
-why.
+why. Of a damaged one it takes up what can be read, and says what cannot.
 """
 
 from __future__ import annotations
@@ -30,17 +30,22 @@ class Resumed(msgspec.Struct, frozen=True):
     actions: list[Action]
     why: str
     read: int = 0  # bytes of journal
+    lost: str = ""  # what PADS knew before and does not know now, in plain words
 
 
 def resume(folder: Path, system: System) -> Resumed:
     """Return the PADS that wrote the newest journal of `folder`, as it was at its end."""
-    files = newest(folder)
+    if not list(folder.glob(f"*{journal.SUFFIX}")):
+        return Resumed(None, [], "there is no journal yet")
+    files, damage = newest(folder), list[str]()
     if not files:
-        return _anew("there is no journal yet")
-    found = (entry for file in files for entry in journal.entries(file))
+        return _anew(f"no file of {folder} begins with a header that can be read")
+    found = (entry for file in files for entry in journal.entries(file, damage.append))
     try:
         resumed = _live_again(found, system)
-        return msgspec.structs.replace(resumed, read=sum(file.stat().st_size for file in files))
+        lost = resumed.lost or "; ".join(f"what PADS decided behind it is not known: {e}" for e in damage)
+        read = sum(file.stat().st_size for file in files)
+        return msgspec.structs.replace(resumed, read=read, lost=lost)
     except (ConfigError, msgspec.MsgspecError) as error:
         return _anew(f"the journal cannot be read: {error}")
 
@@ -85,4 +90,5 @@ def _matches(due: deque[Action], entry: records.Entry) -> bool:
 
 
 def _anew(why: str) -> Resumed:
-    return Resumed(None, [], why)
+    lost = f"account, reputations and phase begin anew: {why}; the files of the journal stay as they are"
+    return Resumed(None, [], why, lost=lost)
