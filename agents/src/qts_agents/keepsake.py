@@ -44,8 +44,8 @@ def keep(path: Path, kept: Kept) -> None:
         raise LocalError(f"{path}: {error.strerror or error}") from error
 
 
-def recall(path: Path, shape: str) -> Kept | None:
-    """Return what was kept; None when there is nothing, ConfigError when it is of no use here."""
+def recall(path: Path) -> Kept | None:
+    """Return what was kept; None when there is nothing, ConfigError when it is damaged."""
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
@@ -56,12 +56,9 @@ def recall(path: Path, shape: str) -> Kept | None:
     if _seal(content) != seal:
         raise ConfigError(f"{path}: damaged, as its {len(raw)} bytes do not fit the digest at their end")
     try:
-        kept = msgspec.msgpack.decode(content, type=Kept)
+        return msgspec.msgpack.decode(content, type=Kept)
     except msgspec.DecodeError as error:
         raise ConfigError(f"{path}: damaged ({error})") from error
-    if kept.shaped_by != shape:
-        raise ConfigError(f"{path}: made under other settings")
-    return kept
 
 
 def set_aside(path: Path) -> Path:

@@ -164,10 +164,13 @@ class VoterShell:
         return out
 
     def _remember(self) -> None:
-        """Take up the state of an earlier process; one that is of no use is told and put aside."""
+        """Take up the state of an earlier process; a damaged one is told and put aside."""
         try:
-            kept = keepsake.recall(self._path, self._shape())
+            kept = keepsake.recall(self._path)
             if kept is None:
+                return
+            if kept.shaped_by != self._shape():
+                self._context.log.info("learned_state_not_used", why="it was made under other settings")
                 return
             self.agent.load(kept.state)
         except ConfigError as error:

@@ -30,7 +30,7 @@ class Resumed(msgspec.Struct, frozen=True):
     actions: list[Action]
     why: str
     read: int = 0  # bytes of journal
-    lost: str = ""  # what PADS knew before and does not know now, in plain words
+    lost: str = ""  # what a damaged journal costs, in plain words; a change that somebody made is no damage
 
 
 def resume(folder: Path, system: System) -> Resumed:
@@ -64,9 +64,9 @@ def _live_again(found: Any, system: System) -> Resumed:
     """Apply every input; check each record that PADS makes of it against the one in the journal."""
     header = records.body(next(found), records.Header)
     if header.versions.get("code") != CODE:
-        return _anew("the journal is of another version")
+        return Resumed(None, [], "the journal is of another version")
     if msgspec.convert(header.config, SYSTEM) != system:
-        return _anew("the settings have changed")
+        return Resumed(None, [], "the settings have changed")
     pads = replay.fresh(header)
     due: deque[Action] = deque()
     for entry in found:
