@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, get_args, get_origin
 
 import msgspec
@@ -33,6 +34,7 @@ _TIMES = frozenset(
     }
 )
 Tree = dict[str, Any]
+_NOBODY: Mapping[str, str] = MappingProxyType({})
 BOARD = "board_members"
 
 
@@ -67,7 +69,7 @@ def load(path: Path | None = None, env: Mapping[str, str] | None = None, sets: S
         new = _nest(key.strip().split("."), _scalar(value), tree)
         _merge(tree, new, origin, f"--set {key.strip()}")
         _displace(tree, new, origin)
-    system = convert(tree, source=str(path) if path else "settings")
+    system = convert(tree, str(path) if path else "settings", origin)
     return Loaded(system, _origins(system, origin), digest(system))
 
 
@@ -92,14 +94,27 @@ def read_json(path: Path) -> Tree:
     return tree
 
 
-def convert(tree: Tree, source: str = "settings") -> System:
-    """Turn a tree of plain values into `System`; ConfigError names path, finding and remedy."""
-    tree = _durations(tree)
-    _refuse_unknown(tree, SYSTEM, "$", source)
+def convert(tree: Tree, source: str = "settings", origin: Mapping[str, str] = _NOBODY) -> System:
+    """Turn a tree of plain values into `System`; ConfigError names path, finding and remedy.
+
+    Who is to mend it is `source`, or whom `origin` tells for the path: a slip in a flag is none of the file.
+    """
     try:
+        tree = _durations(tree)
+        _refuse_unknown(tree, SYSTEM, "$")
         return msgspec.convert(tree, SYSTEM)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{source}: {_explain(str(error), tree)}") from None
+        text = _explain(str(error), tree)
+    except ConfigError as error:
+        text = str(error)
+    raise ConfigError(f"{_giver(text, origin) or source}: {text}")
+
+
+def _giver(text: str, origin: Mapping[str, str]) -> str:
+    """Return who gave what `text` begins with the path of; "" where that is nobody alone."""
+    path = re.sub(r"^\$\.|\[.*$", "", text.partition(":")[0])
+    givers = {who for leaf, who in origin.items() if leaf == path or leaf.startswith(f"{path}.")}
+    return givers.pop() if len(givers) == 1 else ""
 
 
 def dump(system: System) -> bytes:
@@ -236,7 +251,7 @@ def _struct_of(annotation: Any) -> type[msgspec.Struct] | None:
     return None
 
 
-def _refuse_unknown(tree: Any, struct: type[msgspec.Struct], path: str, source: str) -> None:
+def _refuse_unknown(tree: Any, struct: type[msgspec.Struct], path: str) -> None:
     if not isinstance(tree, dict):
         return
     known = {field.encode_name: field.type for field in _fields(struct)}
@@ -244,10 +259,10 @@ def _refuse_unknown(tree: Any, struct: type[msgspec.Struct], path: str, source: 
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
             hint = f'did you mean "{near[0]}"?' if near else f"allowed are {', '.join(sorted(known))}"
-            raise ConfigError(f"{source}: {path}.{key}: unknown key; {hint}")
+            raise ConfigError(f"{path}.{key}: unknown key; {hint}")
         inner = _struct_of(known[key])
         if inner is not None:
-            _refuse_unknown(value, inner, f"{path}.{key}", source)
+            _refuse_unknown(value, inner, f"{path}.{key}")
 
 
 def _explain(text: str, tree: Tree) -> str:
@@ -262,6 +277,8 @@ def _explain(text: str, tree: Tree) -> str:
         return f"{path}.{message}"
     found = _find(tree, path)
     shown = "" if found is None else f", found {json.dumps(found, default=str)[:80]}"
+    if isinstance(found, str) and "`array" in message:
+        shown += f"; write {json.dumps([found])}"
     if message.startswith("Invalid enum value"):
         return f"{path}: allowed are {', '.join(map(str, _allowed(path)))}{shown}"
     return f"{path}: {message[0].lower()}{message[1:]}{shown}"

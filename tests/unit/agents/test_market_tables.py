@@ -214,6 +214,9 @@ def test_a_wrong_unit_is_refused(tmp_path: Path) -> None:
     """Nanoseconds read as seconds lie beyond what a time can be."""
     text = refused(write(tmp_path, HEAD + "1577836800000000000,1,1,1,1,1\n"), ts_unit="s")
     assert "line 2, column ts: found '1577836800000000000'; write a number of s since 1970" in text
+    text = refused(write(tmp_path, HEAD + "1577836800,1,1,1,1,1\n"))
+    assert "or set market.replay.ts_unit to s, ms, us, ns" in text
+    assert "ts_unit" not in refused(write(tmp_path, HEAD + "01/02/2020,1,1,1,1,1\n"))
 
 
 def test_crossed_quotes_and_unnamed_symbols_are_refused(tmp_path: Path) -> None:

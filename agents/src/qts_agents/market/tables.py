@@ -325,7 +325,9 @@ def times(
         text = cells.astype(str)
         stamps_ns, bad = _stamps_ns(pd.to_datetime(text, utc=True, format="ISO8601", errors="coerce"))
         zoneless = ~bad & ~text.str.strip().str.fullmatch(ZONED).to_numpy(dtype=bool)
-        remedy = "write ISO 8601 times such as 2017-01-01T22:00:00Z, or set market.replay.ts_unit"
+        remedy = "write ISO 8601 times such as 2017-01-01T22:00:00Z"
+        if pd.to_numeric(text.head(1), errors="coerce").notna().all():
+            remedy = f"{remedy}, or set market.replay.ts_unit to {', '.join(UNITS)}"
     else:
         stamps_ns, bad = _counted_ns(cells, unit)
         remedy = f"write a number of {unit} since 1970, or set market.replay.ts_unit to what it is"
