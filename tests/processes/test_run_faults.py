@@ -113,7 +113,7 @@ def test_a_damaged_state_is_told_where_people_look(run: Whole) -> None:
     assert "amos.state: damaged" in told
     answers = json.loads(qts("status", "--json", cwd=run.cwd).stdout)["processes"]
     assert told in answers["amos"]["reasons"]
-    assert (folder / "amos.state.bad").read_bytes() == b"garbage" * 50
+    assert (folder.parent / "amos.state.bad").read_bytes() == b"garbage" * 50
 
 
 def test_killed_voter_does_not_stop_decisions(run: Whole) -> None:

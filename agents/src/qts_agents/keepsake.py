@@ -62,8 +62,11 @@ def recall(path: Path) -> Kept | None:
 
 
 def set_aside(path: Path) -> Path:
-    """Put a file of no use where the next does not replace it, the newest of several; OSError if it stays."""
-    return path.replace(path.with_name(f"{path.name}.bad"))
+    """Put a file of no use beside its folder, which a run's end removes; the newest of several stays.
+
+    OSError where it cannot be moved.
+    """
+    return path.replace(path.parent.with_name(f"{path.name}.bad"))
 
 
 def _seal(content: bytes) -> bytes:

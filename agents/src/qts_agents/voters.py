@@ -182,7 +182,7 @@ class VoterShell:
     def _lose(self, why: str) -> None:
         """Say, for as long as this process lives, that what an earlier one learned is lost; keep its file."""
         try:
-            kept = f"the file is kept as {keepsake.set_aside(self._path).name}"
+            kept = f"the file is kept as {keepsake.set_aside(self._path)}"
         except OSError as error:
             kept = f"the file cannot be put aside ({error.strerror}) and will be replaced"
         lost = "what it learned before its restart is lost; it learns anew from the bars that are still held"

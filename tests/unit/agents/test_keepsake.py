@@ -78,8 +78,8 @@ def test_a_state_that_is_lost_is_told_in_the_status_and_its_file_is_kept(
     asyncio.run(made._keep())
     told = made._context.health.troubles["forgot"]
     assert f"is lost; it learns anew from the bars that are still held: {path}: damaged" in told
-    assert told.endswith("the file is kept as quasar.state.bad")
-    assert path.with_name("quasar.state.bad").read_bytes() == content
+    assert told.endswith(f"the file is kept as {tmp_path / 'quasar.state.bad'}")
+    assert (tmp_path / "quasar.state.bad").read_bytes() == content
     assert keepsake.recall(path) is not None
 
 
@@ -283,7 +283,7 @@ def test_a_kept_state_that_does_not_fit_is_forgotten_at_its_first_use(tmp_path: 
         asyncio.run(made._on_bar(markets.update(tape, 400), None))
     assert next_life.agent.save() == fresh.agent.save()
     assert "quasar.state: it does not fit (" in next_life._context.health.troubles["forgot"]
-    assert next_life._path.with_name("quasar.state.bad").is_file()
+    assert (tmp_path / "quasar.state.bad").is_file()
 
 
 def test_a_state_of_another_agent_is_refused() -> None:
