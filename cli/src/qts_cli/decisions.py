@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from qts_agents.pads.census import census
+from qts_agents.pads.census import Census, census
 from qts_agents.pads.journal import SUFFIX, entries
 from qts_agents.pads.records import Entry, Timings
 from qts_cli import folder
@@ -22,6 +22,7 @@ from qts_cli.tail import Rounds
 from qts_core.errors import ConfigError
 
 _PAGE = 180
+_NONE = "no decision in {}"
 
 
 def decisions(
@@ -57,11 +58,15 @@ def decisions(
     unread = Unread()
     read = entries(path, unread)
     if count:
-        _count(read, json_)
+        found = census(read)
+        if not found:
+            raise ConfigError(_NONE.format(journal or "the latest run"))
+        _count(found, json_)
         return unread.code
     chosen = deque((event for event in events(read) if _has(event, symbol)), maxlen=last)
     if not chosen:
-        raise ConfigError(f"no decision{f' on {symbol}' if symbol else ''} in {journal or 'the latest run'}")
+        what = f"{journal or 'the latest run'}{f' on {symbol}' if symbol else ''}"
+        raise ConfigError(_NONE.format(what))
     if json_:
         for event in chosen:
             print(line(_only(event, symbol)))
@@ -78,8 +83,18 @@ def journal_of(given: Path | None, run_dir: Path) -> Path:
     inner = path / "journal"
     path = inner if inner.is_dir() else path
     if not any(path.glob(f"*{SUFFIX}")):
+        run = path if path != inner else path.parent
+        if (run / "run.json").is_file():
+            raise ConfigError(f"{run}: {_undecided(run)}")
         raise ConfigError(f"{path}: no journal there; expected a .qtsj file or a folder that holds some")
     return path
+
+
+def _undecided(run: Path) -> str:
+    """Return why a run has no journal, and what to do."""
+    if why := folder.ended(run):
+        return f"this run ended ({why}) before its first decision; start another with `qts run`"
+    return "nothing is decided in this run yet; `qts status` says what it waits for"
 
 
 class Unread:
@@ -174,9 +189,8 @@ def _reason(row: Event) -> str:
     return f"{row['reason']} {why}".rstrip()
 
 
-def _count(read: Iterable[Entry], as_json: bool) -> None:
+def _count(found: Census, as_json: bool) -> None:
     """Print how often everything that a board can do was done."""
-    found = census(read)
     if as_json:
         print(line({kind: dict(counts.most_common()) for kind, counts in found.items()}))
         return

@@ -74,9 +74,9 @@ def evaluate(
         raise ConfigError(f"--bars: expected at least 1, found {bars}")
     if jobs < 0:
         raise ConfigError(f"--jobs: expected 0 or more, found {jobs}")
-    _writable(output)
-    loaded = settings(config_file, (*market_sets(market), *set_))
     book = ledger or output.parent / "trials.jsonl"
+    _writable(output, book)
+    loaded = settings(config_file, (*market_sets(market), *set_))
 
     import msgspec
 
@@ -94,8 +94,8 @@ def evaluate(
     return 0
 
 
-def _writable(output: Path) -> None:
-    """Refuse a name under which no report can be written; told now, not after the runs."""
+def _writable(output: Path, book: Path) -> None:
+    """Refuse names under which no report or ledger can be written; told now, not after the runs."""
     if output.suffix != ".html":
         raise ConfigError(f'--output: expected a name that ends in ".html", found "{output}"')
     if not output.parent.is_dir():
@@ -103,6 +103,15 @@ def _writable(output: Path) -> None:
     taken = next((path for path in (output, output.with_suffix(".json")) if path.is_dir()), None)
     if taken:
         raise ConfigError(f"--output: {taken} is a folder; name a file")
+    _allowed("--output", output)
+    _allowed("--ledger", book)
+
+
+def _allowed(flag: str, file: Path) -> None:
+    """Refuse a file whose folder, or the nearest one above it that is there, takes no files."""
+    folder = next(above for above in file.absolute().parents if above.exists())
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(f"{flag}: the folder {folder} cannot be written to; name another")
 
 
 @contextmanager
@@ -115,6 +124,7 @@ def _journal(folder: Path | None) -> Iterator[Keep | None]:
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"--journal: {folder} is there and not empty; name a new folder")
+    _allowed("--journal", folder / "0001")
     writer = JournalWriter(folder)
     try:
         yield writer.append

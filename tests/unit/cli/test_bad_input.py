@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import json
+import os
 import socket
 import sys
 from pathlib import Path
@@ -164,6 +165,52 @@ def test_run_refuses_before_it_starts_anything(tmp_path: Path, capsys: pytest.Ca
     assert main(["run", "--set", "decision_interval=-1", "--run-dir", str(tmp_path / "runs")]) == 2
     assert "decision_interval" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_slip_in_a_flag_is_not_told_of_the_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The settings file was named for whatever was wrong, and there was nothing to mend in it."""
+    Path("settings.json").write_text('{"decision_interval": 4.0, "board_members": {"qar": 1.0}}')
+    for given, words in (
+        ("decision_intervl=3", '--set decision_intervl: $.decision_intervl: unknown key; did you mean "deci'),
+        ("decision_interval=x", "--set decision_interval: $.decision_interval: expected seconds"),
+        ("market.symbols=EURUSD", 'got `str`, found "EURUSD"; write ["EURUSD"]'),
+        ("pads=3", "--set pads: $.pads: expected `object`"),
+    ):
+        assert main(["config", "show", "--config", "settings.json", "--set", given]) == 2
+        assert words in capsys.readouterr().err
+    monkeypatch.setenv("QTS_NUMBA_JIT", "perhaps")
+    assert main(["config", "show", "--config", "settings.json"]) == 2
+    assert capsys.readouterr().err.startswith("qts: environment QTS_NUMBA_JIT: $.numba_jit: expected")
+
+
+def test_a_run_that_has_decided_nothing_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its journal was said to lack, with the advice to name one; --count printed an empty table."""
+    run = Path("runs/run/latest")
+    (run / "journal").mkdir(parents=True)
+    (run / "run.json").write_text("{}")
+    for command in (["decisions"], ["decisions", "--count"], ["replay"], ["plot"]):
+        assert main([*command, "--run-dir", "runs"]) == 2
+        assert "nothing is decided in this run yet; `qts status` says what" in capsys.readouterr().err
+    (run / "summary.json").write_text('{"ended": "time is up"}')
+    assert main(["decisions", "--count", "--run-dir", "runs"]) == 2
+    assert "this run ended (time is up) before its first decision" in capsys.readouterr().err
+    (run / "journal" / "0001.qtsj").touch()
+    assert main(["decisions", "--count", "--run-dir", "runs"]) == 2
+    assert capsys.readouterr() == ("", "qts: no decision in the latest run\n")
+
+
+@pytest.mark.parametrize("flag", ["--output", "--ledger", "--journal"])
+def test_a_folder_that_takes_no_files_is_told_before_an_evaluation(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], flag: str
+) -> None:
+    """It was told after all the runs, whose results were lost with it."""
+    Path("shut").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path).name != "shut")  # root may write anywhere
+    monkeypatch.setattr("qts_cli.evaluate._evaluated", lambda *_: pytest.fail("it ran"))
+    assert main(["evaluate", "eurusd_1h", flag, "shut/x.html"]) == 2
+    assert f"{flag}: the folder {Path('shut').absolute()} cannot be written to" in capsys.readouterr().err
 
 
 def test_malformed_json_says_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
