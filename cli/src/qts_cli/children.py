@@ -112,6 +112,8 @@ class Child:
         self.last_cause = cause
         if code == CONFIG_EXIT and not self._ever_up:
             return self._become("refused", words or cause)
+        if code == CONFIG_EXIT and words:  # what it read before has changed since, and a person must mend it
+            cause = self.last_cause = f"{cause}: {words}"
         if code == UNKEPT_EXIT:
             return self._become("down", _UNKEPT)
         if not self._restart:

@@ -210,6 +210,9 @@ def test_exit_code_2_after_health_is_a_crash() -> None:
     child = Child("market", probes(30.0))
     up(child)
     assert len(starts(child.exited(2, 9.0, 0.5))) == 1
+    child.started(10.0)
+    (again,) = starts(child.exited(2, 11.0, 0.5, "qts_agents: rows.csv: line 9, column close: found -1"))
+    assert again.cause == "exit code 2: qts_agents: rows.csv: line 9, column close: found -1"
 
 
 @pytest.mark.parametrize(
