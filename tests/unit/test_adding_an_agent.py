@@ -94,6 +94,22 @@ def into(folder: Path, target: str, line: str) -> None:
     (folder / file).write_text(written)
 
 
+def test_the_agent_of_the_page_passes_the_house_s_linter() -> None:
+    """Who follows the page runs `make check` next."""
+    agent = "agents/src/qts_agents/lean/agent.py"
+    command = [sys.executable, "-m", "ruff", "check", "--quiet", "--ignore=INP001"]  # its folder is not there
+    done = subprocess.run(
+        [*command, "--stdin-filename", agent, "-"],
+        cwd=ROOT,
+        input=blocks()[agent],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+
+
 @pytest.mark.timeout(1200)
 def test_the_page_makes_a_whole_agent(tmp_path: Path) -> None:
     """Settings, resource, objects, the shared properties and a seat in real rounds, by nothing but the page."""
