@@ -73,6 +73,19 @@ def test_adjoint_gradients_equal_differences() -> None:
         assert found[index] == pytest.approx(slope, abs=1e-9)
 
 
+def test_a_step_goes_down_the_gradient_of_the_known_rows() -> None:
+    """By the rate; a row with an unknown feature counts for nothing, and alone moves nothing."""
+    model, rng = Reuploading(3, 0.1, KEY), np.random.default_rng(7)
+    x, y = rng.normal(size=(4, 10)), np.array([0, 1, 2, 2])
+    x[2, 3] = np.nan
+    known = [0, 1, 3]
+    expected = model.weights - 0.1 * model.gradient(x[known], y[known])
+    for rows in (slice(None), slice(2, 3), slice(0, 0)):
+        model.learn(x[rows], y[rows])
+        np.testing.assert_array_equal(model.weights, expected)
+        assert model.rows == 3
+
+
 def test_it_learns_what_regression_cannot() -> None:
     """Outcomes that follow the sign of a product of two features: even in each, so no weight of one tells."""
     rng = np.random.default_rng(3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,6 +11,7 @@ from tests.property import agent_properties as check
 from tests.property import cases_learning, markets
 
 from qts_agents.kernels import tiles
+from qts_agents.kernels.indicators import indicators
 from qts_agents.kernels.qtable import Rule
 from qts_agents.quasar.represent import BY_NAME
 from qts_core.errors import ConfigError
@@ -134,6 +136,15 @@ def test_a_representation_fits_its_own_codes(name):
     values, _ = form.serve(Q, N, np.array([0, 1, 2, -1]))
     assert np.isnan(values).all()
     assert form.used.max() < form.rows
+
+
+def test_both_representations_read_trend_momentum_rsi_and_volatility():
+    """Fallen, undecided, RSI at its top, ordinary volatility; a row without RSI has no code."""
+    ind = indicators(markets.window(markets.synthetic(17, symbols=2), 600))
+    cells = {"trend": [-1.0] * 2, "momentum": [0.0] * 2, "rsi": [100.0, np.nan], "volatility": [0.5] * 2}
+    ind = msgspec.structs.replace(ind, **{name: np.array(x) for name, x in cells.items()})
+    assert BY_NAME["table"].code(ind).tolist() == [int("0242", 5), -1]
+    assert BY_NAME["tiles"].code(ind).tolist() == [code_of(0, 16, 32, 16), -1]
 
 
 BY_TILES = {"quasar": {"representation": "tiles", "convergence": 10.0}}
