@@ -51,7 +51,7 @@ def test_honest_orders_end_half_a_minute_later_one_in_ten_cancelled() -> None:
     made = episodes.honest(np.random.default_rng(1), 4000, 900.0)
     come, end = lives(made).T
     time = seconds(made)
-    np.testing.assert_allclose(time[end] - time[come], 30.0, atol=1e-6)
+    np.testing.assert_allclose(time[end] - time[come], 30.0, rtol=0, atol=1e-6)
     assert time[come].min() >= 0.0
     assert 890.0 < time[come].max() <= 900.0
     assert np.mean(made.event[end] == CANCEL) == pytest.approx(0.1, abs=0.02)
@@ -83,7 +83,7 @@ def test_spoofs_are_large_and_gone_after_seconds(rng: np.random.Generator) -> No
     come, end = lives(made).T
     time = seconds(made)
     assert 6 <= len(come) <= 12
-    np.testing.assert_allclose(np.diff(time[come]), 4.0, atol=1e-6)
+    np.testing.assert_allclose(np.diff(time[come]), 4.0, rtol=0, atol=1e-6)
     assert ((time[end] - time[come] >= 1.0 - 1e-6) & (time[end] - time[come] <= 3.0)).all()
     assert time.min() >= 0.0
     assert time.max() <= WINDOW_S
@@ -105,7 +105,7 @@ def test_ladders_are_withdrawn_after_a_fill_on_the_other_side(rng: np.random.Gen
     assert (made.side[come[~taken]] == side).all()
     assert (made.price[fills] == 100.0).all()
     assert (made.distance[fills] == 0.0).all()
-    np.testing.assert_allclose(time[fills] - time[come[taken]], 1.0, atol=1e-6)
+    np.testing.assert_allclose(time[fills] - time[come[taken]], 1.0, rtol=0, atol=1e-6)
     ladder = np.array([np.searchsorted(time[fills], t) for t in time[come[~taken]]])
     for number, fill in enumerate(fills):
         first, last = come[~taken][ladder == number], end[~taken][ladder == number]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,3 +94,40 @@ def test_monte_carlo_comes_to_the_same() -> None:
     got, truth = tail_risk.sampled(NORMAL, 0.95, uniforms), tail_risk.exact(NORMAL, 0.95)
     assert got[0] == truth[0]
     assert got[1] == pytest.approx(truth[1], abs=0.02)
+
+
+@pytest.mark.parametrize(("hits", "low", "high"), [(30, 0.3, 0.3), (0, 0.0, 0.0), (100, 1.0, 1.0)])
+def test_the_first_interval_is_that_of_hoeffding(hits: int, low: float, high: float) -> None:
+    """100 shots at 5 % over the rounds that may follow, log2(π/8ε)+1 of them; cut off at 0 and 1."""
+    found = tail_risk.estimate(Oracle(np.array([0.7, 0.3]), np.array([0.0, 1.0]), lambda p, n: hits), 0.3)
+    spread = math.sqrt(math.log(2.0 * (math.log2(math.pi / 2.4) + 1.0) / 0.05) / 200.0)
+    assert found.low == pytest.approx(max(0.0, low - spread), abs=1e-12)
+    assert found.high == pytest.approx(min(1.0, high + spread), abs=1e-12)
+    assert found.value == pytest.approx(0.5 * (found.low + found.high))
+    assert found.queries == 100
+
+
+FEW = Losses(np.array([1.0, 2.0, 4.0, 8.0]), np.array([0.5, 0.25, 0.125, 0.125]))
+
+
+def test_a_few_losses_by_hand() -> None:
+    """By sums, by draws, and by shots that show exactly their probability."""
+    assert tail_risk.exact(FEW, 0.6) == (2.0, 4.0)
+    assert tail_risk.exact(FEW, 0.75) == (2.0, 4.0)
+    assert tail_risk.exact(FEW, 0.8) == (4.0, 6.0)
+    assert tail_risk.sampled(FEW, 0.5, np.array([0.1, 0.6, 0.8, 1.0 - 1e-12])) == (2.0, 14.0 / 3.0)
+
+    def sure(probability: float, shots: int) -> Any:
+        return probability * shots
+
+    for level, loss in ((0.4, 1.0), (0.6, 2.0), (0.8, 4.0), (0.9, 8.0)):
+        assert tail_risk.value_at_risk(FEW, level, 0.02, sure)[0] == loss
+    for threshold, mean in ((2.0, 4.0), (4.0, 6.0), (8.0, 8.0)):
+        found, queries = tail_risk.expected_shortfall(FEW, threshold, 5e-4, sure)
+        assert found == pytest.approx(mean, abs=0.03)
+        parts = (
+            (FEW.loss >= threshold).astype(float),
+            np.clip((FEW.loss - threshold) / (8.0 - threshold or 1.0), 0, 1),
+        )
+        asked = [tail_risk.estimate(Oracle(FEW.p, part, sure), 5e-4).queries for part in parts]
+        assert queries == (sum(asked) if threshold < 8.0 else asked[0])
