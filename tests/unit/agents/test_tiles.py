@@ -139,12 +139,12 @@ def test_a_representation_fits_its_own_codes(name):
 
 
 def test_both_representations_read_trend_momentum_rsi_and_volatility():
-    """Fallen, undecided, RSI at its top, ordinary volatility; a row without RSI has no code."""
+    """Fallen, undecided, an RSI of 70, ordinary volatility; a row without RSI has no code."""
     ind = indicators(markets.window(markets.synthetic(17, symbols=2), 600))
-    cells = {"trend": [-1.0] * 2, "momentum": [0.0] * 2, "rsi": [100.0, np.nan], "volatility": [0.5] * 2}
+    cells = {"trend": [-1.0] * 2, "momentum": [0.0] * 2, "rsi": [70.0, np.nan], "volatility": [0.5] * 2}
     ind = msgspec.structs.replace(ind, **{name: np.array(x) for name, x in cells.items()})
-    assert BY_NAME["table"].code(ind).tolist() == [int("0242", 5), -1]
-    assert BY_NAME["tiles"].code(ind).tolist() == [code_of(0, 16, 32, 16), -1]
+    assert BY_NAME["table"].code(ind).tolist() == [int("0232", 5), -1]
+    assert BY_NAME["tiles"].code(ind).tolist() == [code_of(0, 16, 23, 16), -1]
 
 
 BY_TILES = {"quasar": {"representation": "tiles", "convergence": 10.0}}
