@@ -64,6 +64,16 @@ def test_the_agent_begins_where_the_lessons_end(monkeypatch: pytest.MonkeyPatch)
     assert len(asked) == 1
 
 
+def test_lessons_are_taken_once_where_the_market_is_young(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bars too few to learn from end the time of lessons too."""
+    tape, asked = markets.synthetic(3, symbols=1), []
+    monkeypatch.setattr(lessons, "teach", lambda *_: asked.append(1))
+    agent = Quasar(SYSTEM(quasar=QuasarSettings(pretrain="eurusd_1h")))
+    for t in (99, 100, 101):
+        agent.on_bars(markets.update(tape, t), markets.window(tape, t), markets.now(t))
+    assert asked == [1]
+
+
 def test_the_record_of_bars_is_empty_after_the_lessons() -> None:
     table = learner()
     lessons.teach(table, RECORD, BEFORE)
