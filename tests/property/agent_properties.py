@@ -21,6 +21,7 @@ from tests.property.markets import (
     now,
     request,
     train,
+    update,
     whole_market,
     window,
 )
@@ -152,6 +153,17 @@ def check_deadline(make: Make, tape: Tape, t: int) -> None:
     assert (array(one.action) == HOLD).all()
     assert (array(one.confidence) == 0.0).all()
     assert msgspec.msgpack.encode(one) == msgspec.msgpack.encode(other)
+
+
+def check_silence(make: Make, tape: Tape, t: int) -> None:
+    """6: no bar for longer than five times the second that one takes: every row abstains; not before the first."""
+    agent, view, asked = make(), window(tape, t), request(tape.symbols, t)
+    first = agent.on_request(asked, view, now(t) + 10**12)
+    assert not (array(first.abstain) & STALE_WINDOW).any()
+    agent.on_bars(update(tape, t), view, now(t))
+    for late_ns, stale in ((5 * 10**9, False), (5 * 10**9 + 1, True)):
+        answer = agent.on_request(asked, view, now(t) + late_ns)
+        assert (array(answer.abstain) & STALE_WINDOW).astype(bool).tolist() == [stale] * len(tape.symbols)
 
 
 def _last_bar(tape: Tape, t: int) -> None:

@@ -86,6 +86,12 @@ def test_an_answer_after_the_deadline_is_none(make):
 
 
 @ALL
+def test_a_silent_feed_is_no_market(make):
+    """Rows abstain while no bar has arrived for five intervals."""
+    check.check_silence(make, markets.synthetic(11), 600)
+
+
+@ALL
 def test_a_short_gap_is_no_reason_to_abstain(make):
     """Two missing bars leave finite numbers."""
     check.check_short_gap(make, markets.synthetic(12), 600)

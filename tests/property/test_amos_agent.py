@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from tests.property import agent_properties as check
 from tests.property import markets
 
-from qts_agents.agent import STALE_WINDOW, TOO_FEW_COMPONENTS
+from qts_agents.agent import TOO_FEW_COMPONENTS
 from qts_agents.amos import beliefs, intention, society
 from qts_agents.amos.agent import Amos
 from qts_agents.amos.beliefs import ODD
@@ -43,14 +43,6 @@ def test_mirror_after_learning(d):
     check.check_mirror(lambda: Amos(SYSTEM()), TAPE, T, trained_from=T - 60, d=d)
     assert _taught()._state.desire
     assert _taught()._state.habit
-
-
-def test_silence_of_the_feed_abstains():
-    """No bar for five intervals makes the window stale; four do not."""
-    agent, view = _taught(), markets.window(TAPE, T - 1)
-    asked = markets.request(TAPE.symbols, T - 1)
-    bits = [array(agent.on_request(asked, view, markets.now(T - 1 + n)).abstain)[0] for n in (4, 6)]
-    assert bits == [0, STALE_WINDOW]
 
 
 def test_asking_twice_gives_the_same_answer():
