@@ -7,6 +7,7 @@ import gc
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +22,7 @@ from qts_core.roster import AGENTS, BY_NAME
 if TYPE_CHECKING:
     from qts_agents.context import Place
 
+LAST_WORDS = "/dev/termination-log"
 TURN_S = 0.0005  # for which a thread may keep another from Python: the loop waits for who computes or exports
 Address = Annotated[
     str, msgspec.Meta(pattern=r"^tcp://[^:/\s]+:[0-9]{1,5}$|^tcp://\[[0-9a-fA-F:]+\]:[0-9]{1,5}$")
@@ -54,7 +56,14 @@ def main(arguments: Sequence[str], env: Mapping[str, str]) -> int:
         return asyncio.run(serve([BY_NAME[name] for name in arguments], loaded, place, until_redis=together))
     except ConfigError as error:
         print(f"qts_agents: {error}", file=sys.stderr)  # noqa: T201 - the message for a person
+        _leave(str(error))
         return error.exit_code
+
+
+def _leave(words: str) -> None:
+    """Leave the last words where the kubelet reads them; outside a pod there is no such file."""
+    with suppress(OSError), Path(LAST_WORDS).open("r+") as file:
+        file.write(words)
 
 
 def place_of(env: Mapping[str, str], ports: Mapping[str, int]) -> Place:

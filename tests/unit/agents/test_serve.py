@@ -83,3 +83,16 @@ def test_a_wrong_environment_is_refused_in_one_line(
     error = capsys.readouterr().err
     assert words in error
     assert 1 == error.count("\n")
+
+
+def test_the_last_words_of_a_pod_are_left_where_its_kubelet_reads_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The operator tells them; outside a pod there is no such file, and none is made."""
+    last = tmp_path / "termination-log"
+    monkeypatch.setattr("qts_agents.__main__.LAST_WORDS", str(last))
+    assert main(["padz"], {}) == 2
+    assert not last.exists()
+    last.touch()
+    assert main(["padz"], {}) == 2
+    assert last.read_text().startswith("unknown workload 'padz'; give one or more of ")
