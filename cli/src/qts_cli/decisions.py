@@ -111,7 +111,8 @@ class Unread:
 
 def wide_console() -> Console:
     """Return the terminal, or a page wide enough for a table where there is none."""
-    return Console() if sys.stdout.isatty() else Console(width=_PAGE)
+    # an image `a:b:c` is no picture
+    return Console(emoji=False) if sys.stdout.isatty() else Console(width=_PAGE, emoji=False)
 
 
 def events(read: Iterable[Entry]) -> Iterator[Event]:

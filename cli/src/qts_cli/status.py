@@ -104,7 +104,7 @@ def _note(answer: dict[str, Any]) -> str:
     """Return what a process says of itself, whom it does not hear, and who knocks in vain."""
     strangers = answer.get("strangers")
     unheard = _unheard(answer.get("peers", {}))
-    return "; ".join([*answer.get("reasons", []), *unheard, *([strangers] if strangers else [])])
+    return escape("; ".join([*answer.get("reasons", []), *unheard, *([strangers] if strangers else [])]))
 
 
 def _unheard(peers: dict[str, dict[str, Any]]) -> list[str]:

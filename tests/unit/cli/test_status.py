@@ -8,8 +8,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from rich.table import Table
 
+from qts_cli import cluster_status
 from qts_cli import status as command
+from qts_cli.decisions import wide_console
 from qts_cli.view import View
 from qts_core.probes import Status
 
@@ -102,3 +105,16 @@ def test_who_does_not_run_is_told_with_its_cause(
     monkeypatch.setattr(command.folder, "read_run", lambda _: {"http": {"qbmia": 1}, "plights": plights})
     code, out = asked(tmp_path, {"qbmia": {}}, monkeypatch, capsys)
     assert (code, "restart 3 follows at second 11" in out) == (1, True)
+
+
+def test_the_words_of_a_condition_and_of_a_process_are_shown_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An image `x:a:b` became a picture, and what stands in brackets was left out."""
+    said = 'no image "x:a:b" of [a b]'
+    told = {"conditions": [{"type": "Ready", "status": "False", "reason": "ImageNotPulled", "message": said}]}
+    cluster_status.show(wide_console(), "desk", told, Table())
+    assert said in capsys.readouterr().out
+    processes = answers(pads=True)
+    processes["pads"]["reasons"] = [said]
+    assert said in asked(tmp_path, processes, monkeypatch, capsys)[1]
