@@ -23,6 +23,10 @@ from qts_operator.snapshot import Child, Node, Pod
 
 Live = dict[str, Any]
 _pack = Packer().pack
+#: labels that say which template a pod was made from: of a StatefulSet, of a Deployment
+TEMPLATES = ("controller-revision-hash", "pod-template-hash")
+FORGIVEN_S = 600.0  # a container that lived as long begins a new count of the kubelet's pauses
+SAID = 200  # characters of a container's last words
 _REVISION = re.compile("[0-9]{1,9}")  # anybody may write the annotation, other digits of Unicode too
 
 
@@ -104,7 +108,7 @@ def child(live: Live, kind: str) -> Child:
         acl=notes.get(names.ANNOTATION_ACL, ""),
         counts=mine.counts,
         parked=notes.get(names.ANNOTATION_REPLICAS_BEFORE_SUSPEND, ""),
-        keys=_files(metadata) if kind == "Secret" else frozenset(),
+        keys=files_of(metadata) if kind == "Secret" else frozenset(),
         stuck=progress.get("reason") == "ProgressDeadlineExceeded",
         rolled=progress.get("reason") == "NewReplicaSetAvailable",
         failure=failure.get("message", "") if failure.get("status") == "True" else "",
@@ -119,10 +123,13 @@ def _system(metadata: Live, owner: Live) -> str:
     return str((metadata.get("labels") or {}).get(names.LABEL_SYSTEM, ""))
 
 
-def _files(metadata: Live) -> frozenset[str]:
-    """Return the names of a Secret's files without its content: somebody manages each of them."""
-    entries = metadata.get("managedFields") or ()
-    fields = [(e.get("fieldsV1") or {}).get("f:data") or {} for e in entries]
+def files_of(metadata: Live) -> frozenset[str]:
+    """Return the names of a Secret's files without its content: somebody manages each of them.
+
+    An apply of `stringData` is noted by that name.
+    """
+    entries = [e.get("fieldsV1") or {} for e in metadata.get("managedFields") or ()]
+    fields = [e.get(kind) or {} for e in entries for kind in ("f:data", "f:stringData")]
     return frozenset(intern(key[2:]) for each in fields for key in each if key.startswith("f:"))
 
 
@@ -144,6 +151,8 @@ def pod(live: Live) -> Pod:
     told = {c.get("type"): c for c in status.get("conditions") or ()}
     scheduled, containers = told.get("PodScheduled") or {}, status.get("containerStatuses") or []
     waiting: Live = next((w for c in containers if (w := (c.get("state") or {}).get("waiting"))), {})
+    down: Live = next((c for c in containers if not c.get("started") and _ended(c)), {})
+    end = _last_end(down)
     return Pod(
         namespace=intern(metadata.get("namespace", "")),
         name=intern(metadata["name"]),
@@ -165,7 +174,10 @@ def pod(live: Live) -> Pod:
         ready_since=_seconds((told.get("Ready") or {}).get("lastTransitionTime") or ""),
         restarts=sum(int(c.get("restartCount") or 0) for c in containers),
         exited=any(_ended(c) for c in containers) or status.get("phase") == "Failed",
-        template=labels.get("controller-revision-hash", ""),
+        down=intern(down.get("name", "")),
+        ending=_words(end) if down else "",
+        loops=_loops(down, end),
+        template=intern(next((labels[name] for name in TEMPLATES if name in labels), "")),
         ended=max((_former_end(c) for c in containers), default=0.0),
         limits=requested(spec),
         claims=tuple(
@@ -210,6 +222,27 @@ def _ended(container: Live) -> bool:
     """Tell whether a container has ended at least once."""
     states = (container.get("state") or {}), (container.get("lastState") or {})
     return int(container.get("restartCount") or 0) > 0 or any(s.get("terminated") for s in states)
+
+
+def _last_end(container: Live) -> Live:
+    """Return how a container ended, or the one that stood here before it; {} when none has."""
+    states = (container.get("state") or {}), (container.get("lastState") or {})
+    return next((t for s in states if (t := s.get("terminated"))), {})
+
+
+def _words(end: Live) -> str:
+    """Return how a container ended in a few words, with its own last ones where it left any."""
+    reason, said = end.get("reason") or "Error", (end.get("message") or "").strip()[-SAID:]
+    how = f"exit code {end.get('exitCode', 0)}" if reason in ("Error", "Completed") else str(reason)
+    return intern(f"{how}: {said}" if said else how)
+
+
+def _loops(container: Live, end: Live) -> bool:
+    """Tell whether a container ends again and again: the kubelet pauses between two tries, or tries."""
+    state = container.get("state") or {}
+    waits = (state.get("waiting") or {}).get("reason") == "CrashLoopBackOff"
+    lived = _seconds(end.get("finishedAt") or "") - _seconds(end.get("startedAt") or "")
+    return waits or (int(container.get("restartCount") or 0) > 1 and lived < FORGIVEN_S)
 
 
 def _former_end(container: Live) -> float:

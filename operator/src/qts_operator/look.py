@@ -16,7 +16,7 @@ from qts_operator import events, gpu, node_loss, rotation, starts
 from qts_operator.apply import Hand
 from qts_operator.cluster import PODS, Api, whole
 from qts_operator.context import Context
-from qts_operator.digests import Resource, requested
+from qts_operator.digests import Resource, files_of, requested
 from qts_operator.gpu import USAGE_S
 from qts_operator.middleware import ApiError
 from qts_operator.objects import BY_KIND
@@ -213,14 +213,16 @@ class Secrets:
 
 
 class Logins:
-    """The Secrets of external Redis servers: whether they are there, asked for as metadata.
+    """The Secrets of external Redis servers: whether they are there with the key, asked for as metadata.
 
-    Without it no new pod starts. One that is missing is asked for in each pass.
+    Without it no new pod starts. One that is missing, or lacks the key, is asked for in each pass.
     """
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        self._seen: dict[str, tuple[str, float]] = {}  # system → name, and when it was there
+        self._seen: dict[
+            str, tuple[tuple[str, str], float]
+        ] = {}  # system → name and key, and when it was there
 
     def forget(self, key: str) -> None:
         """Drop a system that is gone."""
@@ -229,8 +231,9 @@ class Logins:
     async def of(self, key: str, namespace: str, spec: dict[str, Any], now_s: float) -> Finding | None:
         """Return why the Secret that the spec names cannot be used, None when it is there."""
         ref = (spec.get("redis") or {}).get("urlSecretRef") or {}
-        name, seen = ref.get("name", ""), self._seen.get(key, ("", 0.0))
-        if not name or (seen[0] == name and now_s - seen[1] < SECRETS_S):
+        name, file = ref.get("name", ""), ref.get("key") or "url"
+        seen, at = self._seen.get(key, (("", ""), 0.0))
+        if not name or (seen == (name, file) and now_s - at < SECRETS_S):
             return None
         try:
             live = await self._api.get(BY_KIND["Secret"], namespace, name, metadata=True)
@@ -239,15 +242,23 @@ class Logins:
                 raise
             text = error.message or f"Secret/{name}: get is forbidden"
             return Finding(reason="AccessDenied", message=text)
+        what = f"Secret {name} of spec.redis.urlSecretRef"
         if live is None:
-            self._seen.pop(key, None)
-            text = (
-                f"Secret {name} of spec.redis.urlSecretRef does not exist, and no new pod starts without it; "
-                f"make it in namespace {namespace} with key {ref.get('key') or 'url'}"
-            )
-            return Finding(reason="CredentialsMissing", message=text)
-        self._seen[key] = (name, now_s)
-        return None
+            lacks, remedy = "does not exist", f"make it in namespace {namespace} with key {file}"
+        elif _lacks(live["metadata"], file):
+            lacks, remedy = f"has no key {file}", "add it, or correct spec.redis.urlSecretRef.key"
+        else:
+            self._seen[key] = ((name, file), now_s)
+            return None
+        self._seen.pop(key, None)
+        text = f"{what} {lacks}, and no new pod starts without it; {remedy}"
+        return Finding(reason="CredentialsMissing", message=text)
+
+
+def _lacks(metadata: dict[str, Any], file: str) -> bool:
+    """Tell whether a Secret surely has no such file: where somebody cleared its managers nobody knows."""
+    known = any(entry.get("fieldsV1") for entry in metadata.get("managedFields") or ())
+    return known and file not in files_of(metadata)
 
 
 class Usage:

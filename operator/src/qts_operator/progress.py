@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 import msgspec
@@ -11,6 +12,13 @@ from qts_operator.snapshot import Child, Pod
 ON_ITS_WAY = ("", "ContainerCreating", "PodInitializing")  # what a container waits for that nothing holds
 #: by then most images are there: a volume, a Secret or a key of it may be missing, which no status names
 SLOW_S = 120.0
+SAID = 240  # characters of the kubelet's words about an image
+#: how a process ends that was told to: by the kubelet, whose reasons only its Events have, or by a person
+TOLD_TO = ("exit code 0", "exit code 137", "exit code 143")
+#: the class of what ends again and again
+LOOPS = "CrashLooping"
+#: a pause between two tries to pull; the cause of the last one follows
+_PAUSE = re.compile(r'Back-off pulling image "[^"]*": (\w+): (.*)', re.DOTALL)
 #: what a container waits for that has no image; the kubelet's words
 NO_IMAGE = (
     "ErrImageNeverPull",
@@ -62,12 +70,21 @@ def comes_up(known: Pod | None, pod: Pod) -> bool:
     return well and not held and (known is None or pod.ready >= known.ready)
 
 
-def held_by(pods: Iterable[Pod], now: float) -> Cause:
-    """Return why pods that are asked for are not ready `now` (s since the epoch), nearest cause first."""
-    living = [p for p in pods if not p.deleting]
+def held_by(pods: Iterable[Pod], now: float, image: str) -> Cause:
+    """Return why pods that are asked for are not ready `now` (s since the epoch), nearest cause first.
+
+    `image`: the field of the spec that names their image. Of two templates the newer one's pods tell.
+    """
+    there = (p for p in pods if not p.deleting and p.phase not in ("Failed", "Succeeded"))
+    living = sorted(there, key=lambda p: p.started)
+    living = [p for p in living if p.template == living[-1].template]
     for pod in living:
         if pod.unschedulable:
             return Cause("Unschedulable", f"Unschedulable: {short(pod.unschedulable)}")
+        if pod.waiting in NO_IMAGE:
+            return _no_image(pod, image)
+        if pod.ending:
+            return _ended(pod)
         if pod.waiting not in ON_ITS_WAY:
             return Cause(pod.waiting, f"{pod.waiting}: {pod.waiting_message}"[:300])
     slow = min((p.name for p in living if _unmade(p) and now - p.started >= SLOW_S), default="")
@@ -75,6 +92,38 @@ def held_by(pods: Iterable[Pod], now: float) -> Cause:
         where = f"kubectl -n {living[0].namespace} describe pod {slow} says what for"
         return Cause("ContainerCreating", f"ContainerCreating: its containers still wait; {where}")
     return UP if any(p.up and not p.ready for p in living) else STARTING
+
+
+def _no_image(pod: Pod, field: str) -> Cause:
+    """Return what the kubelet says of an image, alike while it tries and while it pauses, and what helps."""
+    pause = _PAUSE.fullmatch(pod.waiting_message)
+    reason, said = (pause[1], pause[2]) if pause else (pod.waiting, pod.waiting_message)
+    remedy = f"correct {field}"
+    if reason == "ErrImageNeverPull":
+        remedy = f"load it onto {pod.node}, or correct {field} or spec.images.pullPolicy"
+    elif reason in ("ErrImagePull", "ImagePullBackOff"):
+        remedy = f"correct {field}, or spec.images.pullSecrets where the registry asks who pulls"
+    return Cause(reason, f"{reason}: {_ends_of(said)}; {remedy}")
+
+
+def _ends_of(text: str) -> str:
+    """Return a long text without its middle: the image comes first, what went wrong last."""
+    half = SAID // 2
+    return text if len(text) <= SAID else f"{text[:half]} … {text[-half:]}"
+
+
+def _ended(pod: Pod) -> Cause:
+    """Return how a container ended, and what helps or where to look."""
+    if pod.ending == "OOMKilled":
+        section = pod.agent if pod.agent in ("market", "redis") else f"agents.{pod.agent}"
+        text = f"OOMKilled: it needs more memory than its limit; raise spec.{section}.resources.limits.memory"
+        return Cause(LOOPS if pod.loops else "OOMKilled", text)
+    where = f"kubectl -n {pod.namespace} logs {pod.name} -c {pod.down} --previous has its last words"
+    if pod.ending in TOLD_TO:
+        where = f"kubectl -n {pod.namespace} describe pod {pod.name} says who ended it: a failed probe, say"
+    if pod.loops:
+        return Cause(LOOPS, f"CrashLoopBackOff: it ends again and again, last with {pod.ending}; {where}")
+    return Cause("Restarted", f"starting again after {pod.ending}; {where}")
 
 
 def again_s(pods: Iterable[Pod], now: float) -> list[float]:

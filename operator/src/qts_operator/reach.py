@@ -14,6 +14,7 @@ from qts_operator.refusals import redis_without_pod
 from qts_operator.snapshot import Snapshot
 
 FRESH_S = 15.0
+REDIS_IMAGE = "spec.images.redis"
 UNASKED = "PADS cannot be asked whether it reaches Redis"
 
 
@@ -41,7 +42,7 @@ def redis(snapshot: Snapshot, frame: Frame) -> Condition:
 def explains(told: Condition, snapshot: Snapshot) -> bool:
     """Tell whether agents that are not ready follow from Redis: not from one that starts beside them."""
     pods = snapshot.pods_of(names.REDIS_PART)
-    beside = told.reason == "StartingUp" and not held_by(pods, snapshot.now).holds
+    beside = told.reason == "StartingUp" and not held_by(pods, snapshot.now, REDIS_IMAGE).holds
     return told.status == "False" and not beside
 
 
@@ -55,7 +56,7 @@ def _managed(snapshot: Snapshot, *, suspended: bool) -> Condition:
             text = "Redis refused PADS, which cannot be asked now whether it still does"
             return Condition("RedisReady", "Unknown", "StatusUnreachable", text)
         return Condition("RedisReady", "True", "Ready", "Redis is ready")
-    why = held_by(snapshot.pods_of(names.REDIS_PART), snapshot.now)
+    why = held_by(snapshot.pods_of(names.REDIS_PART), snapshot.now, REDIS_IMAGE)
     cause = f": {why.text}" if why.holds else ""
     if where := redis_without_pod(snapshot):
         cause = f": it has no pod; {where}, if it stays so"

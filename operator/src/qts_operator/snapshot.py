@@ -85,7 +85,10 @@ class Pod(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     started: float = 0.0  # creation, seconds since the epoch
     ready_since: float = 0.0  # seconds since the epoch; 0 = not known
     restarts: int = 0
-    template: str = ""  # of a StatefulSet's pod: the revision that it was made with
+    template: str = ""  # what its controller calls the template that it was made from
+    down: str = ""  # the container that has ended and is not up again
+    ending: str = ""  # how it ended last: "OOMKilled", "exit code 1"
+    loops: bool = False  # it ends again and again
     exited: bool = False  # a container has ended at least once
     ended: float = 0.0  # when a container that was restarted last ended, seconds since the epoch
     limits: dict[str, int] = {}

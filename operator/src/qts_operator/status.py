@@ -13,7 +13,7 @@ from qts_operator import adopt, gpu, node_loss, reach, refusals, restricted, rot
 from qts_operator.checks import degraded
 from qts_operator.conditions import Condition, said
 from qts_operator.objects.frame import Frame
-from qts_operator.progress import NO_IMAGE, Cause, held_by, short
+from qts_operator.progress import LOOPS, NO_IMAGE, Cause, held_by, short
 from qts_operator.resolve import Verdicts, record_of
 from qts_operator.snapshot import Child, Finding, Snapshot
 from qts_operator.times import seconds_of, stamp
@@ -248,12 +248,15 @@ def _ready(
 
 def _behind(missing: dict[str, Cause]) -> Condition:
     """Return Ready while workloads are not; its reason is the class of the cause, for `kubectl get`."""
-    text = "; ".join(f"{name}: {why.text}" for name, why in missing.items())[:1000]
+    held_first = sorted(missing.items(), key=lambda each: not each[1].holds)
+    text = "; ".join(f"{name}: {why.text}" for name, why in held_first)[:1000]
     reasons = {why.reason for why in missing.values()}
     if "QuotaExceeded" in reasons:
         return Condition("Ready", "False", "QuotaExceeded", text)
     if not reasons.isdisjoint(NO_IMAGE):
         return Condition("Ready", "False", "ImageNotPulled", text)
+    if LOOPS in reasons:
+        return Condition("Ready", "False", "CrashLooping", text)
     if not any(BY_NAME[name].agent for name in missing):
         return Condition("Ready", "False", "FeedNotReady", text)
     return Condition("Ready", "False", "AgentsNotReady", text)
@@ -278,7 +281,7 @@ def _reason(facts: Facts, frame: Frame, workload: Workload) -> Cause:
         return Cause(reason, child.failure[:300])
     if frame.external.get(workload.name) == 0:
         return Cause("ScaledToZero", "its autoscaler keeps it at 0 replicas")
-    return held_by(facts.snapshot.pods_of(workload.name), facts.snapshot.now)
+    return held_by(facts.snapshot.pods_of(workload.name), facts.snapshot.now, frame.image_field(workload))
 
 
 def _progressing(facts: Facts, frame: Frame, current: bool) -> Condition:

@@ -183,6 +183,47 @@ def test_a_container_has_ended_at_least_once(status: dict[str, Any], exited: boo
     assert _pod(**status).exited == exited
 
 
+def _end(lived_s: int = 5, **more: Any) -> dict[str, Any]:
+    times = {"startedAt": AT, "finishedAt": f"2026-08-01T09:{lived_s // 60:02}:{lived_s % 60:02}Z"}
+    return {"terminated": {"exitCode": 1, "reason": "Error"} | times | more}
+
+
+PAUSE = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}}
+TRIES = {"started": False, "restartCount": 2}
+NO_FILE = {"reason": "StartError", "exitCode": 128, "message": "exec: no such file\n"}
+
+
+@pytest.mark.parametrize(
+    ("container", "told"),
+    [
+        ({}, ("", "", False)),
+        ({"restartCount": 1, "started": True, "lastState": _end()}, ("", "", False)),
+        ({"restartCount": 1, "lastState": _end()}, ("a", "exit code 1", False)),
+        ({"state": _end(reason="Completed", exitCode=0)}, ("a", "exit code 0", False)),
+        ({"restartCount": 1, "lastState": _end(), "state": PAUSE}, ("a", "exit code 1", True)),
+        (TRIES | {"lastState": _end(reason="OOMKilled")}, ("a", "OOMKilled", True)),
+        (TRIES | {"lastState": _end(599)}, ("a", "exit code 1", True)),
+        (TRIES | {"lastState": _end(600)}, ("a", "exit code 1", False)),
+        (TRIES | {"state": _end(), "lastState": _end(600)}, ("a", "exit code 1", True)),
+        (TRIES | {"lastState": _end(message="no file")}, ("a", "exit code 1: no file", True)),
+        (TRIES | {"lastState": _end(message="x" + "y" * 200)}, ("a", f"exit code 1: {'y' * 200}", True)),
+        (TRIES | {"lastState": _end(**NO_FILE)}, ("a", "StartError: exec: no such file", True)),
+        ({"restartCount": 1, "lastState": None}, ("a", "exit code 0", False)),
+    ],
+)
+def test_a_container_that_is_down_says_how_it_ended_and_whether_again(
+    container: dict[str, Any], told: tuple[str, str, bool]
+) -> None:
+    """While it is tried again too, until it is up; a life of ten minutes begins a new count."""
+    found = _pod(containerStatuses=[_container(started=True, name="b"), _container(name="a") | container])
+    assert (found.down, found.ending, found.loops) == told
+
+
+def test_the_template_of_a_pod_is_what_its_controller_calls_it() -> None:
+    labels = {"pod-template-hash": "d", "other": "x"}
+    assert digests.pod({"metadata": BARE["metadata"] | {"labels": labels}}).template == "d"
+
+
 def test_of_several_containers_restarts_add_up_and_the_last_end_counts() -> None:
     """And the first that waits says why."""
     later = "2026-08-01T09:00:30Z"

@@ -126,11 +126,11 @@ FAULTS: dict[str, tuple[Any, str, str]] = {
     "agent killed": (
         lambda: seen(
             quasar=LOST,
-            pods=pods(ready=False, exited=True, waiting="CrashLoopBackOff", waiting_message="back-off 40s"),
+            pods=pods(ready=False, down="quasar", ending="exit code 1", loops=True),
             status=REACHED,
         ),
-        "Ready=False Agents=3/4 GPUs=0/0 Redis=True Reason=AgentsNotReady",
-        "Ready False AgentsNotReady: quasar: CrashLoopBackOff: back-off 40s",
+        "Ready=False Agents=3/4 GPUs=0/0 Redis=True Reason=CrashLooping",
+        "Ready False CrashLooping: quasar: CrashLoopBackOff: it ends again and again, last with exit code 1; kubectl ",
     ),
     "agent hung": (
         lambda: seen(statusz=silent("quasar"), status=REACHED),

@@ -57,11 +57,12 @@ FULL: dict[str, Any] = {
         ],
         "containerStatuses": [
             {
-                "started": True,
+                "name": "agent",
+                "started": False,
                 "restartCount": 3,
                 "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}},
-                "lastState": {"terminated": {"finishedAt": "2026-01-01T00:30:00Z"}},
-            }
+                "lastState": {"terminated": {"exitCode": 1, "finishedAt": "2026-01-01T00:30:00Z"}},
+            },
         ],
     },
 }
@@ -74,6 +75,7 @@ def _line(kind: str, live: dict[str, Any]) -> bytes:
 @pytest.mark.parametrize("kind", ["ADDED", "MODIFIED", "DELETED"])
 def test_the_digest_of_a_pod_is_that_of_the_whole(kind: str) -> None:
     waiting = FULL | {"spec": FULL["spec"] | {"nodeName": None}}  # only then is it told as unschedulable
+    waiting["status"] = FULL["status"] | {"containerStatuses": [{"started": True}]}
     wholes = [digests.pod(live) for live in (FULL, waiting)]
     assert [digests.pod(lines.pod(_line(kind, live))["object"]) for live in (FULL, waiting)] == wholes
     none = Pod(namespace="", name="", uid="", version="", system="", agent="", phase="")

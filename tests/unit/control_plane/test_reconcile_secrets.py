@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 from tests.loops import until
@@ -12,7 +13,7 @@ from tests.unit.control_plane.engines import NAME, NS, condition, quiet, running
 from qts_core import names
 from qts_operator import rotation
 from qts_operator.cluster import PODS
-from qts_operator.look import belongs
+from qts_operator.look import Logins, belongs
 from qts_operator.objects import BY_KIND
 from qts_operator.session import ApiError
 from qts_operator.snapshot import Pod
@@ -157,6 +158,62 @@ async def test_a_login_of_an_external_redis_that_is_missing_is_named_until_it_is
         await api.create(BY_KIND["Secret"], secret)
         await until(lambda: condition(api, "Degraded") == ("False", "Healthy"))
         assert condition(api, "RedisReady") == ("Unknown", "StatusUnreachable")
+
+
+def _held(*files: str, of: str = "f:data") -> dict[str, Any]:
+    """Return the metadata of a Secret somebody manages these files of."""
+    return {
+        "managedFields": [{"manager": "m", "fieldsV1": {of: {f"f:{file}": {} for file in (".", *files)}}}]
+    }
+
+
+@pytest.mark.parametrize(
+    ("metadata", "there"),
+    [
+        (_held("address"), False),
+        ({"managedFields": [{"manager": "m", "fieldsV1": {"f:type": {}}}]}, False),
+        (_held("address", "url"), True),
+        (_held("url", of="f:stringData"), True),
+        (
+            {
+                "managedFields": [
+                    {"manager": "other", "fieldsV1": {"f:type": {}}},
+                    *_held("url")["managedFields"],
+                ]
+            },
+            True,
+        ),
+        ({"managedFields": []}, True),
+        ({"managedFields": [{}]}, True),
+        ({}, True),
+    ],
+)
+async def test_a_login_whose_secret_lacks_the_key_is_named(metadata: dict[str, Any], there: bool) -> None:
+    """Nobody reads its content; of one that nobody manages nothing is known, so nothing is said."""
+    api = FakeCluster()
+    secret = {"kind": "Secret", "metadata": {"name": "desk-redis", "namespace": NS} | metadata}
+    await api.create(BY_KIND["Secret"], secret)
+    found = await Logins(api).of("k", NS, OUTSIDE, 1.0)
+    if there:
+        assert found is None
+    else:
+        assert found is not None
+        assert found.message == (
+            "Secret desk-redis of spec.redis.urlSecretRef has no key url, and no new pod starts without it; "
+            "add it, or correct spec.redis.urlSecretRef.key"
+        )
+
+
+async def test_another_key_of_the_same_secret_is_looked_for_at_once() -> None:
+    """What was there is remembered for ten minutes, by name and key."""
+    api = FakeCluster()
+    secret = {"kind": "Secret", "metadata": {"name": "desk-redis", "namespace": NS} | _held("url")}
+    await api.create(BY_KIND["Secret"], secret)
+    logins = Logins(api)
+    other = {"redis": {"mode": "External", "urlSecretRef": {"name": "desk-redis", "key": "other"}}}
+    assert await logins.of("k", NS, OUTSIDE, 1.0) is None
+    assert (await logins.of("k", NS, other, 2.0)) is not None
+    assert await logins.of("k", NS, OUTSIDE, 3.0) is None
 
 
 async def test_a_login_that_may_not_be_seen_is_a_right_that_is_missing() -> None:

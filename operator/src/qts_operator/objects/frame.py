@@ -120,6 +120,12 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
         own = self.spec.pods(workload.name).image
         return own or self.image_for(workload.name, "agentGPU" if self.on_gpu(workload) else "agent")
 
+    def image_field(self, workload: Workload) -> str:
+        """Return the field of the spec that names the image of the workload's pods, or would."""
+        if self.spec.pods(workload.name).image:
+            return f"spec.{'agents.' if workload.agent else ''}{workload.name}.image"
+        return "spec.images.agentGPU" if self.on_gpu(workload) else "spec.images.agent"
+
     def made_of(self, part: str) -> Made:
         """Return the revision and default images that the templates of `part` are rendered with."""
         return self.made.get(part) or Made(images=self.images.named())
