@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.waiting import NoAnswerError, until
 
 NAMESPACE, NAME, OPERATOR = "trading", "desk-1", "qts-system"
+TAG = os.environ.get("TAG", "dev")
+CHARTS = Path(__file__).parents[2] / "charts"
 #: on a busy machine; it costs time only where something fails
 PATIENCE_S = 180.0
 
@@ -20,6 +25,18 @@ def run(*command: str, check: bool = True, stdin: str | None = None) -> str:
     if check and done.returncode != 0:
         raise NoAnswerError(f"{' '.join(command)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
     return done.stdout
+
+
+def install_operator(kube: Any) -> None:
+    """Run the operator in the cluster, from its chart; skipped where no kubelet would run it."""
+    if "node" not in kube.run("get", "nodes", "-o", "name").stdout:
+        pytest.skip("the cluster has no node: `cluster up` without --control-plane")
+    run(
+        "helm", "upgrade", "--install", "operator", str(CHARTS / "quantum-trading-operator"),
+        "-n", OPERATOR, "--create-namespace",
+        "--set", f"image.tag={TAG},images.agent=localhost/qts-agent:{TAG}",
+        "--set", f"images.agentGPU=localhost/qts-agent:{TAG},replicas=1",
+    )  # fmt: skip
 
 
 def kubectl(*arguments: str, check: bool = True, stdin: str | None = None) -> str:

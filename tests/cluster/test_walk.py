@@ -16,14 +16,17 @@ from typing import Any
 import pytest
 from tests.cluster.anyone import ANYONE, ANYONES_UID, SELF, pod_of_anyone
 from tests.cluster.story import (
+    CHARTS,
     NAME,
     NAMESPACE,
     OPERATOR,
     PATIENCE_S,
+    TAG,
     allocatable,
     complete_rounds,
     condition,
     eventually,
+    install_operator,
     kubectl,
     patch,
     restarts,
@@ -62,18 +65,10 @@ IDLE_S = int(os.environ.get("QTS_TEST_IDLE_S", "60"))
 @pytest.fixture(scope="module", autouse=True)
 def installed(kube: Any) -> Iterator[None]:
     """Install both charts once, remove them at the end; the definition is there already, and is served."""
-    if "node" not in kube.run("get", "nodes", "-o", "name").stdout:
-        pytest.skip("the cluster has no node: `cluster up` without --control-plane")
-    tag = os.environ.get("TAG", "dev")
+    install_operator(kube)
     run(
-        "helm", "upgrade", "--install", "operator", str(ROOT / "charts/quantum-trading-operator"),
-        "-n", OPERATOR, "--create-namespace",
-        "--set", f"image.tag={tag},images.agent=localhost/qts-agent:{tag}",
-        "--set", f"images.agentGPU=localhost/qts-agent:{tag},replicas=1",
-    )  # fmt: skip
-    run(
-        "helm", "upgrade", "--install", NAME, str(ROOT / "charts/quantum-trading-system"),
-        "-n", NAMESPACE, "--create-namespace", "--set", f"name={NAME},test.image=localhost/qts-operator:{tag}",
+        "helm", "upgrade", "--install", NAME, str(CHARTS / "quantum-trading-system"),
+        "-n", NAMESPACE, "--create-namespace", "--set", f"name={NAME},test.image=localhost/qts-operator:{TAG}",
         "--set-json", 'spec.config={"decisionInterval": 2, "marketUpdateInterval": 0.5}',
     )  # fmt: skip
     yield
@@ -235,7 +230,7 @@ def write_headline(time_: str, score: float) -> None:
 
 def test_052_two_more_agents_are_switched_on_and_vote() -> None:
     """6/6: `prediction` votes; `sentiment` is silent until a fresh headline lies at its source, then it votes."""
-    kubectl("apply", "-f", "-", stdin=HEADLINES.format(tag=os.environ.get("TAG", "dev")))
+    kubectl("apply", "-f", "-", stdin=HEADLINES.format(tag=TAG))
     kubectl("wait", "--for=condition=Ready", "pod/headlines", "--timeout=300s")
     write_headline("2015-01-01T00:00:00Z", -0.9)  # long before the market's time: no input
     # two hours of the market pass each second here: a headline of its year stays fresh for the whole test
