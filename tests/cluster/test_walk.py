@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from tests.cluster.anyone import ANYONE, ANYONES_UID, SELF, pod_of_anyone
+from tests.cluster.conftest import ACCOUNT
 from tests.cluster.story import (
     CHARTS,
     NAME,
@@ -358,9 +359,10 @@ def test_09_at_rest_nothing_is_written() -> None:
         pytest.skip("only the shared cluster keeps an audit log")
 
     def written(since_s: float) -> list[str]:
-        counted = run(str(SHARED), "writes", "--since", str(int(since_s)), "--user", "qts-operator")
-        return [line for line in counted.splitlines() if "qts-operator" in line and "leases" not in line]
+        counted = run(str(SHARED), "writes", "--since", str(int(since_s)), "--user", ACCOUNT)
+        return [line for line in counted.splitlines() if ACCOUNT in line and "leases" not in line]
 
+    assert written(3600), "what the operator has made is counted"
     time.sleep(15)
     eventually(lambda: not written(15), 300, "a rest: the test before has just changed something")
     start = time.monotonic()

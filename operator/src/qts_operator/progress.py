@@ -102,7 +102,7 @@ def _no_image(pod: Pod, field: str) -> Cause:
     if reason == "ErrImageNeverPull":
         remedy = f"load it onto {pod.node}, or correct {field} or spec.images.pullPolicy"
     elif reason in ("ErrImagePull", "ImagePullBackOff"):
-        remedy = f"correct {field}, or spec.images.pullSecrets where the registry asks who pulls"
+        remedy = f"correct {field} or spec.images.pullSecrets"
     return Cause(reason, f"{reason}: {_ends_of(said)}; {remedy}")
 
 

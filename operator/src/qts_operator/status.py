@@ -19,6 +19,9 @@ from qts_operator.snapshot import Child, Finding, Snapshot
 from qts_operator.times import seconds_of, stamp
 from qts_operator.writes import State, over_quota
 
+#: characters of Ready's message: room for a cause and a remedy of every workload
+EVERY_CAUSE = 3000
+
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What the status is written from."""
@@ -249,7 +252,7 @@ def _ready(
 def _behind(missing: dict[str, Cause]) -> Condition:
     """Return Ready while workloads are not; its reason is the class of the cause, for `kubectl get`."""
     held_first = sorted(missing.items(), key=lambda each: not each[1].holds)
-    text = "; ".join(f"{name}: {why.text}" for name, why in held_first)[:1000]
+    text = "; ".join(f"{name}: {why.text}" for name, why in held_first)[:EVERY_CAUSE]
     reasons = {why.reason for why in missing.values()}
     if "QuotaExceeded" in reasons:
         return Condition("Ready", "False", "QuotaExceeded", text)
