@@ -2,8 +2,8 @@
 
 Needs $KUBECONFIG of a cluster with `cluster fake-nodes 20` and nobody else's operator on it. A thousand
 systems in a hundred namespaces are asked for at 100/s; --systems and --smoke scale it. The operator is a
-process of its own with a ServiceAccount, so `cluster writes --user qts-operator` counts what it writes. After
-the rest streams of changes are sent, one for each of --rates (bench/operator_stream.py).
+process of its own with a ServiceAccount, so `cluster writes --user ACCOUNT` counts what it writes. After the
+rest streams of changes are sent, one for each of --rates (bench/operator_stream.py).
 
 With --statuses there are no pods: a test controller says of workloads that they are ready, and Kubernetes'
 own controllers, its scheduler and kwok are stopped meanwhile; a cluster where they cannot be must have none.

@@ -1,7 +1,7 @@
 """Nothing is written for systems that rest, nor by an operator that starts: CI's form of `bench.operator`.
 
 QTS_TEST_SYSTEMS systems for QTS_TEST_SILENCE_S seconds, 10 and 30 where nothing else is said; the design asks for
-1,000 and 600. Counted by the operator's own metric and by the audit log (`cluster writes --user qts-operator`).
+1,000 and 600. Counted by the operator's own metric and by the audit log (`cluster writes`).
 """
 
 from __future__ import annotations
