@@ -47,6 +47,9 @@ LOST = OBSERVED | {"conditions": [{"type": "RedisReady", "status": "False", "rea
 FULL = "Redis refuses writes: it is out of memory (OOM); raise its maxmemory"
 LOGIN = "Redis refuses the login (WRONGPASS); its password must be the one of the access list"
 NO_IMAGE = {"waiting": "ImagePullBackOff", "waiting_message": "Back-off pulling image"}
+NO_REDIS_IMAGE = (
+    "ImagePullBackOff: Back-off pulling image; correct spec.images.redis or spec.images.pullSecrets"
+)
 FAULT = writes.State(todo=(), findings=(Finding(reason="NameTaken", message="Service/x exists"),))
 UNWELL = writes.State(todo=(), unwell="the server is away")
 QUOTA = writes.State(todo=(), findings=(Finding(reason="QuotaExceeded", message="q", condition="Scheduled"),))

@@ -13,6 +13,7 @@ from tests.unit.control_plane.systems import (
     LOGIN,
     LOST,
     NO_IMAGE,
+    NO_REDIS_IMAGE,
     OBSERVED,
     OUTSIDE,
     REACHED,
@@ -47,11 +48,11 @@ REDIS: Cases = {
     "still down": ({"redis": DOWN, "status": LOST}, ("False", "NotReachable", "Redis is not ready any more")),
     "no image": (
         {"redis": DOWN, "pods": pods("redis", **NO_IMAGE)},
-        ("False", "StartingUp", "Redis is starting up: ImagePullBackOff: Back-off pulling image"),
+        ("False", "StartingUp", f"Redis is starting up: {NO_REDIS_IMAGE}"),
     ),
     "no image any more": (
         {"redis": DOWN, "pods": pods("redis", **NO_IMAGE), "status": REACHED},
-        ("False", "NotReachable", "Redis is not ready any more: ImagePullBackOff: Back-off pulling image"),
+        ("False", "NotReachable", f"Redis is not ready any more: {NO_REDIS_IMAGE}"),
     ),
     "no node": (
         {"redis": DOWN, "pods": pods("redis", unschedulable="0/3 fit. more")},
