@@ -286,6 +286,9 @@ def test_reset_and_a_new_epoch_forget():
     tape = markets.synthetic(16)
     agent = Quasar(SYSTEM())
     live(agent, tape, 400, 440)
+    kept = agent.save()
+    agent.on_message(SystemCommand("drain"), 0)
+    assert agent.save() == kept
     agent.on_message(SystemCommand("reset", {"epoch": "0"}), 0)
     assert agent.save() == Quasar(SYSTEM()).save()
     live(agent, tape, 400, 440)
