@@ -140,6 +140,11 @@ def test_a_maker_follows_the_touch(rng: np.random.Generator) -> None:
     assert ((np.diff(time[fills]) >= 10.0) & (np.diff(time[fills]) <= 30.0)).all()
     quotes = ~np.isin(made.order, made.order[fills])
     assert np.unique(made.size[quotes]).size == 1
+    first = np.flatnonzero(time <= 1.0)
+    assert (len(first), set(made.event[first])) == (8, {NEW})
+    np.testing.assert_allclose(
+        made.price[first], 100.0 - made.side[first] * (TOUCH + 0.02 * made.distance[first])
+    )
     touch, steps = 100.0, set()
     for number, fill in enumerate(fills):
         assert made.price[fill] == pytest.approx(touch)
