@@ -88,7 +88,7 @@ def installed(kube: Any) -> Iterator[None]:
     yield
     run("kubectl", "delete", "qts", "--all", "-n", HERE, check=False)
     run("helm", "uninstall", "operator", "-n", OPERATOR, check=False)
-    run("kubectl", "delete", "namespace", HERE, OPERATOR, "--wait=false", check=False)
+    run("kubectl", "delete", "namespace", HERE, OPERATOR, "--timeout=60s", check=False)
 
 
 @pytest.fixture
