@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 from tests.processes.running import qts_arguments
 from tests.processes.whole import AGENTS, Whole, alive, qts
+from tests.waiting import until
 
 from qts_agents.pads import journal, records
 from qts_cli.sockets import free_ports
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(1200)]
+KINDS = {"round", "decision", "number", "answer", "outcome"}
 RATES = ("market_update_interval=0.2", "decision_interval=1.0", "decision_timeout=1.0")
 
 
@@ -33,6 +35,8 @@ def run(tmp_path_factory: pytest.TempPathFactory, ports: list[int]) -> Iterator[
     try:
         run.all_ready()
         yield run
+        # a single test is over before the first decision can be judged
+        until(lambda: _kinds(run) >= KINDS, 120.0, f"one of each of {KINDS}", every_s=0.5)
     finally:
         run.process.send_signal(signal.SIGTERM)
         code = run.end()
@@ -43,15 +47,17 @@ def run(tmp_path_factory: pytest.TempPathFactory, ports: list[int]) -> Iterator[
     assert replayed.returncode == 0, replayed.stdout
     told = json.loads(qts("messages", "--json", cwd=run.cwd).stdout)
     assert (told["unaccounted"], told["in_flight"]) == (0, 0), told
-    counted = noted(run.cwd / ".qts" / "run" / "latest")
-    assert [what for what, times in counted.items() if times > 1] == []
-    assert {what.split()[0] for what in counted} >= {"round", "decision", "number", "answer", "outcome"}
+    assert [what for what, times in noted(run).items() if times > 1] == []
 
 
-def noted(folder: Path) -> Counter[str]:
+def _kinds(run: Whole) -> set[str]:
+    return {what.split()[0] for what in noted(run)}
+
+
+def noted(run: Whole) -> Counter[str]:
     """Return how often the board's journal has each thing that may be applied once only."""
     found: Counter[str] = Counter()
-    for entry in journal.entries(folder):
+    for entry in journal.entries(run.cwd / ".qts" / "run" / "latest"):
         if entry.kind == "round":
             kept = records.body(entry, records.RoundBody)
             found.update((f"round {kept.round_id}", f"decision {kept.decision_id}", f"number {kept.number}"))
