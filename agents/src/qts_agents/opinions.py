@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from qts_agents import pace
 from qts_agents.agent import (
     DEADLINE,
     GAP,
@@ -25,6 +26,7 @@ from qts_agents.columns import array, column
 from qts_agents.kernels.online import calibrate
 from qts_agents.kernels.pool import entropy_confidence
 from qts_agents.newest import Newest
+from qts_core.spec import System
 from qts_messaging.messages import ACTIONS, DecisionRequest, PerformanceFeedback
 from qts_messaging.records import Opinion
 
@@ -55,6 +57,17 @@ def align(window: MarketWindow, symbols: Sequence[str]) -> MarketWindow:
     valid = window.valid[rows]
     valid[~known] = 0
     return msgspec.structs.replace(window, valid=valid, **changed)
+
+
+def abstaining(
+    system: System, window: MarketWindow | None, request: DecisionRequest, now_ns: int, last_bar_ns: int
+) -> NDArray[np.uint16]:
+    """Return `abstentions` of an agent whose newest bar arrived at `last_bar_ns` (0 = none yet).
+
+    A window is stale too where the feed has been silent for longer than its pace allows.
+    """
+    stale = pace.stale_after_ns(system, window.bar_s) if window is not None and last_bar_ns else 0
+    return abstentions(window, request, now_ns, last_bar_ns=last_bar_ns, stale_after_ns=stale)
 
 
 def abstentions(

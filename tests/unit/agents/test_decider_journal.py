@@ -20,6 +20,13 @@ from qts_cli import decisions
 from qts_messaging.bus import Reply
 
 
+async def _live(made: DeciderShell, closes: Any, first: int, last: int) -> None:
+    """Begin, or go on, and live through bars."""
+    await made.begin()
+    for seq in range(first, last):
+        await made._on_bar(pads_script.update(closes, seq), None)
+
+
 def test_a_long_journal_is_read_from_its_newest_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -27,19 +34,14 @@ def test_a_long_journal_is_read_from_its_newest_state(
     monkeypatch.setattr(journal, "UNREAD", 60_000)
     closes = pads_script.walk(420, 1, 3)
 
-    async def live(made: DeciderShell, first: int, last: int) -> None:
-        await made.begin()
-        for seq in range(first, last):
-            await made._on_bar(pads_script.update(closes, seq), None)
-
     first, second = shell(tmp_path), shell(tmp_path)
-    asyncio.run(live(first, 0, 400))
+    asyncio.run(_live(first, closes, 0, 400))
     folder = tmp_path / "journal"
     heads = [e for e in journal.entries(folder) if e.kind == "header"]
     assert len(heads) > 2
     assert [bool(records.body(e, records.Header).state) for e in heads] == [False] + [True] * (len(heads) - 1)
-    asyncio.run(live(second, 400, 401))
-    asyncio.run(live(first, 400, 401))
+    asyncio.run(_live(second, closes, 400, 401))
+    asyncio.run(_live(first, closes, 400, 401))
     whole = sum(file.stat().st_size for file in folder.iterdir())
     assert 0 < second._journal.unread < whole / 2
     desks = [made.pads._desk for made in (first, second)]
@@ -80,9 +82,7 @@ def test_the_journal_of_several_lives_replays(tmp_path: Path, monkeypatch: pytes
     closes = pads_script.walk(420, 1, 4)
 
     async def live(made: DeciderShell, first: int, last: int) -> None:
-        await made.begin()
-        for seq in range(first, last):
-            await made._on_bar(pads_script.update(closes, seq), None)
+        await _live(made, closes, first, last)
         await made.finish()
 
     for part in (0, 1, 2):

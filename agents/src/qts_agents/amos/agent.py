@@ -27,7 +27,7 @@ from qts_agents.kernels.indicator_rows import TAIL
 from qts_agents.kernels.indicators import indicators
 from qts_agents.kernels.online import nlms_rows
 from qts_agents.newest import Ahead
-from qts_agents.opinions import HOLD, abstentions, align, opinion, resolved, window_bits
+from qts_agents.opinions import HOLD, abstaining, align, opinion, resolved, window_bits
 from qts_core.spec import System
 from qts_messaging.messages import (
     DecisionRequest,
@@ -99,10 +99,7 @@ class Amos:
 
     def on_request(self, request: DecisionRequest, window: MarketWindow | None, now_ns: int) -> Opinion:
         """Answer with the readout of each row's intention."""
-        stale = pace.stale_after_ns(self._system, window.bar_s) if window and self._state.last_bar_ns else 0
-        abstain = abstentions(
-            window, request, now_ns, last_bar_ns=self._state.last_bar_ns, stale_after_ns=stale
-        )
+        abstain = abstaining(self._system, window, request, now_ns, self._state.last_bar_ns)
         if window is None or window.close.shape[1] == 0 or not request.symbols or abstain.all():
             nothing = np.full((len(request.symbols), 3), np.nan)
             return self._opinion(request, nothing, nothing, np.full(len(nothing), HOLD), abstain, None)

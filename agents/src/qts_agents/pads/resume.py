@@ -35,11 +35,11 @@ class Resumed(msgspec.Struct, frozen=True):
 
 def resume(folder: Path, system: System) -> Resumed:
     """Return the PADS that wrote the newest journal of `folder`, as it was at its end."""
-    if not list(folder.glob(f"*{journal.SUFFIX}")):
-        return Resumed(None, [], "there is no journal yet")
     files, damage = newest(folder), list[str]()
     if not files:
-        return _anew(f"no file of {folder} begins with a header that can be read")
+        if any(folder.glob(f"*{journal.SUFFIX}")):
+            return _anew(f"no file of {folder} begins with a header that can be read")
+        return Resumed(None, [], "there is no journal yet")
     found = (entry for file in files for entry in journal.entries(file, damage.append))
     try:
         resumed = _live_again(found, system)

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from qts_agents import graph, pace, rehearsal
+from qts_agents import graph, rehearsal
 from qts_agents.agent import MarketWindow, Outgoing
 from qts_agents.columns import array, column
 from qts_agents.kernels.indicators import indicators
@@ -18,7 +18,7 @@ from qts_agents.opinions import (
     HOLD,
     Pending,
     Reliability,
-    abstentions,
+    abstaining,
     align,
     climatology,
     opinion,
@@ -82,9 +82,7 @@ class Prediction:
 
     def on_request(self, request: DecisionRequest, window: MarketWindow | None, now_ns: int) -> Opinion:
         """Answer with the share of the forecast distribution above, inside and below the flat band."""
-        seen = self._state.last_bar_ns
-        stale = pace.stale_after_ns(self._system, window.bar_s) if window and seen else 0
-        abstain = abstentions(window, request, now_ns, last_bar_ns=seen, stale_after_ns=stale)
+        abstain = abstaining(self._system, window, request, now_ns, self._state.last_bar_ns)
         size = len(request.symbols)
         x, contrib = np.full((size, 3), np.nan), np.full((size, len(self.contrib_names)), np.nan)
         action = np.full(size, HOLD, dtype=np.uint8)

@@ -21,7 +21,7 @@ from qts_agents.kernels import philox
 from qts_agents.kernels.backend import jit_enabled
 from qts_agents.kernels.indicators import indicators
 from qts_agents.newest import Ahead
-from qts_agents.opinions import HOLD, abstentions, align, opinion, position_map, resolved, window_bits
+from qts_agents.opinions import HOLD, abstaining, align, opinion, position_map, resolved, window_bits
 from qts_agents.qbmia import machiavellian, rehearsal, reports, robin_hood
 from qts_agents.qbmia.foresight import Foresight
 from qts_agents.qbmia.machiavellian import Evidence
@@ -96,8 +96,7 @@ class Qbmia:
     def on_request(self, request: DecisionRequest, window: MarketWindow | None, now_ns: int) -> Opinion:
         """Answer with the pool of the components' distributions and memory."""
         state, size = self._state, len(request.symbols)
-        stale = pace.stale_after_ns(self._system, window.bar_s) if window and state.last_bar_ns else 0
-        abstain = abstentions(window, request, now_ns, last_bar_ns=state.last_bar_ns, stale_after_ns=stale)
+        abstain = abstaining(self._system, window, request, now_ns, state.last_bar_ns)
         x, report = np.full((size, 3), np.nan), np.full((size, len(REPORTED)), np.nan)
         action, vectors = np.full(size, HOLD, np.uint8), np.zeros((size, 16), np.float32)
         rows, device = np.flatnonzero(abstain == 0), "cpu"

@@ -20,7 +20,7 @@ from qts_agents.kernels.indicator_rows import ANOMALY, TAIL
 from qts_agents.kernels.indicators import indicators
 from qts_agents.kernels.pool import log_pool
 from qts_agents.newest import Ahead
-from qts_agents.opinions import BUY, HOLD, SELL, abstentions, align, opinion, resolved, window_bits
+from qts_agents.opinions import BUY, HOLD, SELL, abstaining, align, opinion, resolved, window_bits
 from qts_agents.quasar import bars, blend, lessons
 from qts_agents.quasar.circuit import MIRROR
 from qts_agents.quasar.features import features
@@ -113,9 +113,7 @@ class Quasar:
 
     def on_request(self, request: DecisionRequest, window: MarketWindow | None, now_ns: int) -> Opinion:
         """Answer with the calibrated blend of what is not masked."""
-        last = self._state.last_bar_ns
-        stale = pace.stale_after_ns(self._system, window.bar_s) if window is not None and last else 0
-        abstain = abstentions(window, request, now_ns, last_bar_ns=last, stale_after_ns=stale)
+        abstain = abstaining(self._system, window, request, now_ns, self._state.last_bar_ns)
         if window is None or window.close.shape[1] == 0 or abstain.all():
             nothing = np.full((len(request.symbols), 3), np.nan)
             return self._opinion(request, nothing, nothing, np.full(len(nothing), HOLD), abstain, None)

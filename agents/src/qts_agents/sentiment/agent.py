@@ -9,11 +9,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from qts_agents import graph, pace, rehearsal
+from qts_agents import graph, rehearsal
 from qts_agents.agent import NO_DATA, MarketWindow, Outgoing
 from qts_agents.columns import array, column
 from qts_agents.kernels.pool import belief_map
-from qts_agents.opinions import HOLD, Pending, Reliability, abstentions, opinion, position_map, resolved
+from qts_agents.opinions import HOLD, Pending, Reliability, abstaining, opinion, position_map, resolved
 from qts_agents.sentiment.headlines import ALL, Rows, parse, weigh
 from qts_core.spec import System
 from qts_messaging.messages import DecisionRequest, MarketUpdate, Message, PerformanceFeedback, SystemCommand
@@ -78,9 +78,7 @@ class Sentiment:
 
     def on_request(self, request: DecisionRequest, window: MarketWindow | None, now_ns: int) -> Opinion:
         """Answer for each symbol that has fresh headlines, or that those about everything speak of."""
-        seen = self._state.last_bar_ns
-        stale = pace.stale_after_ns(self._system, window.bar_s) if window and seen else 0
-        abstain = abstentions(window, request, now_ns, last_bar_ns=seen, stale_after_ns=stale)
+        abstain = abstaining(self._system, window, request, now_ns, self._state.last_bar_ns)
         told = self._told(request)
         score, evidence = told[:, 0], told[:, 1]
         abstain[evidence == 0.0] |= NO_DATA
