@@ -111,8 +111,8 @@ class Unread:
 
 def wide_console() -> Console:
     """Return the terminal, or a page wide enough for a table where there is none."""
-    # an image `a:b:c` is no picture
-    return Console(emoji=False) if sys.stdout.isatty() else Console(width=_PAGE, emoji=False)
+    width = None if sys.stdout.isatty() else _PAGE
+    return Console(width=width, emoji=False)  # an image `a:b:c` is no picture
 
 
 def events(read: Iterable[Entry]) -> Iterator[Event]:

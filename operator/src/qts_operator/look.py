@@ -220,9 +220,8 @@ class Logins:
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        self._seen: dict[
-            str, tuple[tuple[str, str], float]
-        ] = {}  # system → name and key, and when it was there
+        #: system → name and key, and when it was there
+        self._seen: dict[str, tuple[tuple[str, str], float]] = {}
 
     def forget(self, key: str) -> None:
         """Drop a system that is gone."""

@@ -118,13 +118,17 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     def image(self, workload: Workload) -> str:
         """Return the image of the workload's pods."""
         own = self.spec.pods(workload.name).image
-        return own or self.image_for(workload.name, "agentGPU" if self.on_gpu(workload) else "agent")
+        return own or self.image_for(workload.name, self._family(workload))
 
     def image_field(self, workload: Workload) -> str:
         """Return the field of the spec that names the image of the workload's pods, or would."""
         if self.spec.pods(workload.name).image:
             return f"spec.{'agents.' if workload.agent else ''}{workload.name}.image"
-        return "spec.images.agentGPU" if self.on_gpu(workload) else "spec.images.agent"
+        return f"spec.images.{self._family(workload)}"
+
+    def _family(self, workload: Workload) -> str:
+        """Return which of `spec.images` the workload's pods have."""
+        return "agentGPU" if self.on_gpu(workload) else "agent"
 
     def made_of(self, part: str) -> Made:
         """Return the revision and default images that the templates of `part` are rendered with."""
