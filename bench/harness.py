@@ -107,6 +107,26 @@ def command(about: str | None, smoke: str = "") -> argparse.ArgumentParser:
     return parser
 
 
+def a_folder(text: str) -> Path:
+    """Read an option that names a folder; argparse tells its user when there is none."""
+    path = Path(text)
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: {'no folder' if path.exists() else 'no such folder'}")
+    return path
+
+
+def a_target(text: str) -> Path:
+    """Read an option that names a file to write, before anything is measured."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: a folder; name a file")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: its folder does not exist; make it first")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{text}: cannot be written; name another")
+    return path
+
+
 def told(rows: Iterable[Row], as_json: bool = True) -> int:
     """Print each row as it comes; return 1 if one disagrees with its peer."""
     agreed = True

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.harness import Row, command, told
+from bench.harness import Row, a_folder, command, told
 from tests.processes.whole import AGENTS, ROOT, environment
 
 from qts_cli.sockets import free_ports
@@ -81,8 +81,10 @@ def _told(found: list[float] | list[int], unit: str, peer: str) -> tuple[float, 
 def main() -> int:
     """Print every row; nothing of it is a goal."""
     parser = command(__doc__, "one run, after one that fills the caches")
-    parser.add_argument("--beside", type=Path, help="another checkout, to run in turns with this one")
+    parser.add_argument("--beside", type=a_folder, help="another checkout, to run in turns with this one")
     options = parser.parse_args()
+    if options.beside and not all((options.beside / member / "src").is_dir() for member in MEMBERS):
+        parser.error(f"--beside: {options.beside} is no checkout of this project")
     beside = options.beside.resolve() if options.beside else None
     return told(rows(beside, 1 if options.smoke else RUNS), options.json)
 

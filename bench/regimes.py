@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from bench.harness import Row, command, told
+from bench.harness import Row, a_folder, a_target, command, told
 from numpy.typing import NDArray
 
 from qts_agents.choice import mean
@@ -33,6 +33,7 @@ from qts_agents.pads.cycle import CRISIS
 from qts_agents.pads.panarchy import Panarchy
 from qts_agents.pads.warning import ALARM, HORIZON, SMALL_P
 from qts_core import config, names
+from qts_core.errors import ConfigError
 from qts_core.sections import PadsSettings
 from qts_core.spec import SYSTEM, Market, System
 
@@ -211,10 +212,15 @@ def main() -> int:
     parser.add_argument(
         "--set", action="append", choices=("eurusd_1h", "sp500_1d", SIMULATED), help="which bars"
     )
-    parser.add_argument("--truth", type=Path, help="write the simulated market's true regimes to this file")
-    parser.add_argument("--run", type=Path, help="simulate the market of this run folder (qts run)")
+    parser.add_argument(
+        "--truth", type=a_target, help="write the simulated market's true regimes to this file"
+    )
+    parser.add_argument("--run", type=a_folder, help="simulate the market of this run folder (qts run)")
     options = parser.parse_args()
-    system = EXAMPLE if options.run is None else config.load(options.run / names.CONFIG_FILE, {}).system
+    try:
+        system = EXAMPLE if options.run is None else config.load(options.run / names.CONFIG_FILE, {}).system
+    except ConfigError as error:
+        parser.error(f"--run: {error}")
     if system.market.source != "simulated":
         parser.error(f"--run: the market of {options.run} is no simulation; give one that was")
     for name in options.set or ("eurusd_1h", "sp500_1d", SIMULATED):

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import zmq
-from bench.harness import QUANTILES, Rounds, Row, command, end, latency_rows, told
+from bench.harness import QUANTILES, Rounds, Row, a_target, command, end, latency_rows, told
 from bench.pace import LATEST_S, STAMP, Pace, Send
 from bench.ratios import interval, pooled, typical
 from bench.stand import direct_bus, free_address
@@ -223,7 +223,7 @@ def main(arguments: list[str]) -> int:
     """Print one line a figure; write the histograms where asked."""
     parser = command(__doc__, "a few seconds, to see that it runs")
     parser.add_argument("--rate", type=int, choices=RATES, help="this one alone")
-    parser.add_argument("--histogram", type=Path, help="file for the latencies' histograms (JSON)")
+    parser.add_argument("--histogram", type=a_target, help="file for the latencies' histograms (JSON)")
     chosen = parser.parse_args(arguments)
     rates = [chosen.rate] if chosen.rate else list(RATES)
     found = asyncio.run(measure(rates, 4 if chosen.smoke else 100))
