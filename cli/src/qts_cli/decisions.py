@@ -22,7 +22,6 @@ from qts_cli.tail import Rounds
 from qts_core.errors import ConfigError
 
 _PAGE = 180
-_NONE = "no decision in {}"
 
 
 def decisions(
@@ -60,13 +59,14 @@ def decisions(
     if count:
         found = census(read)
         if not found:
-            raise ConfigError(_NONE.format(journal or "the latest run"))
+            raise without_round(path)
         _count(found, json_)
         return unread.code
     chosen = deque((event for event in events(read) if _has(event, symbol)), maxlen=last)
     if not chosen:
-        what = f"{journal or 'the latest run'}{f' on {symbol}' if symbol else ''}"
-        raise ConfigError(_NONE.format(what))
+        if symbol:
+            raise ConfigError(f"{path}: no decision on {symbol}")
+        raise without_round(path)
     if json_:
         for event in chosen:
             print(line(_only(event, symbol)))
@@ -88,6 +88,13 @@ def journal_of(given: Path | None, run_dir: Path) -> Path:
             raise ConfigError(f"{run}: {_undecided(run)}")
         raise ConfigError(f"{path}: no journal there; expected a .qtsj file or a folder that holds some")
     return path
+
+
+def without_round(path: Path) -> ConfigError:
+    """Return what is wrong with the journal at `path`, a folder or file, when it holds no round."""
+    run = path.parent if path.name == "journal" else path
+    why = _undecided(run) if (run / "run.json").is_file() else "give the journal of a run that has decided"
+    return ConfigError(f"{path}: no decision in this journal; {why}")
 
 
 def _undecided(run: Path) -> str:

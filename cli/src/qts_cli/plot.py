@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from qts_agents.pads.journal import entries
 from qts_cli import folder
-from qts_cli.decisions import Unread, events, journal_of
+from qts_cli.decisions import Unread, events, journal_of, without_round
 from qts_cli.events import Event
 from qts_cli.prices import Closes, Prices
 from qts_core.errors import ConfigError
@@ -58,7 +58,7 @@ def plot(
     unread, closes = Unread(), Closes(symbol)
     rounds = list(events(closes.seen(entries(path, unread))))
     if not rounds:
-        raise ConfigError(f"{path}: no decision in this journal yet")
+        raise without_round(path)
     known = list(dict.fromkeys(name for event in rounds for name in event["symbols"]))
     chosen = closes.symbol or known[0]
     if chosen not in known:

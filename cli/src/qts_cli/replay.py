@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from qts_cli import folder
-from qts_cli.decisions import Unread, journal_of
+from qts_cli.decisions import Unread, journal_of, without_round
 from qts_cli.events import line
 
 
@@ -34,6 +34,8 @@ def replay(
 
     unread = Unread()
     report = again(path, unread)
+    if not (report.rounds or report.first_difference):
+        raise without_round(path)
     identical = report.rounds > 0 and report.equal == report.rounds
     if json_:
         whole = identical and unread.code == 0
@@ -43,8 +45,8 @@ def replay(
     elif identical:
         print(f"{report.rounds} rounds compared: identical, byte for byte")
     else:
-        first = report.first_difference or "the journal holds no round"
-        print(f"{report.rounds} rounds compared, {report.equal} identical; first difference: {first}")
+        differs = f"first difference: {report.first_difference}"
+        print(f"{report.rounds} rounds compared, {report.equal} identical; {differs}")
     if report.versions and not json_:
         print(_other_versions(report.versions))
     return unread.code if identical else 1

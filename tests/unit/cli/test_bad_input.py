@@ -197,8 +197,19 @@ def test_a_run_that_has_decided_nothing_is_told(capsys: pytest.CaptureFixture[st
     assert main(["decisions", "--count", "--run-dir", "runs"]) == 2
     assert "this run ended (time is up) before its first decision" in capsys.readouterr().err
     (run / "journal" / "0001.qtsj").touch()
-    assert main(["decisions", "--count", "--run-dir", "runs"]) == 2
-    assert capsys.readouterr() == ("", "qts: no decision in the latest run\n")
+    for command in (["decisions"], ["decisions", "--count"], ["replay"], ["replay", "--json"], ["plot"]):
+        assert main([*command, "--run-dir", "runs"]) == 2
+        told = (
+            f"{Path('runs/run/latest/journal').resolve()}: no decision in this journal; this run ended (time"
+        )
+        assert capsys.readouterr() == (
+            "",
+            f"qts: {told} is up) before its first decision; start another with `qts run`\n",
+        )
+    assert main(["replay", "runs/run/latest/journal/0001.qtsj"]) == 2
+    assert (
+        "no decision in this journal; give the journal of a run that has decided" in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("flag", ["--output", "--ledger", "--journal"])
