@@ -9,12 +9,13 @@ import difflib
 import functools
 import hashlib
 import json
+import operator
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -34,6 +35,7 @@ _TIMES = frozenset(
     }
 )
 Tree = dict[str, Any]
+T = TypeVar("T")
 _NOBODY: Mapping[str, str] = MappingProxyType({})
 BOARD = "board_members"
 
@@ -102,12 +104,41 @@ def convert(tree: Tree, source: str = "settings", origin: Mapping[str, str] = _N
     try:
         tree = _durations(tree)
         _refuse_unknown(tree, SYSTEM, "$")
-        return msgspec.convert(tree, SYSTEM)
+        return read_naming(tree, lambda tree: msgspec.convert(tree, SYSTEM))
     except msgspec.ValidationError as error:
         text = _explain(str(error), tree)
     except ConfigError as error:
         text = str(error)
     raise ConfigError(f"{_giver(text, origin) or source}: {text}")
+
+
+def read_naming(tree: Any, read: Callable[[Any], T]) -> T:
+    """Return what `read` makes of `tree`; its msgspec.ValidationError names the entry of a map by its key.
+
+    msgspec says `[...]` for any of them. Which one it means, `read` says of a tree with that one alone.
+    """
+    try:
+        return read(tree)
+    except msgspec.ValidationError as error:
+        text = str(error)
+    path, of_map, _ = text.rpartition(" - at `$")[2].partition("[...]")
+    steps = [int(i) if i else key for key, i in re.findall(r"\.([^.\[]+)|\[(\d+)\]", path)]
+    for key, value in functools.reduce(operator.getitem, steps, tree).items() if of_map else ():
+        try:
+            read(_with(tree, steps, {key: value}))
+        except msgspec.ValidationError as error:
+            if str(error) == text:
+                raise msgspec.ValidationError(text.replace("[...]", f".{key}", 1)) from None
+    raise msgspec.ValidationError(text)
+
+
+def _with(tree: Any, steps: Sequence[int | str], value: Any) -> Any:
+    """Return a copy of `tree` with `value` where `steps` lead."""
+    if not steps:
+        return value
+    copy = tree.copy()
+    copy[steps[0]] = _with(tree[steps[0]], steps[1:], value)
+    return copy
 
 
 def _giver(text: str, origin: Mapping[str, str]) -> str:

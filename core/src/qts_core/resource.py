@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, cast, get_args, get_origin
 import msgspec
 
 from qts_core import names
-from qts_core.config import convert
+from qts_core.config import convert, read_naming
 from qts_core.parts import (
     Agent,
     Duration,
@@ -144,7 +144,7 @@ ABSENT = frozenset((SECTIONS[w.name].__name__, "gpu") for w in AGENTS if not w.g
 
 def read(spec: dict[str, Any]) -> Spec:
     """Return the struct of a resource's `spec`; msgspec.ValidationError names a wrong field."""
-    return msgspec.convert(_quantities(spec), SPEC)
+    return read_naming(_quantities(spec), lambda tree: msgspec.convert(tree, SPEC))
 
 
 def settings_of(spec: Spec, namespace: str, name: str) -> System:

@@ -164,7 +164,8 @@ def _check_board(board: dict[str, float]) -> None:
     """Refuse unknown seats, fewer than two with weight, and weights that do not sum to 1."""
     for seat in board:
         if seat not in SEATS:
-            raise ValueError(f"board_members.{seat}: unknown seat; allowed are {', '.join(SEATS)}")
+            allowed = ", ".join(SEATS)
+            raise ValueError(f"board_members.{seat or repr(seat)}: unknown seat; allowed are {allowed}")
     if sum(1 for weight in board.values() if weight > 0) < 2:
         raise ValueError("board_members: at least two seats need a weight above 0")
     others = sum(weight for seat, weight in board.items() if seat not in ADDED_SEATS)

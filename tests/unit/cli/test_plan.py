@@ -60,6 +60,14 @@ def test_plan_of_an_agent_that_is_off_by_default(tmp_path: Path, capsys: pytest.
         ({"config": {"decisionTimeout": -1}}, "spec.config.decisionTimeout"),
         ({"market": {"source": "Telepathy"}}, "spec.market.source"),
         ({"config": {"boardMembers": {"qar": 0.9, "qstar": 0.9}}}, "board_members"),
+        (
+            {"config": {"boardMembers": {"qar": 0.9, "qstar": "x"}}},
+            "spec.config.boardMembers.qstar: expected",
+        ),
+        (
+            {"agents": {"pads": {"resources": {"limits": {"cpu": "1", "memory": "x"}}}}},
+            "resources.limits.memory",
+        ),
         ({"agents": {"pads": {"replicas": 3}}}, "spec.agents.pads.replicas"),
     ],
 )

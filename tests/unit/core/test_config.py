@@ -21,6 +21,11 @@ WRONG = {
     "wrong duration": ('{"message_ttl": "3x"}', '$.message_ttl: expected seconds or a text such as "3s"'),
     "weights": ('{"board_members": {"qar": 0.5, "qstar": 0.6}}', "$.board_members: weights must sum to 1 ± 0.001, found 1.1"),
     "unknown seat": ('{"board_members": {"qax": 0.5, "qar": 0.5}}', "$.board_members.qax: unknown seat; allowed are qar"),
+    "weight of no number": ('{"board_members": {"qstar": 0.2, "qar": "x"}}', '$.board_members.qar: expected `float`, got `str`, found "x"'),
+    "weight above 1": ('{"board_members": {"qar": 2, "qstar": -1}}', "$.board_members.qar: expected `float` <= 1.0, found 2"),
+    "weight below 0": ('{"board_members": {"qar": 1, "qstar": -1}}', "$.board_members.qstar: expected `float` >= 0.0, found -1"),
+    "weight that is none": ('{"board_members": {"qar": NaN, "qstar": 1}}', "$.board_members.qar: expected `float` >= 0.0, found NaN"),
+    "seat without a name": ('{"board_members": {"": 0.5, "qar": 0.5}}', "$.board_members.'': unknown seat; allowed are qar"),
     "port clash": ('{"zmq_ports": {"pads": 9091}}', "$.zmq_ports.qbmia: 9091 is already the port of pads"),
     "reserved port": ('{"zmq_ports": {"pads": 8080}}', "$.zmq_ports.pads: 8080 is reserved"),
     "malformed": ('{"a"', "1:5: not valid JSON"),
@@ -52,6 +57,12 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """A path that does not exist is an error of the caller."""
     with pytest.raises(ConfigError, match="no such file"):
         config.load(tmp_path / "none.json", {})
+
+
+def test_a_wrong_weight_is_told_of_who_gave_it() -> None:
+    """The path was that of the whole board, which several had given."""
+    with pytest.raises(ConfigError, match=r"^--set board_members.qar: \$\.board_members\.qar: expected"):
+        config.load(ROOT / "quantum_system_config.json", {}, ["board_members.qar=x"])
 
 
 def test_later_sources_win_and_are_named(tmp_path: Path) -> None:
