@@ -1,4 +1,4 @@
-"""What a worker's health says of its bus: simulated, without Redis, refused by it or by peers, or deaf."""
+"""What a worker's health says of its bus: simulated, without Redis, refused, deaf, or with messages lost."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from qts_messaging.bus import Bus
 REDIS_GRACE_S = 5.0
 #: a Redis at its limit refuses one write and takes the next: nobody is told of each
 REFUSED_S = 30.0
+LOST_S = 60.0  # what a damaged spool costs is over at once; so long the state is degraded, to be seen
 SIMULATED = "messaging is simulated: all agents share one process, no wire is used"
 
 
@@ -17,6 +18,7 @@ class BusWatch:
     def __init__(self) -> None:
         self._seen_s: float | None = None
         self._refused: dict[str, tuple[str, float]] = {}  # kind → words, when that was so last
+        self._lost = ("", 0.0)  # words, since when
 
     @property
     def refuses(self) -> dict[str, str]:
@@ -33,6 +35,7 @@ class BusWatch:
         for reasons in (health.blockers, health.troubles):
             for reason in ("simulated", "redis", "deaf", "keys"):
                 reasons.pop(reason, None)
+        self._spool(bus.lost, health, now_s)
         if bus.mode == "simulated":
             health.troubles["simulated"] = SIMULATED
             return
@@ -51,3 +54,10 @@ class BusWatch:
             health.troubles["redis"] = f"{refused}; ZeroMQ carries what is live, the spool keeps the rest"
         elif not bus.redis_reached:
             health.troubles["redis"] = "Redis does not answer; ZeroMQ carries everything"
+
+    def _spool(self, lost: str, health: Health, now_s: float) -> None:
+        if lost != self._lost[0]:
+            self._lost = (lost, now_s)
+            health.troubles["spool"] = lost
+        elif now_s - self._lost[1] >= LOST_S:
+            health.over("spool")

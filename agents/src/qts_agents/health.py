@@ -33,6 +33,7 @@ class Health(msgspec.Struct):
     loop_moved_s: float = 0.0
     blockers: dict[str, str] = {}  # reason → plain words: why not ready
     troubles: dict[str, str] = {}  # reason → plain words: degraded, but at work
+    past: dict[str, str] = {}  # reason → plain words: a loss of which no more can be mended
 
     def state(self) -> str:
         """Return starting, standby, ready, degraded, draining or ended."""
@@ -45,6 +46,11 @@ class Health(msgspec.Struct):
         if self.ended:
             return "ended"
         return "degraded" if self.blockers or self.troubles else "ready"
+
+    def over(self, reason: str) -> None:
+        """Make a trouble of the past: no longer degraded, and still told to who asks."""
+        if (words := self.troubles.pop(reason, None)) is not None:
+            self.past[reason] = words
 
     def started(self) -> str | None:
         """Return None once it is at work and has caught up, or while it stands by; else what is missing."""

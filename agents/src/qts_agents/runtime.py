@@ -175,6 +175,7 @@ class Worker:
             state=health.state(),
             ready=health.unready() is None,
             reasons=health.reasons(),
+            past=[*health.past.values()],
             bus_mode=context.bus.mode,
             config_digest=context.digest,
             uptime_s=round(self.uptime_s(), 3),

@@ -22,7 +22,7 @@ from qts_agents.in_step import Follower, off_the_wire, on_the_wire
 from qts_agents.market.windows import from_wire
 from qts_agents.pace import lockstep
 from qts_agents.round_spans import BAR_PROCESSED, DECISION_PROCESSED, PADS, answered
-from qts_core.errors import ConfigError, LocalError
+from qts_core.errors import ConfigError, QtsError
 from qts_core.probes import Status
 from qts_core.spec import System
 from qts_messaging.messages import (
@@ -39,6 +39,7 @@ from qts_messaging.messages import (
 from qts_messaging.records import Failure
 
 VOTER_BARS = 512
+FORGOT = "forgot"
 SAVE_S = 10.0  # then what was learned is kept after the next round, or in as long again
 T = TypeVar("T")
 
@@ -180,26 +181,31 @@ class VoterShell:
         self._context.log.info("learned_state_restored", epoch=kept.epoch, seq=kept.seq)
 
     def _lose(self, why: str) -> None:
-        """Say, for as long as this process lives, that what an earlier one learned is lost; keep its file."""
+        """Say that what an earlier process learned is lost; keep its file.
+
+        That is a trouble until what is learned anew is kept, then the past of this process.
+        """
         try:
             kept = f"the file is kept as {keepsake.set_aside(self._path)}"
         except OSError as error:
             kept = f"the file cannot be put aside ({error.strerror}) and will be replaced"
         lost = "what it learned before its restart is lost; it learns anew from the bars that are still held"
         self._context.log.warning("learned_state_not_used", error=why, file=kept)
-        self._context.health.troubles["forgot"] = f"{lost}: {why}; {kept}"
+        self._context.health.troubles[FORGOT] = f"{lost}: {why}; {kept}"
 
     async def _keep(self) -> None:
         """Write what was learned; only taking it needs the compute thread, the disk does not."""
         if self._seen[1] < 0:
             return
-        troubles = self._context.health.troubles
+        health = self._context.health
         kept = await self._context.compute(self._learned)
         try:
             await asyncio.to_thread(keepsake.keep, self._path, kept)
-            troubles.pop("learned", None)
-        except LocalError as error:
-            troubles["learned"] = f"what is learned cannot be kept: {error}"
+            health.troubles.pop("learned", None)
+            if FORGOT in health.troubles and await asyncio.to_thread(keepsake.recall, self._path) == kept:
+                health.over(FORGOT)
+        except QtsError as error:
+            health.troubles["learned"] = f"what is learned cannot be kept: {error}"
 
     def _learned(self) -> keepsake.Kept:
         return keepsake.Kept(self._shape(), *self._seen, self.agent.save())

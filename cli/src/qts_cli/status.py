@@ -103,8 +103,9 @@ def _table(answers: dict[str, dict[str, Any]], plights: Mapping[str, str] = _NON
 def _note(answer: dict[str, Any]) -> str:
     """Return what a process says of itself, whom it does not hear, and who knocks in vain."""
     strangers = answer.get("strangers")
-    unheard = _unheard(answer.get("peers", {}))
-    return escape("; ".join([*answer.get("reasons", []), *unheard, *([strangers] if strangers else [])]))
+    unheard, past = _unheard(answer.get("peers", {})), [f"before: {text}" for text in answer.get("past", [])]
+    told = [*answer.get("reasons", []), *unheard, *([strangers] if strangers else []), *past]
+    return escape("; ".join(told))
 
 
 def _unheard(peers: dict[str, dict[str, Any]]) -> list[str]:

@@ -120,6 +120,7 @@ class Status(msgspec.Struct, kw_only=True, omit_defaults=False):
     state: str = "starting"  # starting | ready | degraded | draining | ended
     ready: bool = False
     reasons: list[str] = []  # plain words: why not ready, or what is degraded
+    past: list[str] = []  # plain words: what was lost since it started, and is no fault any more
     bus_mode: str = "disconnected"
     backend: str = "classical"
     device: str = "cpu"

@@ -148,6 +148,11 @@ class Bus(Protocol):
         ...
 
     @property
+    def lost(self) -> str:
+        """Return what a damaged spool file costs, in plain words; nothing where it was whole."""
+        ...
+
+    @property
     def deaf(self) -> bool:
         """Tell whether the own subscription does not hear its beacons."""
         ...

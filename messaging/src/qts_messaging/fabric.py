@@ -85,6 +85,11 @@ class Fabric:
         return Refusals(wires.durable.refuses | wires.topics.refuses, keys.peers, keys.strangers)
 
     @property
+    def lost(self) -> str:
+        """Return what a damaged spool file costs, in plain words; nothing where it was whole."""
+        return self.durables.spool.lost
+
+    @property
     def deaf(self) -> bool:
         """Tell whether the own subscription does not hear its beacons."""
         return self.wires.topics.deaf
@@ -195,8 +200,7 @@ class Fabric:
         """Let deadlines, holes, alerts and dead peers have their consequences."""
         while True:
             await self._clock.sleep(TICK_S)
-            lost = self.incoming.sweep()
-            if lost:
+            if lost := self.incoming.sweep():
                 _log.warning("%d messages never came", lost)
             self.outgoing.tick()
             for name, health in self.peers().items():
@@ -273,26 +277,15 @@ class Fabric:
 
     async def ask(self, message: Message, to: str, timeout_s: float, *, trace: bytes | None = None) -> Reply:
         """Send a request and wait for its one answer, at most `timeout_s`."""
-        future = self._request(message, to, timeout_s, trace)
-        if isinstance(future, str):
-            return Reply(to, None, future)
-        answer = await future
-        return Reply(to, None, answer) if isinstance(answer, str) else Reply(to, answer)
+        return await _answer(to, self._request(message, to, timeout_s, trace))
 
     async def gather(
         self, messages: dict[str, Message], timeout_s: float, *, trace: dict[str, bytes] | bytes | None = None
     ) -> Sequence[Reply]:
         """Ask all peers at once; wait for all or the deadline; one Reply each, in order."""
-
-        def context(peer: str) -> bytes | None:
-            return trace.get(peer) if isinstance(trace, dict) else trace
-
-        asked = {p: self._request(m, p, timeout_s, context(p)) for p, m in messages.items()}
-        out: list[Reply] = []
-        for peer, future in asked.items():
-            answer = future if isinstance(future, str) else await future
-            out.append(Reply(peer, None, answer) if isinstance(answer, str) else Reply(peer, answer))
-        return out
+        each = trace if isinstance(trace, dict) else dict.fromkeys(messages, trace)
+        asked = {p: self._request(m, p, timeout_s, each.get(p)) for p, m in messages.items()}
+        return [await _answer(peer, future) for peer, future in asked.items()]
 
     def _request(
         self, message: Message, to: str, timeout_s: float, trace: bytes | None
@@ -398,3 +391,9 @@ def _settle(waiter: asyncio.Future[Envelope | str], reason: str) -> None:
     """End a wait without an answer."""
     if not waiter.done():
         waiter.set_result(reason)
+
+
+async def _answer(peer: str, waits: asyncio.Future[Envelope | str] | str) -> Reply:
+    """Return what came of a request: an answer, or why there is none."""
+    answer = waits if isinstance(waits, str) else await waits
+    return Reply(peer, None, answer) if isinstance(answer, str) else Reply(peer, answer)

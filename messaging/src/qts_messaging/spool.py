@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import struct
+import zlib
 from pathlib import Path
 
 from qts_core.files import replace_file
 
+_log = logging.getLogger(__name__)
 LIMIT = 64 << 20
-_HEAD = struct.Struct("<HI")  # length of topic, length of frame
+_LENGTHS = struct.Struct("<HI")  # of topic and frame
+_SUM = struct.Struct("<I")  # CRC-32: of the lengths behind them, of topic and frame at the record's end
+_HEAD = _LENGTHS.size + _SUM.size
 
 
 class Spool:
@@ -25,8 +30,11 @@ class Spool:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a+b", buffering=0)  # what a full disk refused is nowhere
         self._done = 0
-        self._size = self._whole()
-        self._file.truncate(self._size)
+        self.lost = ""  # what damage to the file costs, in plain words
+        self._size = path.stat().st_size
+        self._file.seek(0)
+        while self._read() is not None:
+            pass
 
     def __len__(self) -> int:
         return self._size - self._done
@@ -40,8 +48,7 @@ class Spool:
 
         OSError when the disk has no room for it; the file is then as it was.
         """
-        name = topic.encode()
-        record = _HEAD.pack(len(name), len(frame)) + name + frame
+        record = _record(topic, frame)
         try:
             if self._file.write(record) < len(record):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -63,7 +70,7 @@ class Spool:
 
     def advance(self, frames: list[tuple[str, bytes]]) -> None:
         """Forget what was replayed; an empty spool gives its disk space back."""
-        self._done += sum(_HEAD.size + len(topic.encode()) + len(frame) for topic, frame in frames)
+        self._done += sum(len(_record(*record)) for record in frames)
         if self._done >= self._size:
             self._file.truncate(0)
             self._done = self._size = 0
@@ -80,20 +87,54 @@ class Spool:
                 replace_file(self._path, rest)
 
     def _read(self) -> tuple[str, bytes] | None:
-        """Read the record at the file's position; None when it is not whole."""
-        head = self._file.read(_HEAD.size)
-        if len(head) < _HEAD.size:
+        """Read the record at the file's position; None at the end, which is before what is not whole."""
+        start = self._file.tell()
+        if start >= self._size:
             return None
-        names, length = _HEAD.unpack(head)
-        data = self._file.read(names + length)
-        if len(data) < names + length:
+        head = self._file.read(_HEAD)
+        lengths = head[: _LENGTHS.size]
+        if len(head) < _HEAD or _sum(lengths) != head[_LENGTHS.size :]:
+            self._cut(start, torn=len(head) < _HEAD)
+            return None
+        names, length = _LENGTHS.unpack(lengths)
+        data, seal = self._file.read(names + length), self._file.read(_SUM.size)
+        if len(seal) < _SUM.size or _sum(data) != seal:
+            self._cut(start, torn=len(seal) < _SUM.size)
             return None
         return data[:names].decode(errors="replace"), data[names:]
 
-    def _whole(self) -> int:
-        """Return the length of the file up to its last whole record: a kill may have cut the last one."""
-        self._file.seek(0)
-        end = 0
-        while self._read() is not None:
-            end = self._file.tell()
-        return end
+    def _cut(self, start: int, *, torn: bool) -> None:
+        """End the file at byte `start`, behind which no record is whole.
+
+        A kill or a loss of power leaves the beginning of a last record (`torn`; fewer bytes than a head has
+        are taken for one) or zeros: no damage, and no more than a line of the log. Of all else the bytes are
+        kept beside the file, and `lost` says so.
+        """
+        self._file.seek(start)
+        rest = self._file.read()
+        if torn or not rest.strip(b"\0"):
+            _log.info("%s: the last message was not written to its end (%d bytes)", self._path, len(rest))
+        else:
+            aside = self._path.with_name(f"{self._path.name}.bad")
+            try:
+                replace_file(aside, rest)
+                kept = f"they are kept as {aside}"
+            except OSError as error:
+                kept = f"they cannot be kept ({error.strerror})"
+            self.lost = (
+                f"messages that waited for Redis are lost: {self._path}: damaged from byte {start} on; "
+                f"what was whole before is sent, the {len(rest)} bytes from there on are not; {kept}"
+            )
+            _log.error("%s", self.lost)
+        self._file.truncate(start)
+        self._size = start
+
+
+def _record(topic: str, frame: bytes) -> bytes:
+    name = topic.encode()
+    lengths = _LENGTHS.pack(len(name), len(frame))
+    return b"".join((lengths, _sum(lengths), name, frame, _sum(name + frame)))
+
+
+def _sum(data: bytes) -> bytes:
+    return _SUM.pack(zlib.crc32(data))

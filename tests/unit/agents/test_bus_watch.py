@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from qts_agents.bus_watch import REFUSED_S, BusWatch
+from qts_agents.bus_watch import LOST_S, REFUSED_S, BusWatch
 from qts_agents.health import Health
 from qts_messaging.refusals import Refusals
 
@@ -13,9 +13,9 @@ FULL = {"memory": "Redis refuses writes: it is out of memory (OOM); raise its ma
 LOGIN = {"password": "Redis refuses the login (NOAUTH)"}
 
 
-def _bus(refuses: dict[str, str]) -> Any:
+def _bus(refuses: dict[str, str], lost: str = "") -> Any:
     return SimpleNamespace(
-        mode="connected", redis_reached=True, deaf=False, refusals=Refusals(by_redis=refuses)
+        mode="connected", redis_reached=True, deaf=False, refusals=Refusals(by_redis=refuses), lost=lost
     )
 
 
@@ -40,3 +40,15 @@ def test_each_kind_ends_for_itself_and_its_newest_words_count() -> None:
     assert watch.refuses == LOGIN | {"memory": "other words"}
     watch.look(_bus({}), health, REFUSED_S)
     assert watch.refuses == {"memory": "other words"}
+
+
+def test_what_a_damaged_spool_costs_is_degraded_for_a_minute_and_told_ever_after() -> None:
+    """Nothing is left to mend: a state that stayed degraded for ever would hide the next trouble."""
+    watch, health = BusWatch(), Health("pads", warm=True, bound=True, caught_up=True)
+    lost = "messages that waited for Redis are lost: pads.spool: damaged from byte 7 on"
+    states = []
+    for now_s in range(100):
+        watch.look(_bus({}, lost), health, float(now_s))
+        states.append((health.state(), health.reasons(), [*health.past.values()]))
+    first = int(LOST_S)
+    assert states == [("degraded", [lost], [])] * first + [("ready", [], [lost])] * (100 - first)

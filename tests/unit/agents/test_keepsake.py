@@ -18,6 +18,7 @@ from qts_agents.agent import DEADLINE
 from qts_agents.amos.agent import Amos
 from qts_agents.amos.state import VERSION as AMOS_VERSION
 from qts_agents.columns import array
+from qts_agents.health import Health
 from qts_agents.quasar.agent import Quasar
 from qts_agents.quasar.tape import History
 from qts_agents.voters import VoterShell
@@ -67,7 +68,10 @@ def test_what_is_of_no_use_is_refused(tmp_path: Path, damage: Callable[[bytes], 
 def test_a_state_that_is_lost_is_told_in_the_status_and_its_file_is_kept(
     tmp_path: Path, content: bytes
 ) -> None:
-    """One line of a log told it, and the next save put another file in its place."""
+    """One line of a log told it, and the next save put another file in its place.
+
+    Degraded until the state learned anew can be read: nobody has anything to mend then, and the loss stays told.
+    """
     tape, made = markets.eurusd(800, 460), shell(tmp_path)
     path = made._path
     path.parent.mkdir()
@@ -75,12 +79,38 @@ def test_a_state_that_is_lost_is_told_in_the_status_and_its_file_is_kept(
     made._remember()
     made._inlet.window = lambda: markets.window(tape, 400)  # type: ignore[method-assign]
     asyncio.run(made._on_bar(markets.update(tape, 400), None))
+    health = made._context.health
+    assert (health.state(), [*health.troubles], health.past) == ("degraded", ["forgot"], {})
     asyncio.run(made._keep())
-    told = made._context.health.troubles["forgot"]
+    assert (health.state(), health.reasons()) == ("ready", [])
+    told = health.past["forgot"]
     assert f"is lost; it learns anew from the bars that are still held: {path}: damaged" in told
     assert told.endswith(f"the file is kept as {tmp_path / 'quasar.state.bad'}")
     assert (tmp_path / "quasar.state.bad").read_bytes() == content
     assert keepsake.recall(path) is not None
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_voter_that_forgot_is_degraded_until_it_can_remember(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    """Before a first bar there is nothing to keep; and a disk that gives other bytes back has kept nothing."""
+    tape, made = markets.eurusd(800, 460), shell(tmp_path)
+    made._path.parent.mkdir()
+    made._path.write_bytes(b"damaged")
+    made._remember()
+    if not before:
+        made._inlet.window = lambda: markets.window(tape, 400)  # type: ignore[method-assign]
+        asyncio.run(made._on_bar(markets.update(tape, 400), None))
+        monkeypatch.setattr(keepsake, "replace_file", lambda path, raw: path.write_bytes(raw[:-1]))
+    asyncio.run(made._keep())
+    health = made._context.health
+    assert (health.state(), health.past) == ("degraded", {})
+    assert [*health.troubles] == (["forgot"] if before else ["forgot", "learned"])
+    monkeypatch.undo()
+    if not before:
+        asyncio.run(made._keep())
+        assert (health.state(), [*health.past]) == ("ready", ["forgot"])
 
 
 def test_a_state_of_other_settings_is_left_without_a_complaint(tmp_path: Path) -> None:
@@ -121,7 +151,7 @@ def shell(folder: Path) -> VoterShell:
         place=SimpleNamespace(state=folder),
         compute=compute,
         log=quiet,
-        health=SimpleNamespace(troubles={}),
+        health=Health("quasar", warm=True, bound=True, caught_up=True),
         now_ns=lambda: 0,
         notes=SimpleNamespace(note=lambda *_: None),
     )

@@ -118,3 +118,13 @@ def test_the_words_of_a_condition_and_of_a_process_are_shown_as_they_are(
     processes = answers(pads=True)
     processes["pads"]["reasons"] = [said]
     assert said in asked(tmp_path, processes, monkeypatch, capsys)[1]
+
+
+def test_a_loss_that_is_made_good_is_still_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its process is ready, and so is the run."""
+    processes = answers(pads=True, amos=True)
+    processes["amos"]["past"] = ["what it learned is lost"]
+    code, out = asked(tmp_path, processes, monkeypatch, capsys)
+    assert (code, "before: what it learned is lost" in out) == (0, True)

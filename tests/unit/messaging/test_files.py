@@ -127,6 +127,76 @@ def test_the_spool_survives_a_kill(tmp_path: Path) -> None:
     assert [frame for _, frame in again.head(10)] == [b"first", b"third"]
 
 
+def _two(path: Path) -> bytes:
+    """Fill a spool with two messages and return its bytes."""
+    spool = Spool(path)
+    spool.append("decisions", b"first")
+    spool.append("decisions", b"second")
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("left", [1, 9, 12, -5, -1])
+def test_what_a_kill_leaves_is_no_damage(tmp_path: Path, left: int) -> None:
+    """Wherever the last record is cut, and where a loss of power put zeros: nobody is told of a loss."""
+    path = tmp_path / "a.spool"
+    raw = _two(path)
+    torn = raw[: len(raw) // 2 + left] if left > 0 else raw[:left]
+    for rest in (torn, raw + bytes(64)):
+        path.write_bytes(rest)
+        spool = Spool(path)
+        assert [frame for _, frame in spool.head(10)][:1] == [b"first"]
+        assert (spool.lost, [p.name for p in tmp_path.iterdir()]) == ("", ["a.spool"])
+
+
+def _flipped(raw: bytes, at: int) -> bytes:
+    return raw[:at] + bytes((raw[at] ^ 0x40,)) + raw[at + 1 :]
+
+
+@pytest.mark.parametrize("at", range(29))
+def test_a_damaged_spool_is_told_and_its_bytes_are_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, at: int
+) -> None:
+    """Garbage was cut off without a word, and a changed byte of a message was sent: each byte is one of these."""
+    path = tmp_path / "a.spool"
+    raw = _two(path)
+    first = raw.index(b"second") - len("decisions") - 10
+    assert len(raw) - first == 29
+    path.write_bytes(_flipped(raw, first + at))
+    spool = Spool(path)
+    assert spool.head(10) == [("decisions", b"first")]
+    aside = tmp_path / "a.spool.bad"
+    told = f"are lost: {path}: damaged from byte {first} on"
+    assert told in spool.lost
+    assert spool.lost.endswith(f"the 29 bytes from there on are not; they are kept as {aside}")
+    assert aside.read_bytes() == _flipped(raw, first + at)[first:]
+    assert [r.levelname for r in caplog.records if told in r.message] == ["ERROR"]
+    spool.append("decisions", b"third")
+    assert [frame for _, frame in Spool(path).head(10)] == [b"first", b"third"]
+
+
+def test_what_somebody_else_wrote_behind_the_last_message_is_told(tmp_path: Path) -> None:
+    """All messages are sent; what the other bytes were is not known."""
+    path = tmp_path / "a.spool"
+    path.write_bytes(_two(path) + b"no message at all")
+    spool = Spool(path)
+    assert [frame for _, frame in spool.head(10)] == [b"first", b"second"]
+    assert "the 17 bytes from there on are not" in spool.lost
+    assert (tmp_path / "a.spool.bad").read_bytes() == b"no message at all"
+
+
+def test_a_spool_that_is_damaged_while_it_is_used_holds_nobody_up(tmp_path: Path) -> None:
+    """What cannot be read would have stood before all later messages for ever."""
+    path = tmp_path / "a.spool"
+    raw = _two(path)
+    spool = Spool(path)
+    path.write_bytes(_flipped(raw, len(raw) - 6))
+    spool.advance(spool.head(10))
+    assert (spool.head(10), len(spool)) == ([], 0)
+    assert "damaged" in spool.lost
+    spool.append("decisions", b"third")
+    assert [frame for _, frame in spool.head(10)] == [b"third"]
+
+
 def test_the_spool_keeps_its_rest_when_closed(tmp_path: Path) -> None:
     """An orderly end forgets only what was replayed."""
     path = tmp_path / "a.spool"

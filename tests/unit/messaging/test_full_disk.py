@@ -56,6 +56,31 @@ def test_without_room_for_its_rest_a_closed_spool_keeps_all(tmp_path: Path) -> N
     assert [frame[:1] for _, frame in Spool(path).head(10)] == [b"1", b"2", b"3"]
 
 
+async def test_a_bus_sends_what_was_whole_and_says_what_was_not(tmp_path: Path) -> None:
+    """A next process stores what its spool still holds, and tells of the rest."""
+    hub = Hub()
+    lives = []
+    for _ in range(2):
+        streams = MemoryStreams(hub, "pads")
+        wires = Wires(MemoryDirect(hub, "pads"), MemoryTopics(hub, "pads"), streams)
+        options = BusOptions(name="pads", system_name="damaged", state=tmp_path, peers={})
+        lives.append((Fabric(SYSTEM(), options, wires), streams))
+        bus, streams = lives[-1]
+        await bus.start()
+        if len(lives) == 1:
+            streams.up = False
+            await bus.publish(examples.feedback("d-1"))
+            await bus.close(0.0)
+            path = tmp_path / "spool" / "pads.spool"
+            path.write_bytes(path.read_bytes() + b"no message at all")
+    async with asyncio.timeout(5.0):
+        while not hub.streams["feedback"]:
+            await asyncio.sleep(0.01)
+    assert f"{path}: damaged from byte" in bus.lost
+    assert (path.parent / "pads.spool.bad").read_bytes() == b"no message at all"
+    await bus.close(0.0)
+
+
 async def test_a_sender_is_told_and_the_next_message_is_stored(tmp_path: Path) -> None:
     """The store is away and the disk full: refused at once. With the store back, what fitted is replayed first."""
     hub = Hub()
