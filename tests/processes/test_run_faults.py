@@ -118,7 +118,7 @@ def test_a_damaged_state_is_told_where_people_look(run: Whole) -> None:
     assert "what it learned before its restart is lost; it learns anew" in told
     assert "amos.state: damaged" in told
     answers = json.loads(qts("status", "--json", cwd=run.cwd).stdout)["processes"]
-    assert told in answers["amos"]["reasons"]
+    assert told in answers["amos"]["reasons"] + answers["amos"]["past"]
     assert (folder.parent / "amos.state.bad").read_bytes() == b"garbage" * 50
 
 

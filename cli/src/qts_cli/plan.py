@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from qts_cli import plan_cluster
 from qts_cli.__main__ import environment
-from qts_core import names, resource
+from qts_core import config, names, resource
 from qts_core.errors import ConfigError
 from qts_operator.explain import details, lines
 from qts_operator.objects import desired
@@ -119,9 +119,15 @@ def resources(file: Path) -> list[Tree]:
 
 def check(cr: Tree, file: Path) -> None:
     """Raise a ConfigError that names the field by its path where one is wrong in itself."""
-    metadata, spec = cr.get("metadata") or {}, cr.get("spec") or {}
-    if not isinstance(metadata.get("name"), str):
-        raise ConfigError(f"{file}: metadata.name: required")
+    metadata, spec = cr.get("metadata"), cr.get("spec") or {}
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
+        raise ConfigError(f"{file}: metadata.name: required, as text")
+    if not isinstance(metadata.get("namespace"), str | None):
+        raise ConfigError(f"{file}: metadata.namespace: expected text, found {metadata['namespace']!r}")
+    try:
+        config.refuse_halves(cr)
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}") from None
     unknown = resource.unknown_fields(spec)
     if unknown:
         raise ConfigError(f"{file}: {unknown[0]}: unknown field")
@@ -150,4 +156,5 @@ def _refusal(text: str) -> str:
     message, sign, path = text.rpartition(" - at ")
     if not sign:
         return f"spec: {text}"
-    return f"{path.strip('`').replace('$', 'spec', 1)}: {message[0].lower()}{message[1:]}"
+    where = path.replace("`", "").replace("$", "spec", 1)  # "`$.a`", or "`key` in `$.a`"
+    return f"{where}: {message[0].lower()}{message[1:]}"

@@ -103,6 +103,7 @@ def convert(tree: Tree, source: str = "settings", origin: Mapping[str, str] = _N
     """
     try:
         tree = _durations(tree)
+        refuse_halves(tree)
         _refuse_unknown(tree, SYSTEM, "$")
         return read_naming(tree, lambda tree: msgspec.convert(tree, SYSTEM))
     except msgspec.ValidationError as error:
@@ -294,6 +295,14 @@ def _refuse_unknown(tree: Any, struct: type[msgspec.Struct], path: str) -> None:
         inner = _struct_of(known[key])
         if inner is not None:
             _refuse_unknown(value, inner, f"{path}.{key}")
+
+
+def refuse_halves(tree: Tree) -> None:
+    """Raise ConfigError for half of a character, as JSON can spell it, or a flag's bytes that are no text."""
+    for path, leaf in flatten(tree).items():
+        text = json.dumps(leaf, ensure_ascii=False, default=str)
+        if text.encode(errors="ignore") != text.encode(errors="surrogatepass"):
+            raise ConfigError(f"$.{path}: expected text that UTF-8 can hold, found {json.dumps(leaf)[:80]}")
 
 
 def _explain(text: str, tree: Tree) -> str:

@@ -53,6 +53,9 @@ def test_plan_of_an_agent_that_is_off_by_default(tmp_path: Path, capsys: pytest.
     assert {"Create Deployment/desk-prediction", "Create Service/desk-prediction"} <= set(out)
 
 
+HEAD = "kind: QuantumTradingSystem\napiVersion: quantumtrading.io/v1alpha1\n"
+
+
 @pytest.mark.parametrize(
     ("spec", "path"),
     [
@@ -88,7 +91,17 @@ def test_refused_field_is_named(
         ("kind: Pod\n", "no resource of kind QuantumTradingSystem"),
         ("a: [", "not valid YAML"),
         ("kind: QuantumTradingSystem\napiVersion: v0\n", "apiVersion"),
-        ("kind: QuantumTradingSystem\napiVersion: quantumtrading.io/v1alpha1\n", "metadata.name"),
+        (HEAD, "metadata.name: required"),
+        (f"{HEAD}metadata: 5\n", "metadata.name: required, as text"),
+        (f"{HEAD}metadata: {{name: a, namespace: 5}}\n", "metadata.namespace: expected text, found 5"),
+        (
+            f'{HEAD}metadata: {{name: a}}\nspec: {{market: {{symbols: ["\\ud83d"]}}}}\n',
+            "symbols: expected text that",
+        ),
+        (
+            f"{HEAD}metadata: {{name: a}}\nspec: {{agents: {{pads: {{nodeSelector: {{1: x}}}}}}}}\n",
+            "key in spec.agents.pads.nodeSelector: expected `str`",
+        ),
     ],
 )
 def test_wrong_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, words: str) -> None:
