@@ -53,6 +53,7 @@ def decisions(
     """
     if last is not None and last < 1:
         raise ConfigError(f"--last: expected a number above 0, found {last}")
+    most = None if last is None else min(last, sys.maxsize)
     path = journal_of(journal, run_dir)
     unread = Unread()
     read = entries(path, unread)
@@ -62,10 +63,10 @@ def decisions(
             raise without_round(path)
         _count(found, json_)
         return unread.code
-    chosen = deque((event for event in events(read) if _has(event, symbol)), maxlen=last)
+    chosen = deque((event for event in events(read) if _has(event, symbol)), maxlen=most)
     if not chosen:
-        if symbol:
-            raise ConfigError(f"{path}: no decision on {symbol}")
+        if symbol is not None:
+            raise ConfigError(f"{path}: no decision on {symbol or repr(symbol)}")
         raise without_round(path)
     if json_:
         for event in chosen:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +17,8 @@ from qts_core.errors import ConfigError, QtsError
 from qts_operator.cluster import SYSTEMS, Cluster
 from qts_operator.explain import lines
 
-PLAN_S = 10.0  # the rest of the minute that a bundle may take
+WHOLE_S = 60.0  # that a bundle may take; what gathering leaves of it is the plans', and at least:
+PLAN_S = 10.0
 app = App(name="support", help="Gather a system's state in one archive, or explain such an archive.")
 
 
@@ -46,6 +48,7 @@ def support(
     """
     if (name is None) is not every:
         raise ConfigError("give either the NAME of a system or --all")
+    begun = time.monotonic()
     if name is not None:
         where = namespace or "default"
         bundle, stem = asyncio.run(support_bundle.gather(where, name, operator_namespace)), f"{where}-{name}"
@@ -54,7 +57,8 @@ def support(
             asyncio.run(support_bundle.gather_all(namespace, operator_namespace)),
             namespace or "all",
         )
-    asyncio.run(_plans(bundle, operator_namespace))
+    left_s = max(PLAN_S, WHOLE_S - (time.monotonic() - begun))
+    asyncio.run(_plans(bundle, operator_namespace, left_s))
     target = output or Path(f"support-{stem}.tar.gz")
     size = bundle.write(target)
     print(f"{target}: {len(bundle.files)} files, {size} bytes")
@@ -63,19 +67,19 @@ def support(
     return 0
 
 
-async def _plans(bundle: support_bundle.Bundle, operator_namespace: str) -> None:
+async def _plans(bundle: support_bundle.Bundle, operator_namespace: str, left_s: float) -> None:
     """Keep what the operator would do now, without values; asked anew, for the bundle hides some."""
     found = {file: json.loads(raw)["metadata"] for file, raw in bundle.files.items() if file.endswith(SYSTEM)}
     left = {
         f"{file.removesuffix(SYSTEM)}plan.txt": (of["namespace"], of["name"]) for file, of in found.items()
     }
     try:
-        async with asyncio.timeout(PLAN_S), plan_cluster.opened(environment().get("KUBECONFIG")) as api:
+        async with asyncio.timeout(left_s), plan_cluster.opened(environment().get("KUBECONFIG")) as api:
             for file, key in [*left.items()]:
                 bundle.put(file, support_bundle.hide(await _plan(api, *key, operator_namespace)))
                 del left[file]
     except (QtsError, TimeoutError) as error:
-        why = support_bundle.hide(str(error) or f"no answer within {PLAN_S:g} s")
+        why = support_bundle.hide(str(error) or f"no answer within {left_s:.0f} s")
         bundle.missing |= dict.fromkeys(left, why)
 
 

@@ -42,7 +42,7 @@ def read(file: Path) -> list[Held]:
         with tarfile.open(file) as archive:
             raw = {m.name: archive.extractfile(m).read() for m in archive if m.isfile()}  # type: ignore[union-attr]
     except (OSError, tarfile.TarError, EOFError) as error:
-        raise ConfigError(f"{file}: not a support bundle: {error}") from None
+        raise ConfigError(f"{file}: not a support bundle: {' '.join(str(error).split())}") from None
     folders = [name.removesuffix(SYSTEM) for name in raw if f"/{name}".endswith(f"/{SYSTEM}")]
     if "index.json" not in raw or not folders:
         raise ConfigError(f"{file}: not a support bundle: index.json or system.json is not in it")

@@ -206,6 +206,10 @@ def test_a_run_that_has_decided_nothing_is_told(capsys: pytest.CaptureFixture[st
             "",
             f"qts: {told} is up) before its first decision; start another with `qts run`\n",
         )
+    assert main(["decisions", "--run-dir", "runs", "--last", "9" * 30]) == 2
+    assert "no decision in this journal" in capsys.readouterr().err
+    assert main(["decisions", "--run-dir", "runs", "--symbol", ""]) == 2
+    assert "journal: no decision on ''" in capsys.readouterr().err
     assert main(["replay", "runs/run/latest/journal/0001.qtsj"]) == 2
     assert (
         "no decision in this journal; give the journal of a run that has decided" in capsys.readouterr().err
@@ -258,6 +262,7 @@ def test_missing_file(capsys: pytest.CaptureFixture[str]) -> None:
         (["plan", "--file", "deep.yaml"], "deep.yaml: nested too deeply"),
         (["plan", "--file", "date.yaml"], "month must be in 1..12"),
         (["decisions", "deep.yaml"], "expected a .qtsj file"),
+        (["support", "explain", "date.yaml"], "date.yaml: not a support bundle"),
         (["replay", "deep.yaml"], "expected a .qtsj file"),
         (["messages", "m" * 300], "File name too long"),
         (["status", "--run-dir", "s" * 300], "File name too long"),

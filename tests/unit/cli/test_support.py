@@ -199,3 +199,23 @@ def _answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None
     kubectl.write_text(text)
     kubectl.chmod(kubectl.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+
+
+def test_a_plan_has_the_rest_of_the_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It had ten seconds, and a busy machine's bundle lacked plan.txt though it was gathered in fifteen."""
+    given: list[float] = []
+    clock, takes_s = [100.0], [55.0, 15.0]
+
+    async def gather(*_: str) -> Bundle:
+        clock[0] += takes_s.pop()
+        return Bundle()
+
+    async def plans(_bundle: Bundle, _namespace: str, left_s: float) -> None:
+        given.append(left_s)
+
+    monkeypatch.setattr(support.support_bundle, "gather", gather)
+    monkeypatch.setattr(support, "_plans", plans)
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    for _ in range(2):
+        assert support.support("desk", output=tmp_path / "b.tar.gz") == 0
+    assert given == [45.0, 10.0]
