@@ -273,32 +273,37 @@ class RedisStreams:
             while page := await client.xpending_range(key, self._name, after, "+", PAGE, self._name):
                 while not sink.room():
                     await asyncio.sleep(0.01)
-                times = {waiting["message_id"]: int(waiting["times_delivered"]) for waiting in page}
-                found = await client.xclaim(key, self._name, self._name, 0, list(times))
-                self._judge(key, found, times, sink)
+                await self._take_up(client, key, page, 0, sink)
                 after = f"({page[-1]['message_id'].decode()}"
 
     async def _claim(self, client: Any, sink: Sink) -> None:
         """Take over entries another consumer of our group has left for 5 s."""
         for key in self._keys:
             idle = await client.xpending_range(key, self._name, "-", "+", COUNT, idle=CLAIM_IDLE_MS)
-            times = {w["message_id"]: int(w["times_delivered"]) for w in idle}
-            wanted = [entry for entry in times if (key, entry) not in self._open]
-            if wanted:
-                found = await client.xclaim(key, self._name, self._name, CLAIM_IDLE_MS, wanted)
-                self.claimed += len(found)
-                self._judge(key, found, times, sink)
+            self.claimed += await self._take_up(client, key, idle, CLAIM_IDLE_MS, sink)
 
-    def _judge(self, key: str, found: Any, times: dict[bytes, int], sink: Sink) -> None:
-        """Hand claimed entries over again, or to the dead letters after five deliveries."""
+    async def _take_up(self, client: Any, key: str, waiting: Any, idle_ms: int, sink: Sink) -> int:
+        """Claim what is not in our hands; hand it over again, or to the dead letters after five deliveries.
+
+        Nobody else takes it up meanwhile, so no acknowledgement overtakes the answer. What is in our hands
+        stays so: its acknowledgement may be under way, and a claim of what was cut ends its delivery.
+        """
+        times = {each["message_id"]: int(each["times_delivered"]) for each in waiting}
+        if not (taken := [(key, entry) for entry in times if (key, entry) not in self._open]):
+            return 0
+        self._open.update(taken)
+        try:
+            found = await client.xclaim(key, self._name, self._name, idle_ms, [entry for _, entry in taken])
+        finally:
+            self._open.difference_update(taken)
+        self._trespass.took_up(key, waiting, found)
         for entry, fields in found:
-            if (key, entry) in self._open:
-                continue
-            if times.get(entry, 0) >= DELIVERIES:
+            if times[entry] >= DELIVERIES:
                 self._open.add((key, entry))
                 self._end(key, entry, f"delivered {times[entry]} times, never handled")
             else:
                 self._hand_over(key, [(entry, fields)], sink)
+        return len(found)
 
     def _hand_over(self, key: str, found: Any, sink: Sink) -> None:
         """Give entries to the sink; each is acknowledged when it has ended."""
@@ -307,14 +312,12 @@ class RedisStreams:
                 continue
             self._open.add((key, entry))
             frame, again = (fields or {}).get(FIELD, b""), (fields or {}).get(AGAIN)
-            if again is None and key == self._own:
-                self._end(key, entry, "ok")  # our own words
+            if (again is None) == (key == self._own):
+                self._end(key, entry, "ok")  # our own words; a dead letter that failed elsewhere
             elif again is None:
                 sink.arrived(frame, writer(key), self._ender(key, entry))
-            elif key == self._own:  # nobody else may write there
+            else:  # nobody else may write to our stream
                 sink.again(frame, self._ender(key, entry))
-            else:
-                self._end(key, entry, "ok")  # a dead letter that failed elsewhere
 
     def _ender(self, key: str, entry: bytes) -> Callable[[str], None]:
         """Return what ends the delivery of one entry."""

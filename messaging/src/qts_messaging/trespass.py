@@ -43,6 +43,18 @@ class Trespass(msgspec.Struct):
         """Note what a read of new entries gave us."""
         self.given[key] = self.given.get(key, 0) + count
 
+    def took_up(
+        self, key: str, waiting: Iterable[dict[str, Any]], claimed: Iterable[tuple[bytes, Any]]
+    ) -> None:
+        """Note what was claimed of what waited (XPENDING's words), if it had waited under our own name.
+
+        Its newest may have been given since the last look: to a connection of ours that had ended.
+        """
+        if key in self.stood:
+            ours = {each["message_id"] for each in waiting if each["consumer"] == self.group.encode()}
+            _, newest = self.stood[key]
+            self.took(key, sum(entry in ours and entry_id(entry) > newest for entry, _ in claimed))
+
     async def begin(self, client: Any, keys: Iterable[str]) -> None:
         """Take the group as it is; what it was given before is looked for as pending."""
         self.given, self.stood = {}, {}
