@@ -64,7 +64,8 @@ def main(tokens: Sequence[str] | None = None) -> int:
     """Run `qts`; return 0, 2 for bad usage or settings, 130 when interrupted, 1 for other failures."""
     try:
         result = _run(list(sys.argv[1:] if tokens is None else tokens))
-        sys.stdout.flush()  # what could not be written is told here, not at the interpreter's end
+        if sys.stdout is not None:  # None where it was closed before we began: `>&-`
+            sys.stdout.flush()  # what could not be written is told here, not at the interpreter's end
     except ConfigError as error:
         return _fail(str(error), USAGE_EXIT)
     except QtsError as error:
