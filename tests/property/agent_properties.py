@@ -137,8 +137,11 @@ def check_gaps(make: Make, tape: Tape, t: int) -> None:
         assert array(answer.action)[1:].tolist() == array(whole.action)[1:].tolist()
     assert (array(ask(make(), tape, 200).abstain) & SHORT_WINDOW).all()
     asked = request(tape.symbols, t)
-    assert (array(make().on_request(asked, None, now(t)).abstain) & NO_DATA).all()
-    assert (array(make().on_request(asked, window(tape, t - 1), now(t)).abstain) & STALE_WINDOW).all()
+    for seen, bit in ((None, NO_DATA), (window(tape, t - 1), STALE_WINDOW)):
+        answer = make().on_request(asked, seen, now(t))
+        assert (array(answer.abstain) & bit).all()
+        assert np.isnan(array(answer.p)).all()
+        assert array(answer.p).shape == (len(tape.symbols), 3)
 
 
 def check_deadline(make: Make, tape: Tape, t: int) -> None:

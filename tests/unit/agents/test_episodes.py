@@ -62,10 +62,12 @@ def test_honest_orders_end_half_a_minute_later_one_in_ten_cancelled() -> None:
     assert (np.log(made.size).mean(), np.log(made.size).std()) == pytest.approx((0.0, 0.5), abs=0.03)
 
 
-@pytest.mark.parametrize("shares", [episodes.CALM, episodes.AWAY])
-def test_quoted_orders_are_given_up_by_their_distance(shares: tuple[float, ...]) -> None:
+@pytest.mark.parametrize(
+    ("name", "shares"), [("CALM", (0.6, 0.3, 0.1)), ("AWAY", (0.2, 0.3, 0.5))], ids=["calm", "away"]
+)
+def test_quoted_orders_are_given_up_by_their_distance(name: str, shares: tuple[float, ...]) -> None:
     """At the touch, near, far: a tenth, three and eight tenths are cancelled; prices lie at their distance."""
-    made = episodes.quoted(np.random.default_rng(2), shares, 6000)
+    made = episodes.quoted(np.random.default_rng(2), getattr(episodes, name), 6000)
     come, end = lives(made).T
     where = made.distance[come]
     np.testing.assert_allclose(made.price, 100.0 - made.side * (TOUCH + 0.02 * made.distance), rtol=1e-12)
@@ -73,9 +75,11 @@ def test_quoted_orders_are_given_up_by_their_distance(shares: tuple[float, ...])
         here = (where >= low) & (where < high)
         assert here.mean() == pytest.approx(share, abs=0.02)
         assert where[here].mean() == pytest.approx((low + high) / 2, rel=0.1)
+        assert (where[here].min(), where[here].max()) == pytest.approx((low, high), abs=0.01 * (high - low))
         assert np.mean(made.event[end][here] == CANCEL) == pytest.approx(gone, abs=0.05)
     assert abs(made.side.mean()) < 0.05
     assert set(made.event[end]) == {CANCEL, FILL}
+    assert (np.log(made.size).mean(), np.log(made.size).std()) == pytest.approx((0.0, 0.5), abs=0.03)
 
 
 def test_spoofs_are_large_and_gone_after_seconds(rng: np.random.Generator) -> None:
@@ -130,6 +134,32 @@ def test_ladders_stand_on_either_side() -> None:
     assert {int(one.side[one.order == 40_000][0]) for one in made} == {-1, 1}
 
 
+def test_what_is_drawn_reaches_both_ends_of_its_range() -> None:
+    """How many spoofs, ladders, orders of a ladder and washes there are, and how long they last."""
+    spoofs, ladders, steps, washes, lasting, closing, sizes = set(), set(), set(), set(), [], [], []
+    for seed in range(400):
+        made = episodes.spoofs(np.random.default_rng(seed))
+        come, end = lives(made).T
+        spoofs.add(len(come))
+        lasting.append((made.time_ns[end] - made.time_ns[come]) / SECOND)
+        made = episodes.layers(np.random.default_rng(seed))
+        ladders.add(int((made.event == FILL).sum()))
+        quoted = np.unique(made.order[made.event == CANCEL])
+        steps |= set(np.unique(quoted // 100, return_counts=True)[1].tolist())
+        made = episodes.washes(np.random.default_rng(seed))
+        washes.add(len(made.order) // 2)
+        first, last = np.argsort(made.order).reshape(-1, 2).T
+        sizes.append(made.size[made.side == 1])
+        closing.append((made.time_ns[last] - made.time_ns[first]) / SECOND)
+    assert (spoofs, ladders, steps) == (set(range(6, 13)), {2, 3, 4}, {4, 5, 6})
+    assert washes == set(range(10, 21))
+    for times, ends in ((lasting, (1.0, 3.0)), (closing, (0.05, 0.5))):
+        whole = np.concatenate(times)
+        assert (whole.min(), whole.max()) == pytest.approx(ends, abs=0.004)
+    drawn = np.log(np.concatenate(sizes))
+    assert (drawn.mean(), drawn.std()) == pytest.approx((0.5, 0.5), abs=0.03)
+
+
 def test_a_maker_follows_the_touch(rng: np.random.Generator) -> None:
     """Each order goes within half a second of a fill, as far away as the touch has moved, and is back as far as before."""
     made = episodes.requotes(rng)
@@ -137,9 +167,12 @@ def test_a_maker_follows_the_touch(rng: np.random.Generator) -> None:
     assert single.sum() == 8  # what stands at the end
     fills = np.flatnonzero(made.event == FILL)
     assert len(fills) == 28
-    assert ((np.diff(time[fills]) >= 10.0) & (np.diff(time[fills]) <= 30.0)).all()
+    late = time[fills] - 20.0 * np.arange(1, 29)
+    assert ((late >= -1e-6) & (late <= 10.0)).all()
+    assert np.ptp(late) > 7.0
     quotes = ~np.isin(made.order, made.order[fills])
     assert np.unique(made.size[quotes]).size == 1
+    assert 0.8 <= made.size[quotes][0] <= 1.2
     first = np.flatnonzero(time <= 1.0)
     assert (len(first), set(made.event[first])) == (8, {NEW})
     np.testing.assert_allclose(

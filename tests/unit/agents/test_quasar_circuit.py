@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.property import markets
 
 from qts_agents.columns import array
+from qts_agents.kernels import philox
 from qts_agents.kernels.reupload_reference import LIMIT, SCALE, ring, signs
 from qts_agents.quasar.agent import Quasar
 from qts_agents.quasar.circuit import LAYERS, MIRROR, Reuploading
@@ -17,6 +21,26 @@ from qts_core.sections import QuasarSettings
 from qts_core.spec import SYSTEM
 
 KEY = (1, 2)
+
+#: an agent whose table, model and circuit all speak and learn after its warm-up; prints what was compiled
+LIFE = """
+from tests.property import markets
+from qts_agents.kernels import backend
+from qts_agents.quasar.agent import Quasar
+from qts_core.sections import QuasarSettings
+from qts_core.spec import SYSTEM
+agent = Quasar(SYSTEM(quasar=QuasarSettings(convergence=10.0, circuit_outcomes=20)))
+agent.warm_up()
+before, tape = backend.compiles(), markets.eurusd(800, 1300)
+for t in range(320, 1101):
+    agent.on_bars(markets.update(tape, t), markets.window(tape, t), markets.now(t))
+state = agent._state
+state.model.rows = state.circuit.rows = 100
+state.gate.gains.extend(0.1 + 0.001 * k for k in range(20))
+told = markets.ask(agent, tape, 1100, 1.0)
+markets.train(agent, tape, 1101, 1180)
+print(told.backend, agent.converged, state.circuit.rows > 100, backend.compiles() - before)
+"""
 
 
 def dense(model: Reuploading, x: np.ndarray) -> np.ndarray:
@@ -54,6 +78,13 @@ def test_the_circuit_equals_dense_matrices(qubits: int) -> None:
     holed = model.predict(x)
     assert np.isnan(holed[1]).all()
     np.testing.assert_allclose(np.delete(holed, 1, axis=0), np.delete(got, 1, axis=0), rtol=0, atol=1e-15)
+
+
+def test_the_circuit_starts_from_the_draws_of_its_key() -> None:
+    """Three layers of slope and constant for two gates a qubit, normal with deviation ½; odd features mirror."""
+    expected = [0.5 * philox.normal(KEY, i, 2, 0) for i in range(3 * 4 * 2 * 2)]
+    np.testing.assert_array_equal(Reuploading(4, 0.1, KEY).weights, np.reshape(expected, (3, 4, 2, 2)))
+    assert MIRROR.tolist() == [-1.0] * 8 + [1.0] * 2
 
 
 def test_adjoint_gradients_equal_differences() -> None:
@@ -184,3 +215,12 @@ def test_outcomes_teach_the_circuit_and_fill_the_gate() -> None:
     assert again.circuit is not None
     np.testing.assert_array_equal(again.circuit.weights, state.circuit.weights)
     assert again.gate.gains == state.gate.gains
+
+
+def test_nothing_compiles_after_the_warm_up() -> None:
+    """In a process of its own, as others here have compiled what a warm-up may forget."""
+    root = Path(__file__).parents[3]
+    ended = subprocess.run(
+        [sys.executable, "-c", LIFE], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert ended.stdout.split() == ["simulated-quantum", "True", "True", "0"], ended.stderr

@@ -141,7 +141,7 @@ def expected_shortfall(known: Losses, threshold: float, error: float, draw: Draw
     tail = known.loss >= threshold
     span = float(known.loss[-1]) - threshold
     mass = estimate(Oracle(known.p, tail.astype(np.float64), draw), error)
-    if span <= 0.0 or mass.value <= 0.0:
+    if span <= 0.0:
         return threshold, mass.queries
     excess = np.clip((known.loss - threshold) / span, 0.0, 1.0)
     above = estimate(Oracle(known.p, excess, draw), error)
