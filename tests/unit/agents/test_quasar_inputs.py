@@ -10,10 +10,12 @@ from tests.property import markets
 from qts_agents.agent import GAP
 from qts_agents.columns import array
 from qts_agents.kernels.indicators import indicators
+from qts_agents.opinions import Reliability
 from qts_agents.quasar import bars
 from qts_agents.quasar.agent import Quasar
 from qts_agents.quasar.features import features
 from qts_agents.quasar.model import Logistic
+from qts_agents.quasar.qar import FactorPool
 from qts_core.spec import SYSTEM
 
 
@@ -150,3 +152,27 @@ def test_a_row_that_abstained_teaches_nothing():
         assert agent._state.circuit.rows == 2
         learned.append(agent.save())
     assert learned[0] == learned[1] == learned[2]
+
+
+def test_an_outcome_teaches_what_was_said_of_its_own_symbol():
+    """Reliability, factors and regression learn as by hand, also where the feedback has another order."""
+    tape, agent = markets.synthetic(18), Quasar(SYSTEM())
+    markets.ask(agent, tape, 500)
+    kept = agent._state.pending._held["round-500"]
+    x, flat, y = array(kept.x), array(kept.flat), np.array([2, 0])
+    reliability, qar, model = Reliability(), FactorPool(SYSTEM().quasar), Logistic(SYSTEM().quasar.model_rate)
+    reliability.learn(x[[1, 0]], flat[[1, 0]], y)
+    qar.learn(np.asarray(array(kept.factors)[[1, 0]], np.float64), y)
+    model.learn(np.asarray(array(kept.features)[[1, 0]], np.float64), y)
+    told = markets.feedback(tape.pick([1, 2, 0]), 500, np.array([2, 255, 0]))
+    agent.on_feedback(told, 0)
+    assert agent._state.reliability.k == reliability.k != Reliability().k
+    np.testing.assert_array_equal(agent._state.qar.weights, qar.weights)
+    np.testing.assert_array_equal(agent._state.model.weights, model.weights)
+
+
+def test_each_part_stands_under_its_name():
+    """Before the table has converged and the model has learned, the factors alone have spoken."""
+    told = markets.ask(Quasar(SYSTEM()), markets.synthetic(18), 500, explain=True)
+    parts = [told.contrib_names.index(name) for name in ("qstar", "qar", "model")]
+    assert np.isfinite(array(told.contrib)[:, parts]).tolist() == [[False, True, False]] * 3
