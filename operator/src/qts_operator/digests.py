@@ -79,7 +79,7 @@ def child(live: Live, kind: str) -> Child:
     notes = metadata.get("annotations") or {}
     told = {c.get("type"): c for c in status.get("conditions") or ()}
     mine = summary(live)
-    progress, failure = told.get("Progressing") or {}, told.get("ReplicaFailure") or {}
+    reason, failure = (told.get("Progressing") or {}).get("reason"), told.get("ReplicaFailure") or {}
     revision = str(notes.get(names.ANNOTATION_TEMPLATE_REVISION, ""))
     return Child(
         kind=kind,
@@ -109,11 +109,34 @@ def child(live: Live, kind: str) -> Child:
         counts=mine.counts,
         parked=notes.get(names.ANNOTATION_REPLICAS_BEFORE_SUSPEND, ""),
         keys=files_of(metadata) if kind == "Secret" else frozenset(),
-        stuck=progress.get("reason") == "ProgressDeadlineExceeded",
-        rolled=progress.get("reason") == "NewReplicaSetAvailable",
+        stuck=reason == "ProgressDeadlineExceeded",
+        rolled=_was_available(status) if kind == "StatefulSet" else reason == "NewReplicaSetAvailable",
         failure=failure.get("message", "") if failure.get("status") == "True" else "",
-        failing_since=_seconds(failure.get("lastTransitionTime") or ""),
+        failing_since=_without_pods(metadata, status)
+        if kind == "StatefulSet"
+        else _seconds(failure.get("lastTransitionTime") or ""),
     )
+
+
+def _was_available(status: Live) -> bool:
+    """Tell whether all pods of a StatefulSet's newest template were ready once, or it never had another one.
+
+    That is when its controller takes the template that it rolls out for the current one.
+    """
+    return bool(status.get("currentRevision") == status.get("updateRevision"))
+
+
+def _without_pods(metadata: Live, status: Live) -> float:
+    """Return since when a StatefulSet counts no pod, 0 while it counts one.
+
+    It has no condition of that, but its status was last written then, which its field managers tell; where
+    somebody cleared them it was when it was made.
+    """
+    if status.get("replicas"):
+        return 0.0
+    entries = [e for e in metadata.get("managedFields") or () if e.get("subresource") == "status"]
+    written = max((_seconds(e.get("time") or "") for e in entries), default=0.0)
+    return written or _seconds(metadata.get("creationTimestamp") or "")
 
 
 def _system(metadata: Live, owner: Live) -> str:

@@ -21,7 +21,6 @@ from qts_operator.gpu import USAGE_S
 from qts_operator.middleware import ApiError
 from qts_operator.objects import BY_KIND
 from qts_operator.objects.frame import Frame
-from qts_operator.refusals import redis_without_pod
 from qts_operator.resolve import spec_of
 from qts_operator.snapshot import Child, Finding, Heard, Node, Other, Pod, Snapshot
 from qts_operator.unread import Unread
@@ -46,14 +45,12 @@ class Eyes:
         self._logins = Logins(context.api)
         self._usage = Usage(context.api, Unread(context.metrics))
         self._claims: set[str] = set()
-        self._podless: dict[str, float] = {}  # system → since when its Redis is seen without a pod
 
     def forget(self, key: str, namespace: str, name: str) -> None:
         """Drop what is remembered of a system that is gone."""
         self._secrets.forget(key)
         self._logins.forget(key)
         self._claims.discard(key)
-        self._podless.pop(key, None)
         store = self._c.view.children["Secret"]
         for child in store.of(namespace, name):
             store.remove(child)
@@ -100,15 +97,7 @@ class Eyes:
             used = await self._usage.of(snapshot, now_s, view.pods.all)
             snapshot = msgspec.structs.replace(snapshot, used=used)
         # the last thing that is looked at, so that no other pass can decide in between
-        others, since = self._others(resource, nodes), self._podless_since(key, snapshot)
-        return msgspec.structs.replace(snapshot, others=others, podless_since=since)
-
-    def _podless_since(self, key: str, snapshot: Snapshot) -> float | None:
-        """Return when Redis was first seen without its pod: of a StatefulSet no status tells that."""
-        if not redis_without_pod(snapshot):
-            self._podless.pop(key, None)
-            return None
-        return self._podless.setdefault(key, snapshot.now)
+        return msgspec.structs.replace(snapshot, others=self._others(resource, nodes))
 
     async def _heard(
         self,

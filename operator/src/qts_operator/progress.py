@@ -60,6 +60,7 @@ def grows(known: Child | None, child: Child) -> bool:
         updated=child.updated,
         available=child.available,
         rolled=child.rolled,
+        failing_since=child.failing_since,
     )
 
 

@@ -58,25 +58,20 @@ def unwritten(snapshot: Snapshot, told: Finding) -> Finding | None:
 def again_s(snapshot: Snapshot, frame: Frame) -> list[float]:
     """Return in how many seconds a refusal becomes a finding."""
     since = [child.failing_since for _, child in _lasting(snapshot, frame)]
-    since += [] if snapshot.podless_since is None else [snapshot.podless_since]
+    redis = snapshot.owned("StatefulSet", names.REDIS_PART)
+    since += [redis.failing_since] if redis is not None and redis_without_pod(snapshot) else []
     left = (AFTER_S - (snapshot.now - each) for each in since)
     return [seconds for seconds in left if seconds > 0]
 
 
 def _redis(snapshot: Snapshot) -> Finding | None:
-    """Return that Redis has been without a pod for a minute, or was when another operator looked."""
-    where, since = redis_without_pod(snapshot), snapshot.podless_since
-    if not where:
-        return None
-    what = f"StatefulSet/{names.part(snapshot.name, names.REDIS_PART)}: "
-    former = said(snapshot.status, "Degraded")
-    told = former.get("status") == "True" and former["message"].startswith(what)
-    if not told and (since is None or snapshot.now - since < AFTER_S):
+    """Return that Redis has been without a pod for a minute."""
+    child, where = snapshot.owned("StatefulSet", names.REDIS_PART), redis_without_pod(snapshot)
+    if child is None or not where or snapshot.now - child.failing_since < AFTER_S:
         return None
     text = f"it has no pod: a quota, limits, the security of pods or a webhook may refuse it; {where}"
-    return Finding(
-        reason="ObjectRejected", message=f"{what}{text}; change the spec, or make or change what refuses it"
-    )
+    remedy = "change the spec, or make or change what refuses it"
+    return Finding(reason="ObjectRejected", message=f"StatefulSet/{child.name}: {text}; {remedy}")
 
 
 def redis_without_pod(snapshot: Snapshot) -> str:

@@ -41,9 +41,9 @@ class Child(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     parked: str = ""  # annotation: the replicas that somebody else had given it before it was held back
     keys: frozenset[str] = frozenset()  # of a Secret: the names of its files, as its field managers tell
     stuck: bool = False
-    rolled: bool = False  # of a Deployment: its controller says that its newest template was available
+    rolled: bool = False  # its controller says that its newest template was available
     failure: str = ""  # message of ReplicaFailure
-    failing_since: float = 0.0  # seconds since the epoch
+    failing_since: float = 0.0  # that, or of a StatefulSet that it counts no pod; seconds since the epoch
 
     @property
     def settled(self) -> bool:
@@ -54,9 +54,9 @@ class Child(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def rolled_out(self) -> bool:
         """Tell whether its roll-out is over: pods that are ready no more are none.
 
-        Nobody says of a StatefulSet's whether they have been; its pods of the newest template are there.
+        Of a StatefulSet that had no other template yet nobody says whether its pods ever were ready.
         """
-        return self.settled or (self._made and (self.rolled or self.kind == "StatefulSet"))
+        return self.settled or (self._made and self.rolled)
 
     @property
     def _made(self) -> bool:
@@ -157,7 +157,6 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     nodes: tuple[Node, ...] | None = None  # None: not visible
     used: dict[str, dict[str, int]] = {}  # node → resource → asked for by all pods there
     statusz: Status | None = None  # answer of PADS, None when it could not be asked
-    podless_since: float | None = None  # when Redis was first seen without its pod; None: it has one
     heard: dict[str, Heard] = {}  # pod uid → its answer, asked while credentials change
     unread: dict[str, str] = {}  # Secret → why it could not be read
     login: Finding | None = None  # why the Secret that `redis.urlSecretRef` names cannot be used

@@ -85,7 +85,7 @@ def conditions(facts: Facts, *, current: bool) -> list[Condition]:
     messaging = reach.messaging(facts.snapshot, frame)
     return [
         _ready(facts, frame, fault, (redis, messaging), current),
-        _progressing(facts, frame, current),
+        _progressing(facts, frame, redis, current),
         Condition("Degraded", "True", fault.reason, fault.message)
         if fault
         else Condition("Degraded", "False", "Healthy", ""),
@@ -98,6 +98,7 @@ def conditions(facts: Facts, *, current: bool) -> list[Condition]:
     ]
 
 
+_COMPLETE = Condition("Progressing", "False", "Complete", "")
 _OBSERVED = ("Scheduled", "GPUAvailable", "RedisReady", "MessagingReady", "Suspended")
 
 
@@ -287,7 +288,7 @@ def _reason(facts: Facts, frame: Frame, workload: Workload) -> Cause:
     return held_by(facts.snapshot.pods_of(workload.name), facts.snapshot.now, frame.image_field(workload))
 
 
-def _progressing(facts: Facts, frame: Frame, current: bool) -> Condition:
+def _progressing(facts: Facts, frame: Frame, redis: Condition, current: bool) -> Condition:
     if frame.spec.paused:
         return Condition("Progressing", "False", "Paused", f"{len(facts.plan)} changes are planned")
     children = [facts.child("Deployment", w.name) for w in frame.workloads()]
@@ -298,16 +299,16 @@ def _progressing(facts: Facts, frame: Frame, current: bool) -> Condition:
         text = f"no progress for 10 minutes: {', '.join(stuck)}"
         return Condition("Progressing", "False", "RolloutStuck", text)
     open_ = [c for c in children if c is None or not c.rolled_out]
+    starting = redis.reason == "StartingUp"  # it never was ready, of which its StatefulSet says nothing
     changing = rotation.under_way(frame, facts.snapshot)
-    if not open_ and current and changing:
-        return Condition("Progressing", "True", "Rotating", changing)
-    if not open_ and current:
-        return Condition("Progressing", "False", "Complete", "")
+    if not open_ and current and not starting:
+        return Condition("Progressing", "True", "Rotating", changing) if changing else _COMPLETE
     if facts.snapshot.status.get("observedGeneration") is None or any(c is None for c in open_):
         return Condition("Progressing", "True", "Creating", "objects are being created")
     was = said(facts.snapshot.status, "Suspended").get("status")
     resuming = not frame.spec.suspend and was == "True"
     text = "roll-out under way" if open_ else "the newest spec is not written in full"
+    text = redis.message if starting and current and not open_ else text
     return Condition("Progressing", "True", "Resuming" if resuming else "RollingOut", text)
 
 

@@ -144,7 +144,7 @@ def without_redis(redis: Any = None, **agents: Any) -> dict[str, Any]:
         for p in pods()
     ]
     rolled = DOWN | {"rolled": True}
-    children = dict.fromkeys(("pads", "qbmia", "quasar", "amos", "market"), rolled) | {"redis": DOWN}
+    children = dict.fromkeys(("pads", "qbmia", "quasar", "amos", "market", "redis"), rolled)
     return {"pods": found, "statusz": None} | children
 
 

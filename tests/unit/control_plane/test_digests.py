@@ -12,6 +12,7 @@ from qts_operator import digests
 from qts_operator.snapshot import Child, Node, Pod
 
 AT, SINCE = "2026-08-01T09:00:00Z", 1785574800.0
+MADE, LATER = "2026-08-01T08:59:55Z", "2026-08-01T09:00:05Z"
 BARE: dict[str, Any] = {"metadata": {"name": "x", "uid": "u"}}
 WHOLE = {"namespace": "n", "name": "x", "uid": "u", "resourceVersion": "7", "deletionTimestamp": AT}
 
@@ -102,6 +103,36 @@ def test_a_child_is_the_controllers_numbers_and_our_notes() -> None:
     notes[names.ANNOTATION_TEMPLATE_REVISION] = "4a"
     calm = digests.child(live, "Deployment")
     assert (calm.stuck, calm.failure, calm.revision, calm.rolled) == (False, "", 0, True)
+
+
+@pytest.mark.parametrize(
+    ("status", "rolled"),
+    [
+        ({}, True),  # its controller has not looked yet: the numbers say so
+        ({"currentRevision": "a", "updateRevision": "a"}, True),
+        ({"currentRevision": "a", "updateRevision": "b"}, False),
+    ],
+)
+def test_a_stateful_set_whose_newest_template_was_ready_has_one_revision(status: Any, rolled: bool) -> None:
+    """Its controller takes the new one for the current one once all pods of it are ready."""
+    assert digests.child(BARE | {"status": status}, "StatefulSet").rolled is rolled
+
+
+@pytest.mark.parametrize(
+    ("status", "entries", "since"),
+    [
+        ({}, [], SINCE - 5.0),  # nobody says: since it was made
+        ({"replicas": 0}, [{"subresource": "status", "time": AT}, {"time": LATER}], SINCE),
+        ({"replicas": 1}, [{"subresource": "status", "time": AT}], 0.0),
+    ],
+)
+def test_since_when_a_stateful_set_has_no_pod_its_last_status_tells(
+    status: Any, entries: Any, since: float
+) -> None:
+    """By the time of its field manager: it has no condition for that."""
+    metadata = BARE["metadata"] | {"managedFields": entries, "creationTimestamp": MADE}
+    live = BARE | {"status": status, "metadata": metadata}
+    assert digests.child(live, "StatefulSet").failing_since == since
 
 
 def test_of_a_secret_the_names_of_its_files_are_known_and_of_nothing_else() -> None:

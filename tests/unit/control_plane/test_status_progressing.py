@@ -50,6 +50,30 @@ PROGRESSING: Cases = {
         {"redis": {"updated": 0}, "status": OBSERVED},
         ("True", "RollingOut", "roll-out under way"),
     ),
+    "Redis, which never was ready": (
+        {"redis": DOWN | {"rolled": True}, "status": OBSERVED},
+        ("True", "RollingOut", "Redis is starting up"),
+    ),
+    "Redis, which was ready before its newest template": (
+        {"redis": DOWN, "status": REACHED},
+        ("True", "RollingOut", "roll-out under way"),
+    ),
+    "Redis, which is not ready any more": (
+        {"redis": DOWN | {"rolled": True}, "status": REACHED},
+        ("False", "Complete", ""),
+    ),
+    "Redis, which never was ready, and keys that change": (
+        {
+            "redis": DOWN | {"rolled": True},
+            "spec": {"messaging": {"credentialsGeneration": 2}},
+            "status": OBSERVED,
+        },
+        ("True", "RollingOut", "Redis is starting up"),
+    ),
+    "suspended, and Redis never was ready": (
+        {"redis": DOWN | {"rolled": True}, "spec": {"suspend": True}, "status": SUSPENDED},
+        ("True", "RollingOut", "Redis is starting up"),
+    ),
     "not ready any more": (without_redis(up=True) | {"status": REACHED}, ("False", "Complete", "")),
     "an older pod is left": (
         {"amos": {"rolled": True, "current": 2}, "status": OBSERVED},
