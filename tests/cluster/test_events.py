@@ -37,3 +37,43 @@ def test_what_happens_again_is_one_event_that_counts(
     until(lambda: told() == [3], "one Event of three")
     # a namespace of another test that is on its way out may refuse Events: that is no missing right
     assert 'qts_reflector_denied_total{kind="Event"' not in leading.told()
+
+
+def test_an_ordinary_life_has_the_few_events_that_a_reader_wants(
+    kube: Any, namespace: str, leading: Any, until: Callable[..., Any], played_node: None
+) -> None:
+    """A start, a roll-out, a pause and a suspension: what comes up in its time is no news until it is up."""
+    kube.run("taint", "node", "fake-0", "kwok.x-k8s.io/node-")
+
+    def becomes(reason: str) -> None:
+        until(lambda: kube.condition(namespace, "desk", "Ready")[1] == reason, reason)
+
+    def told() -> list[tuple[str, str, str]]:
+        found = kube.get("-n", namespace, "events.events.k8s.io")["items"]
+        ours = [e for e in found if e["regarding"]["kind"] == "QuantumTradingSystem"]
+        ours.sort(key=lambda e: e["eventTime"])
+        return [(e["type"], e["reason"], e["note"]) for e in ours]
+
+    kube.system(namespace, "desk")
+    becomes("AllReady")
+    for change in (
+        {"agents": {"amos": {"podLabels": {"team": "x"}}}},
+        {"images": {"redis": "localhost/b:1"}},
+    ):
+        kube.patch(namespace, "desk", change)
+        until(lambda: kube.applied(namespace), "applied")
+        becomes("AllReady")
+    kube.patch(namespace, "desk", {"paused": True, "agents": {"pads": {"podLabels": {"team": "x"}}}})
+    becomes("SpecNotApplied")
+    kube.patch(namespace, "desk", {"paused": False})
+    becomes("AllReady")
+    kube.patch(namespace, "desk", {"suspend": True})
+    becomes("Suspended")
+    kube.patch(namespace, "desk", {"suspend": False})
+    becomes("AllReady")
+    # who becomes ready again within ten minutes goes on with the same series
+    assert told() == [
+        ("Normal", "AllReady", "4/4 agents and the feed are ready"),
+        ("Normal", "SpecNotApplied", "the system is paused: status.plan says what is not done"),
+        ("Normal", "Suspended", "the system is suspended"),
+    ]

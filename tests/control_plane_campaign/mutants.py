@@ -72,8 +72,9 @@ KILLERS: dict[str, tuple[tuple[str, ...], bool]] = {
         _unit("rotation_facts", "resolve", "rotation", "steps", *REASONS, "optional_agent"),
         True,
     ),
+    "starting": (_unit("starting", "steps"), False),
     "starts": (_unit("starts", "gang", "node_loss"), False),
-    "status": (_unit(*REASONS, "status_numbers", "status", "conditions", "adopt"), True),
+    "status": (_unit(*REASONS, "starting", "status_numbers", "status", "conditions", "adopt"), True),
     "steps": (
         _unit(
             "steps", "adopt", "node_loss", "refusals", "reconcile", "reconcile_secrets", "reconcile_answers"

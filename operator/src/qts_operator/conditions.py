@@ -31,7 +31,14 @@ FAULTS = (
 #: rights that are missing and hinder no system; one that does is the reason AccessDenied of the others
 RESTRICTED = "Restricted"
 #: classes of what keeps workloads from being ready
-_NOT_READY = ("AgentsNotReady", "CrashLooping", "FeedNotReady", "ImageNotPulled", "QuotaExceeded")
+_NOT_READY = (
+    "AgentsNotReady",
+    "CrashLooping",
+    "FeedNotReady",
+    "ImageNotPulled",
+    "QuotaExceeded",
+    "StartingUp",
+)
 #: what a Redis that answers refuses to PADS
 REFUSES = ("RedisRefusesWrites", "RedisRefusesLogin", "RedisRefusesCommands")
 _NO_GPU = (

@@ -17,6 +17,7 @@ from qts_core import names
 from qts_operator.conditions import CONDITIONS
 from qts_operator.objects import Kind
 from qts_operator.snapshot import Snapshot
+from qts_operator.starting import STARTING_UP
 
 KIND = Kind("Event", "events.k8s.io", "v1", "events")
 WITHIN_S = 600.0
@@ -33,6 +34,9 @@ _MICRO = "%Y-%m-%dT%H:%M:%S.%fZ"
 def transitions(snapshot: Snapshot, new: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the Events of a status change."""
     former = {c["type"]: c for c in snapshot.status.get("conditions") or ()}
+    # who suspends or pauses a system means it
+    paused = any(c["reason"] == "Paused" for c in new["conditions"])
+    on_purpose = ("Suspended", "SpecNotApplied") if paused else ("Suspended",)
     told = []
     for condition in new["conditions"]:
         good, before = CONDITIONS[condition["type"]].good, former.get(condition["type"])
@@ -41,11 +45,12 @@ def transitions(snapshot: Snapshot, new: dict[str, Any]) -> list[dict[str, Any]]
         same = before is not None and before["status"] == condition["status"]
         if same and before is not None and before["reason"] == condition["reason"]:
             continue
-        # a first status that says "healthy" or "still starting" is no news
+        # a first status that says "healthy" or "not applied yet" is no news, nor is what comes up in its time
         if before is None and (condition["status"] == good or condition["type"] == "Ready"):
             continue
-        # who suspends a system means it
-        meant = condition["status"] == good or condition["reason"] == "Suspended"
+        if condition["status"] == "Unknown" or condition["reason"] == STARTING_UP:
+            continue
+        meant = condition["status"] == good or condition["reason"] in on_purpose
         told.append(_event(snapshot, condition, normal=meant))
     return told
 

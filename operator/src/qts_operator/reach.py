@@ -12,6 +12,7 @@ from qts_operator.objects.frame import Frame
 from qts_operator.progress import held_by
 from qts_operator.refusals import redis_without_pod
 from qts_operator.snapshot import Snapshot
+from qts_operator.starting import Grace
 
 FRESH_S = 15.0
 REDIS_IMAGE = "spec.images.redis"
@@ -44,6 +45,17 @@ def explains(told: Condition, snapshot: Snapshot) -> bool:
     pods = snapshot.pods_of(names.REDIS_PART)
     beside = told.reason == "StartingUp" and not held_by(pods, snapshot.now, REDIS_IMAGE).holds
     return told.status == "False" and not beside
+
+
+def starts(told: Condition, snapshot: Snapshot, grace: Grace) -> bool:
+    """Tell whether Redis comes up in its time, or it is soon known whether another one is reached."""
+    if told.reason == "StatusUnreachable":
+        return grace.system_s > 0
+    child, first = snapshot.owned("StatefulSet", names.REDIS_PART), told.reason == "StartingUp"
+    if not first and (child is None or told.reason != "NotReachable"):
+        return False
+    why = held_by(snapshot.pods_of(names.REDIS_PART), snapshot.now, REDIS_IMAGE)
+    return grace.covers(why, rolling=first or (child is not None and child.rolling))
 
 
 def _managed(snapshot: Snapshot, *, suspended: bool) -> Condition:

@@ -59,6 +59,11 @@ class Child(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.settled or (self._made and self.rolled)
 
     @property
+    def rolling(self) -> bool:
+        """Tell whether its newest template never was available; a pod that is lost later is no roll-out."""
+        return self.observed < self.generation or not self.rolled
+
+    @property
     def _made(self) -> bool:
         return self.observed >= self.generation and self.updated == self.replicas == self.current
 

@@ -9,13 +9,14 @@ import msgspec
 
 from qts_core import names
 from qts_core.roster import AGENTS, BY_NAME, Workload
-from qts_operator import adopt, gpu, node_loss, reach, refusals, restricted, rotation
+from qts_operator import adopt, gpu, node_loss, reach, refusals, restricted, rotation, starting
 from qts_operator.checks import degraded
 from qts_operator.conditions import Condition, said
 from qts_operator.objects.frame import Frame
 from qts_operator.progress import LOOPS, NO_IMAGE, Cause, held_by, short
 from qts_operator.resolve import Verdicts, record_of
 from qts_operator.snapshot import Child, Finding, Snapshot
+from qts_operator.starting import STARTING_UP
 from qts_operator.times import seconds_of, stamp
 from qts_operator.writes import State, over_quota
 
@@ -235,19 +236,36 @@ def _ready(
         return Condition("Ready", "False", "SpecNotApplied", text)
     missing = {w.name: _reason(facts, frame, w) for w in frame.workloads() if not _live(facts, frame, w)}
     redis, messaging = needs
+    grace = starting.grace(facts.snapshot, facts.snapshot.status)
     if missing and reach.explains(redis, facts.snapshot):
         # agents without Redis are not ready by design: they have no cause of their own to tell
         own = [f"{name}: {why.text}" for name, why in missing.items() if why.holds]
-        return Condition("Ready", "False", "RedisNotReady", "; ".join([redis.message, *own])[:1000])
+        starts = not own and reach.starts(redis, facts.snapshot, grace)
+        why = "; ".join([redis.message, *own])[:1000]
+        return _starting(Condition("Ready", "False", "RedisNotReady", why), starts)
     if missing:
-        return _behind(missing)
+        starts = all(grace.covers(why, rolling=_rolls(facts, name)) for name, why in missing.items())
+        return _starting(_behind(missing), starts)
     if redis.status != "True":
-        return Condition("Ready", "False", "RedisNotReady", redis.message)
+        starts = reach.starts(redis, facts.snapshot, grace)
+        return _starting(Condition("Ready", "False", "RedisNotReady", redis.message), starts)
     if messaging.status == "False":
-        return Condition("Ready", "False", "MessagingDown", messaging.message)
+        starts = messaging.reason == "PeersSilent" and grace.system_s > 0
+        return _starting(Condition("Ready", "False", "MessagingDown", messaging.message), starts)
     agents = sum(1 for w in frame.workloads() if w.agent)
     feed = " and the feed" if frame.runs(BY_NAME["market"]) else ""
     return Condition("Ready", "True", "AllReady", f"{agents}/{agents} agents{feed} are ready")
+
+
+def _rolls(facts: Facts, name: str) -> bool:
+    """Tell whether a workload's newest template has never been available."""
+    child = facts.child("Deployment", name)
+    return child is None or child.rolling
+
+
+def _starting(told: Condition, starts: bool) -> Condition:
+    """Return what keeps a system from being ready, under another reason while that comes up in its time."""
+    return msgspec.structs.replace(told, reason=STARTING_UP) if starts else told
 
 
 def _behind(missing: dict[str, Cause]) -> Condition:

@@ -21,6 +21,7 @@ from qts_operator import (
     refusals,
     restarts,
     rotation,
+    starting,
     status,
     writes,
 )
@@ -234,7 +235,8 @@ def _report(state: Pass, *, plan: tuple[str, ...] = (), exhausted: str = "") -> 
     told = _kept(snapshot, new)
     change = status.differs(told, snapshot.status)
     news = tuple(events.altered(snapshot, state.writes.altered))
-    state = msgspec.structs.replace(state, status=new, news=news)
+    again = (*state.recheck_s, *starting.again_s(snapshot, new))
+    state = msgspec.structs.replace(state, status=new, news=news, recheck_s=again)
     if not change:
         return _restart(state)
     moving = any(c["type"] == "Progressing" and c["status"] == "True" for c in new["conditions"])

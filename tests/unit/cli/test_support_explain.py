@@ -119,7 +119,7 @@ def test_what_the_rest_shows_otherwise_is_worked_out_again() -> None:
     text, well = said(held)
     assert not well
     anew = text.partition("worked out again from the bundle, where it differs:")[2]
-    assert "  Ready=False AgentsNotReady: pads: starting" in anew
+    assert "  Ready=False StartingUp: pads: starting" in anew
     assert "  MessagingReady=False PeersSilent: PADS does not hear qbmia, quasar, amos" in anew
     assert "Degraded" not in anew
 

@@ -171,6 +171,7 @@ def _told(kind: str, status: str, reason: str, message: str = "m") -> dict[str, 
 
 
 READY, DOWN = _told("Ready", "True", "AllReady"), _told("Ready", "False", "AgentsNotReady")
+STARTS = DOWN | {"reason": "StartingUp"}
 
 
 @pytest.mark.parametrize(
@@ -182,6 +183,11 @@ READY, DOWN = _told("Ready", "True", "AllReady"), _told("Ready", "False", "Agent
         (None, _told("Degraded", "True", "NameTaken"), "Warning"),
         (None, _told("Progressing", "True", "Creating"), None),
         (DOWN, READY, "Normal"),
+        (READY, STARTS, None),
+        (STARTS, READY, "Normal"),
+        (STARTS, DOWN, "Warning"),
+        (None, _told("GPUAvailable", "Unknown", "Scheduling"), None),
+        (_told("GPUAvailable", "True", "Allocated"), _told("GPUAvailable", "Unknown", "Scheduling"), None),
         (READY, DOWN, "Warning"),
         (READY, DOWN | {"reason": "Suspended"}, "Normal"),  # who suspends a system means it
         (DOWN, DOWN | {"message": "another"}, None),
@@ -198,6 +204,15 @@ def test_a_condition_that_changed_is_news(snapshot_of, before: Any, now: Any, ne
         [(news, now["reason"], now["message"])] if news else []
     )
     assert all(e["eventTime"] == "2026-08-01T09:00:00.250000Z" for e in found)
+
+
+@pytest.mark.parametrize(("paused", "kind"), [(True, "Normal"), (False, "Warning")])
+def test_who_pauses_a_system_means_it(snapshot_of, paused: bool, kind: str) -> None:
+    """That the newest spec is not applied is a warning of any other."""
+    behind = DOWN | {"reason": "SpecNotApplied"}
+    stage = _told("Progressing", "False", "Paused") if paused else _told("Progressing", "True", "RollingOut")
+    found = transitions(snapshot_of(status={"conditions": [READY]}), {"conditions": [behind, stage]})
+    assert [(e["type"], e["reason"]) for e in found] == [(kind, "SpecNotApplied")]
 
 
 def test_an_event_says_at_least_the_reason_and_never_too_much(snapshot_of) -> None:

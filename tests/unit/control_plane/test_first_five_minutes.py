@@ -260,8 +260,8 @@ CLASSES: dict[str, tuple[dict[str, Any], str]] = {
         {"quasar": DOWN, "pods": pods(waiting="ErrImagePull"), "amos": DOWN},
         "ImageNotPulled",
     ),
-    "the feed": ({"market": DOWN}, "FeedNotReady"),
-    "the feed and an agent": ({"market": DOWN, "amos": DOWN}, "AgentsNotReady"),
+    "the feed": ({"market": LOST}, "FeedNotReady"),
+    "the feed and an agent": ({"market": LOST, "amos": DOWN}, "AgentsNotReady"),
     # a message is whoever's words: only the reason beside it says what it is
     "a message that begins as a reason of ours does": (
         {"quasar": DOWN | LATELY | {"failure": "QuotaExceeded: says a webhook"}},

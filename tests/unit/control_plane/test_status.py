@@ -61,7 +61,7 @@ def test_a_healthy_system_is_ready(snapshot_of) -> None:
 def test_one_agent_behind_is_not_ready(snapshot_of, change) -> None:
     """An agent counts only when its newest template is seen, rolled out and available."""
     status = build(_facts(snapshot_of, changes=change))
-    assert _told(status)["Ready"] == ("False", "AgentsNotReady")
+    assert _told(status)["Ready"] == ("False", "StartingUp")
     assert status["agents"] == "3/4"
     assert _told(status)["Progressing"][0] == "True"
 
@@ -69,7 +69,7 @@ def test_one_agent_behind_is_not_ready(snapshot_of, change) -> None:
 def test_the_feed_is_needed_and_not_counted(snapshot_of) -> None:
     """Without the feed the system is not ready, yet 4/4 agents are."""
     status = build(_facts(snapshot_of, changes={"market": {"available": 0}}))
-    assert _told(status)["Ready"] == ("False", "FeedNotReady")
+    assert _told(status)["Ready"] == ("False", "StartingUp")
     assert status["agents"] == "4/4"
 
 

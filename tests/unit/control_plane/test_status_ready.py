@@ -72,21 +72,21 @@ READY: Cases = {
     "not applied, for a quota": ({"state": QUOTA}, ("False", "QuotaExceeded", "q")),
     "agents down": (
         {"amos": DOWN, "pads": DOWN},
-        ("False", "AgentsNotReady", "pads: starting; amos: starting"),
+        ("False", "StartingUp", "pads: starting; amos: starting"),
     ),
-    "an agent missing": ({"gone": ["amos"]}, ("False", "AgentsNotReady", "amos: starting")),
+    "an agent missing": ({"gone": ["amos"]}, ("False", "StartingUp", "amos: starting")),
     "an agent of another resource": (
         {"amos": {"owner_uid": "u-2"}},
-        ("False", "AgentsNotReady", "amos: starting"),
+        ("False", "StartingUp", "amos: starting"),
     ),
-    "a pod too many": ({"amos": {"replicas": 2}}, ("False", "AgentsNotReady", "amos: starting")),
+    "a pod too many": ({"amos": {"replicas": 2}}, ("False", "StartingUp", "amos: starting")),
     "a pod more than asked for": (
         {"amos": {"available": 2, "updated": 2}},
         ("True", "AllReady", "4/4 agents and the feed are ready"),
     ),
     "Redis starts, the agents are ready": (
         {"redis": DOWN},
-        ("False", "RedisNotReady", "Redis is starting up"),
+        ("False", "StartingUp", "Redis is starting up"),
     ),
     "all start": (
         without_redis(),
