@@ -77,11 +77,17 @@ def held_by(pods: Iterable[Pod], now: float, image: str) -> Cause:
     `image`: the field of the spec that names their image. Of two templates the newer one's pods tell.
     """
     there = (p for p in pods if not p.deleting and p.phase not in ("Failed", "Succeeded"))
-    living = sorted(there, key=lambda p: p.started)
-    living = [p for p in living if p.template == living[-1].template]
+    every = sorted(there, key=lambda p: p.started)
+    living = [p for p in every if p.template == every[-1].template]
     for pod in living:
         if pod.unschedulable:
-            return Cause("Unschedulable", f"Unschedulable: {short(pod.unschedulable)}")
+            text = f"Unschedulable: {short(pod.unschedulable)}"
+            broken = next((p.name for p in every if p.template != pod.template and p.ending), "")
+            # a Deployment keeps the older pod until the newer one is ready, though it never will be itself
+            keeps = f"; {broken}, which ends by itself, keeps its room until it is taken away"
+            remedy = f": set spec.agents.{pod.agent}.enabled to false, then to true"
+            full = broken and "Insufficient " in text
+            return Cause("Unschedulable", text + (keeps + remedy if full else ""))
         if pod.waiting in NO_IMAGE:
             return _no_image(pod, image)
         if pod.ending:

@@ -16,6 +16,10 @@ DESCRIBE = "kubectl -n trading describe pod quasar-0 says who ended it: a failed
 MEMORY = "OOMKilled: it needs more memory than its limit; raise spec.agents.quasar.resources.limits.memory"
 WAITS = "kubectl -n trading describe pod quasar-0 says what for"
 USED = "1 nvidia.com/gpu; 1 of 1"
+KEEPS = (
+    "which ends by itself, keeps its room until it is taken away: "
+    "set spec.agents.quasar.enabled to false, then to true"
+)
 WHY: dict[str, tuple[dict[str, Any], str]] = {
     "no device": (
         {"spec": GPU, "nodes": (), "quasar": DOWN | LATELY | {"failure": "other"}},
@@ -60,6 +64,15 @@ WHY: dict[str, tuple[dict[str, Any], str]] = {
     "of the newer template": (
         {"pods": [*pods(template="a", started=8.0), *pods(template="b", started=9.0, waiting="X")]},
         "X: ",
+    ),
+    "of the newer template, for which an older one that ends by itself leaves no room": (
+        {
+            "pods": [
+                *pods(template="a", started=8.0, ending="exit code 1", down="quasar"),
+                *pods(template="b", started=9.0, unschedulable="0/1 fit: 1 Insufficient cpu. more"),
+            ]
+        },
+        f"Unschedulable: 0/1 fit: 1 Insufficient cpu; quasar-0, {KEEPS}",
     ),
     "of the same template": (
         {"pods": [*pods(template="a", started=9.0), *pods(template="a", started=8.0, waiting="X")]},
