@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from math import nan
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ HOME, ACCOUNT = "bench-operator", "qts-operator"
 EACH = 10  # systems a namespace
 SHARED = Path(__file__).parents[2] / "shared" / "cluster" / "cluster"
 BINDINGS = Kind("ClusterRoleBinding", "rbac.authorization.k8s.io", "v1", "clusterrolebindings")
-LIMIT_S, GONE_S = 3600.0, 900
+LIMIT_S, GONE_S, METRICS_S = 3600.0, 900, 30.0
 World = Callable[[Judge, list[str]], AbstractAsyncContextManager[None]]
 
 
@@ -129,6 +130,23 @@ async def idle(operator: Process) -> None:
         while operator.cpu_s() - spent > 0.2:
             spent = operator.cpu_s()
             await asyncio.sleep(2.0)
+
+
+class Spent(NamedTuple):
+    """Seconds of processor time."""
+
+    operator: float
+    server: float  # the API server
+
+
+async def spent_s(judge: Judge, operator: Process) -> Spent:
+    """Return what both have taken since they began; NaN where the API server does not tell."""
+    ours, told = operator.cpu_s(), nan
+    async with judge.session.stream("/metrics", {}, METRICS_S, verb="GET", kind="Any") as lines:
+        async for line in lines:
+            if line.startswith(b"process_cpu_seconds_total "):
+                told = float(line.split()[1])
+    return Spent(ours, told)
 
 
 def cluster(*words: str) -> str:
