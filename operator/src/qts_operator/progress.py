@@ -85,7 +85,7 @@ def held_by(pods: Iterable[Pod], now: float, image: str) -> Cause:
             broken = next((p.name for p in every if p.template != pod.template and p.ending), "")
             # a Deployment keeps the older pod until the newer one is ready, though it never will be itself
             keeps = f"; {broken}, which ends by itself, keeps its room until it is taken away"
-            remedy = f": set spec.agents.{pod.agent}.enabled to false, then to true"
+            remedy = f": kubectl -n {pod.namespace} delete replicaset {broken.rpartition('-')[0]}"
             full = broken and "Insufficient " in text
             return Cause("Unschedulable", text + (keeps + remedy if full else ""))
         if pod.waiting in NO_IMAGE:

@@ -18,7 +18,7 @@ WAITS = "kubectl -n trading describe pod quasar-0 says what for"
 USED = "1 nvidia.com/gpu; 1 of 1"
 KEEPS = (
     "which ends by itself, keeps its room until it is taken away: "
-    "set spec.agents.quasar.enabled to false, then to true"
+    "kubectl -n trading delete replicaset desk-quasar-a"
 )
 WHY: dict[str, tuple[dict[str, Any], str]] = {
     "no device": (
@@ -68,11 +68,11 @@ WHY: dict[str, tuple[dict[str, Any], str]] = {
     "of the newer template, for which an older one that ends by itself leaves no room": (
         {
             "pods": [
-                *pods(template="a", started=8.0, ending="exit code 1", down="quasar"),
+                *pods(name="desk-quasar-a-0", template="a", started=8.0, ending="exit code 1", down="quasar"),
                 *pods(template="b", started=9.0, unschedulable="0/1 fit: 1 Insufficient cpu. more"),
             ]
         },
-        f"Unschedulable: 0/1 fit: 1 Insufficient cpu; quasar-0, {KEEPS}",
+        f"Unschedulable: 0/1 fit: 1 Insufficient cpu; desk-quasar-a-0, {KEEPS}",
     ),
     "of the same template": (
         {"pods": [*pods(template="a", started=9.0), *pods(template="a", started=8.0, waiting="X")]},
