@@ -93,7 +93,7 @@ async def test_a_refused_subscription_is_named(idle_stand: Stand) -> None:
     ("begin", "end", "words", "kind"),
     [
         (_full_memory, _free_memory, "out of memory (OOM); raise its maxmemory", "memory"),
-        (_read_only, _primary, "it is a replica (READONLY); redis_url must lead to the primary", "replica"),
+        (_read_only, _primary, "it is a replica (READONLY); its URL must lead to the primary", "replica"),
         (_disk_fails, _disk_works, "cannot save to its disk (MISCONF); free or enlarge the disk", "disk"),
         (_no_writing, _writing, "run the 'xadd' command; give it the access list of this version", "rights"),
     ],

@@ -55,7 +55,7 @@ async def _answers(namespace: str, name: str, agents: list[str], path: str) -> d
 
 
 def _kubectl(namespace: str) -> tuple[str, ...]:
-    return program(", or leave NAME out to ask the latest local run"), "-n", namespace
+    return program(", or leave -n and NAME out to ask the latest local run"), "-n", namespace
 
 
 def program(otherwise: str = "") -> str:

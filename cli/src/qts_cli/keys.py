@@ -67,5 +67,8 @@ def redis(system: str, directory: Path) -> int:
         users.write_text(users_acl(system, passwords), encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{directory}: cannot be written: {error.strerror}") from None
-    print(f"{users}: append its lines to the server's list; {len(passwords)} passwords lie beside it")
+    print(
+        f"{users}: append its lines to the server's list, but not the first where others use the server: it "
+        f"locks out who gives no login; {len(passwords)} passwords lie beside it"
+    )
     return 0

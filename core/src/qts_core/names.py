@@ -85,6 +85,7 @@ AGENTS_SERVICE_ACCOUNT = "agents"
 CURVE_SECRET = "curve"  # noqa: S105 - the name of an object
 REDIS_SECRET = "redis-auth"  # noqa: S105 - the name of an object
 REDIS_PART = "redis"
+REDIS_SIDE = "acl"  # the container beside it, of the agents' image
 CONFIG_PART = "config"
 
 

@@ -6,6 +6,7 @@ A line of such a file is `SECRET` or `SECRET GENERATION`; without a number it is
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets as randomness
 from collections.abc import Iterable
@@ -95,7 +96,8 @@ def read_secret(path: Path) -> str:
         mode = path.stat().st_mode
         text = path.read_text()
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}; create keys with `qts keys new`") from error
+        remedy = "; create keys with `qts keys new`" if error.errno == errno.ENOENT else ""
+        raise ConfigError(f"{path}: {error.strerror}{remedy}") from error
     if mode & 0o007:
         raise ConfigError(f"{path}: mode {mode & 0o777:04o} lets others use it; run: chmod o-rwx {path}")
     return text

@@ -5,17 +5,26 @@ from __future__ import annotations
 from redis.exceptions import RedisError
 
 _LOGIN = "Redis refuses the login ({code}); its password must be the one of the access list"
+_MEMORY = (
+    "Redis refuses writes: it is out of memory (OOM); raise its maxmemory: of the one that `qts run` starts "
+    "it is fixed, give another by redis_url"
+)
+_REPLICA = (
+    "Redis refuses writes: it is a replica (READONLY); its URL must lead to the primary: redis_url, in a "
+    "cluster spec.redis.url or the Secret of spec.redis.urlSecretRef"
+)
+_RIGHTS = (
+    "Redis refuses a command (NOPERM): {text}; give it the access list of this version: `qts keys redis` "
+    "writes it, where the operator runs it a higher spec.redis.credentialsGeneration"
+)
 #: what the first word of a refusal means: its kind (of `qts_core.probes.REDIS_KINDS`), and what ends it
 _WORDS = {
-    "OOM": ("memory", "Redis refuses writes: it is out of memory (OOM); raise its maxmemory"),
+    "OOM": ("memory", _MEMORY),
     "MISCONF": (
         "disk",
         "Redis refuses writes: it cannot save to its disk (MISCONF); free or enlarge the disk",
     ),
-    "READONLY": (
-        "replica",
-        "Redis refuses writes: it is a replica (READONLY); redis_url must lead to the primary",
-    ),
+    "READONLY": ("replica", _REPLICA),
     "NOREPLICAS": (
         "replica",
         "Redis refuses writes: too few of its replicas answer (NOREPLICAS); bring them back",
@@ -24,10 +33,7 @@ _WORDS = {
     "LOADING": ("loading", "Redis loads its data; it will answer by itself"),
     "WRONGPASS": ("password", _LOGIN),
     "NOAUTH": ("password", _LOGIN),
-    "NOPERM": (
-        "rights",
-        "Redis refuses a command (NOPERM): {text}; give it the access list of this version",
-    ),
+    "NOPERM": ("rights", _RIGHTS),
 }
 _OTHER = ("other", "Redis refuses a command ({code}): {text}")
 

@@ -173,7 +173,8 @@ def pod(live: Live) -> Pod:
     labels = metadata.get("labels") or {}
     told = {c.get("type"): c for c in status.get("conditions") or ()}
     scheduled, containers = told.get("PodScheduled") or {}, status.get("containerStatuses") or []
-    waiting: Live = next((w for c in containers if (w := (c.get("state") or {}).get("waiting"))), {})
+    waits: Live = next((c for c in containers if (c.get("state") or {}).get("waiting")), {})
+    waiting: Live = (waits.get("state") or {}).get("waiting") or {}
     down: Live = next((c for c in containers if not c.get("started") and _ended(c)), {})
     end = _last_end(down)
     return Pod(
@@ -190,6 +191,7 @@ def pod(live: Live) -> Pod:
         node=intern(spec.get("nodeName") or ""),
         ip=status.get("podIP") or "",
         unschedulable=_refused(spec, scheduled),
+        waits=intern(waits.get("name", "")),
         waiting=waiting.get("reason", ""),
         waiting_message=waiting.get("message", ""),
         reason=status.get("reason", ""),

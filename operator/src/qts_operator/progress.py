@@ -7,11 +7,13 @@ from collections.abc import Iterable
 
 import msgspec
 
+from qts_core import names
 from qts_operator.snapshot import Child, Pod
 
 ON_ITS_WAY = ("", "ContainerCreating", "PodInitializing")  # what a container waits for that nothing holds
 #: by then most images are there: a volume, a Secret or a key of it may be missing, which no status names
 SLOW_S = 120.0
+AGENT_IMAGE = "spec.images.agent"  # that of the container beside Redis
 SAID = 240  # characters of the kubelet's words about an image
 #: how a process ends that was told to: by the kubelet, whose reasons only its Events have, or by a person
 TOLD_TO = ("exit code 0", "exit code 137", "exit code 143")
@@ -105,6 +107,7 @@ def _no_image(pod: Pod, field: str) -> Cause:
     """Return what the kubelet says of an image, alike while it tries and while it pauses, and what helps."""
     pause = _PAUSE.fullmatch(pod.waiting_message)
     reason, said = (pause[1], pause[2]) if pause else (pod.waiting, pod.waiting_message)
+    field = AGENT_IMAGE if pod.waits == names.REDIS_SIDE else field
     remedy = f"correct {field}"
     if reason == "ErrImageNeverPull":
         remedy = f"load it onto {pod.node}, or correct {field} or spec.images.pullPolicy"
@@ -121,7 +124,7 @@ def _ends_of(text: str) -> str:
 
 def _ended(pod: Pod) -> Cause:
     """Return how a container ended, and what helps or where to look."""
-    if pod.ending == "OOMKilled":
+    if pod.ending == "OOMKilled" and pod.down != names.REDIS_SIDE:  # whose limit is fixed
         section = pod.agent if pod.agent in ("market", "redis") else f"agents.{pod.agent}"
         text = f"OOMKilled: it needs more memory than its limit; raise spec.{section}.resources.limits.memory"
         return Cause(LOOPS if pod.loops else "OOMKilled", text)

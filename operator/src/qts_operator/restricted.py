@@ -7,7 +7,7 @@ from qts_operator.objects import pod_monitors
 from qts_operator.objects.frame import Frame
 from qts_operator.snapshot import Snapshot
 
-GRANT = "helm upgrade of the operator with the same values restores the right"
+GRANT = "helm upgrade of the operator with the same values, or its install.yaml, restores the right"
 
 
 def condition(snapshot: Snapshot, frame: Frame | None) -> list[Condition]:

@@ -84,7 +84,8 @@ class Pod(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     node: str = ""
     ip: str = ""
     unschedulable: str = ""  # the scheduler's message while the pod has no node
-    waiting: str = ""  # reason of a waiting container, such as ImagePullBackOff
+    waits: str = ""  # the container that waits
+    waiting: str = ""  # its reason, such as ImagePullBackOff
     waiting_message: str = ""
     reason: str = ""  # why it failed: Evicted, UnexpectedAdmissionError
     started: float = 0.0  # creation, seconds since the epoch

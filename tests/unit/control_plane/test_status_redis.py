@@ -50,6 +50,14 @@ REDIS: Cases = {
         {"redis": DOWN, "pods": pods("redis", **NO_IMAGE)},
         ("False", "StartingUp", f"Redis is starting up: {NO_REDIS_IMAGE}"),
     ),
+    "no image of the container beside it": (
+        {"redis": DOWN, "pods": pods("redis", waits="acl", **NO_IMAGE)},
+        (
+            "False",
+            "StartingUp",
+            f"Redis is starting up: {NO_REDIS_IMAGE.replace('images.redis', 'images.agent')}",
+        ),
+    ),
     "no image any more": (
         {"redis": DOWN, "pods": pods("redis", **NO_IMAGE), "status": REACHED},
         ("False", "NotReachable", f"Redis is not ready any more: {NO_REDIS_IMAGE}"),

@@ -39,6 +39,18 @@ def test_a_key_that_others_can_read_is_refused_with_the_remedy(tmp_path: Path) -
         keys.load_curve(tmp_path, "pads")
 
 
+def test_new_keys_are_proposed_where_there_are_none(tmp_path: Path) -> None:
+    """A folder in place of a key is no reason to make others, which `qts keys new` would refuse there."""
+    keys.create_curve(tmp_path, ["pads"])
+    path = tmp_path / "curve" / "pads.key"
+    path.unlink()
+    with pytest.raises(ConfigError, match="qts keys new"):
+        keys.load_curve(tmp_path, "pads")
+    path.mkdir()
+    with pytest.raises(ConfigError, match="pads.key: Is a directory$"):
+        keys.load_curve(tmp_path, "pads")
+
+
 @pytest.mark.parametrize("text", ["", "tooshort\n", "x" * 41])
 def test_a_damaged_key_is_refused(tmp_path: Path, text: str) -> None:
     """A public key that is none names its file."""

@@ -135,7 +135,7 @@ def _side(frame: Frame) -> dict[str, Any]:
     command = ["python", "-m", "qts_messaging.acl", f"{_ACL_DIR}/{_ACL_FILE}"]
     command += [f"redis://127.0.0.1:{names.PORT_REDIS}", f"{_ACL_DIR}/{_PASSWORD_FILE}", str(names.PORT_HTTP)]
     return {
-        "name": "acl",
+        "name": names.REDIS_SIDE,
         "image": frame.image_for(names.REDIS_PART, "agent"),
         "imagePullPolicy": frame.spec.images.pull_policy,
         "command": command,
