@@ -84,12 +84,8 @@ def held_by(pods: Iterable[Pod], now: float, image: str) -> Cause:
     for pod in living:
         if pod.unschedulable:
             text = f"Unschedulable: {short(pod.unschedulable)}"
-            broken = next((p.name for p in every if p.template != pod.template and p.ending), "")
-            # a Deployment keeps the older pod until the newer one is ready, though it never will be itself
-            keeps = f"; {broken}, which ends by itself, keeps its room until it is taken away"
-            remedy = f": kubectl -n {pod.namespace} delete replicaset {broken.rpartition('-')[0]}"
-            full = broken and "Insufficient " in text
-            return Cause("Unschedulable", text + (keeps + remedy if full else ""))
+            full = "Insufficient " in text
+            return Cause("Unschedulable", text + (_kept_room(pod, every) if full else ""))
         if pod.waiting in NO_IMAGE:
             return _no_image(pod, image)
         if pod.ending:
@@ -101,6 +97,19 @@ def held_by(pods: Iterable[Pod], now: float, image: str) -> Cause:
         where = f"kubectl -n {living[0].namespace} describe pod {slow} says what for"
         return Cause("ContainerCreating", f"ContainerCreating: its containers still wait; {where}")
     return UP if any(p.up and not p.ready for p in living) else STARTING
+
+
+def _kept_room(pod: Pod, every: Iterable[Pod]) -> str:
+    """Return which older pod keeps the room of `pod` though none of them will serve, and what helps.
+
+    A Deployment keeps them until the newer one is ready.
+    """
+    older = [p for p in every if p.template != pod.template]
+    if not older or not all(p.loops for p in older):
+        return ""
+    name = older[0].name
+    remedy = f"kubectl -n {pod.namespace} delete replicaset {name.rpartition('-')[0]}"
+    return f"; {name}, which ends again and again, keeps its room until it is taken away: {remedy}"
 
 
 def _no_image(pod: Pod, field: str) -> Cause:

@@ -32,14 +32,14 @@ class Grace(msgspec.Struct, frozen=True):
 def grace(snapshot: Snapshot, told: Mapping[str, Any]) -> Grace:
     """Return what is left by the conditions of `told`: what they do not say yet begins now.
 
-    The start of a system is over once it was ready: then Ready changed after Suspended did.
+    The start of a system is over once it was ready: then Ready changed after Suspended did. That of a
+    template begins with the first of roll-outs that follow each other, and is over where one is stuck.
     """
     resumed, ready = said(told, "Suspended"), said(told, "Ready")
     system = _since(resumed, "False", snapshot.now) if resumed else snapshot.created
     over = ready.get("status") == "True" or (ready and _since(ready, "False", system) > system)
-    template = _since(said(told, "Progressing"), "True", snapshot.now)
     left_s = 0.0 if over else START_S - (snapshot.now - system)
-    return Grace(left_s, START_S - (snapshot.now - template))
+    return Grace(left_s, _of_a_template(said(told, "Progressing"), snapshot.now))
 
 
 def again_s(snapshot: Snapshot, told: Mapping[str, Any]) -> list[float]:
@@ -47,6 +47,14 @@ def again_s(snapshot: Snapshot, told: Mapping[str, Any]) -> list[float]:
     left = grace(snapshot, told)
     going = [seconds for seconds in (left.system_s, left.template_s) if seconds > 0]
     return [min(going)] if going and said(told, "Ready").get("reason") == STARTING_UP else []
+
+
+def _of_a_template(progress: Mapping[str, Any], now: float) -> float:
+    reason = progress.get("reason", "Complete")
+    if reason == "RolloutStuck":
+        return 0.0
+    began = None if reason == "Complete" else seconds_of(progress.get("lastTransitionTime", ""))
+    return START_S if began is None else START_S - (now - began)
 
 
 def _since(condition: Mapping[str, Any], status: str, now: float) -> float:

@@ -34,7 +34,7 @@ def past(*, resumed_s: float = 1e6, moving_s: float | None = None, redis: bool =
     moving = {
         "type": "Progressing",
         "status": "False" if moving_s is None else "True",
-        "reason": "RollingOut",
+        "reason": "Complete" if moving_s is None else "RollingOut",
     }
     conditions = [
         moving | {"lastTransitionTime": stamp(NOW - (moving_s or 0.0))},
@@ -50,12 +50,28 @@ def ready(status: str, ago_s: float) -> dict[str, Any]:
     return {"status": told | {"conditions": [changed, *told["conditions"]]}}
 
 
+def stopped(reason: str, ago_s: float) -> dict[str, Any]:
+    """Return a status: since when a roll-out does not go on, and why."""
+    told = past(resumed_s=1e6)["status"]
+    still = {
+        "type": "Progressing",
+        "status": "False",
+        "reason": reason,
+        "lastTransitionTime": stamp(NOW - ago_s),
+    }
+    return {"status": told | {"conditions": [still, *told["conditions"][1:]]}}
+
+
+PAUSED = {"paused": True}
 MUTE = {"statusz": msgspec.structs.replace(HEARD, peers={})}
 ROLLS = pods("redis", ready=False)
 CASES: dict[str, tuple[dict[str, Any], str]] = {
     "an agent's new template": ({"amos": DOWN} | past(), "StartingUp"),
     "it takes its time": ({"amos": DOWN} | past(moving_s=START_S - 1.0), "StartingUp"),
     "it takes too long": ({"amos": DOWN} | past(moving_s=START_S), "AgentsNotReady"),
+    "it is stuck": ({"amos": DOWN | {"stuck": True}} | stopped("RolloutStuck", 9.0), "AgentsNotReady"),
+    "it is paused": ({"amos": DOWN, "spec": PAUSED} | stopped("Paused", START_S - 1.0), "StartingUp"),
+    "it is paused for long": ({"amos": DOWN, "spec": PAUSED} | stopped("Paused", START_S), "AgentsNotReady"),
     "something holds it": ({"amos": DOWN, "pods": pods("amos", waiting="X")} | past(), "AgentsNotReady"),
     "something holds another": (
         {"amos": DOWN, "pads": DOWN, "pods": pods("amos", waiting="X")},

@@ -17,9 +17,17 @@ MEMORY = "OOMKilled: it needs more memory than its limit; raise spec.agents.quas
 WAITS = "kubectl -n trading describe pod quasar-0 says what for"
 USED = "1 nvidia.com/gpu; 1 of 1"
 KEEPS = (
-    "which ends by itself, keeps its room until it is taken away: "
+    "which ends again and again, keeps its room until it is taken away: "
     "kubectl -n trading delete replicaset desk-quasar-a"
 )
+FULL = "0/1 fit: 1 Insufficient cpu. more"
+OLDER = {
+    "name": "desk-quasar-a-0",
+    "template": "a",
+    "started": 8.0,
+    "ending": "exit code 1",
+    "down": "quasar",
+}
 WHY: dict[str, tuple[dict[str, Any], str]] = {
     "no device": (
         {"spec": GPU, "nodes": (), "quasar": DOWN | LATELY | {"failure": "other"}},
@@ -65,14 +73,23 @@ WHY: dict[str, tuple[dict[str, Any], str]] = {
         {"pods": [*pods(template="a", started=8.0), *pods(template="b", started=9.0, waiting="X")]},
         "X: ",
     ),
-    "of the newer template, for which an older one that ends by itself leaves no room": (
+    "of the newer template, for which an older one that ends again and again leaves no room": (
+        {"pods": [*pods(**OLDER | {"loops": True}), *pods(template="b", started=9.0, unschedulable=FULL)]},
+        f"Unschedulable: 0/1 fit: 1 Insufficient cpu; desk-quasar-a-0, {KEEPS}",
+    ),
+    "of the newer template, while an older one starts again": (
+        {"pods": [*pods(**OLDER), *pods(template="b", started=9.0, unschedulable=FULL)]},
+        "Unschedulable: 0/1 fit: 1 Insufficient cpu",
+    ),
+    "of the newer template, while an older one serves": (
         {
             "pods": [
-                *pods(name="desk-quasar-a-0", template="a", started=8.0, ending="exit code 1", down="quasar"),
-                *pods(template="b", started=9.0, unschedulable="0/1 fit: 1 Insufficient cpu. more"),
+                *pods(**OLDER | {"loops": True}),
+                *pods(template="a", started=8.0, ready=True),
+                *pods(template="b", started=9.0, unschedulable=FULL),
             ]
         },
-        f"Unschedulable: 0/1 fit: 1 Insufficient cpu; desk-quasar-a-0, {KEEPS}",
+        "Unschedulable: 0/1 fit: 1 Insufficient cpu",
     ),
     "of the same template": (
         {"pods": [*pods(template="a", started=9.0), *pods(template="a", started=8.0, waiting="X")]},

@@ -47,7 +47,7 @@ def test_new_keys_are_proposed_where_there_are_none(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="qts keys new"):
         keys.load_curve(tmp_path, "pads")
     path.mkdir()
-    with pytest.raises(ConfigError, match="pads.key: Is a directory$"):
+    with pytest.raises(ConfigError, match=r"pads\.key: Is a directory$"):
         keys.load_curve(tmp_path, "pads")
 
 
