@@ -25,6 +25,7 @@ def _camel(key: str) -> str:
 
 _SEATS = ", ".join(f"'{seat}'" for seat in SEATS)
 _ADDED = ", ".join(f"'{seat}'" for seat in ADDED_SEATS)
+_ON_GPUS = ", ".join(w.name for w in AGENTS if w.gpu)
 _PORTS = [f"self.?{w.name}.?port.orValue({w.port})" for w in AGENTS]
 _NEEDS = tuple(
     (
@@ -88,7 +89,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
                 "self.requests.all(k, !k.contains('gpu') && !k.contains('/mig-'))) && "
                 "(!has(self.limits) || self.limits.all(k, !k.contains('gpu') && !k.contains('/mig-')))"
             ),
-            "resources must not name a GPU; use gpu",
+            f"resources must not name a GPU; use gpu, which {_ON_GPUS} have",
         ),
     ),
     "Replay": (
