@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from qts_core import names
 from qts_operator.conditions import said
 from qts_operator.progress import SLOW_S, Cause
 from qts_operator.snapshot import Snapshot
@@ -37,7 +38,10 @@ def grace(snapshot: Snapshot, told: Mapping[str, Any]) -> Grace:
     """
     resumed, ready = said(told, "Suspended"), said(told, "Ready")
     system = _since(resumed, "False", snapshot.now) if resumed else snapshot.created
-    over = ready.get("status") == "True" or (ready and _since(ready, "False", system) > system)
+    fell = _since(ready, "False", system)
+    if ready.get("reason") in ("Suspended", STARTING_UP) and _none_before(snapshot, fell):
+        system = max(system, fell)  # it was resumed before all its pods were gone: Suspended never was True
+    over = ready.get("status") == "True" or (ready and fell > system)
     left_s = 0.0 if over else START_S - (snapshot.now - system)
     return Grace(left_s, _of_a_template(said(told, "Progressing"), snapshot.now))
 
@@ -47,6 +51,12 @@ def again_s(snapshot: Snapshot, told: Mapping[str, Any]) -> list[float]:
     left = grace(snapshot, told)
     going = [seconds for seconds in (left.system_s, left.template_s) if seconds > 0]
     return [min(going)] if going and said(told, "Ready").get("reason") == STARTING_UP else []
+
+
+def _none_before(snapshot: Snapshot, when: float) -> bool:
+    """Tell whether no pod of an agent or the feed is older."""
+    own = (p for p in snapshot.pods if p.agent != names.REDIS_PART and not p.deleting)
+    return all(pod.started >= when for pod in own)
 
 
 def _of_a_template(progress: Mapping[str, Any], now: float) -> float:

@@ -43,10 +43,10 @@ def past(*, resumed_s: float = 1e6, moving_s: float | None = None, redis: bool =
     return {"status": OBSERVED | {"conditions": conditions + [RUNNING] * redis}}
 
 
-def ready(status: str, ago_s: float) -> dict[str, Any]:
+def ready(status: str, ago_s: float, reason: str = "", resumed_s: float = 10.0) -> dict[str, Any]:
     """Return the status of a system that was resumed ten seconds ago, and whose Ready changed then."""
-    told = past(resumed_s=10.0)["status"]
-    changed = {"type": "Ready", "status": status, "lastTransitionTime": stamp(NOW - ago_s)}
+    told = past(resumed_s=resumed_s)["status"]
+    changed = {"type": "Ready", "status": status, "lastTransitionTime": stamp(NOW - ago_s), "reason": reason}
     return {"status": told | {"conditions": [changed, *told["conditions"]]}}
 
 
@@ -60,6 +60,11 @@ def stopped(reason: str, ago_s: float) -> dict[str, Any]:
         "lastTransitionTime": stamp(NOW - ago_s),
     }
     return {"status": told | {"conditions": [still, *told["conditions"][1:]]}}
+
+
+def young(age_s: float) -> list[Any]:
+    """Return pods that were made so long ago, beside an old one of Redis."""
+    return [p if p.agent == "redis" else msgspec.structs.replace(p, started=NOW - age_s) for p in pods()]
 
 
 PAUSED = {"paused": True}
@@ -92,6 +97,26 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "it has not been ready since": ({"amos": LOST} | ready("False", 10.0), "StartingUp"),
     "it was ready since": ({"amos": LOST} | ready("False", 9.0), "AgentsNotReady"),
     "it was ready": ({"amos": LOST} | ready("True", 9.0), "AgentsNotReady"),
+    "it was resumed before its pods were gone": (
+        {"amos": LOST, "pods": young(9.0)} | ready("False", 9.0, "Suspended", 1e6),
+        "StartingUp",
+    ),
+    "it still starts": (
+        {"amos": LOST, "pods": young(9.0)} | ready("False", 9.0, "StartingUp", 1e6),
+        "StartingUp",
+    ),
+    "it starts for long": (
+        {"amos": LOST, "pods": young(9.0)} | ready("False", START_S, "StartingUp", 1e6),
+        "AgentsNotReady",
+    ),
+    "another starts, and one that was there is lost": (
+        {"amos": LOST, "pods": young(9.1)} | ready("False", 9.0, "StartingUp", 1e6),
+        "AgentsNotReady",
+    ),
+    "all are lost": (
+        {"amos": LOST, "pods": young(9.0)} | ready("False", 9.0, "AgentsNotReady", 1e6),
+        "AgentsNotReady",
+    ),
     "it was made": ({"amos": LOST, "created": NOW - START_S + 1.0}, "StartingUp"),
     "the feed's new template": ({"market": DOWN} | past(), "StartingUp"),
     "Redis' new template": (without_redis(up=True) | {"redis": DOWN, "pods": ROLLS} | past(), "StartingUp"),
