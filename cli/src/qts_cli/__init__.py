@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from qts_core.errors import ConfigError, QtsError
@@ -63,9 +65,11 @@ def build() -> Any:
 def main(tokens: Sequence[str] | None = None) -> int:
     """Run `qts`; return 0, 2 for bad usage or settings, 130 when interrupted, 1 for other failures."""
     try:
+        for name in ("stdout", "stderr"):
+            if getattr(sys, name) is None:  # it was closed before we began: `>&-`
+                setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - as long as we live
         result = _run(list(sys.argv[1:] if tokens is None else tokens))
-        if sys.stdout is not None:  # None where it was closed before we began: `>&-`
-            sys.stdout.flush()  # what could not be written is told here, not at the interpreter's end
+        sys.stdout.flush()  # what could not be written is told here, not at the interpreter's end
     except ConfigError as error:
         return _fail(str(error), USAGE_EXIT)
     except QtsError as error:

@@ -128,6 +128,8 @@ def check(cr: Tree, file: Path) -> None:
         config.refuse_halves(cr)
     except ConfigError as error:
         raise ConfigError(f"{file}: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{file}: an alias (*) stands within what it stands for; write that out") from None
     unknown = resource.unknown_fields(spec)
     if unknown:
         raise ConfigError(f"{file}: {unknown[0]}: unknown field")

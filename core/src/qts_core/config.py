@@ -297,12 +297,17 @@ def _refuse_unknown(tree: Any, struct: type[msgspec.Struct], path: str) -> None:
             _refuse_unknown(value, inner, f"{path}.{key}")
 
 
-def refuse_halves(tree: Tree) -> None:
+def refuse_halves(tree: Any, path: str = "$") -> None:
     """Raise ConfigError for half of a character, as JSON can spell it, or a flag's bytes that are no text."""
-    for path, leaf in flatten(tree).items():
-        text = json.dumps(leaf, ensure_ascii=False, default=str)
-        if text.encode(errors="ignore") != text.encode(errors="surrogatepass"):
-            raise ConfigError(f"$.{path}: expected text that UTF-8 can hold, found {json.dumps(leaf)[:80]}")
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            refuse_halves(key, path)
+            refuse_halves(value, f"{path}.{key}")
+    elif isinstance(tree, list):
+        for each in tree:
+            refuse_halves(each, path)
+    elif isinstance(tree, str) and tree.encode(errors="ignore") != tree.encode(errors="surrogatepass"):
+        raise ConfigError(f"{path}: expected text that UTF-8 can hold, found {json.dumps(tree)[:80]}")
 
 
 def _explain(text: str, tree: Tree) -> str:

@@ -228,10 +228,14 @@ def test_a_folder_that_takes_no_files_is_told_before_an_evaluation(
     assert f"{flag}: the folder {Path('shut').absolute()} cannot be written to" in capsys.readouterr().err
 
 
-def test_a_closed_output_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("output", ["stdout", "stderr"])
+@pytest.mark.parametrize("words", [("config", "show"), ("config", "show", "--origin")])
+def test_a_closed_output_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch, output: str, words: tuple[str, ...]
+) -> None:
     """`qts ... >&-` leaves a program without stdout: what is printed goes nowhere, as asked."""
-    monkeypatch.setattr(sys, "stdout", None)
-    assert main(["config", "show"]) == 0
+    monkeypatch.setattr(sys, output, None)
+    assert main(words) == 0
 
 
 def test_malformed_json_says_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

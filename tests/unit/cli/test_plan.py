@@ -98,6 +98,16 @@ def test_refused_field_is_named(
             f'{HEAD}metadata: {{name: a}}\nspec: {{market: {{symbols: ["\\ud83d"]}}}}\n',
             "symbols: expected text that",
         ),
+        (f'{HEAD}metadata: {{name: a, labels: {{"\\ud83d": x}}}}\n', "$.metadata.labels: expected text that"),
+        (
+            f"{HEAD}metadata: {{name: a}}\nspec: {{market: {{symbols: [{{2020-01-01: x}}]}}}}\n",
+            "spec.market.symbols",
+        ),
+        (f"{HEAD}metadata: {{name: a}}\nspec: &s {{config: *s}}\n", "an alias (*) stands within"),
+        (
+            f"{HEAD}metadata: {{name: a}}\nspec: {{market: {{symbols: &a [*a]}}}}\n",
+            "an alias (*) stands within",
+        ),
         (
             f"{HEAD}metadata: {{name: a}}\nspec: {{agents: {{pads: {{nodeSelector: {{1: x}}}}}}}}\n",
             "key in spec.agents.pads.nodeSelector: expected `str`",
