@@ -104,11 +104,11 @@ class Spool:
         return data[:names].decode(errors="replace"), data[names:]
 
     def _cut(self, start: int, *, torn: bool) -> None:
-        """End the file at byte `start`, behind which no record is whole.
+        """End the file at byte `start`: of what stands behind a record that is not whole nothing is sent.
 
         A kill or a loss of power leaves the beginning of a last record (`torn`; fewer bytes than a head has
         are taken for one) or zeros: no damage, and no more than a line of the log. Of all else the bytes are
-        kept beside the file, and `lost` says so.
+        kept beside the file in place of those of an earlier damage, and `lost` says so.
         """
         self._file.seek(start)
         rest = self._file.read()
