@@ -63,7 +63,8 @@ def test_an_ordinary_life_has_the_few_events_that_a_reader_wants(
         kube.patch(namespace, "desk", change)
         until(lambda: kube.applied(namespace), "applied")
         becomes("AllReady")
-    kube.patch(namespace, "desk", {"paused": True, "agents": {"pads": {"podLabels": {"team": "x"}}}})
+    # not of PADS, whose old pod goes first: its Deployment may still say that its newest template was there
+    kube.patch(namespace, "desk", {"paused": True, "agents": {"amos": {"podLabels": {"team": "y"}}}})
     becomes("SpecNotApplied")
     kube.patch(namespace, "desk", {"paused": False})
     becomes("AllReady")
