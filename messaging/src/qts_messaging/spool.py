@@ -70,7 +70,7 @@ class Spool:
 
     def advance(self, frames: list[tuple[str, bytes]]) -> None:
         """Forget what was replayed; an empty spool gives its disk space back."""
-        self._done += sum(len(_record(*record)) for record in frames)
+        self._done += sum(_HEAD + len(topic.encode()) + len(frame) + _SUM.size for topic, frame in frames)
         if self._done >= self._size:
             self._file.truncate(0)
             self._done = self._size = 0
