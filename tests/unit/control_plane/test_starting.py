@@ -62,9 +62,10 @@ def stopped(reason: str, ago_s: float) -> dict[str, Any]:
     return {"status": told | {"conditions": [still, *told["conditions"][1:]]}}
 
 
-def young(age_s: float) -> list[Any]:
-    """Return pods that were made so long ago, beside an old one of Redis."""
-    return [p if p.agent == "redis" else msgspec.structs.replace(p, started=NOW - age_s) for p in pods()]
+def fell(reason: str, *, ago_s: float = 9.0, made_s: float = 9.0) -> dict[str, Any]:
+    """Return AMOS not ready, since when Ready is False and why, and how old all pods but Redis' are."""
+    made = [p if p.agent == "redis" else msgspec.structs.replace(p, started=NOW - made_s) for p in pods()]
+    return {"amos": LOST, "pods": made} | ready("False", ago_s, reason, 1e6)
 
 
 PAUSED = {"paused": True}
@@ -97,26 +98,11 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "it has not been ready since": ({"amos": LOST} | ready("False", 10.0), "StartingUp"),
     "it was ready since": ({"amos": LOST} | ready("False", 9.0), "AgentsNotReady"),
     "it was ready": ({"amos": LOST} | ready("True", 9.0), "AgentsNotReady"),
-    "it was resumed before its pods were gone": (
-        {"amos": LOST, "pods": young(9.0)} | ready("False", 9.0, "Suspended", 1e6),
-        "StartingUp",
-    ),
-    "it still starts": (
-        {"amos": LOST, "pods": young(9.0)} | ready("False", 9.0, "StartingUp", 1e6),
-        "StartingUp",
-    ),
-    "it starts for long": (
-        {"amos": LOST, "pods": young(9.0)} | ready("False", START_S, "StartingUp", 1e6),
-        "AgentsNotReady",
-    ),
-    "another starts, and one that was there is lost": (
-        {"amos": LOST, "pods": young(9.1)} | ready("False", 9.0, "StartingUp", 1e6),
-        "AgentsNotReady",
-    ),
-    "all are lost": (
-        {"amos": LOST, "pods": young(9.0)} | ready("False", 9.0, "AgentsNotReady", 1e6),
-        "AgentsNotReady",
-    ),
+    "it was resumed before its pods were gone": (fell("Suspended"), "StartingUp"),
+    "it still starts": (fell("StartingUp"), "StartingUp"),
+    "it starts for long": (fell("StartingUp", ago_s=START_S), "AgentsNotReady"),
+    "another starts, and one that was there is lost": (fell("StartingUp", made_s=9.1), "AgentsNotReady"),
+    "all are lost": (fell("AgentsNotReady"), "AgentsNotReady"),
     "it was made": ({"amos": LOST, "created": NOW - START_S + 1.0}, "StartingUp"),
     "the feed's new template": ({"market": DOWN} | past(), "StartingUp"),
     "Redis' new template": (without_redis(up=True) | {"redis": DOWN, "pods": ROLLS} | past(), "StartingUp"),
