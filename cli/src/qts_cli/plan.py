@@ -10,7 +10,7 @@ import msgspec
 import yaml
 from cyclopts import Parameter
 
-from qts_cli import plan_cluster
+from qts_cli import plan_cluster, rules
 from qts_cli.__main__ import environment
 from qts_core import config, names, resource
 from qts_core.errors import ConfigError
@@ -28,7 +28,7 @@ _NEW_UID = "00000000-0000-0000-0000-000000000000"
 
 NOTHING = (
     "against nothing, with images of the operator's defaults; --cluster plans against what a cluster holds. "
-    "Only the cluster's API server checks every rule of a resource"
+    "What a change may not touch, and what a cluster's policies refuse, only its API server tells"
 )
 
 
@@ -137,6 +137,8 @@ def check(cr: Tree, file: Path) -> None:
         resource.read(spec)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{file}: {_refusal(str(error))}") from None
+    if refused := rules.broken(cr):
+        raise ConfigError(f"{file}: {refused}")
 
 
 def actions_for(cr: Tree, namespace: str) -> list[Action]:
