@@ -88,5 +88,6 @@ VALID: list[dict[str, Any]] = [
     {"agents": {"amos": {"resources": {"requests": {"cpu": 1, "memory": "1Gi"}}}}},
     {"redis": {"mode": "External", "urlSecretRef": {"name": "desk-redis"}}},
     {"redis": {"storage": {"size": "1Gi"}}},
+    {"redis": {"tolerations": [{"operator": "Exists"}], "nodeSelector": {"pool": "data"}}},
     {"agents": {"qbmia": {}}},
 ]

@@ -25,6 +25,7 @@ from qts_core.wording import worded
 ANNOTATION_SCHEMA = f"{names.GROUP}/schema-hash"
 #: largest whole number that a JSON number holds exactly; beyond it a bound says nothing
 _EXACT = 2**53
+EMPTY: tuple[Any, ...] = ({}, (), [])
 _TEXT: dict[str, Any] = {"type": "string", "maxLength": 1024}
 _COUNT: dict[str, Any] = {"type": "integer", "format": "int32"}
 _TIME: dict[str, Any] = {"type": "string", "format": "date-time", "maxLength": 64}
@@ -166,7 +167,7 @@ def _stored(default: Any, node: dict[str, Any]) -> bool:
     """Tell whether a default is worth its place in every resource that leaves the field out."""
     if isinstance(default, msgspec.Struct):
         return _changes(node)
-    return default is not None and default not in ({}, (), [])
+    return default is not None and default not in EMPTY
 
 
 def _changes(node: dict[str, Any]) -> bool:
@@ -178,13 +179,13 @@ def _changes(node: dict[str, Any]) -> bool:
 
 
 def _filled(value: Any) -> Any:
-    """Return a default as JSON, with the defaults of every struct below it spelled out."""
+    """Return a default as JSON, with the defaults of every struct below it spelled out that say anything."""
     if not isinstance(value, msgspec.Struct):
         return msgspec.to_builtins(value)
     owner = type(value).__name__
     fields = msgspec.structs.fields(value)
     pairs = [(f.encode_name, getattr(value, f.name)) for f in fields if (owner, f.name) not in ABSENT]
-    return {key: _filled(item) for key, item in pairs if item is not None}
+    return {key: _filled(item) for key, item in pairs if item is not None and item not in EMPTY}
 
 
 def _node(info: Any) -> dict[str, Any]:

@@ -124,14 +124,19 @@ Env = Annotated[tuple[EnvVar, ...], msgspec.Meta(max_length=32, extra_json_schem
 Tolerations = Annotated[tuple[Toleration, ...], msgspec.Meta(max_length=16, extra_json_schema=ATOMIC)]
 
 
-class Pods(Part, frozen=True, kw_only=True):
+class Placed(Part, frozen=True, kw_only=True):
+    """Which nodes pods may run on."""
+
+    node_selector: Labels = {}
+    tolerations: Tolerations = ()
+    affinity: Anything | None = None
+
+
+class Pods(Placed, frozen=True, kw_only=True):
     """What every workload's pods may be told; the feed has just these."""
 
     image: Image | None = None
     resources: Resources = Resources()
-    node_selector: Labels = {}
-    tolerations: Tolerations = ()
-    affinity: Anything | None = None
     env: Env = ()
     restart_policy: RestartPolicy = RestartPolicy()
 
@@ -205,7 +210,7 @@ class Storage(Part, frozen=True, kw_only=True):
     when_deleted: Literal["Retain", "Delete"] = "Retain"
 
 
-class Redis(Part, frozen=True, kw_only=True):
+class Redis(Placed, frozen=True, kw_only=True):
     """A Redis of ours, or one that is there already."""
 
     mode: Literal["Managed", "External"] = "Managed"
@@ -213,6 +218,7 @@ class Redis(Part, frozen=True, kw_only=True):
     url_secret_ref: SecretKey | None = None
     storage: Storage | None = None
     resources: Resources = Resources(requests={"cpu": "100m", "memory": "256Mi"}, limits={"memory": "256Mi"})
+    priority_class_name: Name | None = None
     credentials_generation: Annotated[int, msgspec.Meta(ge=1)] = 1
 
 

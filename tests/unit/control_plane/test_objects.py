@@ -150,6 +150,19 @@ def test_templates_are_remembered_without_what_no_pod_reads(frame_of) -> None:
     assert redis.template(before) == redis.template(after)
 
 
+def test_redis_runs_where_the_resource_says(frame_of) -> None:
+    """On a cluster whose nodes are all tainted no other field lets it start."""
+    bare = redis.template(frame_of())["spec"]
+    where = {
+        "nodeSelector": {"pool": "data"},
+        "tolerations": [{"key": "pool", "operator": "Exists"}],
+        "affinity": {"podAntiAffinity": {}},
+        "priorityClassName": "high",
+    }
+    assert not where.keys() & bare.keys()
+    assert redis.template(frame_of({"redis": where}))["spec"] == bare | where
+
+
 def test_nothing_that_changes_by_itself_is_in_the_template(frame_of) -> None:
     """Generation, time and status of a resource do not reach the pods."""
     before = frame_of()

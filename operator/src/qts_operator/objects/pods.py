@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from qts_core import names, probes
-from qts_core.parts import Agent, Pods, Resources
+from qts_core.parts import Agent, Placed, Pods, Resources
 from qts_core.roster import AGENTS, BY_NAME, Workload
 from qts_operator.memo import remembered
 from qts_operator.objects.claim_templates import REQUEST, claim
@@ -253,15 +253,20 @@ def _item(key: str, path: str) -> dict[str, str]:
     return {"key": key, "path": path}
 
 
-def _place(spec: dict[str, Any], pods: Pods, extra: Agent, frame: Frame, workload: Workload) -> None:
-    """Add where the pods may run, as the resource says."""
-    if pods.node_selector:
-        spec["nodeSelector"] = dict(pods.node_selector)
-    if pods.tolerations:
-        listed = [msgspec.to_builtins(t) for t in pods.tolerations]
+def place(spec: dict[str, Any], where: Placed) -> None:
+    """Add which nodes pods may run on, as the resource says."""
+    if where.node_selector:
+        spec["nodeSelector"] = dict(where.node_selector)
+    if where.tolerations:
+        listed = [msgspec.to_builtins(t) for t in where.tolerations]
         spec["tolerations"] = [{k: v for k, v in t.items() if v is not None} for t in listed]
-    if pods.affinity:
-        spec["affinity"] = pods.affinity
+    if where.affinity:
+        spec["affinity"] = where.affinity
+
+
+def _place(spec: dict[str, Any], pods: Pods, extra: Agent, frame: Frame, workload: Workload) -> None:
+    """Add where and how the pods may run, as the resource says."""
+    place(spec, pods)
     if extra.topology_spread_constraints:
         spec["topologySpreadConstraints"] = [
             msgspec.to_builtins(c) | {"labelSelector": {"matchLabels": frame.selector(workload.name)}}

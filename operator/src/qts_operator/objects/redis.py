@@ -7,7 +7,7 @@ from typing import Any
 from qts_core import names
 from qts_core.acl import RELOADER
 from qts_operator.objects.frame import Frame, Manifest, template_hash
-from qts_operator.objects.pods import container_security, pod_security, resources
+from qts_operator.objects.pods import container_security, place, pod_security, resources
 from qts_operator.objects.quantities import canonical
 from qts_operator.objects.revisions import noted
 from qts_operator.snapshot import Child
@@ -92,6 +92,9 @@ def template(frame: Frame) -> dict[str, Any]:
     }
     if frame.spec.images.pull_secrets:
         spec["imagePullSecrets"] = [{"name": s.name} for s in frame.spec.images.pull_secrets]
+    place(spec, frame.spec.redis)
+    if frame.spec.redis.priority_class_name:
+        spec["priorityClassName"] = frame.spec.redis.priority_class_name
     labels = frame.selector(names.REDIS_PART) | {
         names.LABEL_NAME: names.APP_NAME,
         names.LABEL_INSTANCE: frame.name,
