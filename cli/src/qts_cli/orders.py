@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from qts_agents.qbmia.made_up import Plan
 
 HALF_SPREAD = 1e-4  # of the made-up quotes, as a fraction of the close
+DIGITS = 6  # of a price from its first figure on, or behind the point where it is above 1
 BEFORE = 24  # bars of history that get events too: the detectors compare with a day
 
 
@@ -99,6 +101,7 @@ def _table(source: Source, bars: int, plan: Plan) -> pd.DataFrame:
             )
             if not np.isfinite(close):
                 continue
+            places = DIGITS - min(0, math.floor(math.log10(close)))
             index = (first + column) * len(source.symbols) + row
             for label, made in bar_of_events(plan, index, opened_ns, source.bar_s, close):
                 parts.append(
@@ -107,12 +110,12 @@ def _table(source: Source, bars: int, plan: Plan) -> pd.DataFrame:
                             "time_ns": made.time_ns,
                             "symbol": symbol,
                             "side": np.where(made.side > 0, "buy", "sell"),
-                            "price": np.round(made.price, 6),
+                            "price": np.round(made.price, places),
                             "size": np.round(made.size, 6),
                             "order": made.order,
                             "event": np.array(ORDER_EVENTS)[made.event],
-                            "bid": np.round(close * (1.0 - HALF_SPREAD), 6),
-                            "ask": np.round(close * (1.0 + HALF_SPREAD), 6),
+                            "bid": np.round(close * (1.0 - HALF_SPREAD), places),
+                            "ask": np.round(close * (1.0 + HALF_SPREAD), places),
                             "label": f"synthetic {label}",
                         }
                     )

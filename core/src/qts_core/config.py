@@ -9,6 +9,7 @@ import difflib
 import functools
 import hashlib
 import json
+import math
 import operator
 import os
 import re
@@ -105,7 +106,9 @@ def convert(tree: Tree, source: str = "settings", origin: Mapping[str, str] = _N
         tree = _durations(tree)
         refuse_halves(tree)
         _refuse_unknown(tree, SYSTEM, "$")
-        return read_naming(tree, lambda tree: msgspec.convert(tree, SYSTEM))
+        system = read_naming(tree, lambda tree: msgspec.convert(tree, SYSTEM))
+        _refuse_infinite(tree)
+        return system
     except msgspec.ValidationError as error:
         text = _explain(str(error), tree)
     except ConfigError as error:
@@ -308,6 +311,15 @@ def refuse_halves(tree: Any, path: str = "$") -> None:
             refuse_halves(each, path)
     elif isinstance(tree, str) and tree.encode(errors="ignore") != tree.encode(errors="surrogatepass"):
         raise ConfigError(f"{path}: expected text that UTF-8 can hold, found {json.dumps(tree)[:80]}")
+
+
+def _refuse_infinite(tree: Any, path: str = "$") -> None:
+    """Raise ConfigError for a number that JSON has not: whoever is given the settings would read null."""
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            _refuse_infinite(value, f"{path}.{key}")
+    elif isinstance(tree, float) and not math.isfinite(tree):
+        raise ConfigError(f"{path}: expected a finite number, found {json.dumps(tree)}")
 
 
 def _explain(text: str, tree: Tree) -> str:

@@ -241,6 +241,20 @@ def test_an_offset_is_read_and_a_date_is_the_day_in_utc(tmp_path: Path) -> None:
         assert int(bars.close_ns[1]) == 1_577_923_200_000_000_000, at
 
 
+@pytest.mark.parametrize("stamp", ["close", "open"])
+def test_the_bar_of_a_date_closes_when_the_day_ends(tmp_path: Path, stamp: str) -> None:
+    """Whatever the stamp says of times: what happens in a day is not known when it begins."""
+    rows = [f"2020-01-0{day},{ONE}\n" for day in (1, 2, 3)]
+    bars = load_table(write(tmp_path, HEAD + "".join(rows)), stamp=stamp)
+    assert np.datetime64("2020-01-02") == np.datetime64(int(bars.close_ns[0]), "ns")
+    parquet = str(tmp_path / "days.parquet")
+    ones = {name: [1.0, 1.0, 1.0] for name in ("open", "high", "low", "close", "volume")}
+    days = pd.date_range("2020-01-01", periods=3)
+    for dates in (days, days.date):
+        pd.DataFrame({"date": dates, **ones}).to_parquet(parquet)
+        assert load_table(parquet, stamp=stamp).close_ns.tolist() == bars.close_ns.tolist()
+
+
 def test_a_columnar_time_needs_a_zone_too(tmp_path: Path) -> None:
     """A naive column holds dates or is refused with the row; one with a zone is converted."""
     ones = {name: [1.0, 1.0, 1.0] for name in ("open", "high", "low", "close", "volume")}
@@ -252,8 +266,8 @@ def test_a_columnar_time_needs_a_zone_too(tmp_path: Path) -> None:
 
     days = pd.date_range("2020-01-01", periods=3)
     hours = pd.date_range("2020-01-01", periods=3, freq="h")
-    first = load_table(written(days)).close_ns[0]
-    assert load_table(written(days.tz_localize("UTC"))).close_ns[0] == first
+    first = load_table(written(days.tz_localize("UTC"))).close_ns[0]
+    assert np.datetime64("2020-01-01") == np.datetime64(int(first), "ns")
     eastern = load_table(written(hours.tz_localize("America/New_York"))).close_ns
     assert int(eastern[0] - first) == 5 * 3_600_000_000_000
     assert "row 2, column date: found '2020-01-01 01:00:00'; it names no zone" in refused(written(hours))

@@ -83,6 +83,17 @@ def test_a_label_marks_made_up_events_and_goes_no_further(tmp_path: Path) -> Non
         ([row(50).replace("10.5", "-1")], HEADER, "line 2, column price: found -1; give more than 0"),
         ([row(50).replace("10.5", "ten")], HEADER, "line 2, column price: found 'ten'"),
         ([row(50).replace("50,", "noon,", 1)], HEADER, "line 2, column time"),
+        (
+            [row(50), row(50).replace(",1,new", ",1.5,new")],
+            HEADER,
+            "line 3, column order: found '1.5'; give a whole",
+        ),
+        (
+            [row(50, order=2**63), row(50, order=-1)],
+            HEADER,
+            "line 2, column order: found '9223372036854775808'",
+        ),
+        ([row(50).replace(",1,new", ",,new")], HEADER, "line 2, column order: found ''"),
     ],
 )
 def test_a_wrong_file_is_refused_by_line_and_column(
@@ -90,6 +101,20 @@ def test_a_wrong_file_is_refused_by_line_and_column(
 ) -> None:
     with pytest.raises(ConfigError, match=words):
         load_orders(written(tmp_path, *rows, header=header), ("A",), CLOSES, "s")
+
+
+def test_orders_whose_ids_differ_in_the_last_digit_are_two(tmp_path: Path) -> None:
+    """As float64 the ids of an exchange fall together."""
+    ids = [1712345678901234567, 1712345678901234599, 2**63 - 1, -5]
+    orders, _ = load_orders(written(tmp_path, *(row(50, order=i) for i in ids)), ("A",), CLOSES, "s")
+    assert orders.order.tolist() == ids
+
+
+def test_events_may_have_times_while_bars_have_numbers(tmp_path: Path) -> None:
+    """`qts orders` writes ISO 8601 beside any bars."""
+    rows = [row(0).replace("0.0,", "", 1).replace("0,", f"1970-01-01T00:0{m}:00Z,", 1) for m in (1, 2)]
+    orders, _ = load_orders(written(tmp_path, *rows), ("A",), CLOSES, "ms")
+    assert orders.time_ns.tolist() == [60e9, 120e9]
 
 
 def test_quotes_tell_how_far_behind_the_touch_an_order_was(tmp_path: Path) -> None:
@@ -231,6 +256,19 @@ def test_the_generator_is_seeded_and_labels_every_row(file: str, tmp_path: Path)
         again = tmp_path / f"{seed}.csv.gz"
         assert main([*arguments, "--seed", seed, "-o", str(again)]) == 0
         assert (again.read_bytes() == Path(file).read_bytes()) is equal
+
+
+@pytest.mark.parametrize("scale", [4e-7, 1.1])
+def test_what_the_generator_writes_is_taken(tmp_path: Path, scale: float) -> None:
+    """Beside bars in milliseconds, and of a price whose first figure is the seventh behind the point."""
+    bars, made = tmp_path / "bars.csv", tmp_path / "o.csv"
+    lines = [f"{1577836800000 + i * 3_600_000},{scale},{scale},{scale},{scale},1" for i in range(600)]
+    bars.write_text("\n".join(["timestamp,open,high,low,close,volume", *lines]) + "\n")
+    sets = ["--set", "market.replay.ts_unit=ms"]
+    assert main(["orders", str(bars), "-o", str(made), "--bars", "30", *sets]) == 0
+    replay = {"path": str(bars), "ts_unit": "ms", "orders": str(made)}
+    opened = open_source(msgspec.convert({"market": {"source": "replay", "replay": replay}}, SYSTEM))
+    assert opened.name.endswith(" synthetic")
 
 
 @pytest.mark.parametrize(

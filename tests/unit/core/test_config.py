@@ -40,6 +40,8 @@ WRONG = {
     "a path of nothing": ('{"market": {"source": "replay", "replay": {"path": ""}}}', "$.market.replay.path: expected `str` of length >= 1"),
     "replay of nothing": ('{"market": {"source": "replay"}}', "replay: required when source is replay"),
     "redis scheme": ('{"redis_url": "http://x"}', "$.redis_url: expected `str` matching regex"),
+    "speed without end": ('{"market": {"replay": {"dataset": "eurusd_1h", "speed": Infinity}}}', "$.market.replay.speed: expected a finite number, found Infinity"),
+    "setting of no number": ('{"quantum_amos": {"belief_gain": NaN}}', "$.quantum_amos.belief_gain: expected a finite number, found NaN"),
     "infinite number": ('{"decision_timeout": 1e999}', "$.decision_timeout: expected `float` <= 86400.0"),
 }  # fmt: skip
 

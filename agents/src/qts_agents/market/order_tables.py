@@ -1,10 +1,10 @@
 """CSV and Parquet files of order events → Orders; what is wrong is named by file, line and column.
 
-One row an event. Columns: one of `ts`, `timestamp`, `time`, `date`; `side` (buy, sell), `price`, `size`,
-`order` (a whole number that names the order), `event` (new, cancel, fill), and `symbol` where the bars have
-more than one. `bid` and `ask`, the quotes when the event happened, tell how far from the touch it was; empty
-cells are unknown. Other columns are ignored; `label` says of made-up events that they are synthetic, and is
-never handed on.
+One row an event. Columns: one of `ts`, `timestamp`, `time`, `date` (ISO 8601, or in the unit of the bars);
+`side` (buy, sell), `price`, `size`, `order` (a whole number that names the order), `event` (new, cancel,
+fill), and `symbol` where the bars have more than one. `bid` and `ask`, the quotes when the event happened,
+tell how far from the touch it was; empty cells are unknown. Other columns are ignored; `label` says of
+made-up events that they are synthetic, and is never handed on.
 """
 
 from __future__ import annotations
@@ -65,9 +65,9 @@ def load_orders(
     def cells(name: str) -> pd.Series[Any]:
         return frame[names[name]]
 
-    time_ns = times(place, ts_name, lines, cells(ts_name), ts_unit)
+    counted = pd.to_numeric(cells(ts_name).head(1), errors="coerce").notna().all()
+    time_ns = times(place, ts_name, lines, cells(ts_name), ts_unit if counted else "iso")
     _ascending(place, lines, time_ns)
-    order = numbers(place, "order", lines, cells("order"), False)
     price, size = (numbers(place, name, lines, cells(name), False) for name in ("price", "size"))
     _positive(place, lines, {"price": price, "size": size})
     last = int(np.searchsorted(time_ns, close_ns[-1], side="right"))
@@ -77,7 +77,7 @@ def load_orders(
         buy=_choice(place, "side", lines, cells("side"), SIDES)[:last],
         price=price[:last],
         size=size[:last],
-        order=order.astype(np.int64)[:last],
+        order=_ids(place, lines, cells("order"))[:last],
         event=_choice(place, "event", lines, cells("event"), ORDER_EVENTS)[:last],
         ends=ends_of(time_ns[:last], close_ns),
     )
@@ -139,6 +139,22 @@ def _distances(
         )
     width = np.where(ask > bid, ask - bid, np.nan)
     return (bid - price) / width, (price - ask) / width
+
+
+def _ids(place: str, lines: NDArray[np.int64], cells: pd.Series[Any]) -> NDArray[np.int64]:
+    """Return each event's order [N]; two ids that differ in their last digit are two orders."""
+    text = cells.astype(str).str.strip().str.removesuffix(".0")
+    whole = text.str.fullmatch(r"[+-]?\d{1,19}")
+    numbers = pd.to_numeric(text.where(whole, "0"))
+    # of unsigned ones some are beyond an int64, and with a negative one beside them all are floats
+    outside = numbers.dtype.kind != "i" and text.where(whole, "0").map(lambda t: abs(int(t)) >= 2**63)
+    bad = np.flatnonzero(~whole | outside)
+    if bad.size:
+        raise ConfigError(
+            f"{place} {lines[bad[0]]}, column order: found {cells.iloc[int(bad[0])]!r};"
+            " give a whole number below 2^63 that names the order"
+        )
+    return numbers.to_numpy(dtype=np.int64)
 
 
 def _choice(

@@ -13,6 +13,7 @@ from qts_agents.market.windows import F8, PRICES
 from qts_core.errors import ConfigError
 
 MAX_SYMBOLS = 1000
+DAY_NS = 86_400_000_000_000
 SUFFIXES = (".csv", ".csv.gz", ".parquet")  # files of rows
 
 
@@ -32,6 +33,7 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True):
     symbol: NDArray[Any]
     ts_ns: NDArray[np.int64]
     ts_name: str
+    days: bool = False  # times are dates alone
     values: dict[str, F8]  # open, high, low, close, volume
     quotes: dict[str, F8]  # bid, ask, bid_size, ask_size; NaN = none
 
@@ -103,8 +105,8 @@ def _check_quotes(rows: Rows) -> None:
 def series_of(rows: Rows, stamp: str, costs: Costs, source: str, bar_s: float | None = None) -> Bars:
     """Put checked rows on one time axis, the union over symbols; a symbol without a row is invalid there.
 
-    `stamp` says whether a row's time opens or closes its bar; without `bar_s` the bar length is the
-    most frequent step of the axis.
+    `stamp` says whether a row's time opens or closes its bar; a date alone is the whole day, whose end closes
+    it. Without `bar_s` the bar length is the most frequent step of the axis.
     """
     symbols, codes = _codes(rows.symbol)
     if len(symbols) > MAX_SYMBOLS:
@@ -118,7 +120,7 @@ def series_of(rows: Rows, stamp: str, costs: Costs, source: str, bar_s: float | 
     quotes = {name: _spread_out(values, codes, columns, len(symbols)) for name, values in rows.quotes.items()}
     return Bars(
         symbols=symbols,
-        close_ns=times + (round(bar_s * 1e9) if stamp == "open" else 0),
+        close_ns=times + (round(bar_s * 1e9) if stamp == "open" else DAY_NS if rows.days else 0),
         valid=valid,
         market_ret=market_return(grid["close"], valid),
         bar_s=bar_s,

@@ -5,7 +5,7 @@ one of `ts`, `timestamp`, `time`, `date`, then `open, high, low, close, volume` 
 `bid, ask, bid_size, ask_size`. Other columns are ignored.
 
 A time of day needs a zone: nobody knows whose hour it is otherwise, and a wrong guess shifts every bar. A
-date alone is the day in UTC.
+date alone is the day in UTC, whose bar closes when the day ends.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from pyarrow import csv
 
 from qts_agents.market.bars import Bars
-from qts_agents.market.rows import SUFFIXES, Costs, Rows, check_rows, series_of
+from qts_agents.market.rows import DAY_NS, SUFFIXES, Costs, Rows, check_rows, series_of
 from qts_agents.market.windows import F8, PRICES
 from qts_core.errors import ConfigError
 
@@ -35,12 +35,12 @@ TIME_NAMES = ("ts", "timestamp", "time", "date")
 QUOTE_NAMES = ("bid", "ask", "bid_size", "ask_size")
 KNOWN = {*TIME_NAMES, "symbol", *PRICES, *QUOTE_NAMES, "side", "price", "size", "order", "event"}
 REPLAY = "market.replay.path"  # the setting that names a file, unless told otherwise
-DAY_NS = 86_400_000_000_000
 #: bytes of text, and rows, that are read in a fraction of a second; and how much less a packed file may have
 QUICK, FIRST_ROWS, PACKED = 4 * 1024 * 1024, 50_000, 4
 UNITS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
+DATE = r"[^Tt: ]+"
 #: a date alone, or a time that ends with Z or an offset
-ZONED = r"[^Tt: ]+|.+(?:[Zz]|[+-]\d\d(?::?\d\d)?)"
+ZONED = rf"{DATE}|.+(?:[Zz]|[+-]\d\d(?::?\d\d)?)"
 ZONE = "end it with Z if it is UTC, or with an offset such as -05:00"
 #: what an int64 of nanoseconds can say, less a margin for a bar's length
 LATEST_NS = 9_000_000_000_000_000_000
@@ -132,6 +132,7 @@ def _rows(path: str, frame: pd.DataFrame, unit: str, first: int, ts_unit: str) -
         symbol=symbol,
         ts_ns=times(place, ts_name, lines, frame[names[ts_name]], ts_unit),
         ts_name=ts_name,
+        days=_are_days(frame[names[ts_name]], ts_unit),
         values={name: numbers(place, name, lines, frame[names[name]], False) for name in PRICES},
         quotes={
             name: numbers(place, name, lines, frame[names[name]], True)
@@ -337,6 +338,13 @@ def times(
         remedy = f"it names no zone: {ZONE}" if zoneless[row] else remedy
         raise ConfigError(f"{place} {lines[row]}, column {name}: found {str(cells.iloc[row])!r}; {remedy}")
     return stamps_ns
+
+
+def _are_days(cells: pd.Series[Any], unit: str) -> bool:
+    """Tell whether times that were taken are dates alone, without a time of day."""
+    if pd.api.types.is_datetime64_any_dtype(cells):
+        return cells.dt.tz is None
+    return unit == "iso" and bool(cells.astype(str).str.strip().str.fullmatch(DATE).all())
 
 
 def _stamps_ns(stamps: pd.Series[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
