@@ -45,6 +45,7 @@ class PadsSettings(Section, frozen=True, kw_only=True):
     alert_floor: Fraction = 0.5
     alert_half_life: Positive = 30.0  # bars
     appetite_half_life: Positive = 5.0  # bars
+    phases: bool = True  # whether one is ever held; without, the phase is unknown throughout
     phase_enter: Fraction = 0.35  # least score of a new phase
     phase_lead: Fraction = 0.10  # least lead over the held phase
     phase_confirm: Annotated[int, msgspec.Meta(ge=1, le=100)] = 3  # meso bars

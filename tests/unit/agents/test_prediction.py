@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -20,7 +21,9 @@ def live(kept: int, spread: float, count: int = 4000) -> Quantiles:
     for _ in range(count):
         row = np.zeros(FEATURES)
         row[0], row[1] = 1.0, random.uniform(-1.0, 1.0)
-        model.learn("A", row, float(np.exp(spread * row[1]) * random.standard_normal()), 0.02)
+        z = float(np.exp(spread * row[1]) * random.standard_normal())
+        model.score(z, model.issued("A", row))
+        model.learn("A", row, z, 0.02)
     return model
 
 
@@ -95,3 +98,40 @@ def test_an_opinion_says_its_quantiles_and_both_losses() -> None:
     assert abs(told["q50"]) < 0.01 < 1.0, "a return of euro hours, no multiple of σ"
     assert told["pinball"] > 0.0
     assert told["pinball_of_baseline"] > 0.0
+
+
+def test_forecasts_are_scored_as_they_were_issued() -> None:
+    """The loss is that of the quantiles which the answer said, though outcomes were learned before its own."""
+    agent, tape = Prediction(SYSTEM()), markets.eurusd(1000, 1200)
+    markets.train(agent, tape, 400, 900)
+    told = dict(
+        zip((opinion := markets.ask(agent, tape, 900)).contrib_names, array(opinion.contrib)[0], strict=True)
+    )
+    kept = agent._state.pending._held["round-900"]
+    said, sigma = array(kept.issued)[0], float(array(kept.sigma_h)[0])
+    np.testing.assert_allclose(said[0, [0, 4, 8]] * sigma, [told["q05"], told["q50"], told["q95"]], rtol=1e-6)
+    quantiles = agent._state.quantiles
+    before = quantiles.outcomes
+    for t in (880, 890):
+        agent.on_feedback(markets.feedback(tape, t), markets.now(t + markets.HORIZON))
+    assert quantiles.outcomes == before + 2
+    assert not np.array_equal(quantiles.issued("S0", array(kept.features)[0])[0], said[0])
+    quantiles.loss = quantiles.baseline = quantiles.weight = 0.0
+    outcome = markets.feedback(tape, 900)
+    agent.on_feedback(outcome, markets.now(900 + markets.HORIZON))
+    z = float(array(outcome.ret)[0] / sigma)
+    assert quantiles.losses() == (pinball(z, said[0]), pinball(z, said[1]))
+
+
+def test_a_state_that_kept_no_forecasts_is_read() -> None:
+    """What an older build asked is learned from, and not scored."""
+    agent, tape = Prediction(SYSTEM()), markets.eurusd(1000, 1200)
+    markets.train(agent, tape, 400, 900)
+    markets.ask(agent, tape, 900)
+    held = agent._state.pending._held
+    held["round-900"] = msgspec.structs.replace(held["round-900"], issued=None)
+    again = Prediction(SYSTEM())
+    again.load(agent.save())
+    weight, outcomes = again._state.quantiles.weight, again._state.quantiles.outcomes
+    again.on_feedback(markets.feedback(tape, 900), markets.now(900 + markets.HORIZON))
+    assert (again._state.quantiles.weight, again._state.quantiles.outcomes) == (weight, outcomes + 1)

@@ -117,6 +117,7 @@ PADS: dict[str, Any] = {
     "alert_floor": 0.75,
     "alert_half_life": 2.0,
     "appetite_half_life": 60.0,
+    "phases": False,
     "phase_enter": 0.9,
     "phase_lead": 0.9,
     "phase_confirm": 40,

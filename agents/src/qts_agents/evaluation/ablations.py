@@ -9,8 +9,6 @@ import msgspec
 from qts_agents.pads.tables import base_weights
 from qts_core.spec import System
 
-NEVER = 1.0  # a phase's score is a share of four; none reaches all of it
-
 
 def without(system: System, seat: str) -> System:
     """Return the settings with `seat` empty and its weight shared among the others."""
@@ -23,9 +21,7 @@ def without(system: System, seat: str) -> System:
 
 def without_phases(system: System) -> System:
     """Return the settings under which no phase is ever held, so that none moves weights, styles or sizes."""
-    return msgspec.structs.replace(
-        system, pads=msgspec.structs.replace(system.pads, phase_enter=NEVER, phase_lead=NEVER)
-    )
+    return msgspec.structs.replace(system, pads=msgspec.structs.replace(system.pads, phases=False))
 
 
 def equal_weights(system: System) -> System:

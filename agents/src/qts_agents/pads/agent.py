@@ -14,7 +14,7 @@ from qts_agents.kernels import shapley, surrogates
 from qts_agents.market.windows import to_wire
 from qts_agents.pads import hmm, notices, records, report
 from qts_agents.pads.actions import Action, Answer, Ask, Publish, Record, Send
-from qts_agents.pads.authority import Evidence, reply
+from qts_agents.pads.authority import OFF, Evidence, reply
 from qts_agents.pads.board import Verdict
 from qts_agents.pads.cycle import Candidate
 from qts_agents.pads.desk import Desk, Turn
@@ -261,7 +261,7 @@ class Pads:
             bar_s=desk.bar_s,
             leader=leader,
         )
-        rule = desk.authority.judge(proposal, known)
+        rule = desk.authority.judge(proposal, known) if self._system.pads.phases else OFF
         message = reply(proposal, rule, known)
         if rule == 0:
             panarchy.cycles["meso"].commit(PHASES.index(proposal.new_phase))

@@ -23,7 +23,9 @@ RULES: dict[int, str] = {
     4: "rule 4: the held phase is younger than 10 meso bars",
     5: "rule 5: the evidence is older than 2 bars",
     6: "rule 6: the transition id was used before",
+    7: "rule 7: no phase is held, by pads.phases",
 }
+OFF = 7
 
 
 class Evidence(msgspec.Struct, frozen=True):

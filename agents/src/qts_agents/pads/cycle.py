@@ -55,6 +55,8 @@ class Cycle:
         known = bool(np.isfinite(scores).all())
         if known:
             self._count(int(np.argmax(scores)))
+        if not self._settings.phases:
+            return None
         if self.held not in (RELEASE, UNKNOWN) and crisis > CRISIS:
             return Candidate(RELEASE, RELEASE, crisis=True)
         if not known or self.leader == self.held or self.dwell < self._settings.phase_dwell:

@@ -25,7 +25,7 @@ from qts_agents.opinions import (
     position_map,
     resolved,
 )
-from qts_agents.prediction.model import Quantiles, features, shares
+from qts_agents.prediction.model import TAUS, Quantiles, features, shares
 from qts_core.spec import System
 from qts_messaging.messages import DecisionRequest, MarketUpdate, Message, PerformanceFeedback, SystemCommand
 from qts_messaging.records import Column, Opinion
@@ -42,6 +42,9 @@ class Remembered(msgspec.Struct, frozen=True, array_like=True):
     flat: Column  # [S]
     features: Column  # [S,6]
     sigma_h: Column  # [S] σ₁₀₀√h
+    issued: Column | None = (
+        None  # [S,2,9] quantiles of the model and of the record, NaN where there were none
+    )
 
 
 class State:
@@ -115,6 +118,8 @@ class Prediction:
         for i, j in zip(row.tolist(), at.tolist(), strict=True):
             if np.isfinite(x[i]).all() and sigma[i] > 0.0:
                 z = float(ret[j] / sigma[i])
+                if kept.issued is not None:  # a state of an older build has none
+                    self._state.quantiles.score(z, array(kept.issued)[i])
                 self._state.quantiles.learn(kept.symbols[i], told[i], z, self._settings.learning_rate)
         return ()
 
@@ -139,13 +144,16 @@ class Prediction:
         ind, quantiles = indicators(window), self._state.quantiles
         rows, sigma_h = features(ind), ind.sigma100 * np.sqrt(float(request.horizon_bars))
         kappa = band(costs(window), ind.sigma100, request.horizon_bars)
-        x = climatology(array(request.flat_share))
+        x, issued = climatology(array(request.flat_share)), np.full((abstain.size, 2, TAUS.size), np.nan)
         for s in np.flatnonzero(abstain == 0):
             if sigma_h[s] > 0.0 and np.isfinite(rows[s]).all():
-                q = quantiles.forecast(rows[s])
+                issued[s] = quantiles.issued(request.symbols[s], rows[s])
+                q = issued[s, 0]
                 x[s] = shares(q, float(kappa[s] / sigma_h[s]))
                 contrib[s] = (*(q[[0, q.size // 2, -1]] * sigma_h[s]), *quantiles.losses())
         x[abstain != 0] = np.nan
-        kept = Remembered(request.symbols, column(x), request.flat_share, column(rows), column(sigma_h))
+        kept = Remembered(
+            request.symbols, column(x), request.flat_share, column(rows), column(sigma_h), column(issued)
+        )
         self._state.pending.put(request.round_id, kept)
         return x

@@ -76,19 +76,28 @@ class Quantiles:
         """Return ascending quantiles of z for features `row` [6]."""
         return np.sort(self.beta @ np.asarray(row, dtype=np.float64))
 
+    def issued(self, symbol: str, row: Any) -> F8:
+        """Return both forecasts [2,9]: the model's, and the symbol's empirical quantiles, NaN while few."""
+        past = self.record.get(symbol, ())
+        few = len(past) < TAUS.size
+        empirical = np.full(TAUS.size, np.nan) if few else np.quantile(np.array(past), TAUS)
+        return np.stack((self.forecast(row), empirical))
+
+    def score(self, z: float, issued: F8) -> None:
+        """Score both forecasts as they were issued: what was learned meanwhile overlaps their outcome."""
+        if not (np.isfinite(z) and np.isfinite(issued).all()):
+            return
+        self.loss = FORGET * self.loss + pinball(z, issued[0])
+        self.baseline = FORGET * self.baseline + pinball(z, issued[1])
+        self.weight = FORGET * self.weight + 1.0
+
     def learn(self, symbol: str, row: Any, z: float, rate: float) -> None:
-        """Score both forecasts of an outcome, then let both learn from it."""
+        """Let both forecasts learn from an outcome."""
         f = np.asarray(row, dtype=np.float64)
         if not (np.isfinite(f).all() and np.isfinite(z)):
             return
-        past = self.record.setdefault(symbol, deque(maxlen=self.kept))
-        if len(past) >= TAUS.size:
-            model, empirical = pinball(z, self.forecast(f)), pinball(z, np.quantile(np.array(past), TAUS))
-            self.loss = FORGET * self.loss + model
-            self.baseline = FORGET * self.baseline + empirical
-            self.weight = FORGET * self.weight + 1.0
         self.beta += rate * np.where(z < self.beta @ f, TAUS - 1.0, TAUS)[:, None] * f
-        past.append(z)
+        self.record.setdefault(symbol, deque(maxlen=self.kept)).append(z)
         self.outcomes += 1
 
     def losses(self) -> tuple[float, float]:
