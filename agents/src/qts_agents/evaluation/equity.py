@@ -27,7 +27,8 @@ class Curve(msgspec.Struct, frozen=True):
     def returns(self) -> F8:
         """Return the simple return of each bar [T]."""
         before = np.concatenate(([1.0], self.equity[:-1]))
-        return np.asarray(self.equity / before - 1.0)
+        left = before > 0.0  # who has lost all has nothing to lose
+        return np.divide(self.equity, before, out=np.ones_like(before), where=left) - 1.0
 
 
 class Performance(msgspec.Struct, frozen=True):
@@ -102,11 +103,12 @@ def buy_and_hold(track: Track) -> F8:
     return wanted
 
 
-def staked_curve(track: Track, wanted: F8, cost_factor: float = 1.0) -> Curve:
+def staked_curve(track: Track, wanted: F8, cost_factor: float = 1.0, purse: float | None = None) -> Curve:
     """Return the equity of moving to the shares `wanted` [R,S] after each round; NaN leaves a position alone.
 
-    Filled at the next open, at the next close where the source has no opens; each trade pays fee and half the
-    spread. A symbol without a valid bar is traded at its next one.
+    They are shares of the equity when they are filled, or of `purse`. Filled at the next open, at the next
+    close where the source has no opens; each trade pays fee and half the spread. A symbol without a valid bar
+    is traded at its next one. Who has lost all has 0 from then on and trades no more.
     """
     tape = track.tape
     S, T = tape.close.shape
@@ -118,16 +120,20 @@ def staked_curve(track: Track, wanted: F8, cost_factor: float = 1.0) -> Curve:
         opened = np.isfinite(tape.open[:, t]) & (tape.open[:, t] > 0.0)
         fill = np.where(opened, tape.open[:, t], tape.close[:, t])
         now = np.isfinite(pending) & tape.valid[:, t] & np.isfinite(fill)
-        if now.any():
-            mark = np.nan_to_num(np.where(tape.valid[:, t], fill, price))
-            worth = cash + float(qty @ mark)
-            change = np.where(now, pending * worth / np.where(now, fill, 1.0) - qty, 0.0)
+        mark = np.nan_to_num(np.where(tape.valid[:, t], fill, price))
+        worth = cash + float(qty @ mark)
+        if now.any() and worth > 0.0:
+            share = pending * (worth if purse is None else purse)
+            change = np.where(now, share / np.where(now, fill, 1.0) - qty, 0.0)
             value = np.abs(change) * mark
             cash -= float(change @ mark) + cost_factor * float(value @ (tape.fee + tape.half_spread[:, t]))
             traded += float(value.sum()) / worth
             qty, pending = qty + change, np.where(now, np.nan, pending)
         price = np.where(tape.valid[:, t], tape.close[:, t], price)
         equity[t] = cash + float(qty @ np.nan_to_num(price))
+        if worth <= 0.0 or equity[t] <= 0.0:
+            equity[t:], exposure[t:] = 0.0, 0.0
+            break
         exposure[t] = float(np.abs(qty * np.nan_to_num(price)).sum()) / equity[t]
         r = at.get(t)
         if r is not None:

@@ -112,7 +112,7 @@ def report(
     """Return the evaluation; `ratios` are the Sharpe ratios per bar of all trials on this market."""
     tape, yearly = track.tape, equity.bars_a_year(track.tape)
     board, double = equity.board_curve(track), equity.board_curve(track, 2.0)
-    held = equity.staked_curve(track, equity.buy_and_hold(track))
+    held = equity.staked_curve(track, equity.buy_and_hold(track), purse=1.0)
     others = {name: equity.board_curve(other) for name, other in ablated.items()}
     hold = equity.performance(held, yearly, ratios)
     told = {

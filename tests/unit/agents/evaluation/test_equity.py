@@ -120,10 +120,30 @@ def test_what_the_board_holds_and_trades_is_counted() -> None:
 def test_buy_and_hold_buys_equal_shares_once() -> None:
     """Of two symbols one doubles: half of the equity has, and nothing is bought or sold again."""
     made = track([[1.0, 1.0, 2.0], [5.0, 5.0, 5.0]], [[1.0, 1.0, 2.0], [5.0, 5.0, 5.0]], [0, 1])
-    curve = equity.staked_curve(made, equity.buy_and_hold(made))
+    curve = equity.staked_curve(made, equity.buy_and_hold(made), purse=1.0)
     assert curve.equity.tolist() == pytest.approx([1.0, 1.0, 1.5])
     assert curve.exposure.tolist() == pytest.approx([0.0, 1.0, 1.0])
     assert curve.traded == pytest.approx(1.0)
+
+
+def test_what_is_bought_later_is_bought_of_the_first_equity() -> None:
+    """The first symbol has tripled when the second one begins: of today's equity its half would be on credit."""
+    price = [[1.0, 1.0, 3.0, 3.0], [np.nan, np.nan, np.nan, 1.0]]
+    made = track(price, price, [0])
+    curve = equity.staked_curve(made, equity.buy_and_hold(made), purse=1.0)
+    assert curve.equity.tolist() == [1.0, 1.0, 2.0, 2.0]
+    assert curve.exposure.tolist() == [0.0, 0.5, 0.75, 1.0]
+
+
+@pytest.mark.parametrize(("opened", "closed"), [(100.0, 250.0), (250.0, 250.0)])
+def test_who_has_lost_all_trades_no_more(opened: float, closed: float) -> None:
+    """A short of the whole equity, and a price that more than doubles, within a bar or between two."""
+    made = track([[100.0, 100.0, opened, 10.0, 10.0]], [[100.0, 100.0, closed, 10.0, 10.0]], [0, 1, 2, 3])
+    curve = equity.staked_curve(made, np.full((4, 1), -1.0))
+    assert curve.equity.tolist() == [1.0, 1.0, 0.0, 0.0, 0.0]
+    assert curve.returns.tolist() == [0.0, 0.0, -1.0, 0.0, 0.0]
+    assert equity.drawdown(curve.equity) == 1.0
+    assert curve.exposure[2:].tolist() == [0.0, 0.0, 0.0]
 
 
 def test_a_stake_is_a_share_of_what_the_equity_is_by_then() -> None:
