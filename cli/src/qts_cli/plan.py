@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 import yaml
 from cyclopts import Parameter
 
@@ -57,12 +58,14 @@ def plan(
     """
     found = resources(file)
     for cr in found:
-        check(cr, file)
+        with _told_of(file):
+            check(cr)
     wanted = [(cr, cr["metadata"].get("namespace") or namespace or "default") for cr in found]
     if cluster:
         asyncio.run(_against_cluster(wanted, operator_namespace, summary))
         return 0
-    plans = [actions_for(cr, where) for cr, where in wanted]
+    with _told_of(file):
+        plans = [actions_for(cr, where) for cr, where in wanted]
     print(f"# {NOTHING}")
     for actions in plans:
         _show(actions, {}, summary)
@@ -117,28 +120,31 @@ def resources(file: Path) -> list[Tree]:
     return found
 
 
-def check(cr: Tree, file: Path) -> None:
-    """Raise a ConfigError that names the field by its path where one is wrong in itself."""
-    metadata, spec = cr.get("metadata"), cr.get("spec") or {}
-    if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
-        raise ConfigError(f"{file}: metadata.name: required, as text")
-    if not isinstance(metadata.get("namespace"), str | None):
-        raise ConfigError(f"{file}: metadata.namespace: expected text, found {metadata['namespace']!r}")
+@contextmanager
+def _told_of(file: Path) -> Iterator[None]:
+    """Say of which file a ConfigError speaks."""
     try:
-        config.refuse_halves(cr)
+        yield
     except ConfigError as error:
         raise ConfigError(f"{file}: {error}") from None
     except RecursionError:
         raise ConfigError(f"{file}: an alias (*) stands within what it stands for; write that out") from None
+
+
+def check(cr: Tree) -> None:
+    """Raise a ConfigError that names the field by its path where one is wrong in itself."""
+    metadata, spec = cr.get("metadata"), cr.get("spec") or {}
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
+        raise ConfigError("metadata.name: required, as text")
+    if not isinstance(metadata.get("namespace"), str | None):
+        raise ConfigError(f"metadata.namespace: expected text, found {metadata['namespace']!r}")
+    config.refuse_halves(cr)
     unknown = resource.unknown_fields(spec)
     if unknown:
-        raise ConfigError(f"{file}: {unknown[0]}: unknown field")
-    try:
-        resource.read(spec)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{file}: {_refusal(str(error))}") from None
+        raise ConfigError(f"{unknown[0]}: unknown field")
+    resource.read(spec)
     if refused := rules.broken(cr):
-        raise ConfigError(f"{file}: {refused}")
+        raise ConfigError(refused)
 
 
 def actions_for(cr: Tree, namespace: str) -> list[Action]:
@@ -153,12 +159,3 @@ def actions_for(cr: Tree, namespace: str) -> list[Action]:
     )
     frame, _ = resolve(snapshot, Defaults())
     return difference(desired(frame), {}, _NEW_UID)
-
-
-def _refusal(text: str) -> str:
-    """Put the field's path before msgspec's sentence."""
-    message, sign, path = text.rpartition(" - at ")
-    if not sign:
-        return f"spec: {text}"
-    where = path.replace("`", "").replace("$", "spec", 1)  # "`$.a`", or "`key` in `$.a`"
-    return f"{where}: {message[0].lower()}{message[1:]}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from qts_core.resource import SECTIONS
 from qts_core.roster import ADDED_SEATS, AGENTS, BY_NAME, SEATS
 from qts_core.spec import MOST_ADDED
+from qts_core.whence import camel
 
 
 def _durations(*paths: tuple[str, str, str]) -> tuple[tuple[str, str], ...]:
@@ -17,12 +18,6 @@ def _durations(*paths: tuple[str, str, str]) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _camel(key: str) -> str:
-    """Return a key of the file as the resource spells it."""
-    first, *rest = key.split("_")
-    return first + "".join(word.capitalize() for word in rest)
-
-
 _SEATS = ", ".join(f"'{seat}'" for seat in SEATS)
 _ADDED = ", ".join(f"'{seat}'" for seat in ADDED_SEATS)
 _ON_GPUS = ", ".join(w.name for w in AGENTS if w.gpu)
@@ -31,9 +26,9 @@ _NEEDS = tuple(
     (
         (
             f"!self.?agents.?{w.name}.?enabled.orValue({str(w.enabled).lower()})"
-            f" || self.?config.?{_camel(w.wire)}.?{_camel(key)}.hasValue()"
+            f" || self.?config.?{camel(w.wire)}.?{camel(key)}.hasValue()"
         ),
-        f"config.{_camel(w.wire)}.{_camel(key)} is required when agents.{w.name} is enabled",
+        f"config.{camel(w.wire)}.{camel(key)} is required when agents.{w.name} is enabled",
     )
     for w in AGENTS
     for key in w.needs

@@ -101,6 +101,7 @@ def convert(tree: Tree, source: str = "settings", origin: Mapping[str, str] = _N
     """Turn a tree of plain values into `System`; ConfigError names path, finding and remedy.
 
     Who is to mend it is `source`, or whom `origin` tells for the path: a slip in a flag is none of the file.
+    Nobody is named where both are empty.
     """
     try:
         tree = _durations(tree)
@@ -113,7 +114,8 @@ def convert(tree: Tree, source: str = "settings", origin: Mapping[str, str] = _N
         text = _explain(str(error), tree)
     except ConfigError as error:
         text = str(error)
-    raise ConfigError(f"{_giver(text, origin) or source}: {text}")
+    giver = _giver(text, origin) or source
+    raise ConfigError(f"{giver}: {text}" if giver else text)
 
 
 def read_naming(tree: Any, read: Callable[[Any], T]) -> T:

@@ -15,6 +15,7 @@ import msgspec
 
 from qts_core import names
 from qts_core.config import convert, read_naming
+from qts_core.errors import ConfigError
 from qts_core.parts import (
     Agent,
     Duration,
@@ -31,14 +32,7 @@ from qts_core.parts import (
 from qts_core.roster import AGENTS, BY_NAME, Workload
 from qts_core.sections import Section
 from qts_core.spec import SYSTEM, Port, System
-
-#: keys of the file that another part of the resource decides
-DECIDED = frozenset(
-    {"redis_url", "zmq_ports", "gpu_acceleration", "simulate_market_data", "market", "messaging"}
-    | {"observability"}
-    | {f"enable_{w.wire}" for w in AGENTS}
-)
-
+from qts_core.whence import DECIDED, in_fields
 
 _agents_of: Callable[[Any], Any] = attrgetter("agents")  # SPEC adds them
 
@@ -143,13 +137,28 @@ ABSENT = frozenset((SECTIONS[w.name].__name__, "gpu") for w in AGENTS if not w.g
 
 
 def read(spec: dict[str, Any]) -> Spec:
-    """Return the struct of a resource's `spec`; msgspec.ValidationError names a wrong field."""
-    return read_naming(_quantities(spec), lambda tree: msgspec.convert(tree, SPEC))
+    """Return the struct of a resource's `spec`; ConfigError begins with the wrong field's path."""
+    try:
+        return read_naming(_quantities(spec), lambda tree: msgspec.convert(tree, SPEC))
+    except msgspec.ValidationError as error:
+        raise ConfigError(_refusal(str(error))) from None
+
+
+def _refusal(text: str) -> str:
+    """Put the field's path before msgspec's sentence."""
+    message, sign, path = text.rpartition(" - at ")
+    if not sign:
+        return f"spec: {text}"
+    where = path.replace("`", "").replace("$", "spec", 1)  # "`$.a`", or "`key` in `$.a`"
+    return f"{where}: {message[0].lower()}{message[1:]}"
 
 
 def settings_of(spec: Spec, namespace: str, name: str) -> System:
-    """Render a resource's `spec`, already read, to the settings that its agents read."""
-    return convert(tree_of(spec, namespace, name), source=f"{namespace}/{name}")
+    """Return the settings of the agents for a `spec` that was read; ConfigError names the wrong field."""
+    try:
+        return convert(tree_of(spec, namespace, name), source="")
+    except ConfigError as error:
+        raise ConfigError(in_fields(str(error))) from None
 
 
 def tree_of(spec: Spec, namespace: str, name: str) -> dict[str, Any]:

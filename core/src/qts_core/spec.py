@@ -114,7 +114,7 @@ class System(Section, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Check what one field alone cannot tell; the text begins with the field's path."""
         _check_needs(self)
-        redis_port(self.redis_url)
+        _check_urls(self)
         _check_board(self.board())
         _check_ports(self.ports())
 
@@ -122,11 +122,11 @@ class System(Section, frozen=True, kw_only=True):
         """Tell whether the agent `wire` runs."""
         return bool(getattr(self, f"enable_{wire}", True))
 
-    def urls(self, wire: str) -> tuple[str, ...]:
-        """Return the URLs among the settings of the agent `wire`: where its process asks."""
+    def urls(self, wire: str) -> dict[str, str]:
+        """Return the URLs among the settings of the agent `wire` by key: where its process asks."""
         section = getattr(self, wire, None)
-        said = msgspec.structs.astuple(section) if isinstance(section, msgspec.Struct) else ()
-        return tuple(v for v in said if isinstance(v, str) and v.startswith(("http://", "https://")))
+        said = msgspec.structs.asdict(section) if isinstance(section, msgspec.Struct) else {}
+        return {k: v for k, v in said.items() if isinstance(v, str) and v.startswith(("http://", "https://"))}
 
     def board(self) -> dict[str, float]:
         """Return weight by seat: `board_members`, and the seats of agents that are off by default."""
@@ -176,17 +176,35 @@ def _check_board(board: dict[str, float]) -> None:
         raise ValueError(f"board_members: weights must sum to 1 ± 0.001, found {total:.4g}")
 
 
-def redis_port(url: str) -> int | None:
-    """Return the port of a Redis URL, None where a Sentinel tells it; ValueError when it is none."""
-    if url.startswith("redis+sentinel:"):
-        return None
+def _check_urls(system: System) -> None:
+    """Refuse an address that nobody can ask at."""
+    said = {"redis_url": system.redis_url, "observability.otlp_endpoint": system.observability.otlp_endpoint}
+    said |= {f"{w.wire}.{key}": url for w in AGENTS for key, url in system.urls(w.wire).items()}
+    for path, url in said.items():
+        try:
+            ports_in(url or "")
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+
+
+def ports_in(url: str) -> tuple[int | None, ...]:
+    """Return the port that a URL names, None where it names none, of each host; ValueError for what is none.
+
+    Only a URL of sentinels has several hosts: `redis+sentinel://h1:p1,h2:p2/NAME`.
+    """
     try:
-        port = urlsplit(url).port
+        hosts = urlsplit(url).netloc.rpartition("@")[2].split(",")
+        ports = tuple(urlsplit(f"//{host}").port for host in hosts)
     except ValueError:
-        port = 0
-    if port == 0:
-        raise ValueError("redis_url: the port must be a number from 1 to 65535")
-    return port or names.PORT_REDIS
+        ports = (0,)
+    if 0 in ports:
+        raise ValueError("expected HOST or HOST:PORT with a port from 1 to 65535")
+    return ports
+
+
+def redis_port(url: str) -> int | None:
+    """Return the port of a Redis URL that was checked, None where a sentinel tells it."""
+    return None if url.startswith("redis+sentinel:") else ports_in(url)[0] or names.PORT_REDIS
 
 
 def _check_ports(ports: dict[str, int]) -> None:

@@ -14,11 +14,13 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from qts_core.errors import ConfigError
+from qts_core.spec import ports_in
 from qts_messaging.keys import REDIS_DIR, load_password, read_secret
 from qts_messaging.redis_line import Client
 
 SOCKET_TIMEOUT_S = 2.0
 CONNECT_TIMEOUT_S = 1.0
+SCHEMES = ("redis://", "rediss://", "redis+sentinel://")
 #: what "Redis is away or refuses" looks like; the last two: its connection was closed while in use
 AWAY = (RedisError, OSError, TimeoutError, AttributeError, RuntimeError)
 
@@ -33,17 +35,31 @@ class Login(msgspec.Struct, frozen=True):
 def login(url: str, secrets: Path | None, name: str) -> Login:
     """Return the login to use: at redis/url of the secrets, else `url`, with this agent's own password.
 
-    A login in the settings is meant so; one in the secret is for agents without a password of their own.
+    A login in the settings is meant so; one in the secret is for agents without a password of their own, and
+    its address was not looked at before: ConfigError names its file.
     """
     given = None if secrets is None else secrets / REDIS_DIR / "url"
     secret = given is not None and given.exists()
-    url = read_secret(given).strip() if secret and given is not None else url
+    url = _address(given) if secret and given is not None else url
     found, parts = load_password(secrets, name), urlsplit(url)
     if found is None or (not secret and (parts.username or parts.password)):
         return Login(url)
     password, generation = found
     user = f"{quote(name, safe='')}:{quote(password, safe='')}@"
     return Login(urlunsplit(parts._replace(netloc=user + parts.netloc.rpartition("@")[2])), generation)
+
+
+def _address(path: Path) -> str:
+    """Return the address in a file of the secrets."""
+    url = read_secret(path).strip()
+    try:
+        if not url.startswith(SCHEMES):
+            raise ValueError(f"expected an address that begins with {', '.join(SCHEMES)}")
+        ports_in(url)
+    except ValueError as error:
+        where = "in a cluster it is in the Secret of spec.redis.urlSecretRef"
+        raise ConfigError(f"{path}: {error}; {where}") from None
+    return url
 
 
 def options(url: str, secrets: Path | None, timeout_s: float) -> dict[str, Any]:
@@ -70,8 +86,6 @@ class Door:
     def __init__(self, url: str, secrets: Path | None, name: str) -> None:
         self._url, self._secrets, self._name = url, secrets, name
         self.login = login(url, secrets, name)
-        if urlsplit(self.login.url).scheme not in ("redis", "rediss", "redis+sentinel", "unix"):
-            raise ConfigError("redis_url: expected redis://, rediss:// or redis+sentinel://")
 
     def __call__(self, timeout_s: float = SOCKET_TIMEOUT_S) -> Any:
         """Return a client that waits `timeout_s` for an answer."""

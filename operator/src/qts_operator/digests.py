@@ -14,11 +14,13 @@ import msgspec
 import orjson
 
 from qts_core import names
+from qts_core.whence import in_fields
 from qts_operator.conditions import said
 from qts_operator.fields import summary
 from qts_operator.memo import alike
 from qts_operator.objects.quantities import value_of
 from qts_operator.packing import Packed, Packer
+from qts_operator.progress import ends_of
 from qts_operator.snapshot import Child, Node, Pod
 
 Live = dict[str, Any]
@@ -26,7 +28,6 @@ _pack = Packer().pack
 #: labels that say which template a pod was made from: of a StatefulSet, of a Deployment
 TEMPLATES = ("controller-revision-hash", "pod-template-hash")
 FORGIVEN_S = 600.0  # a container that lived as long begins a new count of the kubelet's pauses
-SAID = 200  # characters of a container's last words
 _REVISION = re.compile("[0-9]{1,9}")  # anybody may write the annotation, other digits of Unicode too
 
 
@@ -256,8 +257,11 @@ def _last_end(container: Live) -> Live:
 
 
 def _words(end: Live) -> str:
-    """Return how a container ended in a few words, with its own last ones where it left any."""
-    reason, said = end.get("reason") or "Error", (end.get("message") or "").strip()[-SAID:]
+    """Return how a container ended in a few words, with its own last ones where it left any.
+
+    A process of ours says there what is wrong with its settings, whose fields in the resource are named.
+    """
+    reason, said = end.get("reason") or "Error", ends_of(in_fields((end.get("message") or "").strip()))
     how = f"exit code {end.get('exitCode', 0)}" if reason in ("Error", "Completed") else str(reason)
     return intern(f"{how}: {said}" if said else how)
 

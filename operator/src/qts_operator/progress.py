@@ -14,7 +14,7 @@ ON_ITS_WAY = ("", "ContainerCreating", "PodInitializing")  # what a container wa
 #: by then most images are there: a volume, a Secret or a key of it may be missing, which no status names
 SLOW_S = 120.0
 AGENT_IMAGE = "spec.images.agent"  # that of the container beside Redis
-SAID = 240  # characters of the kubelet's words about an image
+SAID = 240  # characters of the kubelet's words about an image, or of a container's last ones
 #: how a process ends that was told to: by the kubelet, whose reasons only its Events have, or by a person
 TOLD_TO = ("exit code 0", "exit code 137", "exit code 143")
 #: the class of what ends again and again
@@ -122,11 +122,11 @@ def _no_image(pod: Pod, field: str) -> Cause:
         remedy = f"load it onto {pod.node}, or correct {field} or spec.images.pullPolicy"
     elif reason in ("ErrImagePull", "ImagePullBackOff"):
         remedy = f"correct {field} or spec.images.pullSecrets"
-    return Cause(reason, f"{reason}: {_ends_of(said)}; {remedy}")
+    return Cause(reason, f"{reason}: {ends_of(said)}; {remedy}")
 
 
-def _ends_of(text: str) -> str:
-    """Return a long text without its middle: the image comes first, what went wrong last."""
+def ends_of(text: str) -> str:
+    """Return a long text without its middle: what is meant comes first, what went wrong or helps last."""
     half = SAID // 2
     return text if len(text) <= SAID else f"{text[:half]} … {text[-half:]}"
 

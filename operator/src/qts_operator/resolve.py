@@ -9,7 +9,6 @@ import msgspec
 
 from qts_core import names
 from qts_core.config import dump_changed
-from qts_core.errors import ConfigError
 from qts_core.resource import Spec, read, settings_of
 from qts_core.roster import AGENTS, ROSTER
 from qts_core.spec import System
@@ -26,10 +25,7 @@ Verdicts = dict[str, gpu.Verdict]
 @remembered
 def spec_of(tree: dict[str, Any]) -> Spec:
     """Read a resource's `spec`; ConfigError names the field."""
-    try:
-        return read(tree)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"spec: {error}") from None
+    return read(tree)
 
 
 @remembered

@@ -37,8 +37,14 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ({"zmq_ports": {"pads": 9091}}, ["zmq_ports.qbmia", "9091", "pads"]),
         ({"market": {"source": "live"}}, ["market", "live", "not built"]),
         ({"redis_url": "http://localhost"}, ["redis_url"]),
-        ({"redis_url": "redis://localhost:99999"}, ["redis_url: the port must be a number from 1 to 65535"]),
-        ({"redis_url": "rediss://localhost:0"}, ["redis_url: the port must be a number from 1 to 65535"]),
+        (
+            {"redis_url": "redis://localhost:99999"},
+            ["redis_url: expected HOST or HOST:PORT with a port from 1 to 65535"],
+        ),
+        (
+            {"redis_url": "rediss://localhost:0"},
+            ["redis_url: expected HOST or HOST:PORT with a port from 1 to 65535"],
+        ),
     ],
 )
 def test_wrong_settings_file(

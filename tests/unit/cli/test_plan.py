@@ -62,7 +62,10 @@ HEAD = "kind: QuantumTradingSystem\napiVersion: quantumtrading.io/v1alpha1\n"
         ({"agents": {"qbmai": {}}}, "spec.agents.qbmai"),
         ({"config": {"decisionTimeout": -1}}, "spec.config.decisionTimeout"),
         ({"market": {"source": "Telepathy"}}, "spec.market.source"),
-        ({"config": {"boardMembers": {"qar": 0.9, "qstar": 0.9}}}, "spec.config.boardMembers"),
+        (
+            {"config": {"boardMembers": {"qar": 0.9, "qstar": 0.9}}},
+            "cr.yaml: spec.config.boardMembers: boardMembers: weights",
+        ),
         (
             {"config": {"boardMembers": {"qar": 0.9, "qstar": "x"}}},
             "spec.config.boardMembers.qstar: expected",

@@ -237,7 +237,14 @@ NO_FILE = {"reason": "StartError", "exitCode": 128, "message": "exec: no such fi
         (TRIES | {"lastState": _end(600)}, ("a", "exit code 1", False)),
         (TRIES | {"state": _end(), "lastState": _end(600)}, ("a", "exit code 1", True)),
         (TRIES | {"lastState": _end(message="no file")}, ("a", "exit code 1: no file", True)),
-        (TRIES | {"lastState": _end(message="x" + "y" * 200)}, ("a", f"exit code 1: {'y' * 200}", True)),
+        (
+            TRIES | {"lastState": _end(message="xy" * 121)},
+            ("a", f"exit code 1: {'xy' * 60} … {'xy' * 60}", True),
+        ),
+        (
+            TRIES | {"lastState": _end(message="or set market.replay.ts_unit to s, ms")},
+            ("a", "exit code 1: or set spec.market.replay.tsUnit to S, Ms", True),
+        ),
         (TRIES | {"lastState": _end(**NO_FILE)}, ("a", "StartError: exec: no such file", True)),
         ({"restartCount": 1, "lastState": None}, ("a", "exit code 0", False)),
     ],

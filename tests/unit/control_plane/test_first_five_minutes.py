@@ -179,7 +179,7 @@ FAULTS: dict[str, tuple[Any, str, str]] = {
     "bad config": (
         unread,
         "Ready=False Agents=None GPUs=None Redis=Unknown Reason=SpecRejected",
-        "Degraded True SpecRejected: spec: Expected `float`, got `str` - at `$.config.decisionTimeout`",
+        "Degraded True SpecRejected: spec.config.decisionTimeout: expected `float`, got `str`",
     ),
     "bad config, as the server sees it": (
         lambda: seen(

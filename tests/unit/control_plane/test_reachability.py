@@ -218,6 +218,20 @@ def test_a_collector_and_a_foreign_redis_are_reached_on_their_ports_only(frame_o
     assert [p["metadata"]["name"] for p in policies(frame)] == ["desk-1-agents"]
 
 
+@pytest.mark.parametrize(
+    ("url", "ports"),
+    [
+        ("redis://[::1]?db=1", {53, 6379}),
+        ("rediss://cache:443/2?db=1", {53, 443}),
+        ("redis+sentinel://a,b:26379/desk", set(PORTS)),
+    ],
+)
+def test_a_foreign_redis_is_reached_whatever_its_url_looks_like(frame_of, url: str, ports: set[int]) -> None:
+    """Where the primary listens only sentinels know."""
+    frame = frame_of({"redis": {"mode": "External", "url": url}})
+    assert table(frame)[("agent", "outside")] == ports
+
+
 def test_a_changed_port_is_followed_and_a_disabled_agent_is_not_waited_for(frame_of) -> None:
     """The policy follows the agents that there are."""
     frame = frame_of({"agents": {"amos": {"port": 9099}, "quasar": {"enabled": False}}})

@@ -147,7 +147,7 @@ def test_an_agent_is_not_switched_on_without_what_it_needs() -> None:
         config.load(None, {}, ["enable_sentiment=true"])
     for fine in ("headlines.jsonl", "/data/a b.jsonl", "https://news.example:8443/h?since=1"):
         system = config.load(None, {}, ["enable_sentiment=true", f'sentiment.source="{fine}"']).system
-        assert system.urls("sentiment") == ((fine,) if fine.startswith("https") else ())
+        assert system.urls("sentiment") == ({"source": fine} if fine.startswith("https") else {})
     for wrong in ("ftp://news.example/h", "https://me:secret@news.example/h", ""):
         with pytest.raises(ConfigError, match=r"sentiment\.source"):
             config.load(None, {}, [f'sentiment.source="{wrong}"'])

@@ -8,8 +8,10 @@ import msgspec
 import pytest
 
 from qts_core.crd import crd
-from qts_core.resource import DECIDED, read, settings_of, unknown_fields
+from qts_core.errors import ConfigError
+from qts_core.resource import read, settings_of, unknown_fields
 from qts_core.spec import SYSTEM, System
+from qts_core.whence import DECIDED
 from qts_core.wording import WORDS
 
 
@@ -97,7 +99,7 @@ def test_unknown_fields_are_named(spec: dict[str, object], path: str) -> None:
 
 def test_a_wrong_type_is_named() -> None:
     """A wrong type is refused with the path of its field."""
-    with pytest.raises(msgspec.ValidationError, match=r"`int`, got `str` - at `\$\.agents\.amos\.replicas`"):
+    with pytest.raises(ConfigError, match=r"^spec\.agents\.amos\.replicas: expected `int`, got `str`$"):
         read({"agents": {"amos": {"replicas": "two"}}})
 
 

@@ -80,6 +80,15 @@ def test_the_address_gets_the_agents_user_or_the_given_url(tmp_path: Path) -> No
     assert login(url, tmp_path, "pads") == Login(f"rediss://pads:{password}@far:6380", 1)
     given.write_text("redis+sentinel://a:1,b:2/desk\n")
     assert login(url, tmp_path, "pads") == Login(f"redis+sentinel://pads:{password}@a:1,b:2/desk", 1)
+    for wrong, words in (
+        ("redis://a:99999", "expected HOST or HOST:PORT"),
+        ("far:6380", "begins with redis://"),
+    ):
+        given.write_text(wrong)
+        with pytest.raises(
+            ConfigError, match=f"{given}: .*{words}.*; in a cluster .* spec.redis.urlSecretRef"
+        ):
+            login(url, tmp_path, "pads")
 
 
 def test_generations_are_read_and_the_newest_key_comes_first(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from qts_core import names
+from qts_core.spec import redis_port
 from qts_operator.objects.frame import Frame, Manifest
 
 _DNS = [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]
@@ -22,7 +23,7 @@ def build(frame: Frame) -> list[Manifest]:
         return []
     policies = [_policy(frame, "agents", _agents(frame))]
     for workload in frame.workloads():
-        urls = frame.system.urls(workload.wire)
+        urls = tuple(frame.system.urls(workload.wire).values())
         if urls:
             policies.append(_policy(frame, workload.name, _reader(frame, workload.name, urls)))
     if frame.spec.redis.mode == "Managed":
@@ -78,9 +79,9 @@ def _outside(frame: Frame) -> list[dict[str, Any]]:
         rules.append({"ports": [_port(endpoint)]})
     redis = frame.spec.redis
     if redis.mode == "External":
-        ports = sorted(_redis_ports(redis.url)) if redis.url else []
-        # the address is in a Secret that the operator does not read, so any port must do
-        rules.append({"ports": [_tcp(p) for p in ports]} if ports else {})
+        port = redis_port(redis.url) if redis.url else None
+        # a Secret that the operator does not read has the address, or sentinels tell it: any port must do
+        rules.append({"ports": [_tcp(port)]} if port else {})
     return rules
 
 
@@ -118,11 +119,6 @@ def _towards(frame: Frame, url: str) -> dict[str, Any]:
 def _port(url: str) -> dict[str, Any]:
     parts = urlsplit(url)
     return _tcp(parts.port or (443 if parts.scheme == "https" else 80))
-
-
-def _redis_ports(url: str) -> set[int]:
-    hosts = url.partition("://")[2].partition("/")[0].split(",")
-    return {int(host.rpartition(":")[2]) if ":" in host else names.PORT_REDIS for host in hosts}
 
 
 def _redis(frame: Frame) -> dict[str, Any]:
