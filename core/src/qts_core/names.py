@@ -37,6 +37,7 @@ ANNOTATION_REPLICAS_BEFORE_SUSPEND = f"{GROUP}/replicas-before-suspend"
 PORT_HTTP = 8080
 PORT_METRICS = 9464
 PORT_REDIS = 6379
+PORT_OTLP = 4318  # of OTLP over HTTP, as collectors listen
 
 PATH_STARTUP = "/startupz"
 PATH_LIVE = "/livez"

@@ -169,8 +169,8 @@ READER = BY_NAME["sentiment"]
 @pytest.mark.parametrize(
     ("source", "rule"),
     [
-        ("https://news.example/h.jsonl", {"ports": [{"port": 443, "protocol": "TCP"}]}),
-        ("http://news.example:8000/h", {"ports": [{"port": 8000, "protocol": "TCP"}]}),
+        ("https://www.news.example/h.jsonl", {"ports": [{"port": 443, "protocol": "TCP"}]}),
+        ("http://www.news.example:8000/h", {"ports": [{"port": 8000, "protocol": "TCP"}]}),
         (
             "http://10.0.0.7/h",
             {"to": [{"ipBlock": {"cidr": "10.0.0.7/32"}}], "ports": [{"port": 80, "protocol": "TCP"}]},
@@ -182,15 +182,19 @@ READER = BY_NAME["sentiment"]
         ("http://scores.news.svc:80/h", "news"),
         ("http://scores.news.svc.cluster.local/h", "news"),
         ("http://scores/h", "trading"),
+        ("http://scores.news/h", "news, or port 80"),
     ],
 )
 def test_a_source_on_the_network_may_be_asked_by_its_agent_alone(frame_of, source: str, rule: Any) -> None:
     """Its own policy lets it out, to an address, a namespace's pods or a port; the others' policy is as before."""
     frame = frame_of(on(READER, source))
+    rules = [rule]
     if isinstance(rule, str):
-        chosen = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": rule}}}
-        rule = {"to": [chosen], "ports": [{"protocol": "TCP"}]}
-    assert egress(frame, READER.name) == [rule]
+        namespace, either, _ = rule.partition(", or port 80")
+        chosen = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}
+        by_port = [{"ports": [{"port": 80, "protocol": "TCP"}]}] if either else []
+        rules = [*by_port, {"to": [chosen], "ports": [{"protocol": "TCP"}]}]
+    assert egress(frame, READER.name) == rules
     assert egress(frame_of(on(READER, source) | {"networkPolicy": {"enabled": False}}), READER.name) is None
     shared = [made(f)[("NetworkPolicy", "desk-1-agents")]["spec"]["egress"] for f in (frame, frame_of())]
     assert shared[0] == shared[1]

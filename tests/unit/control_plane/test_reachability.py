@@ -139,7 +139,7 @@ def open_to(every: list[Policy], mine: End, other: End, port: int, way: str) -> 
     field, side = way.lower(), "from" if way == "Ingress" else "to"
     rules = [rule for spec in selecting for rule in spec.get(field, ())]
     return not selecting or any(
-        (not rule.get("ports") or any(p["port"] == port for p in rule["ports"]))
+        (not rule.get("ports") or any(p.get("port", port) == port for p in rule["ports"]))
         and (not rule.get(side) or any(peer(each, mine.namespace, other) for each in rule[side]))
         for rule in rules
     )
@@ -230,6 +230,30 @@ def test_a_foreign_redis_is_reached_whatever_its_url_looks_like(frame_of, url: s
     """Where the primary listens only sentinels know."""
     frame = frame_of({"redis": {"mode": "External", "url": url}})
     assert table(frame)[("agent", "outside")] == ports
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "scraper", "outside"),
+    [
+        ("http://otel.monitoring:4318", {53, 4318}, {53, 4318}),
+        ("http://otel.monitoring", set(PORTS), {53}),  # its Service has port 80, its pods any
+        ("http://otel.monitoring.svc.cluster.local:443", set(PORTS), {53, 443}),
+        ("https://otel.vendor.example", {53, 443}, {53, 443}),
+        ("http://10.0.0.7:443", {53, 443}, {53, 443}),
+    ],
+)
+def test_a_collector_is_reached_behind_the_port_of_its_service(
+    frame_of, endpoint: str, scraper: set[int], outside: set[int]
+) -> None:
+    """A policy sees the port of the pod, which is the Service's only by custom; port 80 is not in the table."""
+    found = table(frame_of({"observability": {"otlpEndpoint": endpoint}}))
+    assert (found[("agent", "scraper")], found[("agent", "outside")]) == (scraper, outside)
+
+
+def test_a_redis_is_reached_behind_the_port_of_its_service(frame_of) -> None:
+    """The same for a Redis of another namespace."""
+    found = table(frame_of({"redis": {"mode": "External", "url": "redis://cache.monitoring.svc:443"}}))
+    assert (found[("agent", "scraper")], found[("agent", "outside")]) == (set(PORTS), {53, 443})
 
 
 def test_a_changed_port_is_followed_and_a_disabled_agent_is_not_waited_for(frame_of) -> None:

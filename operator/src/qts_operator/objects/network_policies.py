@@ -5,7 +5,8 @@ An agent whose settings name a URL has a policy of its own beside that, which le
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,7 +24,7 @@ def build(frame: Frame) -> list[Manifest]:
         return []
     policies = [_policy(frame, "agents", _agents(frame))]
     for workload in frame.workloads():
-        urls = tuple(frame.system.urls(workload.wire).values())
+        urls = frame.system.urls(workload.wire).values()
         if urls:
             policies.append(_policy(frame, workload.name, _reader(frame, workload.name, urls)))
     if frame.spec.redis.mode == "Managed":
@@ -73,52 +74,74 @@ def _operator(frame: Frame) -> dict[str, Any]:
 
 def _outside(frame: Frame) -> list[dict[str, Any]]:
     """Return what lies beyond the system: the collector, and a Redis of somebody else."""
-    rules = []
+    rules: list[dict[str, Any]] = []
     endpoint = frame.spec.observability.otlp_endpoint
     if endpoint is not None:
-        rules.append({"ports": [_port(endpoint)]})
+        rules += _reached(frame, endpoint, _port(endpoint), names.PORT_OTLP)
     redis = frame.spec.redis
     if redis.mode == "External":
         port = redis_port(redis.url) if redis.url else None
         # a Secret that the operator does not read has the address, or sentinels tell it: any port must do
-        rules.append({"ports": [_tcp(port)]} if port else {})
+        rules += _reached(frame, redis.url, port, names.PORT_REDIS) if redis.url and port else [{}]
     return rules
 
 
-def _reader(frame: Frame, component: str, urls: tuple[str, ...]) -> dict[str, Any]:
+def _reached(frame: Frame, url: str, port: int, usual: int) -> list[dict[str, Any]]:
+    """Return what reaches a server by its port; a Service with another port than usual has pods behind it."""
+    rules: list[dict[str, Any]] = [{"ports": [_tcp(port)]}]
+    namespace = _namespace(frame, urlsplit(url).hostname or "")
+    return rules if port == usual or not namespace else [*rules, _all_of(namespace)]
+
+
+def _reader(frame: Frame, component: str, urls: Iterable[str]) -> dict[str, Any]:
     """Return what lets the pods of one agent ask at `urls`."""
     return {
         "podSelector": {"matchLabels": frame.selector(component)},
         "policyTypes": ["Egress"],
-        "egress": [_towards(frame, url) for url in urls],
+        "egress": [rule for url in urls for rule in _towards(frame, url)],
     }
 
 
-def _towards(frame: Frame, url: str) -> dict[str, Any]:
-    """Return the rule that reaches a URL: its address, the namespace of its Service, or only its port.
+def _towards(frame: Frame, url: str) -> list[dict[str, Any]]:
+    """Return what reaches a URL: its address, the namespace of its Service, or only its port.
 
     A policy knows no names, and sees a Service's pods behind ports of their own; so a name outside the
-    cluster opens the port, a Service opens the TCP ports of its namespace.
+    cluster opens the port, a Service opens the TCP ports of its namespace, and `a.b`, which may be either,
+    both.
     """
-    host = urlsplit(url).hostname or ""
+    host, by_port = urlsplit(url).hostname or "", {"ports": [_tcp(_port(url))]}
+    if (address := _address(host)) is not None:
+        return [{"to": [{"ipBlock": {"cidr": f"{address}/{address.max_prefixlen}"}}], **by_port}]
+    namespace = _namespace(frame, host)
+    if not namespace:
+        return [by_port]
+    return [by_port, _all_of(namespace)] if host.count(".") == 1 else [_all_of(namespace)]
+
+
+def _namespace(frame: Frame, host: str) -> str:
+    """Return the namespace of the Service that a name may mean, "" where it can be none."""
+    if _address(host) is not None:
+        return ""
+    short = host.removesuffix(".cluster.local").removesuffix(".svc")
+    _, dot, namespace = short.partition(".")
+    return ("" if "." in namespace else namespace) if dot else frame.namespace
+
+
+def _address(host: str) -> IPv4Address | IPv6Address | None:
     try:
-        address = ip_address(host)
+        return ip_address(host)
     except ValueError:
-        _, _, namespace = host.removesuffix(".cluster.local").removesuffix(".svc").partition(".")
-        if "." not in host:
-            namespace = frame.namespace
-        elif not host.endswith((".svc", ".svc.cluster.local")):
-            return {"ports": [_port(url)]}
-        return {
-            "to": [{"namespaceSelector": {"matchLabels": {_NAMESPACE: namespace}}}],
-            "ports": [{"protocol": "TCP"}],
-        }
-    return {"to": [{"ipBlock": {"cidr": f"{address}/{address.max_prefixlen}"}}], "ports": [_port(url)]}
+        return None
 
 
-def _port(url: str) -> dict[str, Any]:
+def _all_of(namespace: str) -> dict[str, Any]:
+    to = [{"namespaceSelector": {"matchLabels": {_NAMESPACE: namespace}}}]
+    return {"to": to, "ports": [{"protocol": "TCP"}]}
+
+
+def _port(url: str) -> int:
     parts = urlsplit(url)
-    return _tcp(parts.port or (443 if parts.scheme == "https" else 80))
+    return parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def _redis(frame: Frame) -> dict[str, Any]:
