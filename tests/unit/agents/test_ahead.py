@@ -12,8 +12,10 @@ from tests.property import markets as market
 from qts_agents.amos.agent import Amos
 from qts_agents.newest import Ahead
 from qts_agents.qbmia.agent import Qbmia
+from qts_agents.qbmia.foresight import Foresight
 from qts_agents.quasar.agent import Quasar
 from qts_core.spec import SYSTEM
+from qts_messaging.messages import SystemCommand
 
 BARS = range(400, 460)
 PLACES = {Amos: "_ahead", Quasar: "_ahead", Qbmia: "_recalled"}
@@ -70,6 +72,32 @@ def test_an_answer_worked_out_ahead_is_the_answer(kind, in_step):
     tape = market.synthetic(7, symbols=3)
     plain = lived(kind(SYSTEM()), tape, blind=True, in_step=in_step)
     assert lived(kind(SYSTEM()), tape, in_step=in_step) == plain
+
+
+@pytest.mark.parametrize("how", ["reset", "load"])
+@pytest.mark.parametrize("kind", [Amos, Quasar, Qbmia])
+def test_what_another_memory_worked_out_is_not_said(kind, how):
+    """Between a bar and its question all is forgotten, or another's state is loaded that learned as often."""
+    tape, elsewhere = market.synthetic(7, symbols=3), market.synthetic(8, symbols=3)
+    told = {}
+    for change in (False, True):
+        for blind in (False, True):
+            agent, other = kind(SYSTEM()), kind(SYSTEM())
+            lived(agent, tape)
+            t, window = BARS.stop, firm(tape, BARS.stop)
+            agent.on_bars(market.update(tape, t), window, market.now(t))
+            if change and how == "reset":
+                agent.on_message(SystemCommand("reset"), market.now(t))
+            elif change:
+                lived(other, elsewhere)
+                agent.load(other.save())
+            if blind:
+                setattr(agent, PLACES[kind], Ahead())
+                agent._foresight = Foresight()
+            asked = market.request(tape.symbols, t, phase="release", explain=False)
+            answer = agent.on_request(asked, window, market.now(t))
+            told[change, blind] = msgspec.msgpack.encode(answer), agent.save()
+    assert told[True, False] == told[True, True] != told[False, False] == told[False, True]
 
 
 @pytest.mark.parametrize("kind", [Amos, Quasar, Qbmia])

@@ -202,6 +202,33 @@ def test_the_answer_says_which_model_spoke() -> None:
     assert markets.ask(off, tape, 600).backend == "classical"
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_a_switch_of_circuits_holds_for_a_state_that_is_kept(first: bool) -> None:
+    """What was learned besides stays; a circuit begins anew behind a shut gate, and there is none without."""
+    tape, settings = markets.synthetic(22), QuasarSettings(circuit_outcomes=20)
+    agent = Quasar(SYSTEM(quasar=settings, quantum_circuits=first))
+    markets.train(agent, tape, 340, 420)
+    if agent._state.circuit is not None:
+        agent._state.circuit.rows = 100
+        agent._state.gate.gains.extend(0.1 + 0.001 * k for k in range(20))
+    assert agent._state.gate.open is first
+    other = Quasar(SYSTEM(quasar=settings, quantum_circuits=not first))
+    fresh = other._state
+    other.load(agent.save())
+    kept, known = other._state, fresh.circuit
+    assert (kept.circuit is None) is first
+    if kept.circuit is not None and known is not None:
+        np.testing.assert_array_equal(kept.circuit.weights, known.weights)
+        assert kept.circuit.rows == 0
+    assert len(kept.gate.gains) == 0
+    assert kept.seq == agent._state.seq > 0
+    np.testing.assert_array_equal(kept.model.weights, agent._state.model.weights)
+    assert markets.ask(other, tape, 600).backend == "classical"
+    back = Quasar(SYSTEM(quasar=settings, quantum_circuits=first))
+    back.load(other.save())
+    assert not back._state.gate.open
+
+
 def test_outcomes_teach_the_circuit_and_fill_the_gate() -> None:
     agent = Quasar(SYSTEM())
     markets.train(agent, markets.synthetic(22), 340, 700)

@@ -82,5 +82,12 @@ def save(state: State, system: System) -> bytes:
 
 
 def restore(raw: bytes, system: System) -> State:
-    """Return the state that `raw` holds; ConfigError for another version or a damaged file."""
-    return graph.load(raw, State, _version(system), KNOWN, (system.quasar,))
+    """Return the state that `raw` holds; ConfigError for another version or a damaged file.
+
+    Where `quantum_circuits` was switched since, the circuit begins anew or is gone; the rest is as it was.
+    """
+    state = graph.load(raw, State, _version(system), KNOWN, (system.quasar,))
+    if (state.circuit is None) == system.quantum_circuits:
+        fresh = State(system)
+        state.circuit, state.gate = fresh.circuit, fresh.gate
+    return state
