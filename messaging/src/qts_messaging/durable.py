@@ -13,7 +13,7 @@ from qts_messaging.bus import DurableWire
 from qts_messaging.incoming import Desk
 from qts_messaging.outbox import Item, expired
 from qts_messaging.outgoing import Outgoing
-from qts_messaging.spool import Spool
+from qts_messaging.spool import Spool, Stored
 
 _log = logging.getLogger(__name__)
 BATCH = 64
@@ -22,7 +22,6 @@ RETAINED = 4096
 RETAINED_BYTES = 32 << 20
 RETRY_S = 0.1
 FULL = "spool_full: the store is away and the spool file is full"
-Stored = tuple[str, bytes]
 
 
 class Durables:
@@ -110,7 +109,7 @@ class Durables:
                 return
             if not await self._wire.append(frames):
                 return
-            self.spool.advance(frames)
+            self.spool.advance()
             for stored in frames:
                 self._keep(stored)
                 self._settle_lane(stored[1])

@@ -125,11 +125,11 @@ def test_the_spool_gives_back_in_order_and_frees_its_space(tmp_path: Path) -> No
         spool.append("decisions", b"%d" % n)
     head = spool.head(3)
     assert head == [("decisions", b"%d" % n) for n in range(3)]
-    spool.advance(head)
+    spool.advance()
     spool.append("risks", b"5")
     rest = spool.head(10)
     assert [frame for _, frame in rest] == [b"3", b"4", b"5"]
-    spool.advance(rest)
+    spool.advance()
     assert (len(spool), path.stat().st_size) == (0, 0)
     spool.close()
     assert not path.exists()
@@ -186,13 +186,89 @@ def test_a_damaged_spool_is_told_and_its_bytes_are_kept(
     spool = Spool(path)
     assert spool.head(10) == [("decisions", b"first")]
     aside = tmp_path / "a.spool.bad"
-    told = f"are lost: {path}: damaged from byte {first} on"
-    assert told in spool.lost
-    assert spool.lost.endswith(f"the 29 bytes from there on are not; they are kept as {aside}")
+    cut = f"29 bytes from byte {first} on in which no message can be found"
+    one = f"damaged messages: 1, the first at byte {first}"
+    told = f"are lost: {path}: {cut if at < 10 else one}; all others are sent; what is damaged is kept as {aside}"
+    assert spool.lost.endswith(told)
     assert aside.read_bytes() == _flipped(raw, first + at)[first:]
     assert [r.levelname for r in caplog.records if told in r.message] == ["ERROR"]
     spool.append("decisions", b"third")
     assert [frame for _, frame in Spool(path).head(10)] == [b"first", b"third"]
+
+
+def test_what_stands_behind_a_damaged_message_is_sent_once_and_in_order(tmp_path: Path) -> None:
+    """A bit of the second of a thousand messages cost 999 of them: the lengths have their own checksum."""
+    path = tmp_path / "a.spool"
+    spool = Spool(path)
+    for n in range(1000):
+        spool.append("decisions", b"%04d" % n)
+    raw = path.read_bytes()
+    at = raw.index(b"0001")
+    path.write_bytes(_flipped(raw, at))
+    spool, sent = Spool(path), []
+    while frames := spool.head(64):
+        assert spool.head(64) == frames  # the store was away: asked again
+        sent += [int(frame) for _, frame in frames]
+        spool.advance()
+        if len(sent) == 64:  # the process ends here, and its successor goes on
+            spool.close()
+            spool = Spool(path)
+    assert sent == [0, *range(2, 1000)]
+    assert path.stat().st_size == 0
+    assert (tmp_path / "a.spool.bad").read_bytes() == _flipped(raw, at)[at - 19 : at + 8]
+
+
+def test_who_is_killed_between_keeping_and_sending_loses_nothing_and_keeps_it_once(tmp_path: Path) -> None:
+    """The damaged message stays in the file until those behind it are sent; each start finds it again."""
+    path = tmp_path / "a.spool"
+    spool = Spool(path)
+    for n in (b"first", b"second", b"third", b"fourth"):
+        spool.append("decisions", n)
+    raw = path.read_bytes()
+    raw = _flipped(_flipped(raw, raw.index(b"second")), raw.index(b"fourth") - 19)
+    path.write_bytes(raw)
+    for _ in range(3):  # killed before it has sent anything
+        spool = Spool(path)
+        assert [frame for _, frame in spool.head(10)] == [b"first", b"third"]
+        kept = (tmp_path / "a.spool.bad").read_bytes()
+        assert kept == raw[28:57] + raw[85:]
+        assert "damaged messages: 1, the first at byte 28; " in spool.lost
+    spool.advance()
+    assert (len(spool), path.stat().st_size) == (0, 0)
+
+
+def test_only_damaged_messages_hold_nobody_up(tmp_path: Path) -> None:
+    """A spool in which nothing is left to send is empty, or all that comes later would wait behind it."""
+    path = tmp_path / "a.spool"
+    raw = _two(path)
+    path.write_bytes(_flipped(_flipped(raw, raw.index(b"first")), raw.index(b"second")))
+    spool = Spool(path)
+    assert (spool.head(10), len(spool)) == ([], 0)
+    assert "damaged messages: 2, the first at byte 0;" in spool.lost
+    spool.append("decisions", b"third")  # where the first one stood
+    path.write_bytes(_flipped(path.read_bytes(), 20))
+    assert (spool.head(10), len(spool)) == ([], 0)
+    assert "damaged messages: 3, the first at byte 0;" in spool.lost
+    assert len((tmp_path / "a.spool.bad").read_bytes()) == len(raw) + 28
+
+
+def test_bytes_of_several_damages_are_kept_as_far_as_there_is_room(tmp_path: Path) -> None:
+    """The second took the place of the first; at the bound what is there stays, and the remedy is told."""
+    path, aside = tmp_path / "a.spool", tmp_path / "a.spool.bad"
+    for n in (b"one", b"two", b"six"):
+        spool = Spool(path, limit=60)
+        spool.append("decisions", n)
+        raw = path.read_bytes()
+        path.write_bytes(_flipped(raw, raw.index(n)))
+        spool = Spool(path, limit=60)
+        assert spool.head(1) == []
+    assert (len(raw), len(aside.read_bytes())) == (26, 52)
+    assert aside.read_bytes()[19:22] == _flipped(b"one", 0)
+    assert aside.read_bytes()[45:48] == _flipped(b"two", 0)
+    assert spool.lost.endswith(
+        f"is kept as {aside}, but for the last 26 bytes of it: "
+        "no room beside what is kept there already; move that file away"
+    )
 
 
 def test_what_somebody_else_wrote_behind_the_last_message_is_told(tmp_path: Path) -> None:
@@ -201,7 +277,7 @@ def test_what_somebody_else_wrote_behind_the_last_message_is_told(tmp_path: Path
     path.write_bytes(_two(path) + b"no message at all")
     spool = Spool(path)
     assert [frame for _, frame in spool.head(10)] == [b"first", b"second"]
-    assert "the 17 bytes from there on are not" in spool.lost
+    assert "17 bytes from byte 57 on in which no message can be found" in spool.lost
     assert (tmp_path / "a.spool.bad").read_bytes() == b"no message at all"
 
 
@@ -211,9 +287,10 @@ def test_a_spool_that_is_damaged_while_it_is_used_holds_nobody_up(tmp_path: Path
     raw = _two(path)
     spool = Spool(path)
     path.write_bytes(_flipped(raw, len(raw) - 6))
-    spool.advance(spool.head(10))
+    assert [frame for _, frame in spool.head(10)] == [b"first"]
+    spool.advance()
     assert (spool.head(10), len(spool)) == ([], 0)
-    assert "damaged" in spool.lost
+    assert "damaged messages: 1," in spool.lost
     spool.append("decisions", b"third")
     assert [frame for _, frame in spool.head(10)] == [b"third"]
 
@@ -224,7 +301,8 @@ def test_the_spool_keeps_its_rest_when_closed(tmp_path: Path) -> None:
     spool = Spool(path)
     spool.append("decisions", b"1")
     spool.append("decisions", b"2")
-    spool.advance(spool.head(1))
+    spool.head(1)
+    spool.advance()
     spool.close()
     assert Spool(path).head(10) == [("decisions", b"2")]
 
