@@ -7,7 +7,11 @@ from qts_operator.objects import pod_monitors
 from qts_operator.objects.frame import Frame
 from qts_operator.snapshot import Snapshot
 
-GRANT = "helm upgrade of the operator with the same values, or its install.yaml, restores the right"
+#: Helm 4 refuses what kubectl changed, unless told; of a release that Helm 3 made it must be told both
+GRANT = (
+    "helm upgrade of the operator with the same values (Helm 4: --server-side=true --force-conflicts), "
+    "or its install.yaml, restores the right"
+)
 
 
 def condition(snapshot: Snapshot, frame: Frame | None) -> list[Condition]:

@@ -10,6 +10,7 @@ import pytest
 
 from qts_core.telemetry import event_of
 from qts_operator.alerts import ALERTS, THRESHOLDS, groups
+from qts_operator.restricted import GRANT
 
 ROOT = Path(__file__).parents[3]
 RUNBOOKS = ROOT / "docs" / "runbooks"
@@ -76,6 +77,14 @@ def test_a_runbook_has_four_headings_and_at_most_five_commands(name: str) -> Non
         assert (RUNBOOKS / link).is_file()
     mitigation = text.partition("## Mitigation\n")[2]
     assert re.match(r"1\. .+", mitigation)
+
+
+def test_helm_brings_back_what_kubectl_changed() -> None:
+    """Each remedy that is an upgrade or rollback says what Helm 4 needs for it: those it refused were no remedy."""
+    steps = [s for p in RUNBOOKS.glob("*.md") for s in re.split(r"\n(?=\d\. )", p.read_text())]
+    told = [step for step in [*steps, GRANT] if re.search(r"helm (upgrade|rollback)", step)]
+    assert len(told) == 6
+    assert [step for step in told if "--server-side=true --force-conflicts" not in step] == []
 
 
 def test_every_reason_has_its_section() -> None:
