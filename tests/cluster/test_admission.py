@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,34 +25,54 @@ def gpus(quasar: int, amos: int, **more: Any) -> dict[str, Any]:
     }
 
 
-@pytest.fixture
-def policy(kube: Any) -> Iterator[str]:
+def rendered(*values: str) -> str:
+    """Return the policy and its binding as the chart writes them."""
     command = ["helm", "template", "limits", str(CHART), "--show-only", "templates/admission.yaml"]
-    command += ["--set", f"admission.maxGPUsPerSystem={MOST}"]
-    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    yield text
-    kube.run("delete", "--ignore-not-found", "-f", "-", given=text)
+    for value in (f"admission.maxGPUsPerSystem={MOST}", *values):
+        command += ["--set", value]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def test_a_system_asks_for_no_more_than_the_house_allows(kube, namespace, policy, until) -> None:
-    """Created or grown beyond it is refused with numbers and remedy; an older, larger one may shrink."""
+@pytest.fixture
+def enforce(kube: Any) -> Iterator[Callable[..., None]]:
+    """Bring the policy into the cluster; it goes with the test."""
+    yield lambda *values: kube.run("apply", "-f", "-", given=rendered(*values))
+    kube.run("delete", "--ignore-not-found", "-f", "-", given=rendered())
 
-    def answer(name: str, spec: dict[str, Any], *how: str) -> str:
+
+@pytest.fixture
+def answer(kube: Any, namespace: str) -> Callable[..., str]:
+    """What the API server says against a system of this name; nothing: it was taken."""
+
+    def asked(name: str, spec: dict[str, Any], *how: str, place: str = namespace) -> str:
         body = {
             "apiVersion": "quantumtrading.io/v1alpha1",
             "kind": "QuantumTradingSystem",
-            "metadata": {"name": name, "namespace": namespace},
+            "metadata": {"name": name, "namespace": place},
             "spec": spec,
         }
-        return kube.run("apply", "-f", "-", *how, given=body, check=False).stderr
+        return str(kube.run("apply", "-f", "-", *how, given=body, check=False).stderr)
 
+    return asked
+
+
+def test_a_system_asks_for_no_more_than_the_house_allows(enforce, answer, until) -> None:
+    """Created or grown beyond it is refused with numbers and remedy; an older, larger one may shrink."""
     dry = "--dry-run=server"
     assert answer("older", gpus(4, 4)) == ""
     assert answer("desk", gpus(2, 1)) == ""
-    kube.run("apply", "-f", "-", given=policy)
+    enforce()
     until(lambda: f"spec.agents: 4 {REFUSAL}" in answer("new", gpus(2, 2), dry), "in force")
     assert f"spec.agents: 5 {REFUSAL}" in answer("desk", gpus(2, 1, replicas=2))
     assert answer("new", gpus(2, 1)) == ""
     assert f"spec.agents: 4 {REFUSAL}" in answer("desk", gpus(2, 2))
     assert answer("older", gpus(4, 3)) == ""
     assert f"spec.agents: 8 {REFUSAL}" in answer("older", gpus(4, 4))
+
+
+def test_an_operator_of_some_namespaces_bounds_no_others(enforce, answer, namespace, until) -> None:
+    """Whose operator it is not has no value to raise."""
+    enforce(f"watch.namespaces={{{namespace}}}")
+    dry = "--dry-run=server"
+    until(lambda: f"spec.agents: 4 {REFUSAL}" in answer("new", gpus(2, 2), dry), "in force")
+    assert answer("new", gpus(2, 2), dry, place="default") == ""

@@ -55,7 +55,10 @@ SETS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "own-redis": (OPERATOR, {"registry": MIRROR, "images": {"redis": "localhost/team/valkey:9"}}),
-    "namespaced": (OPERATOR, {"watch": {"namespaces": ["east", "west"]}}),
+    "namespaced": (
+        OPERATOR,
+        {"watch": {"namespaces": ["east", "west"]}, "admission": {"maxGPUsPerSystem": 3}},
+    ),
     "monitoring": (
         OPERATOR,
         {
