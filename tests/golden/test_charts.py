@@ -104,10 +104,19 @@ SETS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "system": (SYSTEM, {}),
     "system-named": (SYSTEM, {"name": "desk", "spec": packaging.SAMPLES["external-redis"]}),
-    "system-gpu": (SYSTEM, {"spec": packaging.SAMPLES["gpu-preferred"]}),
+    "system-gpu": (
+        SYSTEM,
+        {
+            "spec": packaging.SAMPLES["gpu-preferred"] | {"images": {"pullSecrets": [{"name": "mirror"}]}},
+            "test": {
+                "nodeSelector": {"kubernetes.io/arch": "amd64"},
+                "tolerations": [{"key": "control", "operator": "Exists"}],
+            },
+        },
+    ),
     "system-simulated": (
         SYSTEM,
-        {"spec": {"market": packaging.SAMPLES["simulated"]["market"] | {"replay": None}}},
+        {"spec": {"market": packaging.SAMPLES["simulated"]["market"] | {"replay": None}, "images": None}},
     ),
 }
 

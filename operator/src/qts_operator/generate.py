@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from qts_core.crd import crd
-from qts_operator import admission, alerts, dashboards, packaging, rights
+from qts_operator import admission, alerts, dashboards, packaging, rights, system_chart
 from qts_operator.main import VERSION
 
 _OPERATOR = "charts/quantum-trading-operator"
@@ -34,8 +34,8 @@ def files() -> dict[str, str]:
         f"{_OPERATOR}/values.schema.json": _json(packaging.values_schema()),
         f"{_OPERATOR}/values.yaml": _yaml(packaging.values()),
         f"{_SYSTEM}/Chart.yaml": _chart("quantum-trading-system", "One QuantumTradingSystem"),
-        f"{_SYSTEM}/values.schema.json": _json(packaging.system_schema()),
-        f"{_SYSTEM}/values.yaml": _yaml(packaging.system_values()),
+        f"{_SYSTEM}/values.schema.json": _json(system_chart.schema()),
+        f"{_SYSTEM}/values.yaml": _yaml(system_chart.values()),
         "manifests/alerts.yaml": _yaml(alerts.groups(alerts.THRESHOLDS)),
         "manifests/dashboards.yaml": _yaml(*packaging.boards()),
         "manifests/crd.yaml": _yaml(packaging.definition()),

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from qts_core import names
-from qts_core.crd import chart_schema, crd, spec_schema
+from qts_core.crd import crd
 from qts_operator import alerts, dashboards, rights
 from qts_operator.main import VERSION
 from qts_operator.middleware import Pace
@@ -91,23 +91,14 @@ def images() -> list[str]:
     return [_image(given, reference) for reference in (operator, *given["images"].values(), collector)]
 
 
-def system_values() -> Manifest:
-    """Return the default values of the system chart."""
-    return {
-        "name": "",
-        "spec": {"market": _REPLAY},
-        "test": {"image": images()[0], "within": 300},
-    }
-
-
 def values_schema() -> Manifest:
     """Return the schema of the operator's values; unknown keys are refused."""
     text: Manifest = {"type": "string", "maxLength": 512}
     flag: Manifest = {"type": "boolean"}
     positive: Manifest = {"type": "integer", "minimum": 1}
     quantities: Manifest = {"type": "object", "additionalProperties": {"type": ["string", "integer"]}}
-    resources = _closed({"requests": quantities, "limits": quantities})
-    image = _closed(
+    resources = closed({"requests": quantities, "limits": quantities})
+    image = closed(
         {
             "repository": text | {"minLength": 1},
             "tag": text,
@@ -115,28 +106,28 @@ def values_schema() -> Manifest:
             "pullPolicy": _one_of("Always", "IfNotPresent", "Never"),
         }
     )
-    secret = _closed({"name": text}, ["name"])
+    secret = closed({"name": text}, ["name"])
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **_closed(
+        **closed(
             {
                 "replicas": {"type": "integer", "minimum": 0, "maximum": 5},
                 "registry": text | {"pattern": REGISTRY_PATTERN},
                 "image": image,
-                "images": _closed(dict.fromkeys(("agent", "agentGPU", "redis"), text | {"minLength": 1})),
+                "images": closed(dict.fromkeys(("agent", "agentGPU", "redis"), text | {"minLength": 1})),
                 "imagePullSecrets": {"type": "array", "items": secret},
-                "crds": _closed({"enabled": flag, "keep": flag}),
-                "watch": _closed({"namespaces": {"type": "array", "items": text, "uniqueItems": True}}),
-                "metrics": _closed({"perObject": flag}),
-                "requests": _closed(dict.fromkeys(_REQUESTS, positive)),
-                "telemetry": _closed(
+                "crds": closed({"enabled": flag, "keep": flag}),
+                "watch": closed({"namespaces": {"type": "array", "items": text, "uniqueItems": True}}),
+                "metrics": closed({"perObject": flag}),
+                "requests": closed(dict.fromkeys(_REQUESTS, positive)),
+                "telemetry": closed(
                     {
                         "otlpEndpoint": text | {"pattern": "^(https?://.+)?$"},
                         "resourceAttributes": {"type": "object", "additionalProperties": text},
                     }
                 ),
                 "collector": _collector(flag, text, image, resources),
-                "monitoring": _closed(
+                "monitoring": closed(
                     {
                         "podMonitor": flag,
                         "prometheusRule": flag,
@@ -154,8 +145,8 @@ def values_schema() -> Manifest:
                 "resources": resources,
                 "nodeSelector": {"type": "object", "additionalProperties": text},
                 "tolerations": {"type": "array", "items": {"type": "object"}},
-                "networkPolicy": _closed({"enabled": flag}),
-                "admission": _closed({"maxGPUsPerSystem": {"type": "integer", "minimum": 0}}),
+                "networkPolicy": closed({"enabled": flag}),
+                "admission": closed({"maxGPUsPerSystem": {"type": "integer", "minimum": 0}}),
                 "global": {"type": "object"},
             }
         ),
@@ -165,7 +156,7 @@ def values_schema() -> Manifest:
 def _collector(flag: Manifest, text: Manifest, image: Manifest, resources: Manifest) -> Manifest:
     """Return the schema of the collector's values; an exporter has settings of its own, or none."""
     port = {"type": "integer", "minimum": 1, "maximum": 65535}
-    return _closed(
+    return closed(
         {
             "enabled": flag,
             "replicas": {"type": "integer", "minimum": 0, "maximum": 16},
@@ -176,33 +167,6 @@ def _collector(flag: Manifest, text: Manifest, image: Manifest, resources: Manif
             "resources": resources,
         }
     )
-
-
-def system_schema() -> Manifest:
-    """Return the schema of the system chart's values: a name and the resource's `spec`."""
-    text: Manifest = {"type": "string", "maxLength": 40}
-    spec = chart_schema(spec_schema()) | {"type": ["object", "null"]}
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **_closed(
-            {
-                "name": text,
-                "spec": _optional(spec),
-                "test": _closed(
-                    {"image": text | {"maxLength": 512}, "within": {"type": "integer", "minimum": 1}}
-                ),
-                "global": {"type": "object"},
-            }
-        ),
-    }
-
-
-def _optional(schema: Manifest) -> Manifest:
-    """Let every object of a values file also be null: that is how a default of the chart is removed."""
-    if "properties" in schema:
-        inner = {key: _optional(value) for key, value in schema["properties"].items()}
-        return schema | {"properties": inner, "type": ["object", "null"]}
-    return schema
 
 
 def install() -> list[Manifest]:
@@ -344,6 +308,12 @@ SAMPLES: dict[str, Manifest] = {
 }
 
 
+def closed(properties: Manifest, required: list[str] | None = None) -> Manifest:
+    """Return the schema of an object that has these properties and no others."""
+    schema: Manifest = {"type": "object", "additionalProperties": False, "properties": properties}
+    return schema | ({"required": required} if required else {})
+
+
 def _labels() -> dict[str, str]:
     return _selector() | {names.LABEL_VERSION: VERSION}
 
@@ -382,11 +352,6 @@ def _image(given: Manifest, reference: str) -> str:
 def _probe(path: str, period: int, failures: int) -> Manifest:
     asks = {"path": path, "port": "http"}
     return {"httpGet": asks, "periodSeconds": period, "failureThreshold": failures, "timeoutSeconds": 3}
-
-
-def _closed(properties: Manifest, required: list[str] | None = None) -> Manifest:
-    schema: Manifest = {"type": "object", "additionalProperties": False, "properties": properties}
-    return schema | ({"required": required} if required else {})
 
 
 def _one_of(*choices: str) -> Manifest:
