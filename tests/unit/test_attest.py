@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import json
+import re
 import runpy
 import subprocess
 import sys
@@ -29,7 +30,8 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-SCRIPT = Path(__file__).parents[2] / "scripts/attest"
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "scripts/attest"
 ATTEST = runpy.run_path(str(SCRIPT))
 SOURCES = [{"name": "sources", "digest": {"gitCommit": "c" * 40}}]
 SBOM = {"spdxVersion": "SPDX-2.3"}
@@ -174,3 +176,16 @@ def test_a_key_of_another_kind_is_refused(signed: Signed) -> None:
     done = signed.verify()
     assert done.returncode == 2
     assert "public.pem holds no public key" in done.stderr
+
+
+def test_what_readme_has_beside_the_sources_is_no_change_of_theirs() -> None:
+    """Key and output lie in the checkout when it is asked whether a commit holds everything."""
+    call = re.search(
+        r"`uv run python scripts/attest sign \w+ (\S+) (\S+) > (\S+)`", (ROOT / "README.md").read_text()
+    )
+    assert call is not None
+    command = ["git", "-C", str(ROOT), "check-ignore", *call.groups()]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == 128:
+        pytest.skip(f"no checkout: {done.stderr}")
+    assert done.stdout.split() == list(call.groups())
