@@ -210,6 +210,12 @@ class Storage(Part, frozen=True, kw_only=True):
     when_deleted: Literal["Retain", "Delete"] = "Retain"
 
 
+class AccessList(Part, frozen=True, kw_only=True):
+    """The container beside our Redis that has it load its access list when passwords change."""
+
+    resources: Resources = Resources(requests={"cpu": "10m", "memory": "48Mi"}, limits={"memory": "128Mi"})
+
+
 class Redis(Placed, frozen=True, kw_only=True):
     """A Redis of ours, or one that is there already."""
 
@@ -218,6 +224,7 @@ class Redis(Placed, frozen=True, kw_only=True):
     url_secret_ref: SecretKey | None = None
     storage: Storage | None = None
     resources: Resources = Resources(requests={"cpu": "100m", "memory": "256Mi"}, limits={"memory": "256Mi"})
+    acl: AccessList = AccessList()
     priority_class_name: Name | None = None
     credentials_generation: Annotated[int, msgspec.Meta(ge=1)] = 1
 

@@ -232,6 +232,17 @@ def test_a_device_brings_image_and_limit(frame_of) -> None:
     assert "nvidia.com/gpu" not in amos["resources"]["limits"]
 
 
+def test_the_container_beside_redis_has_resources_of_its_own(frame_of) -> None:
+    """What is left out of them is not asked for, as of Redis itself."""
+    more = {"acl": {"resources": {"limits": {"memory": "1024Mi"}}}, "resources": {"limits": {"cpu": "2"}}}
+    made = _by(frame_of({"redis": more}))[("StatefulSet", "desk-1-redis")]
+    redis, side = made["spec"]["template"]["spec"]["containers"]
+    assert (redis["name"], redis["resources"]) == ("redis", {"limits": {"cpu": "2"}})
+    assert (side["name"], side["resources"]) == ("acl", {"limits": {"memory": "1Gi"}})
+    bare = _by(frame_of({"redis": {"acl": {"resources": {}}}}))[("StatefulSet", "desk-1-redis")]
+    assert "resources" not in bare["spec"]["template"]["spec"]["containers"][1]
+
+
 def test_budget_only_with_a_spare(frame_of) -> None:
     """One replica has no PodDisruptionBudget, two have."""
     made = _by(frame_of({"agents": {"qbmia": {"replicas": 2}}}))

@@ -137,7 +137,7 @@ def _side(frame: Frame) -> dict[str, Any]:
     """Return the container that has Redis load its access list when it changes, and tells which it has."""
     command = ["python", "-m", "qts_messaging.acl", f"{_ACL_DIR}/{_ACL_FILE}"]
     command += [f"redis://127.0.0.1:{names.PORT_REDIS}", f"{_ACL_DIR}/{_PASSWORD_FILE}", str(names.PORT_HTTP)]
-    return {
+    container = {
         "name": names.REDIS_SIDE,
         "image": frame.image_for(names.REDIS_PART, "agent"),
         "imagePullPolicy": frame.spec.images.pull_policy,
@@ -145,8 +145,9 @@ def _side(frame: Frame) -> dict[str, Any]:
         "ports": [{"name": "http", "containerPort": names.PORT_HTTP, "protocol": "TCP"}],
         "securityContext": container_security(),
         "volumeMounts": [{"name": "acl", "mountPath": _ACL_DIR, "readOnly": True}],
-        "resources": {"requests": {"cpu": "10m", "memory": "48Mi"}, "limits": {"memory": "128Mi"}},
     }
+    asked = resources(frame.spec.redis.acl.resources)
+    return container | ({"resources": asked} if asked else {})
 
 
 def deaf(child: Child | None) -> bool:
