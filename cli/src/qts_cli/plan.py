@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,8 @@ from qts_operator.resolve import resolve
 from qts_operator.snapshot import Snapshot
 
 Tree = dict[str, Any]
+_LABEL = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")  # the value of one, or a key's name
+_DOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _NEW_UID = "00000000-0000-0000-0000-000000000000"
 
 
@@ -56,6 +59,7 @@ def plan(
     operator_namespace
         Namespace of the operator, whose Deployment tells the images.
     """
+    _check_namespace("--namespace", namespace)
     found = resources(file)
     for cr in found:
         with _told_of(file):
@@ -131,6 +135,30 @@ def _told_of(file: Path) -> Iterator[None]:
         raise ConfigError(f"{file}: an alias (*) stands within what it stands for; write that out") from None
 
 
+def _check_names(metadata: Tree) -> None:
+    """Refuse what Kubernetes takes for no name; of a system's own by the definition's rule."""
+    name, labels = metadata["name"], metadata.get("labels") or {}
+    if len(name) > names.LONGEST_SYSTEM or not re.fullmatch(names.SYSTEM, name):
+        raise ConfigError(f"metadata.name: {names.SYSTEM_RULE}, found {name!r}")
+    _check_namespace("metadata.namespace", metadata.get("namespace"))
+    if not isinstance(labels, dict):
+        raise ConfigError(f"metadata.labels: expected a map, found {labels!r}")
+    for key, value in labels.items():
+        domain, sign, own = str(key).rpartition("/")
+        if not (own and _LABEL.fullmatch(own) and (_DOMAIN.fullmatch(domain) or not sign)):
+            rule = "PREFIX/NAME or NAME, as a prefix a DNS name, the name of 1 to 63 letters, digits, - _ ."
+            raise ConfigError(f"metadata.labels: expected keys of {rule}, found {key!r}")
+        if not isinstance(value, str) or not _LABEL.fullmatch(value):
+            rule = "text of up to 63 letters, digits, - _ . that begins and ends with a letter or digit"
+            raise ConfigError(f"metadata.labels.{key}: expected {rule}, found {value!r}")
+
+
+def _check_namespace(where: str, name: str | None) -> None:
+    if name and not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", name):
+        rule = "at most 63 of a-z, 0-9 and -, a letter or digit first and last"
+        raise ConfigError(f"{where}: expected {rule}, found {name!r}")
+
+
 def check(cr: Tree) -> None:
     """Raise a ConfigError that names the field by its path where one is wrong in itself."""
     metadata, spec = cr.get("metadata"), cr.get("spec") or {}
@@ -139,6 +167,7 @@ def check(cr: Tree) -> None:
     if not isinstance(metadata.get("namespace"), str | None):
         raise ConfigError(f"metadata.namespace: expected text, found {metadata['namespace']!r}")
     config.refuse_halves(cr)
+    _check_names(metadata)
     unknown = resource.unknown_fields(spec)
     if unknown:
         raise ConfigError(f"{unknown[0]}: unknown field")

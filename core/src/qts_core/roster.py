@@ -37,6 +37,11 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
         """Tell an agent (counted in 4/4) from the feed."""
         return self.role != "feed"
 
+    @property
+    def section(self) -> str:
+        """Return the path of the part of a resource's spec that says how it runs."""
+        return f"agents.{self.name}" if self.agent else self.name
+
 
 ROSTER: tuple[Workload, ...] = (
     Workload(

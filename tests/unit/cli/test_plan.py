@@ -125,6 +125,58 @@ def test_wrong_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: st
     assert words in capsys.readouterr().err
 
 
+LONG = "d" * 41
+DEEP = ".".join(["d" * 63] * 4)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ({"name": "Desk"}, "metadata.name: must be at most 40 characters, begin with a letter and hold only"),
+        ({"name": LONG}, f"and hold only a-z, 0-9 and -, found '{LONG}'"),
+        ({"name": "9desk"}, "metadata.name"),
+        ({"name": "desk-"}, "metadata.name"),
+        ({"name": ""}, "metadata.name"),
+        ({"name": "desk\n"}, "metadata.name"),
+        ({"name": "desk", "namespace": "Trading"}, "metadata.namespace: expected at most 63 of a-z"),
+        ({"name": "desk", "namespace": "n" * 64}, "metadata.namespace"),
+        ({"name": "desk", "labels": ["a"]}, "metadata.labels: expected a map"),
+        ({"name": "desk", "labels": {"a b": "c"}}, "metadata.labels: expected keys of PREFIX/NAME or NAME"),
+        ({"name": "desk", "labels": {"/a": "c"}}, "metadata.labels: expected keys"),
+        ({"name": "desk", "labels": {"x.y/": "c"}}, "metadata.labels: expected keys"),
+        ({"name": "desk", "labels": {f"{DEEP}/a": "c"}}, "metadata.labels: expected keys"),
+        ({"name": "desk", "labels": {"team": "x" * 64}}, "metadata.labels.team: expected text of up to 63"),
+        ({"name": "desk", "labels": {"team": "a b"}}, "metadata.labels.team"),
+        ({"name": "desk", "labels": {"team": 5}}, "metadata.labels.team"),
+    ],
+)
+def test_names_that_kubernetes_refuses_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], metadata: dict[str, Any], words: str
+) -> None:
+    """By the definition's rule the system's own, in one line; nothing is planned."""
+    assert main(["plan", "-f", str(write(tmp_path / "cr.yaml", {}, metadata=metadata))]) == 2
+    told = capsys.readouterr()
+    assert (told.out, told.err.count("\n")) == ("", 1)
+    assert f"cr.yaml: {words}" in told.err or words in told.err
+
+
+def test_the_namespace_of_the_command_line_is_looked_at_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And is named as what it is; the longest names and labels are planned."""
+    assert main(["plan", "-f", str(write(tmp_path / "cr.yaml", {})), "-n", "Trading"]) == 2
+    assert capsys.readouterr().err.startswith("qts: --namespace: expected at most 63 of")
+    metadata = {
+        "name": "d" * 40,
+        "namespace": "n" * 63,
+        "labels": {f"{'x' * 63}.y/{'a' * 63}": "v" * 63, "e": ""},
+    }
+    assert main(["plan", "-f", str(write(tmp_path / "cr.yaml", {}, metadata=metadata))]) == 0
+    objects = list(yaml.safe_load_all(capsys.readouterr().out))
+    labels = [value for each in objects for value in each["metadata"]["labels"].values()]
+    assert max(map(len, [*labels, *(each["metadata"]["name"] for each in objects)])) <= 63
+
+
 def test_missing_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A file that is not there is named."""
     assert main(["plan", "-f", str(tmp_path / "none.yaml")]) == 2
