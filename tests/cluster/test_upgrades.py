@@ -56,7 +56,9 @@ def test_a_revision_of_a_newer_operator_is_left_alone(kube, namespace, operator,
     until(lambda: kube.condition(namespace, "desk", "Degraded")[1] == "RevisionUnsupported", "Degraded")
     message = kube.condition(namespace, "desk", "Degraded")[2]
     assert message.startswith("quasar uses template revision 99, this operator renders 1 to ")
-    assert message.endswith("; set upgradePolicy: Immediate")
+    assert message.endswith(
+        "; upgrade the operator, or set spec.upgradePolicy to Immediate, which replaces its pods"
+    )
     before = _workloads(kube, namespace)
     kube.patch(namespace, "desk", {"config": {"systemSeed": 5}})
     until(lambda: _workloads(kube, namespace)["desk-amos"] != before["desk-amos"], "amos rolled")

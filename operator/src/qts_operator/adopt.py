@@ -85,7 +85,7 @@ def finding(frame: Frame) -> Finding | None:
         ours = f"{OLDEST_REVISION} to {LATEST_REVISION}"
         text = (
             f"{part} uses template revision {revision}, this operator renders {ours}; "
-            "set upgradePolicy: Immediate"
+            "upgrade the operator, or set spec.upgradePolicy to Immediate, which replaces its pods"
         )
         return Finding(reason="RevisionUnsupported", message=text)
     return None

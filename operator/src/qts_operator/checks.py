@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
+from typing import Any
 
+from qts_core.roster import BY_NAME
 from qts_operator import adopt, refusals
 from qts_operator.objects.frame import Frame
 from qts_operator.snapshot import Finding, Snapshot
@@ -27,13 +31,27 @@ def barred(snapshot: Snapshot, _: Frame | None, __: State) -> Finding | None:
     return snapshot.refused
 
 
-def stopped(_: Snapshot, frame: Frame | None, __: State) -> Finding | None:
+def stopped(snapshot: Snapshot, frame: Frame | None, __: State) -> Finding | None:
     """Report agents that stay down because `config.autoRestartFailed` is false."""
     if frame is None or not frame.stopped:
         return None
-    listed = ", ".join(sorted(frame.stopped))
-    text = f"{listed} ended and config.autoRestartFailed is false; change the spec to start again"
+    listed = sorted(frame.stopped)
+    text = (
+        f"{', '.join(listed)} ended and spec.config.autoRestartFailed is false; any change of the spec starts"
+    )
+    text += f" what ended again, and this changes nothing else: {_change(snapshot, frame, listed[0])}"
     return Finding(reason="RestartDisabled", message=text)
+
+
+def _change(snapshot: Snapshot, frame: Frame, name: str) -> str:
+    """Return a command that changes the spec and nothing that it means: a window is told in other words."""
+    window = frame.spec.pods(name).restart_policy.window
+    shorter = re.sub(r"(?<=[smh])0ms$", "", window)
+    change: Any = {"restartPolicy": {"window": shorter if shorter != window else f"{window}0ms"}}
+    for key in reversed(["spec", *BY_NAME[name].section.split(".")]):
+        change = {key: change}
+    change = json.dumps(change, separators=(",", ":"))
+    return f"kubectl -n {snapshot.namespace} patch qts {snapshot.name} --type merge -p '{change}'"
 
 
 def unsupported(_: Snapshot, frame: Frame | None, __: State) -> Finding | None:

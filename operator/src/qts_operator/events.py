@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from qts_core import names
-from qts_operator.conditions import CONDITIONS
+from qts_operator.conditions import CONDITIONS, FAULTS
 from qts_operator.objects import Kind
 from qts_operator.snapshot import Snapshot
 from qts_operator.starting import STARTING_UP
@@ -27,6 +27,8 @@ UNWRITTEN = "no Events are written"
 NOTES = {"Healthy": "nothing needs a person any more"}
 #: of an object that the server keeps in another form: nobody is hindered, so no condition tells of it
 NOT_KEPT = "FieldsNotKept"
+#: what a first status may say of Ready without an Event: it is meant, or Degraded tells it
+AT_FIRST = ("SpecNotApplied", "Suspended", *FAULTS)
 LIMIT = 4096
 _MICRO = "%Y-%m-%dT%H:%M:%S.%fZ"
 
@@ -46,7 +48,8 @@ def transitions(snapshot: Snapshot, new: dict[str, Any]) -> list[dict[str, Any]]
         if same and before is not None and before["reason"] == condition["reason"]:
             continue
         # a first status that says "healthy" or "not applied yet" is no news, nor is what comes up in its time
-        if before is None and (condition["status"] == good or condition["type"] == "Ready"):
+        quiet = condition["type"] == "Ready" and condition["reason"] in AT_FIRST
+        if before is None and (condition["status"] == good or quiet):
             continue
         if condition["status"] == "Unknown" or condition["reason"] == STARTING_UP:
             continue

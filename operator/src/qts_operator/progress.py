@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import msgspec
 
 from qts_core import names
+from qts_core.roster import BY_NAME
 from qts_operator.snapshot import Child, Pod
 
 ON_ITS_WAY = ("", "ContainerCreating", "PodInitializing")  # what a container waits for that nothing holds
@@ -15,6 +16,8 @@ ON_ITS_WAY = ("", "ContainerCreating", "PodInitializing")  # what a container wa
 SLOW_S = 120.0
 AGENT_IMAGE = "spec.images.agent"  # that of the container beside Redis
 SAID = 240  # characters of the kubelet's words about an image, or of a container's last ones
+#: by container of the pod of Redis: the part of the spec that says how it runs
+SECTIONS = {names.REDIS_PART: "redis", names.REDIS_SIDE: "redis.acl"}
 #: how a process ends that was told to: by the kubelet, whose reasons only its Events have, or by a person
 TOLD_TO = ("exit code 0", "exit code 137", "exit code 143")
 #: the class of what ends again and again
@@ -83,9 +86,9 @@ def held_by(pods: Iterable[Pod], now: float, image: str) -> Cause:
     living = [p for p in every if p.template == every[-1].template]
     for pod in living:
         if pod.unschedulable:
-            text = f"Unschedulable: {short(pod.unschedulable)}"
-            full = "Insufficient " in text
-            return Cause("Unschedulable", text + (_kept_room(pod, every) if full else ""))
+            text = short(pod.unschedulable)
+            more = _kept_room(pod, every) if "Insufficient " in text else _unclaimed(pod, text)
+            return Cause("Unschedulable", f"Unschedulable: {text}{more}")
         if pod.waiting in NO_IMAGE:
             return _no_image(pod, image)
         if pod.ending:
@@ -112,6 +115,16 @@ def _kept_room(pod: Pod, every: Iterable[Pod]) -> str:
     return f"; {name}, which ends again and again, keeps its room until it is taken away: {remedy}"
 
 
+def _unclaimed(pod: Pod, told: str) -> str:
+    """Return what helps where it is a claim of files that keeps a pod from its node."""
+    if pod.agent in BY_NAME and re.search(r'persistentvolumeclaim ".*" not found', told):
+        section = BY_NAME[pod.agent].section + ("" if BY_NAME[pod.agent].agent else ".replay")
+        return f"; make it in namespace {pod.namespace}, or correct spec.{section}.claimName"
+    if pod.agent == names.REDIS_PART and "unbound immediate PersistentVolumeClaims" in told:
+        return f"; kubectl -n {pod.namespace} describe pvc data-{pod.name} says why"
+    return ""
+
+
 def _no_image(pod: Pod, field: str) -> Cause:
     """Return what the kubelet says of an image, alike while it tries and while it pauses, and what helps."""
     pause = _PAUSE.fullmatch(pod.waiting_message)
@@ -133,8 +146,8 @@ def ends_of(text: str) -> str:
 
 def _ended(pod: Pod) -> Cause:
     """Return how a container ended, and what helps or where to look."""
-    if pod.ending == "OOMKilled" and pod.down != names.REDIS_SIDE:  # whose limit is fixed
-        section = pod.agent if pod.agent in ("market", "redis") else f"agents.{pod.agent}"
+    if pod.ending == "OOMKilled":
+        section = BY_NAME[pod.agent].section if pod.agent in BY_NAME else SECTIONS.get(pod.down, pod.down)
         text = f"OOMKilled: it needs more memory than its limit; raise spec.{section}.resources.limits.memory"
         return Cause(LOOPS if pod.loops else "OOMKilled", text)
     where = f"kubectl -n {pod.namespace} logs {pod.name} -c {pod.down} --previous has its last words"

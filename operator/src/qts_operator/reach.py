@@ -113,7 +113,7 @@ def messaging(snapshot: Snapshot, frame: Frame) -> Condition:
             return Condition("MessagingReady", "Unknown", "StartingUp", "PADS is not ready yet")
         return Condition("MessagingReady", "Unknown", "StatusUnreachable", "PADS cannot be asked")
     if told.bus_mode == "simulated":
-        text = "config.useRealMessaging is false: the pods do not hear each other"
+        text = "spec.config.useRealMessaging is false: the pods do not hear each other"
         return Condition("MessagingReady", "False", "Simulated", text)
     silent = [w.name for w in VOTERS if frame.runs(w) and not _heard(told.peers.get(w.wire))]
     if silent:

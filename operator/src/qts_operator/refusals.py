@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from qts_core import names
 from qts_core.roster import Workload
+from qts_operator.behind import field_of_pod
 from qts_operator.conditions import said
 from qts_operator.objects.frame import Frame
 from qts_operator.snapshot import Child, Finding, Snapshot
@@ -42,7 +43,9 @@ def finding(snapshot: Snapshot, frame: Frame) -> Finding | None:
     words += f"; refused too: {others}" if others else ""
     if over_quota(child.failure):
         return Finding(reason="QuotaExceeded", message=f"{words}; {MORE}")
-    text = f"{words}; change the spec, or make or change what refuses them"
+    text = (
+        f"{words}; change {field_of_pod(workload.name, child.failure)}, or make or change what refuses them"
+    )
     return Finding(reason="ObjectRejected", message=text)
 
 

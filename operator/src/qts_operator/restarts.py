@@ -82,7 +82,8 @@ def decide(
     if len(times) >= policy.max_restarts:
         often = f"{workload.name} was restarted {len(times)} times in {policy.window}"
         again_s = times[0] + window_s - now if times else None
-        return Verdict(exhausted=f"{often}; last reason {found.reason}", recheck_s=again_s)
+        remedy = f"mend its cause, or raise spec.{workload.section}.restartPolicy.maxRestarts"
+        return Verdict(exhausted=f"{often}; last reason {found.reason}; {remedy}", recheck_s=again_s)
     delay = min(seconds(policy.backoff) * float(2 ** len(times)), LONGEST_S)
     if times and now - times[-1] < delay:
         return Verdict(recheck_s=delay - (now - times[-1]))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from qts_core import names
+from qts_operator.behind import fields_of
 from qts_operator.plan import Action, Apply, Create, Delete, HandOver, Refuse, Rotate, Wait
 from qts_operator.snapshot import Finding
 
@@ -90,7 +91,7 @@ def step(state: State, response: Response) -> State:
         case Failed(code=422, reason="Conflict"):
             return msgspec.structs.replace(state, stale=True)
         case Failed(code=code) if code in (400, 403, 422) or _mistyped(response):
-            finding = _refusal(response, kind, name)
+            finding = _refusal(response, action)
             # a namespace on its way out takes nothing, so nothing more is tried
             left = () if finding.reason == LEAVING else (*_number(action), *rest)
             return msgspec.structs.replace(state, todo=left, findings=(*state.findings, finding))
@@ -147,7 +148,8 @@ def over_quota(told: str) -> bool:
     return "exceeded quota" in told
 
 
-def _refusal(failed: Failed, kind: str, name: str) -> Finding:
+def _refusal(failed: Failed, action: Action) -> Finding:
+    kind, name = identity(action)
     if failed.code == 403 and over_quota(failed.message):
         return Finding(reason="QuotaExceeded", message=failed.message, condition="Scheduled")
     if failed.code == 403 and "is being terminated" in failed.message:
@@ -156,9 +158,11 @@ def _refusal(failed: Failed, kind: str, name: str) -> Finding:
         return Finding(reason="AccessDenied", message=failed.message or f"{kind}/{name}: forbidden")
     if failed.reason == "CredentialsMissing":
         return Finding(reason=failed.reason, message=failed.message)
-    where = f"{kind}/{name}" + (f": {failed.field}" if failed.field else "")
     told = _fields_of(failed.message) if _mistyped(failed) else failed.message
-    return Finding(reason="ObjectRejected", message=f"{where}: {told}"[:1000])
+    told = told if failed.field in told else f"{failed.field}: {told}"
+    known = fields_of(action.manifest, told) if isinstance(action, Apply) else ""
+    remedy = f"; correct {known}" if known else ""
+    return Finding(reason="ObjectRejected", message=f"{kind}/{name}: {told}"[: 1000 - len(remedy)] + remedy)
 
 
 def _fields_of(told: str) -> str:

@@ -143,7 +143,8 @@ def test_an_unknown_revision_is_left_alone_and_said(snapshot_of) -> None:
     assert (degraded["status"], degraded["reason"]) == ("True", "RevisionUnsupported")
     assert degraded["message"] == (
         "quasar uses template revision 99, this operator renders "
-        f"{revisions.OLDEST_REVISION} to {revisions.LATEST_REVISION}; set upgradePolicy: Immediate"
+        f"{revisions.OLDEST_REVISION} to {revisions.LATEST_REVISION}; "
+        "upgrade the operator, or set spec.upgradePolicy to Immediate, which replaces its pods"
     )
     assert "observedGeneration" not in status
     frame, _ = resolve(snapshot_of({"upgradePolicy": "Immediate"}, children=children), NEW)

@@ -178,7 +178,11 @@ STARTS = DOWN | {"reason": "StartingUp"}
     ("before", "now", "news"),
     [
         (None, READY, None),
-        (None, DOWN, None),
+        (None, DOWN, "Warning"),  # something holds it: what merely starts has a reason of its own
+        (None, STARTS, None),
+        (None, DOWN | {"reason": "SpecNotApplied"}, None),
+        (None, DOWN | {"reason": "Suspended"}, None),
+        (None, DOWN | {"reason": "NameTaken"}, None),  # Degraded tells it
         (None, _told("Degraded", "False", "Healthy"), None),
         (None, _told("Degraded", "True", "NameTaken"), "Warning"),
         (None, _told("Progressing", "True", "Creating"), None),
@@ -197,7 +201,7 @@ STARTS = DOWN | {"reason": "StartingUp"}
     ],
 )
 def test_a_condition_that_changed_is_news(snapshot_of, before: Any, now: Any, news: str | None) -> None:
-    """By its status or its reason; a first status only where a person is needed; progress never."""
+    """By its status or its reason; a first status only where something is wrong; progress never."""
     snapshot = snapshot_of(status={"conditions": [before]} if before else {}, now=1785574800.25)
     found = transitions(snapshot, {"conditions": [now]})
     assert [(e["type"], e["reason"], e["note"]) for e in found] == (

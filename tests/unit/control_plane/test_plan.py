@@ -316,6 +316,46 @@ def test_a_refusal_has_its_reason_and_its_words(failed: Failed, reason: str, mes
     assert (told.reason, told.message) == (reason, message)
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "path", "field"),
+    [
+        ("Deployment", "amos", "template.spec.affinity.nodeAffinity.wrong", "agents.amos.affinity"),
+        ("Deployment", "market", "template.spec.containers[0].resources.limits[foo]", "market.resources"),
+        ("Deployment", "amos", "template.annotations", "agents.amos.podAnnotations"),
+        ("Deployment", "amos", "template.labels", "agents.amos.podLabels"),
+        ("StatefulSet", "redis", "template.spec.containers[0].resources.requests", "redis.resources"),
+        ("StatefulSet", "redis", "template.spec.containers[1].resources.requests", "redis.acl.resources"),
+        ("StatefulSet", "redis", "volumeClaimTemplates[0].spec.resources[storage]", "redis.storage"),
+        (
+            "NetworkPolicy",
+            "agents",
+            "ingress[2].from[0].namespaceSelector.matchLabels",
+            "networkPolicy.metricsFrom",
+        ),
+    ],
+)
+def test_a_refused_object_names_the_field_of_the_resource_too(
+    frame_of, kind: str, name: str, path: str, field: str
+) -> None:
+    """Whoever wrote the resource never saw the object; the words of a field that is not in the schema too."""
+    manifest = next(
+        m for m in desired(frame_of()) if (m["kind"], m["metadata"]["name"]) == (kind, f"desk-1-{name}")
+    )
+    state = writes.State(todo=(Apply(manifest=manifest, uid="u"),))
+    told = f'{kind} "x" is invalid: spec.{path}: Invalid value: "0": {"no " * 500}'
+    for failed in (
+        Failed(code=422, message=told, field=f"spec.{path}"),
+        Failed(code=500, message=f"{writes.UNTYPED}x): .spec.{path}: field not declared in schema"),
+    ):
+        message = writes.step(state, failed).findings[0].message
+        assert message.startswith(f"{kind}/desk-1-{name}: ")
+        assert message.endswith(f"; correct spec.{field}")
+        assert message.count(f"spec.{path}") == 1
+        assert len(message) <= 1000
+    both = f"[spec.{path}: a, spec.{path}: b, spec.replicas: c]"
+    assert writes.step(state, Failed(code=422, message=both)).findings[0].message.count("correct") == 1
+
+
 @pytest.mark.parametrize(("message", "tried"), [("it is being terminated", 1), ("no", 2)])
 def test_a_namespace_on_its_way_out_ends_the_writes(message: str, tried: int) -> None:
     """It would refuse each of them; any other refusal concerns one object."""

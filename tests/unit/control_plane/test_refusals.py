@@ -25,6 +25,7 @@ from tests.unit.control_plane.test_answers import NAME, NS, OPTIONS, Answers
 from tests.unit.control_plane.weather import play
 
 from qts_core import names
+from qts_operator.behind import field_of_pod
 from qts_operator.refusals import AFTER_S
 from qts_operator.snapshot import Node, Snapshot
 from qts_operator.times import stamp
@@ -62,7 +63,22 @@ def test_refused_pods_need_a_person_after_a_minute(case: str) -> None:
         assert message.startswith(
             f"Deployment/desk-1-quasar: its pods are refused: {WORDS}; kubectl -n trading "
         )
-        assert message.endswith("; change the spec, or make or change what refuses them")
+        assert message.endswith(
+            "; change spec.agents.quasar.priorityClassName, or make or change what refuses them"
+        )
+
+
+@pytest.mark.parametrize(
+    ("workload", "words", "field"),
+    [
+        ("amos", 'forbidden: pod rejected: RuntimeClass "x" not found', "spec.agents.amos.runtimeClassName"),
+        ("market", "maximum memory usage per Container is 1Gi, but limit is 2Gi", "spec.market.resources"),
+        ("amos", 'violates PodSecurity "restricted:latest"', "the spec"),
+    ],
+)
+def test_the_field_that_pods_are_refused_for_is_named(workload: str, words: str, field: str) -> None:
+    """Where the server's words tell it."""
+    assert field_of_pod(workload, words) == field
 
 
 BY_QUOTA: dict[str, tuple[dict[str, Any], bool]] = {

@@ -119,7 +119,10 @@ def test_who_allows_no_restart_gets_none() -> None:
     asked = Agent(restart_policy=RestartPolicy(max_restarts=0))
     told = verdict(asked=asked)
     assert (told.due, told.recheck_s) == (None, None)
-    assert told.exhausted == "quasar was restarted 0 times in 10m; last reason PeerSilent"
+    assert told.exhausted == (
+        "quasar was restarted 0 times in 10m; last reason PeerSilent; "
+        "mend its cause, or raise spec.agents.quasar.restartPolicy.maxRestarts"
+    )
 
 
 def test_the_pause_is_at_most_half_an_hour() -> None:

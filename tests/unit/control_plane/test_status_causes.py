@@ -20,6 +20,8 @@ KEEPS = (
     "which ends again and again, keeps its room until it is taken away: "
     "kubectl -n trading delete replicaset desk-quasar-a"
 )
+NO_CLAIM = 'persistentvolumeclaim "x" not found'
+MAKE = "make it in namespace trading, or correct"
 FULL = "0/1 fit: 1 Insufficient cpu. more"
 OLDER = {
     "name": "desk-quasar-a-0",
@@ -51,6 +53,10 @@ WHY: dict[str, tuple[dict[str, Any], str]] = {
     "no node": (
         {"pods": pods(unschedulable="0/3 nodes fit. preemption: none.")},
         "Unschedulable: 0/3 nodes fit",
+    ),
+    "no claim": (
+        {"pods": pods(unschedulable=f"0/3 nodes: {NO_CLAIM}. more")},
+        f"Unschedulable: 0/3 nodes: {NO_CLAIM}; {MAKE} spec.agents.quasar.claimName",
     ),
     "a container that waits for something": (
         {"pods": pods(waiting="CreateContainerConfigError", waiting_message="c" * 400)},
@@ -191,6 +197,13 @@ def test_the_limit_to_raise_is_that_of_the_part(part: str, section: str) -> None
     words = f"{part}: OOMKilled: it needs more memory than its limit; raise spec.{section}.resources.limits.memory"
     assert text.startswith(f"{words}; ")
     assert text.count(": starting") == 2
+
+
+def test_a_claim_that_is_not_there_is_named_by_its_field_of_the_feed() -> None:
+    """The feed reads files of a replay alone."""
+    waits = pods("market", unschedulable=f"0/1: {NO_CLAIM}")
+    _, _, text = told(seen(market=DOWN, pods=waits), "Ready")
+    assert text.endswith(f"; {MAKE} spec.market.replay.claimName")
 
 
 def test_every_process_that_is_held_has_room_for_its_remedy() -> None:

@@ -41,7 +41,7 @@ MESSAGING: Cases = {
     "suspended": ({"spec": {"suspend": True}}, ("Unknown", "Suspended", "no agent runs")),
     "simulated": (
         {"statusz": SIMULATED},
-        ("False", "Simulated", "config.useRealMessaging is false: the pods do not hear each other"),
+        ("False", "Simulated", "spec.config.useRealMessaging is false: the pods do not hear each other"),
     ),
     "PADS not asked": ({"statusz": None}, ("Unknown", "StatusUnreachable", "PADS cannot be asked")),
     "PADS not ready": (

@@ -38,6 +38,10 @@ def said(status: str, reason: str) -> dict[str, Any]:
     return OBSERVED | {"conditions": [{"type": "RedisReady", "status": status, "reason": reason}]}
 
 
+LOOK = "kubectl -n trading describe pvc data-redis-0"
+UNBOUND = "unbound immediate PersistentVolumeClaims"
+KILLED = "OOMKilled: it needs more memory than its limit; raise"
+
 REDIS: Cases = {
     "ready": ({}, ("True", "Ready", "Redis is ready")),
     "down": ({"redis": DOWN}, ("False", "StartingUp", "Redis is starting up")),
@@ -58,6 +62,14 @@ REDIS: Cases = {
             f"Redis is starting up: {NO_REDIS_IMAGE.replace('images.redis', 'images.agent')}",
         ),
     ),
+    "killed for memory": (
+        {"redis": DOWN, "pods": pods("redis", down="redis", ending="OOMKilled")},
+        ("False", "StartingUp", f"Redis is starting up: {KILLED} spec.redis.resources.limits.memory"),
+    ),
+    "the container beside it is killed for memory": (
+        {"redis": DOWN, "pods": pods("redis", down="acl", ending="OOMKilled", loops=True)},
+        ("False", "StartingUp", f"Redis is starting up: {KILLED} spec.redis.acl.resources.limits.memory"),
+    ),
     "no image any more": (
         {"redis": DOWN, "pods": pods("redis", **NO_IMAGE), "status": REACHED},
         ("False", "NotReachable", f"Redis is not ready any more: {NO_REDIS_IMAGE}"),
@@ -65,6 +77,14 @@ REDIS: Cases = {
     "no node": (
         {"redis": DOWN, "pods": pods("redis", unschedulable="0/3 fit. more")},
         ("False", "StartingUp", "Redis is starting up: Unschedulable: 0/3 fit"),
+    ),
+    "no volume": (
+        {"redis": DOWN, "pods": pods("redis", unschedulable=f"0/3: pod has {UNBOUND}. more")},
+        (
+            "False",
+            "StartingUp",
+            f"Redis is starting up: Unschedulable: 0/3: pod has {UNBOUND}; {LOOK} says why",
+        ),
     ),
     "no pod is made": (
         {"redis": ZERO | {"replicas": 1}, "pods": ()},

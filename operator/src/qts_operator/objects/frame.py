@@ -123,7 +123,7 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     def image_field(self, workload: Workload) -> str:
         """Return the field of the spec that names the image of the workload's pods, or would."""
         if self.spec.pods(workload.name).image:
-            return f"spec.{'agents.' if workload.agent else ''}{workload.name}.image"
+            return f"spec.{workload.section}.image"
         return f"spec.images.{self._family(workload)}"
 
     def _family(self, workload: Workload) -> str:
