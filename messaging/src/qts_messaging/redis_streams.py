@@ -16,8 +16,9 @@ from redis.exceptions import ResponseError
 from qts_messaging import snapshot
 from qts_messaging.backlog import Backlog
 from qts_messaging.bus import Sink
-from qts_messaging.dead_letters import AGAIN, FIELD, bury
+from qts_messaging.dead_letters import AGAIN, FIELD
 from qts_messaging.ending import end, for_ever
+from qts_messaging.in_hand import OK, InHand
 from qts_messaging.reconnect import Backoff
 from qts_messaging.redis_connection import AWAY, SOCKET_TIMEOUT_S, accepted, shut
 from qts_messaging.redis_line import Command
@@ -50,21 +51,18 @@ class RedisStreams:
         self._keys = (self._own, *self._others)
         self._commands: Any = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._acks: list[tuple[str, bytes, str]] = []  # key, entry, outcome
-        self._acking = asyncio.Event()
-        self._open: set[tuple[str, bytes]] = set()  # handed over, not yet ended
+        self._hand = InHand(names.name, names.dead)
         self._last: deque[bytes] = deque(maxlen=REMEMBERED)  # the last entries we stored
         self._run_id = b""
+        self._starts = 0  # of the server, noticed: what was asked before one may be answered by the former
         self.wiped = False
         self._reading: Any = None  # the client that waits for new entries
         self._turn = False  # it shall log in anew
         self._sink: Sink | None = None
         self._trespass = Trespass(names.name)
-        self._unsure: set[tuple[str, bytes]] = set()  # our acknowledgement need not be the first to find them
         self._refused = Refusals()
         self.up = False
         self.claimed = 0
-        self.dead_letters = 0
         self.backlog: dict[str, Backlog] = {}
         self.trimmed: dict[str, int] = {}
 
@@ -72,6 +70,11 @@ class RedisStreams:
     def refuses(self) -> dict[str, str]:
         """Return kind → what the server refuses, in plain words."""
         return self._refused.found
+
+    @property
+    def dead_letters(self) -> int:
+        """Return how many entries no handler of ours could take."""
+        return self._hand.dead_letters
 
     # -- life ---------------------------------------------------------------------------------------
     async def start(self, sink: Sink) -> None:
@@ -83,8 +86,8 @@ class RedisStreams:
     async def close(self) -> None:
         """Acknowledge what was handled and end."""
         await end(self._tasks)
-        if self.up:
-            await self._flush()
+        while self.up and self._hand.waiting and await self._flush():
+            pass
         self.up = False
         await shut(self._commands)
 
@@ -111,7 +114,7 @@ class RedisStreams:
         return self._commands
 
     async def _keep(self, sink: Sink) -> None:
-        """Hold the connection, claim what others left, trim if that is our duty."""
+        """Hold the connection, look after our own stream, trim if that is our duty."""
         backoff, trimmed_at, claimed_at = Backoff(), 0.0, 0.0
         loop = asyncio.get_running_loop()
         while True:
@@ -121,11 +124,12 @@ class RedisStreams:
                     await self._greet(client)
                     self.up = True
                     backoff.reset()
+                    await self._pending(client, sink, (self._own,))
                 else:
                     await client.ask(("PING",))
                 if loop.time() - claimed_at >= CLAIM_S and sink.room():
                     claimed_at = loop.time()
-                    await self._claim(client, sink)
+                    await self._claim(client, sink, (self._own,))
                 await self._own_words(client, sink)
                 if self._trims and loop.time() - trimmed_at >= TRIM_S:
                     trimmed_at = loop.time()
@@ -161,12 +165,13 @@ class RedisStreams:
         """Make the groups; find out whether the server forgot what we stored."""
         run_id = await self._run(client)
         if self._run_id and run_id != self._run_id:
+            self._starts += 1
             # not the newest alone: the client may have reached the new server before we notice it
             pipe = client.pipeline(transaction=False)
             for entry in self._last:
                 pipe.xrange(self._own, entry, entry)
             self.wiped = self.wiped or not all(await pipe.execute())
-            self._unsure |= self._open
+            self._hand.doubt()
         self._run_id = run_id
         await self._groups(client)
 
@@ -187,31 +192,39 @@ class RedisStreams:
     async def append(self, batch: Sequence[tuple[str, bytes]]) -> bool:
         """Store (topic, frame) in order; False when that is not certain (the ids make a second try safe)."""
         with self._minding("store"):
-            client = await self._client()
+            client, starts = await self._client(), self._starts
             stored = await client.ask(*(("XADD", self._own, "*", FIELD, frame) for _, frame in batch))
+            if starts != self._starts:  # by a server that is gone, and may have taken it with it
+                return False
             self._last.extend(stored)
             return True
         return False
 
     # -- reading ------------------------------------------------------------------------------------
     async def _read(self, sink: Sink) -> None:
-        """Read for ever: first what this name was given and never acknowledged, then what is new."""
+        """Read for ever: first what this name was given and never acknowledged, then what is new.
+
+        Who reads a stream also claims in it, with the same client: no answer to a read comes after that to a
+        later claim, whose entry may be handled and acknowledged by then. Begins anew with the server.
+        """
         backoff, loop = Backoff(), asyncio.get_running_loop()
         while True:
             self._turn = False
             client = self._reading = self._connect(BLOCK_MS / 1000 + SOCKET_TIMEOUT_S)
             try:
                 await self._greet(client)
+                starts = self._starts
                 await self._trespass.begin(client, self._others)
-                await self._pending(client, sink)
+                await self._pending(client, sink, self._others)
                 backoff.reset()
                 looked = loop.time()
-                while not self._turn:
+                while not self._turn and starts == self._starts:
                     await self._next(client, sink)
                     self._refused.over("read")
                     if loop.time() - looked >= CLAIM_S:
                         looked = loop.time()
                         await self._look(client, sink)
+                        await self._claim(client, sink, self._others)
                 continue
             except ResponseError as error:
                 if self._refused.note("read", error):  # once: it is tried again as long as it is refused
@@ -237,22 +250,31 @@ class RedisStreams:
 
     async def _new(
         self, client: Any, keys: Sequence[str], wait: Command = ()
-    ) -> Iterator[tuple[str, list[tuple[bytes, Fields]]]]:
+    ) -> list[tuple[str, list[tuple[bytes, Fields]]]]:
         """Return (key, entries) of what our group has not been given yet."""
+        starts = self._starts
         group: Command = ("XREADGROUP", "GROUP", self._name, self._name, "COUNT", COUNT)
         (answer,) = await client.ask((*group, *wait, "STREAMS", *keys, *(">" for _ in keys)))
-        return ((key.decode(), [_entry(each) for each in entries]) for key, entries in answer or ())
+        found = [(key.decode(), [_entry(each) for each in entries]) for key, entries in answer or ()]
+        for key, some in found:
+            self._given(starts, key, some)
+        return found
+
+    def _given(self, starts: int, key: str, found: Sequence[tuple[bytes, Fields]]) -> None:
+        """Doubt what was given in answer to a question that may have gone to a former start of the server."""
+        if starts != self._starts:
+            self._hand.doubt((key, entry) for entry, _ in found)
 
     async def _look(self, client: Any, sink: Sink) -> None:
         """Notice that another was given messages in our group, and handle them all the same."""
         for stolen in await self._trespass.look(client, self._others):
-            held = {entry for key, entry in self._open if key == stolen.key}
-            count = stolen.count - len(await astray(client, self._name, stolen) - held)
+            astray_now = await astray(client, self._name, stolen)
+            count = stolen.count - len(astray_now - self._hand.of(stolen.key))
             if count > 0:
                 text = f"read in our group of {stolen.key} under the name {', '.join(stolen.by) or 'our own'}"
                 sink.offence("trespass", text, stolen.by[0] if stolen.by else "", count)
             found = await entries(client, stolen)
-            self._unsure.update((stolen.key, entry) for entry, _ in found)
+            self._hand.doubt((stolen.key, entry) for entry, _ in found)
             self._hand_over(stolen.key, found, sink)
 
     async def _own_words(self, client: Any, sink: Sink) -> None:
@@ -266,9 +288,9 @@ class RedisStreams:
             if len(found) < COUNT:
                 return
 
-    async def _pending(self, client: Any, sink: Sink) -> None:
+    async def _pending(self, client: Any, sink: Sink, keys: Sequence[str]) -> None:
         """Take up what an earlier process of this name was given; what failed five times goes to `dead`."""
-        for key in self._keys:
+        for key in keys:
             after = "-"
             while page := await client.xpending_range(key, self._name, after, "+", PAGE, self._name):
                 while not sink.room():
@@ -276,31 +298,30 @@ class RedisStreams:
                 await self._take_up(client, key, page, 0, sink)
                 after = f"({page[-1]['message_id'].decode()}"
 
-    async def _claim(self, client: Any, sink: Sink) -> None:
+    async def _claim(self, client: Any, sink: Sink, keys: Sequence[str]) -> None:
         """Take over entries another consumer of our group has left for 5 s."""
-        for key in self._keys:
-            idle = await client.xpending_range(key, self._name, "-", "+", COUNT, idle=CLAIM_IDLE_MS)
+        pipe = client.pipeline(transaction=False)
+        for key in keys:
+            pipe.xpending_range(key, self._name, "-", "+", COUNT, idle=CLAIM_IDLE_MS)
+        for key, idle in zip(keys, await pipe.execute(), strict=True):
             self.claimed += await self._take_up(client, key, idle, CLAIM_IDLE_MS, sink)
 
     async def _take_up(self, client: Any, key: str, waiting: Any, idle_ms: int, sink: Sink) -> int:
         """Claim what is not in our hands; hand it over again, or to the dead letters after five deliveries.
 
-        Nobody else takes it up meanwhile, so no acknowledgement overtakes the answer. What is in our hands
-        stays so: its acknowledgement may be under way, and a claim of what was cut ends its delivery.
+        What is in our hands stays so: its acknowledgement may be under way, and a claim of what was cut ends
+        its delivery.
         """
         times = {each["message_id"]: int(each["times_delivered"]) for each in waiting}
-        if not (taken := [(key, entry) for entry in times if (key, entry) not in self._open]):
+        if not (taken := [entry for entry in times if (key, entry) not in self._hand]):
             return 0
-        self._open.update(taken)
-        try:
-            found = await client.xclaim(key, self._name, self._name, idle_ms, [entry for _, entry in taken])
-        finally:
-            self._open.difference_update(taken)
+        starts = self._starts
+        found = await client.xclaim(key, self._name, self._name, idle_ms, taken)
+        self._given(starts, key, found)
         self._trespass.took_up(key, waiting, found)
         for entry, fields in found:
             if times[entry] >= DELIVERIES:
-                self._open.add((key, entry))
-                self._end(key, entry, f"delivered {times[entry]} times, never handled")
+                self._hand.take(key, entry)(f"delivered {times[entry]} times, never handled")
             else:
                 self._hand_over(key, [(entry, fields)], sink)
         return len(found)
@@ -308,68 +329,46 @@ class RedisStreams:
     def _hand_over(self, key: str, found: Any, sink: Sink) -> None:
         """Give entries to the sink; each is acknowledged when it has ended."""
         for entry, fields in found:
-            if (key, entry) in self._open:
+            if (key, entry) in self._hand:
                 continue
-            self._open.add((key, entry))
+            done = self._hand.take(key, entry)
             frame, again = (fields or {}).get(FIELD, b""), (fields or {}).get(AGAIN)
             if (again is None) == (key == self._own):
-                self._end(key, entry, "ok")  # our own words; a dead letter that failed elsewhere
+                done(OK)  # our own words; a dead letter that failed elsewhere
             elif again is None:
-                sink.arrived(frame, writer(key), self._ender(key, entry))
+                sink.arrived(frame, writer(key), done)
             else:  # nobody else may write to our stream
-                sink.again(frame, self._ender(key, entry))
-
-    def _ender(self, key: str, entry: bytes) -> Callable[[str], None]:
-        """Return what ends the delivery of one entry."""
-        return lambda outcome: self._end(key, entry, outcome)
-
-    def _end(self, key: str, entry: bytes, outcome: str) -> None:
-        """Queue an acknowledgement."""
-        self._acks.append((key, entry, outcome))
-        self._acking.set()
+                sink.again(frame, done)
 
     async def _acknowledge(self) -> None:
         """Acknowledge in batches what was handled, a moment later: more comes with it."""
+        some = self._hand.some
         while True:
-            await self._acking.wait()
+            await some.wait()
             await asyncio.sleep(ACK_S)
-            self._acking.clear()
+            some.clear()
             if not await self._flush():
                 await asyncio.sleep(0.2)
-                self._acking.set()
+                some.set()
 
     async def _flush(self) -> bool:
-        """Send queued acknowledgements; failed handlings go to `dead` with their reason first."""
-        acks = self._acks[:1024]
-        if not acks:
-            return True
-        over = {(key, entry) for key, entry, _ in acks}
-        sure, self._unsure = over - self._unsure, self._unsure | over  # a second try may follow
+        """Send acknowledgements that wait; False where they should be tried again later."""
         run = self._run_id
         try:
             client = await self._client()
-            for key, entry, outcome in acks:
-                if outcome != "ok":
-                    await bury(client, key, entry, outcome, self._name, self._names.dead)
-                    self.dead_letters += 1
-            handled: dict[str, list[bytes]] = {}
-            for key, entry, _ in acks:
-                handled.setdefault(key, []).append(entry)
-            counts = await client.ask(*(("XACK", key, self._name, *ids) for key, ids in handled.items()))
-            missing = len(sure) - sum(counts)
+            missing = await self._hand.acknowledge(client)
             if missing > 0 and self._sink and await self._run(client) == run:
                 self._sink.offence("trespass", "acknowledged in our group by another", "", missing)
         except ResponseError as error:
-            if not str(error).startswith("NOGROUP") and self._refused.note("keep", error):
+            if str(error).startswith("NOGROUP"):
+                return True
+            if self._refused.note("acknowledge", error):
                 _log.error("acknowledging failed: %.200s", error)
-        except AWAY as error:
-            self._lost("keep", error)
             return False
-        self._open -= over
-        self._unsure -= over
-        del self._acks[: len(acks)]
-        if self._acks:
-            self._acking.set()
+        except AWAY as error:
+            self._lost("acknowledge", error)
+            return False
+        self._refused.over("acknowledge")
         return True
 
     # -- market snapshot ----------------------------------------------------------------------------

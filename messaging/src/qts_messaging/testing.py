@@ -60,6 +60,7 @@ class Proxy:
         self.open.set()
         self.refuse = False  # new connections are ended at once
         self.alter: Callable[[bytes], bytes] | None = None  # changes what callers send
+        self.hold = b""  # a connection on which this is asked brings no answers until it is b"" again
         self.port = 0
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -94,12 +95,15 @@ class Proxy:
             writer.close()
             return
         self._writers |= {writer, far_writer}
+        held = asyncio.Event()
         for source, target, callers in ((reader, far_writer, True), (far_reader, writer, False)):
-            task = asyncio.create_task(self._pump(source, target, callers))
+            task = asyncio.create_task(self._pump(source, target, callers, held))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _pump(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, callers: bool) -> None:
+    async def _pump(
+        self, source: asyncio.StreamReader, target: asyncio.StreamWriter, callers: bool, held: asyncio.Event
+    ) -> None:
         delay = 0.0 if callers else self.delay_s
         with contextlib.suppress(OSError):
             while data := await source.read(65_536):
@@ -108,6 +112,10 @@ class Proxy:
                     await asyncio.sleep(delay)
                 if self.alter is not None and callers:
                     data = self.alter(data)
+                if callers and self.hold and self.hold in data:
+                    held.set()
+                while not callers and self.hold and held.is_set():
+                    await asyncio.sleep(0.005)
                 target.write(data)
                 await target.drain()
         target.close()
