@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import shutil
+from typing import Any
 
 import pytest
 from tests.loops import until
@@ -11,6 +13,7 @@ from tests.processes.stand import Stand
 
 from qts_messaging import examples
 from qts_messaging.messages import PerformanceFeedback
+from qts_messaging.redis_line import Command
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(1200)]
 
@@ -46,6 +49,30 @@ async def test_a_redis_that_comes_back_empty_gets_everything_again(stand: Stand)
     assert len(stand.kinds("qbmia", PerformanceFeedback)) == 6
     total = await stand.stop()
     assert (total.unaccounted, total.lost) == (0, {})
+
+
+async def test_a_server_that_was_away_for_a_moment_is_looked_at(stand: Stand) -> None:
+    """Nobody waits for it then, and the full inbox reads nothing: the connection was opened anew unseen."""
+    pads = stand.buses["pads"]
+    for n in range(3):
+        await pads.publish(examples.feedback(f"d-{n}"))
+    pads.incoming.room = lambda: False  # type: ignore[method-assign]
+    await asyncio.sleep(1.5)  # its last read has ended
+    client, asked = pads.wires.durable._commands, asyncio.Event()  # type: ignore[attr-defined]
+    ask = client.ask
+
+    async def noted(*commands: Command) -> list[Any]:
+        answer: list[Any] = await ask(*commands)
+        if commands == (("PING",),):
+            asked.set()
+        return answer
+
+    client.ask = noted
+    await asked.wait()  # the next one is half a second away
+    stand.kill()
+    shutil.rmtree(stand.folder / "appendonlydir")
+    stand.serve()
+    await until(lambda: pads.durables.readded == 3 and not len(pads.durables.spool))
 
 
 async def test_a_process_that_ends_meanwhile_stores_again_first(stand: Stand) -> None:

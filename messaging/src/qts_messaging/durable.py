@@ -86,8 +86,10 @@ class Durables:
         if kept := list(self._kept):
             _log.warning("the store came back without our messages: %d are stored again", len(kept))
             self.readded += len(kept)
+            self._forget()  # once stored again they are remembered again
             for frame in kept:
-                self._spool(frame)
+                if self._spool(frame):
+                    self._keep(frame)
 
     def _spool(self, stored: Stored) -> str:
         """Put one frame into the file; return why it is not there, nothing where it is."""
@@ -180,6 +182,10 @@ class Durables:
             self._outgoing.left(item)
             _tell(future, self._detour(item, stored))
         self.spool.close()
+        self._forget()
+
+    def _forget(self) -> None:
+        """Remember nothing that was stored."""
         self._kept.clear()
         self._kept_bytes = 0
 

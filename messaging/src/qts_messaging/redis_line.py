@@ -35,6 +35,7 @@ class Client(Redis):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self._line: Line | None = None
+        self.lines = 0  # so many were opened: one that is lost while nobody waits is opened anew unseen
         self._opening = asyncio.Lock()
 
     async def ask(self, *commands: Command) -> list[Any]:
@@ -67,6 +68,7 @@ class Client(Redis):
                 await self.connection_pool.release(before.connection)
             pool: Any = self.connection_pool
             self._line = Line(await pool.get_connection())
+            self.lines += 1
             return self._line
 
 

@@ -108,7 +108,7 @@ class RedisStreams:
             await shut(before)
 
     async def _client(self) -> Any:
-        """Return the command client; make groups anew and look for a loss after each reconnect."""
+        """Return the command client."""
         if self._commands is None:
             self._commands = self._connect(SOCKET_TIMEOUT_S)
         return self._commands
@@ -116,17 +116,17 @@ class RedisStreams:
     async def _keep(self, sink: Sink) -> None:
         """Hold the connection, look after our own stream, trim if that is our duty."""
         backoff, trimmed_at, claimed_at = Backoff(), 0.0, 0.0
-        loop = asyncio.get_running_loop()
+        loop, greeted = asyncio.get_running_loop(), (None, 0)
         while True:
             try:
                 client = await self._client()
-                if not self.up:
+                await client.ask(("PING",))
+                if not self.up or greeted != (client, client.lines):
+                    greeted = (client, client.lines)
                     await self._greet(client)
                     self.up = True
                     backoff.reset()
                     await self._pending(client, sink, (self._own,))
-                else:
-                    await client.ask(("PING",))
                 if loop.time() - claimed_at >= CLAIM_S and sink.room():
                     claimed_at = loop.time()
                     await self._claim(client, sink, (self._own,))

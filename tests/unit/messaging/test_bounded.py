@@ -70,3 +70,19 @@ async def test_a_closed_bus_lets_go_of_its_tables(tmp_path: Path) -> None:
     for each in (sender, receiver):
         await each.close()
     assert len(sender.durables._kept) == 0
+
+
+async def test_what_a_store_forgets_again_and_again_is_remembered_once(tmp_path: Path) -> None:
+    """Each time all was stored again it was remembered again too, beside what was remembered before."""
+    hub = Hub()
+    sender = bus("pads", tmp_path, hub)
+    await sender.start()
+    await say(sender, 0, 3)
+    for times in (1, 2, 3):
+        sender.wires.durable.wiped = True
+        for _ in range(500):
+            if sender.durables.readded >= 3 * times and not len(sender.durables.spool):
+                break
+            await asyncio.sleep(0.01)
+        assert (sender.durables.readded, len(sender.durables._kept)) == (3 * times, 3)
+    await sender.close()
