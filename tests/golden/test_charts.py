@@ -71,7 +71,10 @@ SETS: dict[str, tuple[str, dict[str, Any]]] = {
             }
         },
     ),
-    "telemetry": (OPERATOR, {"telemetry": TELEMETRY, "networkPolicy": {"enabled": True}}),
+    "telemetry": (
+        OPERATOR,
+        {"telemetry": TELEMETRY, "networkPolicy": {"enabled": True, "egressPorts": [16443, 5353]}},
+    ),
     "collector": (OPERATOR, {"collector": {"enabled": True}, "networkPolicy": {"enabled": True}}),
     "collector-exports": (
         OPERATOR,
@@ -116,7 +119,7 @@ SETS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "system-simulated": (
         SYSTEM,
-        {"spec": {"market": packaging.SAMPLES["simulated"]["market"] | {"replay": None}, "images": None}},
+        {"spec": {"market": packaging.SAMPLES["simulated"]["market"] | {"replay": None}}},
     ),
 }
 

@@ -32,6 +32,11 @@ _REQUESTS = {
     "perSecond": "QTS_REQUESTS_PER_SECOND",
     "burst": "QTS_REQUEST_BURST",
 }
+_PORTS: Manifest = {
+    "type": "array",
+    "items": {"type": "integer", "minimum": 1, "maximum": 65535},
+    "uniqueItems": True,
+}
 _RESOURCES: Manifest = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}
 
 
@@ -77,7 +82,7 @@ def values() -> Manifest:
         "resources": _RESOURCES,
         "nodeSelector": {},
         "tolerations": [],
-        "networkPolicy": {"enabled": False},
+        "networkPolicy": {"enabled": False, "egressPorts": []},
         "admission": {"maxGPUsPerSystem": 0},
     }
 
@@ -145,7 +150,7 @@ def values_schema() -> Manifest:
                 "resources": resources,
                 "nodeSelector": {"type": "object", "additionalProperties": text},
                 "tolerations": {"type": "array", "items": {"type": "object"}},
-                "networkPolicy": closed({"enabled": flag}),
+                "networkPolicy": closed({"enabled": flag, "egressPorts": _PORTS}),
                 "admission": closed({"maxGPUsPerSystem": {"type": "integer", "minimum": 0}}),
                 "global": {"type": "object"},
             }
@@ -155,7 +160,6 @@ def values_schema() -> Manifest:
 
 def _collector(flag: Manifest, text: Manifest, image: Manifest, resources: Manifest) -> Manifest:
     """Return the schema of the collector's values; an exporter has settings of its own, or none."""
-    port = {"type": "integer", "minimum": 1, "maximum": 65535}
     return closed(
         {
             "enabled": flag,
@@ -163,7 +167,7 @@ def _collector(flag: Manifest, text: Manifest, image: Manifest, resources: Manif
             "image": image,
             "exporters": {"type": "object", "additionalProperties": {"type": ["object", "null"]}},
             "environmentSecret": text,
-            "egressPorts": {"type": "array", "items": port, "uniqueItems": True},
+            "egressPorts": _PORTS,
             "resources": resources,
         }
     )
