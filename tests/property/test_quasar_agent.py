@@ -382,7 +382,7 @@ def test_nothing_to_say_is_untrained(monkeypatch):
 
 
 def test_backend_is_classical_whatever_the_switch():
-    """No circuit model exists yet, and none is claimed."""
+    """No circuit speaks that has won nothing yet, and none is claimed."""
     for switch in (True, False):
         opinion = markets.ask(Quasar(SYSTEM(quantum_circuits=switch)), markets.synthetic(18), 600)
         assert (opinion.backend, opinion.qubits) == ("classical", 0)

@@ -7,14 +7,31 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.property import markets as market
 
 from qts_agents.qbmia import foresight
 from qts_agents.qbmia.agent import Qbmia
+from qts_core.sections import QbmiaSettings
 from qts_core.spec import SYSTEM
 
 BARS = range(400, 412)
 EXPLAINED = 406
+ROWS = st.integers(0, 7)
+#: of a bar: rows whose position turns, scores of order events (-1: none any more), whether the answer is to be
+#: explained, the horizon, and how many symbols are asked about
+STEPS = st.lists(
+    st.tuples(
+        st.sets(ROWS, max_size=3),
+        st.dictionaries(ROWS, st.sampled_from([-1.0, 0.0, 0.6]), max_size=2),
+        st.sampled_from([False, False, True]),
+        st.sampled_from([30, 30, 30, 12]),
+        st.sampled_from([8, 8, 8, 5]),
+    ),
+    min_size=4,
+    max_size=8,
+)
 
 
 def lived(agent: Qbmia, tape: Any, positions: Any, every: int = 1, blind: bool = False) -> list[bytes]:
@@ -69,3 +86,29 @@ def test_nothing_is_thought_ahead_of_a_question_that_is_not_expected(monkeypatch
     monkeypatch.setattr(foresight, "think", counted)
     lived(agent, tape, lambda _t: np.zeros(1), every=3)
     assert sorted(set(thoughts)) == [t for t in BARS if (t - BARS.start) % 3 == 0]
+
+
+def stepped(system: Any, steps: Any, blind: bool) -> list[bytes]:
+    """Let an agent live through a bar a step and answer; `blind`: nothing is foreseen."""
+    tape, agent, side, said = market.synthetic(6, symbols=8), Qbmia(system), np.zeros(8), []
+    for t, (turned, scored, explain, horizon, count) in enumerate(steps, BARS.start):
+        for row in turned:
+            side[row] = 1.0 - side[row]
+        for row, score in scored.items():
+            agent._state.findings[f"S{row}"] = ([0.5], score if score >= 0.0 else np.nan)
+        window = market.window(tape, t)
+        agent.on_bars(market.update(tape, t), window, market.now(t))
+        if blind:
+            agent._foresight = foresight.Foresight()
+        asked = market.request(tape.symbols[:count], t, side[:count], explain=explain, horizon_bars=horizon)
+        said.append(msgspec.msgpack.encode(agent.on_request(asked, window, market.now(t))))
+    return [*said, agent.save()]
+
+
+@pytest.mark.parametrize("mode", ["classical", "ewl"])
+@given(steps=STEPS)
+@settings(max_examples=12, deadline=None)
+def test_whatever_changes_before_the_question_is_in_the_answer(mode, steps):
+    """Positions, what order events tell, the horizon, whether to explain, who is asked about; in any order."""
+    system = SYSTEM(qbmia=QbmiaSettings(nash_mode=mode))
+    assert stepped(system, steps, blind=False) == stepped(system, steps, blind=True)

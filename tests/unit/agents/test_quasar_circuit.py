@@ -229,6 +229,34 @@ def test_a_switch_of_circuits_holds_for_a_state_that_is_kept(first: bool) -> Non
     assert not back._state.gate.open
 
 
+@pytest.mark.parametrize("rows", [49, 50])
+def test_neither_model_is_heard_before_it_has_learned_from_50_rows(rows: int) -> None:
+    """What was not heard is not compared either."""
+    tape, agent = markets.synthetic(21), Quasar(SYSTEM())
+    circuit, regression = agent._state.circuit, agent._state.model
+    assert circuit is not None
+    for held in (circuit, regression):
+        circuit.rows = regression.rows = 50
+        held.rows = rows
+        markets.ask(agent, tape, 600)
+        said = array(agent._state.pending._held["round-600"].models)
+        at = int(held is circuit)
+        assert np.isfinite(said[:, 1 - at]).all()
+        assert np.isfinite(said[:, at]).all() == (rows == 50)
+        before = len(agent._state.gate.gains)
+        agent.on_feedback(markets.feedback(tape, 600), 0)
+        assert len(agent._state.gate.gains) - before == (rows == 50)
+
+
+def test_the_circuit_learns_from_16_symbols_of_a_decision() -> None:
+    """Its gradient costs more than all else; regression learns from every one."""
+    tape, agent = markets.synthetic(22, symbols=18), Quasar(SYSTEM())
+    markets.ask(agent, tape, 600)
+    agent.on_feedback(markets.feedback(tape, 600), 0)
+    assert agent._state.circuit is not None
+    assert (agent._state.circuit.rows, agent._state.model.rows) == (16, 18)
+
+
 def test_outcomes_teach_the_circuit_and_fill_the_gate() -> None:
     agent = Quasar(SYSTEM())
     markets.train(agent, markets.synthetic(22), 340, 700)

@@ -8,15 +8,17 @@ import pytest
 from tests.property import markets
 
 from qts_agents.agent import GAP
-from qts_agents.columns import array
+from qts_agents.columns import array, column
 from qts_agents.kernels.indicators import indicators
 from qts_agents.opinions import Reliability
 from qts_agents.quasar import bars
 from qts_agents.quasar.agent import Quasar
 from qts_agents.quasar.features import features
 from qts_agents.quasar.model import Logistic
+from qts_agents.quasar.monitoring import Sign
 from qts_agents.quasar.qar import FactorPool
 from qts_core.spec import SYSTEM
+from qts_messaging.messages import PhaseTransition, RiskAlert, SystemCommand
 
 
 def test_features_are_those_of_the_design():
@@ -130,13 +132,54 @@ def test_what_the_table_says_of_a_state():
 
 
 def test_no_return_leads_over_bars_that_were_missed():
-    """The bar after a hole in the sequence is recorded without the return to it; the next one with it."""
+    """The bar after a hole in the sequence is recorded without the return to it; the next ones, also at once, with it."""
     agent, tape = Quasar(SYSTEM()), markets.synthetic(18, symbols=1)
     for t in (400, 401, 404, 405):
         agent.on_bars(markets.update(tape, t), markets.window(tape, t), markets.now(t))
     history = agent._state.learner.history
     assert (history.count, agent._state.seq) == (4, markets.window(tape, 405).window_seq)
     assert np.isfinite(history.ret[0, -4:]).tolist() == [True, False, True, False]
+    both = msgspec.structs.replace(markets.update(tape, 407), close_ns=column(np.zeros(2), "i8"))
+    agent.on_bars(both, markets.window(tape, 407), markets.now(407))
+    assert np.isfinite(history.ret[0, -6:]).tolist() == [True, False, True, True, True, False]
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_new_epoch_is_begun_once(told):
+    """Whether PADS tells of it first or its bars come: they are then learned from one after the other."""
+    agent, tape = Quasar(SYSTEM()), markets.synthetic(18, symbols=1)
+    agent.on_bars(markets.update(tape, 500), markets.window(tape, 500), markets.now(500))
+    if told:
+        agent.on_message(SystemCommand("reset", {"epoch": "7"}), 0)
+        assert (agent._state.epoch, agent._state.seq) == (7, -1)
+    for t in (400, 401, 402):
+        bar, window = markets.update(tape, t), markets.window(tape, t)
+        agent.on_bars(*(msgspec.structs.replace(each, epoch=7) for each in (bar, window)), markets.now(t))
+    assert agent._state.learner.history.count == 3
+
+
+def test_a_drift_beside_an_anomaly_raises_the_learning_floor(monkeypatch):
+    """Either order: of what the monitors find at a bar one drift is enough."""
+    tape, signs = markets.synthetic(18, symbols=1), [Sign("anomaly", 0.9, "S0"), Sign("drift", 0.7, "S0")]
+    for found in (signs, signs[::-1]):
+        agent = Quasar(SYSTEM())
+        monkeypatch.setattr(agent._state.monitors, "on_bar", lambda *_, found=found: found)
+        agent.on_bars(markets.update(tape, 500), markets.window(tape, 500), markets.now(500))
+        assert agent._state.learner._alert == 100
+
+
+def test_what_is_no_reset_forgets_nothing():
+    """A change of phase comes again with each request, as the factor of alerts does."""
+    agent, tape = Quasar(SYSTEM()), markets.synthetic(18)
+    agent.on_bars(markets.update(tape, 500), markets.window(tape, 500), markets.now(500))
+    before = agent.save()
+    for message in (
+        SystemCommand("drain"),
+        PhaseTransition("p", "announcement", "growth", "release", (), {}, 0, "pads"),
+        RiskAlert("r", "anomaly", 0.9, (), 0, 1, sender="qbmia"),
+    ):
+        agent.on_message(message, markets.now(500))
+    assert agent.save() == before
 
 
 def test_a_row_that_abstained_teaches_nothing():
