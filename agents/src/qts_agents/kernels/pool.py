@@ -32,6 +32,12 @@ class PoolResult(msgspec.Struct, frozen=True):
     q: F8  # [S,3] securities outstanding
 
 
+def as_traded(pi: F8) -> F8:
+    """Return opinions [...,3] kept off 0 and 1 and renormalised (agents.md §2.2); NaN stays NaN."""
+    clipped = np.clip(pi, FLOOR, CEILING)
+    return np.asarray(clipped / clipped.sum(axis=-1, keepdims=True))
+
+
 def lmsr_pool(pi: Any, omega: Any, prior: Any, b: float, budget_factor: float = BUDGET) -> PoolResult:
     """Pool opinions `pi` [S,N,3] of weight `omega` [S,N] on `prior` [S,3]; budget per seat is factor·b·ω."""
     opinions, weights = floats(pi), floats(omega)
@@ -48,8 +54,7 @@ def lmsr_reference(pi: F8, omega: F8, prior: F8, b: float, factor: float, *out: 
     """Write p, dissent, share, leave_one_out and q by array arithmetic."""
     log_prior = np.log(prior)
     present = np.isfinite(pi).all(axis=2) & (omega > 0.0)
-    clipped = np.clip(np.where(present[:, :, None], pi, prior[:, None, :]), FLOOR, CEILING)
-    clipped = clipped / clipped.sum(axis=2, keepdims=True)
+    clipped = as_traded(np.where(present[:, :, None], pi, prior[:, None, :]))
     ratio = np.where(present[:, :, None], np.log(clipped) - log_prior[:, None, :], 0.0)
     worst = np.maximum((-ratio).max(axis=2, initial=0.0), 1e-300)
     share = np.where(present, omega, 0.0) * np.minimum(1.0, factor / worst)

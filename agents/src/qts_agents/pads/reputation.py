@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from qts_agents.agent import F8
 from qts_agents.choice import clipped, known_or_zero
 from qts_agents.kernels.hedge import fixed_share, hedge_update
+from qts_agents.kernels.pool import as_traded
 
 U1 = NDArray[np.uint8]
 START, LEAST, MOST = 0.5, 0.1, 1.0
@@ -26,9 +27,12 @@ class Hindsight(msgspec.Struct, frozen=True):
 
 
 def hindsight(pi: F8, without: F8, p: F8, share: F8, y: U1) -> Hindsight:
-    """Look back from `y` [S] at opinions and pools [S,N,3], the pool of all [S,3], shares [S,N]."""
+    """Look back from `y` [S] at opinions and pools [S,N,3], the pool of all [S,3], shares [S,N].
+
+    Opinions count as they traded: a seat that was sure of something else has a score, and a bad one.
+    """
     N, known = pi.shape[1], y < 3
-    all_said = np.concatenate((pi, without, p[:, None, :]), axis=1)
+    all_said = np.concatenate((as_traded(pi), without, p[:, None, :]), axis=1)
     given = all_said[np.arange(len(y)), :, np.where(known, y, 0)]
     logs = np.log(np.where(known[:, None], given, np.nan))
     said, left = logs[:, :N], logs[:, N : 2 * N]
@@ -48,8 +52,9 @@ class Reputation:
         """Take the scores and log opinions [S,N] of one resolved decision; NaN rows teach nothing."""
         if self._mode == "hedge":
             loss = -_column_means(log_pi)
-            self._hedge = fixed_share(hedge_update(self._hedge, loss, ETA), SHARE)
-            self.value = self._hedge / self._hedge.max()  # only ratios count; a cut would not be Hedge's
+            if np.isfinite(loss).any():  # the share alone would draw all seats together
+                self._hedge = fixed_share(hedge_update(self._hedge, loss, ETA), SHARE)
+                self.value = self._hedge / self._hedge.max()  # only ratios count; a cut would not be Hedge's
             return
         step = known_or_zero(_column_means(clipped(g, -1.0, 1.0)))
         self.value = clipped(self.value + self._rate * step, LEAST, MOST)
