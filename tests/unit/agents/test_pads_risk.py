@@ -4,8 +4,12 @@ import msgspec
 import numpy as np
 import pytest
 
+from qts_agents.pads.desk import Desk
+from qts_agents.pads.notices import revolt_alert
+from qts_agents.pads.panarchy import Revolt
 from qts_agents.pads.risk import Risk
 from qts_core.sections import PadsSettings
+from qts_core.spec import SYSTEM, Market, Replay
 from qts_messaging.messages import RiskAlert
 
 
@@ -115,3 +119,21 @@ def test_appetite_stays_within_its_limits(target, limit):
     for _ in range(500):
         risk.step(np.array([target]))
     assert risk.appetite[0] == pytest.approx(limit)
+
+
+@pytest.mark.parametrize(
+    ("market", "bar_s"),
+    [
+        (Market(source="simulated"), 1.0),
+        (Market(source="external"), 60.0),
+        (Market(source="replay", replay=Replay(dataset="eurusd_1h", speed=0.0)), 1.0),
+        (Market(source="replay", replay=Replay(dataset="eurusd_1h", speed=6.0)), 10.0),
+    ],
+)
+def test_a_revolt_is_told_for_thirty_bars_at_the_present_pace(market, bar_s):
+    """Of a market of minutes it stands for half an hour, as the alerts of the voters do."""
+    system = SYSTEM(market=market)
+    desk, now = Desk(("A",), system), 10**15
+    desk.bar_s = 60.0
+    told = revolt_alert(desk, Revolt(0.9, 0.5, ""), 0, now, system)
+    assert (told.raised_ns, told.expires_ns - now) == (now, 30 * int(bar_s * 1e9))

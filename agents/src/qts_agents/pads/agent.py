@@ -40,7 +40,7 @@ from qts_messaging.messages import (
 )
 from qts_messaging.records import Decision
 
-CODE = "pads-11"
+CODE = "pads-12"
 INLINE_BARS, INLINE_CELLS = 512, 16_384
 EXPLAIN_EVERY = 100  # rounds, the first among them
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from qts_agents.pace import pace_ns
 from qts_agents.pads.cycle import Candidate
 from qts_agents.pads.desk import Desk
 from qts_agents.pads.panarchy import Revolt
@@ -45,14 +46,13 @@ def proposal(desk: Desk, candidate: Candidate, epoch: int) -> PhaseTransition:
 
 def revolt_alert(desk: Desk, revolt: Revolt, epoch: int, now_ns: int, system: System) -> RiskAlert:
     """Return the alert that a crisis rises from micro to meso; it stands for 30 bars at the present pace."""
-    life = int(ALERT_BARS * system.market_update_interval * 1e9)
     return RiskAlert(
         alert_id=f"{NAME}-revolt-{epoch}-{desk.seq}",
         alert_type="revolt_cascade",
         severity=revolt.severity,
         scope=(),
         raised_ns=now_ns,
-        expires_ns=now_ns + life,
+        expires_ns=now_ns + ALERT_BARS * pace_ns(system, desk.bar_s),
         sender=NAME,
         evidence={"share": revolt.share},
     )
