@@ -22,7 +22,7 @@ CRISIS = 0.7
 
 def edge_allowed(old: int, new: int, crisis: float) -> bool:
     """Tell whether a phase may follow: the next one, release in a crisis, any after unknown."""
-    if old == new or new == UNKNOWN:
+    if old == new:
         return False
     return old == UNKNOWN or NEXT[old] == new or (new == RELEASE and crisis > CRISIS)
 
