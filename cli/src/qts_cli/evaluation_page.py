@@ -33,8 +33,9 @@ horizon has ended, so every forecast is out of sample. Decided at a close, fille
 and half the spread a trade. A stop, a target or a liquidation that a later bar touches is filled at its
 price, at the open of a bar that begins beyond it, and in a set of closes at the close that is beyond it:
 never at a price that the bar has not seen; a stop goes before a target. Stakes hold (p_up −
-p_down)/signal_scale of the equity, at most all of it, shared among the symbols. Errors are Newey and West's
-over the overlap; intervals are Wilson's with the effective number of rows; the deflated Sharpe ratio is
+p_down)/signal_scale of the equity, at most all of it, shared among the symbols. Errors are Newey and West's,
+at least what the overlap of outcomes alone makes, with Student's t; intervals are Wilson's with the effective
+number of rows; the deflated Sharpe ratio is
 Bailey and López de Prado's (2014) over all trials of the ledger on this market. An ablation is a whole run
 of its own. Past markets, paper account, no order was placed.
 """

@@ -71,14 +71,37 @@ def past_frequencies(u: F8, outcome: NDArray[np.uint8], known: NDArray[np.int64]
 def mean_of(series: F8, overlap: float) -> Mean:
     """Return the mean of a series whose neighbours up to `overlap` steps apart share returns.
 
-    The error is Newey and West's (1987) with lag ⌈overlap⌉, as Diebold and Mariano (1995) compare forecasts.
+    Student's t with n − 1 degrees, as Harvey, Leybourne and Newbold (1997) ask for the test of Diebold and
+    Mariano (1995). The error is √(v/(n − f)), v = `variance_of`, f = `overlap_factor`: a sample's γ₀ is too
+    small by the variance of its own mean, f/n of it. A series no longer than f says nothing of it: NaN.
     """
-    if series.size < 2:
-        return Mean(float(series.mean()) if series.size else math.nan, math.nan, math.nan)
-    error = math.sqrt(long_run_variance(series, math.ceil(overlap)) / series.size)
-    value = float(series.mean())
-    p_value = 1.0 - NormalDist().cdf(value / error) if error > 0.0 else (1.0 if value <= 0.0 else 0.0)
+    value = float(series.mean()) if series.size else math.nan
+    spare = series.size - overlap_factor(overlap)
+    if spare <= 0.0:
+        return Mean(value, math.nan, math.nan)
+    error = math.sqrt(variance_of(series, overlap) / spare)
+    p_value = student_above(value / error, series.size - 1) if error > 0.0 else float(value <= 0.0)
     return Mean(value, error, p_value)
+
+
+def student_above(t: float, freedom: int) -> float:
+    """Return the chance that Student's t is above `t` (Wallace 1959).
+
+    At the 5 % level its error is 0.008 for one degree of freedom, 0.002 for two, 0.0003 from four on.
+    """
+    shrink = (8.0 * freedom + 1.0) / (8.0 * freedom + 3.0)
+    normal = shrink * math.sqrt(freedom * math.log1p(t * t / freedom))
+    return NormalDist().cdf(-math.copysign(normal, t))
+
+
+def variance_of(series: F8, overlap: float) -> float:
+    """Return n times the variance of a mean: Newey and West's (lag ⌈overlap⌉), at least γ₀·`overlap_factor`.
+
+    Their falling weights count but a part of the covariances that the overlap itself makes, 2.33γ₀ of 3γ₀ at
+    an overlap of 3: alone they call luck significant more often than they say.
+    """
+    floor = overlap_factor(overlap) * float(series.var())
+    return max(long_run_variance(series, math.ceil(overlap)), floor)
 
 
 def long_run_variance(series: F8, lags: int) -> float:
@@ -98,8 +121,10 @@ def overlap_factor(overlap: float) -> float:
 def hit_rate(p: F8, ret: F8, outcome: NDArray[np.uint8], overlap: float) -> Rate:
     """Return how often the likelier side was the side of the return; rows without a side do not count.
 
-    The effective number of rows is the smaller of n over `overlap_factor` and what the hits' own long-run
-    variance between rounds supports, which also knows that symbols move together.
+    The effective number of rows is the smaller of n over `overlap_factor` and what the hits' own variance
+    between rounds supports, as of `mean_of`, which also knows that symbols move together. Where that tells
+    nothing (no round differed from another, or hardly one is there), symbols may be copies of
+    one another: a round counts once.
     """
     side = np.sign(p[..., 0] - p[..., 2])
     used = usable(p, outcome) & (side != 0.0) & (ret != 0.0)
@@ -108,11 +133,11 @@ def hit_rate(p: F8, ret: F8, outcome: NDArray[np.uint8], overlap: float) -> Rate
         return Rate(math.nan, math.nan, math.nan, 0, 0.0)
     hits = np.where(used, side == np.sign(ret), 0.0)
     rate = float(hits[used].mean())
-    effective = n / overlap_factor(overlap)
-    series = by_round(hits, used)
-    if series.size > 1 and 0.0 < rate < 1.0:
-        spread = long_run_variance(series, math.ceil(overlap)) / series.size
-        effective = min(effective, rate * (1.0 - rate) / spread) if spread > 0.0 else effective
+    series, factor = by_round(hits, used), overlap_factor(overlap)
+    rounds, spare = series.size / factor, series.size - factor
+    if spare > 0.0 and series.max() > series.min():
+        rounds = rate * (1.0 - rate) * spare / variance_of(series, overlap)
+    effective = min(n / factor, rounds)
     return Rate(rate, *wilson(rate, max(1.0, effective)), n, effective)
 
 

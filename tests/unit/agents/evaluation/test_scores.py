@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from qts_agents import calibration
 from qts_agents.evaluation import scores, sharpe
@@ -84,6 +85,59 @@ def test_overlap_costs_rows() -> None:
     naive = sums.var() / sums.size
     assert np.var(sums.reshape(40, -1).mean(axis=1)) / 40 / naive == pytest.approx(3.0, rel=0.5)
     assert scores.long_run_variance(sums, 60) / sums.var() == pytest.approx(3.0, rel=0.1)
+
+
+@pytest.mark.parametrize(("n", "overlap"), [(2, 1), (5, 1), (17, 3), (33, 3), (33, 10), (333, 3), (333, 10)])
+def test_luck_is_significant_as_often_as_it_says(n: int, overlap: int) -> None:
+    """Of sums over `overlap` drawn returns, which know nothing, about 5 % are above 0 at the 5 % level."""
+    noise = np.random.default_rng(9).normal(size=(2000, n + overlap - 1))
+    sums = np.lib.stride_tricks.sliding_window_view(noise, overlap, axis=1).sum(axis=2)
+    share = np.mean([scores.mean_of(row, overlap).p_value < 0.05 for row in sums])
+    assert 0.035 <= share <= 0.068
+    assert math.isnan(scores.mean_of(sums[0, : overlap - 1] if overlap > 1 else sums[0, :1], overlap).p_value)
+
+
+def test_the_error_of_a_mean_is_that_of_simulated_means() -> None:
+    """Over 4,000 lives of 60 rounds the mean squared error is the variance of the means."""
+    noise = np.random.default_rng(10).normal(size=(4000, 62))
+    sums = noise[:, :-2] + noise[:, 1:-1] + noise[:, 2:]
+    told = np.mean([scores.mean_of(row, 3.0).error ** 2 for row in sums])
+    assert told == pytest.approx(sums.mean(axis=1).var(), rel=0.1)
+
+
+@pytest.mark.parametrize(("freedom", "off"), [(1, 8e-3), (2, 2e-3), (4, 5e-4), (32, 2e-5), (500, 1e-6)])
+def test_students_t_is_near_scipys(freedom: int, off: float) -> None:
+    at = np.linspace(-8.0, 8.0, 65)
+    found = [scores.student_above(float(t), freedom) for t in at]
+    np.testing.assert_allclose(found, stats.t.sf(at, freedom), rtol=0, atol=off)
+
+
+def test_rounds_that_do_not_differ_count_once_each() -> None:
+    """Seventeen of twenty symbols right in one round, or in each of two, is no proof: they may be copies."""
+    ret = np.where(np.arange(20) < 17, 0.1, -0.1)[None]
+    p, y = np.tile([0.5, 0.3, 0.2], (1, 20, 1)), np.where(ret > 0, 0, 2).astype(np.uint8)
+    for rounds in (1, 2):
+        found = scores.hit_rate(*(np.repeat(x, rounds, axis=0) for x in (p, ret, y)), 1.0)
+        assert (found.n, found.rate, found.effective) == (20 * rounds, 0.85, rounds)
+        assert found.low < 0.5
+    sure = scores.hit_rate(p[:, :17], ret[:, :17], y[:, :17], 1.0)
+    assert (sure.rate, sure.effective) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("rounds", "overlap", "most"), [(17, 3, 0.04), (17, 10, 0.04), (33, 10, 0.04), (333, 3, 0.03)]
+)
+def test_a_lucky_hit_rate_is_above_one_half_as_rarely_as_it_says(
+    rounds: int, overlap: int, most: float
+) -> None:
+    """Twenty symbols that move together by half: not more than about 2.5 % of lives without knowledge."""
+    draw, above = np.random.default_rng(12), 0
+    for _ in range(500):
+        noise = draw.normal(size=(rounds + overlap - 1, 1)) + draw.normal(size=(rounds + overlap - 1, 20))
+        ret = np.lib.stride_tricks.sliding_window_view(noise, overlap, axis=0).sum(axis=2)
+        p = np.tile([0.5, 0.3, 0.2], (rounds, 20, 1))
+        above += scores.hit_rate(p, ret, np.where(ret > 0, 0, 2).astype(np.uint8), overlap).low > 0.5
+    assert above / 500 <= most
 
 
 def test_symbols_that_move_together_are_not_more_evidence() -> None:
