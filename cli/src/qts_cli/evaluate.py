@@ -151,7 +151,6 @@ def _evaluated(
 ) -> tuple[Report, list[Any]]:
     """Run everything and return the report and the ledger with what was tried now."""
     import msgspec
-    import numpy as np
 
     from qts_agents.evaluation import ablations, report, theories, trials
     from qts_agents.evaluation.track import play
@@ -169,8 +168,8 @@ def _evaluated(
     scale = system.pads.signal_scale
     new = report.tried(track, others, scale, made["code"], made["settings"])
     merged = trials.merge(trials.read(book), new)  # read now: another evaluation may have ended meanwhile
-    ratios = [trial.sharpe for trial in merged if trial.market == track.tape.source]
-    told = report.report(track, others, scale, [float(x) for x in np.asarray(ratios)], made)
+    ratios = trials.ratios(merged, track.tape.source, track.tape.close_ns.size)
+    told = report.report(track, others, scale, ratios, made)
     told = msgspec.structs.replace(told, theories=theories.compare(track, system))
     told.speed["factor"] = told.speed["bars_per_s"] * system.market_update_interval
     return told, merged

@@ -35,9 +35,9 @@ price, at the open of a bar that begins beyond it, and in a set of closes at the
 never at a price that the bar has not seen; a stop goes before a target. Stakes hold (p_up −
 p_down)/signal_scale of the equity, at most all of it, shared among the symbols. Errors are Newey and West's,
 at least what the overlap of outcomes alone makes, with Student's t; intervals are Wilson's with the effective
-number of rows; the deflated Sharpe ratio is
-Bailey and López de Prado's (2014) over all trials of the ledger on this market. An ablation is a whole run
-of its own. Past markets, paper account, no order was placed.
+number of rows; the deflated Sharpe ratio is Bailey and López de Prado's (2014) over all trials of the ledger
+on this market, each ratio brought to the length of this one by √bars. An ablation is a whole run of its
+own. Past markets, paper account, no order was placed.
 """
 
 

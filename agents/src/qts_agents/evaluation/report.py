@@ -109,7 +109,7 @@ def tried(track: Track, ablated: dict[str, Track], scale: float, code: str, sett
 def report(
     track: Track, ablated: dict[str, Track], scale: float, ratios: list[float], made: dict[str, str]
 ) -> Report:
-    """Return the evaluation; `ratios` are the Sharpe ratios per bar of all trials on this market."""
+    """Return the evaluation; `ratios` are those of all trials on this market (`trials.ratios`)."""
     tape, yearly = track.tape, equity.bars_a_year(track.tape)
     board, double = equity.board_curve(track), equity.board_curve(track, 2.0)
     held = equity.staked_curve(track, equity.buy_and_hold(track), purse=1.0)

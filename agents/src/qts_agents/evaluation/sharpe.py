@@ -58,6 +58,9 @@ def expected_maximum(trials: int, variance: float) -> float:
 
 
 def deflated(found: Moments, trials: Sequence[float]) -> float:
-    """Return the probability that a ratio is above the luck of the best of `trials` (ratios per bar)."""
+    """Return the probability that a ratio is above the luck of the best of `trials`.
+
+    Those are ratios per bar on as many bars as `found` has: the paper's variance is one of estimates alike.
+    """
     variance = float(np.var(trials, ddof=1)) if len(trials) > 1 else 0.0
     return probabilistic(found, expected_maximum(len(trials), variance))

@@ -6,6 +6,7 @@ of settings on one stretch of bars; evaluating the same again replaces its line,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -46,6 +47,15 @@ def read(path: Path) -> list[Trial]:
         except msgspec.DecodeError as error:
             raise ConfigError(f"--ledger: {path}:{number}: no trial: {error}; mend or remove it") from None
     return found
+
+
+def ratios(trials: Iterable[Trial], market: str, bars: int) -> list[float]:
+    """Return the ratios per bar of all trials on a market, each as if on `bars` bars: times √(own bars/bars).
+
+    Luck widens a ratio by 1/√bars, so of two worthless trials the shorter looks the luckier: unscaled, one
+    look at 60 bars would make every later trial of thousands seem poor.
+    """
+    return [t.sharpe * math.sqrt(t.bars / bars) for t in trials if t.market == market]
 
 
 def merge(known: Iterable[Trial], new: Iterable[Trial]) -> list[Trial]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from qts_agents import calibration
-from qts_agents.evaluation import scores, sharpe
+from qts_agents.evaluation import scores, sharpe, trials
 
 U = np.full(3, 1.0 / 3.0)
 
@@ -200,6 +200,20 @@ def test_every_trial_lowers_the_deflated_ratio() -> None:
     assert values == sorted(values, reverse=True)
     assert values[0] == sharpe.probabilistic(found)
     assert len(set(values)) == 4
+
+
+def test_a_short_look_is_as_lucky_as_a_long_one() -> None:
+    """Of worthless trials on 60 and on 4,000 bars, the ratios brought to 1,000 bars all spread by 1/√1,000."""
+    draw = np.random.default_rng(14)
+    short, long = ([sharpe.moments(draw.normal(size=bars)).sharpe for _ in range(400)] for bars in (60, 4000))
+    tried = [trials.Trial("m", 60, "c", "s", f"{k}", ratio) for k, ratio in enumerate(short)]
+    tried += [trials.Trial("m", 4000, "c", "s", f"{k}", ratio) for k, ratio in enumerate(long)]
+    other = trials.Trial("another market", 4000, "c", "s", "0", 9.0)
+    found = trials.ratios([*tried, other], "m", 1000)
+    assert len(found) == 800
+    assert np.std(found[:400]) == pytest.approx(1000**-0.5, rel=0.1)
+    assert np.std(found[400:]) == pytest.approx(1000**-0.5, rel=0.1)
+    assert trials.ratios([other], "another market", 4000) == [9.0]
 
 
 def test_the_best_of_worthless_trials_is_as_lucky_as_expected() -> None:
