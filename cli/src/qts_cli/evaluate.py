@@ -85,8 +85,7 @@ def evaluate(
 
     trials.read(book)  # a damaged one is told now, not after the runs
     with _journal(journal) as keep:
-        told, tried = _evaluated(loaded, bars, ablations, jobs or os.cpu_count() or 1, book, keep)
-    trials.write(book, tried)
+        told = _evaluated(loaded, bars, ablations, jobs or os.cpu_count() or 1, book, keep)
     text = msgspec.json.format(msgspec.json.encode(_plain(told)), indent=1)
     _written(output, page(told).encode())
     _written(output.with_suffix(".json"), text + b"\n")
@@ -148,8 +147,8 @@ def market_sets(market: str | None) -> tuple[str, ...]:
 
 def _evaluated(
     loaded: config.Loaded, bars: int | None, ablate: bool, jobs: int, book: Path, keep: Keep | None
-) -> tuple[Report, list[Any]]:
-    """Run everything and return the report and the ledger with what was tried now."""
+) -> Report:
+    """Run everything, add what was tried to the ledger and return the report."""
     import msgspec
 
     from qts_agents.evaluation import ablations, report, theories, trials
@@ -167,12 +166,11 @@ def _evaluated(
     }
     scale = system.pads.signal_scale
     new = report.tried(track, others, scale, made["code"], made["settings"])
-    merged = trials.merge(trials.read(book), new)  # read now: another evaluation may have ended meanwhile
-    ratios = trials.ratios(merged, track.tape.source, track.tape.close_ns.size)
+    ratios = trials.ratios(trials.add(book, new), track.tape.source, track.tape.close_ns.size)
     told = report.report(track, others, scale, ratios, made)
     told = msgspec.structs.replace(told, theories=theories.compare(track, system))
     told.speed["factor"] = told.speed["bars_per_s"] * system.market_update_interval
-    return told, merged
+    return told
 
 
 def _runs(variants: dict[str, Any], bars: int | None, jobs: int) -> dict[str, Track]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from qts_agents.evaluation import track, trials
+from qts_agents.evaluation import sharpe, theories, track, trials
 from qts_agents.market.datasets import load_dataset
 from qts_cli import evaluate, main, svg
 from qts_cli.rounds import stamp
@@ -60,22 +62,44 @@ def test_a_short_market_is_evaluated(
     assert "ledger trials.jsonl" in page
     assert "Sharpe ratio above that of every ablation: not shown" in page
     assert told["trials"]["count"] == len(Path("trials.jsonl").read_text().splitlines()) == 5
-    ledger, play = Path("trials.jsonl"), track.play
+    ledger, play, compare = Path("trials.jsonl"), track.play, theories.compare
+    look = trials.Trial(told["market"]["source"], 20, "a", "b", "board", 0.8)
     other = trials.Trial("another market", 9, "a", "b", "board", 0.1)
 
     def played(*arguments: Any, **more: Any) -> track.Track:
-        trials.write(ledger, [*trials.read(ledger), other])
+        trials.add(ledger, [look])
         return play(*arguments, **more)
 
+    def compared(*arguments: Any) -> theories.Theories:
+        trials.add(ledger, [other])
+        return compare(*arguments)
+
     monkeypatch.setattr(track, "play", played)
+    monkeypatch.setattr(theories, "compare", compared)
     assert main([*words, "--json"]) == 0
-    assert trials.read(ledger)[-1] == other
+    assert trials.read(ledger)[-2:] == [look, other]
     again = json.loads(capsys.readouterr().out)
-    assert again["trials"]["count"] == 5
+    assert again["trials"]["count"] == 6
+    ratios = [trial.sharpe for trial in trials.read(ledger)[:5]] + [0.8 * (20 / 320) ** 0.5]
+    luckiest = sharpe.expected_maximum(6, float(np.var(ratios, ddof=1)))
+    assert again["trials"]["ratio_of_the_luckiest"] == pytest.approx(luckiest, rel=1e-6)
     assert again["curves"] == told["curves"]
     assert main(["evaluate", str(bars), "--bars", "2", "--no-ablations", "-o", "short.html"]) == 0
     assert "board         nothing to score: no opinion whose horizon has ended" in capsys.readouterr().out
     assert "nan" not in Path("short.html").read_text()
+
+
+def test_many_may_add_to_the_ledger_at_once(tmp_path: Path) -> None:
+    """Eight at a time, twenty times each: no trial is lost, and each sees its own in what it is told."""
+    ledger = tmp_path / "new" / "trials.jsonl"
+
+    def add(who: int) -> bool:
+        mine = [trials.Trial("m", 1, "c", "s", f"{who} {k}", 0.0) for k in range(20)]
+        return all(trial in trials.add(ledger, [trial]) for trial in mine)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(add, range(8)))
+    assert len({trial.key for trial in trials.read(ledger)}) == 160
 
 
 def test_a_try_that_was_not_committed_is_a_trial_of_its_own(

@@ -6,6 +6,7 @@ of settings on one stretch of bars; evaluating the same again replaces its line,
 
 from __future__ import annotations
 
+import fcntl
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -65,10 +66,18 @@ def merge(known: Iterable[Trial], new: Iterable[Trial]) -> list[Trial]:
     return list(merged.values())
 
 
-def write(path: Path, trials: Iterable[Trial]) -> None:
-    """Replace the ledger; ConfigError when the disk refuses."""
+def add(path: Path, new: Iterable[Trial]) -> list[Trial]:
+    """Merge `new` into the ledger and return all of it; ConfigError when the disk refuses.
+
+    A lock beside the ledger lets one evaluation at a time do so: of two that end together the later one would
+    write what it read before the earlier one wrote. The empty file stays; its lock goes with the process.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, b"".join(msgspec.json.encode(trial) + b"\n" for trial in trials))
+        with path.with_name(path.name + ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            merged = merge(read(path), new)
+            replace_file(path, b"".join(msgspec.json.encode(trial) + b"\n" for trial in merged))
     except OSError as error:
         raise ConfigError(f"--ledger: {path} cannot be written: {error.strerror or error}") from None
+    return merged

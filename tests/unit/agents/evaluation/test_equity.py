@@ -282,7 +282,8 @@ def test_the_ledger_counts_each_trial_once(tmp_path: Path) -> None:
         trials.Trial("m", 100, "a", "s", "board", 0.2),
         trials.Trial("m", 100, "b", "s", "board", 0.3),
     )
-    trials.write(file, trials.merge([one], [again, other]))
+    assert trials.add(file, [one]) == [one]
+    assert trials.add(file, [again, other]) == [again, other]
     assert trials.read(file) == [again, other]
 
 
