@@ -38,7 +38,7 @@ class Forecaster(msgspec.Struct, frozen=True):
     abstained: float  # share of rows
     brier: Murphy
     base_brier: float  # of the base rate u on the same rows
-    log_score: float
+    log_score: float  # this and the gain are means over rows
     base_log_score: float
     log_gain: Mean
     hit: Rate

@@ -42,14 +42,17 @@ def usable(p: F8, outcome: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def by_round(values: F8, used: NDArray[np.bool_]) -> F8:
-    """Return the mean over symbols of each round [R'] that has a used cell, in order."""
+    """Return the sum over symbols of each round [R'] that has a used cell, in order, over their mean number.
+
+    So the mean of the series is that over all cells, also where fewer symbols resolve in some rounds.
+    """
     count = used.sum(axis=1)
     total = np.where(used, values, 0.0).sum(axis=1)
-    return np.asarray(total[count > 0] / count[count > 0])
+    return np.asarray(total[count > 0] / count[count > 0].mean()) if used.any() else np.zeros(0)
 
 
 def log_gain(p: F8, u: F8, outcome: NDArray[np.uint8], overlap: float) -> Mean:
-    """Return the mean of ln p_y − ln u_y: what the forecast knows beyond the base rate, in nats."""
+    """Return the mean over cells of ln p_y − ln u_y: what a forecast knows beyond the base rate, in nats."""
     used = usable(p, outcome)
     y = np.where(used, outcome, 0).astype(np.int64)[..., None]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -133,9 +136,9 @@ def hit_rate(p: F8, ret: F8, outcome: NDArray[np.uint8], overlap: float) -> Rate
         return Rate(math.nan, math.nan, math.nan, 0, 0.0)
     hits = np.where(used, side == np.sign(ret), 0.0)
     rate = float(hits[used].mean())
-    series, factor = by_round(hits, used), overlap_factor(overlap)
+    series, factor = by_round(hits - rate, used), overlap_factor(overlap)
     rounds, spare = series.size / factor, series.size - factor
-    if spare > 0.0 and series.max() > series.min():
+    if spare > 0.0 and np.ptp(series) > 1e-9:
         rounds = rate * (1.0 - rate) * spare / variance_of(series, overlap)
     effective = min(n / factor, rounds)
     return Rate(rate, *wilson(rate, max(1.0, effective)), n, effective)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -110,6 +111,34 @@ def test_students_t_is_near_scipys(freedom: int, off: float) -> None:
     at = np.linspace(-8.0, 8.0, 65)
     found = [scores.student_above(float(t), freedom) for t in at]
     np.testing.assert_allclose(found, stats.t.sf(at, freedom), rtol=0, atol=off)
+
+
+def test_a_gain_is_the_difference_of_the_scores_over_cells() -> None:
+    """Also where not all symbols resolve each time, and a round without any counts for nothing."""
+    draw = np.random.default_rng(15)
+    p, u = draw.dirichlet((4.0, 4.0, 4.0), (40, 6)), np.tile(U, (40, 6, 1))
+    y = draw.integers(0, 3, (40, 6)).astype(np.uint8)
+    y[draw.random((40, 6)) < np.linspace(0.0, 0.9, 40)[:, None]] = 255
+    y[7] = 255
+    used = y != 255
+    gain = scores.log_gain(p, u, y, 1.0)
+    own, base = (calibration.log_score(x[used], y[used].astype(int)) for x in (p, u))
+    assert gain.value == pytest.approx(own - base, abs=1e-12)
+    assert scores.by_round(np.ones((40, 6)), used).size == used.any(axis=1).sum()
+
+
+def test_rounds_with_few_symbols_weigh_little_in_a_hit_rate() -> None:
+    """By the hand-written variance of a ratio: squares of a round's hits less the rate times its rows."""
+    draw = np.random.default_rng(16)
+    ret, p = draw.normal(size=(60, 8)), draw.dirichlet((5.0, 5.0, 5.0), (60, 8))
+    y = np.where(ret > 0, 0, 2).astype(np.uint8)
+    y[30:, 1:] = 255
+    found = scores.hit_rate(p, ret, y, 1.0)
+    right = np.where(y == 255, np.nan, (p[..., 0] > p[..., 2]) == (ret > 0))
+    apart = [np.nansum(row - found.rate) for row in right]
+    lags = max(sum(a * a for a in apart) + sum(a * b for a, b in pairwise(apart)), sum(a * a for a in apart))
+    variance = lags / found.n**2 * 60 / 59
+    assert found.effective == pytest.approx(min(found.n, found.rate * (1 - found.rate) / variance))
 
 
 def test_rounds_that_do_not_differ_count_once_each() -> None:
