@@ -12,7 +12,6 @@ import shutil
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from qts_cli.sockets import ask, told
@@ -82,7 +81,7 @@ def show(console: Console, name: str, status: dict[str, Any], processes: Table) 
     for column in ("condition", "status", "reason", "message"):
         table.add_column(column)
     for each in status.get("conditions") or ():
-        table.add_row(each["type"], each["status"], each["reason"], escape(each.get("message", "")))
+        table.add_row(each["type"], each["status"], each["reason"], each.get("message", ""))
     console.print(table)
     console.print(processes)
 

@@ -11,8 +11,8 @@ from cyclopts import App, Parameter
 from rich.table import Table
 
 from qts_cli.credentials import without_secret
-from qts_cli.decisions import wide_console
 from qts_cli.run import settings, tell_passed_over
+from qts_cli.terminal import wide_console
 from qts_core import config
 
 app = App(name="config", help="Check a settings file, or show the settings in effect.")

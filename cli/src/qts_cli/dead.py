@@ -12,8 +12,8 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from qts_cli import folder
-from qts_cli.decisions import wide_console
 from qts_cli.events import line
+from qts_cli.terminal import wide_console
 from qts_core.config import load
 from qts_core.errors import ConfigError, LocalError
 from qts_core.roster import BY_WIRE

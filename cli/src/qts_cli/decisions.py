@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.console import Console
 from rich.table import Table
 
 from qts_agents.pads.census import Census, census
@@ -19,9 +18,8 @@ from qts_agents.pads.records import Entry, Timings
 from qts_cli import folder
 from qts_cli.events import Event, line
 from qts_cli.tail import Rounds
+from qts_cli.terminal import add_columns, cut_text, wide_console
 from qts_core.errors import ConfigError
-
-_PAGE = 180
 
 
 def decisions(
@@ -117,12 +115,6 @@ class Unread:
         print(f"qts: {words}; nothing after it is told here, a copy of the file may hold it", file=sys.stderr)
 
 
-def wide_console() -> Console:
-    """Return the terminal, or a page wide enough for a table where there is none."""
-    width = None if sys.stdout.isatty() else _PAGE
-    return Console(width=width, emoji=False)  # an image `a:b:c` is no picture
-
-
 def events(read: Iterable[Entry]) -> Iterator[Event]:
     """Yield every round among a journal's records as a decision event, all symbols spelled out.
 
@@ -161,19 +153,8 @@ def _table(chosen: deque[Event], symbol: str | None) -> Table:
     from qts_cli.screen import action_text, phase_text, votes
 
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in (
-        "bar",
-        "symbol",
-        "decision",
-        "conf.",
-        "signal",
-        "size",
-        "reason",
-        "phase",
-        "votes by seat",
-    ):
-        numeric = column in ("conf.", "signal", "size")
-        table.add_column(column, justify="right" if numeric else "left", no_wrap=True)
+    numbers, wide = ("conf.", "signal", "size"), ("reason", "phase", "votes by seat")
+    add_columns(table, ("bar", "symbol", "decision", *numbers, *wide), numbers, wide)
     for event in chosen:
         for name, row in event["symbols"].items():
             if symbol is not None and name != symbol:
@@ -185,9 +166,9 @@ def _table(chosen: deque[Event], symbol: str | None) -> Table:
                 f"{row['confidence']:.2f}",
                 f"{row['signal']:+.3f}",
                 f"{row['size']:.4f}",
-                _reason(row),
-                phase_text(event["phase"]),
-                votes(event, name),
+                cut_text(_reason(row)),
+                cut_text(phase_text(event["phase"])),
+                cut_text(votes(event, name)),
             )
     return table
 

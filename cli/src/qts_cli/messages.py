@@ -13,8 +13,8 @@ from rich.table import Table
 
 from qts_cli import folder
 from qts_cli.books import added, of_cluster, records
-from qts_cli.decisions import wide_console
 from qts_cli.events import line
+from qts_cli.terminal import wide_console
 from qts_core.errors import ConfigError
 from qts_messaging.accounts import Record
 from qts_messaging.by_type import ALL, TypeRow

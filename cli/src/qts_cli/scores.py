@@ -11,8 +11,8 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from qts_cli import cluster_status, folder
-from qts_cli.decisions import wide_console
 from qts_cli.sockets import ask, told
+from qts_cli.terminal import wide_console
 from qts_core import names
 from qts_core.errors import RemoteError
 

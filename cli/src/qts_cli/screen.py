@@ -12,6 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from qts_cli.events import Event
+from qts_cli.terminal import add_columns, cut_text
+from qts_cli.terminal import console as terminal
 from qts_cli.view import View, state_of
 
 _STATE_STYLE = {
@@ -42,7 +44,7 @@ class Screen:
 
     def __init__(self, view: View, title: str, console: Console | None = None) -> None:
         self._view, self._title = view, title
-        self._console = console or Console()
+        self._console = console or terminal()
         self._began_s = time.monotonic()
         self._live = Live(console=self._console, auto_refresh=False, vertical_overflow="crop")
 
@@ -62,8 +64,10 @@ class Screen:
         """Print what should stay in the scroll-back: restarts and the summary."""
         if event["kind"] == "restart":
             self._console.print(
-                f"[yellow]restart[/] {event['agent']} after {event['cause']} (number {event['restarts']})",
-                highlight=False,
+                Text.assemble(
+                    ("restart", "yellow"),
+                    f" {event['agent']} after {event['cause']} (number {event['restarts']})",
+                )
             )
         elif event["kind"] == "summary":
             self._live.stop()
@@ -76,9 +80,9 @@ def render(view: View, title: str, passed_s: float) -> RenderableType:
     trouble = view.trouble()
     if trouble:
         parts.append(
-            Panel("\n".join(trouble[:6]), title="degraded", border_style="yellow", title_align="left")
+            Panel(Text("\n".join(trouble[:6])), title="degraded", border_style="yellow", title_align="left")
         )
-    return Panel(Group(*parts), title=title, border_style="blue", title_align="left")
+    return Panel(Group(*parts), title=Text(title), border_style="blue", title_align="left")
 
 
 def _head(view: View, passed_s: float) -> RenderableType:
@@ -112,8 +116,8 @@ def _head(view: View, passed_s: float) -> RenderableType:
 
 def _processes(view: View) -> RenderableType:
     table = Table(expand=True, box=None, header_style="dim", pad_edge=False)
-    for column in ("process", "state", "restarts", "pid", "computes on", "bus", "note"):
-        table.add_column(column, justify="right" if column in ("restarts", "pid") else "left", no_wrap=True)
+    names = ("process", "state", "restarts", "pid", "computes on", "bus", "note")
+    add_columns(table, names, right=("restarts", "pid"), cut=("note",))
     for row in view.rows.values():
         state = state_of(row)
         computes = f"{row.status.get('backend', '')} {row.status.get('device', '')}".strip()
@@ -125,15 +129,15 @@ def _processes(view: View) -> RenderableType:
             str(row.pid or "-"),
             computes,
             str(row.status.get("bus_mode", "")),
-            Text(note, "dim", overflow="ellipsis"),
+            cut_text(note, "dim"),
         )
     return table
 
 
 def _decisions(view: View) -> RenderableType:
     table = Table(expand=True, box=None, header_style="dim", pad_edge=False, title_justify="left")
-    for column in ("bar", "symbol", "decision", "conf.", "phase", "votes by seat", "ms"):
-        table.add_column(column, justify="right" if column in ("conf.", "ms") else "left", no_wrap=True)
+    names = ("bar", "symbol", "decision", "conf.", "phase", "votes by seat", "ms")
+    add_columns(table, names, right=("conf.", "ms"), cut=("phase", "votes by seat"))
     for event in view.recent:
         for symbol, row in list(event["symbols"].items())[:1]:
             table.add_row(
@@ -141,8 +145,8 @@ def _decisions(view: View) -> RenderableType:
                 symbol + (f" +{event['count'] - 1}" if event["count"] > 1 else ""),
                 action_text(row["action"]),
                 _number(row.get("confidence")),
-                phase_text(event["phase"]),
-                votes(event, symbol),
+                cut_text(phase_text(event["phase"])),
+                cut_text(votes(event, symbol)),
                 f"{event['elapsed_ms']:.0f}" if event.get("elapsed_ms") is not None else "-",
             )
     if not view.recent:
@@ -187,9 +191,9 @@ def summary_table(event: Event) -> RenderableType:
         ("run folder", event["run"]),
     ]
     for name, value in rows:
-        table.add_row(Text(name, "dim"), str(value))
+        table.add_row(Text(name, "dim"), Text(str(value)))
     for text in event["failures"]:
-        table.add_row(Text("not as it should be", "bold red"), text)
+        table.add_row(Text("not as it should be", "bold red"), Text(text))
     return table
 
 

@@ -10,12 +10,12 @@ from types import MappingProxyType
 from typing import Annotated, Any
 
 from cyclopts import Parameter
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from qts_cli import cluster_status, folder
-from qts_cli.decisions import wide_console
 from qts_cli.sockets import ask_status
+from qts_cli.terminal import wide_console
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 
@@ -84,7 +84,7 @@ def _table(answers: dict[str, dict[str, Any]], plights: Mapping[str, str] = _NON
         table.add_column(column, justify="right" if column in ("up", "sent", "delivered") else "left")
     for name, answer in answers.items():
         if not answer:
-            table.add_row(name, "[red]no answer[/]", *[""] * 5, escape(plights.get(name, "")))
+            table.add_row(name, Text("no answer", "red"), *[""] * 5, plights.get(name, ""))
             continue
         messages = answer.get("messages", {})
         table.add_row(
@@ -105,7 +105,7 @@ def _note(answer: dict[str, Any]) -> str:
     strangers = answer.get("strangers")
     unheard, past = _unheard(answer.get("peers", {})), [f"before: {text}" for text in answer.get("past", [])]
     told = [*answer.get("reasons", []), *unheard, *([strangers] if strangers else []), *past]
-    return escape("; ".join(told))
+    return "; ".join(told)
 
 
 def _unheard(peers: dict[str, dict[str, Any]]) -> list[str]:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from qts_cli import cluster_status
 from qts_cli import status as command
-from qts_cli.decisions import wide_console
+from qts_cli.terminal import wide_console
 from qts_cli.view import View
 from qts_core.probes import Status
 
