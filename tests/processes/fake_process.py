@@ -28,6 +28,9 @@ def main() -> None:
     if mode == "refuse":
         print("fake: rows.csv: no column close", file=sys.stderr)
         raise SystemExit(2)
+    if mode == "abort":
+        print("Failed listening on port 1")
+        raise SystemExit(1)
     if mode == "deaf":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     else:

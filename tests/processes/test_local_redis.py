@@ -138,6 +138,21 @@ def test_no_server_program(monkeypatch: pytest.MonkeyPatch) -> None:
         redis_server.find_binary()
 
 
+def test_a_folder_with_any_name(tmp_path: Path) -> None:
+    """Quotes, a backslash, a hash and a line's end in the run folder's path do not keep the server down."""
+    (port,) = free_ports(1)
+    run = tmp_path / 'a "b" \\ \' # {c}\nd'
+    (run / "redis").mkdir(parents=True)
+    config = redis_server.write_config(run, port, "user default on nopass ~* &* +@all\n")
+    with subprocess.Popen([redis_server.find_binary(), str(config)], stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None and not redis_server.alive(redis_server.ping(LOOPBACK, port)):
+            time.sleep(0.02)
+        assert process.poll() is None
+        with redis.Redis(port=port, protocol=2) as client:
+            assert client.config_get("dir") == {"dir": str(run / "redis")}
+        process.terminate()
+
+
 def test_what_a_killed_server_held_is_there_again(tmp_path: Path) -> None:
     """It begins with the log that the run wrote for it, makes no picture of nothing, and goes on with it."""
     (port,) = free_ports(1)

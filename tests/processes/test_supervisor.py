@@ -36,7 +36,7 @@ class Stage:
         self.events: list[dict[str, Any]] = []
         self.supervisor = Supervisor(SystemClock(), self.events.append)
 
-    def spec(self, name: str, mode: str = "", *, restart: bool = True) -> Spec:
+    def spec(self, name: str, mode: str = "", *, restart: bool = True, must_start: bool = False) -> Spec:
         (port,) = free_ports(1)
 
         async def ask(probe: Probe) -> bool:
@@ -52,6 +52,7 @@ class Stage:
             probe=ask,
             probes=QUICK,
             restart=restart,
+            must_start=must_start,
         )
 
     async def until(self, **wanted: Any) -> dict[str, Any]:
@@ -103,6 +104,15 @@ async def test_hung_process_is_killed_by_its_liveness_probe(stage: Stage) -> Non
     assert restart["cause"] == "liveness probe failed 3 times"
     (stage.folder / "hang").unlink()
     await stage.until(agent="a", state="ready")
+
+
+async def test_a_server_that_never_starts_is_refused_with_its_last_words(stage: Stage) -> None:
+    """A server tells in its log why it ends; an agent's log has nothing for people."""
+    stage.supervisor.start([stage.spec("a", "abort", must_start=True)])
+    refused = await stage.until(agent="a", state="refused")
+    assert refused["reason"] == "exit code 1: Failed listening on port 1"
+    stage.supervisor.start([stage.spec("b", "abort")])
+    assert (await stage.until(kind="restart", agent="b"))["cause"] == "exit code 1"
 
 
 async def test_stays_down_when_restarts_are_off(stage: Stage) -> None:

@@ -57,12 +57,13 @@ def exit_words(code: int) -> str:
 class Child:
     """State of one process; feed it starts, exits and probe results, carry out what it returns."""
 
-    def __init__(self, name: str, probes: Probes, *, restart: bool = True) -> None:
+    def __init__(self, name: str, probes: Probes, *, restart: bool = True, must_start: bool = False) -> None:
         self.name = name
         self.state = "starting"
         self.restarts = 0
         self.last_cause = ""
         self._restart = restart
+        self._must_start = must_start  # whatever ends it before it was ever up is told as a refusal
         self._rules = probes
         self._back_off = BackOff()
         self._budget = RestartBudget()
@@ -110,6 +111,8 @@ class Child:
         if self._stopping:
             return self._become("stopped", cause)
         self.last_cause = cause
+        if self._must_start and not self._ever_up:
+            return self._become("refused", cause if words in ("", cause) else f"{cause}: {words}")
         if code == CONFIG_EXIT and not self._ever_up:
             return self._become("refused", words or cause)
         if code == CONFIG_EXIT and words:  # what it read before has changed since, and a person must mend it

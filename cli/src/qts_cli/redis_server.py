@@ -14,7 +14,7 @@ from qts_core import names
 from qts_core.errors import ConfigError
 from qts_core.spec import redis_port
 
-_LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+_LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1"})  # which an embedded server binds; `::1` it does not
 _PROGRAMS = ("valkey-server", "redis-server")
 
 
@@ -44,6 +44,12 @@ def choose(url: str) -> Redis:
         return Redis(url=bare(url), embedded=True, port=port, binary=find_binary())
     _ask(url, host, port)
     return Redis(url=bare(url), embedded=False, port=port, secret_url=_secret(url))
+
+
+def is_local(url: str, port: int) -> bool:
+    """Tell whether `url` is that of a server at `port` of this machine, ours or another."""
+    parts = urlsplit(url)
+    return (parts.hostname or "localhost") in _LOOPBACK_HOSTS and redis_port(url) == port
 
 
 def bare(url: str) -> str:
@@ -82,8 +88,8 @@ def write_config(run: Path, port: int, acl: str) -> Path:
     lines = (
         f"bind {sockets.LOOPBACK}",
         f"port {port}",
-        f'dir "{folder}"',
-        f'aclfile "{users}"',
+        f"dir {_quoted(folder)}",
+        f"aclfile {_quoted(users)}",
         "protected-mode yes",
         "daemonize no",
         "appendonly yes",
@@ -98,6 +104,12 @@ def write_config(run: Path, port: int, acl: str) -> Path:
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     _begin_log(folder)
     return path
+
+
+def _quoted(path: Path) -> str:
+    """Return a path as the server's configuration reads it, whatever characters it has."""
+    escaped = str(path).replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    return f'"{escaped}"'
 
 
 def _begin_log(folder: Path) -> None:

@@ -106,8 +106,10 @@ def _head(view: View, passed_s: float) -> RenderableType:
         second.append(f"{phase}   ", _PHASE_STYLE.get(phase, "dim"))
     second.append("messages/s  ")
     second.append("  ".join(f"{key} {rate:.1f}" for key, rate in view.rates.items()) or "-", "dim")
-    again = f", restarted {view.redis_restarts} times" if view.redis_restarts else ""
+    again = f", restarted {view.server.restarts} times" if view.server.restarts else ""
     third = Text(f"redis  {view.redis or '-'}{again}", "dim")
+    if view.server.state in ("waiting", "down"):
+        third.append(f"   {view.server.state}", _STATE_STYLE[view.server.state])
     lines = [line, second, third]
     if note := view.note():
         lines.append(Text(note, "cyan"))

@@ -34,6 +34,12 @@ _SEEK_S = 5.0
 INTERRUPTED = 130
 
 
+def heeded() -> list[signal.Signals]:
+    """Return the signals that end a run: not those that whoever started it had ignored, as nohup does."""
+    endings = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    return [number for number in endings if signal.getsignal(number) is not signal.SIG_IGN]
+
+
 class Session:
     """Runs the processes of `setting` until a time, the end of the data or a signal."""
 
@@ -56,7 +62,7 @@ class Session:
     async def run(self, for_s: float | None) -> int:
         """Run; return the exit code."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in heeded():
             loop.add_signal_handler(number, self._signal)
         tasks: list[asyncio.Task[None]] = []
         try:
@@ -133,7 +139,9 @@ class Session:
         self.view.take(event)
         self._sink(event)
         if event["kind"] == "agent" and event["state"] == "refused":
-            self._refusal = event["reason"]
+            reason = event["reason"]
+            ours = event["agent"] == launch.REDIS
+            self._refusal = launch.redis_refusal(self._setting, reason) if ours else reason
             self._end(summary.ENDED_BY_FAILURE)
         states = [
             running.child.state for name, running in self._supervisor.running.items() if name != launch.REDIS
@@ -219,6 +227,7 @@ class Session:
         facts = summary.Facts(
             ended=self._why,
             down=tuple(view.down()),
+            redis=view.redis_down(),
             ready=ready,
             agents=len(view.agents),
             decides="pads" in self.workloads and setting.system.feed_runs(),

@@ -57,9 +57,15 @@ def status(
         print(f"run {run.name} has ended: {ended}; qts decisions and qts messages read what it left")
     else:
         console = wide_console()
-        console.print(f"run {run.name}   redis {described.get('redis') or 'none'}", highlight=False)
+        console.print(f"run {run.name}   redis {_redis(described)}", highlight=False)
         console.print(_table(answers, plights))
     return 0 if answers and all(answer.get("ready") for answer in answers.values()) else 1
+
+
+def _redis(described: dict[str, Any]) -> str:
+    """Return which Redis a run uses, and what is wrong with its process."""
+    plight = described.get("plights", {}).get("redis", "")
+    return f"{described.get('redis') or 'none'}{plight and f' ({plight})'}"
 
 
 def _of_cluster(namespace: str, name: str, *, as_json: bool) -> int:

@@ -19,6 +19,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
     ended: str  # why the run ended
     down: tuple[str, ...] = ()  # which processes stayed down, and why
+    redis: str = ""  # why the embedded Redis stayed down
     ready: int
     agents: int
     decides: bool  # PADS and a feed were part of the run
@@ -40,6 +41,8 @@ def failures(facts: Facts) -> list[str]:
     found: list[str] = []
     if facts.ended == ENDED_BY_FAILURE:
         found += facts.down or ("every process is down; see the logs in the run folder",)
+    elif facts.redis:
+        found.append(facts.redis)
     if facts.ended == ENDED_BY_SIGNAL:
         return found
     if not facts.decides and facts.agents and not facts.ready:

@@ -40,6 +40,7 @@ class Spec(msgspec.Struct, frozen=True):
     probe: ProbeCall
     probes: Probes
     restart: bool = True
+    must_start: bool = False  # without it there is no run: its end before it was up refuses it
 
 
 class Running:
@@ -47,7 +48,7 @@ class Running:
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
-        self.child = Child(spec.name, spec.probes, restart=spec.restart)
+        self.child = Child(spec.name, spec.probes, restart=spec.restart, must_start=spec.must_start)
         self.process: subprocess.Popen[bytes] | None = None
         self.task: asyncio.Task[None] | None = None
         self.unstarted = ""  # why the last try made no process
@@ -114,7 +115,7 @@ class Supervisor:
             if process is not None:
                 await self._watch(running, process)
                 code = process.wait()
-                words = last_line(error_file(running.spec))
+                words = last_words(running.spec)
                 actions = child.exited(code, self._now(), random.random(), words)
             else:
                 actions = child.exited(UNSTARTED_EXIT, self._now(), random.random(), running.unstarted)
@@ -156,7 +157,7 @@ class Supervisor:
         spec = running.spec
         running.process = None
         try:
-            with (spec.logs / f"{spec.name}.jsonl").open("ab") as out, error_file(spec).open("ab") as err:
+            with _output_file(spec).open("ab") as out, error_file(spec).open("ab") as err:
                 running.process = subprocess.Popen(
                     spec.argv,
                     env=dict(spec.env),
@@ -189,6 +190,15 @@ class Supervisor:
 def error_file(spec: Spec) -> Path:
     """Return where a process's standard error goes."""
     return spec.logs / f"{spec.name}.err"
+
+
+def _output_file(spec: Spec) -> Path:
+    return spec.logs / f"{spec.name}.jsonl"
+
+
+def last_words(spec: Spec) -> str:
+    """Return a process's last line of error; a server that must start may have told it in its log."""
+    return last_line(error_file(spec)) or (last_line(_output_file(spec)) if spec.must_start else "")
 
 
 def last_line(path: Path) -> str:

@@ -41,7 +41,7 @@ class View:
         self.decisions = 0
         self.first_decision_s: float | None = None
         self.redis = ""
-        self.redis_restarts = 0
+        self.server = Row("redis")  # an embedded Redis as a process; no row of the table
         self._note = ""  # why the start takes as long as it does
         self.rates: dict[str, float] = {}
         self._latency_ms: deque[float] = deque(maxlen=_LATENCIES)
@@ -56,7 +56,6 @@ class View:
             case "agent":
                 self._process(event)
             case "restart":
-                self.redis_restarts += event["agent"] == "redis"
                 for row in self._of(event["agent"]):
                     row.restarts, row.cause = event["restarts"], event["cause"]
                     row.again_s = event.get("at_s", 0.0) + event.get("delay_s", 0.0)
@@ -92,14 +91,18 @@ class View:
 
     def down(self) -> list[str]:
         """Return which processes stay down, and why."""
-        return [f"{row.name} is down: {row.cause}" for row in self.rows.values() if row.state == "down"]
+        return [words for row in self._all() if (words := _down(row))]
+
+    def redis_down(self) -> str:
+        """Return why the embedded Redis stays down; "" when it does not."""
+        return _down(self.server)
 
     def plights(self, time_of: Callable[[float], str]) -> dict[str, str]:
         """Return what its supervisor knows of each process that has no say itself.
 
         `time_of` tells the time of day at a second of the run.
         """
-        found = {name: _plight(row, time_of) for name, row in self.rows.items()}
+        found = {row.name: _plight(row, time_of) for row in self._all()}
         return {name: words for name, words in found.items() if words}
 
     def latency_ms(self, quantile: float) -> float | None:
@@ -120,8 +123,14 @@ class View:
         order = ("disconnected", "degraded", "simulated", "connected")
         return next((mode for mode in order if mode in modes), "starting")
 
+    def _all(self) -> list[Row]:
+        """Return the rows of the table, and the Redis behind them."""
+        return [*self.rows.values(), self.server]
+
     def _of(self, process: str) -> list[Row]:
-        """Return the rows of a process; the simulated one holds them all, the Redis has none."""
+        """Return the rows of a process; the simulated one holds those of all agents and the feed."""
+        if process == self.server.name:
+            return [self.server]
         if process in self.rows:
             return [self.rows[process]]
         return list(self.rows.values()) if process == SIMULATED else []
@@ -177,6 +186,10 @@ def state_of(row: Row) -> str:
     if row.state in ("down", "waiting", "refused", "stopped"):
         return row.state
     return row.state if row.state == "ready" and said == "starting" else said or row.state
+
+
+def _down(row: Row) -> str:
+    return f"{row.name} is down: {row.cause}" if row.state == "down" else ""
 
 
 def _plight(row: Row, time_of: Callable[[float], str]) -> str:

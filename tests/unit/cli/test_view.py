@@ -95,7 +95,7 @@ def test_event_of_redis_is_no_agent_event(view: View) -> None:
     view.take({"kind": "restart", "agent": "redis", "cause": "signal SIGKILL", "restarts": 1})
     assert {"starting"} == {row.state for row in view.rows.values()}
     assert {0} == {row.restarts for row in view.rows.values()}
-    assert view.redis_restarts == 1
+    assert view.server.restarts == 1
 
 
 def test_simulated_process_holds_every_row(view: View) -> None:
