@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import threading
@@ -14,8 +15,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from qts_cli import redis_server
+from qts_cli import credentials, folder, redis_server
 from qts_cli.sockets import LOOPBACK, free_ports
+from qts_core import names
 from qts_core.acl import users_acl
 from qts_core.errors import ConfigError
 
@@ -128,6 +130,20 @@ def test_a_giant_is_refused_before_it_is_kept(server: int) -> None:
         port=server, **login
     ) as another:  # the refused connection ends, its answer may come before
         assert another.ping()
+
+
+def test_keys_of_a_killed_run_are_removed_from_a_server_of_others(tmp_path: Path, open_server: int) -> None:
+    """The next run in its home removes them; the keys of another system stay."""
+    home = folder.make_home(tmp_path / "home")
+    url = f"redis://localhost:{open_server}"
+    run = folder.make_run(home)
+    folder.write_json(run / "run.json", {"system": "local-0123", "redis": f"server at {url}", "http": {}})
+    (run / names.CONFIG_FILE).write_text(json.dumps({"redis_url": url}))
+    with redis.Redis(port=open_server, protocol=2) as client:
+        client.mset({f"{names.redis_prefix('local-0123')}a": 1, f"{names.redis_prefix('local-4567')}a": 1})
+        assert credentials.clean_killed(home) == []
+        assert client.keys("*") == [f"{names.redis_prefix('local-4567')}a".encode()]
+    assert not (run / "keys").exists()
 
 
 def test_no_server_program(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,8 @@ from qts_core.files import replace_file
 HOME = Path(".qts")
 PARTS = ("keys", "logs", "journal", "spool", "state", "redis")
 FLEETING = ("keys", "redis", "state")
+KILLED = "without a summary, as one that was killed"
+_TRIES = 3
 
 
 class Lock:
@@ -29,6 +31,7 @@ class Lock:
 
     def take(self) -> None:
         """Take the lock; ConfigError naming the other run's pid when it is held."""
+        tries = _TRIES
         while self._fd is None:
             fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
@@ -36,6 +39,10 @@ class Lock:
             except OSError:
                 pid = os.read(fd, 32).decode("ascii", "replace").strip() or "unknown"
                 os.close(fd)
+                tries -= 1
+                if tries:  # who asks whether a run is at work holds it for a moment
+                    time.sleep(0.02)
+                    continue
                 raise ConfigError(
                     f"{self.path}: another run (pid {pid}) uses this folder; "
                     f"end it first, or give this run its own folder, Redis and ports: --run-dir DIR "
@@ -99,18 +106,43 @@ def clean_run(run: Path) -> None:
             errors.unlink()
 
 
+def uncleaned(home: Path) -> list[Path]:
+    """Return the run folders that still hold keys: of the run at work, and of runs that were killed."""
+    return [
+        run for run in sorted((home / "run").iterdir()) if not run.is_symlink() and (run / "keys").is_dir()
+    ]
+
+
 def runs(run: Path) -> bool:
-    """Tell whether a run has not been cleaned up: it is at work, or was killed."""
-    return (run / "keys").is_dir() and (run / "run.json").is_file()
+    """Tell whether a run is at work: it has not been cleaned up, and its home is locked."""
+    at_work = (run / "keys").is_dir() and (run / "run.json").is_file()
+    return at_work and _held(run.resolve().parent.parent / "lock")
+
+
+def _held(lock: Path) -> bool:
+    """Tell whether a living process holds `lock`; a file that a killed one left is free."""
+    try:
+        fd = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def ended(run: Path) -> str:
-    """Return why a run ended, as its summary says; empty while it is up, or when it was killed."""
+    """Return why a run ended, as its summary says or the want of one; empty while it is at work."""
     try:
         tree = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return ""
-    return str(tree.get("ended", "")) if isinstance(tree, dict) else ""
+        tree = None
+    if isinstance(tree, dict) and tree.get("ended"):
+        return str(tree["ended"])
+    return "" if runs(run) else KILLED
 
 
 def write_json(path: Path, tree: Any) -> None:

@@ -79,6 +79,11 @@ def find_binary() -> str:
     ) from missing
 
 
+def config_file(run: Path) -> Path:
+    """Return where the configuration of a run's own server lies."""
+    return run / "redis" / "valkey.conf"
+
+
 def write_config(run: Path, port: int, acl: str) -> Path:
     """Write `redis/valkey.conf` and `redis/users.acl` (0600) and return the former's path."""
     folder = run / "redis"
@@ -99,7 +104,7 @@ def write_config(run: Path, port: int, acl: str) -> Path:
         "maxmemory-policy noeviction",
         f"proto-max-bulk-len {names.REDIS_LONGEST}",
     )
-    path = folder / "valkey.conf"
+    path = config_file(run)
     path.touch(mode=0o600)
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     _begin_log(folder)

@@ -67,6 +67,8 @@ def run(
     lock.take()
     run_folder: Path | None = None
     try:
+        for words in credentials.clean_killed(home):
+            print(f"qts: of a run that was killed, {words}", file=sys.stderr)
         system, redis = _redis(loaded.system, allow_simulated)
         launch.check(system)
         run_folder = folder.make_run(home)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.cli.at_work import at_work
 
 from qts_agents.market import tables
 from qts_cli import inputs, main
@@ -196,9 +197,12 @@ def test_a_run_that_has_decided_nothing_is_told(capsys: pytest.CaptureFixture[st
     run = Path("runs/run/latest")
     (run / "journal").mkdir(parents=True)
     (run / "run.json").write_text("{}")
-    for command in (["decisions"], ["decisions", "--count"], ["replay"], ["plot"]):
-        assert main([*command, "--run-dir", "runs"]) == 2
-        assert "nothing is decided in this run yet; `qts status` says what" in capsys.readouterr().err
+    with at_work(Path("runs")):
+        for command in (["decisions"], ["decisions", "--count"], ["replay"], ["plot"]):
+            assert main([*command, "--run-dir", "runs"]) == 2
+            assert "nothing is decided in this run yet; `qts status` says what" in capsys.readouterr().err
+    assert main(["decisions", "--run-dir", "runs"]) == 2
+    assert "this run ended (without a summary, as one that was killed)" in capsys.readouterr().err
     (run / "summary.json").write_text('{"ended": "time is up"}')
     assert main(["decisions", "--count", "--run-dir", "runs"]) == 2
     assert "this run ended (time is up) before its first decision" in capsys.readouterr().err

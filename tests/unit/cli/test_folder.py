@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from qts_cli import folder
+from qts_cli import credentials, folder, main, redis_server
+from qts_core import names
 from qts_core.errors import ConfigError
 
 
@@ -84,3 +87,68 @@ def test_damaged_run_description(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(ConfigError, match=r"run\.json"):
         folder.read_run(tmp_path)
+
+
+def killed(home: Path, url: str | None = None) -> Path:
+    """Return a run folder as a run leaves it that is killed; `url` is that of a server of others, with password."""
+    run = folder.make_run(home)
+    (run / "keys" / "pads.key").write_text("secret")
+    system, told = "local", "embedded valkey-server on 127.0.0.1:7400"
+    if url is not None:
+        (run / "keys" / "redis").mkdir()
+        (run / "keys" / "redis" / "url").write_text(url)
+        system, told = "local-0123", f"server at {url}, already running"
+    else:
+        redis_server.config_file(run).touch()
+    folder.write_json(run / "run.json", {"system": system, "redis": told, "http": {"pads": 1}})
+    (run / names.CONFIG_FILE).write_text('{"redis_url": "redis://localhost:1"}')
+    return run
+
+
+def test_a_run_that_was_killed_is_told_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is up only while its home is locked: its file of the lock, keys and run.json outlive a SIGKILL."""
+    home = folder.make_home(tmp_path)
+    run = killed(home)
+    lock = folder.Lock(home)
+    lock.take()
+    assert (folder.runs(run), folder.ended(run)) == (True, "")
+    assert lock._fd is not None
+    os.close(lock._fd)  # as the kernel does it; the file stays
+    assert lock.path.exists()
+    assert (folder.runs(run), folder.ended(run)) == (False, folder.KILLED)
+    assert main(["status", "--run-dir", str(home)]) == 1
+    assert f"run {run.name} has ended: {folder.KILLED}" in " ".join(capsys.readouterr().out.split())
+    assert main(["scores", "--run-dir", str(home)]) == 1
+    assert f"this run has ended ({folder.KILLED})" in capsys.readouterr().err
+    after = folder.Lock(home)
+    after.take()  # another run in the same home
+    credentials.clean_killed(home)
+    assert folder.ended(run) == folder.KILLED
+    after.free()
+
+
+def test_who_asks_after_a_run_does_not_keep_another_from_starting(tmp_path: Path) -> None:
+    """A look at the lock holds it for a moment; whoever takes it meanwhile tries again."""
+    lock = folder.Lock(tmp_path)
+    lock.path.touch()
+    fd = os.open(lock.path, os.O_RDONLY)
+    fcntl.flock(fd, fcntl.LOCK_SH)
+    looks = threading.Timer(0.01, os.close, (fd,))
+    looks.start()
+    lock.take()
+    looks.join()
+    lock.free()
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    """Keys, passwords and data go, whatever is missing; a server that does not answer is named without secret."""
+    home = folder.make_home(tmp_path)
+    own, others = killed(home), killed(home, "redis://pads:canary@127.0.0.1:1/0")
+    early = folder.make_run(home)  # it was killed before it wrote anything
+    (early / "keys" / "pads.key").write_text("secret")
+    (words,) = credentials.clean_killed(home)
+    assert "keys qts:{local-0123}:* stay in redis://127.0.0.1:1/0" in words
+    assert "canary" not in words
+    assert [run for run in (own, others, early) if (run / "keys").exists()] == []
+    assert not (own / "redis").exists()
+    assert credentials.clean_killed(home) == []

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.unit.cli.at_work import at_work
 
 from qts_agents.health import Health, HealthServer, Workplace
 from qts_agents.pads.outcomes import Waiting
@@ -48,7 +49,8 @@ def run(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "run" / "latest"
     folder.mkdir(parents=True)
     (folder / "run.json").write_text(json.dumps({"http": {"pads": port}}))
-    yield tmp_path
+    with at_work(tmp_path):
+        yield tmp_path
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.run_until_complete(http.close())
@@ -73,7 +75,8 @@ def test_without_an_answer_it_says_where_to_look(tmp_path: Path, capsys: pytest.
     """No PADS in the run, or a namespace without a name."""
     (tmp_path / "run" / "latest").mkdir(parents=True)
     (tmp_path / "run" / "latest" / "run.json").write_text('{"http": {}}')
-    assert main(["scores", "--run-dir", str(tmp_path)]) != 0
+    with at_work(tmp_path):
+        assert main(["scores", "--run-dir", str(tmp_path)]) != 0
     assert "pads: no answer at /scorez; see qts status" in capsys.readouterr().err
     assert main(["scores", "-n", "trading"]) == 2
     assert "which system?" in capsys.readouterr().err

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from rich.table import Table
+from tests.unit.cli.at_work import at_work
 
 from qts_cli import cluster_status
 from qts_cli import status as command
@@ -37,7 +38,8 @@ def asked(
         return told
 
     monkeypatch.setattr(command, "_ask", ask)
-    code = command.status(run_dir=folder)
+    with at_work(folder):
+        code = command.status(run_dir=folder)
     return code, " ".join(capsys.readouterr().out.split())
 
 
