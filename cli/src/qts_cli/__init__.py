@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,8 @@ def main(tokens: Sequence[str] | None = None) -> int:
         for name in ("stdout", "stderr"):
             if getattr(sys, name) is None:  # it was closed before we began: `>&-`
                 setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - as long as we live
+        if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+            sys.stdout.reconfigure(errors="replace")  # the dots of a cut table are not in every encoding
         result = _run(list(sys.argv[1:] if tokens is None else tokens))
         sys.stdout.flush()  # what could not be written is told here, not at the interpreter's end
     except ConfigError as error:

@@ -21,6 +21,7 @@ from qts_cli.events import Event, JsonLines
 from qts_cli.launch import Setting
 from qts_cli.screen import Screen
 from qts_cli.session import Session
+from qts_cli.terminal import draws
 from qts_core import config, names
 from qts_core.clock import SystemClock
 from qts_core.errors import ConfigError
@@ -75,7 +76,7 @@ def run(
         wanted = loaded.system if system is not loaded.system else None
         setting = prepare(system, redis, run_folder, home, wanted)
         with latency.low_latency() if low_latency else nullcontext():
-            return _start(setting, for_s, json or not sys.stdout.isatty(), loaded.digest)
+            return _start(setting, for_s, json or not draws(), loaded.digest)
     finally:
         if run_folder is not None:
             folder.clean_run(run_folder)

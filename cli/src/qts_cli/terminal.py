@@ -25,6 +25,11 @@ def wide_console() -> Console:
     return console(None if sys.stdout.isatty() else _PAGE)
 
 
+def draws() -> bool:
+    """Tell whether there is a terminal that the live screen can be drawn on; `TERM=dumb` is none."""
+    return sys.stdout.isatty() and not console().is_dumb_terminal
+
+
 def add_columns(table: Table, names: Iterable[str], right: Iterable[str], cut: Iterable[str]) -> None:
     """Add columns to `table`, those of `right` to the right; those of `cut` give way where it is narrow."""
     to_right, may_give = frozenset(right), frozenset(cut)

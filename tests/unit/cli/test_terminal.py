@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections import deque
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 from tests.unit.cli.test_view import became, decision, facts, status
 
-from qts_cli import decisions, screen, terminal
+from qts_cli import decisions, main, screen, terminal
 from qts_cli.summary import summarise
 from qts_cli.view import View
 
@@ -76,3 +78,30 @@ def test_parts_of_the_screen_are_no_markup_wherever_they_are_shown() -> None:
     console.print(screen.render(view, BRACKETS, 1.0), Text())
     assert isinstance(console.file, io.StringIO)
     assert console.file.getvalue().count(BRACKETS) == 3  # title, row, trouble
+
+
+@pytest.mark.parametrize("encoding", ["iso-8859-1", "ascii", "utf-8"])
+def test_a_terminal_with_another_encoding(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, encoding: str
+) -> None:
+    """What it cannot show becomes a question mark, not a traceback; UTF-8 shows all."""
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding, newline=""))
+    assert main(["status", "--run-dir", str(tmp_path)]) == 2  # any command
+    console = terminal.console(80)
+    console.print(decisions._table(deque([busy()]), None))
+    sys.stdout.flush()
+    shown = raw.getvalue().decode(encoding)
+    assert ("…" in shown, "?" in shown) == ((True, False) if encoding == "utf-8" else (False, True))
+
+
+@pytest.mark.parametrize(("term", "draws"), [("dumb", False), ("unknown", False), ("xterm", True)])
+def test_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch, term: str, *, draws: bool) -> None:
+    """It cannot go back to redraw: it showed nothing until the end."""
+    terminal_like = io.StringIO()
+    monkeypatch.setattr(terminal_like, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys, "stdout", terminal_like)
+    monkeypatch.setenv("TERM", term)
+    assert terminal.draws() is draws
+    monkeypatch.setattr(terminal_like, "isatty", lambda: False)
+    assert not terminal.draws()
