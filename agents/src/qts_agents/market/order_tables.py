@@ -147,7 +147,7 @@ def _ids(place: str, lines: NDArray[np.int64], cells: pd.Series[Any]) -> NDArray
     whole = text.str.fullmatch(r"[+-]?\d{1,19}")
     numbers = pd.to_numeric(text.where(whole, "0"))
     # of unsigned ones some are beyond an int64, and with a negative one beside them all are floats
-    outside = numbers.dtype.kind != "i" and text.where(whole, "0").map(lambda t: abs(int(t)) >= 2**63)
+    outside = numbers.dtype.kind != "i" and text.where(whole, "0").map(lambda t: abs(int(str(t))) >= 2**63)
     bad = np.flatnonzero(~whole | outside)
     if bad.size:
         raise ConfigError(
