@@ -187,8 +187,9 @@ def test_layering_is_that_of_orders_looked_at_one_by_one(seed, count, dense, kno
     recent, baseline = stream(seed, count, dense, known, ends=GOING), stream(seed + 1, 60, 5 * dense, known)
     wanted = layers(recent, baseline, known)
     assert layering(recent, baseline) == pytest.approx(wanted, rel=1e-9, abs=1e-13)
-    few = baseline.where(np.arange(len(baseline.time_ns)) < 19)
-    assert math.isnan(layering(recent, few))
+    fewer = [baseline.where(np.arange(len(baseline.time_ns)) < most) for most in (20, 19)]
+    assert layering(recent, fewer[0]) == pytest.approx(layers(recent, fewer[0], known), rel=1e-9, abs=1e-13)
+    assert math.isnan(layering(recent, fewer[1]))
     assert math.isnan(layering(recent.where(recent.size < 0.0), baseline))
 
 

@@ -96,6 +96,12 @@ def test_what_is_no_layering(recent, why):
     assert layering(together(recent, AFTER), a_day()) == 1.0, why
 
 
+def test_a_ladder_is_gone_within_a_minute_after_the_fill():
+    """At its end it still counts, later not."""
+    p = [layering(together(gone_at(PLACES, later=later), AFTER), a_day()) for later in (65.0, 65.5)]
+    assert p[0] < 0.01 < p[1] == 1.0
+
+
 def test_what_ended_just_now_may_be_a_requote():
     """Four seconds after its end a ladder is not counted yet, six seconds after it is."""
     p = [layering(together(LADDER, FILLED, taken(START + 10.0 + s)), a_day()) for s in (4.0, 6.0)]
