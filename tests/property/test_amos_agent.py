@@ -14,7 +14,7 @@ from tests.property import agent_properties as check
 from tests.property import markets
 
 from qts_agents.agent import TOO_FEW_COMPONENTS
-from qts_agents.amos import beliefs, intention, society
+from qts_agents.amos import beliefs, intention, learning, society
 from qts_agents.amos.agent import Amos
 from qts_agents.amos.beliefs import ODD
 from qts_agents.columns import array, column
@@ -137,6 +137,19 @@ def test_too_few_factors_abstain(monkeypatch):
     opinion = markets.ask(Amos(SYSTEM()), TAPE, T)
     assert array(opinion.abstain).tolist() == [TOO_FEW_COMPONENTS, 0, 0]
     assert np.isnan(array(opinion.p)).any(axis=1).tolist() == [True, False, False]
+
+
+def test_belief_weights_begin_on_the_simplex():
+    """§6: in the proportions of §5, and with the sum that each lesson projects them to."""
+    base = np.array([0.60, 0.55, 0.45, 0.40, 0.50])
+    np.testing.assert_allclose(beliefs.base_weights(), base / base.sum(), rtol=1e-15)
+
+
+def test_a_market_without_variance_surprises_by_the_belief_alone():
+    """§1.4: a ratio with zero variance is 0, so e = −B whatever the return was."""
+    ret, sigma_h = np.array([0.5, 0.0, -0.5, 0.02]), np.array([0.0, 0.0, 0.0, 0.04])
+    e = learning.surprise(ret, sigma_h, np.full(4, 0.3))
+    np.testing.assert_allclose(e, [-0.3, -0.3, -0.3, math.tanh(0.5) - 0.3], rtol=1e-15)
 
 
 def test_hazard_renormalises():
