@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -102,6 +103,8 @@ def _writable(output: Path, book: Path) -> None:
     taken = next((path for path in (output, output.with_suffix(".json")) if path.is_dir()), None)
     if taken:
         raise ConfigError(f"--output: {taken} is a folder; name a file")
+    if book.resolve() in (output.resolve(), output.with_suffix(".json").resolve()):
+        raise ConfigError(f"--ledger: {book} is where the report is written; name another file")
     _allowed("--output", output)
     _allowed("--ledger", book)
 
@@ -181,7 +184,14 @@ def _runs(variants: dict[str, Any], bars: int | None, jobs: int) -> dict[str, Tr
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(jobs, len(trees)), spawn, initializer=_end_with_parent) as pool:
         waiting = {name: pool.submit(_run, tree, bars) for name, tree in trees.items()}
-        return {name: future.result() for name, future in waiting.items()}
+        try:
+            return {name: future.result() for name, future in waiting.items()}
+        except BrokenProcessPool:
+            lost = [name for name, future in waiting.items() if future.exception()][:jobs]  # they ran first
+            raise ConfigError(
+                f"--jobs: an ablation's process was killed ({' or '.join(lost)}), as when memory runs out; "
+                "try --jobs 1"
+            ) from None
 
 
 def _end_with_parent() -> None:

@@ -93,7 +93,8 @@ def _origin(told: Report) -> str:
 
 def _forecasts(told: Report) -> str:
     head = ("", "rows", "silent", "log score", "of base rate", "gain ± error", "p", "Brier", "of base rate",
-            "reliability", "resolution", "uncertainty", "hit rate", "95 % interval", "effective")  # fmt: skip
+            "reliability", "− resolution", "+ uncertainty", "+ within",
+            "hit rate", "95 % interval", "effective")  # fmt: skip
     rows = [[name, *_forecast(one)] for name, one in told.forecasters.items()]
     return f"<h2>Forecasts</h2>{_table(head, rows)}"
 
@@ -112,6 +113,7 @@ def _forecast(one: Forecaster) -> list[str]:
         f"{brier.reliability:.4f}",
         f"{brier.resolution:.4f}",
         f"{brier.uncertainty:.4f}",
+        f"{brier.within:.4f}",
         f"{hit.rate:.1%}",
         f"{hit.low:.1%} to {hit.high:.1%}",
         f"{hit.effective:.0f}",

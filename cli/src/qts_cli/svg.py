@@ -52,7 +52,7 @@ def _finite(line: Line) -> list[tuple[float, float]]:
 
 def _span(values: Sequence[float]) -> tuple[float, float]:
     low, high = min(values), max(values)
-    pad = 0.04 * (high - low) or 1.0
+    pad = 0.04 * (high - low) or max(1.0, 1e-6 * abs(high))  # one moment in ns ± 1.0 would be itself
     return low - pad, high + pad
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +19,8 @@ from qts_agents.evaluation import sharpe, theories, track, trials
 from qts_agents.market.datasets import load_dataset
 from qts_cli import evaluate, main, svg
 from qts_cli.rounds import stamp
+from qts_core.errors import ConfigError
+from qts_core.spec import SYSTEM
 
 
 @pytest.fixture
@@ -59,6 +65,7 @@ def test_a_short_market_is_evaluated(
         parts = brier["reliability"] - brier["resolution"] + brier["uncertainty"] + brier["within"]
         assert parts == pytest.approx(brier["brier"], abs=1e-6)
         assert one["verdict"].startswith("no edge")  # 33 rounds prove nothing, whatever they earned
+    _brier_scores_add_up(page)
     assert "ledger trials.jsonl" in page
     assert "Sharpe ratio above that of every ablation: not shown" in page
     assert told["trials"]["count"] == len(Path("trials.jsonl").read_text().splitlines()) == 5
@@ -87,6 +94,35 @@ def test_a_short_market_is_evaluated(
     assert main(["evaluate", str(bars), "--bars", "2", "--no-ablations", "-o", "short.html"]) == 0
     assert "board         nothing to score: no opinion whose horizon has ended" in capsys.readouterr().out
     assert "nan" not in Path("short.html").read_text()
+    assert main(["evaluate", str(bars), "--bars", "1", "--no-ablations", "-o", "shortest.html"]) == 0
+    assert "<svg" in Path("shortest.html").read_text()
+
+
+def _brier_scores_add_up(page: str) -> None:
+    """Each row of the page's forecasts shows all parts of its Brier score."""
+    table = page.split("<h2>Forecasts</h2>")[1].split("</table>")[0]
+    head, *rows = (re.findall(r"<t[hd]>(.*?)</t[hd]>", row) for row in table.split("<tr>")[1:])
+    assert len(rows) == 4
+    for row in rows:
+        cells = dict(zip(head, row, strict=True))
+        parts = [float(cells[name]) for name in ("reliability", "− resolution", "+ uncertainty", "+ within")]
+        assert parts[0] - parts[1] + parts[2] + parts[3] == pytest.approx(float(cells["Brier"]), abs=2.6e-4)
+
+
+def killed(tree: bytes, bars: int | None) -> None:
+    """End as a process does that took too much memory, but for the ablation that loses a seat."""
+    if not json.loads(tree)["board_members"].get("qar"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60.0)  # until the pool ends it
+
+
+def test_a_killed_ablation_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ran beside it is named too, as nobody knows which was killed; what waited is not."""
+    monkeypatch.setattr(evaluate, "_run", killed)
+    one, other = SYSTEM(), SYSTEM(board_members={"qar": 0.0, "qstar": 0.5, "consensus": 0.5})
+    with pytest.raises(ConfigError, match=r"--jobs: .* killed \(a or b\), .*; try --jobs 1") as raised:
+        evaluate._runs({"a": one, "b": other, "c": one}, None, 2)
+    assert raised.value.exit_code == 2
 
 
 def test_many_may_add_to_the_ledger_at_once(tmp_path: Path) -> None:
@@ -161,6 +197,8 @@ def _journal_is_read(capsys: pytest.CaptureFixture[str]) -> None:
         (["missing.csv"], ["missing.csv"]),
         (["eurusd_1h", "--bars", "0"], ["--bars", "at least 1"]),
         (["eurusd_1h", "--jobs", "-1"], ["--jobs", "0 or more"]),
+        (["eurusd_1h", "-o", "a.html", "--ledger", "folder/../a.json"], ["--ledger", "a.json", "report"]),
+        (["eurusd_1h", "-o", "a.html", "--ledger", "a.html"], ["--ledger", "a.html", "report"]),
         (["eurusd_1h", "-o", "report.txt"], ["--output", ".html"]),
         (["eurusd_1h", "-o", "nowhere/report.html"], ["--output", "nowhere"]),
         (["eurusd_1h", "-o", "folder/taken.html"], ["--output", "taken.json", "folder"]),

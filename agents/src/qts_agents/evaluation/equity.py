@@ -154,7 +154,7 @@ def drawdown(equity: F8) -> float:
 
 
 def performance(curve: Curve, yearly: float, trials: list[float]) -> Performance:
-    """Return a curve in numbers; `trials` are the ratios per bar of all that was tried (`trials.ratios`)."""
+    """Return a curve in numbers; `trials` are the ratios per bar of everything that was tried."""
     found = sharpe.moments(curve.returns)
     years = curve.equity.size / yearly
     return Performance(

@@ -69,7 +69,7 @@ class Report(msgspec.Struct, frozen=True):
     horizon_bars: int
     overlap: float
     speed: dict[str, float]
-    failures: dict[str, str]
+    failures: dict[str, str]  # of voters; those of an ablation with its name
     forecasters: dict[str, Forecaster]
     board: Performance
     board_double_cost: Performance
@@ -137,7 +137,10 @@ def report(
         horizon_bars=track.horizon,
         overlap=overlap_of(track),
         speed=_speed(track),
-        failures=track.failures,
+        failures=track.failures
+        | {
+            f"{who} ({name})": text for name, other in ablated.items() for who, text in other.failures.items()
+        },
         forecasters=told,
         board=figures,
         board_double_cost=costly,

@@ -246,6 +246,14 @@ def test_what_did_not_run_is_not_passed() -> None:
     assert report.report(made, {"nothing": other}, 0.05, [0.0, 0.01], {}).checks[name]
 
 
+def test_what_fails_in_an_ablation_is_told() -> None:
+    """Under its name, beside what failed in the main run."""
+    rising = [[100.0, 100.0, 101.0, 103.0, 104.0]]
+    made, other = (msgspec.structs.replace(track(rising, rising, [0]), failures={"quasar": x}) for x in "ab")
+    told = report.report(made, {"without qar": other}, 0.05, [0.0, 0.01], {})
+    assert told.failures == {"quasar": "a", "quasar (without qar)": "b"}
+
+
 def test_verdict_is_plain() -> None:
     """One check that fails is no edge, by name."""
     assert report.verdict({"a": True, "b": True}) == "edge: every check holds"
