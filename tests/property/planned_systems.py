@@ -45,6 +45,7 @@ class World:
 
     def __init__(self) -> None:
         self.api = FakeCluster()
+        self.api.unserved.discard("PodMonitor")
         self.images(Defaults())
 
     def images(self, defaults: Defaults) -> None:
@@ -54,6 +55,9 @@ class World:
             {"name": "QTS_AGENT_GPU_IMAGE", "value": defaults.agent_gpu},
             {"name": "QTS_REDIS_IMAGE", "value": defaults.redis},
         ]
+        if defaults.monitor_labels:
+            told = ",".join(f"{key}={value}" for key, value in defaults.monitor_labels.items())
+            env.append({"name": "QTS_MONITOR_LABELS", "value": told})
         labels = {names.LABEL_NAME: "quantum-trading-operator"}
         self.api.objects["Deployment", OPERATOR, "operator"] = {
             "metadata": {"name": "operator", "namespace": OPERATOR, "labels": labels, "uid": "u-operator"},

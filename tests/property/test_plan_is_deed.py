@@ -39,7 +39,11 @@ SYSTEM: dict[str, list[Any]] = {
 }
 #: generations of credentials that a resource may have later: (Redis, messaging)
 LATER = st.sampled_from([(1, 1), (1, 1), (2, 1), (1, 2), (2, 2)])
-UPGRADED = Defaults(agent="localhost/qts-agent:next", redis="localhost/valkey:next")
+UPGRADED = Defaults(
+    agent="localhost/qts-agent:next",
+    redis="localhost/valkey:next",
+    monitor_labels={"release": "prometheus", "example.com/team": ""},
+)
 IMAGES = st.sampled_from([Defaults(), UPGRADED])
 #: what somebody does to an object between A and B: (which one, what)
 MEDDLED = st.lists(

@@ -26,6 +26,11 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- $pairs := list }}{{ range $key, $value := . }}{{ $pairs = append $pairs (printf "%s=%s" $key ($value | urlquery | replace "+" "%20")) }}{{ end -}}
 {{ join "," $pairs }}
 {{- end }}
+{{- /* labels as key=value, joined by commas, neither of which a label may hold */}}
+{{- define "qts.pairs" -}}
+{{- $pairs := list }}{{ range $key, $value := . }}{{ $pairs = append $pairs (printf "%s=%s" $key $value) }}{{ end -}}
+{{ join "," $pairs }}
+{{- end }}
 {{- /* what all pods of the chart have: the restricted standard, and where they may run */}}
 {{- define "qts.pod" -}}
 securityContext:

@@ -24,6 +24,7 @@ from qts_operator.metrics import Metrics
 from qts_operator.middleware import ApiError
 from qts_operator.objects import BY_KIND, KINDS
 from qts_operator.objects.frame import Defaults, Frame
+from qts_operator.objects.pod_monitors import labels_of
 from qts_operator.plan import Action, Apply, Create, due
 from qts_operator.resolve import resolve, touched
 from qts_operator.session import Session, from_kubeconfig
@@ -215,7 +216,7 @@ async def _taken(api: Cluster, actions: list[Action]) -> dict[tuple[str, str], C
 
 
 async def _defaults(api: Cluster, snapshot: Snapshot, namespace: str) -> tuple[Defaults, list[str]]:
-    """Return the images that the operator gives where a resource names none, as its Deployment says."""
+    """Return the images and labels that the operator gives by itself, as its Deployment says."""
     given = Defaults(namespace=namespace)
     try:
         found = (await api.list(DEPLOYMENTS, namespace, OPERATOR, whole)).items
@@ -227,9 +228,11 @@ async def _defaults(api: Cluster, snapshot: Snapshot, namespace: str) -> tuple[D
         env = deployment["spec"]["template"]["spec"]["containers"][0].get("env") or ()
         told = {each["name"]: each.get("value") for each in env}
         images = {field: told[name] for field, name in _IMAGES.items() if told.get(name)}
-        return msgspec.structs.replace(given, **images), []
+        labels = labels_of(told.get("QTS_MONITOR_LABELS") or "")
+        return msgspec.structs.replace(given, **images, monitor_labels=labels), []
     images = snapshot.status.get("images") or {}
     told = {"agent": images.get("agent"), "agent_gpu": images.get("agentGPU"), "redis": images.get("redis")}
     known = {field: image for field, image in told.items() if image}
-    note = f"no Deployment of the operator is seen in {namespace}: images that are left out may differ"
+    unsure = "images that are left out, and labels of monitors, may differ"
+    note = f"no Deployment of the operator is seen in {namespace}: {unsure}"
     return msgspec.structs.replace(given, **known), [note]

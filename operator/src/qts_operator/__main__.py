@@ -20,6 +20,7 @@ from qts_core.telemetry import open_logs, open_tracing
 from qts_operator.main import Engine, Options
 from qts_operator.middleware import Pace
 from qts_operator.objects.frame import Defaults
+from qts_operator.objects.pod_monitors import labels_of
 from qts_operator.serving import check
 from qts_operator.session import Access, from_kubeconfig, in_cluster, tls
 from qts_operator.tracing import RATIO
@@ -42,6 +43,11 @@ def parser() -> argparse.ArgumentParser:
     add("--agent-image", default=env.get("QTS_AGENT_IMAGE", defaults.agent))
     add("--agent-gpu-image", default=env.get("QTS_AGENT_GPU_IMAGE", defaults.agent_gpu))
     add("--redis-image", default=env.get("QTS_REDIS_IMAGE", defaults.redis))
+    add(
+        "--monitor-labels",
+        default=env.get("QTS_MONITOR_LABELS", ""),
+        help="key=value, comma-separated: by which a Prometheus selects the PodMonitors of systems",
+    )
     add("--identity", default=env.get("POD_NAME") or f"{socket.gethostname()}-{os.getpid()}")
     add("--http-port", type=_port, default=env.get("QTS_HTTP_PORT", "8080"), help="0: none")
     add("--metrics-port", type=_port, default=env.get("QTS_METRICS_PORT", "9464"), help="0: none")
@@ -76,7 +82,7 @@ _port = partial(_whole, allowed=range(65_536), wanted="a port, or 0 for none")
 
 
 def options_of(given: argparse.Namespace) -> Options:
-    """Return the options; ConfigError when there is no way to the API server."""
+    """Return the options; ConfigError for a wrong label, or when there is no way to the API server."""
     watched = tuple(n.strip() for n in given.watch.split(",") if n.strip())
     return Options(
         access=msgspec.structs.replace(_access(given), pace=_pace(given)),
@@ -89,6 +95,7 @@ def options_of(given: argparse.Namespace) -> Options:
             agent_gpu=given.agent_gpu_image,
             redis=given.redis_image,
             namespace=given.namespace,
+            monitor_labels=labels_of(given.monitor_labels),
         ),
         host=given.host,
         http_port=given.http_port,

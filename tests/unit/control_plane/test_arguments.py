@@ -89,3 +89,19 @@ def test_a_ca_file_that_is_none_ends_the_start(
     told = capsys.readouterr().err
     assert told.startswith(f"qts-operator: {path}: ")
     assert "PEM" in told
+
+
+def test_labels_of_monitors_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the chart writes them; without any there are none."""
+    assert options_of(parser().parse_args(SERVER)).defaults.monitor_labels == {}
+    monkeypatch.setenv("QTS_MONITOR_LABELS", "release=prometheus,example.com/team=")
+    given = options_of(parser().parse_args(SERVER)).defaults.monitor_labels
+    assert given == {"release": "prometheus", "example.com/team": ""}
+
+
+@pytest.mark.parametrize("text", ["release", "a=b=c", "=prometheus", "a=b c", "-a=b", f"a={'b' * 64}"])
+def test_what_is_no_label_ends_the_start(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    """The API server would refuse each PodMonitor for it."""
+    assert main([*SERVER, "--monitor-labels", f"team=desk,{text}"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"qts-operator: --monitor-labels: {text!r} is no label; give key=value")

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from tests.unit.control_plane.conftest import make_snapshot
 
 from qts_core import config, names
 from qts_core.config import convert
@@ -18,7 +19,8 @@ from qts_core.roster import ROSTER
 from qts_core.spec import SYSTEM
 from qts_operator import memo
 from qts_operator.objects import KINDS, desired, pods, redis
-from qts_operator.objects.frame import version_of
+from qts_operator.objects.frame import Defaults, version_of
+from qts_operator.resolve import resolve
 
 #: the workloads of a system that says nothing
 USUAL = [w for w in ROSTER if w.enabled]
@@ -312,6 +314,19 @@ def test_placement_fields_reach_the_pod(frame_of) -> None:
     env = spec["containers"][0]["env"]
     assert {"name": "A", "value": "1"} in env
     assert {"name": "EMPTY"} in env
+
+
+def test_a_pod_monitor_has_the_labels_that_prometheus_selects_by() -> None:
+    """They are the operator's to say; ours stay ours, and no other object has them."""
+    snapshot = make_snapshot(None, offered=frozenset({"PodMonitor"}))
+    given = {"release": "prometheus", names.LABEL_SYSTEM: "another"}
+    plain, labelled = (
+        _by(resolve(snapshot, defaults)[0]) for defaults in (Defaults(), Defaults(monitor_labels=given))
+    )
+    key = ("PodMonitor", "desk-1-agents")
+    before, after = (objects.pop(key)["metadata"]["labels"] for objects in (plain, labelled))
+    assert after == before | {"release": "prometheus"}
+    assert plain == labelled
 
 
 def test_a_pod_monitor_only_where_there_is_such_a_kind_and_it_is_wanted(frame_of) -> None:

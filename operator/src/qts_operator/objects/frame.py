@@ -24,12 +24,13 @@ Manifest = dict[str, Any]
 
 
 class Defaults(msgspec.Struct, frozen=True, kw_only=True):
-    """The operator's own settings that reach objects: default images, and where the operator runs."""
+    """The operator's own settings that reach objects: default images, where it runs, labels of monitors."""
 
     agent: str = "localhost/qts-agent:dev"
     agent_gpu: str = "localhost/qts-agent-gpu:dev"
     redis: str = "localhost/valkey:9"
     namespace: str = "qts-system"
+    monitor_labels: dict[str, str] = {}
 
     def named(self) -> dict[str, str]:
         """Return the images by the names that `status.images` has."""

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from qts_core import names
+from qts_core.errors import ConfigError
 from qts_operator.objects.frame import Frame, Manifest
 
 KIND = "PodMonitor"
+_NAME = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+_LABEL = re.compile(rf"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?{_NAME}=({_NAME})?")
 
 
 def _target(label: str, short: str) -> Manifest:
@@ -22,15 +27,26 @@ _ENDPOINT: Manifest = {
 }
 
 
+def labels_of(text: str) -> dict[str, str]:
+    """Return labels written as `key=value`, comma-separated; ConfigError names what is none."""
+    pairs = [pair.strip() for pair in text.split(",") if pair.strip()]
+    for pair in pairs:
+        if not _LABEL.fullmatch(pair):
+            raise ConfigError(f"--monitor-labels: {pair!r} is no label; give key=value, comma-separated")
+    return dict(pair.split("=") for pair in pairs)
+
+
 def build(frame: Frame) -> list[Manifest]:
     """Return one monitor of all agents and the feed, unless the resource or the cluster wants none."""
     if KIND not in frame.offered or frame.spec.observability.pod_monitor == "Never":
         return []
+    metadata = frame.metadata(frame.part("agents"), "agents")
+    metadata["labels"] = frame.images.monitor_labels | metadata["labels"]
     return [
         {
             "apiVersion": "monitoring.coreos.com/v1",
             "kind": KIND,
-            "metadata": frame.metadata(frame.part("agents"), "agents"),
+            "metadata": metadata,
             "spec": {
                 "selector": {
                     "matchLabels": frame.selector(),
