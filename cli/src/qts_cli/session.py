@@ -136,8 +136,9 @@ class Session:
 
     def _tell(self, event: Event) -> None:
         """Take an event of the supervisor."""
-        self.view.take(event)
-        self._sink(event)
+        over = self.view.take(event)
+        for each in (event, *over):
+            self._sink(each)
         if event["kind"] == "agent" and event["state"] == "refused":
             reason = event["reason"]
             ours = event["agent"] == launch.REDIS

@@ -48,13 +48,13 @@ class View:
         self._reasons: dict[str, dict[str, str]] = {}
         self._counted: tuple[float, dict[str, int]] | None = None
 
-    def take(self, event: Event) -> None:
-        """Take one event of the supervisor or the journal."""
+    def take(self, event: Event) -> list[Event]:
+        """Take one event of the supervisor or the journal; return what ceased to be degraded by it."""
         match event["kind"]:
             case "start":
                 self._note = event.get("note", "")
             case "agent":
-                self._process(event)
+                return self._process(event)
             case "restart":
                 for row in self._of(event["agent"]):
                     row.restarts, row.cause = event["restarts"], event["cause"]
@@ -63,6 +63,7 @@ class View:
                 self.redis = event["words"]
             case "decision":
                 self._decision(event)
+        return []
 
     def statuses(self, answers: dict[str, dict[str, Any]], now_s: float) -> list[Event]:
         """Take the answers of /statusz by workload; return what became or ceased to be degraded."""
@@ -135,13 +136,18 @@ class View:
             return [self.rows[process]]
         return list(self.rows.values()) if process == SIMULATED else []
 
-    def _process(self, event: Event) -> None:
+    def _process(self, event: Event) -> list[Event]:
+        """Take a process's state; one that runs no more, or anew, complains of nothing."""
+        over: list[Event] = []
         for row in self._of(event["agent"]):
             row.state, row.pid = event["state"], event.get("pid")
             if event.get("reason"):
                 row.cause = event["reason"]
             if row.state != "ready":
                 row.status = {}
+            if row.state not in ("ready", "unready"):
+                over.extend(self._degraded(row.name, []))
+        return over
 
     def _decision(self, event: Event) -> None:
         self.decisions += 1

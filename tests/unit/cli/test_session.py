@@ -67,6 +67,18 @@ def test_a_redis_that_is_down_for_good_is_told_wherever_people_look(
     assert not made._ending.is_set()  # agents go on without it
 
 
+def test_what_a_process_that_died_complained_of_is_taken_back(tmp_path: Path) -> None:
+    """Who reads the JSON lines sees the degraded reason end with its process."""
+    told: list[Event] = []
+    made = session(tmp_path)
+    made._sink = told.append
+    made.view._degraded("amos", ["hears nobody"])
+    made._tell(
+        {"kind": "agent", "agent": "amos", "state": "waiting", "reason": "x", "pid": None, "at_s": 1.0}
+    )
+    assert [(event["kind"], event.get("on")) for event in told] == [("agent", None), ("degraded", False)]
+
+
 def test_a_redis_that_never_was_ready_refuses_the_run(tmp_path: Path) -> None:
     """What it said last is the reason, with the place of its log and what to do."""
     made = session(tmp_path)

@@ -115,6 +115,17 @@ def test_degraded_is_told_once_and_taken_back(view: View) -> None:
     assert view.trouble() == []
 
 
+def test_who_is_down_complains_of_nothing(view: View) -> None:
+    """What it said before stood on the screen for ever; one that is only not ready says it still."""
+    view.statuses({"pads": status("pads", reasons=["Redis has not answered for 6 s"])}, 1.0)
+    assert view.take(became("pads", "unready", "readiness probe failed 3 times")) == []
+    assert view.trouble() == ["pads: Redis has not answered for 6 s"]
+    over = view.take(became("pads", "down", "signal SIGKILL"))
+    assert [(event["kind"], event["agent"], event["on"]) for event in over] == [("degraded", "pads", False)]
+    assert view.trouble() == ["pads is down: signal SIGKILL"]
+    assert view.take(became("pads", "down", "signal SIGKILL")) == []
+
+
 def test_starting_is_not_degraded(view: View) -> None:
     """What is missing while a process starts is no degradation."""
     assert view.statuses({"pads": status("pads", state="starting", reasons=["kernels are cold"])}, 1.0) == []
