@@ -9,13 +9,13 @@ import secrets
 import shutil
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from qts_cli import credentials, folder, latency, launch, redis_server
+from qts_cli import credentials, folder, latency, launch, redis_server, warm
 from qts_cli.__main__ import child_environment, environment
 from qts_cli.events import Event, JsonLines
 from qts_cli.launch import Setting
@@ -196,22 +196,30 @@ async def _go(setting: Setting, for_s: float | None, lines: bool, events: list[E
         session.view.take(event)
         (screen or printer)(event)
     try:
-        return await session.run(for_s), session.refusal
+        code = await session.run(for_s)
+        if session.was_ready:
+            with suppress(OSError):  # then the next start tells of a compilation that there is none of
+                warm.stamp(Path(setting.env["NUMBA_CACHE_DIR"]), _kinds(setting.system)).touch()
+        return code, session.refusal
     finally:
         if screen is not None:
             screen.stop()
         credentials.forget(session.setting)
 
 
+def _kinds(system: System) -> list[str]:
+    return [w.name for w in launch.workloads(system)]
+
+
 def _first(setting: Setting, digest: str) -> Event:
     system = setting.system
-    cold = not any(Path(setting.env["NUMBA_CACHE_DIR"]).rglob("*.nbc"))
+    cold = not warm.is_warm(Path(setting.env["NUMBA_CACHE_DIR"]), _kinds(system))
     return {
         "kind": "start",
         "run": str(setting.run),
         "pid": os.getpid(),
         "config_digest": digest,
-        "processes": [w.name for w in launch.workloads(system)],
+        "processes": _kinds(system),
         "market": system.market.source if system.feed_runs() else "none",
         "cold": cold,
         "note": "kernels are compiled first, once; that takes about half a minute" if cold else "",

@@ -56,6 +56,7 @@ class Session:
         self._why = ""
         self._refusal = ""
         self._signals = 0
+        self.was_ready = False  # every agent, at some time: what they compile is in the cache
         self._ended_at_s: float | None = None
         self._began_s = self._now()
 
@@ -167,6 +168,7 @@ class Session:
         found = dict(zip(self.workloads, answers, strict=True))
         for event in self.view.statuses(found, self._now()):
             self._sink(event)
+        self.was_ready |= 0 < len(self.view.agents) == self.view.ready()
         return found
 
     async def _status(self, name: str) -> dict[str, Any]:
