@@ -154,19 +154,25 @@ def test_no_server_program(monkeypatch: pytest.MonkeyPatch) -> None:
         redis_server.find_binary()
 
 
-def test_a_folder_with_any_name(tmp_path: Path) -> None:
-    """Quotes, a backslash, a hash and a line's end in the run folder's path do not keep the server down."""
+@pytest.mark.parametrize("pattern", ["", " [b] * ?"])
+def test_a_folder_with_any_name(tmp_path: Path, pattern: str) -> None:
+    """Patterns, quotes, a backslash, a hash and a line's end in the run folder's path do not keep the server down."""
     (port,) = free_ports(1)
-    run = tmp_path / 'a "b" \\ \' # {c}\nd'
+    run = tmp_path / f'a "b" \\ \' # {{c}}{pattern}\nd'
     (run / "redis").mkdir(parents=True)
-    config = redis_server.write_config(run, port, "user default on nopass ~* &* +@all\n")
-    with subprocess.Popen([redis_server.find_binary(), str(config)], stdout=subprocess.DEVNULL) as process:
-        while process.poll() is None and not redis_server.alive(redis_server.ping(LOOPBACK, port)):
-            time.sleep(0.02)
-        assert process.poll() is None
-        with redis.Redis(port=port, protocol=2) as client:
-            assert client.config_get("dir") == {"dir": str(run / "redis")}
-        process.terminate()
+    redis_server.write_config(run, port, "user default on nopass ~* &* +@all\n")
+    command = redis_server.command(redis_server.find_binary(), run)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        try:
+            deadline_s = time.monotonic() + 20.0
+            while not redis_server.alive(redis_server.ping(LOOPBACK, port)):
+                assert process.poll() is None
+                assert time.monotonic() < deadline_s
+                time.sleep(0.02)
+            with redis.Redis(port=port, protocol=2) as client:
+                assert client.config_get("dir") == {"dir": str(run / "redis")}
+        finally:
+            process.kill()
 
 
 def test_what_a_killed_server_held_is_there_again(tmp_path: Path) -> None:

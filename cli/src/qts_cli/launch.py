@@ -137,7 +137,7 @@ def redis_spec(setting: Setting) -> Spec:
 
     return Spec(
         name=REDIS,
-        argv=(redis.binary, str(redis_server.config_file(setting.run))),
+        argv=redis_server.command(redis.binary, setting.run),
         env=setting.env,
         logs=setting.run / "logs",
         probe=ask,

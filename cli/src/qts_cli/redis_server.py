@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 from pathlib import Path
@@ -15,6 +16,7 @@ from qts_core.errors import ConfigError
 from qts_core.spec import redis_port
 
 _LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1"})  # which an embedded server binds; `::1` it does not
+_PATTERN = re.compile(r"[*?\[\]\\]")
 _PROGRAMS = ("valkey-server", "redis-server")
 
 
@@ -109,6 +111,16 @@ def write_config(run: Path, port: int, acl: str) -> Path:
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     _begin_log(folder)
     return path
+
+
+def command(binary: str, run: Path) -> tuple[str, ...]:
+    """Return how the server of a run is started.
+
+    It takes a path with `*`, `?` or `[` for a pattern; where that fits nothing it reads no configuration and
+    serves anybody on its default port.
+    """
+    path = str(config_file(run))
+    return binary, _PATTERN.sub(r"\\\g<0>", path) if set(path) & set("*?[") else path
 
 
 def _quoted(path: Path) -> str:
