@@ -108,7 +108,7 @@ class Inlet:
         return update.epoch > self.ring.epoch or update.seq > self.ring.seq
 
     async def _step(self, update: MarketUpdate, trace: bytes | None) -> None:
-        self._context.metrics.bar_at.set(self._context.now_ns() / 1e9)
+        self._context.metrics.heard(self._context.now_ns() / 1e9, ended=update.ended)
         if not self._is_news(update):
             self.ended = self.ended or update.ended
             return

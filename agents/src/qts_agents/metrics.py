@@ -57,6 +57,8 @@ class Metrics:
             "qts_decision_last_timestamp_seconds", "Arrival of the newest decision"
         )
         self.bar_at = self._gauge("qts_bar_last_timestamp_seconds", "Arrival of the newest bar")
+        self.from_outside = self._gauge("qts_bars_from_outside", "1: no feed of the system sends the bars")
+        self._fed = True
         self.board = {
             name: self._gauge(f"qts_board_{name}", text)
             for name, text in (
@@ -86,6 +88,18 @@ class Metrics:
 
     def _histogram(self, name: str, text: str, labels: Iterable[str] = ()) -> Histogram:
         return Histogram(name, text, tuple(labels), registry=self.registry, buckets=BUCKETS)
+
+    def begin(self, now_s: float, *, fed: bool) -> None:
+        """Go to work at `now_s` (epoch): since then nothing came; `fed`: a feed of the system sends bars."""
+        self.bar_at.set(now_s)
+        self.decision_at.set(now_s)
+        self._fed = fed
+        self.from_outside.set(not fed)
+
+    def heard(self, now_s: float, *, ended: bool) -> None:
+        """Take the arrival of a bar; after one that is the last none is awaited."""
+        self.bar_at.set(now_s)
+        self.from_outside.set(not (self._fed or ended))
 
     def style(self, current: str) -> None:
         """Set the gauge of the current style to 1 and the last one's to 0."""

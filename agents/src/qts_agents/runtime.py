@@ -109,6 +109,7 @@ class Worker:
         finally:
             compiled.cancel()
         await self.shell.begin()
+        context.metrics.begin(context.now_ns() / 1e9, fed=context.system.feed_runs())
         context.health.caught_up = True
         for work in self.shell.background():
             self.spawn(work)

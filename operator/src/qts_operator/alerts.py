@@ -40,15 +40,25 @@ def _burns(short: str, long: str, factor: float) -> str:
 
 
 _BY = "by (namespace, system)"
-_FEED = f'max {_BY} (qts_agent_state{{agent="market", state="ready"}}) == 1'
 _WHERE = "{{ $labels.namespace }}/{{ $labels.system }}"
 _EACH = "by (namespace, system, agent)"
 _SHARE = "{{ $value | humanizePercentage }}"
 _SECONDS = "{{ $value | humanizeDuration }}"
 
 
+def _told(series: str) -> str:
+    """Return what the operator tells of each system, whichever of its pods leads, or did a moment ago."""
+    return f"max {_BY} (last_over_time({series}[2m]))"
+
+
 def _condition(kind: str, value: int) -> str:
-    return f'qts_system_condition{{type="{kind}"}} == {value}'
+    series = f'qts_system_condition{{type="{kind}"}}'
+    return f"{_told(series)} == {value}"
+
+
+_MOVES = _told("qts_system_progressing_seconds")
+#: an ordinary start or roll-out, for as long as the operator gives it: what is missing then is on its way
+_STARTS = f"({_MOVES} <= 300 > 0)"
 
 
 def grown(metric: str, window: str) -> str:
@@ -60,8 +70,18 @@ def grown(metric: str, window: str) -> str:
     return f"({now} - ({before} <= {now}) or {now})"
 
 
+def _works(agent: str) -> str:
+    return f'max {_BY} (qts_agent_state{{agent="{agent}", state=~"ready|degraded"}}) == 1'
+
+
 def _silence(metric: str, limit: str) -> str:
-    return f"(time() - max {_BY} ({metric})) > {limit} and on (namespace, system) ({_FEED})"
+    """Return where nothing came for `limit` s since PADS and the feed are at work.
+
+    Not of voters: one that restarts again and again would hide that nothing comes.
+    """
+    fed = f'({_works("market")} or max {_BY} (qts_bars_from_outside{{agent="pads"}}) == 1)'
+    newest = f'max {_BY} ({metric}{{agent=~"pads|market"}})'
+    return f"(time() - {newest}) > {limit} and {fed} and {_works('pads')}"
 
 
 OPERATOR: tuple[Alert, ...] = (
@@ -163,7 +183,7 @@ OPERATOR: tuple[Alert, ...] = (
 SYSTEM: tuple[Alert, ...] = (
     Alert(
         "QtsSystemNotReady",
-        f'{_condition("Ready", 0)} unless on (namespace, system) {_condition("Suspended", 1)}', "10m", "page",
+        f'{_condition("Ready", 0)} unless {_condition("Suspended", 1)}', "10m", "page",
         "A system is not ready",
         f"Ready of {_WHERE} is {{{{ $value }}}} (0 is False).",
     ),
@@ -173,7 +193,7 @@ SYSTEM: tuple[Alert, ...] = (
         f"Degraded of {_WHERE} is {{{{ $value }}}} (1 is True); the condition's message names the remedy.",
     ),
     Alert(
-        "QtsRolloutStuck", "qts_system_progressing_seconds > 900", "0m", "ticket",
+        "QtsRolloutStuck", f"{_MOVES} > 900", "0m", "ticket",
         "A roll-out does not end",
         f"{_WHERE} has been rolling out for {_SECONDS}.",
     ),
@@ -200,7 +220,7 @@ SYSTEM: tuple[Alert, ...] = (
         "gpu",
     ),
     Alert(
-        "QtsRedisDown", _condition("RedisReady", 0), "2m", "page",
+        "QtsRedisDown", f"{_condition('RedisReady', 0)} unless {_STARTS}", "2m", "page",
         "A system has no Redis",
         f"RedisReady of {_WHERE} is {{{{ $value }}}} (0 is False).",
     ),
@@ -213,7 +233,8 @@ SYSTEM: tuple[Alert, ...] = (
         f"Redis refuses processes of {_WHERE}: {{{{ $labels.kind }}}} ({{{{ $value }}}} is yes).",
     ),
     Alert(
-        "QtsPeerSilent", "qts_peer_heartbeat_age_seconds > 30", "1m", "page",
+        "QtsPeerSilent",
+        f"qts_peer_heartbeat_age_seconds > 30 unless on (namespace, system) {_STARTS}", "1m", "page",
         "An agent is not heard by another one",
         f"{{{{ $labels.agent }}}} of {_WHERE} has not heard {{{{ $labels.peer }}}} for {_SECONDS}.",
     ),
@@ -237,7 +258,9 @@ SYSTEM: tuple[Alert, ...] = (
         f"{_SHARE} of the rounds of {_WHERE} were not complete.",
     ),
     Alert(
-        "QtsNoQuorum", f'sum {_BY} (increase(qts_rounds_total{{outcome="no_quorum"}}[5m])) > 3', "0m", "page",
+        "QtsNoQuorum",
+        f'sum {_BY} (increase(qts_rounds_total{{outcome="no_quorum"}}[5m])) > 3 unless {_STARTS}',
+        "0m", "page",
         "Rounds end without a quorum",
         f"{{{{ $value | humanize }}}} rounds of {_WHERE} had no quorum in 5 minutes.",
     ),

@@ -35,6 +35,7 @@ def _quantiles(metric: str, labels: str = "") -> dict[str, str]:
 
 
 _IN = f"{{{_SYSTEM}}}"
+_FED = f'{{{_SYSTEM}, agent=~"pads|market"}}'  # as the alerts see them
 OPERATOR = (
     Panel("Leaders", "none", {"leaders": "sum(qts_leader)"}, kind="stat"),
     Panel("Systems by condition", "none", {"{{type}} True": "sum by (type) (qts_system_condition == 1)"}),
@@ -83,7 +84,7 @@ SYSTEM = (
     }, kind="stat"),
     Panel("State of each process", "none", {"{{agent}} {{state}}": f"qts_agent_state{_IN} == 1"}),
     Panel("Newest decision", "s", {
-        "age": f"time() - max {_BY} (qts_decision_last_timestamp_seconds{_IN})",
+        "age": f"time() - max {_BY} (qts_decision_last_timestamp_seconds{_FED} > 0)",
     }, kind="stat"),
     Panel("Rounds", "ops", {"{{outcome}}": f"sum by (outcome) (rate(qts_rounds_total{_IN}[5m]))"}),
     Panel("Length of a round", "s", _quantiles("qts_round_duration_seconds", _IN)),
@@ -109,7 +110,7 @@ SYSTEM = (
     }, quiet=True),
     Panel("Heartbeats", "s", {"{{agent}} hears {{peer}}": f"qts_peer_heartbeat_age_seconds{_IN}"}),
     Panel("Bus", "none", {"{{agent}} {{mode}}": f"qts_bus_mode{_IN} == 1"}),
-    Panel("Newest bar", "s", {"age": f"time() - max {_BY} (qts_bar_last_timestamp_seconds{_IN})"}),
+    Panel("Newest bar", "s", {"age": f"time() - max {_BY} (qts_bar_last_timestamp_seconds{_FED} > 0)"}),
     Panel("Messages", "ops", {
         "{{agent}} sent": f"sum by (agent) (rate(qts_messages_sent_total{_IN}[5m]))",
         "{{agent}} delivered": f"sum by (agent) (rate(qts_messages_delivered_total{_IN}[5m]))",

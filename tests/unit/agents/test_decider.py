@@ -7,11 +7,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 from tests.unit.agents import pads_script
 from tests.unit.agents.decider_script import played, shell
 
 from qts_agents.awake import AWAKE_S, awake
+from qts_agents.bars_inlet import at_once
 from qts_agents.cause import Cause
 from qts_agents.decider import DeciderShell
 from qts_agents.metrics import Metrics
@@ -30,6 +32,23 @@ def asked(made: DeciderShell) -> Ask:
         bar = pads_script.update(closes, seq, "snapshot" if seq < 330 else "delta")
         asks += [a for a in made.pads.on_update(bar, None, seq * 10**9) if isinstance(a, Ask)]
     return asks[0]
+
+
+async def test_the_last_bar_from_outside_says_that_none_is_awaited(tmp_path: Path) -> None:
+    """An alert asks for it: a market that has ended is no feed that stalls."""
+    made, told = shell(tmp_path), list[Any]()
+    metrics = made._context.metrics
+    metrics.begin(0.0, fed=False)
+
+    async def take(*_: Any) -> None:
+        told.append(metrics.registry.get_sample_value("qts_bars_from_outside"))
+
+    made._inlet._take, made._inlet._gate = take, at_once
+    for seq, ended in enumerate((False, True)):
+        bar = pads_script.update(pads_script.walk(2), seq, "delta")
+        await made._inlet._step(msgspec.structs.replace(bar, ended=ended), None)
+    assert told == [1.0, 0.0]
+    assert (metrics.registry.get_sample_value("qts_bar_last_timestamp_seconds") or 0.0) > 0.0
 
 
 @pytest.mark.parametrize(

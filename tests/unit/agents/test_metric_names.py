@@ -31,6 +31,25 @@ def test_the_document_names_every_metric_and_no_other() -> None:
     assert exposed(collectors) | bus == documented("Agents and feed")
 
 
+def test_bars_from_outside_are_awaited_until_the_last_one() -> None:
+    """No feed is there whose state an alert could ask for; bars that begin again are awaited again."""
+    metrics = Metrics()
+    told = metrics.registry.get_sample_value
+
+    def both() -> tuple[float | None, float | None]:
+        return told("qts_bar_last_timestamp_seconds"), told("qts_bars_from_outside")
+
+    metrics.begin(100.0, fed=False)
+    assert both() == (100.0, 1.0)
+    metrics.heard(101.0, ended=True)
+    assert both() == (101.0, 0.0)
+    metrics.heard(102.0, ended=False)
+    assert both() == (102.0, 1.0)
+    metrics.begin(103.0, fed=True)
+    metrics.heard(104.0, ended=False)
+    assert both() == (104.0, 0.0)
+
+
 def test_what_redis_refuses_has_its_kind() -> None:
     """Every kind is there from the start; an alert that asks for one that never was finds nothing."""
     metrics = Metrics()

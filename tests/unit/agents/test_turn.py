@@ -60,7 +60,14 @@ async def test_a_process_is_ready_behind_another_and_once_it_has_caught_up(worke
     queue.over.set()
     await until(lambda: health.bound)
     assert (health.state(), health.unready()) == ("starting", "it has not caught up with the market yet")
+    newest = worker.context.metrics.registry.get_sample_value
+    assert newest("qts_bar_last_timestamp_seconds") == 0.0
+    at_work_s = worker.context.now_ns() / 1e9
     known.set()
     await begun
+    # what never came has been awaited since it went to work, and not since 1970
+    for what in ("bar", "decision"):
+        assert newest(f"qts_{what}_last_timestamp_seconds") == pytest.approx(at_work_s, abs=60.0)
+    assert newest("qts_bars_from_outside") == 0.0
     assert health.caught_up
     assert health.unready() is None

@@ -19,7 +19,12 @@ needs_promtool = pytest.mark.skipif(
     shutil.which("promtool") is None, reason="promtool is not on PATH (Debian's package prometheus)"
 )
 SYSTEM = '{namespace="trading", system="desk"'
-FEED = f'qts_agent_state{SYSTEM}, agent="market", state="ready"}}'
+FEED, PADS = (f'qts_agent_state{SYSTEM}, agent="{a}", state="ready"}}' for a in ("market", "pads"))
+OUTSIDE = f'qts_bars_from_outside{SYSTEM}, agent="pads"}}'
+LEADERS = tuple(
+    f'{SYSTEM}, pod="operator-{n}"' for n in (1, 2)
+)  # one leads until the tenth minute, one since
+MOVES = f"qts_system_progressing_seconds{SYSTEM}}}"
 
 
 class Case(NamedTuple):
@@ -37,6 +42,16 @@ def _one(series: str, firing: str, quiet: str, edge: str, at: str, step: str = "
     return Case({series: firing}, {series: quiet}, {series: edge}, at, step)
 
 
+def _handed_over(metric: str, bad: int, quiet: int, edge: int, at: str, more: str = "") -> Case:
+    """Another operator leads since the tenth minute, and is first scraped a minute later."""
+
+    def both(value: int) -> dict[str, str]:
+        first, second = (f"{metric}{leader}{more}}}" for leader in LEADERS)
+        return {first: f"{value}x9 stale", second: f"_x11 {value}x20"}
+
+    return Case(both(bad), both(quiet), both(edge), at)
+
+
 def _condition(kind: str, bad: int, at: str) -> Case:
     """Fires on `bad`; quiet on the other value; at the edge it is Unknown, which is neither."""
     series = f'qts_system_condition{SYSTEM}, type="{kind}"}}'
@@ -52,14 +67,37 @@ def _errors(failed: int, passes: str) -> dict[str, str]:
 
 
 def _stale(metric: str, limit: int) -> Case:
-    """The feed is ready; the newest one came at 0 and is looked at later; at the edge it is as old as allowed."""
+    """All are at work; the newest one came at 0 and is looked at later; at the edge it is as old as allowed."""
     at = f'{metric}{SYSTEM}, agent="pads"}}'
-    running, fresh, exact = {FEED: "1x60"}, {at: "0+60x60"}, {at: f"-{limit}+60x60"}
+    running, fresh, exact = {FEED: "1x60", PADS: "1x60"}, {at: "0+60x60"}, {at: f"-{limit}+60x60"}
     return Case(running | {at: "0x60"}, running | fresh, running | exact, "10m")
+
+
+def _stale_degraded(metric: str) -> Case:
+    """Who is degraded is at work; the age is PADS' and the feed's: a voter that begins anew changes nothing."""
+    at, since = f"{metric}{SYSTEM}, agent=", {f'{metric}{SYSTEM}, agent="pads"}}': "0x60"}
+    lame = {series.replace("ready", "degraded"): "1x60" for series in (FEED, PADS)}
+    one_ended = {FEED.replace("ready", "ended"): "1x60", FEED: "0x60", PADS: "1x60"}
+    feed_began = {FEED: "1x60", PADS: "1x60", f'{at}"market"}}': "0x8 580x60"}
+    return Case(lame | since | {f'{at}"amos"}}': "0+60x60"}, one_ended | since, feed_began | since, "10m")
+
+
+def _stale_outside(metric: str) -> Case:
+    """Bars come from outside, there is no feed; quiet once the last one came, and before PADS is at work."""
+    at = {f'{metric}{SYSTEM}, agent="pads"}}': "0x60"}
+    starts = {PADS.replace("ready", "starting"): "1x60", PADS: "0x60"}
+    return Case(
+        at | {PADS: "1x60", OUTSIDE: "1x60"},
+        at | {PADS: "1x60", OUTSIDE: "0x60"},
+        at | starts | {OUTSIDE: "1x60"},
+        "10m",
+    )
 
 
 _RESTARTS = f'qts_agent_restarts_total{SYSTEM}, agent="amos", reason="PodFailed"}}'
 _BEFORE = _RESTARTS.replace("agent=", 'pod="operator-1", agent=')
+_REDIS = f'qts_system_condition{SYSTEM}, type="RedisReady"}}'
+_SILENCE = f'qts_peer_heartbeat_age_seconds{SYSTEM}, agent="pads", peer="quasar"}}'
 _SLOW = 'qts_api_request_duration_seconds_bucket{verb="GET", kind="Pod", code="200", le="'
 _WRITES = 'qts_writes_total{kind="Deployment", op="apply"}'
 _ROUNDS = f'qts_rounds_total{SYSTEM}, agent="pads", outcome="'
@@ -115,7 +153,9 @@ CASES: dict[str, Case] = {
         "15m",
     ),
     "QtsSystemDegraded": _condition("Degraded", 1, "10m"),
+    "QtsSystemNotReady handed over": _handed_over("qts_system_condition", 0, 1, -1, "15m", ', type="Ready"'),
     "QtsRolloutStuck": _one(f"qts_system_progressing_seconds{SYSTEM}}}", "901x20", "0x20", "900x20", "10m"),
+    "QtsRolloutStuck handed over": _handed_over("qts_system_progressing_seconds", 901, 0, 900, "10m"),
     # looked at between two scrapes: exactly three are three
     "QtsAgentRestarting": _one(_RESTARTS, "0+1x30", "2x40", "0x5 1 2 3x40", "30m30s"),
     # as the operator tells it: no series before the first restart; it may see several between two scrapes
@@ -142,6 +182,13 @@ CASES: dict[str, Case] = {
     ),
     "QtsGpuUnavailable": _condition("GPUAvailable", 0, "20m"),
     "QtsRedisDown": _condition("RedisReady", 0, "10m"),
+    # what starts or rolls has the operator's five minutes; a pod that is lost is no roll-out
+    "QtsRedisDown starts": Case(
+        {_REDIS: "0x20", MOVES: "0+60x20"},
+        {_REDIS: "0x6 1x20", MOVES: "0+60x6 0x20"},
+        {_REDIS: "0x20", MOVES: "1x5 0+60x20"},
+        "10m",
+    ),
     "QtsRedisRefuses": _one(
         f'qts_redis_refuses{SYSTEM}, agent="pads", kind="memory"}}', "1x20", "0x20", "0x9 1x1 0x20", "12m"
     ),
@@ -161,8 +208,18 @@ CASES: dict[str, Case] = {
         "30x20",
         "10m",
     ),
+    "QtsPeerSilent starts": Case(
+        {_SILENCE: "0+60x20", MOVES: "0x20"},
+        {_SILENCE: "0+60x6 1x20", MOVES: "0+60x6 0x20"},
+        {_SILENCE: "0+60x20", MOVES: "1x5 0+60x20"},
+        "10m",
+    ),
     "QtsFeedStalled": _stale("qts_bar_last_timestamp_seconds", THRESHOLDS["FEED_STALLED_SECONDS"]),
+    "QtsFeedStalled degraded": _stale_degraded("qts_bar_last_timestamp_seconds"),
+    "QtsFeedStalled outside": _stale_outside("qts_bar_last_timestamp_seconds"),
     "QtsDecisionStale": _stale("qts_decision_last_timestamp_seconds", THRESHOLDS["DECISION_STALE_SECONDS"]),
+    "QtsDecisionStale degraded": _stale_degraded("qts_decision_last_timestamp_seconds"),
+    "QtsDecisionStale outside": _stale_outside("qts_decision_last_timestamp_seconds"),
     "QtsRoundsExpiring": Case(
         {f'{_ROUNDS}complete"}}': "0+90x60", f'{_ROUNDS}expired"}}': "0+10x60"},
         {f'{_ROUNDS}complete"}}': "0+100x60", f'{_ROUNDS}expired"}}': "0+1x60"},
@@ -170,6 +227,12 @@ CASES: dict[str, Case] = {
         "40m",
     ),
     "QtsNoQuorum": _one(f'{_ROUNDS}no_quorum"}}', "0+2x20", "9x20", "0x8 3x3", "10m"),
+    "QtsNoQuorum starts": Case(
+        {f'{_ROUNDS}no_quorum"}}': "0+2x20", MOVES: "0+60x20"},
+        {f'{_ROUNDS}no_quorum"}}': "0+2x6 12x20", MOVES: "1+60x4 290x2 0x20"},
+        {f'{_ROUNDS}no_quorum"}}': "0+2x20", MOVES: "0x5 1+60x20"},
+        "10m",
+    ),
     "QtsMessagesLost": Case(
         {f'qts_dead_letters_total{SYSTEM}, agent="pads"}}': "0x5 1x20"},
         {
