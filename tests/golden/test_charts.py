@@ -68,6 +68,7 @@ SETS: dict[str, tuple[str, dict[str, Any]]] = {
                 "dashboards": True,
                 "labels": {"release": "prometheus"},
                 "feedStalledSeconds": 45,
+                "gpuIdleSeconds": 1209600,
             }
         },
     ),
@@ -143,15 +144,15 @@ def rendered(name: str) -> list[dict[str, Any]]:
 
 
 @cache
-def tables(feed_stalled_s: int) -> list[tuple[str, Any]]:
+def tables(feed_stalled_s: int, gpu_idle_s: int) -> list[tuple[str, Any]]:
     """Return the tables that long parts come from, as plain JSON by name."""
-    seconds = alerts.THRESHOLDS | {"FEED_STALLED_SECONDS": feed_stalled_s}
+    seconds = alerts.THRESHOLDS | {"FEED_STALLED_SECONDS": feed_stalled_s, "GPU_IDLE_SECONDS": gpu_idle_s}
     named_tables: list[tuple[str, Any]] = [
         ("crd()", crd()["spec"]),
         ("rules", rights.rules()),
         ("rules + cluster rules", rights.rules() + rights.cluster_rules()),
         ("lease rules", rights.lease_rules()),
-        ("alerts", alerts.groups(seconds)),
+        ("alerts", alerts.groups(seconds, "qts-system")),
         *((f"board {n}", opened("data", board["data"])) for n, board in enumerate(packaging.boards())),
     ]
     return [(name, json.loads(json.dumps(table))) for name, table in named_tables]
@@ -159,7 +160,8 @@ def tables(feed_stalled_s: int) -> list[tuple[str, Any]]:
 
 def short(document: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     """Return the document with parts that equal one of our tables replaced by the table's name."""
-    known = tables(values.get("monitoring", {}).get("feedStalledSeconds", 30))
+    on = values.get("monitoring", {})
+    known = tables(on.get("feedStalledSeconds", 30), on.get("gpuIdleSeconds", 1800))
     parts = {key: opened(key, part) for key, part in document.items()}
     return {
         key: next((f"as {name}" for name, table in known if part == table), part)

@@ -37,7 +37,7 @@ def _quantiles(metric: str, labels: str = "") -> dict[str, str]:
 _IN = f"{{{_SYSTEM}}}"
 _FED = f'{{{_SYSTEM}, agent=~"pads|market"}}'  # as the alerts see them
 OPERATOR = (
-    Panel("Leaders", "none", {"leaders": "sum(qts_leader)"}, kind="stat"),
+    Panel("Leaders", "none", {"{{namespace}}": "sum by (namespace) (qts_leader)"}, kind="stat"),
     Panel("Systems by condition", "none", {"{{type}} True": "sum by (type) (qts_system_condition == 1)"}),
     Panel("Version", "none", {"{{version}} revision {{revision}}": "qts_build_info"}, kind="stat"),
     Panel("Passes", "ops", {"{{result}}": "sum by (result) (rate(qts_reconcile_total[5m]))"}),

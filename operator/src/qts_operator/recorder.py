@@ -91,6 +91,7 @@ class Recorder:
             await self._api.amend(events.KIND, namespace, names.FIELD_MANAGER, ABSENT, {"metadata": {}})
         except ApiError as error:
             if lacks_right(error_of(error)):
+                self._metrics.denied.labels(events.KIND.name).inc()  # it is still missing
                 return error.message
             if error.code in (0, 429) or error.code >= 500:
                 raise

@@ -96,6 +96,8 @@ def _stale_outside(metric: str) -> Case:
 
 _RESTARTS = f'qts_agent_restarts_total{SYSTEM}, agent="amos", reason="PodFailed"}}'
 _BEFORE = _RESTARTS.replace("agent=", 'pod="operator-1", agent=')
+_LEADS_EAST, _LEADS_WEST = (f'qts_leader{{namespace="{n}"}}' for n in ("east", "west"))
+_PASSES = {result: f'qts_reconcile_total{{result="{result}"}}' for result in ("ok", "error")}
 _REDIS = f'qts_system_condition{SYSTEM}, type="RedisReady"}}'
 _SILENCE = f'qts_peer_heartbeat_age_seconds{SYSTEM}, agent="pads", peer="quasar"}}'
 _SLOW = 'qts_api_request_duration_seconds_bucket{verb="GET", kind="Pod", code="200", le="'
@@ -107,6 +109,35 @@ CASES: dict[str, Case] = {
     "QtsOperatorDown": _one('up{job="qts-operator"}', "0x20", "1x20", "0x4 1x16", "15m"),
     "QtsNoLeader": _one("qts_leader", "0x20", "1x20", "1x20", "10m"),
     "QtsTwoLeaders": _one("qts_leader", "2x20", "1x20", "1x20", "10m"),
+    # two installations of namespaces of their own: one without a leader, one with two
+    "QtsNoLeader of two": Case(
+        {_LEADS_EAST: "0x20", _LEADS_WEST: "1x20"},
+        {_LEADS_EAST: "1x20", _LEADS_WEST: "1x20"},
+        {_LEADS_EAST: "0x20", _LEADS_EAST.replace("}", ', pod="b"}'): "1x20", _LEADS_WEST: "1x20"},
+        "10m",
+    ),
+    "QtsTwoLeaders of two": Case(
+        {_LEADS_EAST: "1x20", _LEADS_EAST.replace("}", ', pod="b"}'): "1x20", _LEADS_WEST: "1x20"},
+        {_LEADS_EAST: "1x20", _LEADS_WEST: "1x20"},
+        {_LEADS_EAST: "1x20", _LEADS_EAST.replace("}", ', pod="b"}'): "0x20", _LEADS_WEST: "1x20"},
+        "10m",
+    ),
+    # one system whose passes fail; an API server that was away for a minute; two failed passes
+    "QtsReconcileErrorsBurn small": Case(
+        {_PASSES["ok"]: "0+1x60", _PASSES["error"]: "0x20 6+1x40"},
+        {_PASSES["ok"]: "0+100x60", _PASSES["error"]: "0x30 600x30"},
+        {_PASSES["ok"]: "0+1x60", _PASSES["error"]: "0x25 1x5 2x30"},
+        "34m",
+        severity="page",
+    ),
+    "QtsReconcileErrorsBurn small ticket": Case(
+        {_PASSES["ok"]: "0+6x90", _PASSES["error"]: "0x80 11x10"},
+        {_PASSES["ok"]: "0+6x90", _PASSES["error"]: "0x80 1x10"},
+        {_PASSES["ok"]: "0+6x90", _PASSES["error"]: "0x80 10x10"},
+        "83h",
+        "1h",
+        "ticket",
+    ),
     "QtsReconcileErrorsBurn": Case(
         _errors(200, "x90"), _errors(10, "x90"), _errors(144, "x90"), "80m", severity="page"
     ),
@@ -127,6 +158,10 @@ CASES: dict[str, Case] = {
         'qts_reflector_missed_events_total{kind="Pod"}', "0x5 1x20", "0x20", "7x20", "10m"
     ),
     "QtsAccessDenied": _one('qts_reflector_denied_total{kind="Node"}', "0x5 1x20", "0x20", "7x20", "10m"),
+    # a counter that begins with the first refusal
+    "QtsAccessDenied first": _one(
+        'qts_reflector_denied_total{kind="Event"}', "_x5 1x20", "_x20", "7x20", "10m"
+    ),
     "QtsApiSlow": Case(
         {f'{_SLOW}1.0"}}': "0+90x40", f'{_SLOW}2.0"}}': "0+100x40", f'{_SLOW}+Inf"}}': "0+100x40"},
         {f'{_SLOW}0.5"}}': "0+100x40", f'{_SLOW}1.0"}}': "0+100x40", f'{_SLOW}+Inf"}}': "0+100x40"},
@@ -141,6 +176,14 @@ CASES: dict[str, Case] = {
         "1e8x600",
         "1e8+69444x600",
         "540m",
+    ),
+    # who takes the lead grows once: one of 1,000 systems, one of ten times as many
+    "QtsOperatorMemoryGrowth once": _one(
+        'process_resident_memory_bytes{job="qts-operator"}',
+        "1e8+200000x900",
+        "81.3e6x300 105.9e6x600",
+        "81.3e6x300 330e6x600",
+        "650m",
     ),
     "QtsTelemetryDropped": _one("qts_spans_dropped_total", "0x5 1x20", "0x20", "7x20", "10m"),
     "QtsSystemNotReady": Case(
@@ -322,6 +365,19 @@ def test_an_alert_fires_stays_quiet_and_keeps_to_its_threshold(name: str, tmp_pa
         "evaluation_interval": case.step,
         "tests": [_test(name, case, series, fires) for series, fires in three],
     }
+    (tmp_path / "tests.yaml").write_text(yaml.safe_dump(given, sort_keys=False))
+    promtool("test", "rules", "tests.yaml", cwd=tmp_path)
+
+
+@needs_promtool
+def test_an_installation_that_is_gone_is_missed_beside_another(tmp_path: Path) -> None:
+    """The chart names the namespace of its release; `up` of the other one says nothing of it."""
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(groups(THRESHOLDS, "east")))
+    both = {f'up{{job="qts-operator", namespace="{n}"}}': "1x20" for n in ("east", "west")}
+    case = Case({}, both, {}, "15m")
+    west = {series: values for series, values in both.items() if "west" in series}
+    tests = [_test("QtsOperatorDown", case, series, fires) for series, fires in ((west, True), (both, False))]
+    given = {"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": tests}
     (tmp_path / "tests.yaml").write_text(yaml.safe_dump(given, sort_keys=False))
     promtool("test", "rules", "tests.yaml", cwd=tmp_path)
 

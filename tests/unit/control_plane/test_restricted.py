@@ -189,6 +189,14 @@ async def test_a_round_is_bounded_and_the_next_goes_on() -> None:
     assert len(changed) == ASKED + 5
 
 
+async def test_a_right_that_stays_away_is_counted_at_each_question() -> None:
+    """The alert goes on as long as the right is missing, though nobody tells anything meanwhile."""
+    _, it = await denied_in(1, Turns(3), [])
+    await ended(it)
+    counted = it._metrics.registry.get_sample_value("qts_reflector_denied_total", {"kind": "Event"})
+    assert counted == 4.0
+
+
 async def test_a_right_that_is_back_is_asked_for_no_more() -> None:
     """Of all namespaces at once: the right has most likely come back for all."""
     changed: list[str] = []
