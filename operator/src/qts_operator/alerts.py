@@ -187,7 +187,9 @@ OPERATOR: tuple[Alert, ...] = (
 SYSTEM: tuple[Alert, ...] = (
     Alert(
         "QtsSystemNotReady",
-        f'{_condition("Ready", 0)} unless {_condition("Suspended", 1)}', "10m", "page",
+        f'{_condition("Ready", 0)} unless {_condition("Suspended", 1)}'
+        f" unless {_told('qts_system_paused')} == 1",
+        "10m", "page",
         "A system is not ready",
         f"Ready of {_WHERE} is {{{{ $value }}}} (0 is False).",
     ),

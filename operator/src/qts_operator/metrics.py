@@ -110,6 +110,7 @@ class Told(msgspec.Struct, frozen=True):
     gpus: Mapping[str, int]  # by agent
     gpu_seconds: Mapping[str, float]  # by agent, up to `at`
     at: float
+    rests: bool  # a pause is all that it waits for
 
     def held(self, now: float) -> dict[str, float]:
         """Return the GPU-seconds that each agent held up to `now`."""
@@ -140,10 +141,11 @@ class Systems(Collector):
         *,
         moving: float | None,
         gpus: Mapping[str, int] | None,
+        rests: bool = False,
     ) -> None:
         """Take the conditions of one system, since when it moves, and the GPUs that its agents hold.
 
-        `gpus` None: nobody can tell, what was told last holds.
+        `gpus` None: nobody can tell, what was told last holds. `rests`: a pause is all that it waits for.
         """
         for status in conditions.values():
             if status not in CONDITION_VALUE:
@@ -156,7 +158,7 @@ class Systems(Collector):
             # a stuck roll-out is dated anew when it is called stuck; it began when it began
             moving = min(moving, former.moving_since)
         told, holders = alike(*conditions.items()), alike(*gpus.items())
-        self._told[(namespace, system)] = Told(told, moving, holders, held, now)
+        self._told[(namespace, system)] = Told(told, moving, holders, held, now, rests)
 
     def forget(self, namespace: str, system: str) -> None:
         """Drop the series of a system that is gone."""
@@ -195,6 +197,10 @@ def _age(now: float, told: Told) -> Labelled:
     return [((), 0.0 if told.moving_since is None else max(0.0, now - told.moving_since))]
 
 
+def _rests(_: float, told: Told) -> Labelled:
+    return [((), 1.0)] if told.rests else []
+
+
 def _held(now: float, told: Told) -> Labelled:
     return [((agent,), seconds) for agent, seconds in told.held(now).items()]
 
@@ -214,9 +220,11 @@ class _Family(NamedTuple):
 _VALUE = "1 True, 0 False, -1 Unknown"
 _ONE = ("namespace", "system")
 _AGE = "Length of the roll-out, 0: settled"
+_RESTS = "1: changes wait for the end of a pause, and what runs is whole"
 _GPU = "GPUs held by pods, times seconds"
 _OF_SYSTEMS = (
     _Family(GaugeMetricFamily, "qts_system_condition", _VALUE, (*_ONE, "type"), _conditions),
     _Family(GaugeMetricFamily, "qts_system_progressing_seconds", _AGE, _ONE, _age),
+    _Family(GaugeMetricFamily, "qts_system_paused", _RESTS, _ONE, _rests),
     _Family(CounterMetricFamily, "qts_system_gpu_seconds", _GPU, (*_ONE, "agent"), _held),
 )

@@ -247,6 +247,7 @@ class Reconciler:
                 told,
                 moving=status.moving_since(state.status),
                 gpus=None if state.frame is None else status.held(state.snapshot, state.frame),
+                rests=status.rests(state.status, state.snapshot, state.frame),
             )
         if state.failed is not None:
             failed = state.failed

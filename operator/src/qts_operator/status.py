@@ -127,6 +127,18 @@ def moving_since(told: dict[str, Any]) -> float | None:
     return None
 
 
+def rests(told: dict[str, Any], snapshot: Snapshot, frame: Frame | None) -> bool:
+    """Tell whether a pause is all that keeps a system from being ready: changes wait, what runs is whole."""
+    if frame is None or not told.get("plan"):
+        return False
+    children = [snapshot.owned("Deployment", w.name) for w in frame.workloads()]
+    whole = all(c is not None and c.ready >= max(1, c.replicas) for c in children)
+    return whole and _BAD.isdisjoint((c["type"], c["status"]) for c in told["conditions"])
+
+
+_BAD = {("Degraded", "True"), ("RedisReady", "False"), ("MessagingReady", "False")}
+
+
 def held(snapshot: Snapshot, frame: Frame) -> dict[str, int]:
     """Return how many GPUs the pods of each agent hold that asks for any."""
     return {w.name: _held(snapshot, frame, w) for w in AGENTS if frame.runs(w) and _asks(frame, w)}

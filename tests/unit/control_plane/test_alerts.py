@@ -98,6 +98,7 @@ _RESTARTS = f'qts_agent_restarts_total{SYSTEM}, agent="amos", reason="PodFailed"
 _BEFORE = _RESTARTS.replace("agent=", 'pod="operator-1", agent=')
 _LEADS_EAST, _LEADS_WEST = (f'qts_leader{{namespace="{n}"}}' for n in ("east", "west"))
 _PASSES = {result: f'qts_reconcile_total{{result="{result}"}}' for result in ("ok", "error")}
+_READY, _PAUSED = f'qts_system_condition{SYSTEM}, type="Ready"}}', f"qts_system_paused{SYSTEM}}}"
 _REDIS = f'qts_system_condition{SYSTEM}, type="RedisReady"}}'
 _SILENCE = f'qts_peer_heartbeat_age_seconds{SYSTEM}, agent="pads", peer="quasar"}}'
 _SLOW = 'qts_api_request_duration_seconds_bucket{verb="GET", kind="Pod", code="200", le="'
@@ -158,7 +159,6 @@ CASES: dict[str, Case] = {
         'qts_reflector_missed_events_total{kind="Pod"}', "0x5 1x20", "0x20", "7x20", "10m"
     ),
     "QtsAccessDenied": _one('qts_reflector_denied_total{kind="Node"}', "0x5 1x20", "0x20", "7x20", "10m"),
-    # a counter that begins with the first refusal
     "QtsAccessDenied first": _one(
         'qts_reflector_denied_total{kind="Event"}', "_x5 1x20", "_x20", "7x20", "10m"
     ),
@@ -196,6 +196,13 @@ CASES: dict[str, Case] = {
         "15m",
     ),
     "QtsSystemDegraded": _condition("Degraded", 1, "10m"),
+    # a person paused it and edited it, and all runs on; at the edge a pod was lost and came back
+    "QtsSystemNotReady paused": Case(
+        {_READY: "0x30", _PAUSED: "1x10 stale"},
+        {_READY: "0x30", _PAUSED: "1x30"},
+        {_READY: "0x30", _PAUSED: "1x10 stale _x9 1x10"},
+        "25m",
+    ),
     "QtsSystemNotReady handed over": _handed_over("qts_system_condition", 0, 1, -1, "15m", ', type="Ready"'),
     "QtsRolloutStuck": _one(f"qts_system_progressing_seconds{SYSTEM}}}", "901x20", "0x20", "900x20", "10m"),
     "QtsRolloutStuck handed over": _handed_over("qts_system_progressing_seconds", 901, 0, 900, "10m"),

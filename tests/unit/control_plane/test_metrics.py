@@ -14,7 +14,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.parser import text_string_to_metric_families
 from tests.loops import until
 from tests.metric_names import documented, exposed
-from tests.unit.control_plane.engines import running
+from tests.unit.control_plane.engines import condition, running
 
 from qts_core import names
 from qts_core.errors import LocalError
@@ -242,6 +242,28 @@ async def test_values_are_those_of_the_cluster() -> None:
     async with running(api, msgspec.structs.replace(OPTIONS, identity="two", per_object=False)) as engine:
         await until(lambda: value(engine.metrics, "qts_reflector_objects", kind="Deployment") == 10.0)
         assert value(engine.metrics, "qts_spec_changes_total") == 0.0
+
+
+async def test_a_pause_is_told_apart_from_what_is_lost_in_it() -> None:
+    """Changes wait and all runs on: nobody need be woken; without a pod, or Redis, it is another matter."""
+    api = FakeCluster()
+    api.system("trading", "desk", {})
+    paused = {"name": "qts_system_paused", "namespace": "trading", "system": "desk"}
+    async with running(api, OPTIONS) as engine:
+        await until(lambda: len(api.names("Deployment", "trading")) == 5)
+        api.settle("trading")
+        await until(lambda: condition(api, "Ready", "desk")[0] == "True")
+        assert value(engine.metrics, **paused) is None
+        api.system("trading", "desk", {"paused": True, "agents": {"amos": {"replicas": 2}}})
+        await until(lambda: value(engine.metrics, **paused) == 1.0)
+        assert condition(api, "Ready", "desk") == ("False", "SpecNotApplied")
+        for kind, name in (("Deployment", "desk-pads"), ("StatefulSet", "desk-redis")):
+            api.change(kind, "trading", name, lambda live: live["status"].update(readyReplicas=0))
+            await until(lambda: value(engine.metrics, **paused) is None)
+            api.settle("trading")
+            await until(lambda: value(engine.metrics, **paused) == 1.0)
+        api.system("trading", "desk", {"paused": False})
+        await until(lambda: value(engine.metrics, **paused) is None)
 
 
 async def test_only_who_leads_tells_of_systems() -> None:
