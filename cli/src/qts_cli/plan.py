@@ -136,10 +136,8 @@ def _told_of(file: Path) -> Iterator[None]:
 
 
 def _check_names(metadata: Tree) -> None:
-    """Refuse what Kubernetes takes for no name; of a system's own by the definition's rule."""
-    name, labels = metadata["name"], metadata.get("labels") or {}
-    if len(name) > names.LONGEST_SYSTEM or not re.fullmatch(names.SYSTEM, name):
-        raise ConfigError(f"metadata.name: {names.SYSTEM_RULE}, found {name!r}")
+    """Refuse what Kubernetes takes for no name; a system's own has a rule of the definition."""
+    labels = metadata.get("labels") or {}
     _check_namespace("metadata.namespace", metadata.get("namespace"))
     if not isinstance(labels, dict):
         raise ConfigError(f"metadata.labels: expected a map, found {labels!r}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from qts_core import names
 from qts_core.resource import SECTIONS
 from qts_core.roster import ADDED_SEATS, AGENTS, BY_NAME, SEATS
 from qts_core.spec import MOST_ADDED
@@ -175,10 +174,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
 }
 ROOT_RULES: tuple[tuple[str, str], ...] = (
     (
-        (
-            f"self.metadata.name.size() <= {names.LONGEST_SYSTEM} && "
-            f"self.metadata.name.matches('{names.SYSTEM}')"
-        ),
-        f"metadata.name {names.SYSTEM_RULE}",
+        "self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+        "metadata.name must be at most 40 characters, begin with a letter and hold only a-z, 0-9 and -",
     ),
 )

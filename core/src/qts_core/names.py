@@ -10,11 +10,6 @@ SHORT = "qts"
 API_VERSION = f"{GROUP}/{VERSION}"
 CRD_NAME = f"{PLURAL}.{GROUP}"
 
-#: what a system may be called: its objects' names begin with it, and end as labels of 63 characters
-SYSTEM = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
-LONGEST_SYSTEM = 40
-SYSTEM_RULE = f"must be at most {LONGEST_SYSTEM} characters, begin with a letter and hold only a-z, 0-9 and -"
-
 FIELD_MANAGER = "qts-operator"
 STATUS_MANAGER = "qts-operator-status"
 HANDOVER_MANAGER = "qts-operator-handover"  # holds the replicas until an autoscaler's first write

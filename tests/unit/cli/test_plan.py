@@ -132,8 +132,8 @@ DEEP = ".".join(["d" * 63] * 4)
 @pytest.mark.parametrize(
     ("metadata", "words"),
     [
-        ({"name": "Desk"}, "metadata.name: must be at most 40 characters, begin with a letter and hold only"),
-        ({"name": LONG}, f"and hold only a-z, 0-9 and -, found '{LONG}'"),
+        ({"name": "Desk"}, "metadata.name must be at most 40 characters, begin with a letter and hold only"),
+        ({"name": LONG}, "metadata.name must be at most 40 characters"),
         ({"name": "9desk"}, "metadata.name"),
         ({"name": "desk-"}, "metadata.name"),
         ({"name": ""}, "metadata.name"),
