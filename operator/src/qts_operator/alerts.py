@@ -126,7 +126,10 @@ OPERATOR: tuple[Alert, ...] = (
     ),
     Alert(
         "QtsHotLoop",
-        'sum(rate(qts_writes_total{kind!~"Lease|Event"}[10m])) > 0.1'
+        # of statuses only where no condition changed, as by drained nodes, or one did again and again
+        '(sum(rate(qts_writes_total{kind!~"Lease|Event", op!="status"}[10m])) > 0.1'
+        ' or sum(rate(qts_writes_total{op="status"}[10m])) > 0.1'
+        " unless max(changes(qts_system_condition[30m])) < 20 > 0)"
         " unless sum(increase(qts_spec_changes_total[30m])) > 0",
         "10m", "ticket",
         "The operator writes though nobody changed a spec",

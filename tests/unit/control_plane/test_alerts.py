@@ -52,6 +52,13 @@ def _handed_over(metric: str, bad: int, quiet: int, edge: int, at: str, more: st
     return Case(both(bad), both(quiet), both(edge), at)
 
 
+def _starts(series: str, bad: str, well: str) -> Case:
+    """Fires where a start takes too long; quiet where it ended well; at the edge it has its five minutes."""
+    moves = ("0+60x20", "0+60x6 0x20", "1x5 0+60x20")
+    three = zip((bad, well, bad), moves, strict=True)
+    return Case(*({series: each, MOVES: moved} for each, moved in three), "10m")
+
+
 def _condition(kind: str, bad: int, at: str) -> Case:
     """Fires on `bad`; quiet on the other value; at the edge it is Unknown, which is neither."""
     series = f'qts_system_condition{SYSTEM}, type="{kind}"}}'
@@ -98,6 +105,7 @@ _RESTARTS = f'qts_agent_restarts_total{SYSTEM}, agent="amos", reason="PodFailed"
 _BEFORE = _RESTARTS.replace("agent=", 'pod="operator-1", agent=')
 _LEADS_EAST, _LEADS_WEST = (f'qts_leader{{namespace="{n}"}}' for n in ("east", "west"))
 _PASSES = {result: f'qts_reconcile_total{{result="{result}"}}' for result in ("ok", "error")}
+_STATUSES = 'qts_writes_total{kind="QuantumTradingSystem", op="status"}'
 _READY, _PAUSED = f'qts_system_condition{SYSTEM}, type="Ready"}}', f"qts_system_paused{SYSTEM}}}"
 _REDIS = f'qts_system_condition{SYSTEM}, type="RedisReady"}}'
 _SILENCE = f'qts_peer_heartbeat_age_seconds{SYSTEM}, agent="pads", peer="quasar"}}'
@@ -150,6 +158,12 @@ CASES: dict[str, Case] = {
         {_WRITES: "0+12x60", "qts_spec_changes_total": "5x60"},
         {_WRITES: "0+12x60", "qts_spec_changes_total": "0x39 1x30"},
         {_WRITES: "0+6x60", "qts_spec_changes_total": "5x60"},
+        "55m",
+    ),
+    "QtsHotLoop of statuses": Case(
+        {_STATUSES: "0+12x60", _READY: "1 0 1 0 1 0 1 0 1 0 1 0 1 0 1 0 " * 4},
+        {_STATUSES: "0+12x60", _READY: "1x30 0x2 1x60"},
+        {_STATUSES: "0+6x60"},
         "55m",
     ),
     "QtsWatchStale": _one(
@@ -232,22 +246,13 @@ CASES: dict[str, Case] = {
     ),
     "QtsGpuUnavailable": _condition("GPUAvailable", 0, "20m"),
     "QtsRedisDown": _condition("RedisReady", 0, "10m"),
-    # what starts or rolls has the operator's five minutes; a pod that is lost is no roll-out
-    "QtsRedisDown starts": Case(
-        {_REDIS: "0x20", MOVES: "0+60x20"},
-        {_REDIS: "0x6 1x20", MOVES: "0+60x6 0x20"},
-        {_REDIS: "0x20", MOVES: "1x5 0+60x20"},
-        "10m",
-    ),
+    "QtsRedisDown starts": _starts(_REDIS, "0x20", "0x6 1x20"),
     "QtsRedisRefuses": _one(
         f'qts_redis_refuses{SYSTEM}, agent="pads", kind="memory"}}', "1x20", "0x20", "0x9 1x1 0x20", "12m"
     ),
     "QtsRedisRefuses loading": Case(
         {f'qts_redis_refuses{SYSTEM}, agent="{a}", kind="rights"}}': "1x20" for a in ("pads", "amos")},
-        {
-            f'qts_redis_refuses{SYSTEM}, agent="pads", kind="memory"}}': "1x20",
-            f'qts_system_condition{SYSTEM}, type="RedisReady"}}': "0x20",
-        },  # QtsRedisDown pages
+        {f'qts_redis_refuses{SYSTEM}, agent="pads", kind="memory"}}': "1x20", _REDIS: "0x20"},
         {f'qts_redis_refuses{SYSTEM}, agent="pads", kind="loading"}}': "1x20"},  # it ends by itself
         "12m",
     ),
@@ -258,12 +263,7 @@ CASES: dict[str, Case] = {
         "30x20",
         "10m",
     ),
-    "QtsPeerSilent starts": Case(
-        {_SILENCE: "0+60x20", MOVES: "0x20"},
-        {_SILENCE: "0+60x6 1x20", MOVES: "0+60x6 0x20"},
-        {_SILENCE: "0+60x20", MOVES: "1x5 0+60x20"},
-        "10m",
-    ),
+    "QtsPeerSilent starts": _starts(_SILENCE, "0+60x20", "0+60x6 1x20"),
     "QtsFeedStalled": _stale("qts_bar_last_timestamp_seconds", THRESHOLDS["FEED_STALLED_SECONDS"]),
     "QtsFeedStalled degraded": _stale_degraded("qts_bar_last_timestamp_seconds"),
     "QtsFeedStalled outside": _stale_outside("qts_bar_last_timestamp_seconds"),
