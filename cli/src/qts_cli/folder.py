@@ -18,7 +18,7 @@ from qts_core.files import replace_file
 HOME = Path(".qts")
 PARTS = ("keys", "logs", "journal", "spool", "state", "redis")
 FLEETING = ("keys", "redis", "state")
-KILLED = "without a summary, as one that was killed"
+KILLED = "without a summary, as one that was killed or refused"
 _TRIES = 3
 
 

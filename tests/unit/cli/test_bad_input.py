@@ -202,7 +202,7 @@ def test_a_run_that_has_decided_nothing_is_told(capsys: pytest.CaptureFixture[st
             assert main([*command, "--run-dir", "runs"]) == 2
             assert "nothing is decided in this run yet; `qts status` says what" in capsys.readouterr().err
     assert main(["decisions", "--run-dir", "runs"]) == 2
-    assert "this run ended (without a summary, as one that was killed)" in capsys.readouterr().err
+    assert "this run ended (without a summary, as one that was killed or refused)" in capsys.readouterr().err
     (run / "summary.json").write_text('{"ended": "time is up"}')
     assert main(["decisions", "--count", "--run-dir", "runs"]) == 2
     assert "this run ended (time is up) before its first decision" in capsys.readouterr().err
