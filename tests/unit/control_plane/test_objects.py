@@ -152,19 +152,6 @@ def test_templates_are_remembered_without_what_no_pod_reads(frame_of) -> None:
     assert redis.template(before) == redis.template(after)
 
 
-def test_redis_runs_where_the_resource_says(frame_of) -> None:
-    """On a cluster whose nodes are all tainted no other field lets it start."""
-    bare = redis.template(frame_of())["spec"]
-    where = {
-        "nodeSelector": {"pool": "data"},
-        "tolerations": [{"key": "pool", "operator": "Exists"}],
-        "affinity": {"podAntiAffinity": {}},
-        "priorityClassName": "high",
-    }
-    assert not where.keys() & bare.keys()
-    assert redis.template(frame_of({"redis": where}))["spec"] == bare | where
-
-
 def test_nothing_that_changes_by_itself_is_in_the_template(frame_of) -> None:
     """Generation, time and status of a resource do not reach the pods."""
     before = frame_of()
@@ -232,17 +219,6 @@ def test_a_device_brings_image_and_limit(frame_of) -> None:
     assert quasar["resources"]["limits"]["nvidia.com/gpu"] == "2"
     assert amos["image"] == frame.images.agent
     assert "nvidia.com/gpu" not in amos["resources"]["limits"]
-
-
-def test_the_container_beside_redis_has_resources_of_its_own(frame_of) -> None:
-    """What is left out of them is not asked for, as of Redis itself."""
-    more = {"acl": {"resources": {"limits": {"memory": "1024Mi"}}}, "resources": {"limits": {"cpu": "2"}}}
-    made = _by(frame_of({"redis": more}))[("StatefulSet", "desk-1-redis")]
-    redis, side = made["spec"]["template"]["spec"]["containers"]
-    assert (redis["name"], redis["resources"]) == ("redis", {"limits": {"cpu": "2"}})
-    assert (side["name"], side["resources"]) == ("acl", {"limits": {"memory": "1Gi"}})
-    bare = _by(frame_of({"redis": {"acl": {"resources": {}}}}))[("StatefulSet", "desk-1-redis")]
-    assert "resources" not in bare["spec"]["template"]["spec"]["containers"][1]
 
 
 def test_budget_only_with_a_spare(frame_of) -> None:

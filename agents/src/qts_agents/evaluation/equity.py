@@ -156,10 +156,10 @@ def drawdown(equity: F8) -> float:
 def performance(curve: Curve, yearly: float, trials: list[float]) -> Performance:
     """Return a curve in numbers; `trials` are the ratios per bar of everything that was tried."""
     found = sharpe.moments(curve.returns)
-    years = curve.equity.size / yearly
+    years, once = curve.equity.size / yearly, curve.equity.size < 2
     return Performance(
         total_return=float(curve.equity[-1] - 1.0),
-        volatility=float(curve.returns.std(ddof=1)) * math.sqrt(yearly),
+        volatility=math.nan if once else float(curve.returns.std(ddof=1)) * math.sqrt(yearly),
         sharpe=found.sharpe * math.sqrt(yearly),
         sharpe_bar=found.sharpe,
         skewness=found.skewness,
