@@ -274,8 +274,9 @@ def _summary(told: Report, output: Path) -> str:
             lines.append(f"{name:13} nothing to score: no opinion whose horizon has ended")
             continue
         hits = f"hits {hit.rate:.1%} ({hit.low:.1%} to {hit.high:.1%})" if hit.n else "no side taken"
+        error = f"± {gain.error:.4f}" if math.isfinite(gain.error) else "(too few rounds for an error)"
         lines.append(
-            f"{name:13} log score {gain.value:+.4f} ± {gain.error:.4f} over the base rate, "
+            f"{name:13} log score {gain.value:+.4f} {error} over the base rate, "
             f"Brier {one.brier.brier:.4f}, {hits}, "
             f"staked Sharpe {one.staked.sharpe:+.2f}"
         )
