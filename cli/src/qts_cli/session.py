@@ -35,9 +35,9 @@ INTERRUPTED = 130
 
 
 def heeded() -> list[signal.Signals]:
-    """Return the signals that end a run: not those that whoever started it had ignored, as nohup does."""
-    endings = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    return [number for number in endings if signal.getsignal(number) is not signal.SIG_IGN]
+    """Return the signals that end a run: a hang-up only where whoever started it did not ignore it (nohup)."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [signal.SIGINT, signal.SIGTERM, *([] if ignored else [signal.SIGHUP])]
 
 
 class Session:

@@ -123,13 +123,17 @@ def test_an_embedded_server_is_only_for_what_it_binds() -> None:
         redis_server.choose(f"redis://[::1]:{port}")
 
 
-def test_signals_that_were_ignored_stay_so() -> None:
-    """`nohup` has the hang-up ignored; a run that heeds it would end with the terminal."""
-    before = signal.getsignal(signal.SIGHUP)
+def test_a_hang_up_that_was_ignored_stays_so() -> None:
+    """`nohup` has it ignored; a run that heeds it would end with the terminal. A shell ignores SIGINT of what it
+    starts behind itself, and who sends that to a run means it.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGINT)}
     try:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        for number in before:
+            signal.signal(number, signal.SIG_IGN)
         assert heeded() == [signal.SIGINT, signal.SIGTERM]
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
         assert heeded() == [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
     finally:
-        signal.signal(signal.SIGHUP, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
