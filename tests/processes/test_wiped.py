@@ -51,6 +51,25 @@ async def test_a_redis_that_comes_back_empty_gets_everything_again(stand: Stand)
     assert (total.unaccounted, total.lost) == (0, {})
 
 
+async def test_what_was_lost_once_is_not_missed_again(stand: Stand) -> None:
+    """The server begins anew a second time, with all that was stored again: nothing is sent once more."""
+    pads = stand.buses["pads"]
+    for n in range(3):
+        await pads.publish(examples.feedback(f"d-{n}"))
+    await until(lambda: len(stand.kinds("qbmia", PerformanceFeedback)) == 3)
+    stand.kill()
+    shutil.rmtree(stand.folder / "appendonlydir")
+    stand.serve()
+    await until(lambda: pads.durables.readded == 3 and not len(pads.durables.spool))
+    for n in range(2):
+        stand.kill()
+        stand.serve()
+        await pads.publish(examples.feedback(f"after-{n}"))
+        await until(lambda n=n: len(stand.kinds("qbmia", PerformanceFeedback)) == 4 + n)  # type: ignore[misc]
+    assert pads.durables.readded == 3
+    await stand.stop()
+
+
 async def test_a_server_that_was_away_for_a_moment_is_looked_at(stand: Stand) -> None:
     """Nobody waits for it then, and the full inbox reads nothing: the connection was opened anew unseen."""
     pads = stand.buses["pads"]

@@ -63,14 +63,17 @@ def forget(setting: Setting) -> None:
 def clean_killed(home: Path) -> list[str]:
     """Clean up every run of `home` that was killed, in a Redis of others too; return what stays there.
 
-    The caller holds the lock of `home`, so that none of them is at work.
+    The caller holds the lock of `home`, so that none of them is at work. What time does not suffice for is
+    left to the next call.
     """
     left: list[str] = []
     deadline_s = time.monotonic() + _PATIENCE_S
     for run in folder.uncleaned(home):
         try:
             where = _others_redis(run)
-            if where is not None and time.monotonic() < deadline_s:
+            if where is not None and time.monotonic() >= deadline_s:
+                continue
+            if where is not None:
                 _forget(*where)
         except QtsError as error:
             left.append(str(error))

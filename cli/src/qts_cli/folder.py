@@ -107,10 +107,12 @@ def clean_run(run: Path) -> None:
 
 
 def uncleaned(home: Path) -> list[Path]:
-    """Return the run folders that still hold keys: of the run at work, and of runs that were killed."""
-    return [
-        run for run in sorted((home / "run").iterdir()) if not run.is_symlink() and (run / "keys").is_dir()
-    ]
+    """Return the run folders that still hold keys: of the run at work, and of runs that were killed.
+
+    Another user's, as after one `sudo qts run`, cannot be looked into and is left alone.
+    """
+    every = (run for run in sorted((home / "run").iterdir()) if not run.is_symlink())
+    return [run for run in every if os.path.isdir(run / "keys")]  # noqa: PTH112 - False where it may not look
 
 
 def runs(run: Path) -> bool:

@@ -35,7 +35,7 @@ INTERRUPTED = 130
 
 
 def heeded() -> list[signal.Signals]:
-    """Return the signals that end a run: a hang-up only where whoever started it did not ignore it (nohup)."""
+    """Return the signals that end a run: a hang-up only where who started it did not ignore it (nohup)."""
     ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     return [signal.SIGINT, signal.SIGTERM, *([] if ignored else [signal.SIGHUP])]
 

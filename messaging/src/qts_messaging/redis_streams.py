@@ -7,7 +7,6 @@ import contextlib
 import functools
 import logging
 import random
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -24,6 +23,7 @@ from qts_messaging.redis_connection import AWAY, SOCKET_TIMEOUT_S, accepted, shu
 from qts_messaging.redis_line import Command
 from qts_messaging.redis_names import RedisNames, writer
 from qts_messaging.redis_refusals import Refusals
+from qts_messaging.stored import Stored
 from qts_messaging.trespass import Trespass, astray, entries
 from qts_messaging.trimming import trim_all
 
@@ -36,7 +36,6 @@ ACK_S = 0.02
 DELIVERIES = 5
 RENEW_STEPS = 100  # of 50 ms: how long the reader may take to end its wait
 Fields = dict[bytes, bytes] | None
-REMEMBERED = 1024  # of our stored entries, to see whether a server that was restarted forgot any
 
 
 class RedisStreams:
@@ -52,7 +51,7 @@ class RedisStreams:
         self._commands: Any = None
         self._tasks: list[asyncio.Task[None]] = []
         self._hand = InHand(names.name, names.dead)
-        self._last: deque[bytes] = deque(maxlen=REMEMBERED)  # the last entries we stored
+        self._stored = Stored(self._own)
         self._run_id = b""
         self._starts = 0  # of the server, noticed: what was asked before one may be answered by the former
         self.wiped = False
@@ -143,7 +142,7 @@ class RedisStreams:
 
     def _miss(self, error: BaseException) -> None:
         """Note that what we stored is gone where a group of ours is."""
-        self.wiped = self.wiped or (str(error).startswith("NOGROUP") and bool(self._last))
+        self.wiped = (str(error).startswith("NOGROUP") and self._stored.forget()) or self.wiped
 
     def _lost(self, part: str, error: BaseException) -> None:
         """Note that the server is away or refuses."""
@@ -166,11 +165,7 @@ class RedisStreams:
         run_id = await self._run(client)
         if self._run_id and run_id != self._run_id:
             self._starts += 1
-            # not the newest alone: the client may have reached the new server before we notice it
-            pipe = client.pipeline(transaction=False)
-            for entry in self._last:
-                pipe.xrange(self._own, entry, entry)
-            self.wiped = self.wiped or not all(await pipe.execute())
+            self.wiped = await self._stored.lost(client) or self.wiped
             self._hand.doubt()
         self._run_id = run_id
         await self._groups(client)
@@ -196,7 +191,7 @@ class RedisStreams:
             stored = await client.ask(*(("XADD", self._own, "*", FIELD, frame) for _, frame in batch))
             if starts != self._starts:  # by a server that is gone, and may have taken it with it
                 return False
-            self._last.extend(stored)
+            self._stored.note(stored)
             return True
         return False
 

@@ -235,10 +235,33 @@ def test_an_offset_is_read_and_a_date_is_the_day_in_utc(tmp_path: Path) -> None:
         "2020-01-01T19:00-05",
         "2020-01-02T05:30+0530",
     ]
-    for at in [*same, "2020-01-02", "20200102T000000Z", "20200102"]:
+    for at in [*same, "20200102T000000Z"]:
         rows = [f"2020-01-01T00:00:00Z,{ONE}", f"{at},{ONE}", f"2020-01-03T00:00:00Z,{ONE}"]
         bars = load_table(write(tmp_path, HEAD + "\n".join(rows)))
         assert int(bars.close_ns[1]) == 1_577_923_200_000_000_000, at
+    for first, second, third in (
+        ("2020-01-01", "2020-01-02", "2020-01-03"),
+        ("20200101", "20200102", "20200103"),
+    ):
+        rows = [f"{at},{ONE}" for at in (first, second, third)]
+        bars = load_table(write(tmp_path, HEAD + "\n".join(rows)))
+        assert int(bars.close_ns[0]) == 1_577_923_200_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [
+        (
+            "2020-01-01",
+            "2020-01-02T15:00:00Z",
+            "line 3, column ts: found a time of day, '2020-01-02T15",
+        ),
+        ("2020-01-01T15:00:00Z", "2020-01-02", "line 3, column ts: found a date alone, '2020-01-02',"),
+    ],
+)
+def test_dates_beside_times_are_refused(tmp_path: Path, first: str, second: str, words: str) -> None:
+    """A history of days with the hour of today behind it: which day's close is the last one's?"""
+    assert words in refused(write(tmp_path, f"{HEAD}{first},{ONE}\n{second},{ONE}\n"))
 
 
 @pytest.mark.parametrize("stamp", ["close", "open"])

@@ -74,6 +74,7 @@ def test_a_label_marks_made_up_events_and_goes_no_further(tmp_path: Path) -> Non
             HEADER,
             "line 2, column order: found '9223372036854775808'",
         ),
+        ([row(50).replace(",1,new", ",\u0663,new")], HEADER, "line 2, column order: found"),
         ([row(50).replace(",1,new", ",,new")], HEADER, "line 2, column order: found ''"),
     ],
 )

@@ -152,3 +152,32 @@ def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path: Path) -> None:
     assert [run for run in (own, others, early) if (run / "keys").exists()] == []
     assert not (own / "redis").exists()
     assert credentials.clean_killed(home) == []
+
+
+def test_what_time_does_not_suffice_for_is_left_to_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without its folder nobody could find the keys of a run in the server of others."""
+    home = folder.make_home(tmp_path)
+    own, others = killed(home), killed(home, "redis://pads:canary@127.0.0.1:1/0")
+    monkeypatch.setattr(credentials, "_PATIENCE_S", 0.0)
+    assert credentials.clean_killed(home) == []
+    assert [(run / "keys").exists() for run in (own, others)] == [False, True]
+    monkeypatch.undo()
+    assert len(credentials.clean_killed(home)) == 1
+    assert not (others / "keys").exists()
+
+
+def test_the_runs_of_another_user_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of one `sudo qts run` cannot be looked into: no reason to refuse the next run."""
+    home = folder.make_home(tmp_path)
+    mine, roots = killed(home), killed(home)
+
+    def stat(path: object, *more: object, **others: object) -> os.stat_result:
+        if str(path).startswith(str(roots / "keys")):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *more, **others)  # type: ignore[arg-type]
+
+    real = os.stat
+    monkeypatch.setattr(os, "stat", stat)
+    assert folder.uncleaned(home) == [mine]

@@ -144,7 +144,7 @@ def _distances(
 def _ids(place: str, lines: NDArray[np.int64], cells: pd.Series[Any]) -> NDArray[np.int64]:
     """Return each event's order [N]; two ids that differ in their last digit are two orders."""
     text = cells.astype(str).str.strip().str.removesuffix(".0")
-    whole = text.str.fullmatch(r"[+-]?\d{1,19}")
+    whole = text.str.fullmatch(r"[+-]?[0-9]{1,19}")
     numbers = pd.to_numeric(text.where(whole, "0"))
     # of unsigned ones some are beyond an int64, and with a negative one beside them all are floats
     outside = numbers.dtype.kind != "i" and text.where(whole, "0").map(lambda t: abs(int(str(t))) >= 2**63)
@@ -152,7 +152,7 @@ def _ids(place: str, lines: NDArray[np.int64], cells: pd.Series[Any]) -> NDArray
     if bad.size:
         raise ConfigError(
             f"{place} {lines[bad[0]]}, column order: found {cells.iloc[int(bad[0])]!r};"
-            " give a whole number below 2^63 that names the order"
+            " give a whole number below 2^63 that names the order, as text or integers (floats lose digits)"
         )
     return numbers.to_numpy(dtype=np.int64)
 

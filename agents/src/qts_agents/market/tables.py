@@ -132,7 +132,7 @@ def _rows(path: str, frame: pd.DataFrame, unit: str, first: int, ts_unit: str) -
         symbol=symbol,
         ts_ns=times(place, ts_name, lines, frame[names[ts_name]], ts_unit),
         ts_name=ts_name,
-        days=_are_days(frame[names[ts_name]], ts_unit),
+        days=_are_days(place, ts_name, lines, frame[names[ts_name]], ts_unit),
         values={name: numbers(place, name, lines, frame[names[name]], False) for name in PRICES},
         quotes={
             name: numbers(place, name, lines, frame[names[name]], True)
@@ -340,11 +340,21 @@ def times(
     return stamps_ns
 
 
-def _are_days(cells: pd.Series[Any], unit: str) -> bool:
-    """Tell whether times that were taken are dates alone, without a time of day."""
+def _are_days(place: str, name: str, lines: NDArray[np.int64], cells: pd.Series[Any], unit: str) -> bool:
+    """Tell whether times that were taken are dates alone; ConfigError where some are and others are not."""
     if pd.api.types.is_datetime64_any_dtype(cells):
         return cells.dt.tz is None
-    return unit == "iso" and bool(cells.astype(str).str.strip().str.fullmatch(DATE).all())
+    if unit != "iso":
+        return False
+    days = cells.astype(str).str.strip().str.fullmatch(DATE).to_numpy(dtype=bool)
+    other = np.flatnonzero(days != days[0])
+    if other.size:
+        row, kinds = int(other[0]), ("a date alone", "a time of day")
+        raise ConfigError(
+            f"{place} {lines[row]}, column {name}: found {kinds[int(days[0])]}, {str(cells.iloc[row])!r},"
+            f" behind {kinds[int(days[row])]}; give all rows a time of day or none: a date is the whole day"
+        )
+    return bool(days[0])
 
 
 def _stamps_ns(stamps: pd.Series[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from pathlib import Path
 
 import msgspec
@@ -293,6 +294,20 @@ def test_the_ledger_counts_each_trial_once(tmp_path: Path) -> None:
     assert trials.add(file, [one]) == [one]
     assert trials.add(file, [again, other]) == [again, other]
     assert trials.read(file) == [again, other]
+
+
+@pytest.mark.parametrize("how", ["no locks", "another's"])
+def test_a_ledger_is_written_where_its_lock_is_not_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """A share without locks, and a lock file that another user made: neither may lose an evaluation."""
+    if how == "no locks":
+        monkeypatch.setattr(
+            fcntl, "flock", lambda *_: (_ for _ in ()).throw(OSError(37, "No locks available"))
+        )
+    (tmp_path / "l.jsonl.lock").touch(mode=0o444)
+    made = [trials.Trial("m", 100, "a", "s", "board", 0.1)]
+    assert trials.add(tmp_path / "l.jsonl", made) == trials.read(tmp_path / "l.jsonl") == made
 
 
 def test_a_damaged_ledger_is_named(tmp_path: Path) -> None:
