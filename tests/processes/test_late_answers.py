@@ -52,7 +52,9 @@ async def held(linked: Linked, asked: bytes) -> AsyncIterator[None]:  # noqa: F8
     The link stands still until the block opens it.
     """
     linked.link.open.clear()
-    await asyncio.sleep(0.5)  # redis-server ends a blocked read up to 0.1 s late, as it looks ten times a second
+    await asyncio.sleep(
+        0.5
+    )  # redis-server ends a blocked read up to 0.1 s late, as it looks ten times a second
     linked.link.hold = asked
     try:
         yield

@@ -27,7 +27,7 @@ def count_votes(
     """Count what became of each vote; what PADS refused is as invalid as what is no opinion."""
     for reply, answer in zip(replies, answers, strict=True):
         used = answer.opinion is not None and answer.peer not in refused
-        result = "used" if used else "invalid" if reply.envelope is not None else "late"
+        result = "used" if used else "invalid" if reply.envelope is not None else reply.reason or "late"
         metrics.votes.labels(reply.peer, result).inc()
 
 

@@ -240,11 +240,13 @@ class VoterShell:
         context, start = self._context, self._context.now_ns()
         if self._follower is not None and not await self._followed(self._follower, envelope, request):
             return
-        patience_s = max(0.0, min(0.5, (envelope.deadline_ns - start) / 2e9)) if envelope.deadline_ns else 0.5
+        later_ns = context.bus.offset_ns(envelope.sender)
+        left_s = (envelope.deadline_ns + later_ns - start) / 1e9 if envelope.deadline_ns else 1.0
+        patience_s = max(0.0, min(0.5, left_s / 2.0))
         if request.window is None:
             await self._inlet.reached(request.window_seq, patience_s)
         begun = context.now_ns()
-        if request.deadline_ns and (later_ns := context.bus.offset_ns(envelope.sender)):
+        if request.deadline_ns and later_ns:
             by_ours = max(1, request.deadline_ns + later_ns)
             request = msgspec.structs.replace(request, deadline_ns=by_ours)
         response = await context.compute(self._opinion, request)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Any
 
 import msgspec
 
 PERIOD_S = 5.0
 SUSPECT_AFTER, DEAD_AFTER = 3, 6  # missed heartbeats
 SKEW_NS = 2_000_000_000
+STEP_NS, STEPPED = 1_000_000_000, 3  # so many samples so far beyond the least: a clock was set, no delay
 SAME_MACHINE_NS = 5_000_000  # smaller offsets are delays, not clocks
 
 
@@ -28,6 +30,7 @@ class Peers:
         self._first_ns = now_ns
         self._names = names
         self._samples: dict[str, deque[int]] = {}
+        self._epochs: dict[str, Any] = {}  # whose samples they are: a new process may be on another machine
         self._offsets: dict[str, int] = {}
         self.skewed: dict[str, int] = {}
 
@@ -51,10 +54,17 @@ class Peers:
             state = "alive"
         return PeerHealth(age / 1e9, state)
 
-    def sample(self, peer: str, sent_ns: int, received_ns: int) -> None:
-        """Take a clock sample of a heartbeat."""
+    def sample(self, peer: str, sent_ns: int, received_ns: int, epoch: Any = None) -> None:
+        """Take a clock sample of a heartbeat; the least of the last counts, until a clock is set."""
+        if self._epochs.setdefault(peer, epoch) != epoch:
+            self._epochs[peer] = epoch
+            self._samples.pop(peer, None)
         samples = self._samples.setdefault(peer, deque(maxlen=60))
         samples.append(received_ns - sent_ns)
+        newest = [*samples][-STEPPED:]
+        if len(newest) == STEPPED and min(newest) - min(samples) > STEP_NS:
+            samples.clear()
+            samples.extend(newest)
         least = min(samples)
         self._offsets[peer] = least if abs(least) >= SAME_MACHINE_NS else 0
 

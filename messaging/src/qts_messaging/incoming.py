@@ -132,6 +132,8 @@ class Incoming:
         desk.health.heard[envelope.sender] = now
         kind = type(body)
         if kind is RiskAlert and envelope.recipient is not None:
+            if not self.room():
+                return  # without a receipt it comes again
             self._receipt(envelope)
         stored = lane in self._stored
         if stored and done is None and not self.room():
@@ -211,7 +213,7 @@ class Incoming:
     def _heartbeat(self, envelope: Envelope, status: AgentStatus, now: int) -> None:
         """Learn clock and high-water marks from AGENT_STATUS."""
         desk = self._desk
-        desk.health.sample(envelope.sender, envelope.sent_ns, desk.clock.wall_ns())
+        desk.health.sample(envelope.sender, envelope.sent_ns, desk.clock.wall_ns(), envelope.epoch)
         for lane, high in status.lanes.items():
             if lane in self._lanes and high > 0:
                 desk.book.heard_high((envelope.sender, envelope.epoch, lane), high, now)

@@ -28,13 +28,13 @@ class Rotation:
         self._secrets, self._name = options.secrets, options.name
         self._keys, self._direct, self._door, self._redis = keys, direct, door, redis
         self._curve = 0 if keys is None else keys.generation
-        self._redis_generation = door.login.generation
+        self._login = door.login  # that all wires use
         self._seen = look(options.secrets)
         self._seldom = Seldom()
 
     def generations(self) -> dict[str, int]:
         """Return kind → generation in use; a kind that this process does not use is left out."""
-        found = {"redis": self._redis_generation} if self._redis_generation else {}
+        found = {"redis": self._login.generation} if self._login.generation else {}
         if self._keys is not None:
             found |= {"curve": self._curve, "curve_accepted": self._keys.accepted}
         return found
@@ -57,11 +57,12 @@ class Rotation:
             if self._keys is not None and self._secrets is not None:
                 self._keys = load_curve(self._secrets, self._name)
                 self._direct.renew(self._keys)
-            if await self._door.renew():
+            await self._door.renew()
+            if (login := self._door.login) != self._login:  # also where the server was away in the middle
                 for wire in self._redis:
                     await wire.renew()
-                self._redis_generation = self._door.login.generation
-                _log.info("redis: password of generation %d is in use", self._redis_generation)
+                self._login = login
+                _log.info("redis: password of generation %d is in use", login.generation)
         except (ConfigError, *AWAY) as error:
             if self._seldom.due("renew", time.monotonic()) is not None:
                 _log.warning("changed credentials are not in use yet: %.200s", error)

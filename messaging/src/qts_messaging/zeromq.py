@@ -359,7 +359,9 @@ class ZeroMQ:
         """Follow the state of one line."""
         while not line.monitor.closed and readable(line.monitor):
             told = recv_monitor_message(line.monitor, zmq.DONTWAIT)
-            event = told["event"]
+            event, of = told["event"], told["endpoint"].decode(errors="replace")
+            if of == line.left != line.endpoint:
+                continue  # it was on its way when the line moved on
             self._refused.follow(line, event, time.monotonic())
             stood, line.connected = line.connected, event == zmq.EVENT_HANDSHAKE_SUCCEEDED
             line.answered = event in (zmq.EVENT_CONNECTED, zmq.EVENT_HANDSHAKE_SUCCEEDED)

@@ -87,5 +87,6 @@ def redial(line: Line, endpoint: str) -> None:
         return
     if line.endpoint:
         line.socket.disconnect(line.endpoint)
+        line.left = line.endpoint
     line.socket.connect(endpoint)
     line.endpoint = endpoint

@@ -45,7 +45,9 @@ class Refused:
         self._gate, self._domain, self._remedy = gate, domain, remedy
         self._count = 0
         self._seldom = Seldom()
-        self._words: dict[Way, str] = {}  # why no connection stands
+        self._words: dict[
+            Way, tuple[str, float]
+        ] = {}  # why no connection stands, and when that was last seen
         self._ended: dict[Way, int] = {}  # connections in a row that ended before the peer proved its key
         self._caller_s = float("-inf")  # when a caller proved nothing last
 
@@ -58,7 +60,8 @@ class Refused:
             self._words.pop(way, None)
             self._ended.pop(way, None)
         elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-            line.refused_s, self._words[way] = now_s, _OURS.format(peer=peer, remedy=self._remedy)
+            line.refused_s = now_s
+            self._words[way] = _OURS.format(peer=peer, remedy=self._remedy), now_s
             self._say(peer, "keys of both sides do not match")
         elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
             line.refused_s = now_s
@@ -67,7 +70,7 @@ class Refused:
             prompt = now_s - line.since_s < PROMPT_S
             self._ended[way] = self._ended.get(way, 0) + 1 if prompt else 0
             if self._ended[way] >= IN_A_ROW:
-                self._words[way] = _THEIRS.format(peer=peer, remedy=self._remedy)
+                self._words[way] = _THEIRS.format(peer=peer, remedy=self._remedy), now_s
 
     def caller(self) -> None:
         """Take that somebody who dialled us proved nothing."""
@@ -79,7 +82,7 @@ class Refused:
         now_s, gate, domain = time.monotonic(), self._gate, self._domain
         where, at_s = gate.knocked.get(domain, ("", float("-inf")))
         away = [each for peer, each in lines.items() if peer not in connected]
-        told = [[self._words.get((line.peer, line.pair), "") for line in each] for each in away]
+        told = [[self._lately((line.peer, line.pair), now_s) for line in each] for each in away]
         strangers = (
             _UNKNOWN_KEY.format(where=where) if now_s - at_s < LATELY_S else "",
             _OTHER_SERVER if now_s - self._caller_s < LATELY_S else "",
@@ -89,6 +92,11 @@ class Refused:
             tuple(next(iter(words)) for words in told if words and all(words)),
             "; ".join(filter(None, strangers)),
         )
+
+    def _lately(self, way: Way, now_s: float) -> str:
+        """Return why no connection stands; who is down refuses nobody."""
+        words, at_s = self._words.get(way, ("", float("-inf")))
+        return words if now_s - at_s < LATELY_S else ""
 
     def _say(self, whom: str, why: str) -> None:
         """Count a connection that was refused or ended; say so once a minute."""

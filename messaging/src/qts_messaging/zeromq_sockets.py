@@ -41,6 +41,7 @@ class Line(msgspec.Struct, eq=False):
     socket: Socket
     monitor: Socket
     endpoint: str = ""  # what the socket dials; "" while the peer's name has not been looked up
+    left: str = ""  # what it dialled before: events of that may still come
     answered: bool = False  # somebody listens there
     connected: bool = False  # and has proved to be the peer
     idle_s: float | None = None  # since when it is neither wanted nor used

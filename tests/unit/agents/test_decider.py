@@ -180,7 +180,7 @@ async def test_who_waits_awake_for_the_store_is_told_what_it_says() -> None:
 
 
 def test_a_vote_that_pads_refuses_is_counted_as_invalid(tmp_path: Path) -> None:
-    """One answers another round, one is heard, one is late: each is counted as what it is."""
+    """One answers another round, one is heard, one says nothing in time: each is counted as what it is."""
     made, counted = shell(tmp_path), []
     ask = asked(made)
     peers = list(ask.requests)
@@ -190,8 +190,8 @@ def test_a_vote_that_pads_refuses_is_counted_as_invalid(tmp_path: Path) -> None:
         return SimpleNamespace(peer=peer, envelope=SimpleNamespace(body=said, trace=None), reason="")
 
     async def gather(*_: Any, **__: Any) -> list[Any]:
-        late = SimpleNamespace(peer=peers[2], envelope=None, reason="timeout")
-        return [reply(peers[0], "another"), reply(peers[1], ask.round_id), late]
+        silent = SimpleNamespace(peer=peers[2], envelope=None, reason="timeout")
+        return [reply(peers[0], "another"), reply(peers[1], ask.round_id), silent]
 
     def labels(*names: str) -> Any:
         return SimpleNamespace(inc=lambda: counted.append(names), observe=lambda _: None)
@@ -200,7 +200,7 @@ def test_a_vote_that_pads_refuses_is_counted_as_invalid(tmp_path: Path) -> None:
     context.bus.gather = gather
     context.metrics.votes = context.metrics.vote_latency = SimpleNamespace(labels=labels)
     asyncio.run(made._round(ask, Cause(None, 0)))
-    assert counted == list(zip(peers, ("invalid", "used", "late"), strict=True))
+    assert counted == list(zip(peers, ("invalid", "used", "timeout"), strict=True))
     asyncio.run(made.finish())
 
 

@@ -268,6 +268,33 @@ def test_a_deadline_is_by_the_clock_of_who_asked(tmp_path: Path, later_ns: int, 
     assert bool((array(said[0].abstain) & DEADLINE).all()) is late
 
 
+@pytest.mark.parametrize(("later_s", "patience_s"), [(0, 0.0), (1, 0.0), (2, 0.5), (5, 0.5)])
+def test_a_bar_is_waited_for_by_the_clock_of_who_asked(
+    tmp_path: Path, later_s: int, patience_s: float
+) -> None:
+    """A voter whose clock is ahead took each question for one that is over, and its bar for one that never comes."""
+    tape, made = markets.eurusd(800, 460), shell(tmp_path)
+    now_ns, waited = 5 * 10**9, []
+
+    async def reached(_: int, seconds: float) -> None:
+        waited.append(seconds)
+
+    async def reply(*_: Any, **__: Any) -> None:
+        pass
+
+    context: Any = made._context
+    context.bus = SimpleNamespace(offset_ns=lambda peer: later_s * 10**9, reply=reply)
+    context.clock, context.now_ns = SimpleNamespace(monotonic_ns=lambda: 0), lambda: now_ns
+    context.tracing = SimpleNamespace(child=lambda *_: None)
+    context.health.draining = False
+    made._window = lambda _: markets.window(tape, 400)  # type: ignore[method-assign,assignment]
+    made._inlet.reached = reached  # type: ignore[method-assign,assignment]
+    asked = markets.request(tape.symbols, 400)
+    envelope: Any = SimpleNamespace(body=asked, deadline_ns=now_ns - 10**9, trace=None, sender="pads")
+    asyncio.run(made._answer(envelope))
+    assert waited == [patience_s]
+
+
 def test_what_is_told_before_the_kept_state_is_loaded_is_not_lost(tmp_path: Path) -> None:
     """A reset that comes while the state is read counts: the state is forgotten, not the reset."""
     tape = markets.eurusd(800, 460)

@@ -11,11 +11,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import zmq
 from tests.loops import until
 
 from qts_cli.sockets import free_ports
-from qts_messaging import keys
+from qts_messaging import keys, zeromq
 from qts_messaging.zeromq import FEW, TURN, ZeroMQ
+from qts_messaging.zeromq_names import redial
 from qts_messaging.zeromq_sockets import Socket
 
 MANY = 3 * TURN
@@ -156,3 +158,26 @@ async def test_what_waited_for_room_is_read_when_there_is_some(pair: Pair) -> No
     pair.at_pads.full = False
     pair.pads.resume()
     await until(lambda: pair.at_pads.heard[-1] == b"late")
+
+
+async def test_what_is_told_of_an_address_that_was_left_says_nothing_of_the_next(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection may stand in the moment in which its line moves on: libzmq ends it without another word."""
+    (line,) = pair.market._lines["pads"]
+    former = line.endpoint
+    redial(line, "tcp://127.0.0.1:1")
+    line.connected = line.answered = False
+    told = [
+        {"event": event, "endpoint": of.encode(), "value": 0}
+        for of in (former, line.endpoint)
+        for event in (zmq.EVENT_CONNECTED, zmq.EVENT_HANDSHAKE_SUCCEEDED)
+    ]
+    monkeypatch.setattr(zeromq, "recv_monitor_message", lambda *_: told.pop(0))
+    for left, stands in ((2, False), (0, True)):
+        monkeypatch.setattr(zeromq, "readable", lambda _, left=left: len(told) > left)
+        pair.market._events(line)
+        assert (line.connected, line.answered) == (stands, stands)
+    monkeypatch.undo()
+    redial(line, former)
+    line.connected = line.answered = False

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -17,8 +18,9 @@ from qts_messaging.accounts import Record, summary
 from qts_messaging.bus import BusOptions, Wires
 from qts_messaging.fabric import Fabric
 from qts_messaging.ids import new_id
+from qts_messaging.incoming import Incoming
 from qts_messaging.memory import Hub, MemoryDirect, MemoryStreams, MemoryTopics
-from qts_messaging.messages import DecisionResponse, RiskAlert
+from qts_messaging.messages import DecisionResponse, Envelope, RiskAlert
 from qts_messaging.outbox import BOUNDS, HIGH
 
 
@@ -233,3 +235,21 @@ async def test_a_loop_that_had_run_for_long_is_tried_again_at_once(monkeypatch: 
     loop = FailingLoop(monkeypatch, lambda call: 3600.0 if call == 6 else 0.0, 6)
     await loop.play()
     assert loop.slept == [0.05, 0.1, 0.2, 0.4, 0.8, 0.05]
+
+
+def test_an_alert_without_room_gets_no_receipt() -> None:
+    """With one its sender would forget it, and it comes again without."""
+    receipts: list[Envelope] = []
+    health, clock = SimpleNamespace(heard={}), SimpleNamespace(monotonic_ns=lambda: 7)
+    full: Any = SimpleNamespace(
+        _desk=SimpleNamespace(health=health, clock=clock),
+        room=lambda: False,
+        _receipt=receipts.append,
+        _stored=(),
+    )
+    said = RiskAlert("a", "x", 0.9, (), 0, 1)
+    Incoming._admit(
+        full, Envelope(id=bytes(16), sender="qbmia", recipient="pads", lane="to.pads", body=said), None
+    )
+    assert receipts == []
+    assert health.heard == {"qbmia": 7}

@@ -236,6 +236,28 @@ def test_a_clock_that_is_off_is_corrected() -> None:
     assert peers.skewed == {"b": 1}
 
 
+def test_a_clock_that_is_set_is_followed_and_a_delay_is_none() -> None:
+    """The least of sixty samples would count for five minutes more, and all with a TTL be too old for as long."""
+    peers = Peers(("b",), 0)
+    for _ in range(20):
+        peers.sample("b", 30 * S, 0)  # the peer's clock is 30 s ahead
+    for _ in range(2):
+        peers.sample("b", 0, 10 * S)  # a delay, as far as anybody knows
+    assert peers.offset_ns("b") == -30 * S
+    peers.sample("b", 0, 0)
+    assert peers.offset_ns("b") == 0, "it was set right"
+    peers.sample("b", 30 * S, 0)
+    assert peers.offset_ns("b") == -30 * S, "a clock that is set forward shows at once"
+
+
+def test_another_process_of_a_name_has_another_clock() -> None:
+    """A pod that comes back on another node begins anew with its first heartbeat."""
+    peers = Peers(("b",), 0)
+    peers.sample("b", 30 * S, 0, 1)
+    peers.sample("b", 0, 0, 2)
+    assert peers.offset_ns("b") == 0
+
+
 def test_a_message_is_too_old_when_its_ttl_or_its_deadline_is_over() -> None:
     """Either is enough, at the moment itself; one that is not set never ends."""
     peers = Peers(("b",), 0)
