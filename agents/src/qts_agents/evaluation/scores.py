@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qts_agents.kernels.outcomes import UNRESOLVED
+from qts_agents.overlap import overlap_factor, variance_of
 
 F8 = NDArray[np.float64]
 PSEUDO = 10.0  # outcomes that a base rate counts as, as in the board's own frequencies
@@ -95,30 +96,6 @@ def student_above(t: float, freedom: int) -> float:
     shrink = (8.0 * freedom + 1.0) / (8.0 * freedom + 3.0)
     normal = shrink * math.sqrt(freedom * math.log1p(t * t / freedom))
     return NormalDist().cdf(-math.copysign(normal, t))
-
-
-def variance_of(series: F8, overlap: float) -> float:
-    """Return n times the variance of a mean: Newey and West's (lag ⌈overlap⌉), at least γ₀·`overlap_factor`.
-
-    Their falling weights count but a part of the covariances that the overlap itself makes, 2.33γ₀ of 3γ₀ at
-    an overlap of 3: alone they call luck significant more often than they say.
-    """
-    floor = overlap_factor(overlap) * float(series.var())
-    return max(long_run_variance(series, math.ceil(overlap)), floor)
-
-
-def long_run_variance(series: F8, lags: int) -> float:
-    """Return γ₀ + 2Σ(1 − l/(L+1))γₗ of a series (Newey & West 1987)."""
-    e, n = series - series.mean(), series.size
-    total = float(e @ e) / n
-    for lag in range(1, min(lags, n - 1) + 1):
-        total += 2.0 * (1.0 - lag / (lags + 1.0)) * float(e[lag:] @ e[:-lag]) / n
-    return max(total, 0.0)
-
-
-def overlap_factor(overlap: float) -> float:
-    """Return how much overlap inflates a mean's variance: 1 + 2Σ(1 − k/m), m = horizon/distance."""
-    return 1.0 + 2.0 * sum(1.0 - k / overlap for k in range(1, math.ceil(overlap)) if k < overlap)
 
 
 def hit_rate(p: F8, ret: F8, outcome: NDArray[np.uint8], overlap: float) -> Rate:

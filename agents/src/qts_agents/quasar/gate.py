@@ -1,7 +1,7 @@
 """Who speaks in the model slot: the circuit only while it beats logistic regression (pure).
 
 One-sided Diebold–Mariano test (1995) at 5 % on the difference of log scores over the last 500 resolved
-decisions; the variance is Newey and West's (1987), because horizons overlap. Both forecasts are those made
+decisions; its variance knows how far horizons overlap (`overlap.variance_of`). Both forecasts are those made
 when the decision was asked for, so neither knew anything of its outcome.
 """
 
@@ -9,29 +9,34 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qts_agents.overlap import overlap_factor, variance_of
+
 F8 = NDArray[np.float64]
 QUANTILE = 1.6448536269514722  # 95 % of the normal distribution
-LAGS = 5  # decisions whose horizons may overlap
 
 
-def diebold_mariano(gain: F8, lags: int = LAGS) -> float:
-    """Return the t statistic of the mean of `gain` [T] with Newey–West variance; 0 without variance."""
-    d = gain - gain.mean()
-    T = len(gain)
-    variance = float(d @ d) / T
-    for k in range(1, min(lags, T - 1) + 1):
-        variance += 2.0 * (1.0 - k / (lags + 1.0)) * float(d[k:] @ d[:-k]) / T
-    return float(gain.mean()) / math.sqrt(variance / T) if variance > 0.0 else 0.0
+def diebold_mariano(gain: F8, overlap: float) -> float:
+    """Return the t statistic of the mean of `gain` [T], of whose neighbours `overlap` share returns.
+
+    0 without variance, and where T is too short to tell any.
+    """
+    spare = len(gain) - overlap_factor(overlap)
+    variance = variance_of(gain, overlap) if spare > 0.0 else 0.0
+    return float(gain.mean()) / math.sqrt(variance / spare) if variance > 0.0 else 0.0
 
 
 class Gate:
     """The difference of the two log scores, decision by decision."""
 
-    def __init__(self, outcomes: int) -> None:
+    TRANSIENT: ClassVar[dict[str, Any]] = {"overlap": 1.0}  # of the settings, not of what was learned
+
+    def __init__(self, outcomes: int, overlap: float) -> None:
+        self.overlap = overlap
         self.gains: deque[float] = deque(maxlen=outcomes)  # ln of circuit's over regression's probability
 
     def learn(self, regression: F8, circuit: F8) -> None:
@@ -44,7 +49,7 @@ class Gate:
     def statistic(self) -> float:
         """Return the test's t, NaN before the window is full."""
         full = len(self.gains) == self.gains.maxlen
-        return diebold_mariano(np.array(self.gains)) if full else math.nan
+        return diebold_mariano(np.array(self.gains), self.overlap) if full else math.nan
 
     @property
     def open(self) -> bool:

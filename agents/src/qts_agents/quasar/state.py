@@ -10,6 +10,7 @@ from qts_agents import graph
 from qts_agents.kernels import philox
 from qts_agents.kernels.adwin import Windows
 from qts_agents.opinions import Pending, Reliability
+from qts_agents.overlap import overlap_of
 from qts_agents.quasar.circuit import Reuploading
 from qts_agents.quasar.experience import Experience
 from qts_agents.quasar.gate import Gate
@@ -54,7 +55,7 @@ class State:
             if system.quantum_circuits
             else None
         )
-        self.gate = Gate(settings.circuit_outcomes)
+        self.gate = Gate(settings.circuit_outcomes, overlap_of(system))
         self.last_bar_ns = 0
         self.seq = -1  # of the newest bar learned from
         self.epoch = 0
@@ -90,4 +91,5 @@ def restore(raw: bytes, system: System) -> State:
     if (state.circuit is None) == system.quantum_circuits:
         fresh = State(system)
         state.circuit, state.gate = fresh.circuit, fresh.gate
+    state.gate.overlap = overlap_of(system)
     return state

@@ -13,6 +13,7 @@ from scipy import stats
 
 from qts_agents import calibration
 from qts_agents.evaluation import scores, sharpe, trials
+from qts_agents.overlap import long_run_variance, overlap_factor
 
 U = np.full(3, 1.0 / 3.0)
 
@@ -79,13 +80,13 @@ def test_wilson_against_published_values() -> None:
 
 def test_overlap_costs_rows() -> None:
     """Outcomes over 30 bars asked every 10 are worth a third of their number; disjoint ones all of it."""
-    assert scores.overlap_factor(1.0) == 1.0
-    assert scores.overlap_factor(3.0) == pytest.approx(3.0)
+    assert overlap_factor(1.0) == 1.0
+    assert overlap_factor(3.0) == pytest.approx(3.0)
     draw = np.random.default_rng(3)
     sums = np.convolve(draw.normal(size=120_002), np.ones(3), "valid")
     naive = sums.var() / sums.size
     assert np.var(sums.reshape(40, -1).mean(axis=1)) / 40 / naive == pytest.approx(3.0, rel=0.5)
-    assert scores.long_run_variance(sums, 60) / sums.var() == pytest.approx(3.0, rel=0.1)
+    assert long_run_variance(sums, 60) / sums.var() == pytest.approx(3.0, rel=0.1)
 
 
 @pytest.mark.parametrize(("n", "overlap"), [(2, 1), (5, 1), (17, 3), (33, 3), (33, 10), (333, 3), (333, 10)])
