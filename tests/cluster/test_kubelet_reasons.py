@@ -147,7 +147,7 @@ def test_01_each_fault_is_named_with_its_remedy(kube: Any, ready: Callable[..., 
         "^qbmia: InvalidImageName: .*; correct spec.agents.qbmia.image; ",
         "; quasar: ErrImageNeverPull: .*; load it onto .*, or correct spec.agents.quasar.image or spec.images.pullPolicy; ",
         "; amos: OOMKilled: .*; raise spec.agents.amos.resources.limits.memory; ",
-        "; market: CrashLoopBackOff: .* with exit code 2: market.symbols: .*NO/SUCH.*; kubectl ",
+        "; market: CrashLoopBackOff: .* with exit code 2: spec.market.symbols: .*NO/SUCH.*; kubectl ",
     )
     assert "NO/SUCH" in _run_told(kube, message, "logs")
     shown = run(sys.executable, "-m", "qts_cli", "status", "-n", HERE, "desk", check=False)
