@@ -17,6 +17,7 @@ THRESHOLDS = {"FEED_STALLED_SECONDS": 30, "DECISION_STALE_SECONDS": 60, "GPU_IDL
 #: the chart puts its namespace there: another installation of the cluster is not this one
 RELEASE = "OF_RELEASE"
 _BUDGET = 0.001  # of all passes may fail
+_OF_OPERATOR = f'up{{job="qts-operator"{RELEASE}}}'
 _FAILED = 'qts_reconcile_total{result="error"}'
 
 
@@ -85,9 +86,12 @@ def _silence(metric: str, limit: str) -> str:
 
 OPERATOR: tuple[Alert, ...] = (
     Alert(
-        "QtsOperatorDown", f'absent(up{{job="qts-operator"{RELEASE}}} == 1)', "5m", "page",
+        # absent() names a namespace only of what it is asked for, not of a comparison
+        "QtsOperatorDown", f"absent({_OF_OPERATOR}) or max by (job, namespace) ({_OF_OPERATOR}) == 0",
+        "5m", "page",
         "No replica of the operator answers its scrape",
-        "No target of job qts-operator is up: {{ $value }}. Systems run on; nothing repairs them.",
+        "No target of job qts-operator{{ with $labels.namespace }} in {{ . }}{{ end }} is up"
+        " ({{ $value }}; 1: there is none). Systems run on; nothing repairs them.",
         "operator",
     ),
     Alert(
@@ -126,10 +130,13 @@ OPERATOR: tuple[Alert, ...] = (
     ),
     Alert(
         "QtsHotLoop",
-        # of statuses only where no condition changed, as by drained nodes, or one did again and again
+        # of statuses only more than changed conditions explain, as of drained nodes: each is some statuses,
+        # and what changes back between two scrapes is not seen; or where one changed again and again
         '(sum(rate(qts_writes_total{kind!~"Lease|Event", op!="status"}[10m])) > 0.1'
         ' or sum(rate(qts_writes_total{op="status"}[10m])) > 0.1'
-        " unless max(changes(qts_system_condition[30m])) < 20 > 0)"
+        ' and (sum(increase(qts_writes_total{op="status"}[30m]))'
+        " > 10 * (sum(changes(qts_system_condition[30m])) or vector(0))"
+        " or max(changes(qts_system_condition[30m])) >= 20))"
         " unless sum(increase(qts_spec_changes_total[30m])) > 0",
         "10m", "ticket",
         "The operator writes though nobody changed a spec",
@@ -260,15 +267,18 @@ SYSTEM: tuple[Alert, ...] = (
     ),
     Alert(
         "QtsRoundsExpiring",
-        f'sum {_BY} (rate(qts_rounds_total{{outcome!="complete"}}[10m]))'
-        f" / sum {_BY} (rate(qts_rounds_total[10m])) > 0.05",
+        # looks back half as long as it holds: what is over after the five minutes of a start wakes nobody
+        f'sum {_BY} (rate(qts_rounds_total{{outcome!="complete"}}[5m]))'
+        f" / sum {_BY} (rate(qts_rounds_total[5m])) > 0.05",
         "10m", "page",
         "Rounds end without every vote",
         f"{_SHARE} of the rounds of {_WHERE} were not complete.",
     ),
     Alert(
         "QtsNoQuorum",
-        f'sum {_BY} (increase(qts_rounds_total{{outcome="no_quorum"}}[5m])) > 3 unless {_STARTS}',
+        # the rounds of a start that is over are still looked back at
+        f'sum {_BY} (increase(qts_rounds_total{{outcome="no_quorum"}}[5m])) > 3'
+        f" unless max {_BY} (max_over_time(qts_system_progressing_seconds[5m])) <= 300 > 0",
         "0m", "page",
         "Rounds end without a quorum",
         f"{{{{ $value | humanize }}}} rounds of {_WHERE} had no quorum in 5 minutes.",
