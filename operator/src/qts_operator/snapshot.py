@@ -54,9 +54,11 @@ class Child(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def rolled_out(self) -> bool:
         """Tell whether its roll-out is over: pods that are ready no more are none.
 
-        Of a StatefulSet that had no other template yet nobody says whether its pods ever were ready.
+        A StatefulSet counts a pod that ends, as on a lost node, and makes no other beside it: its template
+        alone decides. Where it had no other yet nobody says whether its pods ever were ready.
         """
-        return self.settled or (self._made and self.rolled)
+        numbers = self._made or self.kind == "StatefulSet"
+        return self.settled or (numbers and not self.rolling)
 
     @property
     def rolling(self) -> bool:

@@ -62,6 +62,22 @@ PROGRESSING: Cases = {
         {"redis": DOWN | {"rolled": True}, "status": REACHED},
         ("False", "Complete", ""),
     ),
+    "Redis, whose pod ends on a node that is lost": (
+        {"redis": DOWN | {"rolled": True, "updated": 0}, "status": REACHED},
+        ("False", "Complete", ""),
+    ),
+    "Redis, whose pod cannot be made again": (
+        {"redis": ZERO | {"rolled": True, "replicas": 1}, "status": REACHED},
+        ("False", "Complete", ""),
+    ),
+    "Redis, whose pod is not made yet": (
+        {"redis": ZERO | {"rolled": True, "replicas": 1}, "status": OBSERVED},
+        ("True", "RollingOut", "Redis is starting up"),
+    ),
+    "Redis, of which a change is not seen yet": (
+        {"redis": {"rolled": True, "generation": 2}, "status": REACHED},
+        ("True", "RollingOut", "roll-out under way"),
+    ),
     "Redis, which never was ready, and keys that change": (
         {
             "redis": DOWN | {"rolled": True},
