@@ -41,6 +41,7 @@ from qts_messaging.messages import (
     SystemCommand,
 )
 from qts_messaging.records import Decision
+from qts_messaging.ways import expected
 
 PADS_BARS = 4096
 TICK_S = 0.5
@@ -117,7 +118,7 @@ class DeciderShell:
         await asyncio.to_thread(self._journal.close)
 
     def describe(self, status: Status) -> None:
-        """Add peers and the board to the status."""
+        """Add the peers that run, of which the bus may know more, and the board to the status."""
         status.peers = {
             name: {
                 "age_s": round(peer.age_s, 3),
@@ -125,6 +126,7 @@ class DeciderShell:
                 "credentials": self._credentials.get(name, {}),
             }
             for name, peer in self._context.bus.peers().items()
+            if name in expected(self._context.system)
         }
         status.board = self.pads.snapshot()
 

@@ -20,7 +20,9 @@ from qts_agents.metrics import Metrics
 from qts_agents.pads import journal, records
 from qts_agents.pads.actions import Ask, Publish, Record
 from qts_core.errors import LocalError
+from qts_core.probes import Status
 from qts_messaging import examples
+from qts_messaging.heartbeat import PeerHealth
 from qts_messaging.messages import DecisionRequest, DecisionResponse, PerformanceFeedback, SystemCommand
 
 
@@ -49,6 +51,17 @@ async def test_the_last_bar_from_outside_says_that_none_is_awaited(tmp_path: Pat
         await made._inlet._step(msgspec.structs.replace(bar, ended=ended), None)
     assert told == [1.0, 0.0]
     assert (metrics.registry.get_sample_value("qts_bar_last_timestamp_seconds") or 0.0) > 0.0
+
+
+def test_a_status_tells_of_the_peers_that_run(tmp_path: Path) -> None:
+    """The bus knows the address of an agent that is off; its silence is none, and no alert's."""
+    made = shell(tmp_path)
+    heard = {name: PeerHealth(40.0, "dead") for name in ("qbmia", "quasar", "quantum_amos", "market")}
+    made._context.system = pads_script.system(enable_quantum_amos=False)
+    made._context.bus.peers = lambda: heard
+    status = Status(agent="pads")
+    made.describe(status)
+    assert set(status.peers) == {"qbmia", "quasar", "market"}
 
 
 @pytest.mark.parametrize(
