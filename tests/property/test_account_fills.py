@@ -111,3 +111,27 @@ def test_an_open_that_is_no_price_is_none(opened: float) -> None:
     account.on_bar(bar(opened, 101, 100, 101))
     assert [p for p, _ in account.fills] == [101.0]
     assert account.equity == 1.0
+
+
+@pytest.mark.parametrize("side", [1.0, -1.0])
+@pytest.mark.parametrize(("margin", "stop"), [(None, 0.01), (MARGINS[1], 0.5)])
+def test_what_is_to_be_added_saves_no_position_from_a_gap(
+    side: float, margin: Margin | None, stop: float
+) -> None:
+    """Stop or liquidation is broken at the open: all is closed there, nothing is added, no limit moves."""
+    account = held(side, margin, stop)
+    account.order(np.array([side * 0.1]), np.ones(1, bool), np.array([stop]), np.array([[0.5, 0.6, 0.7]]))
+    opened = 100.0 - 21.0 * side
+    account.on_bar(bar(opened, opened + 1.0, opened - 1.0, opened))
+    account.on_bar(bar(opened, opened, opened, opened))
+    assert account.fills == [(opened, pytest.approx(-side * 0.001))]
+
+
+@pytest.mark.parametrize("side", [1.0, -1.0])
+def test_what_is_to_be_added_opens_no_other_position_in_a_set_of_closes(side: float) -> None:
+    """The close breaks the stop: an INCREASE that would be filled at the same close is not."""
+    account = held(side)
+    account.order(np.array([side * 0.1]), np.ones(1, bool), np.array([0.01]), np.array([[0.5, 0.6, 0.7]]))
+    close = 100.0 - 21.0 * side
+    account.on_bar(bar(NAN, close, close, close))
+    assert account.fills == [(close, pytest.approx(-side * 0.001))]

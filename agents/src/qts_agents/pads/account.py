@@ -103,6 +103,10 @@ class Account:
 
     def _trades(self, bar: Bar) -> None:
         opened = np.isfinite(bar.open) & (bar.open > 0.0)
+        growing = self.planned & (self.pending != 0.0) & (self.qty != 0.0)
+        if growing.any():  # to add to a position moves its limit, which the gap may have broken
+            begun = np.where(growing & opened, bar.open, np.nan)
+            self._stops(begun, begun, begun, bar)
         self._fill(np.where(opened, bar.open, np.nan), bar)
         low, high = np.fmin(bar.low, bar.close), np.fmax(bar.high, bar.close)
         first = np.where(opened, bar.open, bar.close)
@@ -157,13 +161,17 @@ class Account:
         self.opened_ns[rows] = 0
 
     def _stops(self, low: F8, high: F8, first: F8, bar: Bar) -> None:
-        """Close what touches its limit: there, or at the `first` price [S] of a bar that begins beyond it."""
+        """Close what touches its limit: there, or at the `first` price [S] of a bar that begins beyond it.
+
+        What was to be added to such a position is not: it would open another one.
+        """
         limit = self._limit()
         hit = np.where(self.qty > 0.0, low <= limit, (self.qty < 0.0) & (high >= limit)) & bar.valid
         if hit.any():
             rows = np.flatnonzero(hit)
             paid = np.where(self.qty > 0.0, np.fmin(limit, first), np.fmax(limit, first))
             self._trade(rows, -self.qty[rows], paid[rows], bar)
+            self.pending = np.where(hit & self.planned, 0.0, self.pending)
 
     def _limit(self) -> F8:
         """Return the price [S] that closes a position: its stop, or its liquidation if that is nearer."""
