@@ -148,6 +148,28 @@ def test_the_entry_of_a_position_is_the_mean_of_what_was_paid():
     assert account.entry[0] == pytest.approx(125.0)
 
 
+@pytest.mark.parametrize("side", [1.0, -1.0])
+@pytest.mark.parametrize(
+    ("asked", "opened", "left"),
+    [
+        (0.025, 100.0, 0.00075),
+        (0.025, 110.0, 0.00075),  # a quarter of what is held, whatever the open
+        (0.1, 110.0, 0.0),
+        (0.105, 110.0, 0.00005),  # more than was held at the decision, less than at the open
+    ],
+)
+def test_a_hedge_that_shrinks_keeps_its_prices(side, asked, opened, left):
+    """Of 0.001 at 100 a planned change takes some back: entry, stop and targets are as before."""
+    account = ordered(-side * 0.1, stop=0.5, targets=(0.6, 0.7, 0.8))
+    account.on_bar(bar(100, 100, 100, 100))
+    before = account.entry[0], account.stop[0], account.targets[0].tolist()
+    account.order(side * np.array([asked]), np.array([True]), np.array([0.1]), np.full((1, 3), 0.01))
+    account.on_bar(bar(opened, opened, opened, opened))
+    assert -side * account.qty[0] == pytest.approx(left, abs=2e-5 if asked > 0.1 else 1e-12)
+    if left:
+        assert (account.entry[0], account.stop[0], account.targets[0].tolist()) == before
+
+
 def test_exposure_is_the_worth_of_a_position_as_a_share_of_the_equity():
     account = ordered(-0.1)
     account.on_bar(bar(100, 120, 100, 120))

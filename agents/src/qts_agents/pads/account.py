@@ -84,13 +84,14 @@ class Account:
     def order(self, change: F8, entry: NDArray[np.bool_], stop: F8, targets: F8) -> None:
         """Take the decision's signed changes of exposure, to be filled at the next bar.
 
-        A reduction is kept as a share of the position, so that an EXIT leaves nothing whatever the open is.
+        A reduction is kept as a share of the position, so that an EXIT leaves nothing whatever the open is. An
+        `entry` that takes no more than the other side holds is one too.
         """
         self.pending = np.where(np.isfinite(change), change, 0.0)
         held = self.exposure()
         cut = np.divide(-self.pending, held, out=np.zeros_like(held), where=held != 0.0)
-        self.cut = np.where(entry, 0.0, np.clip(cut, 0.0, 1.0))
-        self.planned = entry & (self.pending != 0.0)
+        self.planned = entry & (self.pending != 0.0) & ~((cut > 0.0) & (cut <= 1.0))
+        self.cut = np.where(self.planned, 0.0, np.clip(cut, 0.0, 1.0))
         self.plan_stop, self.plan_targets = stop.copy(), targets.copy()
 
     def on_bar(self, bar: Bar) -> None:
@@ -130,9 +131,12 @@ class Account:
         self.pending = np.where(now, 0.0, self.pending)
 
     def _plan(self, rows: Rows, held: F8, price: F8, close_ns: int) -> None:
-        """Set entry, stop and targets of planned rows that are open now; `held` [n] is what they were."""
-        left = self.qty[rows] != 0.0
-        rows, held, price = rows[left], held[left], price[left]
+        """Set entry, stop and targets of planned rows that grew or turned; `held` [n] is what they were.
+
+        A row that shrank keeps its own, as any reduction does: at the open it was larger than at the decision.
+        """
+        grew = np.sign(self.qty[rows]) * (self.qty[rows] - held) > 0.0
+        rows, held, price = rows[grew], held[grew], price[grew]
         qty = self.qty[rows]
         side = np.sign(qty)
         share = np.where(np.sign(held) == side, np.abs(held) / np.abs(qty), 0.0)

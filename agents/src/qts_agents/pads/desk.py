@@ -207,7 +207,7 @@ class Desk:
         entry = entries(verdict.action) & (verdict.size != 0.0)
         hedging = (verdict.action == HOLD) & (verdict.size != 0.0)
         self.account.order(verdict.size, entry | hedging, verdict.stop, verdict.targets)
-        self._entered = np.where(entry | hedging, self.bars, self._entered)
+        self._entered = np.where(self.account.planned, self.bars, self._entered)
         self._pool_side = np.sign(verdict.signal)
         self.outcomes.add(
             Waiting(
