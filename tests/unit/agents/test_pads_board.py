@@ -7,6 +7,7 @@ from tests.unit.agents.board_script import FIELDS, act, ballot, calm, said, situ
 
 from qts_agents.kernels.indicators import Indicators
 from qts_agents.pads import sizing, styles, veto
+from qts_agents.pads.board import hedging
 from qts_agents.pads.members import Ballot
 from qts_agents.pads.tables import (
     BUY,
@@ -312,3 +313,36 @@ def test_a_batch_equals_single_rows():
         for name in ("action", "confidence", "reason", "veto", "signal", "stop", "targets", "prospect"):
             assert getattr(whole, name)[s].tobytes() == getattr(made, name)[0].tobytes(), name
         assert whole.pool.p[s].tobytes() == made.pool.p[0].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("tail", "held", "hedged", "changes", "size"),
+    [
+        (0.6, [0.02, 0.0], False, {}, [0.0, -0.01]),
+        (0.6, [0.02, -0.01], True, {}, [0.0, 0.0]),  # said again: half is offset already
+        (0.6, [0.03, -0.01], True, {}, [0.0, -0.005]),
+        (0.6, [0.01, -0.01], True, {}, [0.0, 0.005]),
+        (0.6, [0.02, 0.004], False, {}, [0.0, -0.014]),
+        (0.0, [0.03, -0.01], True, {}, [0.0, 0.0]),  # no word: left alone
+        (0.0, [0.02, -0.01], True, {"reduce": np.array([True, False])}, [-0.01, 0.005]),
+        (0.0, [0.02, -0.01], True, {"bars_since_entry": np.array([30, 0])}, [-0.02, 0.01]),
+        (0.0, [0.0, -0.01], True, {}, [0.0, 0.01]),  # stopped out since the last round
+        (0.0, [0.0, -0.01], False, {}, [0.0, 0.0]),  # nobody hedges: a position of its own
+    ],
+)
+def test_the_hedge_symbol_holds_half_of_what_is_hedged(tail, held, hedged, changes, size):
+    """Of two symbols the second is the hedge; long at heavy tails says HEDGE, and what is gone is released."""
+    now = situation(2, calm(2, tail=np.array([tail, 0.0])), exposure=np.array(held), hedge=1, **changes)
+    now = msgspec.structs.replace(now, hedged=np.array([hedged, False]))
+    made = verdict(ballot(said(0.335), S=2), now)
+    assert made.action[1] == HOLD
+    assert (made.action[0] == HEDGE) == (tail > 0.0)
+    assert made.size == pytest.approx(size)
+    gone = held[0] == 0.0
+    assert hedging(made.action, now).tolist() == [not gone and (hedged or tail > 0.0), False]
+
+
+def test_caps_never_keep_a_hedge_from_shrinking():
+    """Nothing may be added beside what is held, and the hedge that is not needed any more goes."""
+    now = situation(2, exposure=np.array([0.0, -0.9]), hedge=1, hedged=np.array([True, False]))
+    assert verdict(ballot(said(0.335), S=2), now, symbol_cap=0.05).size == pytest.approx([0.0, 0.9])

@@ -84,8 +84,8 @@ class Account:
     def order(self, change: F8, entry: NDArray[np.bool_], stop: F8, targets: F8) -> None:
         """Take the decision's signed changes of exposure, to be filled at the next bar.
 
-        A reduction is kept as a share of the position, so that an EXIT leaves nothing whatever the open is. An
-        `entry` that takes no more than the other side holds is one too.
+        A reduction is kept as a share of the position, so that an EXIT leaves nothing whatever the open is.
+        An `entry` that takes no more than the other side holds is one too.
         """
         self.pending = np.where(np.isfinite(change), change, 0.0)
         held = self.exposure()
@@ -133,7 +133,7 @@ class Account:
     def _plan(self, rows: Rows, held: F8, price: F8, close_ns: int) -> None:
         """Set entry, stop and targets of planned rows that grew or turned; `held` [n] is what they were.
 
-        A row that shrank keeps its own, as any reduction does: at the open it was larger than at the decision.
+        A row that shrank keeps its own, as any reduction does: at the open it was larger than when decided.
         """
         grew = np.sign(self.qty[rows]) * (self.qty[rows] - held) > 0.0
         rows, held, price = rows[grew], held[grew], price[grew]

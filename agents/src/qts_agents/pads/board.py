@@ -64,6 +64,9 @@ class Situation(msgspec.Struct, frozen=True):
     manipulated: B1
     drawdown: float
     hedge: int = -1  # row of the hedge symbol; −1: HEDGE acts as DECREASE
+    hedged: B1 = msgspec.field(
+        default_factory=lambda: np.zeros(1, dtype=np.bool_)
+    )  # [S] or [1], by `hedging`
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -317,15 +320,29 @@ def _size(
     change = _hedged(change, action, now)
     safe = sizing.safe_share(settings.safe_share, now.af, sigma, now.ind.anomaly, now.ind.tail, now.drawdown)
     limits = sizing.Limits(settings.symbol_cap, settings.net_cap, 1.0 - safe)
-    added = entries(action) | (np.arange(len(action)) == now.hedge) & (action == HOLD)
+    grows = np.abs(now.exposure + change) > np.abs(now.exposure)
+    added = entries(action) | (np.arange(len(action)) == now.hedge) & (action == HOLD) & grows
     return sizing.cap(change, now.exposure, added, limits), factors, safe
 
 
+def hedging(action: U1, now: Situation) -> B1:
+    """Tell which rows [S] the hedge symbol now stands against: each from its HEDGE until it is flat."""
+    hedged = (now.hedged | (action == HEDGE)) & (now.exposure != 0.0)
+    return np.asarray(hedged & (np.arange(len(action)) != now.hedge) & (now.hedge >= 0))
+
+
 def _hedged(change: F8, action: U1, now: Situation) -> F8:
-    """Move the change of HEDGE rows to the hedge symbol: it offsets half their exposure."""
-    hedged = (action == HEDGE) & (np.arange(len(action)) != now.hedge)
-    if now.hedge < 0 or not hedged.any():
+    """Bring the hedge symbol to −½ of what the hedged rows will hold, 0 where none is hedged any more.
+
+    So it is in a round in which one of them says more than HOLD, or was closed since the last round; between
+    such rounds it is left alone. A HEDGE leaves its own row as it is. What the hedge symbol holds of its own
+    counts as part of the hedge: exposure is exposure, whoever ordered it.
+    """
+    rows = hedging(action, now)
+    told = (rows & (action != HOLD)) | (now.hedged & ~rows)
+    if now.hedge < 0 or not told.any():
         return change
-    moved = np.where(hedged, 0.0, change)
-    moved[now.hedge] -= 0.5 * float(np.where(hedged, now.exposure, 0.0).sum())
+    moved = np.where(rows & (action == HEDGE), 0.0, change)
+    left = float(np.where(rows, now.exposure + moved, 0.0).sum())
+    moved[now.hedge] = -0.5 * left - now.exposure[now.hedge]
     return moved

@@ -17,7 +17,7 @@ from qts_agents.kernels.indicators import Indicators
 from qts_agents.pads import styles, veto
 from qts_agents.pads.account import Account, Bar
 from qts_agents.pads.authority import Authority
-from qts_agents.pads.board import Situation, Verdict, decide, entries
+from qts_agents.pads.board import Situation, Verdict, decide, entries, hedging
 from qts_agents.pads.margin import margin_of
 from qts_agents.pads.members import QUORUM, Ballot, empty_ballot, maker_view
 from qts_agents.pads.outcomes import Frequencies, Outcomes, Resolved, Waiting
@@ -98,6 +98,7 @@ class Desk:
         self._pool_side = np.full(S, np.nan)
         self._pnl, self._sigma = Ring(S, CONVEXITY_BARS + 1), Ring(S, CONVEXITY_BARS + 1)
         self._entered = np.full(S, NEVER, dtype=np.int64)
+        self._hedged = np.zeros(S, dtype=np.bool_)  # rows that the hedge symbol stands against
         self._outlook = None
 
     @property
@@ -198,6 +199,7 @@ class Desk:
             manipulated=self.risk.manipulated(now_ns),
             drawdown=account.drawdown,
             hedge=self._hedge,
+            hedged=self._hedged,
         )
 
     def decide(self, ballot: Ballot | None, now: Situation, ids: tuple[str, str]) -> Verdict:
@@ -205,8 +207,9 @@ class Desk:
         verdict = decide(ballot or empty_ballot(len(self.symbols)), now, self._system.pads)
         self.risk.reduce |= now.reduce & (verdict.quorum < QUORUM)  # nobody heard what the alert asks for
         entry = entries(verdict.action) & (verdict.size != 0.0)
-        hedging = (verdict.action == HOLD) & (verdict.size != 0.0)
-        self.account.order(verdict.size, entry | hedging, verdict.stop, verdict.targets)
+        hedge = (verdict.action == HOLD) & (verdict.size != 0.0)
+        self.account.order(verdict.size, entry | hedge, verdict.stop, verdict.targets)
+        self._hedged = hedging(verdict.action, now)
         self._entered = np.where(self.account.planned, self.bars, self._entered)
         self._pool_side = np.sign(verdict.signal)
         self.outcomes.add(
