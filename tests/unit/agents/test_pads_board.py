@@ -346,3 +346,22 @@ def test_caps_never_keep_a_hedge_from_shrinking():
     """Nothing may be added beside what is held, and the hedge that is not needed any more goes."""
     now = situation(2, exposure=np.array([0.0, -0.9]), hedge=1, hedged=np.array([True, False]))
     assert verdict(ballot(said(0.335), S=2), now, symbol_cap=0.05).size == pytest.approx([0.0, 0.9])
+
+
+@pytest.mark.parametrize(
+    ("own", "changes", "held", "size"),
+    [
+        (EXIT, {"bars_since_entry": np.array([0, 30])}, -0.01, 0.01),
+        (DECREASE, {"reduce": np.array([False, True])}, -0.01, 0.005),
+        (HEDGE, {}, 0.01, -0.005),
+    ],
+)
+def test_a_word_of_the_hedge_symbol_goes_first(own, changes, held, size):
+    """The first symbol says HEDGE, the second is to go: it does, as told, and the first is halved itself."""
+    tail = np.array([0.6, 0.6 if own == HEDGE else 0.0])
+    now = situation(2, calm(2, tail=tail), exposure=np.array([0.02, held]), hedge=1, **changes)
+    now = msgspec.structs.replace(now, hedged=np.array([True, False]))
+    made = verdict(ballot(said(0.335), S=2), now)
+    assert made.action.tolist() == [HEDGE, own]
+    assert made.size == pytest.approx([-0.01, size])
+    assert not hedging(made.action, now).any()

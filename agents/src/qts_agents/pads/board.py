@@ -326,9 +326,14 @@ def _size(
 
 
 def hedging(action: U1, now: Situation) -> B1:
-    """Tell which rows [S] the hedge symbol now stands against: each from its HEDGE until it is flat."""
-    hedged = (now.hedged | (action == HEDGE)) & (now.exposure != 0.0)
-    return np.asarray(hedged & (np.arange(len(action)) != now.hedge) & (now.hedge >= 0))
+    """Tell which rows [S] the hedge symbol now stands against: each from its HEDGE until it is flat.
+
+    None where the hedge symbol has a word of its own, more than HOLD: that is done, HEDGE acts as DECREASE,
+    and what it holds then is no hedge any more.
+    """
+    if now.hedge < 0 or action[now.hedge] != HOLD:
+        return np.zeros(len(action), dtype=np.bool_)
+    return np.asarray((now.hedged | (action == HEDGE)) & (now.exposure != 0.0))
 
 
 def _hedged(change: F8, action: U1, now: Situation) -> F8:
@@ -340,7 +345,7 @@ def _hedged(change: F8, action: U1, now: Situation) -> F8:
     """
     rows = hedging(action, now)
     told = (rows & (action != HOLD)) | (now.hedged & ~rows)
-    if now.hedge < 0 or not told.any():
+    if now.hedge < 0 or action[now.hedge] != HOLD or not told.any():
         return change
     moved = np.where(rows & (action == HEDGE), 0.0, change)
     left = float(np.where(rows, now.exposure + moved, 0.0).sum())
