@@ -115,11 +115,15 @@ def messaging(snapshot: Snapshot, frame: Frame) -> Condition:
     if told.bus_mode == "simulated":
         text = "spec.config.useRealMessaging is false: the pods do not hear each other"
         return Condition("MessagingReady", "False", "Simulated", text)
-    silent = [w.name for w in VOTERS if frame.runs(w) and not _heard(told.peers.get(w.wire))]
-    if silent:
-        text = f"PADS does not hear {', '.join(silent)}"
+    if quiet := silent(told, frame):
+        text = f"PADS does not hear {', '.join(quiet)}"
         return Condition("MessagingReady", "False", "PeersSilent", text)
     return Condition("MessagingReady", "True", "AllHeard", "PADS hears every enabled agent")
+
+
+def silent(told: Status, frame: Frame) -> list[str]:
+    """Return the names of the enabled voters that PADS does not hear, in roster order."""
+    return [w.name for w in VOTERS if frame.runs(w) and not _heard(told.peers.get(w.wire))]
 
 
 def _heard(peer: Any) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from qts_core import names
-from qts_core.roster import AGENTS, BY_NAME, Workload
+from qts_core.roster import AGENTS, BY_NAME, BY_WIRE, Workload
 from qts_operator import adopt, gpu, node_loss, reach, refusals, restricted, rotation, starting
 from qts_operator.checks import degraded
 from qts_operator.conditions import Condition, said
@@ -128,15 +128,22 @@ def moving_since(told: dict[str, Any]) -> float | None:
 
 
 def rests(told: dict[str, Any], snapshot: Snapshot, frame: Frame | None) -> bool:
-    """Tell whether a pause is all that keeps a system from being ready: changes wait, what runs is whole."""
+    """Tell whether a pause is all that keeps a system from being ready: changes wait, what runs is whole.
+
+    What was switched on in it has no Deployment yet, and PADS was not told of it: what is lost PADS knows.
+    """
     if frame is None or not told.get("plan"):
         return False
-    children = [snapshot.owned("Deployment", w.name) for w in frame.workloads()]
-    whole = all(c is not None and c.ready >= max(1, c.replicas) for c in children)
-    return whole and _BAD.isdisjoint((c["type"], c["status"]) for c in told["conditions"])
+    pads = snapshot.statusz
+    known = BY_WIRE.keys() if pads is None else {"pads", *pads.peers}
+    owned = {w: snapshot.owned("Deployment", w.name) for w in frame.workloads()}
+    made = {w.name: child for w, child in owned.items() if child is not None or w.wire in known}
+    whole = all(c is not None and c.ready >= max(1, c.replicas) for c in made.values())
+    heard = pads is None or made.keys().isdisjoint(reach.silent(pads, frame))
+    return whole and heard and _BAD.isdisjoint((c["type"], c["status"]) for c in told["conditions"])
 
 
-_BAD = {("Degraded", "True"), ("RedisReady", "False"), ("MessagingReady", "False")}
+_BAD = {("Degraded", "True"), ("RedisReady", "False")}
 
 
 def held(snapshot: Snapshot, frame: Frame) -> dict[str, int]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.unit.control_plane.systems import DOWN, GPU, OUTSIDE, pods, seen
+from tests.unit.control_plane.systems import DOWN, GPU, HEARD, OUTSIDE, REACHED, pods, seen
 
 from qts_operator import circuit, gpu, status, writes
 from qts_operator.objects.revisions import Made
@@ -205,6 +205,35 @@ def test_a_roll_out_moves_until_it_is_settled(more: dict[str, Any], moving: bool
     assert status.moving_since(told) == (1e9 if moving else None)
     assert status.moving_since({}) is None
     assert status.moving_since({"conditions": told["conditions"][:1]}) is None
+
+
+def _peers(*unknown: str, **silent: float) -> dict[str, Any]:
+    """Return what PADS says that was not told of some agents, and has not heard others for so many seconds."""
+    heard = {k: v for k, v in HEARD.peers.items() if k not in unknown}
+    lost = {k: {"age_s": age, "state": "dead"} for k, age in silent.items()}
+    return {"statusz": msgspec.structs.replace(HEARD, peers=heard | {"market": heard["qbmia"]} | lost)}
+
+
+@pytest.mark.parametrize(
+    ("more", "rests"),
+    [
+        (_peers(), True),
+        ({"gone": ["amos"]} | _peers("quantum_amos"), True),  # it is switched on in the pause
+        ({"gone": ["market"]} | {"statusz": HEARD}, True),
+        ({"gone": ["amos"]} | _peers(quantum_amos=99.0), False),  # somebody deleted what ran
+        ({"gone": ["amos"], "statusz": None}, False),
+        ({"gone": ["amos"]} | _peers("quantum_amos", quasar=99.0), False),
+        (_peers("quantum_amos"), False),
+        ({"gone": ["amos"], "quasar": DOWN} | _peers("quantum_amos"), False),
+        ({"gone": ["pads"]} | _peers(), False),
+        ({"gone": ["amos"], "redis": DOWN} | _peers("quantum_amos"), False),
+        ({"plan": ()} | _peers(), False),
+    ],
+)
+def test_a_pause_is_at_rest_while_all_that_was_made_before_it_runs(more: dict[str, Any], rests: bool) -> None:
+    """What is made when it ends is not missed; PADS knows what ran, and Redis is asked as ever."""
+    facts = seen({"paused": True}, **({"plan": ("a",), "status": REACHED} | more))
+    assert status.rests(build(facts), facts.snapshot, facts.frame) is rests
 
 
 def test_a_condition_without_a_date_is_dated_now() -> None:
