@@ -127,7 +127,7 @@ class Inlet:
 
     def _hold(self, update: MarketUpdate) -> None:
         self.ring.push(update)
-        self.ended = update.ended
+        self.ended = self._context.metrics.ended = update.ended
 
     async def _tell(self) -> None:
         self._lived = self.ring.seq

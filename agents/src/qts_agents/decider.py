@@ -103,6 +103,7 @@ class DeciderShell:
         self._begun.set()
         if self._conductor is None:
             await self._inlet.backfill()
+        self._context.metrics.ended = self.pads.ended  # the stream may have lost what the journal knows
 
     def background(self) -> list[Coroutine[Any, Any, None]]:
         """Return the bar worker and the timer."""
@@ -241,8 +242,7 @@ class DeciderShell:
                 return
             await self._tell_peers()
             if self._conductor is None or not self._conductor.stepping:
-                now = self._context.now_ns()
-                await self._take(self._alone(now), self.pads.on_tick, self._running())
+                await self._take(self._alone(self._context.now_ns()), self.pads.on_tick, self._running())
 
     def _below_bar(self, trace: bytes | None, now: int) -> Cause:
         """Return the cause of what a bar leads to; one without a trace is none."""

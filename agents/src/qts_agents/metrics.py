@@ -59,6 +59,7 @@ class Metrics:
         self.bar_at = self._gauge("qts_bar_last_timestamp_seconds", "Arrival of the newest bar")
         self.from_outside = self._gauge("qts_bars_from_outside", "1: no feed of the system sends the bars")
         self._fed = True
+        self.ended = False  # the newest bar is the last
         self.board = {
             name: self._gauge(f"qts_board_{name}", text)
             for name, text in (
@@ -90,15 +91,18 @@ class Metrics:
         return Histogram(name, text, tuple(labels), registry=self.registry, buckets=BUCKETS)
 
     def begin(self, now_s: float, *, fed: bool) -> None:
-        """Go to work at `now_s` (epoch): since then nothing came; `fed`: a feed of the system sends bars."""
-        self.bar_at.set(now_s)
+        """Go to work at `now_s` (epoch): since then nothing came; `fed`: a feed of the system sends bars.
+
+        Behind the last bar, as history tells it, none is awaited.
+        """
         self.decision_at.set(now_s)
         self._fed = fed
-        self.from_outside.set(not fed)
+        self.heard(now_s, ended=self.ended)
 
     def heard(self, now_s: float, *, ended: bool) -> None:
         """Take the arrival of a bar; after one that is the last none is awaited."""
         self.bar_at.set(now_s)
+        self.ended = ended
         self.from_outside.set(not (self._fed or ended))
 
     def style(self, current: str) -> None:

@@ -18,6 +18,7 @@ from qts_agents.pads import journal, kept, records
 from qts_agents.pads.replay import replay
 from qts_cli import decisions
 from qts_messaging.bus import Reply
+from qts_messaging.messages import MarketUpdate
 
 
 async def _live(made: DeciderShell, closes: Any, first: int, last: int) -> None:
@@ -126,6 +127,43 @@ def test_the_journal_says_how_long_each_stage_of_a_round_took(tmp_path: Path) ->
     asyncio.run(live(again, 400, 401))
     assert again.pads._desk is not None
     assert again.pads._desk.bars == 401
+
+
+@pytest.mark.parametrize(
+    ("lived", "stored", "awaited"),
+    [
+        (True, [], 0.0),  # the stream is lost, the journal is not
+        (False, [{"ended": True}], 0.0),
+        (True, [{"epoch": 2}], 1.0),  # the market went on meanwhile
+        (False, [], 1.0),
+    ],
+)
+def test_behind_the_last_bar_from_outside_none_is_awaited_after_a_restart(
+    tmp_path: Path, *, lived: bool, stored: list[dict[str, Any]], awaited: float
+) -> None:
+    """An alert asks for it: who begins behind the end hears no last bar, and knows of it all the same."""
+    closes = pads_script.walk(3)
+
+    async def live(made: DeciderShell, *bars: MarketUpdate) -> None:
+        made._conductor = None
+        await made.begin()
+        made._context.metrics.begin(0.0, fed=False)
+        for bar in bars:
+            await made._on_bar(bar, None)
+        await made.finish()
+
+    if lived:
+        ends = pads_script.update(closes, 1, ended=True)
+        asyncio.run(live(shell(tmp_path), pads_script.update(closes, 0), ends))
+    made, bus = shell(tmp_path), [pads_script.update(closes, 2, "snapshot", **more) for more in stored]
+
+    async def recall(_: int) -> list[MarketUpdate]:
+        return bus
+
+    made._context.bus.recall = recall  # type: ignore[method-assign,assignment]
+    del made._inlet.window  # type: ignore[attr-defined]  # the real one
+    asyncio.run(live(made))
+    assert made._context.metrics.registry.get_sample_value("qts_bars_from_outside") == awaited
 
 
 def test_no_stage_is_shorter_than_nothing() -> None:

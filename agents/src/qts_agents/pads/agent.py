@@ -109,6 +109,11 @@ class Pads:
         """Return the name that the journal is written under."""
         return self._system_name
 
+    @property
+    def ended(self) -> bool:
+        """Tell whether the newest bar is the last."""
+        return self._ended
+
     # ---- events ----------------------------------------------------------------------------------
 
     def on_update(self, update: MarketUpdate, window: MarketWindow | None, now_ns: int) -> list[Action]:
