@@ -56,7 +56,8 @@ def field_of(setting: str) -> str:
 def in_fields(text: str) -> str:
     """Return what somebody says of settings as said of the resource.
 
-    A setting is known by `$.` before its path, or by a dot or an underscore in it: a word may be just one.
+    A setting is known by `$.` before its path, or by a dot or an underscore in it: a word may be just one, and
+    an agent's name alone is the agent.
     """
     return _WORD.sub(_told, text)
 
@@ -78,4 +79,4 @@ def _paths(struct: type[msgspec.Struct], above: str = "") -> Iterator[str]:
             yield from _paths(kind, f"{above}{field.name}.")
 
 
-_PATHS = frozenset(path for path in _paths(SYSTEM) if "." in path or "_" in path)
+_PATHS = frozenset(path for path in _paths(SYSTEM) if "." in path or "_" in path) - {w.wire for w in AGENTS}

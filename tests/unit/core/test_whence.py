@@ -69,6 +69,8 @@ def test_values_with_a_capital_are_those_that_the_resource_spells_so() -> None:
             "/data/x.csv: no such file; check spec.market.replay.path.",
         ),
         ("the market of the pads", "the market of the pads"),
+        ("the peer quantum_amos does not answer", "the peer quantum_amos does not answer"),
+        ("$.quantum_amos: no object", "spec.config.quantumAmos: no object"),
         ("spec.market.replay.path, market", "spec.market.replay.path, market"),
         ("/var/market.source tcp://x.market.source", "/var/market.source tcp://x.market.source"),
     ],
