@@ -56,8 +56,8 @@ def field_of(setting: str) -> str:
 def in_fields(text: str) -> str:
     """Return what somebody says of settings as said of the resource.
 
-    A setting is known by `$.` before its path, or by a dot or an underscore in it: a word may be just one, and
-    an agent's name alone is the agent.
+    A setting is known by `$.` before its path, or by a dot or an underscore in it: a word may be just one,
+    and an agent's name alone is the agent.
     """
     return _WORD.sub(_told, text)
 
