@@ -365,3 +365,14 @@ def test_a_word_of_the_hedge_symbol_goes_first(own, changes, held, size):
     assert made.action.tolist() == [HEDGE, own]
     assert made.size == pytest.approx([-0.01, size])
     assert not hedging(made.action, now).any()
+
+
+@pytest.mark.parametrize("sigma", [0.0, np.nan])
+@pytest.mark.parametrize(("held", "size"), [(0.0, 0.0), (-0.01, 0.005)])
+def test_without_a_volatility_nothing_is_hedged_with(sigma, held, size):
+    """HEDGE halves its own row; a hedge that was there before shrinks with it."""
+    ind = calm(2, tail=np.array([0.6, 0.0]), sigma20=np.array([0.001, sigma]))
+    now = situation(2, ind, exposure=np.array([0.02, held]), hedge=1, hedged=np.array([held != 0.0, False]))
+    made = verdict(ballot(said(0.335), S=2), now)
+    assert made.action.tolist() == [HEDGE, HOLD]
+    assert made.size == pytest.approx([-0.01, size])

@@ -247,16 +247,17 @@ def pads(**changes: Any) -> bytes:
 
 
 def nervous(**changes: Any) -> bytes:
-    """Return what the desk of a PADS decides in conservation: a short in heavy tails, an entry without."""
+    """Return what the desk of a PADS decides in conservation: a short in heavy tails, nothing without."""
     script = pads_script.Script(pads_script.system(pads=PadsSettings(**changes)), votes)
     script.bars(pads_script.walk(240, S=2, seed=4), 200)
     desk, asked = script.pads._desk, script.asked[-1]
     assert desk is not None
     now = desk.situation(script.now)
-    ind = msgspec.structs.replace(now.ind, tail=np.array([0.6, 0.0]))
+    ind = msgspec.structs.replace(now.ind, tail=np.array([0.6, 0.0]), sigma20=np.full(2, 0.001))
     short = np.array([-0.02, 0.0])
     now = msgspec.structs.replace(now, ind=ind, exposure=short, phase=PHASES.index("conservation"))
     ballot, _ = hear(asked.round_id, script.answers(asked), 2, np.sign(short))
+    ballot.p[1] = 1.0 / 3.0
     verdict = desk.decide(ballot, now, ("decision", "round"))
     return b"".join(a.tobytes() for a in (verdict.action, verdict.size, verdict.stop))
 

@@ -333,7 +333,12 @@ def hedging(action: U1, now: Situation) -> B1:
     """
     if now.hedge < 0 or action[now.hedge] != HOLD:
         return np.zeros(len(action), dtype=np.bool_)
-    return np.asarray((now.hedged | (action == HEDGE)) & (now.exposure != 0.0))
+    return np.asarray((now.hedged | _asked(action, now)) & (now.exposure != 0.0))
+
+
+def _asked(action: U1, now: Situation) -> B1:
+    """Tell which rows [S] are to be hedged; without a volatility the targets would be at the entry."""
+    return np.asarray((action == HEDGE) & (now.ind.sigma20[now.hedge] > 0.0))
 
 
 def _hedged(change: F8, action: U1, now: Situation) -> F8:
@@ -347,7 +352,7 @@ def _hedged(change: F8, action: U1, now: Situation) -> F8:
     told = (rows & (action != HOLD)) | (now.hedged & ~rows)
     if now.hedge < 0 or action[now.hedge] != HOLD or not told.any():
         return change
-    moved = np.where(rows & (action == HEDGE), 0.0, change)
+    moved = np.where(rows & _asked(action, now), 0.0, change)
     left = float(np.where(rows, now.exposure + moved, 0.0).sum())
     moved[now.hedge] = -0.5 * left - now.exposure[now.hedge]
     return moved
