@@ -25,7 +25,7 @@ def decided(desk, tail=(0.6, 0.0)):
     """Decide with tails [S], fill at the price of now, and return the exposure then."""
     ind = calm(2, tail=np.array(tail))
     now = msgspec.structs.replace(desk.situation(0), phase=UNKNOWN, ind=ind)
-    desk.decide(ballot(said(0.335), S=2), now, ("decision", "round"))
+    desk.decide(ballot(said(0.335), S=2), now, ("decision", "round", 0))
     price, ones = desk.account.price, np.ones(2)
     desk.account.on_bar(Bar(1, price, price, price, price, ones, ones > 0, 0.0, 0.0 * ones))
     return desk.account.exposure()

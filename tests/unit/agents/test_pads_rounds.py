@@ -20,9 +20,7 @@ from qts_agents.columns import array, column
 from qts_agents.pads.actions import Answer, Ask
 from qts_agents.pads.records import RoundBody, body, decode
 from qts_core.spec import Market, Replay
-from qts_messaging.messages import (
-    SystemCommand,
-)
+from qts_messaging.messages import PerformanceFeedback, SystemCommand
 
 
 def seqs(script):
@@ -132,8 +130,7 @@ def test_a_round_is_named_after_what_happened(spoil, outcome):
 
     script.answers = spoilt
     script.bars(walk(331), 330)
-    kept = [body(e, RoundBody) for e in map(decode, script.records) if e.kind == "round"]
-    assert [k.outcome for k in kept] == [outcome] == [script.pads.outcome]
+    assert [k.outcome for k in rounds_of(script)] == [outcome] == [script.pads.outcome]
     assert script.pads.snapshot()["rounds"] == {"total": 1, outcome: 1}
 
 
@@ -176,6 +173,34 @@ def test_one_round_at_a_time_and_a_lost_one_is_given_up():
     script.take(pads.on_answers(opened[0].round_id, (), later))
     assert len(script.decisions) == 1
     assert pads.snapshot()["rounds"]["late"] == 1
+
+
+def rounds_of(script):
+    return [body(e, RoundBody) for e in map(decode, script.records) if e.kind == "round"]
+
+
+def test_a_round_that_bars_overtake_is_of_the_window_that_was_asked_about():
+    """Three bars come before the votes: record, decision and feedback name the window of the question.
+
+    The horizon counts from the decision: it is known at the open after that, not after the question.
+    """
+    settings, closes = system(market=TIMED, horizon_bars=5), walk(345)
+    prompt, script = (Script(settings, always(EVEN)).bars(closes[:330], 330) for _ in range(2))
+    prompt.bars(closes[:331], 330, start=330)
+    at = script.now + SECOND
+    opened = [a for a in script.pads.on_update(update(closes, 330), None, at) if isinstance(a, Ask)]
+    for seq in range(331, 334):
+        script.take(script.pads.on_update(update(closes, seq), None, at))
+    script.take(script.pads.on_answers(opened[0].round_id, script.answers(opened[0]), at))
+    quick, late = rounds_of(prompt)[0], rounds_of(script)[0]
+    assert late.window_seq == 330
+    for name in ("round_id", "asof_ns", "window_seq", "window_sha256"):
+        assert getattr(late, name) == getattr(quick, name), name
+    for seq in range(334, 339):
+        assert not script.of(PerformanceFeedback)
+        script.take(script.pads.on_update(update(closes, seq), None, at))
+    (told,) = script.of(PerformanceFeedback)
+    assert (told.decision_id, told.asof_ns) == (late.decision_id, script.decisions[0].asof_ns)
 
 
 def test_no_round_opens_after_the_end_of_the_data():

@@ -258,7 +258,7 @@ def nervous(**changes: Any) -> bytes:
     now = msgspec.structs.replace(now, ind=ind, exposure=short, phase=PHASES.index("conservation"))
     ballot, _ = hear(asked.round_id, script.answers(asked), 2, np.sign(short))
     ballot.p[1] = 1.0 / 3.0
-    verdict = desk.decide(ballot, now, ("decision", "round"))
+    verdict = desk.decide(ballot, now, ("decision", "round", 0))
     return b"".join(a.tobytes() for a in (verdict.action, verdict.size, verdict.stop))
 
 

@@ -296,7 +296,7 @@ class Pads:
 
     def _open(self, desk: Desk, now_ns: int) -> list[Action]:
         """Open a round; with fewer than two voters it is decided at once, as HOLD with the reason."""
-        current = self._rounds.open(desk.seq, self._epoch, desk.asof_ns, self._ready, now_ns)
+        current = self._rounds.open(desk.window(), self._epoch, self._ready, now_ns)
         if not current.asked:
             self._rounds.close((), now_ns)
             return self._decide(desk, current, None, now_ns)
@@ -311,7 +311,7 @@ class Pads:
         panarchy = desk.panarchy
         return DecisionRequest(
             round_id=current.round_id,
-            window_seq=desk.seq,
+            window_seq=current.seq,
             asof_ns=current.asof_ns,
             symbols=desk.symbols,
             position=desk.account.position(),
@@ -339,7 +339,7 @@ class Pads:
     def _decide(self, desk: Desk, current: Open, ballot: Ballot | None, now_ns: int) -> list[Action]:
         now = desk.situation(current.opened_ns)  # alerts count that lived when the voters were asked
         position = desk.account.position()
-        verdict = desk.decide(ballot, now, (current.decision_id, current.round_id))
+        verdict = desk.decide(ballot, now, (current.decision_id, current.round_id, current.asof_ns))
         decision = report.to_decision(verdict, now.phase, desk.symbols, position, current)
         if int(verdict.quorum.max()) < QUORUM:
             self.outcome = "no_quorum"

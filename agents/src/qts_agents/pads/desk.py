@@ -202,8 +202,11 @@ class Desk:
             hedged=self._hedged,
         )
 
-    def decide(self, ballot: Ballot | None, now: Situation, ids: tuple[str, str]) -> Verdict:
-        """Decide, order what was decided, and wait for its outcome; `ids` are decision and round."""
+    def decide(self, ballot: Ballot | None, now: Situation, ids: tuple[str, str, int]) -> Verdict:
+        """Decide, order what was decided, and wait for its outcome.
+
+        `ids` are decision, round and the time that it was asked about; the horizon counts from now.
+        """
         verdict = decide(ballot or empty_ballot(len(self.symbols)), now, self._system.pads)
         self.risk.reduce |= now.reduce & (verdict.quorum < QUORUM)  # nobody heard what the alert asks for
         entry = entries(verdict.action) & (verdict.size != 0.0)
@@ -216,7 +219,7 @@ class Desk:
             Waiting(
                 decision_id=ids[0],
                 round_id=ids[1],
-                asof_ns=self.asof_ns,
+                asof_ns=ids[2],
                 phase=now.phase,
                 made=self.bars,
                 pi=verdict.pi,
@@ -233,9 +236,9 @@ class Desk:
         )
         return verdict
 
-    def digest(self) -> str:
-        """Return the SHA-256 of the SHA-256 of each bar that the decision rests on, oldest first."""
-        return hashlib.sha256(b"".join(self._digests)).hexdigest()
+    def window(self) -> tuple[int, int, str]:
+        """Return newest bar, its time, and the SHA-256 of the SHA-256 of each bar kept, oldest first."""
+        return self.seq, self.asof_ns, hashlib.sha256(b"".join(self._digests)).hexdigest()
 
     def is_open(self) -> NDArray[np.bool_]:
         """Tell which symbols hold a position."""

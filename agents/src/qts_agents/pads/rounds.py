@@ -29,7 +29,9 @@ class Open(msgspec.Struct, frozen=True):
     round_id: str
     decision_id: str
     number: int
-    asof_ns: int
+    asof_ns: int  # of the window that was asked about, as the next two: bars may come before the votes do
+    seq: int
+    sha256: str
     opened_ns: int
     deadline_ns: int
     asked: tuple[str, ...]
@@ -96,8 +98,9 @@ class Rounds:
             peer for peer in self._voters if peer in ready and self._circuits[peer].open_until_ns <= now_ns
         )
 
-    def open(self, seq: int, epoch: int, asof_ns: int, ready: frozenset[str], now_ns: int) -> Open:
-        """Begin a round; ids are the same in a replay."""
+    def open(self, window: tuple[int, int, str], epoch: int, ready: frozenset[str], now_ns: int) -> Open:
+        """Begin a round on a `window` (seq, time, SHA-256); ids are the same in a replay."""
+        seq, asof_ns, sha256 = window
         self.number += 1
         asked = self.available(ready, now_ns)
         timeout = int(self._system.decision_timeout * 1e9)
@@ -106,6 +109,8 @@ class Rounds:
             decision_id=self._id("decision", epoch, asof_ns),
             number=self.number,
             asof_ns=asof_ns,
+            seq=seq,
+            sha256=sha256,
             opened_ns=now_ns,
             deadline_ns=now_ns + timeout,
             asked=asked if len(asked) >= 2 else (),
