@@ -15,7 +15,7 @@ from qts_agents.bars_inlet import History, Inlet, at_once
 from qts_agents.cause import Cause
 from qts_agents.conductor import Conductor
 from qts_agents.context import Context
-from qts_agents.in_step import off_the_wire, on_the_wire
+from qts_agents.in_step import by_our_clock, off_the_wire, on_the_wire
 from qts_agents.pace import lockstep
 from qts_agents.pads import kept, records
 from qts_agents.pads.actions import Action, Answer, Ask, Publish, Record, Send
@@ -232,6 +232,8 @@ class DeciderShell:
             body, now = envelope.body, self._now()
             if body is not None and self._conductor is not None:
                 body = off_the_wire(body, now)
+            elif body is not None:
+                body = by_our_clock(body, self._context.bus.offset_ns(envelope.sender))
             cause = Cause(envelope.trace, self._context.now_ns())
             await self._take(cause, self.pads.on_message, body, envelope.sender, now)
 

@@ -55,6 +55,14 @@ def off_the_wire(message: Message, now_ns: int) -> Message:
     )
 
 
+def by_our_clock(message: Message, later_ns: int) -> Message:
+    """Return a message that did not come in step with the stamps of a sender whose clock ours is ahead of."""
+    if not isinstance(message, RiskAlert) or not later_ns:
+        return message
+    raised_ns, expires_ns = (stamp and stamp + later_ns for stamp in (message.raised_ns, message.expires_ns))
+    return msgspec.structs.replace(message, raised_ns=raised_ns, expires_ns=expires_ns)
+
+
 class Mailbox:
     """What came and waits for its turn; what nobody names for a whole turn is taken with the next one."""
 

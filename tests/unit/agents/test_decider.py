@@ -23,7 +23,14 @@ from qts_core.errors import LocalError
 from qts_core.probes import Status
 from qts_messaging import examples
 from qts_messaging.heartbeat import PeerHealth
-from qts_messaging.messages import DecisionRequest, DecisionResponse, PerformanceFeedback, SystemCommand
+from qts_messaging.messages import (
+    DecisionRequest,
+    DecisionResponse,
+    Envelope,
+    PerformanceFeedback,
+    RiskAlert,
+    SystemCommand,
+)
 
 
 def asked(made: DeciderShell) -> Ask:
@@ -168,6 +175,22 @@ def test_outcomes_are_told_at_once_where_no_round_opens(tmp_path: Path) -> None:
     feedback = examples.feedback()
     asyncio.run(made._do([Publish(feedback), Ask("r", {}, 1.0)], Cause(None, 0)))
     assert (said, made._rounds) == ([feedback], set())
+
+
+@pytest.mark.parametrize("later_s", [0, 3600, -3600])
+@pytest.mark.parametrize("expires_s", [0, 90_060])
+def test_an_alert_is_judged_by_the_clock_of_pads(tmp_path: Path, later_s: int, expires_s: int) -> None:
+    """Raised for a minute by a voter whose clock is beside ours: PADS is told its times by ours, 0 as 0."""
+    made, told, second = shell(tmp_path), list[Any](), 10**9
+    made._conductor = None
+    made.pads.on_message = lambda *event: told.append(event) or []  # type: ignore[method-assign,func-returns-value]
+    bus: Any = made._context.bus
+    bus.offset_ns = {"qbmia": later_s * second}.__getitem__
+    alert = RiskAlert("a", "illiquidity", 0.95, (), 90_000 * second, expires_s * second)
+    asyncio.run(made._hear([Envelope(id=bytes(16), sender="qbmia", body=alert)]))
+    (body, sender, _) = told[0]
+    assert (sender, body.raised_ns) == ("qbmia", (90_000 + later_s) * second)
+    assert body.expires_ns == (expires_s and expires_s + later_s) * second
 
 
 async def test_who_waits_awake_for_the_store_is_told_what_it_says() -> None:
