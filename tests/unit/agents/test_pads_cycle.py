@@ -136,7 +136,7 @@ def broken(asked, known, seen):
 @settings(max_examples=400, deadline=None)
 def test_proposals_are_judged_by_the_six_rules_in_order(asked):
     """Whatever comes in whatever order: the first rule that is broken, and an answer that says so."""
-    authority, seen = Authority(), set()
+    authority, seen = Authority(PadsSettings()), set()
     for one, known in asked:
         rule = broken(one, known, seen)
         seen.add(one.transition_id)
@@ -149,7 +149,7 @@ def test_proposals_are_judged_by_the_six_rules_in_order(asked):
 
 def test_the_newest_4096_proposals_are_known_again():
     """So an id counts once, and the memory is bounded: the oldest is forgotten first."""
-    authority, known = Authority(), Evidence(GROWTH, np.full(4, 0.25), 0.1, 10, 10**15, 60.0)
+    authority, known = Authority(PadsSettings()), Evidence(GROWTH, np.full(4, 0.25), 0.1, 10, 10**15, 60.0)
 
     def judged(number):
         made = PhaseTransition(f"t{number}", "proposal", "growth", "conservation", (), {}, 10**15, "qbmia")

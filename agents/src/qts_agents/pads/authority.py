@@ -10,17 +10,18 @@ import numpy as np
 from qts_agents.agent import F8
 from qts_agents.pads.cycle import CRISIS, edge_allowed
 from qts_agents.pads.tables import RELEASE
+from qts_core.sections import PadsSettings
 from qts_messaging.messages import PHASES, PhaseTransition
 
-LEAST_SCORE, DWELL, FRESH_BARS = 0.25, 10, 2
+LEAST_SCORE, FRESH_BARS = 0.25, 2
 REMEMBERED = 4096
 #: rule number → what a proposer reads
 RULES: dict[int, str] = {
     0: "accepted",
     1: "rule 1: old_phase is not the held phase",
     2: "rule 2: the edge is not allowed",
-    3: "rule 3: our own score of the new phase is below 0.25",
-    4: "rule 4: the held phase is younger than 10 meso bars",
+    3: "rule 3: our own score of the new phase is below 0.25 and below pads.phase_enter",
+    4: "rule 4: the held phase is younger than pads.phase_dwell meso bars",
     5: "rule 5: the evidence is older than 2 bars",
     6: "rule 6: the transition id was used before",
     7: "rule 7: no phase is held, by pads.phases",
@@ -43,7 +44,8 @@ class Evidence(msgspec.Struct, frozen=True):
 class Authority:
     """Judges proposals in the order of the rules and remembers their ids."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: PadsSettings) -> None:
+        self._settings = settings
         self._seen: OrderedDict[str, None] = OrderedDict()
 
     def judge(self, proposal: PhaseTransition, known: Evidence) -> int:
@@ -57,7 +59,7 @@ class Authority:
             proposal.new_phase in PHASES
             and edge_allowed(known.held, PHASES.index(proposal.new_phase), known.crisis),
             self._supported(proposal, known),
-            known.dwell >= DWELL or self._crisis_edge(proposal, known),
+            known.dwell >= self._settings.phase_dwell or self._crisis_edge(proposal, known),
             known.asof_ns - proposal.transition_time_ns <= FRESH_BARS * known.bar_s * 1e9,
             fresh,
         )
@@ -74,7 +76,7 @@ class Authority:
         if not np.isfinite(known.scores).all() or proposal.new_phase not in PHASES[:4]:
             return False
         target = PHASES.index(proposal.new_phase) if known.leader is None else known.leader
-        return bool(known.scores[target] >= LEAST_SCORE)
+        return bool(known.scores[target] >= min(LEAST_SCORE, self._settings.phase_enter))
 
 
 def reply(proposal: PhaseTransition, rule: int, known: Evidence) -> PhaseTransition:

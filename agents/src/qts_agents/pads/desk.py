@@ -70,7 +70,7 @@ class Desk:
         S = len(symbols)
         self.symbols, self._system = symbols, system
         self.panarchy = Panarchy(S, system.pads, system.system_seed)
-        self.authority = Authority()
+        self.authority = Authority(system.pads)
         self.bar_s = 1.0
         self.asof_ns = 0
         self.seq = -1
