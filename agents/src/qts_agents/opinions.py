@@ -37,7 +37,7 @@ BUY, SELL, HOLD, INCREASE, DECREASE, HEDGE, EXIT = range(len(ACTIONS))
 NEEDED_BARS = 320
 MIN_CLOSES = 288  # of the needed bars; older gaps shorten the rank windows, but not below 90 %
 GAP_BARS, GAP_RUN, GAP_SHARE = 64, 3, 0.05
-MAX_PENDING = 256
+MAX_PENDING = 512  # the longest horizon has 500 bars, and each may have its round
 ENTER, REDUCE = 0.5, 0.3  # thresholds of the position map
 RELIABILITY_START, RELIABILITY_RATE, RELIABILITY_MAX = 0.25, 0.01, 0.9
 
@@ -169,7 +169,7 @@ class Reliability:
 
 
 class Pending(Generic[P]):
-    """What an agent needs when the outcome of a request arrives: the newest 256, each handed out once."""
+    """What an agent needs when the outcome of a request arrives: the newest 512, each handed out once."""
 
     TRANSIENT: ClassVar[dict[str, Any]] = {"ignored": 0}
 

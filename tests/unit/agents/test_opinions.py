@@ -16,6 +16,7 @@ from qts_agents.opinions import (
     HEDGE,
     HOLD,
     INCREASE,
+    MAX_PENDING,
     SELL,
     Pending,
     Reliability,
@@ -24,6 +25,7 @@ from qts_agents.opinions import (
     opinion,
     position_map,
 )
+from qts_core.spec import SYSTEM
 from qts_messaging.messages import DecisionRequest
 from qts_messaging.records import Position
 
@@ -138,17 +140,23 @@ def test_reliability_stays_in_range_and_ignores_what_is_unresolved() -> None:
 
 
 def test_pending_hands_out_once_and_forgets_the_oldest() -> None:
-    """Feedback twice is feedback once; 256 rounds are held."""
+    """Feedback twice is feedback once; 512 rounds are held."""
     pending: Pending[int] = Pending()
-    for i in range(300):
+    for i in range(556):
         pending.put(f"r{i}", i)
-    assert len(pending) == 256
+    assert len(pending) == 512
     assert pending.take("r43") is None
     assert pending.take("r44") == 44
     assert pending.take("r44") is None
     assert pending.ignored == 2
     assert pending.take("r45") == 45
-    assert len(pending) == 254
+    assert len(pending) == 510
+
+
+def test_no_horizon_outlasts_what_is_remembered() -> None:
+    """With a round at every bar, its outcome told when the next was asked, none is forgotten."""
+    with pytest.raises(msgspec.ValidationError, match="horizon_bars"):
+        msgspec.convert({"horizon_bars": MAX_PENDING - 1}, SYSTEM)
 
 
 def test_position_map() -> None:
