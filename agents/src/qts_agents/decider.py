@@ -77,7 +77,6 @@ class DeciderShell:
         bus = self._context.bus
         bus.subscribe(MarketUpdate, self._inlet.receive)
         bus.subscribe(AgentStatus, self._on_status)
-        bus.subscribe(DecisionResponse, self._on_stray)
         for kind in (PhaseTransition, RiskAlert, SystemCommand):
             bus.subscribe(kind, self._on_message)
 
@@ -211,11 +210,6 @@ class DeciderShell:
             self._told = alive
             cause = self._below_bar(self._last_trace, self._context.now_ns())
             await self._take(cause, self.pads.on_peers, alive, self._now())
-
-    async def _on_stray(self, envelope: Envelope) -> None:
-        """Count an answer that no request waits for any more."""
-        if isinstance(envelope.body, DecisionResponse) and envelope.body.opinion is not None:
-            self._context.metrics.votes.labels(envelope.sender, "late").inc()
 
     async def _on_message(self, envelope: Envelope) -> None:
         if envelope.body is None or envelope.sender == "pads":

@@ -239,11 +239,8 @@ def test_an_offset_is_read_and_a_date_is_the_day_in_utc(tmp_path: Path) -> None:
         rows = [f"2020-01-01T00:00:00Z,{ONE}", f"{at},{ONE}", f"2020-01-03T00:00:00Z,{ONE}"]
         bars = load_table(write(tmp_path, HEAD + "\n".join(rows)))
         assert int(bars.close_ns[1]) == 1_577_923_200_000_000_000, at
-    for first, second, third in (
-        ("2020-01-01", "2020-01-02", "2020-01-03"),
-        ("20200101", "20200102", "20200103"),
-    ):
-        rows = [f"{at},{ONE}" for at in (first, second, third)]
+    for dates in (("2020-01-01", "2020-01-02", "2020-01-03"), ("20200101", "20200102", "20200103")):
+        rows = [f"{at},{ONE}" for at in dates]
         bars = load_table(write(tmp_path, HEAD + "\n".join(rows)))
         assert int(bars.close_ns[0]) == 1_577_923_200_000_000_000
 

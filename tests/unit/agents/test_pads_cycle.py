@@ -2,10 +2,12 @@
 
 import math
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.agents.test_pads_panarchy import KNOWN, proposal
 
 from qts_agents.pads.authority import RULES, Authority, Evidence, reply
 from qts_agents.pads.cycle import Candidate, Cycle, edge_allowed
@@ -160,3 +162,20 @@ def test_the_newest_4096_proposals_are_known_again():
     assert judged(4096) == 0
     assert judged(1) == 6
     assert judged(0) == 0
+
+
+@pytest.mark.parametrize(
+    ("rule", "key", "value", "known"),
+    [
+        (4, "phase_dwell", 3, {"dwell": 2}),
+        (0, "phase_dwell", 3, {"dwell": 3}),
+        (4, "phase_dwell", 20, {"dwell": 19}),
+        (3, "phase_enter", 0.1, {"scores": np.full(4, 0.09)}),
+        (0, "phase_enter", 0.1, {"scores": np.full(4, 0.1)}),
+        (0, "phase_enter", 0.9, {"scores": np.full(4, 0.25)}),
+    ],
+)
+def test_the_settings_of_the_detector_bind_every_proposal(rule, key, value, known):
+    """What `pads.phase_dwell` and a low `pads.phase_enter` let the detector propose is not refused after all."""
+    authority = Authority(PadsSettings(**{key: value}))
+    assert authority.judge(proposal(), msgspec.structs.replace(KNOWN, **known)) == rule

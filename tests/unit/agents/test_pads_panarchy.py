@@ -106,23 +106,6 @@ def test_transition_rules(rule, change, known):
     assert (f"rule {rule}" in answer.reason) == bool(rule)
 
 
-@pytest.mark.parametrize(
-    ("rule", "key", "value", "known"),
-    [
-        (4, "phase_dwell", 3, {"dwell": 2}),
-        (0, "phase_dwell", 3, {"dwell": 3}),
-        (4, "phase_dwell", 20, {"dwell": 19}),
-        (3, "phase_enter", 0.1, {"scores": np.full(4, 0.09)}),
-        (0, "phase_enter", 0.1, {"scores": np.full(4, 0.1)}),
-        (0, "phase_enter", 0.9, {"scores": np.full(4, 0.25)}),
-    ],
-)
-def test_the_settings_of_the_detector_bind_every_proposal(rule, key, value, known):
-    """What `pads.phase_dwell` and a low `pads.phase_enter` let the detector propose is not refused after all."""
-    authority = Authority(PadsSettings(**{key: value}))
-    assert authority.judge(proposal(), msgspec.structs.replace(KNOWN, **known)) == rule
-
-
 def test_a_transition_id_counts_once():
     """Rule 6: the same id again is refused."""
     authority = Authority(PadsSettings())
