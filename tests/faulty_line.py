@@ -35,7 +35,13 @@ class Line(Proxy):
             writer.transport.abort()
         self._writers.clear()
 
-    async def _pump(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, callers: bool) -> None:
+    async def _pump(
+        self,
+        source: asyncio.StreamReader,
+        target: asyncio.StreamWriter,
+        callers: bool,
+        held: asyncio.Event,  # noqa: ARG002 - nothing is held by what it says: it is encrypted
+    ) -> None:
         with contextlib.suppress(OSError):
             while data := await source.read(self.piece):
                 await self.open.wait()
