@@ -40,7 +40,7 @@ class Line(Proxy):
         source: asyncio.StreamReader,
         target: asyncio.StreamWriter,
         callers: bool,
-        held: asyncio.Event,  # noqa: ARG002 - nothing is held by what it says: it is encrypted
+        held: asyncio.Event,
     ) -> None:
         with contextlib.suppress(OSError):
             while data := await source.read(self.piece):
