@@ -106,7 +106,7 @@ def life(tape: Tape, votes_seed: int, bars: int) -> list[Any]:
         desk.on_bar(update(tape, t), 0)
         if desk.warm and t % EVERY == 0:
             made = desk.decide(
-                drawn(votes_seed + t, len(tape.symbols), 0.6), desk.situation(0), (f"d{t}", f"r{t}")
+                drawn(votes_seed + t, len(tape.symbols), 0.6), desk.situation(0), (f"d{t}", f"r{t}", t)
             )
             out.append((made, desk.account.equity, desk.account.exposure(), desk.panarchy.held))
     return out
