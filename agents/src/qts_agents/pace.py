@@ -14,6 +14,11 @@ def lockstep(system: System) -> bool:
     return system.market.source == "replay" and replay is not None and replay.speed == 0.0
 
 
+def decided_every(system: System) -> int:
+    """Return how many bars apart decisions are due."""
+    return max(1, round(system.decision_interval / system.market_update_interval))
+
+
 def pace_ns(system: System, bar_s: float) -> int:
     """Return the expected wall time between two bars of `bar_s` seconds of data, in ns."""
     market = system.market

@@ -12,11 +12,12 @@ from qts_agents.agent import F8
 from qts_agents.calibration import Bin, Murphy
 from qts_agents.evaluation import equity, scores, sharpe
 from qts_agents.evaluation.equity import Curve, Performance
-from qts_agents.evaluation.scores import Mean, Rate
+from qts_agents.evaluation.scores import Rate
 from qts_agents.evaluation.theories import Theories
 from qts_agents.evaluation.track import BOARD, Track
 from qts_agents.evaluation.trials import Trial
 from qts_agents.kernels.outcomes import CLASSES, UNRESOLVED
+from qts_agents.overlap import Mean
 
 FOLDS = 4
 SIGNIFICANT, DEFLATED, REGIMES = 0.05, 0.95, 3

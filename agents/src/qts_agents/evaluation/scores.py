@@ -13,18 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qts_agents.kernels.outcomes import UNRESOLVED
-from qts_agents.overlap import overlap_factor, variance_of
+from qts_agents.overlap import Mean, mean_of, overlap_factor, variance_of
 
 F8 = NDArray[np.float64]
 PSEUDO = 10.0  # outcomes that a base rate counts as, as in the board's own frequencies
-
-
-class Mean(msgspec.Struct, frozen=True):
-    """A mean with its standard error and one-sided p-value of being at most 0."""
-
-    value: float
-    error: float
-    p_value: float
 
 
 class Rate(msgspec.Struct, frozen=True):
@@ -70,32 +62,6 @@ def past_frequencies(u: F8, outcome: NDArray[np.uint8], known: NDArray[np.int64]
     counts = (outcome[..., None] == np.arange(3)).sum(axis=1)  # of all symbols together [R,3]
     before = np.concatenate([np.zeros((1, 3)), np.cumsum(counts, axis=0)])[known][:, None]
     return np.asarray((PSEUDO * u + before) / (PSEUDO + before.sum(axis=2, keepdims=True)))
-
-
-def mean_of(series: F8, overlap: float) -> Mean:
-    """Return the mean of a series whose neighbours up to `overlap` steps apart share returns.
-
-    Student's t with n − 1 degrees, as Harvey, Leybourne and Newbold (1997) ask for the test of Diebold and
-    Mariano (1995). The error is √(v/(n − f)), v = `variance_of`, f = `overlap_factor`: a sample's γ₀ is too
-    small by the variance of its own mean, f/n of it. A series no longer than f says nothing of it: NaN.
-    """
-    value = float(series.mean()) if series.size else math.nan
-    spare = series.size - overlap_factor(overlap)
-    if spare <= 0.0:
-        return Mean(value, math.nan, math.nan)
-    error = math.sqrt(variance_of(series, overlap) / spare)
-    p_value = student_above(value / error, series.size - 1) if error > 0.0 else float(value <= 0.0)
-    return Mean(value, error, p_value)
-
-
-def student_above(t: float, freedom: int) -> float:
-    """Return the chance that Student's t is above `t` (Wallace 1959).
-
-    At the 5 % level its error is 0.008 for one degree of freedom, 0.002 for two, 0.0003 from four on.
-    """
-    shrink = (8.0 * freedom + 1.0) / (8.0 * freedom + 3.0)
-    normal = shrink * math.sqrt(freedom * math.log1p(t * t / freedom))
-    return NormalDist().cdf(-math.copysign(normal, t))
 
 
 def hit_rate(p: F8, ret: F8, outcome: NDArray[np.uint8], overlap: float) -> Rate:

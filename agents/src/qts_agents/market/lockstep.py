@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from qts_agents.pace import decided_every
 from qts_core.spec import System
 
 KEPT = 4096
@@ -17,7 +18,7 @@ class Lockstep:
     """
 
     def __init__(self, system: System) -> None:
-        self.every = max(1, round(system.decision_interval / system.market_update_interval))
+        self.every = decided_every(system)
         self._bars: deque[tuple[int, int]] = deque(maxlen=KEPT)  # (asof_ns, seq) of this epoch
         self._first: int | None = None
         self._anchor = 0

@@ -6,7 +6,7 @@ import hashlib
 
 import msgspec
 
-from qts_agents.pace import lockstep, pace_ns
+from qts_agents.pace import decided_every, lockstep, pace_ns
 from qts_agents.pads.actions import Answer
 from qts_core.spec import System
 
@@ -45,7 +45,7 @@ class Rounds:
         self._voters = system.voters()
         self._circuits = {peer: Circuit() for peer in self._voters}
         self.lockstep = lockstep(system)
-        self.every = max(1, round(system.decision_interval / system.market_update_interval))
+        self.every = decided_every(system)
         self.interval_ns = int(system.decision_interval * 1e9)
         self.stalled_ns = max(STALLED_NS, int(system.decision_timeout * 1e9) + SPARE_NS)
         self.current: Open | None = None

@@ -1,7 +1,7 @@
 """Who speaks in the model slot: the circuit only while it beats logistic regression (pure).
 
 One-sided Diebold–Mariano test (1995) at 5 % on the difference of log scores over the last 500 resolved
-decisions; its variance knows how far horizons overlap (`overlap.variance_of`). Both forecasts are those made
+decisions; its error knows how far horizons overlap (`overlap.mean_of`). Both forecasts are those made
 when the decision was asked for, so neither knew anything of its outcome.
 """
 
@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from qts_agents.overlap import overlap_factor, variance_of
+from qts_agents.overlap import mean_of
 
 F8 = NDArray[np.float64]
 QUANTILE = 1.6448536269514722  # 95 % of the normal distribution
@@ -25,9 +25,8 @@ def diebold_mariano(gain: F8, overlap: float) -> float:
 
     0 without variance, and where T is too short to tell any.
     """
-    spare = len(gain) - overlap_factor(overlap)
-    variance = variance_of(gain, overlap) if spare > 0.0 else 0.0
-    return float(gain.mean()) / math.sqrt(variance / spare) if variance > 0.0 else 0.0
+    mean = mean_of(gain, overlap)
+    return mean.value / mean.error if mean.error > 0.0 else 0.0
 
 
 class Gate:

@@ -13,7 +13,7 @@ from scipy import stats
 
 from qts_agents import calibration
 from qts_agents.evaluation import scores, sharpe, trials
-from qts_agents.overlap import long_run_variance, overlap_factor
+from qts_agents.overlap import long_run_variance, mean_of, overlap_factor, student_above
 
 U = np.full(3, 1.0 / 3.0)
 
@@ -94,23 +94,23 @@ def test_luck_is_significant_as_often_as_it_says(n: int, overlap: int) -> None:
     """Of sums over `overlap` drawn returns, which know nothing, about 5 % are above 0 at the 5 % level."""
     noise = np.random.default_rng(9).normal(size=(2000, n + overlap - 1))
     sums = np.lib.stride_tricks.sliding_window_view(noise, overlap, axis=1).sum(axis=2)
-    share = np.mean([scores.mean_of(row, overlap).p_value < 0.05 for row in sums])
+    share = np.mean([mean_of(row, overlap).p_value < 0.05 for row in sums])
     assert 0.035 <= share <= 0.068
-    assert math.isnan(scores.mean_of(sums[0, : overlap - 1] if overlap > 1 else sums[0, :1], overlap).p_value)
+    assert math.isnan(mean_of(sums[0, : overlap - 1] if overlap > 1 else sums[0, :1], overlap).p_value)
 
 
 def test_the_error_of_a_mean_is_that_of_simulated_means() -> None:
     """Over 4,000 lives of 60 rounds the mean squared error is the variance of the means."""
     noise = np.random.default_rng(10).normal(size=(4000, 62))
     sums = noise[:, :-2] + noise[:, 1:-1] + noise[:, 2:]
-    told = np.mean([scores.mean_of(row, 3.0).error ** 2 for row in sums])
+    told = np.mean([mean_of(row, 3.0).error ** 2 for row in sums])
     assert told == pytest.approx(sums.mean(axis=1).var(), rel=0.1)
 
 
 @pytest.mark.parametrize(("freedom", "off"), [(1, 8e-3), (2, 2e-3), (4, 5e-4), (32, 2e-5), (500, 1e-6)])
 def test_students_t_is_near_scipys(freedom: int, off: float) -> None:
     at = np.linspace(-8.0, 8.0, 65)
-    found = [scores.student_above(float(t), freedom) for t in at]
+    found = [student_above(float(t), freedom) for t in at]
     np.testing.assert_allclose(found, stats.t.sf(at, freedom), rtol=0, atol=off)
 
 
