@@ -25,7 +25,7 @@ from qts_operator.resolve import resolve
 from qts_operator.snapshot import Snapshot
 
 Tree = dict[str, Any]
-_LABEL = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")  # the value of one, or a key's name
+_LABEL = re.compile(rf"({names.LABEL_WORD})?")  # the value of one, or a key's name
 _DOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _NEW_UID = "00000000-0000-0000-0000-000000000000"
 

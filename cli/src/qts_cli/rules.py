@@ -24,10 +24,14 @@ def broken(resource: Tree) -> str:
 
     Each value has to be of its field's type already: a rule looks at nothing else.
     """
-    schema = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-    for path, message in _broken(schema, _defaulted(schema, resource), ""):
+    for path, message in _broken(_schema(), _defaulted(_schema(), resource), ""):
         return f"{path}: {message}" if path else message
     return ""
+
+
+@cache
+def _schema() -> Tree:
+    return dict(crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
 
 
 def _broken(node: Tree, value: Any, path: str) -> Iterator[tuple[str, str]]:

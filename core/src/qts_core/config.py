@@ -315,13 +315,11 @@ def refuse_halves(tree: Any, path: str = "$") -> None:
         raise ConfigError(f"{path}: expected text that UTF-8 can hold, found {json.dumps(tree)[:80]}")
 
 
-def _refuse_infinite(tree: Any, path: str = "$") -> None:
+def _refuse_infinite(tree: Tree) -> None:
     """Raise ConfigError for a number that JSON has not: whoever is given the settings would read null."""
-    if isinstance(tree, dict):
-        for key, value in tree.items():
-            _refuse_infinite(value, f"{path}.{key}")
-    elif isinstance(tree, float) and not math.isfinite(tree):
-        raise ConfigError(f"{path}: expected a finite number, found {json.dumps(tree)}")
+    for path, value in flatten(tree).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"$.{path}: expected a finite number, found {json.dumps(value)}")
 
 
 def _explain(text: str, tree: Tree) -> str:

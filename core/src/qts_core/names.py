@@ -10,6 +10,9 @@ SHORT = "qts"
 API_VERSION = f"{GROUP}/{VERSION}"
 CRD_NAME = f"{PLURAL}.{GROUP}"
 
+#: the value of a label, or its key behind the prefix
+LABEL_WORD = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+
 FIELD_MANAGER = "qts-operator"
 STATUS_MANAGER = "qts-operator-status"
 HANDOVER_MANAGER = "qts-operator-handover"  # holds the replicas until an autoscaler's first write

@@ -9,8 +9,7 @@ from qts_core.errors import ConfigError
 from qts_operator.objects.frame import Frame, Manifest
 
 KIND = "PodMonitor"
-_NAME = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
-_LABEL = re.compile(rf"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?{_NAME}=({_NAME})?")
+_LABEL = re.compile(rf"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?{names.LABEL_WORD}=({names.LABEL_WORD})?")
 
 
 def _target(label: str, short: str) -> Manifest:
