@@ -152,7 +152,8 @@ def test_01_each_fault_is_named_with_its_remedy(kube: Any, ready: Callable[..., 
     assert "NO/SUCH" in _run_told(kube, message, "logs")
     shown = run(sys.executable, "-m", "qts_cli", "status", "-n", HERE, "desk", check=False)
     assert "localhost/x:a:b" in "".join(shown.split())
-    first = _noted(kube, "desk")["ImageNotPulled"]  # told once: by which of the two the kubelet looked at first
+    # told once: of the one that the kubelet looked at first
+    first = _noted(kube, "desk")["ImageNotPulled"]
     assert re.match("(qbmia: InvalidImageName|quasar: ErrImageNeverPull): ", first), first
     assert _noted(kube, "nokey")["CredentialsMissing"].endswith(f"{what}.key")
 

@@ -16,7 +16,9 @@ from qts_operator.starting import Grace
 
 FRESH_S = 15.0
 REDIS_IMAGE = "spec.images.redis"
-UNASKED = "PADS cannot be asked whether it reaches Redis"
+#: policies of others are what keeps the operator from a pod whose probes hold
+_ADMIT = f"; a ready PADS must admit the operator to port {names.PORT_HTTP}: look at its NetworkPolicies"
+UNASKED = f"PADS cannot be asked whether it reaches Redis{_ADMIT}"
 
 
 def redis(snapshot: Snapshot, frame: Frame) -> Condition:
@@ -111,7 +113,7 @@ def messaging(snapshot: Snapshot, frame: Frame) -> Condition:
     if told is None:
         if not any(p.ready for p in snapshot.pods_of("pads")):
             return Condition("MessagingReady", "Unknown", "StartingUp", "PADS is not ready yet")
-        return Condition("MessagingReady", "Unknown", "StatusUnreachable", "PADS cannot be asked")
+        return Condition("MessagingReady", "Unknown", "StatusUnreachable", f"PADS cannot be asked{_ADMIT}")
     if told.bus_mode == "simulated":
         text = "spec.config.useRealMessaging is false: the pods do not hear each other"
         return Condition("MessagingReady", "False", "Simulated", text)

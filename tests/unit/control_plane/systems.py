@@ -35,6 +35,8 @@ SECRETS = {
 GPU = {"agents": {"quasar": {"gpu": {"mode": "Required"}}}}
 OUTSIDE = {"redis": {"mode": "External", "url": "redis://elsewhere:6379"}}
 DOWN = {"ready": 0, "available": 0}
+#: how who cannot ask PADS is told what to look at
+ADMIT = "; a ready PADS must admit the operator to port 8080: look at its NetworkPolicies"
 #: pods are refused for less than the minute after which that needs a person
 LATELY = {"failing_since": 1e9 - 59.0}
 #: an older pod runs on, and the newer one is not made

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 from tests.unit.control_plane.systems import (
+    ADMIT,
     HEARD,
     Cases,
     pods,
@@ -43,7 +44,7 @@ MESSAGING: Cases = {
         {"statusz": SIMULATED},
         ("False", "Simulated", "spec.config.useRealMessaging is false: the pods do not hear each other"),
     ),
-    "PADS not asked": ({"statusz": None}, ("Unknown", "StatusUnreachable", "PADS cannot be asked")),
+    "PADS not asked": ({"statusz": None}, ("Unknown", "StatusUnreachable", f"PADS cannot be asked{ADMIT}")),
     "PADS not ready": (
         {"statusz": None, "pods": [msgspec.structs.replace(p, ready=p.agent != "pads") for p in pods()]},
         ("Unknown", "StartingUp", "PADS is not ready yet"),

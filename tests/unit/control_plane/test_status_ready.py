@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 from tests.unit.control_plane.systems import (
+    ADMIT,
     DOWN,
     FAULT,
     FULL,
@@ -127,7 +128,7 @@ READY: Cases = {
     ),
     "Redis not known": (
         {"spec": OUTSIDE, "statusz": None},
-        ("False", "RedisNotReady", "PADS cannot be asked whether it reaches Redis"),
+        ("False", "RedisNotReady", f"PADS cannot be asked whether it reaches Redis{ADMIT}"),
     ),
     "nobody heard": (
         {"statusz": msgspec.structs.replace(HEARD, peers={})},

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 from tests.unit.control_plane.systems import (
+    ADMIT,
     DOWN,
     FULL,
     HEARD,
@@ -139,7 +140,7 @@ REDIS: Cases = {
     ),
     "outside, not asked": (
         {"spec": OUTSIDE, "statusz": None},
-        ("Unknown", "StatusUnreachable", "PADS cannot be asked whether it reaches Redis"),
+        ("Unknown", "StatusUnreachable", f"PADS cannot be asked whether it reaches Redis{ADMIT}"),
     ),
     "outside, and no agent runs": (
         {"spec": OUTSIDE | {"suspend": True}, "statusz": None},
@@ -151,7 +152,7 @@ REDIS: Cases = {
     ),
     "outside, its Secret may not be seen": (
         {"spec": OUTSIDE, "statusz": None, "login": Finding(reason="AccessDenied", message="grant it")},
-        ("Unknown", "StatusUnreachable", "PADS cannot be asked whether it reaches Redis"),
+        ("Unknown", "StatusUnreachable", f"PADS cannot be asked whether it reaches Redis{ADMIT}"),
     ),
     "outside, not reached": (
         {"spec": OUTSIDE, "statusz": msgspec.structs.replace(HEARD, redis_reached=False)},
