@@ -1,6 +1,6 @@
 """The operator dies before, during and after its writes, also twice: CI's form, with the number of plans that it played.
 
-QTS_TEST_CRASH_S seconds are given to it, 150 where nothing else is said, and more where PLANS are not played by then;
+QTS_TEST_CRASH_S seconds are given to it, 120 where nothing else is said, and more where PLANS are not played by then;
 `make campaign` plays all plans.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 PLANS = 500
-SECONDS = float(os.environ.get("QTS_TEST_CRASH_S", "150"))
+SECONDS = float(os.environ.get("QTS_TEST_CRASH_S", "120"))
 #: after that no plan begins; what has begun may wait for a busy machine
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(SECONDS + 1800)]
 
