@@ -9,7 +9,7 @@ from qts_agents.amos.intention import TAU, intention
 from qts_agents.amos.society import SOCIETY
 from qts_agents.kernels.factors import BASE_WEIGHTS, FACTOR_NAMES, KINDS, PHASE_MULTIPLIERS
 from qts_agents.kernels.pool import log_pool
-from qts_agents.pads import regime, tables
+from qts_agents.pads import panarchy, regime, tables
 from qts_agents.qbmia import orders, thought
 from qts_agents.quasar import blend
 from qts_agents.quasar.qar import FactorPool, experts, prior_weights
@@ -99,6 +99,11 @@ def test_seats_and_their_multipliers():
 
 def profile(row):
     return row.prospect_stop, row.prospect_size
+
+
+def test_scales():
+    """Bars of each scale and the window of its ranks, agents.md §3: macro ranks among fewer."""
+    assert panarchy.SCALES == (("micro", 1, 250), ("meso", 5, 250), ("macro", 30, 75))
 
 
 def test_phase_table():
