@@ -52,7 +52,12 @@ def unknown(query: str) -> set[str]:
     names = documented("Operator") | documented("Agents and feed")
     plain = re.sub(r'"[^"]*"', "", query)
     found = set(re.findall(r"\b((?:qts|messaging|process|up)(?:_[a-z0-9_]+)?)\b", plain))
-    process = {"process_resident_memory_bytes", "process_cpu_seconds_total", "up"}
+    process = {
+        "process_resident_memory_bytes",
+        "process_cpu_seconds_total",
+        "process_start_time_seconds",
+        "up",
+    }
     suffixes = ("_bucket", "_count", "_sum")
     bare = {f: next((f.removesuffix(s) for s in suffixes if f.endswith(s)), f) for f in found}
     labels = {label for _, given in names.values() for label in given}

@@ -28,7 +28,12 @@ TABLE: dict[str, tuple[str, str, str, Callable[[Numbers], Values]]] = {
         lambda n: {PRIORITIES[p]: count for p, count in n.waiting.items()},
     ),
     "qts_inbox_depth": ("gauge", "Messages that wait for a handler", "", lambda n: {"": n.inbox}),
-    "qts_spool_messages": ("gauge", "Durable messages in the spool file", "", lambda n: {"": n.spooled}),
+    "qts_spool_bytes": (
+        "gauge",
+        "Durable messages that wait in the spool file, in bytes",
+        "",
+        lambda n: {"": n.spooled},
+    ),
     "qts_failovers": ("counter", "Changes of a lane's wire", "route", lambda n: n.failovers),
     "qts_clock_offset_seconds": ("gauge", "How much later our clock shows", "peer", lambda n: n.offsets_s),
     "qts_clock_skew": ("counter", "Messages from our future", "peer", lambda n: n.skewed),

@@ -20,7 +20,7 @@ from qts_agents.pace import lockstep
 from qts_agents.pads import kept, records
 from qts_agents.pads.actions import Action, Answer, Ask, Publish, Record, Send
 from qts_agents.pads.agent import Pads, fits_inline
-from qts_agents.pads.journal import JournalWriter
+from qts_agents.pads.journal import JournalWriter, kept_in
 from qts_agents.pads.resume import resume
 from qts_agents.pads.scorecard import Scores
 from qts_agents.round_metrics import count_votes, measure, note_round, tell_round
@@ -57,7 +57,8 @@ class DeciderShell:
         self._conductor = Conductor(context) if lockstep(context.system) else None
         gate = at_once if self._conductor is None else self._conduct
         self._inlet = Inlet(context, PADS_BARS, self._on_bar, self._on_history, gate=gate)
-        self._journal = JournalWriter(context.place.state / "journal")
+        state = context.place.state
+        self._journal = JournalWriter(state / "journal", keep=kept_in(state))
         self._rounds: set[asyncio.Task[None]] = set()
         self._ready: set[str] = set()
         self._told: frozenset[str] = frozenset()

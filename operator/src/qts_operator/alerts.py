@@ -18,6 +18,8 @@ THRESHOLDS = {"FEED_STALLED_SECONDS": 30, "DECISION_STALE_SECONDS": 60, "GPU_IDL
 RELEASE = "OF_RELEASE"
 _BUDGET = 0.001  # of all passes may fail
 _OF_OPERATOR = f'up{{job="qts-operator"{RELEASE}}}'
+#: durable messages that found no room in the spool while Redis was away
+_DROPPED = 'qts_messages_dropped_total{reason="spool_full"}'
 _FAILED = 'qts_reconcile_total{result="error"}'
 
 
@@ -70,6 +72,14 @@ def grown(metric: str, window: str) -> str:
     return f"({now} - ({before} <= {now}) or {now})"
 
 
+def _restarts(by: str, process: str) -> str:
+    """Return how often a process was started again in its pod: one that is well between is Ready then.
+
+    A new pod is a new series, so roll-outs and restarts by the operator do not count.
+    """
+    return f"max {by} (changes(process_start_time_seconds{{{process}}}[30m])) > 2"
+
+
 def _works(agent: str) -> str:
     return f'max {_BY} (qts_agent_state{{agent="{agent}", state=~"ready|degraded"}}) == 1'
 
@@ -98,6 +108,14 @@ OPERATOR: tuple[Alert, ...] = (
         "QtsNoLeader", "sum by (namespace) (qts_leader) < 1", "1m", "page",
         "No replica of the operator may write",
         "The sum of qts_leader in {{ $labels.namespace }} is {{ $value }}: no change is carried out.",
+        "operator",
+    ),
+    Alert(
+        "QtsOperatorRestarting", _restarts("by (job, namespace)", f'job="qts-operator"{RELEASE}'),
+        "0m", "page",
+        "The operator ends and is started again, over and over",
+        "A replica of the operator in {{ $labels.namespace }} was started again"
+        " {{ $value | humanize }} times in 30 minutes.",
         "operator",
     ),
     Alert(
@@ -219,6 +237,12 @@ SYSTEM: tuple[Alert, ...] = (
         f"{{{{ $labels.agent }}}} of {_WHERE} was restarted {{{{ $value | humanize }}}} times in 30 minutes.",
     ),
     Alert(
+        "QtsProcessRestarting", _restarts(_EACH, 'system!=""'), "0m", "page",
+        "A process of a system ends and is started again, over and over",
+        f"{{{{ $labels.agent }}}} of {_WHERE} was started again in its pod {{{{ $value | humanize }}}} times"
+        " in 30 minutes.",
+    ),
+    Alert(
         "QtsGpuUnavailable", _condition("GPUAvailable", 0), "15m", "ticket",
         "An agent has not the GPU that it asks for",
         f"GPUAvailable of {_WHERE} is {{{{ $value }}}} (0 is False).",
@@ -287,7 +311,8 @@ SYSTEM: tuple[Alert, ...] = (
         "QtsMessagesLost",
         f"sum {_BY} (increase(qts_dead_letters_total[10m])) > 0"
         f" or sum {_BY} (increase(qts_messages_unaccounted_total[10m])) > 0"
-        f" or sum {_BY} (delta(qts_durable_missing[10m])) > 0",
+        f" or sum {_BY} (delta(qts_durable_missing[10m])) > 0"
+        f" or sum {_BY} {grown(_DROPPED, '10m')} > 0",
         "0m", "page",
         "Durable messages were put aside or never came, or messages ended without a reason",
         f"{{{{ $value | humanize }}}} messages of {_WHERE} in 10 minutes.",

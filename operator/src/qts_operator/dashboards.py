@@ -67,7 +67,7 @@ OPERATOR = (
     Panel("Processor", "none", {"{{pod}}": 'rate(process_cpu_seconds_total{job="qts-operator"}[5m])'}),
     Panel("Lag of the event loop", "s", {"{{pod}}": 'qts_event_loop_lag_seconds{job="qts-operator"}'}),
     Panel("Rights and definition", "none", {
-        "denied {{kind}}": "sum by (kind) (increase(qts_reflector_denied_total[1h])) > 0",
+        "denied {{kind}}": f"sum by (kind) {grown('qts_reflector_denied_total', '1h')} > 0",
         "definition outdated": "max(qts_crd_outdated)",
     }),
     Panel("Objects that the server altered", "none", {
@@ -83,6 +83,9 @@ SYSTEM = (
         "{{namespace}}/{{system}}": f'sum {_BY} (qts_agent_state{{{_SYSTEM}, state="ready"}})',
     }, kind="stat"),
     Panel("State of each process", "none", {"{{agent}} {{state}}": f"qts_agent_state{_IN} == 1"}),
+    Panel("Conditions (1: True, -1: Unknown)", "none", {
+        "{{namespace}}/{{system}} {{type}}": f"max by (namespace, system, type) (qts_system_condition{_IN})",
+    }),
     Panel("Newest decision", "s", {
         "age": f"time() - max {_BY} (qts_decision_last_timestamp_seconds{_FED} > 0)",
     }, kind="stat"),
@@ -101,9 +104,17 @@ SYSTEM = (
         "risk appetite": f"qts_board_risk_appetite{_IN}",
         "dissent": f"qts_board_dissent_level{_IN}",
     }),
+    Panel("Waiting for Redis, of 64 MiB", "bytes", {"{{agent}}": f"max by (agent) (qts_spool_bytes{_IN})"}),
+    Panel("Lost or put aside", "none", {
+        "{{agent}} dead letters": f"sum by (agent) {grown(f'qts_dead_letters_total{_IN}', '1h')} > 0",
+        "{{agent}} missing": f"max by (agent) (qts_durable_missing{_IN}) > 0",
+        "{{agent}} dropped, {{reason}}":
+            f"sum by (agent, reason) {grown(f'qts_messages_dropped_total{_IN}', '1h')} > 0",
+    }, quiet=True),
     Panel("Log score above the climatology", "none", {
-        "{{seat}}": f'sum by (seat) (qts_forecast_log_score{{{_SYSTEM}, of="own"}})'
-                    f' - sum by (seat) (qts_forecast_log_score{{{_SYSTEM}, of="climatology"}})',
+        # of several systems their mean: a sum would be as many times the edge
+        "{{seat}}": f'avg by (seat) (qts_forecast_log_score{{{_SYSTEM}, of="own"}})'
+                    f' - avg by (seat) (qts_forecast_log_score{{{_SYSTEM}, of="climatology"}})',
     }, quiet=True),
     Panel("Reliability of forecasts (0 best)", "none", {
         "{{seat}}": f'qts_forecast_brier_reliability{{{_SYSTEM}, of="own"}}',

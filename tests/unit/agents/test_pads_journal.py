@@ -145,6 +145,42 @@ class Full:
         return getattr(self._stream, name)
 
 
+def test_of_what_no_restart_needs_the_newest_stays(tmp_path):
+    """A pod whose volume is full is evicted, and its account with it; what came after a header is never deleted."""
+    payload = records.encode("peers", 0, ["x" * 1000])
+    size = len(records.frame(payload))
+    writer = JournalWriter(tmp_path, keep=2 * size)
+    for opens in (True, True, True, True, False, False):
+        writer.append(payload, opens)
+    writer.close()
+    assert {f.stem: f.stat().st_size for f in tmp_path.iterdir()} == {
+        "0002": size,
+        "0003": size,
+        "0004": 3 * size,
+    }
+    later = JournalWriter(tmp_path, keep=size)
+    later.append(payload)  # a file without a header: all since the newest one is needed
+    assert len(list(tmp_path.iterdir())) == 4
+    later.append(payload, opens=True)
+    later.close()
+    assert [f.stem for f in journal.in_order(tmp_path)] == ["0005", "0006"]
+
+
+def test_a_run_folder_keeps_all_and_a_pod_half_of_its_volume(tmp_path):
+    """Who runs on a laptop tidies up as they like."""
+    assert journal.kept_in(tmp_path) is None
+    assert journal.kept_in(Path("/var/lib/qts")) == 512 * 2**20
+
+
+def test_file_10000_comes_after_file_9999(tmp_path):
+    """By its number: a restart took up the state of the wrong one."""
+    for name in ("9998", "9999", "10000"):
+        (tmp_path / f"{name}.qtsj").touch()
+    assert [f.stem for f in journal.files(tmp_path)] == ["9998", "9999", "10000"]
+    written(tmp_path, [records.encode("peers", 0, [])])
+    assert (tmp_path / "10001.qtsj").exists()
+
+
 def test_a_full_disk_is_told_and_leaves_no_torn_record_inside(tmp_path):
     """The record is refused whole; when there is room again the journal goes on behind the last good one."""
     writer = JournalWriter(tmp_path)

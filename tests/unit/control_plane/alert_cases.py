@@ -58,6 +58,11 @@ def _condition(kind: str, bad: int, at: str) -> Case:
     return _one(series, f"{bad}x60", f"{1 - bad}x60", "-1x60", at)
 
 
+def _dies(ends: int) -> str:
+    """Return when a process says that it began, one sample a minute: up for one, away for five, then for good."""
+    return " ".join([*(f"{60 + 360 * n} _x4" for n in range(ends)), f"{60 + 360 * ends}x40"])
+
+
 def _errors(failed: int, passes: str) -> dict[str, str]:
     total = 'qts_reconcile_total{result="ok"}'
     return {
@@ -100,6 +105,8 @@ def _drained(systems: int) -> dict[str, str]:
     return {f'{series}{n}"}}': "1x39 0x60" if n < systems else "1x60" for n in range(50)}
 
 
+_NO_ROOM = f'qts_messages_dropped_total{SYSTEM}, agent="pads", reason="spool_full"}}'
+_STARTED = f'process_start_time_seconds{SYSTEM}, agent="pads", pod="desk-pads-1"}}'
 _RESTARTS = f'qts_agent_restarts_total{SYSTEM}, agent="amos", reason="PodFailed"}}'
 _BEFORE = _RESTARTS.replace("agent=", 'pod="operator-1", agent=')
 _LEADS_EAST, _LEADS_WEST = (f'qts_leader{{namespace="{n}"}}' for n in ("east", "west"))
@@ -238,6 +245,15 @@ CASES: dict[str, Case] = {
         "30m30s",
     ),
     "QtsAgentRestarting anew": _one(_RESTARTS, "9x60 2 4x20", "9x60 0x20", "9x60 1 2 3x20", "75m30s"),
+    # it works for a minute and is away for five, as after five ends; a look ahead of the third end is quiet
+    "QtsProcessRestarting": _one(_STARTED, _dies(5), _dies(1), _dies(2), "30m"),
+    "QtsOperatorRestarting": _one(
+        'process_start_time_seconds{job="qts-operator", namespace="trading", pod="a"}',
+        _dies(5),
+        _dies(1),
+        _dies(2),
+        "30m",
+    ),
     "QtsGpuWasted": Case(
         {_HELD: "0+60x60", _LAUNCHES: "0x5 9x60"},  # what was timed at the start is long ago
         {_HELD: "0+60x60", _LAUNCHES: "0x45 1x20"},  # one launch is use
@@ -325,6 +341,8 @@ CASES: dict[str, Case] = {
     "QtsMessagesLost missing": _one(
         f'qts_durable_missing{SYSTEM}, agent="amos"}}', "0x5 2x20", "0x20", "3x20", "10m"
     ),
+    # no series before the first; nothing else counts such a message, as no number of it left
+    "QtsMessagesLost spool": _one(_NO_ROOM, "_x6 1x20", "0x20", "3x30", "10m"),
     "QtsStreamBehind": _one(
         f'qts_stream_lag_seconds{SYSTEM}, agent="pads", reader="amos"}}',
         "86401x30",

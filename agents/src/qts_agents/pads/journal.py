@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from qts_agents.pads.records import FRAME, HEAD, Entry, decode, frame
+from qts_core import names
 from qts_core.errors import ConfigError, LocalError
 
 SUFFIX = ".qtsj"
@@ -21,6 +22,7 @@ MAX_RECORD = 256 * 1024 * 1024
 FSYNC_S = 0.2
 SECTOR = 512  # bytes that a disk writes whole or not at all
 UNREAD = 4 * 1024 * 1024  # seconds of work at a start, hours of one symbol
+POD_KEEPS = 512 * 1024 * 1024  # half of its volume: the kubelet evicts a pod whose volume is full
 
 
 def files(path: Path) -> list[Path]:
@@ -28,10 +30,20 @@ def files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     folder = path / "journal" if (path / "journal").is_dir() else path
-    found = sorted(folder.glob(f"*{SUFFIX}"))
+    found = in_order(folder)
     if not found:
         raise ConfigError(f"{path}: no journal there; expected a {SUFFIX} file or a folder that holds some")
     return found
+
+
+def kept_in(state: Path) -> int | None:
+    """Return how many bytes of journal stay in this folder of state; None, all: it is its user's to tidy."""
+    return POD_KEEPS if state == Path(names.DIR_STATE) else None
+
+
+def in_order(folder: Path) -> list[Path]:
+    """Return the journal files of a folder, oldest first: 10000 comes after 9999."""
+    return sorted(folder.glob(f"*{SUFFIX}"), key=lambda file: (len(file.stem), file.stem))
 
 
 def entries(path: Path, damaged: Callable[[str], None] = lambda _: None) -> Iterator[Entry]:
@@ -89,10 +101,14 @@ def read_frame(read: Callable[[int], bytes]) -> bytes | None:
 
 
 class JournalWriter:
-    """Appends records, makes them safe at most 0.2 s later on a thread, starts a new file at 256 MiB."""
+    """Appends records, makes them safe at most 0.2 s later on a thread, starts a new file at 256 MiB.
 
-    def __init__(self, folder: Path, max_file: int = MAX_FILE) -> None:
+    Of files that no restart needs `keep` bytes stay, the newest; without it all do.
+    """
+
+    def __init__(self, folder: Path, max_file: int = MAX_FILE, keep: int | None = None) -> None:
         self._folder = folder
+        self._keep = keep
         self._max_file = max_file
         self.unread = 0  # bytes a restart has to read: those since the newest header
         self._head = 0  # bytes of that header
@@ -128,6 +144,8 @@ class JournalWriter:
                 self._write(framed)
                 self.unread = len(framed) + (0 if opens else self.unread)
                 self._head = len(framed) if opens else self._head
+                if opens and self._keep is not None:
+                    self._forget(self._keep)
             except OSError as error:
                 raise LocalError(f"{self._folder}: {error.strerror or error}") from error
             trouble, self._trouble = self._trouble, None
@@ -166,6 +184,13 @@ class JournalWriter:
         if self._thread is None:
             self._thread = threading.Thread(target=self._sync_loop, name="journal-fsync", daemon=True)
             self._thread.start()
+
+    def _forget(self, keep: int) -> None:
+        """Delete the oldest files beyond `keep` bytes; the newest begins with all that a restart needs."""
+        for file in reversed(in_order(self._folder)[:-1]):
+            keep -= file.stat().st_size
+            if keep < 0:
+                file.unlink()
 
     def _sync_loop(self) -> None:
         while not self._stop.is_set():

@@ -52,7 +52,7 @@ def resume(folder: Path, system: System) -> Resumed:
 
 def newest(folder: Path) -> list[Path]:
     """Return the files since the newest header, in order; a file after a change of size has none."""
-    files = sorted(folder.glob(f"*{journal.SUFFIX}"))
+    files = journal.in_order(folder)
     for start in range(len(files) - 1, -1, -1):
         first = next(iter(journal.entries(files[start])), None)
         if first is not None and first.kind == "header":
