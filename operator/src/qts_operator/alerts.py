@@ -243,6 +243,15 @@ SYSTEM: tuple[Alert, ...] = (
         " in 30 minutes.",
     ),
     Alert(
+        "QtsProcessDegraded",
+        # who asked for a simulated bus knows that it is one
+        f'max {_EACH} (qts_agent_state{{state="degraded"}}) == 1'
+        f' unless max {_EACH} (qts_bus_mode{{mode="simulated"}}) == 1',
+        "15m", "ticket",
+        "A process is at work, and something of it is not",
+        f"{{{{ $labels.agent }}}} of {_WHERE} is degraded ({{{{ $value }}}} is yes); `qts status` says why.",
+    ),
+    Alert(
         "QtsGpuUnavailable", _condition("GPUAvailable", 0), "15m", "ticket",
         "An agent has not the GPU that it asks for",
         f"GPUAvailable of {_WHERE} is {{{{ $value }}}} (0 is False).",

@@ -106,6 +106,7 @@ def _drained(systems: int) -> dict[str, str]:
 
 
 _NO_ROOM = f'qts_messages_dropped_total{SYSTEM}, agent="pads", reason="spool_full"}}'
+_DEGRADED = f'qts_agent_state{SYSTEM}, agent="pads", state="degraded"}}'
 _STARTED = f'process_start_time_seconds{SYSTEM}, agent="pads", pod="desk-pads-1"}}'
 _RESTARTS = f'qts_agent_restarts_total{SYSTEM}, agent="amos", reason="PodFailed"}}'
 _BEFORE = _RESTARTS.replace("agent=", 'pod="operator-1", agent=')
@@ -253,6 +254,12 @@ CASES: dict[str, Case] = {
         _dies(1),
         _dies(2),
         "30m",
+    ),
+    "QtsProcessDegraded": Case(
+        {_DEGRADED: "1x30"},
+        {_DEGRADED: "1x30", f'qts_bus_mode{SYSTEM}, agent="pads", mode="simulated"}}': "1x30"},
+        {_DEGRADED: "1x10 0 1x14"},
+        "25m",
     ),
     "QtsGpuWasted": Case(
         {_HELD: "0+60x60", _LAUNCHES: "0x5 9x60"},  # what was timed at the start is long ago
