@@ -106,6 +106,28 @@ async def test_what_nobody_reads_for_seven_days_is_cut_and_counted(stand_of: Sta
         assert {g.name: round(g.backlog.age_s / 86_400) for g in after} == {"quick": 0, "stuck": 1, "away": 1}
 
 
+async def test_too_many_bytes_are_cut_behind_who_reads(
+    stand_of: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large messages fill a server long before they are 100,000; what a group needs stays all the same."""
+    monkeypatch.setattr("qts_messaging.trimming.MAX_BYTES", 5_100)
+    stand_of.serve()
+    word = stand_of.passwords["pads"]
+    async with redis.asyncio.Redis(port=stand_of.port, protocol=2, username="pads", password=word) as client:
+        await until(lambda: not closed(stand_of.port))
+        for _ in range(9):
+            await client.xadd(KEY, {"m": b"x" * 999})
+        await client.xgroup_create(KEY, "quick", id="$")
+        await client.xgroup_create(KEY, "slow", id="0")
+        ((_, entries),) = await client.xreadgroup("slow", "slow", {KEY: ">"}, count=2)
+        await client.xack(KEY, "slow", *(entry for entry, _ in entries))
+        assert (await trim(client, KEY))[1] == {}
+        assert await client.xlen(KEY) == 7
+        await client.xgroup_destroy(KEY, "slow")
+        assert (await trim(client, KEY))[1] == {}
+        assert await client.xlen(KEY) == 5
+
+
 async def test_what_is_handled_while_it_is_counted_is_no_error(
     stand_of: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:

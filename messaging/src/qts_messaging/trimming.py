@@ -13,6 +13,8 @@ from qts_messaging.backlog import Backlog
 _log = logging.getLogger(__name__)
 MAX_AGE_MS = 7 * 24 * 3_600_000
 MAX_ENTRIES = 100_000
+MAX_BYTES = 40 * 1024 * 1024  # of a stream: decisions of twenty symbols would fill a Redis of ours in days
+SAMPLE = 16  # entries whose size stands for that of all
 STEP = 1000  # entries looked at to find the excess, a cut
 PENDING = 10_000  # entries given to a group and not acknowledged that are looked at, a cut
 Id = tuple[int, int]
@@ -40,9 +42,15 @@ def limit(old: Id, excess: Id | None, needs: Iterable[Id]) -> Id:
     return min((wanted, *(max(old, need) for need in needs)))
 
 
+def room(entries: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> int:
+    """Return how many entries like these a stream may hold; at least one."""
+    sizes = [sum(len(name) + len(value) for name, value in fields.items()) for _, fields in entries]
+    return max(1, min(MAX_ENTRIES, MAX_BYTES * len(sizes) // max(1, sum(sizes))))
+
+
 async def trim(client: Any, key: str) -> tuple[list[Group], dict[str, int]]:
     """Cut `key` as far as it may be; return where its groups stand, and how much each has lost by the cut."""
-    length, first = int(await client.xlen(key)), await client.xrange(key, count=1)
+    length, first = int(await client.xlen(key)), await client.xrange(key, count=SAMPLE)
     if not first:
         return [], {}
     seconds, micros = await client.time()
@@ -50,8 +58,8 @@ async def trim(client: Any, key: str) -> tuple[list[Group], dict[str, int]]:
     oldest = entry_id(first[0][0])
     groups = [await _stands(client, key, each, oldest, now_ms) for each in await client.xinfo_groups(key)]
     excess = None
-    if length > MAX_ENTRIES:
-        surplus = await client.xrange(key, count=min(STEP, length - MAX_ENTRIES) + 1)
+    if (much := length - room(first)) > 0:
+        surplus = await client.xrange(key, count=min(STEP, much) + 1)
         excess = entry_id(surplus[-1][0])
     at = limit((now_ms - MAX_AGE_MS, 0), excess, [group.needs for group in groups])
     return groups, await _cut(client, key, groups, oldest, at) if at > oldest else {}
