@@ -230,27 +230,34 @@ async def test_a_full_queue_of_requests_tells_the_caller(tmp_path: Path) -> None
         assert (total.lost, total.unaccounted) == ({"full": 976}, 0)
 
 
+@pytest.mark.parametrize("full", ["disk", "spool"])
 async def test_a_message_that_is_stored_nowhere_tells_the_caller_and_is_heard(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: str
 ) -> None:
-    """Store away, disk full: who publishes waits for nothing, who listens hears it; later all is as before."""
+    """Store away, disk or spool full: who publishes waits for nothing, who listens hears it; later all is as before."""
     async with Trio(tmp_path) as trio:
         pads = trio.buses["pads"]
 
         async def away(_: object) -> bool:
             return False
 
-        def full(*_: object) -> None:
+        def no_space(*_: object) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
+
+        told = {"disk": "cannot be written: No space left on device", "spool": "the spool file is full"}[full]
 
         with monkeypatch.context() as broken:
             broken.setattr(pads.wires.durable, "append", away)
-            broken.setattr(pads.durables.spool, "append", full)
+            if full == "disk":
+                broken.setattr(pads.durables.spool, "append", no_space)
+            else:
+                broken.setattr(pads.durables.spool, "room", lambda _: False)
             for n in range(3):
                 async with asyncio.timeout(10.0):
-                    with pytest.raises(LocalError, match=r"cannot be written: No space left on device"):
+                    with pytest.raises(LocalError, match=told):
                         await pads.publish(examples.feedback(f"d-{n}"))
             await until(lambda: len(trio.kinds("qbmia", PerformanceFeedback)) == 3)
+        assert pads.numbers().nowhere == 3
         await pads.publish(examples.feedback("d-3"))
         await until(lambda: len(trio.kinds("qbmia", PerformanceFeedback)) == 4)
         assert (await trio.total()).unaccounted == 0

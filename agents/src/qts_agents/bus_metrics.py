@@ -34,6 +34,12 @@ TABLE: dict[str, tuple[str, str, str, Callable[[Numbers], Values]]] = {
         "",
         lambda n: {"": n.spooled},
     ),
+    "qts_messages_stored_nowhere": (
+        "counter",
+        "Durable messages that found no room in the spool either",
+        "",
+        lambda n: {"": n.nowhere},
+    ),
     "qts_failovers": ("counter", "Changes of a lane's wire", "route", lambda n: n.failovers),
     "qts_clock_offset_seconds": ("gauge", "How much later our clock shows", "peer", lambda n: n.offsets_s),
     "qts_clock_skew": ("counter", "Messages from our future", "peer", lambda n: n.skewed),

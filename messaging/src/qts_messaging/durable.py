@@ -35,6 +35,7 @@ class Durables:
         self._work = asyncio.Event()
         self._busy = False
         self.spooled = 0  # messages that went through the spool
+        self.nowhere = 0  # messages that found no room in it: who listened has them, and nobody later
         self.readded = 0  # messages stored again after the store lost them
 
     def adopt(self, wire: DurableWire) -> None:
@@ -138,9 +139,6 @@ class Durables:
             if expired(item, self._desk.clock.wall_ns()):
                 self._unsent(item, "expired")
                 _tell(future, None)
-            elif not direct and not self.spool.room(len(item.body) + codec.OVERHEAD):
-                self._unsent(item, "spool_full")
-                _tell(future, LocalError(FULL))
             else:
                 stored = (item.lane.split(".", 1)[0], self._outgoing.frame(item))
                 self._outgoing.left(item)
@@ -161,7 +159,9 @@ class Durables:
     def _detour(self, item: Item, stored: Stored) -> LocalError | None:
         """Spool one message and send live copies of it, which receivers will know when it is replayed."""
         why = self._spool(stored)
-        if not why:
+        if why:
+            self.nowhere += 1
+        else:
             self.spooled += 1
             self._desk.book.unstored(item.lane, 1)
         self._outgoing.copies(stored[1], item.recipient)

@@ -18,8 +18,6 @@ THRESHOLDS = {"FEED_STALLED_SECONDS": 30, "DECISION_STALE_SECONDS": 60, "GPU_IDL
 RELEASE = "OF_RELEASE"
 _BUDGET = 0.001  # of all passes may fail
 _OF_OPERATOR = f'up{{job="qts-operator"{RELEASE}}}'
-#: durable messages that found no room in the spool while Redis was away
-_DROPPED = 'qts_messages_dropped_total{reason="spool_full"}'
 _FAILED = 'qts_reconcile_total{result="error"}'
 
 
@@ -321,7 +319,7 @@ SYSTEM: tuple[Alert, ...] = (
         f"sum {_BY} (increase(qts_dead_letters_total[10m])) > 0"
         f" or sum {_BY} (increase(qts_messages_unaccounted_total[10m])) > 0"
         f" or sum {_BY} (delta(qts_durable_missing[10m])) > 0"
-        f" or sum {_BY} {grown(_DROPPED, '10m')} > 0",
+        f" or sum {_BY} {grown('qts_messages_stored_nowhere_total', '10m')} > 0",
         "0m", "page",
         "Durable messages were put aside or never came, or messages ended without a reason",
         f"{{{{ $value | humanize }}}} messages of {_WHERE} in 10 minutes.",

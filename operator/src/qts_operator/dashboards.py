@@ -108,6 +108,8 @@ SYSTEM = (
     Panel("Lost or put aside", "none", {
         "{{agent}} dead letters": f"sum by (agent) {grown(f'qts_dead_letters_total{_IN}', '1h')} > 0",
         "{{agent}} missing": f"max by (agent) (qts_durable_missing{_IN}) > 0",
+        "{{agent}} stored nowhere":
+            f"sum by (agent) {grown(f'qts_messages_stored_nowhere_total{_IN}', '1h')} > 0",
         "{{agent}} dropped, {{reason}}":
             f"sum by (agent, reason) {grown(f'qts_messages_dropped_total{_IN}', '1h')} > 0",
     }, quiet=True),

@@ -105,7 +105,7 @@ def _drained(systems: int) -> dict[str, str]:
     return {f'{series}{n}"}}': "1x39 0x60" if n < systems else "1x60" for n in range(50)}
 
 
-_NO_ROOM = f'qts_messages_dropped_total{SYSTEM}, agent="pads", reason="spool_full"}}'
+_NO_ROOM = f'qts_messages_stored_nowhere_total{SYSTEM}, agent="pads"}}'
 _DEGRADED = f'qts_agent_state{SYSTEM}, agent="pads", state="degraded"}}'
 _STARTED = f'process_start_time_seconds{SYSTEM}, agent="pads", pod="desk-pads-1"}}'
 _RESTARTS = f'qts_agent_restarts_total{SYSTEM}, agent="amos", reason="PodFailed"}}'
@@ -348,7 +348,7 @@ CASES: dict[str, Case] = {
     "QtsMessagesLost missing": _one(
         f'qts_durable_missing{SYSTEM}, agent="amos"}}', "0x5 2x20", "0x20", "3x20", "10m"
     ),
-    # no series before the first; nothing else counts such a message, as no number of it left
+    # of those who heard it nobody misses it
     "QtsMessagesLost spool": _one(_NO_ROOM, "_x6 1x20", "0x20", "3x30", "10m"),
     "QtsStreamBehind": _one(
         f'qts_stream_lag_seconds{SYSTEM}, agent="pads", reader="amos"}}',
