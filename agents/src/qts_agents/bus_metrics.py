@@ -32,7 +32,7 @@ TABLE: dict[str, tuple[str, str, str, Callable[[Numbers], Values]]] = {
         "gauge",
         "Durable messages that wait in the spool file, in bytes",
         "",
-        lambda n: {"": n.spooled},
+        lambda n: {"": n.spool_bytes},
     ),
     "qts_messages_stored_nowhere": (
         "counter",

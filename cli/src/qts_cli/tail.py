@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from io import BytesIO
 from pathlib import Path
 
-from qts_agents.pads.journal import in_order, read_frame
+from qts_agents.pads.journal import in_order, read_frame, turn
 from qts_agents.pads.records import FRAME, REMARK, Answers, Entry, RoundBody, Timings, body, decode
 from qts_cli.events import Event
 from qts_cli.rounds import SHOWN, decision_event
@@ -77,7 +77,7 @@ class Tail(Rounds):
     def _following(self) -> Path | None:
         """Return the file after the present one; it exists only when the present one is complete."""
         found = [self._folder] if self._folder.is_file() else in_order(self._folder)
-        return next((path for path in found if self._file is None or path.name > self._file.name), None)
+        return next((path for path in found if self._file is None or turn(path) > turn(self._file)), None)
 
     def _whole_frames(self) -> Iterator[Entry]:
         if self._file is None:

@@ -173,7 +173,7 @@ class Numbers(msgspec.Struct, frozen=True, kw_only=True):
 
     waiting: dict[int, int]  # priority → messages that have not left
     inbox: int  # messages that wait for a handler
-    spooled: int  # bytes of durable messages in the file
+    spool_bytes: int  # of durable messages that wait in the file
     nowhere: int  # durable messages that neither the store nor the file took
     failovers: dict[str, int]  # lane → changes of its wire
     offsets_s: dict[str, float]  # peer → how much later our clock shows

@@ -34,8 +34,7 @@ class Durables:
         self._kept_bytes = 0
         self._work = asyncio.Event()
         self._busy = False
-        self.spooled = 0  # messages that went through the spool
-        self.nowhere = 0  # messages that found no room in it: who listened has them, and nobody later
+        self.nowhere = 0  # messages that found no room in the spool: who listened has them, and nobody later
         self.readded = 0  # messages stored again after the store lost them
 
     def adopt(self, wire: DurableWire) -> None:
@@ -162,7 +161,6 @@ class Durables:
         if why:
             self.nowhere += 1
         else:
-            self.spooled += 1
             self._desk.book.unstored(item.lane, 1)
         self._outgoing.copies(stored[1], item.recipient)
         return LocalError(why) if why else None

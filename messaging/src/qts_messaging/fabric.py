@@ -137,7 +137,7 @@ class Fabric:
         return Numbers(
             waiting={priority: self.outgoing.depth(priority) for priority in BOUNDS},
             inbox=len(self.incoming.dispatch),
-            spooled=len(self.durables.spool),
+            spool_bytes=len(self.durables.spool),
             nowhere=self.durables.nowhere,
             failovers=self.outgoing.failovers,
             offsets_s={peer: health.offset_ns(peer) / 1e9 for peer in health.names},

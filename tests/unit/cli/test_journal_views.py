@@ -37,6 +37,16 @@ def test_stamp() -> None:
     assert stamp(1_483_228_800_000_000_001) == "2017-01-01 00:00:00.000000001"
 
 
+def test_tail_goes_on_behind_file_9999(tmp_path: Path) -> None:
+    """By its number, as who wrote it and who replays it."""
+    record = frame(encode("peers", 1, ["qbmia"]))
+    tail = Tail(tmp_path)
+    for name, now_s in (("9999", 1.0), ("10000", 2.0)):
+        (tmp_path / f"{name}.qtsj").write_bytes(record)
+        list(tail.read(now_s))
+        assert tail.changed_s == now_s
+
+
 def test_tail_waits_for_whole_records(tmp_path: Path) -> None:
     """A record that is half written is read when it is whole, and once."""
     record = frame(encode("peers", 1, ["qbmia"]))

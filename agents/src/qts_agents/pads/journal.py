@@ -41,9 +41,14 @@ def kept_in(state: Path) -> int | None:
     return POD_KEEPS if state == Path(names.DIR_STATE) else None
 
 
+def turn(file: Path) -> tuple[int, str]:
+    """Return what orders journal files: 10000 comes after 9999."""
+    return len(file.stem), file.stem
+
+
 def in_order(folder: Path) -> list[Path]:
-    """Return the journal files of a folder, oldest first: 10000 comes after 9999."""
-    return sorted(folder.glob(f"*{SUFFIX}"), key=lambda file: (len(file.stem), file.stem))
+    """Return the journal files of a folder, oldest first."""
+    return sorted(folder.glob(f"*{SUFFIX}"), key=turn)
 
 
 def entries(path: Path, damaged: Callable[[str], None] = lambda _: None) -> Iterator[Entry]:
