@@ -19,6 +19,7 @@ from qts_cli.sockets import free_ports
 from qts_core.acl import users_acl
 from qts_messaging import examples
 from qts_messaging.messages import PerformanceFeedback
+from qts_messaging.redis_names import RedisNames
 
 pytestmark = pytest.mark.processes
 Change = Callable[[redis.asyncio.Redis, Path], Awaitable[object]]
@@ -137,3 +138,28 @@ async def test_a_refusal_is_named_with_its_remedy_until_it_is_over(
     await until(lambda: len(stand.kinds("qbmia", PerformanceFeedback)) == sent)
     total = await stand.stop()
     assert (total.unaccounted, total.lost) == (0, {})
+
+
+async def test_who_comes_back_to_a_full_redis_reads_what_is_stored(idle_stand: Stand) -> None:
+    """Only readers empty it: one that is refused its group, which is there, would keep it full for ever."""
+    stand = idle_stand
+    stand.acl.write_text(
+        users_acl(SYSTEM_NAME, stand.passwords) + f"user {MASTER} on >{MASTER} ~* &* +@all\n"
+    )
+    await stand.start()
+    await stand.buses["qbmia"].close(0.0)
+    for number in range(3):
+        await stand.buses["pads"].publish(examples.feedback(f"d-{number}"))
+    await until(lambda: not len(stand.buses["pads"].durables.spool))
+    async with redis.asyncio.Redis(port=stand.port, username=MASTER, password=MASTER, protocol=2) as server:
+        await _full_memory(server, stand.folder)
+        bus = stand.buses["qbmia"] = stand.bus("qbmia")
+        await bus.start()
+        await until(lambda: len(stand.kinds("qbmia", PerformanceFeedback)) == 3, 10.0)
+        stored = RedisNames(SYSTEM_NAME, "qbmia").stream("pads")
+        for _ in range(100):
+            if (left := (await server.xpending(stored, "qbmia"))["pending"]) == 0:
+                break
+            await asyncio.sleep(0.1)
+        assert left == 0
+    await stand.stop()

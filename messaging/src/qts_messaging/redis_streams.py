@@ -18,6 +18,7 @@ from qts_messaging.bus import Sink
 from qts_messaging.dead_letters import AGAIN, FIELD
 from qts_messaging.ending import end, for_ever
 from qts_messaging.in_hand import OK, InHand
+from qts_messaging.reading_groups import make_groups
 from qts_messaging.reconnect import Backoff
 from qts_messaging.redis_connection import AWAY, SOCKET_TIMEOUT_S, accepted, shut
 from qts_messaging.redis_line import Command
@@ -168,20 +169,11 @@ class RedisStreams:
             self.wiped = await self._stored.lost(client) or self.wiped
             self._hand.doubt()
         self._run_id = run_id
-        await self._groups(client)
+        await make_groups(client, self._keys, self._name)
 
     async def _run(self, client: Any) -> bytes:
         """Return what tells one start of the server from another."""
         return str((await client.info("server")).get("run_id", "")).encode()
-
-    async def _groups(self, client: Any) -> None:
-        """Make our group on every stream, from its first entry on: nothing stored before us is missed."""
-        for key in self._keys:
-            try:
-                await client.xgroup_create(key, self._name, id="0", mkstream=True)
-            except ResponseError as error:
-                if not str(error).startswith("BUSYGROUP"):
-                    raise
 
     # -- writing ------------------------------------------------------------------------------------
     async def append(self, batch: Sequence[tuple[str, bytes]]) -> bool:

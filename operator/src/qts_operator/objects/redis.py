@@ -8,7 +8,7 @@ from qts_core import names
 from qts_core.acl import RELOADER
 from qts_operator.objects.frame import Frame, Manifest, template_hash
 from qts_operator.objects.pods import container_security, place, pod_security, resources
-from qts_operator.objects.quantities import canonical
+from qts_operator.objects.quantities import canonical, value_of
 from qts_operator.objects.revisions import noted
 from qts_operator.snapshot import Child
 
@@ -16,6 +16,9 @@ from qts_operator.snapshot import Child
 RELOADS = 2
 #: the first revision whose server takes no argument longer than two of our frames
 BOUNDED = 3
+#: the first revision whose server has a `maxmemory`: one that its kernel kills loses what is not on a claim, or
+#: reads itself full again and is killed again; one that refuses writes says so, and goes on trimming
+FULL = 5
 _ACL_DIR = "/etc/redis"
 _ACL_FILE, _PASSWORD_FILE = "users.acl", f"{RELOADER}.password"
 _DATA_DIR = "/data"
@@ -119,6 +122,7 @@ def _container(frame: Frame) -> dict[str, Any]:
             *("--protected-mode", "no"),
             *("--maxmemory-policy", "noeviction"),
             *(("--proto-max-bulk-len", names.REDIS_LONGEST) if bounded else ()),
+            *_most_memory(frame),
         ],
         "ports": [{"name": "redis", "containerPort": port, "protocol": "TCP"}],
         "securityContext": container_security(),
@@ -131,6 +135,14 @@ def _container(frame: Frame) -> dict[str, Any]:
     }
     asked = resources(frame.spec.redis.resources)
     return container | ({"resources": asked} if asked else {})
+
+
+def _most_memory(frame: Frame) -> tuple[str, ...]:
+    """Return the bound of what Redis keeps: a quarter of its limit stays for buffers and a rewrite of its file."""
+    limit = frame.spec.redis.resources.limits.get("memory")
+    if limit is None or frame.made_of(names.REDIS_PART).revision < FULL:
+        return ()
+    return "--maxmemory", str(max(1, int(value_of(limit) * 3 / 4)))
 
 
 def _side(frame: Frame) -> dict[str, Any]:

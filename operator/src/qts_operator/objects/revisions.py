@@ -18,8 +18,8 @@ from qts_core import names
 
 OLDEST_REVISION = 1
 #: 2: beside Redis a container that reloads the access list; 3: Redis refuses giants; 4: an external Redis may
-#: know each agent by a password of its own
-LATEST_REVISION = 4
+#: know each agent by a password of its own; 5: Redis refuses writes before its kernel kills it
+LATEST_REVISION = 5
 
 
 class Made(msgspec.Struct, frozen=True, kw_only=True):
