@@ -30,6 +30,8 @@ QUALITY = {
     **{f"brier_{part}": "A part of the Brier score (Murphy 1973)" for part in PARTS},
 }
 SHARES = ("consensus_level", "conviction_level", "risk_appetite", "opportunity_score", "dissent_level")
+#: what a round lacks → the outcomes that say so
+LACKS = {"votes": ("expired", "error", "no_quorum"), "quorum": ("no_quorum",)}
 MODES = ("connected", "degraded", "disconnected", "simulated")
 
 
@@ -43,6 +45,11 @@ class Metrics:
         text = "Lines of the log held back as repetitions, or without space"
         self.registry.register(_CountedElsewhere("qts_log_lines_suppressed", text, lines_suppressed))
         self.rounds = self._counter("qts_rounds_total", "Rounds by how they ended", ["outcome"])
+        self.rounds_lacking = self._gauge(
+            "qts_rounds_lacking_in_a_row",
+            "Rounds up to the newest that lacked it, without a gap",
+            ["what"],
+        )
         self.round_duration = self._histogram(
             "qts_round_duration_seconds", "Update received until decision sent", ["outcome"]
         )
@@ -80,6 +87,8 @@ class Metrics:
             self.decisions.labels(action)
         for outcome in OUTCOMES:
             self.rounds.labels(outcome)
+        for what in LACKS:
+            self.rounds_lacking.labels(what)
 
     def _counter(self, name: str, text: str, labels: Iterable[str] = ()) -> Counter:
         return Counter(name, text, tuple(labels), registry=self.registry)
@@ -104,6 +113,16 @@ class Metrics:
         self.bar_at.set(now_s)
         self.ended = ended
         self.from_outside.set(not (self._fed or ended))
+
+    def round_ended(self, outcome: str) -> None:
+        """Count a round; where rounds are minutes apart only the row tells that they fail."""
+        self.rounds.labels(outcome).inc()
+        for what, outcomes in LACKS.items():
+            row = self.rounds_lacking.labels(what)
+            if outcome in outcomes:
+                row.inc()
+            else:
+                row.set(0)
 
     def style(self, current: str) -> None:
         """Set the gauge of the current style to 1 and the last one's to 0."""

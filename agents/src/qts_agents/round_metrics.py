@@ -64,7 +64,7 @@ def measure(
     for name, count in zip(ACTIONS, counts, strict=True):
         if count:
             metrics.decisions.labels(name).inc(int(count))
-    metrics.rounds.labels(outcome).inc()
+    metrics.round_ended(outcome)
     if took_s is not None:
         metrics.round_duration.labels(outcome).observe(took_s)
     metrics.style(str(board["strategy"]))

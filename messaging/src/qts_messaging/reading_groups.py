@@ -25,7 +25,7 @@ async def make_groups(client: Any, keys: Iterable[str], name: str) -> None:
 
 
 async def _stands(client: Any, key: str, name: str, error: ResponseError) -> bool:
-    """Tell whether the group is there; one that is full refuses before it looks, and is emptied by readers."""
+    """Tell whether the group is there: a server that is full refuses before it looks."""
     if refusal(error)[0] == "memory":
         with contextlib.suppress(ResponseError):  # no such stream
             return name.encode() in {each["name"] for each in await client.xinfo_groups(key)}

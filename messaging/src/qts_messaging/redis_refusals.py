@@ -7,8 +7,8 @@ from redis.exceptions import RedisError
 _LOGIN = "Redis refuses the login ({code}); its password must be the one of the access list"
 _MEMORY = (
     "Redis refuses writes: it is out of memory (OOM); raise its maxmemory; of the operator's it is "
-    "three quarters of spec.redis.resources.limits.memory, of the one that `qts run` starts it is fixed: give "
-    "another by redis_url"
+    "three quarters of spec.redis.resources.limits.memory, of the one that `qts run` starts it is fixed: "
+    "give another by redis_url"
 )
 _REPLICA = (
     "Redis refuses writes: it is a replica (READONLY); its URL must lead to the primary: redis_url, in a "

@@ -9,6 +9,24 @@ from typing import Any
 
 import msgspec
 
+from qts_operator.promql import (
+    BY,
+    EACH,
+    FAILED,
+    MOVES,
+    SECONDS,
+    SHARE,
+    STARTS,
+    WHERE,
+    burns,
+    condition,
+    grown,
+    lacking,
+    restarts,
+    silence,
+    told,
+)
+
 #: where runbooks and dashboards lie; a chart value puts a site's own address before them
 RUNBOOKS, BOARDS = "docs/runbooks", "/d/qts"
 #: seconds without a bar, a decision, a launch, set by chart values: a live market wants three bars, a site
@@ -16,9 +34,7 @@ RUNBOOKS, BOARDS = "docs/runbooks", "/d/qts"
 THRESHOLDS = {"FEED_STALLED_SECONDS": 30, "DECISION_STALE_SECONDS": 60, "GPU_IDLE_SECONDS": 1800}
 #: the chart puts its namespace there: another installation of the cluster is not this one
 RELEASE = "OF_RELEASE"
-_BUDGET = 0.001  # of all passes may fail
 _OF_OPERATOR = f'up{{job="qts-operator"{RELEASE}}}'
-_FAILED = 'qts_reconcile_total{result="error"}'
 
 
 class Alert(msgspec.Struct, frozen=True):
@@ -31,65 +47,6 @@ class Alert(msgspec.Struct, frozen=True):
     summary: str
     description: str
     board: str = "system"  # operator | system | gpu
-
-
-def _burns(factor: float, *windows: str) -> str:
-    """Return where more failed in each window than is left; `5m] offset 5m` is one that ended before."""
-    shares = (f"sum(rate({_FAILED}[{w})) / sum(rate(qts_reconcile_total[{w}))" for w in windows)
-    return " and ".join(f"{share} > {factor * _BUDGET:g}" for share in shares)
-
-
-_BY = "by (namespace, system)"
-_WHERE = "{{ $labels.namespace }}/{{ $labels.system }}"
-_EACH = "by (namespace, system, agent)"
-_SHARE = "{{ $value | humanizePercentage }}"
-_SECONDS = "{{ $value | humanizeDuration }}"
-
-
-def _told(series: str) -> str:
-    """Return what the operator tells of each system, whichever of its pods leads, or did a moment ago."""
-    return f"max {_BY} (last_over_time({series}[2m]))"
-
-
-def _condition(kind: str, value: int) -> str:
-    series = f'qts_system_condition{{type="{kind}"}}'
-    return f"{_told(series)} == {value}"
-
-
-_MOVES = _told("qts_system_progressing_seconds")
-#: an ordinary start or roll-out, for as long as the operator gives it: what is missing then is on its way
-_STARTS = f"({_MOVES} <= 300 > 0)"
-
-
-def grown(metric: str, window: str) -> str:
-    """Return by how much each series of a counter grew: exactly, also where it began, began anew or ended.
-
-    increase() does not see the first value of a series, and guesses what lies beyond the scrapes.
-    """
-    now, before = f"last_over_time({metric}[{window}])", f"last_over_time({metric}[6h] offset {window})"
-    return f"({now} - ({before} <= {now}) or {now})"
-
-
-def _restarts(by: str, process: str) -> str:
-    """Return how often a process was started again in its pod: one that is well between is Ready then.
-
-    A new pod is a new series, so roll-outs and restarts by the operator do not count.
-    """
-    return f"max {by} (changes(process_start_time_seconds{{{process}}}[30m])) > 2"
-
-
-def _works(agent: str) -> str:
-    return f'max {_BY} (qts_agent_state{{agent="{agent}", state=~"ready|degraded"}}) == 1'
-
-
-def _silence(metric: str, limit: str) -> str:
-    """Return where nothing came for `limit` s since PADS and the feed are at work.
-
-    Not of voters: one that restarts again and again would hide that nothing comes.
-    """
-    fed = f'({_works("market")} or max {_BY} (qts_bars_from_outside{{agent="pads"}}) == 1)'
-    newest = f'max {_BY} ({metric}{{agent=~"pads|market"}})'
-    return f"(time() - {newest}) > {limit} and {fed} and {_works('pads')}"
 
 
 OPERATOR: tuple[Alert, ...] = (
@@ -109,11 +66,19 @@ OPERATOR: tuple[Alert, ...] = (
         "operator",
     ),
     Alert(
-        "QtsOperatorRestarting", _restarts("by (job, namespace)", f'job="qts-operator"{RELEASE}'),
+        "QtsOperatorRestarting", restarts("by (job, namespace)", f'job="qts-operator"{RELEASE}'),
         "0m", "page",
         "The operator ends and is started again, over and over",
         "A replica of the operator in {{ $labels.namespace }} was started again"
         " {{ $value | humanize }} times in 30 minutes.",
+        "operator",
+    ),
+    Alert(
+        # an upgrade and a drained node are two or three; after every one each system is looked at anew
+        "QtsLeaderFlaps", f"sum by (namespace) {grown('qts_lease_transitions_total', '1h')} > 4",
+        "0m", "ticket",
+        "The replicas of the operator take the lead from each other",
+        "The lead in {{ $labels.namespace }} changed {{ $value | humanize }} times in an hour.",
         "operator",
     ),
     Alert(
@@ -126,22 +91,22 @@ OPERATOR: tuple[Alert, ...] = (
         "QtsReconcileErrorsBurn",
         # an API server that is away for a moment fills one window of five minutes, and of few passes one that
         # fails is a large share
-        f"{_burns(14.4, '5m]', '5m] offset 5m', '1h]')} and sum(increase({_FAILED}[1h])) > 5", "2m", "page",
+        f"{burns(14.4, '5m]', '5m] offset 5m', '1h]')} and sum(increase({FAILED}[1h])) > 5", "2m", "page",
         "Passes fail so often that the month's budget is gone in two days",
-        f"{_SHARE} of the passes of the last 5 minutes failed, and as many of the last hour.",
+        f"{SHARE} of the passes of the last 5 minutes failed, and as many of the last hour.",
         "operator",
     ),
     Alert(
         "QtsReconcileErrorsBurn",
-        f"{_burns(1.0, '6h]', '3d]')} and sum(increase({_FAILED}[6h])) > 10", "0m", "ticket",
+        f"{burns(1.0, '6h]', '3d]')} and sum(increase({FAILED}[6h])) > 10", "0m", "ticket",
         "Passes fail more often than the budget allows",
-        f"{_SHARE} of the passes of the last 6 hours failed, and as many of the last 3 days.",
+        f"{SHARE} of the passes of the last 6 hours failed, and as many of the last 3 days.",
         "operator",
     ),
     Alert(
         "QtsQueueStuck", "qts_queue_oldest_age_seconds > 60", "2m", "page",
         "A system waits for its pass",
-        f"The oldest key of {{{{ $labels.pod }}}} has waited {_SECONDS}.",
+        f"The oldest key of {{{{ $labels.pod }}}} has waited {SECONDS}.",
         "operator",
     ),
     Alert(
@@ -162,7 +127,7 @@ OPERATOR: tuple[Alert, ...] = (
     Alert(
         "QtsWatchStale", "qts_reflector_last_event_age_seconds > 140", "1m", "page",
         "The operator no longer hears the API server",
-        f"Nothing was heard of kind {{{{ $labels.kind }}}} for {_SECONDS}.",
+        f"Nothing was heard of kind {{{{ $labels.kind }}}} for {SECONDS}.",
         "operator",
     ),
     Alert(
@@ -185,7 +150,7 @@ OPERATOR: tuple[Alert, ...] = (
         "histogram_quantile(0.99, sum by (le) (rate(qts_api_request_duration_seconds_bucket[5m]))) > 1",
         "10m", "ticket",
         "The API server answers the operator slowly",
-        f"The 99th percentile of a request is {_SECONDS}.",
+        f"The 99th percentile of a request is {SECONDS}.",
         "operator",
     ),
     Alert(
@@ -213,132 +178,139 @@ OPERATOR: tuple[Alert, ...] = (
 SYSTEM: tuple[Alert, ...] = (
     Alert(
         "QtsSystemNotReady",
-        f'{_condition("Ready", 0)} unless {_condition("Suspended", 1)}'
-        f" unless {_told('qts_system_paused')} == 1",
+        f'{condition("Ready", 0)} unless {condition("Suspended", 1)}'
+        f" unless {told('qts_system_paused')} == 1",
         "10m", "page",
         "A system is not ready",
-        f"Ready of {_WHERE} is {{{{ $value }}}} (0 is False).",
+        f"Ready of {WHERE} is {{{{ $value }}}} (0 is False).",
     ),
     Alert(
-        "QtsSystemDegraded", _condition("Degraded", 1), "5m", "page",
+        "QtsSystemDegraded", condition("Degraded", 1), "5m", "page",
         "A system needs a person",
-        f"Degraded of {_WHERE} is {{{{ $value }}}} (1 is True); the condition's message names the remedy.",
+        f"Degraded of {WHERE} is {{{{ $value }}}} (1 is True); the condition's message names the remedy.",
     ),
     Alert(
-        "QtsRolloutStuck", f"{_MOVES} > 900", "0m", "ticket",
+        "QtsRolloutStuck", f"{MOVES} > 900", "0m", "ticket",
         "A roll-out does not end",
-        f"{_WHERE} has been rolling out for {_SECONDS}.",
+        f"{WHERE} has been rolling out for {SECONDS}.",
     ),
     Alert(
-        "QtsAgentRestarting", f"sum {_EACH} {grown('qts_agent_restarts_total', '30m')} > 3", "0m", "ticket",
+        "QtsAgentRestarting", f"sum {EACH} {grown('qts_agent_restarts_total', '30m')} > 3", "0m", "ticket",
         "The operator restarts an agent again and again",
-        f"{{{{ $labels.agent }}}} of {_WHERE} was restarted {{{{ $value | humanize }}}} times in 30 minutes.",
+        f"{{{{ $labels.agent }}}} of {WHERE} was restarted {{{{ $value | humanize }}}} times in 30 minutes.",
     ),
     Alert(
-        "QtsProcessRestarting", _restarts(_EACH, 'system!=""'), "0m", "page",
+        "QtsProcessRestarting", restarts(EACH, 'system!=""'), "0m", "page",
         "A process of a system ends and is started again, over and over",
-        f"{{{{ $labels.agent }}}} of {_WHERE} was started again in its pod {{{{ $value | humanize }}}} times"
+        f"{{{{ $labels.agent }}}} of {WHERE} was started again in its pod {{{{ $value | humanize }}}} times"
         " in 30 minutes.",
+    ),
+    Alert(
+        "QtsProcessRestarting", restarts(EACH, 'system!=""', "6h", 4), "0m", "ticket",
+        "A process of a system ends and is started again, now and then",
+        f"{{{{ $labels.agent }}}} of {WHERE} was started again in its pod {{{{ $value | humanize }}}} times"
+        " in 6 hours.",
     ),
     Alert(
         "QtsProcessDegraded",
         # who asked for a simulated bus knows that it is one
-        f'max {_EACH} (qts_agent_state{{state="degraded"}}) == 1'
-        f' unless max {_EACH} (qts_bus_mode{{mode="simulated"}}) == 1',
+        f'max {EACH} (qts_agent_state{{state="degraded"}}) == 1'
+        f' unless max {EACH} (qts_bus_mode{{mode="simulated"}}) == 1',
         "15m", "ticket",
         "A process is at work, and something of it is not",
-        f"{{{{ $labels.agent }}}} of {_WHERE} is degraded ({{{{ $value }}}} is yes); `qts status` says why.",
+        f"{{{{ $labels.agent }}}} of {WHERE} is degraded ({{{{ $value }}}} is yes); `qts status` says why.",
     ),
     Alert(
-        "QtsGpuUnavailable", _condition("GPUAvailable", 0), "15m", "ticket",
+        "QtsGpuUnavailable", condition("GPUAvailable", 0), "15m", "ticket",
         "An agent has not the GPU that it asks for",
-        f"GPUAvailable of {_WHERE} is {{{{ $value }}}} (0 is False).",
+        f"GPUAvailable of {WHERE} is {{{{ $value }}}} (0 is False).",
         "gpu",
     ),
     Alert(
         "QtsGpuWasted",
         # held nearly all that time, and scraped: an agent that nobody asks is no proof of anything
-        f"sum {_EACH} (increase(qts_system_gpu_seconds_total[GPU_IDLE_SECONDSs])) > 0.9 * GPU_IDLE_SECONDS"
+        f"sum {EACH} (increase(qts_system_gpu_seconds_total[GPU_IDLE_SECONDSs])) > 0.9 * GPU_IDLE_SECONDS"
         " and on (namespace, system, agent)"
-        f" sum {_EACH} (increase(qts_gpu_launches_total[GPU_IDLE_SECONDSs])) == 0",
+        f" sum {EACH} (increase(qts_gpu_launches_total[GPU_IDLE_SECONDSs])) == 0",
         "5m", "ticket",
         "An agent holds a GPU and asks it nothing",
-        f"{{{{ $labels.agent }}}} of {_WHERE} has held {_SECONDS} of a GPU without one launch.",
+        f"{{{{ $labels.agent }}}} of {WHERE} has held {SECONDS} of a GPU without one launch.",
         "gpu",
     ),
     Alert(
-        "QtsRedisDown", f"{_condition('RedisReady', 0)} unless {_STARTS}", "2m", "page",
+        "QtsRedisDown", f"{condition('RedisReady', 0)} unless {STARTS}", "2m", "page",
         "A system has no Redis",
-        f"RedisReady of {_WHERE} is {{{{ $value }}}} (0 is False).",
+        f"RedisReady of {WHERE} is {{{{ $value }}}} (0 is False).",
     ),
     Alert(
         "QtsRedisRefuses",
         # what it refuses PADS is the condition's, and QtsRedisDown's: nobody is paged twice
         'max by (namespace, system, kind) (qts_redis_refuses{kind!="loading"}) == 1'
-        f" unless on (namespace, system) {_condition('RedisReady', 0)}", "2m", "page",
+        f" unless on (namespace, system) {condition('RedisReady', 0)}", "2m", "page",
         "Redis answers and refuses some processes",
-        f"Redis refuses processes of {_WHERE}: {{{{ $labels.kind }}}} ({{{{ $value }}}} is yes).",
+        f"Redis refuses processes of {WHERE}: {{{{ $labels.kind }}}} ({{{{ $value }}}} is yes).",
     ),
     Alert(
         "QtsPeerSilent",
-        f"qts_peer_heartbeat_age_seconds > 30 unless on (namespace, system) {_STARTS}", "1m", "page",
+        f"qts_peer_heartbeat_age_seconds > 30 unless on (namespace, system) {STARTS}", "1m", "page",
         "An agent is not heard by another one",
-        f"{{{{ $labels.agent }}}} of {_WHERE} has not heard {{{{ $labels.peer }}}} for {_SECONDS}.",
+        f"{{{{ $labels.agent }}}} of {WHERE} has not heard {{{{ $labels.peer }}}} for {SECONDS}.",
     ),
     Alert(
-        "QtsFeedStalled", _silence("qts_bar_last_timestamp_seconds", "FEED_STALLED_SECONDS"), "1m", "page",
+        "QtsFeedStalled", silence("qts_bar_last_timestamp_seconds", "FEED_STALLED_SECONDS"), "1m", "page",
         "No bar arrives though the feed is ready",
-        f"The newest bar of {_WHERE} arrived {_SECONDS} ago.",
+        f"The newest bar of {WHERE} arrived {SECONDS} ago.",
     ),
     Alert(
-        "QtsDecisionStale", _silence("qts_decision_last_timestamp_seconds", "DECISION_STALE_SECONDS"),
+        "QtsDecisionStale", silence("qts_decision_last_timestamp_seconds", "DECISION_STALE_SECONDS"),
         "1m", "page",
         "Nothing is decided though the feed is ready",
-        f"The newest decision of {_WHERE} is {_SECONDS} old.",
+        f"The newest decision of {WHERE} is {SECONDS} old.",
     ),
     Alert(
         "QtsRoundsExpiring",
         # looks back half as long as it holds: what is over after the five minutes of a start wakes nobody
-        f'sum {_BY} (rate(qts_rounds_total{{outcome!="complete"}}[5m]))'
-        f" / sum {_BY} (rate(qts_rounds_total[5m])) > 0.05",
+        f'sum {BY} (rate(qts_rounds_total{{outcome!="complete"}}[5m]))'
+        f" / sum {BY} (rate(qts_rounds_total[5m])) > 0.05 or ({lacking('votes', 2)}) > bool 0",
         "10m", "page",
         "Rounds end without every vote",
-        f"{_SHARE} of the rounds of {_WHERE} were not complete.",
+        f"{SHARE} of the rounds of {WHERE} were not complete.",
     ),
     Alert(
         "QtsNoQuorum",
         # the rounds of a start that is over are still looked back at
-        f'sum {_BY} (increase(qts_rounds_total{{outcome="no_quorum"}}[5m])) > 3'
-        f" unless max {_BY} (max_over_time(qts_system_progressing_seconds[5m])) <= 300 > 0",
+        f'(sum {BY} (increase(qts_rounds_total{{outcome="no_quorum"}}[5m])) > 3'
+        f" or {lacking('quorum', 1)})"
+        f" unless max {BY} (max_over_time(qts_system_progressing_seconds[5m])) <= 300 > 0",
         "0m", "page",
         "Rounds end without a quorum",
-        f"{{{{ $value | humanize }}}} rounds of {_WHERE} had no quorum in 5 minutes.",
+        f"{{{{ $value | humanize }}}} rounds of {WHERE} had no quorum, in 5 minutes or one after another.",
     ),
     Alert(
         "QtsMessagesLost",
-        f"sum {_BY} (increase(qts_dead_letters_total[10m])) > 0"
-        f" or sum {_BY} (increase(qts_messages_unaccounted_total[10m])) > 0"
-        f" or sum {_BY} (delta(qts_durable_missing[10m])) > 0"
-        f" or sum {_BY} {grown('qts_messages_stored_nowhere_total', '10m')} > 0",
+        f"sum {BY} (increase(qts_dead_letters_total[10m])) > 0"
+        f" or sum {BY} (increase(qts_messages_unaccounted_total[10m])) > 0"
+        f" or sum {BY} (delta(qts_durable_missing[10m])) > 0"
+        f" or sum {BY} {grown('qts_messages_stored_nowhere_total', '10m')} > 0",
         "0m", "page",
         "Durable messages were put aside or never came, or messages ended without a reason",
-        f"{{{{ $value | humanize }}}} messages of {_WHERE} in 10 minutes.",
+        f"{{{{ $value | humanize }}}} messages of {WHERE} in 10 minutes.",
     ),
     Alert(
         "QtsStreamBehind", "qts_stream_lag_seconds > 86400", "10m", "ticket",
         "A reader does not handle what is stored for it; after 7 days it is cut",
-        f"{{{{ $labels.reader }}}} of {_WHERE} has left a durable message unhandled for {_SECONDS}.",
+        f"{{{{ $labels.reader }}}} of {WHERE} has left a durable message unhandled for {SECONDS}.",
     ),
     Alert(
-        "QtsAlertUnconfirmed", f"sum {_BY} (increase(qts_alerts_unconfirmed_total[10m])) > 0", "0m", "page",
+        "QtsAlertUnconfirmed", f"sum {BY} (increase(qts_alerts_unconfirmed_total[10m])) > 0", "0m", "page",
         "A risk alert ended before its receiver confirmed it",
-        f"{{{{ $value | humanize }}}} risk alerts of {_WHERE} in 10 minutes.",
+        f"{{{{ $value | humanize }}}} risk alerts of {WHERE} in 10 minutes.",
     ),
     Alert(
         "QtsRotationStuck",
-        f'count {_BY} (count_values {_BY} ("generation", qts_config_generation)) > 1', "10m", "ticket",
+        f'count {BY} (count_values {BY} ("generation", qts_config_generation)) > 1', "10m", "ticket",
         "The processes of a system hold different settings",
-        f"{_WHERE}: {{{{ $value }}}} different generations.",
+        f"{WHERE}: {{{{ $value }}}} different generations.",
     ),
 )  # fmt: skip
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from qts_operator.alerts import grown
+from qts_operator.promql import grown
 
 WIDTH, HEIGHT, COLUMNS = 8, 7, 3
 _VERSION = 39  # of Grafana's schema
@@ -39,6 +39,9 @@ _FED = f'{{{_SYSTEM}, agent=~"pads|market"}}'  # as the alerts see them
 OPERATOR = (
     Panel("Leaders", "none", {"{{namespace}}": "sum by (namespace) (qts_leader)"}, kind="stat"),
     Panel("Systems by condition", "none", {"{{type}} True": "sum by (type) (qts_system_condition == 1)"}),
+    Panel("Leads won in an hour", "none", {
+        "{{namespace}}": f"sum by (namespace) {grown('qts_lease_transitions_total', '1h')}",
+    }),
     Panel("Version", "none", {"{{version}} revision {{revision}}": "qts_build_info"}, kind="stat"),
     Panel("Passes", "ops", {"{{result}}": "sum by (result) (rate(qts_reconcile_total[5m]))"}),
     Panel("Failed passes", "percentunit", {
@@ -64,6 +67,12 @@ OPERATOR = (
     Panel("Length of a request", "s", _quantiles("qts_api_request_duration_seconds")),
     Panel("Bytes", "Bps", {"{{direction}}": "sum by (direction) (rate(qts_api_bytes_total[5m]))"}),
     Panel("Memory", "bytes", {"{{pod}}": 'process_resident_memory_bytes{job="qts-operator"}'}),
+    Panel("Starts of the process", "none", {
+        "{{pod}}": 'changes(process_start_time_seconds{job="qts-operator"}[1h])',
+    }),
+    Panel("Spans that no collector took", "none", {
+        "{{pod}}": "sum by (pod) (increase(qts_spans_dropped_total[1h])) > 0",
+    }, quiet=True),
     Panel("Processor", "none", {"{{pod}}": 'rate(process_cpu_seconds_total{job="qts-operator"}[5m])'}),
     Panel("Lag of the event loop", "s", {"{{pod}}": 'qts_event_loop_lag_seconds{job="qts-operator"}'}),
     Panel("Rights and definition", "none", {
@@ -86,10 +95,21 @@ SYSTEM = (
     Panel("Conditions (1: True, -1: Unknown)", "none", {
         "{{namespace}}/{{system}} {{type}}": f"max by (namespace, system, type) (qts_system_condition{_IN})",
     }),
+    Panel("Roll-out", "s", {
+        "{{namespace}}/{{system}}": f"max {_BY} (qts_system_progressing_seconds{_IN}) > 0",
+        "{{namespace}}/{{system}} paused": f"max {_BY} (qts_system_paused{_IN})",
+    }, quiet=True),
+    Panel("Starts of processes, restarts by the operator", "none", {
+        "{{agent}}": f"sum by (agent) (changes(process_start_time_seconds{_IN}[1h])) > 0",
+        "{{agent}} {{reason}}": f"sum by (agent, reason) {grown(f'qts_agent_restarts_total{_IN}', '1h')} > 0",
+    }, quiet=True),
     Panel("Newest decision", "s", {
         "age": f"time() - max {_BY} (qts_decision_last_timestamp_seconds{_FED} > 0)",
     }, kind="stat"),
     Panel("Rounds", "ops", {"{{outcome}}": f"sum by (outcome) (rate(qts_rounds_total{_IN}[5m]))"}),
+    Panel("Rounds in a row that lacked it", "none", {
+        "{{what}}": f"max by (what) (qts_rounds_lacking_in_a_row{_IN})",
+    }),
     Panel("Length of a round", "s", _quantiles("qts_round_duration_seconds", _IN)),
     Panel("Latency of votes", "s", {
         "{{agent}} p99": _quantile("qts_vote_latency_seconds", 0.99, ", agent", _IN),
@@ -105,8 +125,16 @@ SYSTEM = (
         "dissent": f"qts_board_dissent_level{_IN}",
     }),
     Panel("Waiting for Redis, of 64 MiB", "bytes", {"{{agent}}": f"max by (agent) (qts_spool_bytes{_IN})"}),
+    Panel("What Redis refuses", "none", {
+        "{{agent}} {{kind}}": f"max by (agent, kind) (qts_redis_refuses{_IN}) > 0",
+    }, quiet=True),
+    Panel("Oldest message that a reader left", "s", {
+        "{{reader}}": f"max by (reader) (qts_stream_lag_seconds{_IN})",
+    }, quiet=True),
     Panel("Lost or put aside", "none", {
         "{{agent}} dead letters": f"sum by (agent) {grown(f'qts_dead_letters_total{_IN}', '1h')} > 0",
+        "{{agent}} alerts unconfirmed":
+            f"sum by (agent) {grown(f'qts_alerts_unconfirmed_total{_IN}', '1h')} > 0",
         "{{agent}} missing": f"max by (agent) (qts_durable_missing{_IN}) > 0",
         "{{agent}} stored nowhere":
             f"sum by (agent) {grown(f'qts_messages_stored_nowhere_total{_IN}', '1h')} > 0",
@@ -130,7 +158,6 @@ SYSTEM = (
     }),
     Panel("Messages that found no handler", "none", {
         "{{agent}} expired": f"sum by (agent) (increase(qts_messages_expired_total{_IN}[1h]))",
-        "{{agent}} dead": f"sum by (agent) (increase(qts_messages_dead_letter_total{_IN}[1h]))",
         "{{agent}} unaccounted": f"sum by (agent) (increase(qts_messages_unaccounted_total{_IN}[1h]))",
     }),
     Panel("Waiting messages", "none", {"{{agent}} {{priority}}": f"qts_outbox_depth{_IN}"}, quiet=True),

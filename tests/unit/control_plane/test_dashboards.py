@@ -8,7 +8,7 @@ import re
 import pytest
 from tests.metric_names import unknown
 
-from qts_operator.alerts import ALERTS
+from qts_operator.alerts import ALERTS, Alert
 from qts_operator.alerts import BOARDS as ADDRESS
 from qts_operator.dashboards import BOARDS, board
 
@@ -47,6 +47,21 @@ def test_a_board_is_complete(name: str) -> None:
             kept = re.findall(r"\bby \(([^)]*)\)", target["expr"])
             if kept:
                 assert shown <= {w.strip() for group in kept for w in group.split(",")}
+
+
+def _metrics(text: str) -> set[str]:
+    return set(re.findall(r"\b(?:qts|process)_[a-z_]+", text))
+
+
+#: a fact of the settings, not of what happens
+_NOT_SHOWN = {"qts_bars_from_outside"}
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda a: f"{a.name}-{a.severity}")
+def test_the_board_of_an_alert_shows_what_it_reads(alert: Alert) -> None:
+    """Whoever follows the link sees the number that woke them, and how it came about."""
+    shown = _metrics(" ".join(query for panel in BOARDS[alert.board][1] for query in panel.queries.values()))
+    assert _metrics(alert.expr) - shown <= _NOT_SHOWN
 
 
 def test_alerts_lead_to_a_board() -> None:

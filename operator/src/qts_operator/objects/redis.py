@@ -16,8 +16,8 @@ from qts_operator.snapshot import Child
 RELOADS = 2
 #: the first revision whose server takes no argument longer than two of our frames
 BOUNDED = 3
-#: the first revision whose server has a `maxmemory`: one that its kernel kills loses what is not on a claim, or
-#: reads itself full again and is killed again; one that refuses writes says so, and goes on trimming
+#: the first revision whose server has a `maxmemory`: one that its kernel kills reads itself full again and is
+#: killed again; one that refuses writes says so, and is emptied by its readers
 FULL = 5
 _ACL_DIR = "/etc/redis"
 _ACL_FILE, _PASSWORD_FILE = "users.acl", f"{RELOADER}.password"
@@ -138,7 +138,7 @@ def _container(frame: Frame) -> dict[str, Any]:
 
 
 def _most_memory(frame: Frame) -> tuple[str, ...]:
-    """Return the bound of what Redis keeps: a quarter of its limit stays for buffers and a rewrite of its file."""
+    """Return the bound of what is kept; a quarter of the limit stays for buffers and rewriting the file."""
     limit = frame.spec.redis.resources.limits.get("memory")
     if limit is None or frame.made_of(names.REDIS_PART).revision < FULL:
         return ()
