@@ -74,6 +74,7 @@ async def test_a_server_that_cannot_prove_itself_is_not_used(idle_stand: Stand, 
     await until(lambda: pads.wires.direct.reachable("qbmia"))
     await asyncio.sleep(1.0)
     assert {bus.mode for bus in stand.buses.values()} == {"degraded"}
+    assert pads.refusals.away.startswith("its certificate is not trusted")
     assert (await pads.ask(examples.messages()[0], "qbmia", 20.0)).reason == ""
     await proxy.close()
 

@@ -19,17 +19,25 @@ class BusWatch:
         self._seen_s: float | None = None
         self._refused: dict[str, tuple[str, float]] = {}  # kind → words, when that was so last
         self._lost = ("", 0.0)  # words, since when
+        self._away = ("", 0.0)  # words, since when: not another cause at each try
 
     @property
     def refuses(self) -> dict[str, str]:
         """Return what Redis refused within the last 30 s, and the remedy, by kind."""
         return {kind: words for kind, (words, _) in self._refused.items()}
 
+    @property
+    def away(self) -> str:
+        """Return why Redis is not reached, in plain words; "" where it is, or nobody knows."""
+        return self._away[0]
+
     def look(self, bus: Bus, health: Health, now_s: float) -> None:
         """Put what is wrong with the bus into `health`, and take out what is over."""
         if self._seen_s is None or bus.redis_reached or bus.mode == "simulated":
             self._seen_s = now_s
         refusals = bus.refusals
+        if bus.redis_reached or not self.away or now_s - self._away[1] >= REFUSED_S:
+            self._away = ("" if bus.redis_reached else refusals.away, now_s)
         of_late = {kind: told for kind, told in self._refused.items() if now_s - told[1] < REFUSED_S}
         self._refused = of_late | {kind: (words, now_s) for kind, words in refusals.by_redis.items()}
         for reasons in (health.blockers, health.troubles):
@@ -47,8 +55,9 @@ class BusWatch:
 
     def _redis(self, bus: Bus, refused: str, health: Health, away_s: float) -> None:
         if away_s > REDIS_GRACE_S:
+            why = f": {self.away}" if self.away else ""
             health.blockers["redis"] = (
-                f"{refused or f'Redis has not answered for {away_s:.0f} s'}; ZeroMQ only"
+                f"{refused or f'Redis has not answered for {away_s:.0f} s{why}'}; ZeroMQ only"
             )
         elif refused:
             health.troubles["redis"] = f"{refused}; ZeroMQ carries what is live, the spool keeps the rest"

@@ -184,6 +184,7 @@ class Worker:
             messages=msgspec.structs.asdict(context.bus.accounts()),
             redis_reached=context.bus.redis_reached,
             redis_refuses=self._bus_watch.refuses,
+            redis_away=self._bus_watch.away,
             strangers=context.bus.refusals.strangers,
             compiles=_compiles(),
             device=gpu.device(),

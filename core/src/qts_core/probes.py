@@ -137,6 +137,7 @@ class Status(msgspec.Struct, kw_only=True, omit_defaults=False):
     peers: dict[str, Any] = {}
     redis_reached: bool = False
     redis_refuses: dict[str, str] = {}  # of the last 30 s: kind → what a Redis that answers refuses, remedy
+    redis_away: str = ""  # why Redis is not reached, and what may end that; empty where nobody knows
     strangers: str = ""  # who tried in vain to connect of late: no fault of this process
     board: dict[str, Any] = {}
     feed: dict[str, Any] = {}

@@ -14,7 +14,7 @@ from qts_messaging.backlog import Backlog
 from qts_messaging.durations import Durations
 from qts_messaging.heartbeat import PeerHealth
 from qts_messaging.messages import Envelope, MarketUpdate, Message
-from qts_messaging.refusals import KeyRefusals, Refusals
+from qts_messaging.refusals import KeyRefusals, Refusals, Refused
 
 Handler = Callable[[Envelope], Awaitable[None]]
 Done = Callable[[str], None]  # told "ok", or why a durable message goes to the dead letters
@@ -262,7 +262,7 @@ class DirectWire(Protocol):
         ...
 
 
-class TopicWire(Protocol):
+class TopicWire(Refused, Protocol):
     """Frames to whoever listens on a channel."""
 
     async def start(self, sink: Sink) -> None:
@@ -292,8 +292,8 @@ class TopicWire(Protocol):
         ...
 
     @property
-    def refuses(self) -> dict[str, str]:
-        """Return kind → what the server refuses, in plain words."""
+    def away(self) -> str:
+        """Return why the server is not reached, in plain words; "" where nobody knows."""
         ...
 
     @property
@@ -306,7 +306,7 @@ class TopicWire(Protocol):
         ...
 
 
-class DurableWire(Protocol):
+class DurableWire(Refused, Protocol):
     """Frames that are kept until every group has handled them (7 days at most), and the market snapshot."""
 
     claimed: int  # taken over from a dead consumer
@@ -317,11 +317,6 @@ class DurableWire(Protocol):
     @property
     def dead_letters(self) -> int:
         """Tell how many messages no handler could take."""
-        ...
-
-    @property
-    def refuses(self) -> dict[str, str]:
-        """Return kind → what the server refuses, in plain words."""
         ...
 
     async def start(self, sink: Sink) -> None:

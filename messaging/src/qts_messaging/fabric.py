@@ -81,8 +81,8 @@ class Fabric:
     @property
     def refusals(self) -> Refusals:
         """Return what Redis and peers refuse, and whom this process refuses."""
-        wires, keys = self.wires, self.wires.direct.refusals
-        return Refusals(wires.durable.refuses | wires.topics.refuses, keys.peers, keys.strangers)
+        durable, topics, keys = self.wires.durable, self.wires.topics, self.wires.direct.refusals
+        return Refusals(durable.refuses | topics.refuses, keys.peers, keys.strangers, topics.away)
 
     @property
     def lost(self) -> str:

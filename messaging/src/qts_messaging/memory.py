@@ -127,6 +127,7 @@ class MemoryTopics:
         self.reached = True
         self.deaf = self.deposed = False
         self.refuses: dict[str, str] = {}
+        self.away = ""
         self.resubscribed = 0
 
     async def start(self, sink: Sink) -> None:

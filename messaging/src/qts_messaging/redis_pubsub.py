@@ -58,6 +58,11 @@ class RedisTopics:
         return self._refused.found
 
     @property
+    def away(self) -> str:
+        """Return why the server does not answer our beats."""
+        return self._refused.why_away("beat")
+
+    @property
     def listening(self) -> bool:
         """Tell whether the own subscription stands."""
         return self._ear is not None

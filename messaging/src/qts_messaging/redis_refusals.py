@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from redis.exceptions import RedisError
 
+from qts_messaging.redis_away import away
+
 _LOGIN = "Redis refuses the login ({code}); its password must be the one of the access list"
 _MEMORY = (
     "Redis refuses writes: it is out of memory (OOM); raise its maxmemory; of the operator's it is "
@@ -61,16 +63,22 @@ class Refusals:
 
     def __init__(self) -> None:
         self._told: dict[str, tuple[str, str]] = {}
+        self._away: dict[str, str] = {}
 
     def note(self, part: str, error: BaseException) -> bool:
         """Note what became of `part`; tell whether that is news."""
         before, now = self._told.get(part), refusal(error)
-        self._told[part] = now
+        self._told[part], self._away[part] = now, "" if now[0] else away(error)
         return not all(now) or now != before
 
     def over(self, part: str) -> None:
         """Note that `part` succeeded."""
         self._told.pop(part, None)
+        self._away.pop(part, None)
+
+    def why_away(self, part: str) -> str:
+        """Return why the server was not reached by `part`; "" where it was, or nobody knows."""
+        return self._away.get(part, "")
 
     @property
     def found(self) -> dict[str, str]:

@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import msgspec
+
+
+class Refused(Protocol):
+    """A wire whose server may refuse what is asked."""
+
+    @property
+    def refuses(self) -> dict[str, str]:
+        """Return kind → what the server refuses, in plain words."""
+        ...
 
 
 class KeyRefusals(msgspec.Struct, frozen=True):
@@ -21,6 +31,7 @@ class Refusals(msgspec.Struct, frozen=True):
     by_redis: Mapping[str, str] = {}  # kind → plain words
     peers: tuple[str, ...] = ()
     strangers: str = ""
+    away: str = ""  # why Redis is not reached, in plain words; empty where nobody knows
 
     @property
     def redis(self) -> str:

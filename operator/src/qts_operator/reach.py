@@ -39,7 +39,8 @@ def redis(snapshot: Snapshot, frame: Frame) -> Condition:
         return _refused(told)
     if told.redis_reached:
         return Condition("RedisReady", "True", "Reached", f"PADS reaches Redis{_shared(told, frame)}")
-    return Condition("RedisReady", "False", "NotReachable", "PADS does not reach Redis")
+    why = f": {told.redis_away}" if told.redis_away else ""
+    return Condition("RedisReady", "False", "NotReachable", f"PADS does not reach Redis{why}"[:1000])
 
 
 def explains(told: Condition, snapshot: Snapshot) -> bool:

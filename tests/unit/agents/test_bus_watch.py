@@ -13,10 +13,9 @@ FULL = {"memory": "Redis refuses writes: it is out of memory (OOM); raise its ma
 LOGIN = {"password": "Redis refuses the login (NOAUTH)"}
 
 
-def _bus(refuses: dict[str, str], lost: str = "") -> Any:
-    return SimpleNamespace(
-        mode="connected", redis_reached=True, deaf=False, refusals=Refusals(by_redis=refuses), lost=lost
-    )
+def _bus(refuses: dict[str, str], lost: str = "", away: str = "") -> Any:
+    refusals = Refusals(by_redis=refuses, away=away)
+    return SimpleNamespace(mode="connected", redis_reached=True, deaf=False, refusals=refusals, lost=lost)
 
 
 def test_a_redis_at_its_limit_is_one_refusal_until_it_is_over() -> None:
@@ -52,3 +51,31 @@ def test_what_a_damaged_spool_costs_is_degraded_for_a_minute_and_told_ever_after
         states.append((health.state(), health.reasons(), [*health.past.values()]))
     first = int(LOST_S)
     assert states == [("degraded", [lost], [])] * first + [("ready", [], [lost])] * (100 - first)
+
+
+def test_why_redis_is_away_is_told_and_is_not_another_at_each_try() -> None:
+    """Two causes that take turns are one for half a minute; who is reached has none."""
+    watch, health = BusWatch(), Health("pads")
+    told = []
+    for now_s in range(70):
+        causes = ("it does not answer in time", "nobody listens")
+        bus = _bus({}, away=causes[now_s % 2])
+        bus.redis_reached = now_s == 69
+        watch.look(bus, health, float(now_s))
+        told.append(watch.away)
+        if now_s == 20:
+            words = "Redis has not answered for 20 s: it does not answer in time; ZeroMQ only"
+            assert health.blockers["redis"] == words
+    assert told[:30] == ["it does not answer in time"] * 30
+    assert len({*told[:-1]}) == 1
+    assert told[-1] == ""
+
+
+def test_a_cause_is_told_as_soon_as_it_is_known() -> None:
+    """The first try may not know it."""
+    watch, health = BusWatch(), Health("pads")
+    for now_s, away in enumerate(("", "nobody listens")):
+        bus = _bus({}, away=away)
+        bus.redis_reached = False
+        watch.look(bus, health, float(now_s))
+    assert watch.away == "nobody listens"

@@ -158,6 +158,13 @@ REDIS: Cases = {
         {"spec": OUTSIDE, "statusz": msgspec.structs.replace(HEARD, redis_reached=False)},
         ("False", "NotReachable", "PADS does not reach Redis"),
     ),
+    "outside, not reached, and PADS knows why": (
+        {
+            "spec": OUTSIDE,
+            "statusz": msgspec.structs.replace(HEARD, redis_reached=False, redis_away="no DNS"),
+        },
+        ("False", "NotReachable", "PADS does not reach Redis: no DNS"),
+    ),
 }
 
 
