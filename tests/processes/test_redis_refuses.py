@@ -163,3 +163,25 @@ async def test_who_comes_back_to_a_full_redis_reads_what_is_stored(idle_stand: S
             await asyncio.sleep(0.1)
         assert left == 0
     await stand.stop()
+
+
+async def test_a_redis_that_evicts_durable_messages_is_told(
+    idle_stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The usual policy of a cache: what is stored goes unseen when it is full, and nobody is refused."""
+    stand = idle_stand
+    stand.acl.write_text(
+        users_acl(SYSTEM_NAME, stand.passwords) + f"user {MASTER} on >{MASTER} ~* &* +@all\n"
+    )
+    monkeypatch.setattr("qts_messaging.redis_streams.LOOK_S", 0.5)
+    await stand.start()
+    pads = stand.buses["pads"]
+    async with redis.asyncio.Redis(port=stand.port, username=MASTER, password=MASTER, protocol=2) as server:
+        await server.config_set("maxmemory-policy", "allkeys-lru")
+        await asyncio.sleep(1.5)
+        assert pads.refusals.evicts == ""  # without a limit it is never full
+        await server.config_set("maxmemory", "100mb")
+        await until(lambda: "(maxmemory-policy allkeys-lru)" in pads.refusals.evicts, 10.0)
+        await server.config_set("maxmemory-policy", "volatile-lru")  # no stream of ours has an end
+        await until(lambda: pads.refusals.evicts == "", 10.0)
+    await stand.stop()

@@ -46,7 +46,10 @@ async def at_odds(stand: Stand, whose: str) -> tuple[Bus, Bus, Path]:
     secrets = another(stand, whose)
     await begin(stand, secrets)
     pads, qbmia = stand.buses["pads"], stand.buses["qbmia"]
-    await until(lambda: bool(pads.refusals.peers and pads.refusals.strangers and qbmia.refusals.peers), 10.0)
+    await until(
+        lambda: bool(pads.refusals.keys.peers and pads.refusals.keys.strangers and qbmia.refusals.keys.peers),
+        10.0,
+    )
     return pads, qbmia, secrets
 
 
@@ -59,15 +62,15 @@ async def test_a_key_that_the_peers_do_not_know_is_told_by_both_sides(idle_stand
     assert health.troubles["keys"].startswith(
         "pads refuses the key of this process: its curve/*.pub must list"
     )
-    assert pads.refusals.peers[0].startswith(
+    assert pads.refusals.keys.peers[0].startswith(
         "qbmia is dialled with a key that it does not have: curve/qbmia.pub"
     )
     assert health.troubles["keys"].removesuffix("; Redis carries what goes there").endswith(keys.OF_FILES)
-    assert pads.refusals.peers[0].endswith(keys.OF_FILES)
-    assert "somebody at 127.0.0.1 knocks" in pads.refusals.strangers
+    assert pads.refusals.keys.peers[0].endswith(keys.OF_FILES)
+    assert "somebody at 127.0.0.1 knocks" in pads.refusals.keys.strangers
     shutil.copy(secrets / "curve" / "qbmia.pub", stand.secrets / "curve" / "qbmia.pub")
     await until(lambda: reached(stand), 20.0)
-    assert (pads.refusals.peers, qbmia.refusals.peers) == ((), ())
+    assert (pads.refusals.keys.peers, qbmia.refusals.keys.peers) == ((), ())
     BusWatch().look(qbmia, health, 0.0)
     assert "keys" not in health.troubles
 
@@ -77,14 +80,14 @@ async def test_a_wrong_key_of_a_peer_is_told_where_it_lies(idle_stand: Stand) ->
     stand = idle_stand
     (stand.secrets / keys.MOUNTED).mkdir()  # a kubelet mounts them, both sides' as the voter's are a copy
     pads, qbmia, secrets = await at_odds(stand, "pads")
-    assert qbmia.refusals.peers[0].startswith(
+    assert qbmia.refusals.keys.peers[0].startswith(
         "pads is dialled with a key that it does not have: curve/pads.pub"
     )
-    assert qbmia.refusals.peers[0].endswith(keys.OF_OPERATOR)
-    assert "another server key than its own" in pads.refusals.strangers
+    assert qbmia.refusals.keys.peers[0].endswith(keys.OF_OPERATOR)
+    assert "another server key than its own" in pads.refusals.keys.strangers
     shutil.copy(stand.secrets / "curve" / "pads.pub", secrets / "curve" / "pads.pub")
     await until(lambda: reached(stand), 20.0)
-    assert (pads.refusals.peers, qbmia.refusals.peers) == ((), ())
+    assert (pads.refusals.keys.peers, qbmia.refusals.keys.peers) == ((), ())
 
 
 async def test_a_peer_that_ends_and_a_key_on_its_way_are_no_refusal(idle_stand: Stand) -> None:
@@ -97,8 +100,8 @@ async def test_a_peer_that_ends_and_a_key_on_its_way_are_no_refusal(idle_stand: 
     listed.write_text(f"{listed.read_text().strip()} 1\n{zmq.curve_keypair()[0].decode()} 2\n")
     await until(lambda: len(qbmia.wires.direct._lines["pads"]) == 2, 10.0)  # type: ignore[attr-defined]
     await until(lambda: stand.buses["pads"].numbers().refused >= 6, 20.0)
-    assert "while keys change it ends by itself" in stand.buses["pads"].refusals.strangers
-    assert qbmia.refusals.peers == ()
+    assert "while keys change it ends by itself" in stand.buses["pads"].refusals.keys.strangers
+    assert qbmia.refusals.keys.peers == ()
     await stand.buses["pads"].close(0.0)
     await until(lambda: not qbmia.wires.direct.reachable("pads"), 10.0)
-    assert qbmia.refusals.peers == ()
+    assert qbmia.refusals.keys.peers == ()

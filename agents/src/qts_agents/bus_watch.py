@@ -41,15 +41,17 @@ class BusWatch:
         of_late = {kind: told for kind, told in self._refused.items() if now_s - told[1] < REFUSED_S}
         self._refused = of_late | {kind: (words, now_s) for kind, words in refusals.by_redis.items()}
         for reasons in (health.blockers, health.troubles):
-            for reason in ("simulated", "redis", "deaf", "keys"):
+            for reason in ("simulated", "redis", "evicts", "deaf", "keys"):
                 reasons.pop(reason, None)
         self._spool(bus.lost, health, now_s)
         if bus.mode == "simulated":
             health.troubles["simulated"] = SIMULATED
             return
         self._redis(bus, refusals.redis, health, now_s - self._seen_s)
-        if refusals.peers:
-            health.troubles["keys"] = f"{'; '.join(refusals.peers)}; Redis carries what goes there"
+        if refusals.evicts:
+            health.troubles["evicts"] = refusals.evicts
+        if refusals.keys.peers:
+            health.troubles["keys"] = f"{'; '.join(refusals.keys.peers)}; Redis carries what goes there"
         if bus.deaf:
             health.blockers["deaf"] = "the Redis subscription hears nothing"
 

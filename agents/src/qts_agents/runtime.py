@@ -185,7 +185,7 @@ class Worker:
             redis_reached=context.bus.redis_reached,
             redis_refuses=self._bus_watch.refuses,
             redis_away=self._bus_watch.away,
-            strangers=context.bus.refusals.strangers,
+            strangers=context.bus.refusals.keys.strangers,
             compiles=_compiles(),
             device=gpu.device(),
             device_reason=gpu.why(),

@@ -311,6 +311,7 @@ class DurableWire(Refused, Protocol):
 
     claimed: int  # taken over from a dead consumer
     wiped: bool  # the server came back without what we had stored; who stores it again takes the flag down
+    evicts: str  # how the server throws away what is stored, and the remedy; empty where it does not
     backlog: dict[str, Backlog]  # reader → how far it is behind; known to who trims
     trimmed: dict[str, int]  # reader → messages cut that it had not handled
 

@@ -82,7 +82,7 @@ class Fabric:
     def refusals(self) -> Refusals:
         """Return what Redis and peers refuse, and whom this process refuses."""
         durable, topics, keys = self.wires.durable, self.wires.topics, self.wires.direct.refusals
-        return Refusals(durable.refuses | topics.refuses, keys.peers, keys.strangers, topics.away)
+        return Refusals(durable.refuses | topics.refuses, keys, topics.away, durable.evicts)
 
     @property
     def lost(self) -> str:

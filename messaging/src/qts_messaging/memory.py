@@ -152,6 +152,7 @@ class MemoryStreams:
     """Streams as lines of a hub: the last entries are kept for late readers, none for a restart."""
 
     claimed = 0
+    evicts = ""
     wiped = False  # lists are not lost while the process lives
 
     def __init__(self, hub: Hub, name: str) -> None:

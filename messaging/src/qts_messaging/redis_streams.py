@@ -17,6 +17,7 @@ from qts_messaging.backlog import Backlog
 from qts_messaging.bus import Sink
 from qts_messaging.dead_letters import AGAIN, FIELD
 from qts_messaging.ending import end, for_ever
+from qts_messaging.eviction import LOOK_S, evicts
 from qts_messaging.in_hand import OK, InHand
 from qts_messaging.reading_groups import make_groups
 from qts_messaging.reconnect import Backoff
@@ -62,6 +63,7 @@ class RedisStreams:
         self._trespass = Trespass(names.name)
         self._refused = Refusals()
         self.up = False
+        self.evicts = ""
         self.claimed = 0
         self.backlog: dict[str, Backlog] = {}
         self.trimmed: dict[str, int] = {}
@@ -115,7 +117,7 @@ class RedisStreams:
 
     async def _keep(self, sink: Sink) -> None:
         """Hold the connection, look after our own stream, trim if that is our duty."""
-        backoff, trimmed_at, claimed_at = Backoff(), 0.0, 0.0
+        backoff, trimmed_at, claimed_at, looked_at = Backoff(), 0.0, 0.0, 0.0
         loop, greeted = asyncio.get_running_loop(), (None, 0)
         while True:
             try:
@@ -134,6 +136,9 @@ class RedisStreams:
                 if self._trims and loop.time() - trimmed_at >= TRIM_S:
                     trimmed_at = loop.time()
                     self.backlog = await trim_all(client, self._keys, self.trimmed)
+                if loop.time() - looked_at >= LOOK_S:
+                    looked_at = loop.time()
+                    self.evicts = await evicts(client)
                 self._refused.over("keep")
                 await asyncio.sleep(0.5)
             except AWAY as error:

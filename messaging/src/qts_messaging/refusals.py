@@ -29,9 +29,9 @@ class Refusals(msgspec.Struct, frozen=True):
     """What a bus is refused now; all empty where nothing is."""
 
     by_redis: Mapping[str, str] = {}  # kind → plain words
-    peers: tuple[str, ...] = ()
-    strangers: str = ""
+    keys: KeyRefusals = KeyRefusals()
     away: str = ""  # why Redis is not reached, in plain words; empty where nobody knows
+    evicts: str = ""  # how Redis throws away what is stored, and the remedy
 
     @property
     def redis(self) -> str:

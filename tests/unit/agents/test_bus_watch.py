@@ -79,3 +79,14 @@ def test_a_cause_is_told_as_soon_as_it_is_known() -> None:
         bus.redis_reached = False
         watch.look(bus, health, float(now_s))
     assert watch.away == "nobody listens"
+
+
+def test_a_redis_that_evicts_is_a_trouble_until_it_keeps_everything() -> None:
+    """Nothing is refused, and a durable message may be gone unseen."""
+    watch, health = BusWatch(), Health("pads")
+    bus = _bus({})
+    bus.refusals = Refusals(evicts="Redis evicts")
+    watch.look(bus, health, 0.0)
+    assert health.troubles == {"evicts": "Redis evicts"}
+    watch.look(_bus({}), health, 1.0)
+    assert health.troubles == {}
