@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from tests.unit.agents.board_script import calm
 
 from qts_agents.pads.regime import Regime, turbulence
 from qts_agents.pads.tables import CONSERVATION, GROWTH, RELEASE, REORGANIZATION, UNKNOWN
@@ -62,3 +63,24 @@ def test_limits_between_regime_names():
     ]  # fmt: skip
     assert Regime.name(UNKNOWN, REORGANIZATION, REORGANIZATION, 0.9, 0.9) == "accumulation"
     assert np.isnan(turbulence(UNKNOWN, *[float("nan")] * 4))
+
+
+@pytest.mark.parametrize(
+    ("phase", "trust"),
+    [(CONSERVATION, 0.9), (GROWTH, 0.8), (RELEASE, 0.7), (REORGANIZATION, 0.6), (UNKNOWN, 0.5)],
+)
+def test_confidence_is_of_the_phase_and_of_its_changes(phase: int, trust: float) -> None:
+    """The table and both weights of agents.md §3; from five changes in 50 bars on the phase alone counts."""
+    regime, bar = Regime(), calm(1)
+    told = []
+    for changes in (0, 2, 5, 9):
+        regime.step(bar, np.array([0.5]), phase, changes)
+        told.append(regime.confidence)
+    assert told == pytest.approx([0.6 + 0.4 * trust, 0.36 + 0.4 * trust, 0.4 * trust, 0.4 * trust])
+
+
+@pytest.mark.parametrize(("adx", "trend"), [(17.99, 70.0), (18.0, 30.0), (39.99, 30.0), (40.0, 60.0)])
+def test_a_trend_is_calmest_between_18_and_40(adx: float, trend: float) -> None:
+    """The last term of the score, where nothing else is known."""
+    unknown = float("nan")
+    assert turbulence(UNKNOWN, unknown, unknown, unknown, adx) == pytest.approx(trend)
