@@ -252,6 +252,18 @@ def test_one_variant_passes_unchanged():
     np.testing.assert_array_equal(society.pooled_actions(held, np.ones(1)), held[:, 0])
 
 
+def test_actions_are_pooled_of_those_who_are_awake():
+    """Who sleeps takes no weight with it; what any of them holds for possible is, what none does is not."""
+    asleep = [np.nan] * 3
+    held = np.array([[[0.8, 0.2, 0.0], [0.2, 0.8, 0.0], asleep], [[0.5, 0.5, 0.0], asleep, asleep]])
+    standing = np.array([0.5, 0.25, 0.25])
+    mean = np.array([0.8 ** (2 / 3) * 0.2 ** (1 / 3), 0.2 ** (2 / 3) * 0.8 ** (1 / 3), 0.0])
+    pooled = society.pooled_actions(held, standing)
+    np.testing.assert_allclose(pooled, [mean / mean.sum(), [0.5, 0.5, 0.0]], rtol=1e-12)
+    one_possible = np.array([[[0.9, 0.1, 0.0], [0.9, 0.0, 0.1]]])
+    assert (society.pooled_actions(one_possible, np.array([0.5, 0.5])) > 0.0).all()
+
+
 def test_a_society_pools_its_members_and_says_how_far_they_are_apart():
     """The pool is the geometric mean; equal members do not disagree; a sleeping one takes no part."""
     one, other = np.array([0.6, 0.3, 0.1]), np.array([0.1, 0.3, 0.6])
