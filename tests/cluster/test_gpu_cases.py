@@ -321,6 +321,33 @@ def _templates(kube: Any, namespace: str) -> list[str]:
     return [t["metadata"]["name"] for t in kube.get("-n", namespace, "resourceclaimtemplates")["items"]]
 
 
+def test_case_10_claims_by_a_template_of_the_users(kube, namespace, until, node) -> None:
+    """One that does not exist is named: no scheduler, controller or Event tells the resource's owner of it."""
+    kube.system(namespace, "desk", _spec({"mode": "Required", "claimTemplateName": "mine"}))
+    text = "quasar: mine of gpu.claimTemplateName does not exist; make that ResourceClaimTemplate"
+    until(lambda: _gpu(kube, namespace) == ("False", "ClaimNotAllocated", text), "the template is missed")
+    kube.run("apply", "-f", "-", given=CLASS)
+    kube.run("apply", "-f", "-", given=_slice("fake-1"))
+    try:
+        kube.run("-n", namespace, "apply", "-f", "-", given=TEMPLATE)
+        kube.run("-n", namespace, "delete", "pods", "-l", QUASAR, "--wait=false")
+        one = ("True", "Allocated", "quasar: 1 mine on fake-1")
+        until(lambda: _gpu(kube, namespace) == one, "one device")
+    finally:
+        kube.run("delete", "deviceclass", "gpu.nvidia.com")
+        kube.run("delete", "resourceslice", "slice-fake-1", check=False)
+
+
+TEMPLATE = {
+    "apiVersion": "resource.k8s.io/v1",
+    "kind": "ResourceClaimTemplate",
+    "metadata": {"name": "mine"},
+    "spec": {
+        "spec": {"devices": {"requests": [{"name": "gpu", "exactly": {"deviceClassName": "gpu.nvidia.com"}}]}}
+    },
+}
+
+
 def test_case_11_a_quota_is_named(kube, namespace, until, node) -> None:
     """The sentence holds the quota, what it allows, what is used and what was asked for."""
     hard = {"hard": {"requests.nvidia.com/gpu": "1"}}

@@ -92,6 +92,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     used: dict[str, dict[str, int]] = {}  # a node that is not named here was not asked for
     claims: bool = True  # the cluster serves resource claims
     denied: str = ""  # what the server said when they might not be seen
+    absent: frozenset[str] = frozenset()  # templates of claims that do not exist
 
 
 def place(demand: Demand, view: View, *, on_cpu: bool, now: float) -> Verdict:
@@ -116,7 +117,8 @@ def place(demand: Demand, view: View, *, on_cpu: bool, now: float) -> Verdict:
     if demand.asked.gpu.mode == "Preferred":
         return _preferred(demand, reason, message, on_cpu, now)
     status: Answer = "Unknown" if reason in _UNKNOWN else "False"
-    again = USAGE_S if reason in BY_USAGE else None
+    # nothing tells when a template is made: the controller looks again after up to 17 minutes
+    again = USAGE_S if reason in BY_USAGE or demand.asked.gpu.claim_template_name in view.absent else None
     return Verdict(device="GPU", status=status, reason=reason, message=message, recheck_s=again)
 
 
@@ -205,6 +207,9 @@ def _claimed(demand: Demand, view: View) -> tuple[str, str]:
         return "NodesUnavailable", f"{demand.needs}; {demand.stays}"
     if not view.claims:
         text = "this cluster serves no resource.k8s.io/v1; claims of devices need Kubernetes 1.34"
+        return "ClaimNotAllocated", f"{demand.agent}: {text}"
+    if demand.asked.gpu.claim_template_name in view.absent:
+        text = f"{demand.resource} of gpu.claimTemplateName does not exist; make that ResourceClaimTemplate"
         return "ClaimNotAllocated", f"{demand.agent}: {text}"
     refused = _refused(demand)
     missing = f"device class {demand.asked.gpu.device_class_name} does not exist"

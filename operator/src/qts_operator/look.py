@@ -19,7 +19,7 @@ from qts_operator.context import Context
 from qts_operator.digests import Resource, files_of, requested
 from qts_operator.gpu import USAGE_S
 from qts_operator.middleware import ApiError
-from qts_operator.objects import BY_KIND
+from qts_operator.objects import BY_KIND, claim_templates
 from qts_operator.objects.frame import Frame
 from qts_operator.resolve import spec_of
 from qts_operator.snapshot import Child, Finding, Heard, Node, Other, Pod, Snapshot
@@ -44,6 +44,7 @@ class Eyes:
         self._secrets = Secrets(context.hand)
         self._logins = Logins(context.api)
         self._usage = Usage(context.api, Unread(context.metrics))
+        self._templates = Templates(context.api)
         self._claims: set[str] = set()
 
     def forget(self, key: str, namespace: str, name: str) -> None:
@@ -96,6 +97,9 @@ class Eyes:
         if nodes is not None and (resource.gpu or any(p.limits for p in pods)):
             used = await self._usage.of(snapshot, now_s, view.pods.all)
             snapshot = msgspec.structs.replace(snapshot, used=used)
+        if claim_templates.KIND in snapshot.offered:
+            absent = await self._templates.absent(snapshot)
+            snapshot = msgspec.structs.replace(snapshot, absent=absent)
         # the last thing that is looked at, so that no other pass can decide in between
         return msgspec.structs.replace(snapshot, others=self._others(resource, nodes))
 
@@ -241,6 +245,33 @@ class Logins:
         self._seen.pop(key, None)
         text = f"{what} {lacks}, and no new pod starts without it; {remedy}"
         return Finding(reason="CredentialsMissing", message=text)
+
+
+class Templates:
+    """Templates of claims that users name themselves: no status tells that one is not there."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    async def absent(self, snapshot: Snapshot) -> frozenset[str]:
+        """Return those that do not exist, of agents with a pod that has no node."""
+        try:
+            spec = spec_of(snapshot.spec)
+        except ConfigError:  # a spec that cannot be read asks for nothing
+            return frozenset()
+        waits = {p.agent for p in snapshot.pods if not p.node and not p.deleting}
+        named = (spec.agent(w.name).gpu.claim_template_name for w in AGENTS if w.gpu and w.name in waits)
+        asked = sorted({name for name in named if name})
+        return frozenset([name for name in asked if not await self._there(snapshot.namespace, name)])
+
+    async def _there(self, namespace: str, name: str) -> bool:
+        try:
+            live = await self._api.get(BY_KIND[claim_templates.KIND], namespace, name, metadata=True)
+        except ApiError as error:
+            if error.code != 403:
+                raise
+            return True  # nobody knows
+        return live is not None
 
 
 def _lacks(metadata: dict[str, Any], file: str) -> bool:

@@ -169,7 +169,9 @@ def _placement(frame: Frame, snapshot: Snapshot, name: str) -> gpu.Verdict:
     )
     claims = claim_templates.KIND in snapshot.offered
     denied = snapshot.barred.get(claim_templates.KIND, "")
-    view = gpu.View(nodes=snapshot.nodes, used=snapshot.used, claims=claims, denied=denied)
+    view = gpu.View(
+        nodes=snapshot.nodes, used=snapshot.used, claims=claims, denied=denied, absent=snapshot.absent
+    )
     return gpu.place(demand, view, on_cpu=_fell_back(frame, snapshot, name), now=snapshot.now)
 
 

@@ -167,6 +167,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     statusz: Status | None = None  # answer of PADS, None when it could not be asked
     heard: dict[str, Heard] = {}  # pod uid → its answer, asked while credentials change
     unread: dict[str, str] = {}  # Secret → why it could not be read
+    absent: frozenset[str] = frozenset()  # templates of claims that the spec names and that do not exist
     login: Finding | None = None  # why the Secret that `redis.urlSecretRef` names cannot be used
     blocked: tuple[Finding, ...] = ()  # from outside the pass: rights, definition
     pruned: dict[str, Any] = {}  # what the served definition would not keep, as in pruning.py

@@ -366,3 +366,16 @@ def test_claims_are_explained_by_the_scheduler(said: str, message: str) -> None:
     placed = replace(pod, node="gpu-a", phase="Running", unschedulable="")
     told = place(replace(demand, pods=(placed,)), View(nodes=()), on_cpu=False, now=0.0)
     assert (told.reason, told.message) == ("Allocated", "quasar: 1 gpu.nvidia.com on gpu-a")
+
+
+@pytest.mark.parametrize("mode", ["Required", "Preferred"])
+def test_a_template_of_claims_that_does_not_exist_is_named(mode: str) -> None:
+    """The scheduler is never asked about such a pod; nothing tells when it is made, so it is looked at again."""
+    gpu = Gpu(mode=mode, claim_template_name="mine")  # type: ignore[arg-type]
+    pod = Pod(namespace="n", name="p", uid="u", version="1", claims=("t",))
+    demand = Demand(agent="quasar", asked=Agent(gpu=gpu), replicas=1, pods=(pod,))
+    told = place(demand, View(nodes=(), absent=frozenset({"mine"})), on_cpu=False, now=0.0)
+    words = "quasar: mine of gpu.claimTemplateName does not exist; make that ResourceClaimTemplate"
+    assert (told.status, told.reason, told.message) == ("False", "ClaimNotAllocated", words)
+    assert told.recheck_s == 30.0
+    assert place(demand, View(nodes=()), on_cpu=False, now=0.0).reason == "Scheduling"
