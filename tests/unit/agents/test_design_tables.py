@@ -5,7 +5,7 @@ import pytest
 from tests.unit.agents.board_script import calm
 
 from qts_agents.amos.beliefs import RISK_WEIGHTS
-from qts_agents.amos.intention import TAU, intention
+from qts_agents.amos.intention import TAU, intention, risk_of
 from qts_agents.amos.society import SOCIETY
 from qts_agents.kernels.factors import BASE_WEIGHTS, FACTOR_NAMES, KINDS, PHASE_MULTIPLIERS
 from qts_agents.kernels.pool import log_pool
@@ -268,6 +268,13 @@ def test_amos_tau():
     for phase, tau in TAUS.items():
         found = intention(terms, AmosSettings(), phase, np.array([0.9]), 0.8)[0]
         assert found == pytest.approx(np.tanh((0.3 + 0.2 + 0.05 - 0.03) / tau) * 0.9 * 0.8), phase
+
+
+def test_amos_takes_more_for_a_risk_when_it_has_been_warned():
+    """§6: ψ is 1 until an alert lowers it; what is sure stays sure."""
+    hazard = np.array([0.0, 0.4, 1.0])
+    np.testing.assert_allclose(risk_of(hazard, 1.0), hazard, atol=1e-15)
+    np.testing.assert_allclose(risk_of(hazard, 0.5), [0.5, 0.7, 1.0], atol=1e-15)
 
 
 def test_amos_risk_and_society():
