@@ -23,10 +23,10 @@ from qts_operator.session import from_kubeconfig
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 CHART = f"charts/{NAME}"
-#: the last commit that renders each of these revisions as its newest
+#: the last commit that renders each of these revisions as its newest: an old one, and the one before ours
 COMMITS = {
     2: "28cf88f17068f5b172d92ebe432113b1739864f0",
-    3: "dd40b2458f6fc905b6bc285dc7072ba48f712e0c",
+    4: "a4180cbe9af14e6b378577759ad21f7fc4556ef9",
 }
 CALM, EAGER = ("plain", "gpu"), "eager"
 #: two that stay as they were made, and one whose user asks for the newest templates at once
