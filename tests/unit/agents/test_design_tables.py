@@ -273,8 +273,8 @@ def test_amos_tau():
 def test_amos_takes_more_for_a_risk_when_it_has_been_warned():
     """§6: ψ is 1 until an alert lowers it; what is sure stays sure."""
     hazard = np.array([0.0, 0.4, 1.0])
-    np.testing.assert_allclose(risk_of(hazard, 1.0), hazard, atol=1e-15)
-    np.testing.assert_allclose(risk_of(hazard, 0.5), [0.5, 0.7, 1.0], atol=1e-15)
+    np.testing.assert_allclose(risk_of(hazard, 1.0), hazard, rtol=0, atol=1e-15)
+    np.testing.assert_allclose(risk_of(hazard, 0.5), [0.5, 0.7, 1.0], rtol=0, atol=1e-15)
 
 
 def test_amos_risk_and_society():
