@@ -188,13 +188,14 @@ def warnings(lived: Lived, name: str) -> list[Row]:
     """Return how the early warnings did, next to alarms at random and to chance."""
     known = np.isfinite(lived.run)
     begins = known[1:] & known[:-1] & (lived.run[1:] < 0.5 * lived.run[:-1])
-    judged = comparison.judge(lived.alarm, lived.crisis, HORIZON)
-    changed = comparison.judge(np.concatenate(([False], begins)), lived.crisis, HORIZON)
+    breaks = lived.crisis & ~np.concatenate(([False], lived.crisis[:-1]))  # one that is on was not warned of
+    judged = comparison.judge(lived.alarm, breaks, HORIZON)
+    changed = comparison.judge(np.concatenate(([False], begins)), breaks, HORIZON)
     tested = [p for p in lived.p if math.isfinite(p)]
     small = sum(p < SMALL_P for p in tested) / len(tested) if tested else math.nan
     title = f"{name}: EWS > {ALARM}"
     rows = [
-        Row(f"{title}, alarms followed by crisis > {CRISIS} within {HORIZON} bars", judged.hit_rate, "1",
+        Row(f"{title}, before a crisis > {CRISIS} within {HORIZON} bars", judged.hit_rate, "1",
             "any bar", judged.base_rate, lower_is_better=False),
         Row(f"{title}, false alarms", judged.false_per_1000, "1/1000 bars"),
         Row(f"{title}, alarms with p < {SMALL_P} for the rise of variance ({len(tested)} tested)", small, "1",

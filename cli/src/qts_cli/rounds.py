@@ -102,7 +102,7 @@ def _why(kept: RoundBody, decision: Decision, row: int) -> Event:
     style = decision.styles[int(array(decision.style)[row])]
     return {
         "style": style,
-        "spoke": style if told["fired"] else "pool",
+        "spoke": "override" if told["override"] else style if told["fired"] else "pool",
         "override": kept.overrides[int(told["override"])],
         "cautions": list(veto.named(int(array(decision.veto)[row]))),
         "prospect": _rounded(told["prospect"]),

@@ -201,7 +201,7 @@ def test_windows_are_disjoint_and_a_day_is_kept() -> None:
     for t in range(60):
         update = update_of(whole.part(t, t + 1), t)
         assert update.orders is not None
-        flow.take(update.orders, update.symbols, update.asof_ns)
+        flow.take(update.orders, update.symbols, update.asof_ns, update.bar_s)
         window = stages_window(whole, t)
         evidence = flow.evidence("EUR/USD", window, (1, 2))
         looked.append(evidence)
@@ -211,7 +211,21 @@ def test_windows_are_disjoint_and_a_day_is_kept() -> None:
     now = int(bars.close_ns[-1])
     assert last.recent.time_ns.min() > now - hour
     assert last.baseline.time_ns.max() <= now - hour
-    assert last.baseline.time_ns.min() > now - 24 * hour - 600 * 10**9
+    assert now - 25 * hour < last.baseline.time_ns.min() < now - 24 * hour
+
+
+@pytest.mark.parametrize("bar_s", [60.0, 3600.0, 14_400.0, 86_400.0])
+def test_the_day_before_a_window_is_whole_whatever_a_bar_lasts(bar_s: float) -> None:
+    """Of daily bars ten minutes were left of it, so the detectors never had a baseline."""
+    bar, flow = int(bar_s * 1e9), Flow()
+    length_ns = int(window_s(bar_s) * 1e9)
+    for now in range(bar, 4 * 86_400 * 10**9, bar):
+        times = np.arange(now - bar, now, 30 * 10**9) + 1
+        came = msgspec.structs.replace(made(len(times), 1, 1, 0), time_ns=times)
+        flow.take(flow_of(came), ("A",), now, bar_s)
+    before = flow.held["A"].time_ns
+    before = before[before <= now - length_ns]
+    assert 86_000 <= (now - length_ns - before.min()) / 1e9 <= 86_400
 
 
 def stages_window(bars: Any, t: int) -> Any:
@@ -235,10 +249,10 @@ def test_what_is_kept_is_bounded_over_all_symbols(monkeypatch: pytest.MonkeyPatc
     """Ten events of two symbols are the newest five of each; a row that has no name is nobody's."""
     monkeypatch.setattr("qts_agents.qbmia.flow.MOST", 10)
     orders, flow = made(80, 4, 3, 1), Flow()
-    assert flow.take(flow_of(orders), ("A", "B"), 400) == ("A", "B")
+    assert flow.take(flow_of(orders), ("A", "B"), 400, 60.0) == ("A", "B")
     for row, name in enumerate(("A", "B")):
         assert flow.held[name].order.tolist() == orders.order[orders.row == row][-5:].tolist()
-    assert flow.take(flow_of(made(9, 4, 1, 2)), ("C",), 400) == ("C",)
+    assert flow.take(flow_of(made(9, 4, 1, 2)), ("C",), 400, 60.0) == ("C",)
     assert len(flow.held["C"].order) == 3
 
 

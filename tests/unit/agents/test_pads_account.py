@@ -83,6 +83,20 @@ def test_targets_close_half_then_thirty_then_the_rest():
     assert account.equity == pytest.approx(1 + 0.1 * (0.5 * 0.01 + 0.3 * 0.02 + 0.2 * 0.03))
 
 
+@pytest.mark.parametrize("side", [1.0, -1.0])
+def test_targets_close_their_shares_of_what_a_reduction_left(side):
+    """Half of a position is taken off: the first target closes half of the rest, not all of it."""
+    account = ordered(side * 0.1, targets=(0.01, 0.02, 0.03))
+    account.on_bar(bar(100, 100, 100, 100))
+    account.order(-0.5 * account.exposure(), np.array([False]), np.array([0.5]), np.ones((1, 3)))
+    left = []
+    for far in (0.0, 1.5, 2.5, 3.5):
+        price = 100.0 + side * far
+        account.on_bar(bar(100, max(100.0, price), min(100.0, price), 100))
+        left.append(side * account.qty[0])
+    assert left == pytest.approx([0.0005, 0.00025, 0.0001, 0.0])
+
+
 def test_the_price_of_an_invalid_bar_is_not_believed():
     """It neither fills, stops nor values; a valid bar without a close keeps the last price."""
     account = ordered(0.1, stop=0.02)

@@ -222,6 +222,16 @@ def test_an_alarm_begins_above_0_9_and_is_significant_below_0_05(monkeypatch: py
     assert (watch.all.hits, watch.significant.hits) == (3, 2)
 
 
+def test_a_crisis_that_is_on_when_an_alarm_begins_was_not_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That it goes on at the next bar is no hit; that another one begins within 30 bars is one."""
+    monkeypatch.setattr(warning, "trend", lambda *_: warning.Trend())
+    for again, hits in ((99, 0), (20, 1)):
+        watch = warning.Watch(1, 19)
+        for bar in range(50):
+            watch.step(0.95, 0.8 if bar < 5 or bar == again else 0.1, lambda: np.zeros(1), bar)
+        assert (watch.all.hits, watch.all.false) == (hits, 1 - hits)
+
+
 def test_what_follows_an_alarm_makes_it_a_hit_or_false() -> None:
     """The running tally ends with the figures that are worked out from whole series afterwards."""
     draws = np.random.default_rng(12)

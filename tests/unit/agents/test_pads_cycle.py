@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.agents.test_pads_panarchy import KNOWN, proposal
 
-from qts_agents.pads.authority import RULES, Authority, Evidence, reply
+from qts_agents.pads.account import Bar
+from qts_agents.pads.authority import FRESH_BARS, RULES, Authority, Evidence, reply
 from qts_agents.pads.cycle import Candidate, Cycle, edge_allowed
+from qts_agents.pads.scale import Scale
 from qts_agents.pads.tables import CONSERVATION, GROWTH, RELEASE, REORGANIZATION, UNKNOWN
 from qts_core.sections import PadsSettings
 from qts_messaging.messages import PHASES, PhaseTransition
@@ -103,8 +105,7 @@ def cases(draw):
         scores=np.array(draw(st.sampled_from(SCORES))),
         crisis=draw(st.sampled_from([0.1, 0.7, 0.701, math.nan])),
         dwell=draw(st.sampled_from([0, 9, 10, 11])),
-        asof_ns=10**15,
-        bar_s=60.0,
+        oldest_ns=10**15 - 2 * BAR_NS,
         leader=draw(st.sampled_from([None, None, 0, 1, 2, 3])),
     )
     name, late = draw(st.sampled_from("abcdefgh")), draw(st.sampled_from(LATE))
@@ -129,7 +130,7 @@ def broken(asked, known, seen):
         return 3
     if known.dwell < 10 and not crisis:
         return 4
-    if known.asof_ns - asked.transition_time_ns > 2 * BAR_NS:
+    if asked.transition_time_ns < known.oldest_ns:
         return 5
     return 6 if asked.transition_id in seen else 0
 
@@ -151,7 +152,7 @@ def test_proposals_are_judged_by_the_six_rules_in_order(asked):
 
 def test_the_newest_4096_proposals_are_known_again():
     """So an id counts once, and the memory is bounded: the oldest is forgotten first."""
-    authority, known = Authority(PadsSettings()), Evidence(GROWTH, np.full(4, 0.25), 0.1, 10, 10**15, 60.0)
+    authority, known = Authority(PadsSettings()), Evidence(GROWTH, np.full(4, 0.25), 0.1, 10, 10**15)
 
     def judged(number):
         made = PhaseTransition(f"t{number}", "proposal", "growth", "conservation", (), {}, 10**15, "qbmia")
@@ -179,3 +180,22 @@ def test_the_settings_of_the_detector_bind_every_proposal(rule, key, value, know
     """What `pads.phase_dwell` and a low `pads.phase_enter` let the detector propose is not refused after all."""
     authority = Authority(PadsSettings(**{key: value}))
     assert authority.judge(proposal(), msgspec.structs.replace(KNOWN, **known)) == rule
+
+
+def test_evidence_ages_by_bars_and_not_by_pauses_of_the_market():
+    """A weekend between two bars makes nothing old; a scale that knows too few bars refuses nothing."""
+    scale, day_ns = Scale(1, 1, 250, "rank"), 86_400 * 10**9
+    one, yes = np.ones(1), np.array([True])
+    assert scale.closed_ns(FRESH_BARS) == -math.inf
+    closes = [day * day_ns for day in (1, 2, 3, 6)]  # Wednesday to Friday, then Monday
+    for seq, close_ns in enumerate(closes):
+        scale.push(Bar(close_ns, one, one, one, one, one, yes, 0.0, one), seq)
+    assert scale.closed_ns(FRESH_BARS) == closes[1]
+    known = Evidence(GROWTH, np.full(4, 0.25), 0.1, 10, scale.closed_ns(FRESH_BARS))
+    friday, tuesday = (
+        Authority(PadsSettings()).judge(
+            PhaseTransition("t", "proposal", "growth", "conservation", (), {}, at, "qbmia"), known
+        )
+        for at in (closes[2], closes[0])
+    )
+    assert (friday, tuesday) == (0, 5)

@@ -76,7 +76,7 @@ def proposal(**changes):
     return msgspec.structs.replace(made, **changes)
 
 
-KNOWN = Evidence(GROWTH, LEADS[CONSERVATION], 0.1, 10, 10**12, 60.0)
+KNOWN = Evidence(GROWTH, LEADS[CONSERVATION], 0.1, 10, 10**12 - 120 * 10**9)
 WEAK = np.array([0.5, 0.2, 0.2, 0.1])
 
 
@@ -89,7 +89,7 @@ WEAK = np.array([0.5, 0.2, 0.2, 0.1])
         (2, {"new_phase": "paradise"}, {}),
         (3, {}, {"scores": WEAK}),
         (4, {}, {"dwell": 9}),
-        (5, {"transition_time_ns": 10**12 - 121 * 10**9}, {}),
+        (5, {"transition_time_ns": 10**12 - 120 * 10**9 - 1}, {}),
         (0, {"transition_time_ns": 10**12 - 120 * 10**9}, {}),
         (0, {"new_phase": "release"}, {"crisis": 0.71, "dwell": 0, "scores": WEAK}),
         (0, {}, {"scores": WEAK, "leader": GROWTH}),

@@ -182,6 +182,7 @@ def _journal_is_read(capsys: pytest.CaptureFixture[str]) -> None:
     for kind, key in (("actions", "action"), ("reasons", "reason"), ("styles", "style"), ("spoke", "spoke")):
         assert counts[kind] == Counter(row[key] for row in rows)
     assert counts["cautions"] == Counter(name for row in rows for name in row["cautions"])
+    assert {row["spoke"] for row in rows if row["override"]} <= {"override"}
     assert counts["overrides"] == Counter(row["override"] for row in rows if row["override"])
     assert sum(counts["outcomes"].values()) == 30
     assert main(["decisions", "kept", "--count"]) == 0

@@ -228,14 +228,14 @@ def forecaster(track: Track, name: str, scale: float, ratios: list[float], hold:
 
 
 def folds(track: Track, name: str, curve: Curve, yearly: float) -> list[Fold]:
-    """Return the scores of consecutive stretches of rounds and bars."""
+    """Return the scores of consecutive stretches of rounds, and of the bars after their decisions."""
     found = []
     for rows in np.array_split(np.arange(track.at.size), FOLDS):
         if not rows.size:
             continue
         gain = scores.log_gain(track.p[name][rows], track.u[rows], track.outcome[rows], overlap_of(track))
-        stop = track.at[rows[-1] + 1] if rows[-1] + 1 < track.at.size else curve.equity.size
-        part = curve.returns[track.at[rows[0]] : stop]
+        stop = track.at[rows[-1] + 1] + 1 if rows[-1] + 1 < track.at.size else curve.equity.size
+        part = curve.returns[track.at[rows[0]] + 1 : stop]
         found.append(Fold(gain.value, sharpe.moments(part).sharpe * float(np.sqrt(yearly))))
     return found
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qts_agents.agent import F8
-from qts_agents.choice import known_or_zero
+from qts_agents.choice import clipped, known_or_zero
 from qts_agents.columns import column
 from qts_agents.pads.margin import Margin
 from qts_agents.pads.sizing import LADDER
@@ -127,8 +127,14 @@ class Account:
         self._trade(
             rows, np.where(planned, self.pending[rows] * equity / paid, -self.cut[rows] * held), paid, bar
         )
+        self._keep_shares(rows, held)
         self._plan(rows[planned], held[planned], paid[planned], bar.close_ns)
         self.pending = np.where(now, 0.0, self.pending)
+
+    def _keep_shares(self, rows: Rows, held: F8) -> None:
+        """Let each target close its share of what is left of `held` [n], not as much as of the whole."""
+        left = np.divide(self.qty[rows], held, out=np.ones_like(held), where=held != 0.0)
+        self.target_qty[rows] *= clipped(left, 0.0, 1.0)[:, None]
 
     def _plan(self, rows: Rows, held: F8, price: F8, close_ns: int) -> None:
         """Set entry, stop and targets of planned rows that grew or turned; `held` [n] is what they were.

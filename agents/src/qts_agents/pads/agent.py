@@ -14,7 +14,7 @@ from qts_agents.kernels import shapley, surrogates
 from qts_agents.market.windows import to_wire
 from qts_agents.pads import hmm, notices, records, report
 from qts_agents.pads.actions import Action, Answer, Ask, Publish, Record, Send
-from qts_agents.pads.authority import OFF, Evidence, reply
+from qts_agents.pads.authority import FRESH_BARS, OFF, Evidence, reply
 from qts_agents.pads.board import Verdict
 from qts_agents.pads.cycle import Candidate
 from qts_agents.pads.desk import Desk, Turn
@@ -40,7 +40,7 @@ from qts_messaging.messages import (
 )
 from qts_messaging.records import Decision
 
-CODE = "pads-12"
+CODE = "pads-13"
 INLINE_BARS, INLINE_CELLS = 512, 16_384
 EXPLAIN_EVERY = 100  # rounds, the first among them
 
@@ -262,8 +262,7 @@ class Pads:
             scores=panarchy.scores["meso"],
             crisis=panarchy.crisis["meso"],
             dwell=panarchy.cycles["meso"].dwell,
-            asof_ns=desk.asof_ns,
-            bar_s=desk.bar_s,
+            oldest_ns=panarchy.scales["micro"].closed_ns(FRESH_BARS),
             leader=leader,
         )
         rule = desk.authority.judge(proposal, known) if self._system.pads.phases else OFF

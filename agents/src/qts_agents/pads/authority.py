@@ -36,8 +36,9 @@ class Evidence(msgspec.Struct, frozen=True):
     scores: F8  # [4] own meso scores
     crisis: float  # own meso crisis
     dwell: int  # meso bars
-    asof_ns: int
-    bar_s: float
+    oldest_ns: (
+        float  # close of the oldest bar whose evidence is fresh: bars are counted, no pause of the market
+    )
     leader: int | None = None  # own detector: what leads, where the step is a detour towards it
 
 
@@ -60,7 +61,7 @@ class Authority:
             and edge_allowed(known.held, PHASES.index(proposal.new_phase), known.crisis),
             self._supported(proposal, known),
             known.dwell >= self._settings.phase_dwell or self._crisis_edge(proposal, known),
-            known.asof_ns - proposal.transition_time_ns <= FRESH_BARS * known.bar_s * 1e9,
+            proposal.transition_time_ns >= known.oldest_ns,
             fresh,
         )
         return next((number for number, passed in enumerate(checks, start=1) if not passed), 0)

@@ -49,7 +49,8 @@ def _round(found: Census, kept: RoundBody) -> None:
     found["reasons"].update(decision.reasons[int(x)] for x in array(decision.reason))
     styles = [decision.styles[int(x)] for x in array(decision.style)]
     found["styles"].update(styles)
-    found["spoke"].update(s if fired else "pool" for s, fired in zip(styles, columns["fired"], strict=True))
+    said = zip(styles, columns["fired"], columns["override"], strict=True)
+    found["spoke"].update("override" if over else style if fired else "pool" for style, fired, over in said)
     found["overrides"].update(kept.overrides[int(x)] for x in columns["override"] if x)
     for bits in array(decision.veto):
         found["cautions"].update(veto.named(int(bits)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
@@ -115,6 +116,11 @@ class Scale:
             rho, sigma, self.sigma20 = recent(self._returns.view(RETURNS), 20)
             self._rho.push(rho)
             self._sigma.push(sigma)
+
+    def closed_ns(self, back: int) -> float:
+        """Return when the bar `back` bars before the newest one closed; −∞ where so many are not known."""
+        times = self._times.last(back + 1)[0]
+        return float(times[0]) if times.size == back + 1 else -math.inf
 
     def warm(self) -> bool:
         """Tell whether the rank window is full."""

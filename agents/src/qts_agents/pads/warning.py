@@ -82,7 +82,7 @@ class Watch:
 
     def __init__(self, seed: int, surrogates: int) -> None:
         self._seed, self._surrogates = seed, surrogates
-        self.live = False
+        self.live = self.crisis = False
         self.bars = 0
         self.found = Trend()
         self.all, self.significant = Tally(), Tally()
@@ -96,9 +96,11 @@ class Watch:
             self.live = ews > ALARM
         if begins:
             self.found = trend(returns(), self._seed, bar, self._surrogates)
+        # a crisis that is on when an alarm begins was not warned of
+        breaks, self.crisis = crisis > CRISIS and not self.crisis, crisis > CRISIS
         small = min(self.found.variance, self.found.autocorrelation) < SMALL_P
-        self.all.step(bar, begins, crisis > CRISIS)
-        self.significant.step(bar, begins and small, crisis > CRISIS)
+        self.all.step(bar, begins, breaks)
+        self.significant.step(bar, begins and small, breaks)
         return begins
 
     def describe(self) -> dict[str, float]:

@@ -74,7 +74,7 @@ class Qbmia:
         state.last_bar_ns = now_ns
         state.quotes.push(update.symbols, update.seq, array(update.spread), array(update.imbalance))
         if update.orders is not None:
-            for symbol in state.flow.take(update.orders, update.symbols, update.asof_ns):
+            for symbol in state.flow.take(update.orders, update.symbols, update.asof_ns, update.bar_s):
                 evidence = state.flow.evidence(symbol, window, self._key(symbol))
                 if evidence is not None:
                     self.observe(symbol, evidence)

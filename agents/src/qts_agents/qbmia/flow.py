@@ -63,14 +63,14 @@ def of_symbol(flow: OrderFlow, row: int) -> OrderEvents:
 
 
 class Flow:
-    """Up to a day of order events of each symbol, and when its last window was looked at."""
+    """A window and the day before it of order events of each symbol, and when its last one was looked at."""
 
     def __init__(self) -> None:
         self.held: dict[str, OrderEvents] = {}
         self.looked_ns: dict[str, int] = {}
 
-    def take(self, flow: OrderFlow, symbols: tuple[str, ...], asof_ns: int) -> tuple[str, ...]:
-        """Keep the events of a bar, forget what is older than a day; return whom they are about."""
+    def take(self, flow: OrderFlow, symbols: tuple[str, ...], asof_ns: int, bar_s: float) -> tuple[str, ...]:
+        """Keep the events of a bar, forget what no window needs any more; return whom they are about."""
         about = [int(row) for row in np.unique(array(flow.row)) if row < len(symbols)]
         most = MOST // max(1, len(self.held.keys() | {symbols[row] for row in about}))
         for row in about:
@@ -78,7 +78,7 @@ class Flow:
             both = OrderEvents(
                 *(np.concatenate((getattr(before, n), getattr(new, n))) for n in before.__struct_fields__)
             )
-            fresh = both.time_ns > asof_ns - int((DAY_S + WINDOW_S) * SECOND)
+            fresh = both.time_ns > asof_ns - int((DAY_S + window_s(bar_s)) * SECOND)
             fresh[: max(0, fresh.size - most)] = False
             self.held[symbols[row]] = both.where(fresh)
         return tuple(symbols[row] for row in about)
