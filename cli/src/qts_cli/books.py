@@ -13,6 +13,7 @@ from qts_cli import cluster_status, folder
 from qts_cli.sockets import ask
 from qts_core import names
 from qts_core.errors import RemoteError
+from qts_core.roster import BY_NAME
 from qts_messaging import books
 from qts_messaging.accounts import Record
 
@@ -24,6 +25,14 @@ def records(run: Path) -> list[Record]:
         return found
     ports: dict[str, int] = folder.read_run(run).get("http", {})
     return found + asyncio.run(_asked(ports))
+
+
+def silent(run: Path, found: Iterable[Record]) -> list[str]:
+    """Return the processes of a run that have neither left a book nor told of it: nobody knows of theirs."""
+    if not (run / "run.json").is_file():
+        return []
+    told = {record.name for record in found}
+    return [name for name in folder.read_run(run).get("http", {}) if BY_NAME[name].wire not in told]
 
 
 def of_cluster(namespace: str, name: str) -> list[Record]:

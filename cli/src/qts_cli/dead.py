@@ -58,6 +58,8 @@ def dead(
 async def _work(path: Path, again: str) -> tuple[list[Letter], set[str]]:
     """Read the letters; drive those chosen again; return both."""
     system, url = _place(path)
+    if (path / "summary.json").is_file():
+        raise LocalError(f"{path}: this run has ended ({folder.ended(path)}), and its dead letters with it")
     found: list[Letter] = []
     moved: set[str] = set()
     for group in BY_WIRE:

@@ -19,6 +19,7 @@ from qts_cli import folder
 from qts_cli.events import Event, line
 from qts_cli.tail import Rounds
 from qts_cli.terminal import add_columns, cut_text, wide_console
+from qts_cli.whole import Whole
 from qts_core.errors import ConfigError
 
 
@@ -27,7 +28,7 @@ def decisions(
     *,
     json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
     symbol: str | None = None,
-    last: int | None = None,
+    last: Whole | None = None,
     count: Annotated[bool, Parameter(negative=())] = False,
     run_dir: Path = folder.HOME,
 ) -> int:
@@ -45,12 +46,15 @@ def decisions(
     last
         Only the last so many rounds.
     count
-        Say instead how often each action, style, override, caution, alert and phase change came up.
+        Say instead how often each action, style, override, caution, alert and phase change came up, in the
+        whole journal.
     run_dir
         Folder for runs, as for qts run.
     """
     if last is not None and last < 1:
         raise ConfigError(f"--last: expected a number above 0, found {last}")
+    if count and (symbol is not None or last is not None):
+        raise ConfigError("--count counts the whole journal; leave out --symbol and --last")
     most = None if last is None else min(last, sys.maxsize)
     path = journal_of(journal, run_dir)
     unread = Unread()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -22,6 +24,7 @@ from cyclopts import Parameter
 
 from qts_cli.run import settings
 from qts_cli.supervisor import die_with_parent
+from qts_cli.whole import Whole
 from qts_core import config
 from qts_core.errors import ConfigError
 
@@ -37,9 +40,9 @@ def evaluate(
     market: str | None = None,
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("evaluation.html"),
-    bars: int | None = None,
+    bars: Whole | None = None,
     ablations: bool = True,
-    jobs: int = 0,
+    jobs: Whole = 0,
     ledger: Path | None = None,
     journal: Path | None = None,
     json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
@@ -145,7 +148,7 @@ def market_sets(market: str | None) -> tuple[str, ...]:
         datasets.origin_of(market, "MARKET")
     elif not Path(market).exists():
         raise ConfigError(f"MARKET: {market}: no such file; name a packaged data set, or a file of bars")
-    return ('market.source="replay"', f'market.replay.{key}="{market}"', "market.replay.speed=0")
+    return ('market.source="replay"', f"market.replay.{key}={json.dumps(market)}", "market.replay.speed=0")
 
 
 def _evaluated(
@@ -186,6 +189,10 @@ def _runs(variants: dict[str, Any], bars: int | None, jobs: int) -> dict[str, Tr
         waiting = {name: pool.submit(_run, tree, bars) for name, tree in trees.items()}
         try:
             return {name: future.result() for name, future in waiting.items()}
+        except KeyboardInterrupt:
+            for child in multiprocessing.active_children():
+                child.kill()  # else the pool waits for every variant that is left
+            raise
         except BrokenProcessPool:
             lost = [name for name, future in waiting.items() if future.exception()][:jobs]  # they ran first
             raise ConfigError(
@@ -196,6 +203,7 @@ def _runs(variants: dict[str, Any], bars: int | None, jobs: int) -> dict[str, Tr
 
 def _end_with_parent() -> None:
     """Leave nothing running when this evaluation is killed, even before its pool could ask for that."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal it goes to all; whoever asked ends them
     die_with_parent()
     parent = multiprocessing.parent_process()
     if parent is not None and not parent.is_alive():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import os
 import sys
 from collections.abc import Callable
 from typing import Any, TextIO
@@ -36,8 +38,13 @@ class JsonLines:
         self._stream = stream or sys.stdout
 
     def __call__(self, event: Event) -> None:
-        """Print `event`; a reader that went away ends the printing, not the run."""
+        """Print `event`; a reader that went away, or a full disk, ends the printing, not the run."""
         try:
             print(line(event), file=self._stream, flush=True)
-        except BrokenPipeError:
-            self._stream = open("/dev/null", "w")  # noqa: SIM115, PTH123 - lives as long as the process
+        except OSError as error:
+            if not isinstance(error, BrokenPipeError):
+                print(f"no more is printed ({error.strerror}); the run goes on", file=sys.stderr)
+            nowhere = open(os.devnull, "w")  # noqa: SIM115, PTH123 - lives as long as the process
+            with contextlib.suppress(OSError, ValueError):  # what is buffered must not fail at the end again
+                os.dup2(nowhere.fileno(), self._stream.fileno())
+            self._stream = nowhere

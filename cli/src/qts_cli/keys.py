@@ -55,7 +55,8 @@ def redis(system: str, directory: Path) -> int:
     from qts_messaging import keys
 
     namespace, _, name = system.partition(".")
-    if not all(re.fullmatch(DNS_NAME, part) for part in (namespace, name)):
+    # no dots in either: a namespace has none, and the definition allows none in a system's name
+    if "." in name or not all(re.fullmatch(DNS_NAME, part) for part in (namespace, name)):
         raise ConfigError(f'SYSTEM: expected NAMESPACE.NAME such as trading.desk, found "{system}"')
     if (directory / keys.REDIS_DIR).exists():
         raise ConfigError(f"{directory / keys.REDIS_DIR}: exists already; passwords are never overwritten")

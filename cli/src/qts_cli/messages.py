@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from rich.table import Table
 
 from qts_cli import folder
 from qts_cli.books import added, of_cluster, records
+from qts_cli.books import silent as silent_in
 from qts_cli.events import line
 from qts_cli.terminal import wide_console
 from qts_core.errors import ConfigError
@@ -29,7 +31,7 @@ def messages(
     json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
     run_dir: Path = folder.HOME,
 ) -> int:
-    """Print the accounts of a run by process and lane; exit 1 when a message is unaccounted for.
+    """Print the accounts of a run by process and lane; exit 1 where a message or a book is missing.
 
     Processes that are at work are asked, and what is on its way counts as in flight.
 
@@ -46,13 +48,13 @@ def messages(
     run_dir
         Folder for runs, as for qts run.
     """
-    found, where = _found(run, namespace, run_dir)
+    found, where, silent = _found(run, namespace, run_dir)
     total, types = added(found), rows_by_type(found)
     refused = dict(sum((Counter(record.refused) for record in found), Counter()))
     if json_:
-        told = {"kind": "messages", "run": where, **total, "refused": refused}
+        told = {"kind": "messages", "run": where, **total, "refused": refused, "silent": silent}
         print(line(told | {"types": msgspec.to_builtins(types)}))
-        return 1 if total["unaccounted"] else 0
+        return 1 if total["unaccounted"] or silent else 0
     console = wide_console()
     console.print(_types(types) if by_type else _lanes(found))
     words = f"{total['sent']} sent, {total['delivered']} delivered, lost: {_reasons(total['lost']) or 'none'}"
@@ -60,20 +62,25 @@ def messages(
     console.print(f"{words}{moving}; {total['unaccounted']} unaccounted", highlight=False)
     if refused:
         console.print(f"refused, beside these: {_reasons(refused)}", highlight=False)
-    return 1 if total["unaccounted"] else 0
+    if silent:
+        missing = (
+            f"no book of {', '.join(silent)}: what they sent and heard is not known, nor why others lost it"
+        )
+        print(missing, file=sys.stderr)
+    return 1 if total["unaccounted"] or silent else 0
 
 
-def _found(run: Path | None, namespace: str | None, run_dir: Path) -> tuple[list[Record], str]:
-    """Return the books that are asked for, and whose they are."""
+def _found(run: Path | None, namespace: str | None, run_dir: Path) -> tuple[list[Record], str, list[str]]:
+    """Return the books that are asked for, whose they are, and which processes have none."""
     if namespace is not None:
         if run is None:
             raise ConfigError("NAME: which system? qts messages -n NAMESPACE NAME")
-        return of_cluster(namespace, str(run)), f"{namespace}/{run}"
+        return of_cluster(namespace, str(run)), f"{namespace}/{run}", []
     path = run if run is not None else folder.latest(run_dir)
     found = records(path)
     if not found:
         raise ConfigError(f"{path}: no accounts there; its processes neither answer nor have written any")
-    return found, str(path)
+    return found, str(path), silent_in(path, found)
 
 
 def _lanes(found: list[Record]) -> Table:

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 from qts_cli.evaluate import market_sets
 from qts_cli.run import settings
+from qts_cli.whole import Whole
 from qts_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,10 +30,10 @@ def orders(
     market: str | None = None,
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("orders.csv.gz"),
-    bars: int = 240,
-    per_bar: int = 40,
-    every: int = 48,
-    seed: int = 0,
+    bars: Whole = 240,
+    per_bar: Whole = 40,
+    every: Whole = 48,
+    seed: Whole = 0,
     config_file: Annotated[Path | None, Parameter(name="--config")] = None,
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = (),
 ) -> int:
@@ -57,14 +58,14 @@ def orders(
     set_
         Override a setting; may be given again.
     """
-    for name, value, least in (
-        ("--bars", bars, 1),
-        ("--per-bar", per_bar, 1),
-        ("--every", every, 2),
-        ("--seed", seed, 0),
+    for name, value, least, most in (
+        ("--bars", bars, 1, 10_000_000),
+        ("--per-bar", per_bar, 1, 100_000),
+        ("--every", every, 2, 10_000_000),
+        ("--seed", seed, 0, 2**63 - 1),
     ):
-        if value < least:
-            raise ConfigError(f"{name}: expected at least {least}, found {value}")
+        if not least <= value <= most:
+            raise ConfigError(f"{name}: expected {least} to {most}, found {value}")
     if not output.name.endswith((".csv", ".csv.gz")):
         raise ConfigError(f'--output: expected a name that ends in .csv or .csv.gz, found "{output}"')
     if not output.parent.is_dir():

@@ -27,6 +27,7 @@ from qts_operator.snapshot import Snapshot
 Tree = dict[str, Any]
 _LABEL = re.compile(rf"({names.LABEL_WORD})?")  # the value of one, or a key's name
 _DOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_KEYS = {"apiVersion", "kind", "metadata", "spec", "status"}
 _NEW_UID = "00000000-0000-0000-0000-000000000000"
 
 
@@ -165,6 +166,8 @@ def check(cr: Tree) -> None:
     if not isinstance(metadata.get("namespace"), str | None):
         raise ConfigError(f"metadata.namespace: expected text, found {metadata['namespace']!r}")
     config.refuse_halves(cr)
+    if strange := sorted(map(str, cr.keys() - _KEYS)):
+        raise ConfigError(f"{strange[0]}: unknown field; a resource has {', '.join(sorted(_KEYS))}")
     _check_names(metadata)
     unknown = resource.unknown_fields(spec)
     if unknown:

@@ -152,7 +152,7 @@ def ping(host: str, port: int, timeout_s: float = 1.0, *, login: bytes = b"") ->
             answer = sock.recv(512)
             if login and answer.startswith(b"+OK") and b"PONG" not in answer:
                 answer += sock.recv(512)
-    except OSError:
+    except (OSError, UnicodeError):  # no name that a DNS could have
         return b""
     return answer
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any
 
@@ -70,8 +71,9 @@ class Screen:
                 )
             )
         elif event["kind"] == "summary":
-            self._live.stop()
-            self._console.print(summary_table(event))
+            with contextlib.suppress(OSError):  # a terminal that went away; the summary is in the folder, too
+                self._live.stop()
+                self._console.print(summary_table(event))
 
 
 def render(view: View, title: str, passed_s: float) -> RenderableType:

@@ -49,7 +49,7 @@ def listens(host: str, port: int, timeout_s: float = 1.0) -> bool:
     try:
         with socket.create_connection((host, port), timeout_s):
             return True
-    except OSError:
+    except (OSError, UnicodeError):  # no name that a DNS could have
         return False
 
 

@@ -54,7 +54,8 @@ def status(
         told = {"run": str(run), "ended": ended, "processes": answers}
         print(json.dumps(told | {"plights": plights}, indent=1))
     elif ended:
-        print(f"run {run.name} has ended: {ended}; qts decisions and qts messages read what it left")
+        left = "qts decisions reads" if ended == folder.KILLED else "qts decisions and qts messages read"
+        print(f"run {run.name} has ended: {ended}; {left} what it left")
     else:
         console = wide_console()
         console.print(f"run {run.name}   redis {_redis(described)}", highlight=False)

@@ -48,6 +48,8 @@ def support(
     """
     if (name is None) is not every:
         raise ConfigError("give either the NAME of a system or --all")
+    if output is not None and not output.resolve().parent.is_dir():
+        raise ConfigError(f"--output {output}: there is no folder {output.parent}")
     begun = time.monotonic()
     if name is not None:
         where = namespace or "default"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tarfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def read(file: Path) -> list[Held]:
     try:
         with tarfile.open(file) as archive:
             raw = {m.name: archive.extractfile(m).read() for m in archive if m.isfile()}  # type: ignore[union-attr]
-    except (OSError, tarfile.TarError, EOFError) as error:
+    except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
         raise ConfigError(f"{file}: not a support bundle: {' '.join(str(error).split())}") from None
     folders = [name.removesuffix(SYSTEM) for name in raw if f"/{name}".endswith(f"/{SYSTEM}")]
     if "index.json" not in raw or not folders:

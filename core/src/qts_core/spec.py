@@ -7,7 +7,7 @@ and ports come from ROSTER, so a new agent type brings its own.
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal, cast
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
@@ -185,6 +185,8 @@ def _check_urls(system: System) -> None:
             ports_in(url or "")
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
+    if parse_qs(urlsplit(system.redis_url).query).keys() & {"username", "password"}:
+        raise ValueError("redis_url: a login stands before the host, as USER:PASSWORD@HOST, not in the query")
 
 
 def ports_in(url: str) -> tuple[int | None, ...]:

@@ -18,6 +18,7 @@ import aiohttp
 import msgspec
 import orjson
 import structlog
+import yaml
 
 from qts_core.errors import ConfigError
 from qts_operator.metrics import Metrics
@@ -365,6 +366,12 @@ def from_kubeconfig(path: str | None) -> Access:
         load(config_file=path, client_configuration=settings)
     except config.ConfigException as error:
         raise ConfigError(f"kubeconfig: {error}") from None
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:  # not looked at by it
+        what = " ".join(str(error).split())[:200]
+        raise ConfigError(f"kubeconfig: cannot be read as one ({type(error).__name__}: {what})") from None
+    # one of the environment is no word of the kubeconfig
+    if settings.tls_server_name or settings.proxy != client.Configuration(host=settings.host).proxy:
+        raise ConfigError("kubeconfig: proxy-url and tls-server-name are not followed here; use one without")
     bearer = (settings.api_key or {}).get("authorization", "")
     return Access(
         server=settings.host.rstrip("/"),

@@ -90,3 +90,16 @@ def test_what_waits_in_a_process_at_work_is_in_flight(
         books.write(tmp_path, book.record())
     assert messages(tmp_path) == 0
     assert "1 delivered, lost: none; 2 in flight; 0 unaccounted" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("json_", [False, True])
+def test_a_book_that_is_missing_is_named(run: Path, json_: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a process that hangs, or could not write: what it lost was put down to others, with exit code 0."""
+    ports = dict.fromkeys(("pads", "qbmia", "amos", "market"), 1)
+    (run / "run.json").write_text(json.dumps({"http": ports}))
+    assert messages(run, json_=json_) == 1
+    said = capsys.readouterr()
+    if json_:
+        assert json.loads(said.out)["silent"] == ["qbmia", "amos", "market"]
+    else:
+        assert said.err.startswith("no book of qbmia, amos, market: ")
