@@ -61,6 +61,7 @@ INVALID: list[tuple[dict[str, Any], str]] = [
         "fallbackAfter must be between",
     ),
     ({"agents": {"amos": {"env": [{"name": "QTS_SYSTEM", "value": "x"}]}}}, "env must not use QTS_*"),
+    ({"agents": {"amos": {"env": [{"name": "POD_NAME", "value": "x"}]}}}, "env must not use QTS_*"),
     ({"agents": {"amos": {"env": [{"name": "lower"}]}}}, "spec.agents.amos.env"),
     ({"agents": {"amos": {"podLabels": {"quantumtrading.io/system": "x"}}}}, "podLabels"),
     ({"agents": {"amos": {"restartPolicy": {"window": "10s"}}}}, "window must be between"),

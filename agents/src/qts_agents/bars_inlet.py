@@ -108,8 +108,10 @@ class Inlet:
         return update.epoch > self.ring.epoch or update.seq > self.ring.seq
 
     async def _step(self, update: MarketUpdate, trace: bytes | None) -> None:
-        self._context.metrics.heard(self._context.now_ns() / 1e9, ended=update.ended)
-        if not self._is_news(update):
+        news = self._is_news(update)
+        if news or update.ended:  # bars that nobody takes are none for who asks whether the feed stands still
+            self._context.metrics.heard(self._context.now_ns() / 1e9, ended=update.ended)
+        if not news:
             self.ended = self.ended or update.ended
             return
         if update.epoch != self.ring.epoch or update.seq != self.ring.seq + 1:

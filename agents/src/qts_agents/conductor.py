@@ -22,6 +22,7 @@ from qts_messaging.records import Column, Position
 
 FIRST_S = 30.0  # for a voter's first step: it may have to read its history
 LOOK_S = 0.05
+MOST = 4_000  # messages that a question names; the decoder takes no more than 4,096
 _NONE, _NO_TIMES = Column("f8", (0,), b""), Column("i8", (0,), b"")
 _NOTHING = Position(_NONE, _NONE, _NONE, _NO_TIMES, _NONE, _NONE, 1.0, 1.0)
 
@@ -56,8 +57,13 @@ class Conductor:
     def told(self, key: bytes, to: str | None = None) -> None:
         """Note a message to one voter, or to all."""
         for voter in self._voters if to is None else (to,):
-            if voter in self._untold:
-                self._untold[voter].append(key)
+            if voter not in self._untold:
+                continue
+            untold = self._untold[voter]
+            untold.append(key)
+            if (over := len(untold) - MOST) > 0:  # what is not named is taken a turn later
+                del untold[:over]
+                self._named[voter] = max(0, self._named.get(voter, 0) - over)
 
     def spoke(self, voter: str) -> None:
         """Note a sign of life: who has missed a step is asked again."""

@@ -193,7 +193,7 @@ class DeciderShell:
 
     async def _on_status(self, envelope: Envelope) -> None:
         status = envelope.body
-        if not isinstance(status, AgentStatus):
+        if not isinstance(status, AgentStatus) or status.agent != envelope.sender:  # nobody speaks for others
             return
         self._credentials[envelope.sender] = status.credentials
         if self._conductor is not None:

@@ -54,8 +54,8 @@ class Documents:
         try:
             return agent.on_document(document, self._context.now_ns())
         except Exception as error:  # the boundary: what cannot be understood must not end the process
-            self._context.log.exception("document_failed", source=agent.source)
-            return f"{agent.source}: {type(error).__name__}: {error}"
+            self._context.log.exception("document_failed", source=sources.named(agent.source))
+            return f"{sources.named(agent.source)}: {type(error).__name__}: {error}"
 
     def _note(self, trouble: str) -> None:
         troubles = self._context.health.troubles

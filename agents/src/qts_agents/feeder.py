@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
 
 from qts_agents.context import Context
 from qts_agents.market.feed import Feed
 from qts_agents.round_spans import BAR_PUBLISHED
+from qts_core import names
 from qts_core.probes import Status
 from qts_messaging.messages import DecisionResponse, Envelope
 
@@ -17,7 +19,13 @@ class FeedShell:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._feed = Feed(context.system, context.clock, context.bus, trace=self._trace)
+        self._feed = Feed(
+            context.system,
+            context.clock,
+            context.bus,
+            trace=self._trace,
+            may_follow=context.place.state == Path(names.DIR_STATE),  # in a pod
+        )
 
     def warm_up(self) -> None:
         """Read and check the data before anything is published."""

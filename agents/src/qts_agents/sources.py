@@ -16,11 +16,17 @@ PATIENCE_S = 5.0
 CHUNK = 2**16
 
 
+def named(source: str) -> str:
+    """Return what messages call a source: a URL without its query, which may hold a key."""
+    return source.partition("?")[0] if source.startswith(("http://", "https://")) else source
+
+
 def read(source: str) -> bytes:
     """Return the document at a path or URL; RemoteError names the source, what is wrong and the remedy."""
+    url, source = source, named(source)
     try:
         if source.startswith(("http://", "https://")):
-            with urlopen(source, timeout=PATIENCE_S) as answer:  # noqa: S310 - the scheme has just been looked at
+            with urlopen(url, timeout=PATIENCE_S) as answer:  # noqa: S310 - the scheme has just been looked at
                 return _whole(source, answer)
         with Path(source).open("rb") as file:
             return _whole(source, file)

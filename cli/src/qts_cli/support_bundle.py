@@ -31,7 +31,10 @@ _CHILDREN = (
 )
 _SECRET_KEY = re.compile(r"password|secret(?!ref|name)|token|private|credential", re.IGNORECASE)
 _LOGIN = re.compile(r"(\w+://)[^/@\s\"]*@")
-_WORD = re.compile(r"(?i)(password|token|secret)(\"?\s*[=:]\s*\"?)[^\s\",}]+")
+_WORD = re.compile(
+    r"(?i)(password|token|secret|authorization|api[-_]?key)(\"?\s*[=:]\s*\"?)(?:(?:bearer|basic)\s+)?[^\s\",}&]+"
+)
+_QUERY = re.compile(r"(\w+://[^\s\"?]+\?)[^\s\"]+")  # where a source of headlines has its key
 _ALIVE = "status.phase!=Succeeded,status.phase!=Failed,spec.nodeName!="
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -110,7 +113,7 @@ class Bundle:
 
 def hide(text: str) -> str:
     """Return a text without logins in addresses and without what follows password, token or secret."""
-    return _WORD.sub(rf"\1\2{HIDDEN}", _LOGIN.sub(rf"\1{HIDDEN}@", text))
+    return _WORD.sub(rf"\1\2{HIDDEN}", _QUERY.sub(rf"\1{HIDDEN}", _LOGIN.sub(rf"\1{HIDDEN}@", text)))
 
 
 def clean(tree: Any, key: str = "") -> Any:

@@ -33,7 +33,10 @@ _NEEDS = tuple(
     for w in AGENTS
     for key in w.needs
 )
-_RESERVED_ENV = "!self.name.startsWith('QTS_') && !self.name.startsWith('OTEL_RESOURCE')"
+_RESERVED_ENV = (
+    "!self.name.startsWith('QTS_') && !self.name.startsWith('OTEL_RESOURCE') && "
+    "self.name != 'POD_NAME' && self.name != 'POD_UID' && self.name != 'NODE_NAME'"
+)
 _OWN_KEYS = "!k.startsWith('quantumtrading.io/') && !k.startsWith('app.kubernetes.io/')"
 _POD_RULES: tuple[tuple[str, str], ...] = (
     (
@@ -76,7 +79,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
             "gpu.count must be 1 with claimTemplateName: the template says how many",
         ),
     ),
-    "EnvVar": ((_RESERVED_ENV, "env must not use QTS_* or OTEL_RESOURCE*"),),
+    "EnvVar": ((_RESERVED_ENV, "env must not use QTS_*, OTEL_RESOURCE*, POD_NAME, POD_UID or NODE_NAME"),),
     "Resources": (
         (
             (

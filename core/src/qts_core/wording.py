@@ -41,7 +41,7 @@ WORDS: dict[str, str] = {
     "tolerations.effect": "Effect of the taint; left out: every effect.",
     "tolerationSeconds": "How long a pod stays on a node with a NoExecute taint; left out: for ever.",
     "affinity": "Affinity as in a pod; the API server checks it when the pods are made.",
-    "env": "Environment variables, by value. QTS_* and OTEL_RESOURCE* are the operator's.",
+    "env": "Environment variables, by value. QTS_*, OTEL_RESOURCE*, POD_NAME, POD_UID, NODE_NAME are ours.",
     "env.name": "Name of the variable.",
     "env.value": "Its value.",
     "maxRestarts": "Restarts within `window`; then the agent is left as it is. 0: none at all.",

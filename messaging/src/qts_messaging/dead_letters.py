@@ -11,7 +11,7 @@ from qts_messaging import codec
 from qts_messaging.codec import Rejected
 from qts_messaging.messages import KIND
 from qts_messaging.redis_names import RedisNames
-from qts_messaging.trimming import MAX_ENTRIES
+from qts_messaging.trimming import MAX_BYTES, MAX_ENTRIES
 
 FIELD, REASON, GROUP, AGAIN = b"m", b"reason", b"group", b"again"
 MOST = 1000  # letters read at once
@@ -57,7 +57,8 @@ async def bury(client: Any, key: str, entry: bytes, reason: str, group: str, dea
     found = await client.xrange(key, entry, entry)
     frame = found[0][1].get(FIELD, b"") if found else b""
     fields = {FIELD: frame, REASON: reason[:1000], GROUP: group}
-    await client.xadd(dead, fields, maxlen=MAX_ENTRIES, approximate=True)
+    most = min(MAX_ENTRIES, MAX_BYTES // max(1, len(frame)))  # of letters like this one
+    await client.xadd(dead, fields, maxlen=most, approximate=True)
 
 
 async def redrive(client: Any, system: str, group: str, letters: Sequence[Letter]) -> int:

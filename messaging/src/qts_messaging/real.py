@@ -35,7 +35,8 @@ def real_wires(system: System, options: BusOptions) -> Wires:
     door, keys = Door(system.redis_url, options.secrets, name), _curve(system, options)
     direct = ZeroMQ(name, options.bind, options.peers, keys)
     topics = RedisTopics(door, names, epoch)
-    streams = RedisStreams(door, names, (*BY_WIRE, *options.peers), trims=name == TRIMMER)
+    off = frozenset(w for w, load in BY_WIRE.items() if load.agent and not system.enabled(w))
+    streams = RedisStreams(door, names, (*BY_WIRE, *options.peers), trims=name == TRIMMER, gone=off)
     rotation = Rotation(options, keys, direct, door, topics, streams)
     return Wires(direct, topics, streams, rotation, Standby(door, names, epoch))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 
 import msgspec
 from redis.asyncio.retry import Retry
@@ -135,7 +135,7 @@ def _sentinel(url: str, settings: dict[str, Any]) -> Any:
     pairs = [host.rsplit(":", 1) if ":" in host else [host, "26379"] for host in hosts.split(",")]
     user, _, password = login.partition(":")
     if password:
-        settings |= {"username": user or None, "password": password}
+        settings |= {"username": unquote(user) or None, "password": unquote(password)}
     database = dict(parse_qsl(parts.query)).get("db", "0")
     asked = {k: v for k, v in settings.items() if k not in ("username", "password")}
     make: Any = Sentinel  # its constructor is untyped

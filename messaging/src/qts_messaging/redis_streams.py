@@ -44,9 +44,15 @@ class RedisStreams:
     """The durable wire of one process."""
 
     def __init__(
-        self, connect: Callable[[float], Any], names: RedisNames, senders: Sequence[str], trims: bool
+        self,
+        connect: Callable[[float], Any],
+        names: RedisNames,
+        senders: Sequence[str],
+        trims: bool,
+        gone: frozenset[str] = frozenset(),
     ) -> None:
         self._connect, self._names, self._name, self._trims = connect, names, names.name, trims
+        self._gone = gone
         self._own = names.stream(names.name)
         self._others = tuple(dict.fromkeys(names.stream(each) for each in senders if each != names.name))
         self._keys = (self._own, *self._others)
@@ -135,7 +141,7 @@ class RedisStreams:
                 await self._own_words(client, sink)
                 if self._trims and loop.time() - trimmed_at >= TRIM_S:
                     trimmed_at = loop.time()
-                    self.backlog = await trim_all(client, self._keys, self.trimmed)
+                    self.backlog = await trim_all(client, self._keys, self.trimmed, self._gone)
                 if loop.time() - looked_at >= LOOK_S:
                     looked_at = loop.time()
                     self.evicts = await evicts(client)

@@ -48,15 +48,21 @@ def room(entries: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> int:
     return max(1, min(MAX_ENTRIES, MAX_BYTES * len(sizes) // max(1, sum(sizes))))
 
 
-async def trim(client: Any, key: str) -> tuple[list[Group], dict[str, int]]:
-    """Cut `key` as far as it may be; return where its groups stand, and how much each has lost by the cut."""
+async def trim(
+    client: Any, key: str, gone: frozenset[str] = frozenset()
+) -> tuple[list[Group], dict[str, int]]:
+    """Cut `key` as far as it may be; return where its groups stand, and how much each has lost by the cut.
+
+    Groups in `gone` are of agents that are switched off: nothing waits for them.
+    """
     length, first = int(await client.xlen(key)), await client.xrange(key, count=SAMPLE)
     if not first:
         return [], {}
     seconds, micros = await client.time()
     now_ms = int(seconds) * 1000 + int(micros) // 1000
     oldest = entry_id(first[0][0])
-    groups = [await _stands(client, key, each, oldest, now_ms) for each in await client.xinfo_groups(key)]
+    every = [each for each in await client.xinfo_groups(key) if _plain(each["name"]) not in gone]
+    groups = [await _stands(client, key, each, oldest, now_ms) for each in every]
     excess = None
     if (much := length - room(first)) > 0:
         surplus = await client.xrange(key, count=min(STEP, much) + 1)
@@ -65,11 +71,13 @@ async def trim(client: Any, key: str) -> tuple[list[Group], dict[str, int]]:
     return groups, await _cut(client, key, groups, oldest, at) if at > oldest else {}
 
 
-async def trim_all(client: Any, keys: Iterable[str], trimmed: dict[str, int]) -> dict[str, Backlog]:
+async def trim_all(
+    client: Any, keys: Iterable[str], trimmed: dict[str, int], gone: frozenset[str] = frozenset()
+) -> dict[str, Backlog]:
     """Trim every stream; add to `trimmed` what readers lost by it, return how far each is behind in all."""
     backlog: dict[str, Backlog] = {}
     for key in keys:
-        groups, lost = await trim(client, key)
+        groups, lost = await trim(client, key, gone)
         for group in groups:
             backlog[group.name] = group.backlog.beside(backlog.get(group.name, Backlog()))
         for name, count in lost.items():
@@ -94,8 +102,7 @@ async def _stands(client: Any, key: str, group: dict[str, Any], oldest: Id, now_
         lag = lag or len(found)
     needs = max(needs, oldest)
     age_s = max(0, now_ms - needs[0]) / 1000 if waits else 0.0
-    plain = name.decode() if isinstance(name, bytes) else str(name)
-    return Group(plain, needs, max(unread, oldest), Backlog(age_s, given + int(lag or 0)))
+    return Group(_plain(name), needs, max(unread, oldest), Backlog(age_s, given + int(lag or 0)))
 
 
 async def _cut(client: Any, key: str, groups: list[Group], oldest: Id, at: Id) -> dict[str, int]:
@@ -110,6 +117,10 @@ async def _cut(client: Any, key: str, groups: list[Group], oldest: Id, at: Id) -
         for group in groups:
             lost[group.name] += removed if group.unread < step else 0
     return {name: count for name, count in lost.items() if count}
+
+
+def _plain(name: bytes | str) -> str:
+    return name.decode() if isinstance(name, bytes) else str(name)
 
 
 def _text(entry: Id) -> str:

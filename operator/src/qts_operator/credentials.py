@@ -96,6 +96,8 @@ def _curve_settled(files: Files, _: bytes, generation: int, __: str) -> Changes:
     """Drop the old public keys."""
     kept: Changes = {}
     for name in (f"{w.wire}.pub" for w in ROSTER):
+        if name not in files:  # an agent that the operator of before did not know; it gets its own next
+            continue
         mine = [line for line in files[name].splitlines() if line.endswith(f" {generation}")]
         if not mine:
             raise LookupError(f"generation {generation} in {name}")
@@ -122,7 +124,8 @@ def _redis_using(files: Files, _: bytes, __: int, ___: str) -> Changes:
 
 def _redis_dropping(files: Files, _: bytes, __: int, system: str) -> Changes:
     """Let Redis forget the old passwords."""
-    return {"users.acl": users_acl(system, {u: files[f"{u}.password"].split()[0] for u in USERS})}
+    known = {u: files[f"{u}.password"].split()[0] for u in USERS if f"{u}.password" in files}
+    return {"users.acl": users_acl(system, known)}
 
 
 def _redis_settled(_: Files, __: bytes, ___: int, ____: str) -> Changes:

@@ -191,7 +191,7 @@ class Engine:
         self._loop = asyncio.get_running_loop()
         self._pulse.turned()
         async with contextlib.AsyncExitStack() as stack:
-            http = await stack.enter_async_context(aiohttp.ClientSession())
+            http = await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False))
             if self._api is None:
                 agent = f"qts-operator/{VERSION} ({self.options.identity})"
                 session = Session(self.options.access, self.metrics, agent, self._middlewares)

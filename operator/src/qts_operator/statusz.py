@@ -17,6 +17,7 @@ from qts_core.probes import Status
 from qts_operator.snapshot import Heard, Pod
 
 TIMEOUT_S = 2.0
+LONGEST = 65_536  # bytes of an answer; ours are some 2 KB
 FIRST_S = 0.25
 PERIOD_S = 30.0
 SOON_S = 3.0
@@ -140,11 +141,21 @@ class Answers:
         url = f"http://{host}:{names.PORT_HTTP}{names.PATH_STATUS}"
         try:
             limit = aiohttp.ClientTimeout(total=TIMEOUT_S)
-            async with self._http.get(url, timeout=limit) as response:
-                return msgspec.json.decode(await response.read(), type=kind)
-        except (aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError) as error:
+            async with self._http.get(url, timeout=limit, allow_redirects=False) as response:
+                return msgspec.json.decode(await _bounded(response), type=kind)
+        except (aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError, RecursionError) as error:
             _log.debug("a pod cannot be asked", address=address, error=type(error).__name__)
             return None
+
+
+async def _bounded(response: aiohttp.ClientResponse) -> bytes:
+    """Return the body: what runs in a pod is its owner's choice, and must not fill the operator's memory."""
+    body = bytearray()
+    async for chunk in response.content.iter_chunked(LONGEST):
+        body += chunk
+        if len(body) > LONGEST:
+            raise aiohttp.ClientPayloadError("more than a status holds")
+    return bytes(body)
 
 
 def _content(told: Status | None) -> bool:

@@ -133,6 +133,24 @@ class Voters:
         return Reply(peer, letter(0, DecisionResponse("", after=self.tell.get(peer, ())), peer))
 
 
+async def test_who_was_away_for_very_long_is_named_what_a_question_can_hold() -> None:
+    """The newest of it: a decoder takes 4,096 ids, so it could never have answered again."""
+    bus = Voters()
+    conductor = Conductor(context(bus))
+    ready = frozenset(SYSTEM_4.voters())
+    bus.silent = {"qbmia"}
+    await conductor.step(examples.update(7), lambda: ready)
+    for number in range(5_000):
+        conductor.told(key(number), "qbmia")
+    conductor.spoke("qbmia")
+    bus.silent = set()
+    await conductor.step(examples.update(8), lambda: ready)
+    assert bus.asked[1]["qbmia"].after == tuple(key(number) for number in range(1_000, 5_000))
+    conductor.told(key(5_000), "qbmia")
+    await conductor.step(examples.update(9), lambda: ready)
+    assert bus.asked[2]["qbmia"].after == (key(5_000),)
+
+
 async def test_each_voter_is_named_what_it_has_not_heard_and_who_is_silent_is_left_out_until_it_speaks() -> (
     None
 ):

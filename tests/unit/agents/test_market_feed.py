@@ -89,7 +89,9 @@ class FakeBus:
 
     async def say(self, message: Any) -> None:
         """Deliver a message to the feed."""
-        await self.handlers[type(message)](Envelope(id=b"", sender="", body=message))
+        await self.handlers[type(message)](
+            Envelope(id=b"", sender=getattr(message, "agent", "pads"), body=message)
+        )
 
     async def ready(self, *agents: str) -> None:
         """Say that agents serve."""

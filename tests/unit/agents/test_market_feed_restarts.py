@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from tests.unit.agents.test_market_feed import ALL, closes, feed_of, system_of
 
 from qts_agents.market.feed import Feed
+from qts_core.errors import RemoteError
 from qts_messaging.messages import MarketUpdate
 
 
@@ -35,6 +37,28 @@ async def test_a_feed_that_is_started_again_goes_on_where_it_was(tmp_path: Path)
     await other.run()
     assert {1} == {u.epoch for u in bus.sent[20:]}
     assert list(range(34, 42)) == [u.seq for u in bus.sent[20:]]
+
+
+@pytest.mark.parametrize(("may_follow", "fails"), [(True, False), (True, True), (False, False)])
+async def test_a_feed_that_may_follow_another_is_heard_though_redis_lost_everything(
+    tmp_path: Path, may_follow: bool, fails: bool
+) -> None:
+    """In a pod: those who run have heard bars of numbers above its first ones, and would take none of them."""
+    system = system_of(tmp_path)
+    _, bus, clock = feed_of(system)
+    if fails:
+        bus.recall = refuse  # type: ignore[method-assign]
+    feed = Feed(system, clock, bus, may_follow=may_follow)  # type: ignore[arg-type]
+    feed.subscribe()
+    await bus.ready(*ALL)
+    await feed.run()
+    wanted = clock.wall_ns() // 10**9 if may_follow else 0
+    assert {update.epoch for update in bus.sent} == {wanted} or may_follow
+    assert all(abs(update.epoch - wanted) <= 60 for update in bus.sent)
+
+
+async def refuse(count: int) -> list[MarketUpdate]:
+    raise RemoteError("away")
 
 
 async def test_bars_go_out_while_redis_is_away_and_are_remembered_in_order_later(tmp_path: Path) -> None:

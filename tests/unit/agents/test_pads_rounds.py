@@ -19,6 +19,7 @@ from tests.unit.agents.pads_script import (
 from qts_agents.columns import array, column
 from qts_agents.pads.actions import Answer, Ask
 from qts_agents.pads.records import RoundBody, body, decode
+from qts_agents.pads.rounds import Rounds
 from qts_core.spec import Market, Replay
 from qts_messaging.messages import PerformanceFeedback, SystemCommand
 
@@ -84,6 +85,29 @@ def test_the_timer_opens_a_round_when_bars_stop():
     assert len(script.decisions) == 1
     script.take(script.pads.on_tick(script.now + 21 * SECOND))
     assert len(script.decisions) == 2
+
+
+@pytest.mark.parametrize("by_timer", [False, True])
+def test_a_clock_that_is_set_back_stops_no_round(by_timer):
+    """An hour back: no round opened for an hour, and an alarm of their age saw one from the future."""
+    rounds = Rounds(system(market=TIMED))
+    hour = 3600 * SECOND
+    now, both = 2 * hour, frozenset({"qbmia", "quasar"})
+    rounds.on_live_bar(1, now)
+    rounds.open((1, now, ""), 0, both, now)
+    silent = tuple(Answer(peer, None, "timeout") for peer in ("qbmia", "quasar"))
+    for _ in range(3):
+        rounds.close(silent, now)
+    assert rounds.available(both, now) == ()
+    if by_timer:
+        assert not rounds.due_by_timer(2, 1.0, now - hour)
+        assert rounds.due_by_timer(2, 1.0, now - hour + 21 * SECOND)
+    else:
+        rounds.on_live_bar(2, now - hour)
+        assert not rounds.due(2, both, True, now - hour)
+        rounds.on_live_bar(12, now - hour + 10 * SECOND)
+        assert rounds.due(12, both, True, now - hour + 10 * SECOND)
+    assert rounds.available(both, now - hour + 31 * SECOND) == ("qbmia", "quasar")
 
 
 @pytest.mark.parametrize(

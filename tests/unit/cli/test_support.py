@@ -45,6 +45,8 @@ def test_secrets_are_taken_out_and_the_rest_stays() -> None:
     assert hide('{"password": "c", "user": "u"} token=c end') == (
         f'{{"password": "{HIDDEN}", "user": "u"}} token={HIDDEN} end'
     )
+    assert hide("https://news/x?apikey=K&since=1: 500") == f"https://news/x?{HIDDEN} 500"
+    assert hide("Authorization: Bearer K; api_key=K") == f"Authorization: {HIDDEN} api_key={HIDDEN}"
 
 
 def test_a_bundle_keeps_to_its_size_and_an_altered_one_is_refused(

@@ -8,8 +8,9 @@ import os
 import pytest
 import zmq
 
+from qts_core import names
 from qts_core.roster import ROSTER
-from qts_operator.credentials import NEEDED, curve, filled, public_of, redis, z85
+from qts_operator.credentials import _BEGIN, NEEDED, curve, filled, public_of, redis, z85
 from qts_operator.objects import desired
 
 
@@ -55,3 +56,16 @@ def test_secrets_are_filled_by_name(frame_of) -> None:
         filled(stranger, entropy)
     with pytest.raises(ValueError, match="random bytes"):
         filled(secrets[0], b"short")
+
+
+def test_an_agent_that_a_rotation_before_an_upgrade_did_not_know_stops_none_of_it() -> None:
+    """Its files are not there: the last steps are done for those that are, and it gets its own afterwards."""
+    keys, passwords = curve(os.urandom(NEEDED)), redis(os.urandom(NEEDED), "ns.s")
+    known = {name: f"{text} 1" for name, text in keys.items() if not name.startswith("sentiment.")}
+    told = _BEGIN[(names.CURVE_SECRET, "Settled")](known, b"", 1, "ns.s")
+    assert told
+    assert "sentiment.pub" not in told
+    known = {name: text for name, text in passwords.items() if name != "sentiment.password"}
+    told = _BEGIN[(names.REDIS_SECRET, "Dropping")](known, b"", 1, "ns.s")
+    assert "user pads on" in str(told["users.acl"])
+    assert "user sentiment on" not in str(told["users.acl"])

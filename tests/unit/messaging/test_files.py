@@ -12,7 +12,7 @@ import zmq
 from qts_core.errors import ConfigError
 from qts_messaging import books, keys
 from qts_messaging.accounts import Book
-from qts_messaging.redis_connection import Login, login
+from qts_messaging.redis_connection import Login, _sentinel, login
 from qts_messaging.spool import Spool
 
 
@@ -80,6 +80,9 @@ def test_the_address_gets_the_agents_user_or_the_given_url(tmp_path: Path) -> No
     assert login(url, tmp_path, "pads") == Login(f"rediss://pads:{password}@far:6380", 1)
     given.write_text("redis+sentinel://a:1,b:2/desk\n")
     assert login(url, tmp_path, "pads") == Login(f"redis+sentinel://pads:{password}@a:1,b:2/desk", 1)
+    client = _sentinel("redis+sentinel://u%40x:p%2Fs@a:1,b:2/desk", {})
+    held = client.connection_pool.connection_kwargs
+    assert (held["username"], held["password"]) == ("u@x", "p/s")  # as redis:// takes them
     for wrong, words in (
         ("redis://a:99999", "expected HOST or HOST:PORT"),
         ("far:6380", "begins with redis://"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -34,7 +35,13 @@ class Feed:
     """
 
     def __init__(
-        self, system: System, clock: Clock, bus: Bus, trace: Callable[[], bytes | None] = lambda: None
+        self,
+        system: System,
+        clock: Clock,
+        bus: Bus,
+        trace: Callable[[], bytes | None] = lambda: None,
+        *,
+        may_follow: bool = False,
     ) -> None:
         self._system = system
         self._clock = clock
@@ -49,6 +56,8 @@ class Feed:
         self._repeat = bool(
             system.market.source == "replay" and system.market.replay and system.market.replay.repeat
         )
+        # others may have heard bars of a feed before this one; equal runs in step need equal epochs
+        self._may_follow = may_follow and self._speed != 0
         self._ready: set[str] = set()
         self._news = asyncio.Event()
         self._stopping = False
@@ -107,7 +116,7 @@ class Feed:
     async def on_status(self, envelope: Envelope) -> None:
         """Take note of who can decide."""
         status = envelope.body
-        if isinstance(status, AgentStatus):
+        if isinstance(status, AgentStatus) and status.agent == envelope.sender:
             serving = status.state in ("ready", "degraded")
             (self._ready.add if serving else self._ready.discard)(status.agent)
             self._news.set()
@@ -149,20 +158,28 @@ class Feed:
         return index + 1 if index is not None else None
 
     async def _recall_last(self) -> MarketUpdate | None:
-        """Return the newest bar of the snapshot; an unreachable one gets an epoch above any it may hold."""
+        """Return the newest bar of the snapshot; an unreachable one gets an epoch above any it may hold.
+
+        So does an empty one in a pod: a Redis that lost everything tells nothing of the bars that those who
+        run have heard, and they would take none of ours until its number passes theirs.
+        """
         for _ in range(REACH_TRIES):
             if self._bus.mode == "simulated" or self._bus.redis_reached or self._stopping:
                 break
             await self._clock.sleep(REACH_S)
         else:
-            self._epoch = self._clock.wall_ns() // 1_000_000_000
+            self._epoch = self._by_clock()
             return None
-        try:
+        found: list[MarketUpdate] = []
+        with contextlib.suppress(RemoteError, TimeoutError):
             async with asyncio.timeout(RECALL_S):
                 found = await self._bus.recall(1)
-        except (RemoteError, TimeoutError):
-            return None
+        if not found and self._may_follow:
+            self._epoch = self._by_clock()
         return found[-1] if found else None
+
+    def _by_clock(self) -> int:
+        return self._clock.wall_ns() // 1_000_000_000
 
     async def _backfill(self, source: Source) -> int:
         """Replace the snapshot by the source's first bars; return the index of the first live one."""

@@ -58,9 +58,21 @@ class Rounds:
 
     def on_live_bar(self, seq: int, now_ns: int) -> None:
         """Note a live bar; the first one begins the count."""
+        self._not_ahead(now_ns)
         if self.first_seq is None:
             self.first_seq, self.live_since_ns = seq, now_ns
         self.last_bar_ns = now_ns
+
+    def _not_ahead(self, now_ns: int) -> None:
+        """Begin anew from now what lies ahead: a clock was set back, and no round would open till then."""
+        if self.last_open_ns is not None:
+            self.last_open_ns = min(self.last_open_ns, now_ns)
+        if self.live_since_ns is not None:
+            self.live_since_ns = min(self.live_since_ns, now_ns)
+        self.last_bar_ns = min(self.last_bar_ns, now_ns)
+        longest = now_ns + int(self._system.pads.circuit_s * 1e9)
+        for circuit in self._circuits.values():
+            circuit.open_until_ns = min(circuit.open_until_ns, longest)
 
     def due(self, seq: int, ready: frozenset[str], warm: bool, now_ns: int) -> bool:
         """Tell whether the live bar `seq` opens a round."""
@@ -82,6 +94,7 @@ class Rounds:
         """
         if self.current is not None or self.first_seq is None:
             return False
+        self._not_ahead(now_ns)
         if self.lockstep:
             if now_ns - self.last_bar_ns < self.stalled_ns or self.opened_seq == seq:
                 return False
