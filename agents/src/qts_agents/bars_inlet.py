@@ -12,6 +12,7 @@ from qts_agents.context import Context
 from qts_agents.market.bars import Ring
 from qts_core.errors import LocalError, RemoteError
 from qts_messaging.messages import Envelope, MarketUpdate
+from qts_messaging.redis_names import FEED
 
 #: what a shell does with one bar that is in order
 Take = Callable[[MarketUpdate, bytes | None], Awaitable[None]]
@@ -46,7 +47,13 @@ class Inlet:
         self.ended = False
 
     async def receive(self, envelope: Envelope) -> None:
-        """Queue one update; the oldest makes room, the gap it leaves is filled from the snapshot."""
+        """Queue one update; the oldest makes room, the gap it leaves is filled from the snapshot.
+
+        Of the feed alone: a voter that could send bars could begin an epoch that no true bar ever reaches.
+        """
+        if envelope.sender != FEED:
+            self._context.log.warning("bar_of_another", sender=envelope.sender)
+            return
         if self._queue.full():
             self._queue.get_nowait()
         self._queue.put_nowait(envelope)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -106,10 +107,14 @@ class HealthServer:
         self._servers: list[asyncio.Server] = []
 
     async def start(self, host: str, ports: Sequence[int]) -> None:
-        """Listen on each distinct port; ConfigError when one is taken or the address is not ours."""
-        for port in dict.fromkeys(ports):
+        """Listen on each distinct port; ConfigError when one is taken or the address is not ours.
+
+        Behind the first one there are metrics alone: anybody may scrape, and nobody else need read a decision.
+        """
+        for number, port in enumerate(dict.fromkeys(ports)):
+            serve = functools.partial(self._serve, only=names.PATH_METRICS if number else "")
             try:
-                self._servers.append(await asyncio.start_server(self._serve, host, port, limit=8192))
+                self._servers.append(await asyncio.start_server(serve, host, port, limit=8192))
             except OSError as error:
                 number = error.errno or 0
                 text = os.strerror(number) if number > 0 else error.strerror
@@ -122,11 +127,17 @@ class HealthServer:
             server.close()
             await server.wait_closed()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, only: str = ""
+    ) -> None:
         try:
             head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 2.0)
             method, _, rest = head.decode("latin-1").partition(" ")
-            code, kind, body = await self.asked(method, rest.split(" ", 1)[0])
+            path = rest.split(" ", 1)[0]
+            if only and path.split("?", 1)[0] != only:
+                code, kind, body = 404, "text/plain", f"nothing at {path}; try {only}\n".encode()
+            else:
+                code, kind, body = await self.asked(method, path)
             start = f"HTTP/1.0 {code} {_REASONS[code]}\r\nContent-Type: {kind}\r\n"
             writer.write(f"{start}Content-Length: {len(body)}\r\n\r\n".encode() + body)
             await asyncio.wait_for(writer.drain(), 2.0)

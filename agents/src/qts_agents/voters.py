@@ -228,6 +228,8 @@ class VoterShell:
         return self._context.now_ns() if self._follower is None else self._follower.time.at(seq)
 
     async def _on_request(self, envelope: Envelope) -> None:
+        if envelope.sender != PADS:
+            return
         await self._begun.wait()
         task = asyncio.create_task(self._answer(envelope))
         self._tasks.add(task)
@@ -315,8 +317,10 @@ class VoterShell:
                 notes.keep(envelope.trace, decision.round_id)
 
     async def _on_message(self, envelope: Envelope) -> None:
+        if envelope.sender != PADS:  # nobody else has outcomes, phases, alerts or commands for a voter
+            return
         await self._begun.wait()
-        if self._follower is not None and envelope.sender == PADS:
+        if self._follower is not None:
             self._follower.mail.put(envelope)
         else:
             await self._hear(envelope)

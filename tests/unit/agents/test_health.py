@@ -12,6 +12,8 @@ from opentelemetry.sdk.resources import Resource
 from qts_agents.health import Health, HealthServer, Workplace
 from qts_agents.round_notes import RoundNotes
 from qts_agents.round_spans import DECIDED
+from qts_cli.sockets import free_ports, http_get
+from qts_core import names
 from qts_core.probes import Status
 from qts_core.telemetry import Tracing
 from qts_messaging.accounts import Book, Record
@@ -144,3 +146,21 @@ async def test_a_garbage_client_disturbs_nobody() -> None:
     assert (await reader.read()).startswith(b"HTTP/1.0 200 OK\r\n")
     writer.close()
     await http.close()
+
+
+async def test_only_metrics_are_behind_the_second_port() -> None:
+    """Whoever may scrape need not read decisions, books and scores."""
+    http, _ = server()
+    first, second = free_ports(2)
+    await http.start("127.0.0.1", (first, second))
+    try:
+        found = {
+            (number, path): (await http_get(port, path))[0]
+            for number, port in enumerate((first, second))
+            for path in (names.PATH_METRICS, names.PATH_STATUS, names.PATH_BOOK, names.PATH_LIVE)
+        }
+    finally:
+        await http.close()
+    assert {path for (number, path), code in found.items() if number == 0 and code == 404} == set()
+    second_tells = {path for (number, path), code in found.items() if number == 1 and code != 404}
+    assert second_tells == {names.PATH_METRICS}
