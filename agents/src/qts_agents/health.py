@@ -109,7 +109,7 @@ class HealthServer:
     async def start(self, host: str, ports: Sequence[int]) -> None:
         """Listen on each distinct port; ConfigError when one is taken or the address is not ours.
 
-        Behind the first one there are metrics alone: anybody may scrape, and nobody else need read a decision.
+        Behind the first one there are metrics alone: who may scrape need not read decisions.
         """
         for number, port in enumerate(dict.fromkeys(ports)):
             serve = functools.partial(self._serve, only=names.PATH_METRICS if number else "")

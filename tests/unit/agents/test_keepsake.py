@@ -311,7 +311,7 @@ def test_what_is_told_before_the_kept_state_is_loaded_is_not_lost(tmp_path: Path
             return 0
 
         made._inlet.backfill = nothing  # type: ignore[method-assign,assignment]
-        reset: Any = SimpleNamespace(body=SystemCommand("reset", {"epoch": "0"}))
+        reset: Any = SimpleNamespace(body=SystemCommand("reset", {"epoch": "0"}), sender="pads")
         telling = asyncio.create_task(made._on_message(reset))
         await asyncio.sleep(0)
         assert not telling.done()

@@ -84,14 +84,12 @@ class FakeBus:
         return [] if self.away else self.stream[-count:]
 
     async def forget(self) -> None:
-        if not self.away:
-            self.stream.clear()
+        self.stream = self.stream if self.away else []
 
     async def say(self, message: Any) -> None:
         """Deliver a message to the feed."""
-        await self.handlers[type(message)](
-            Envelope(id=b"", sender=getattr(message, "agent", "pads"), body=message)
-        )
+        said = Envelope(id=b"", sender=getattr(message, "agent", "pads"), body=message)
+        await self.handlers[type(message)](said)
 
     async def ready(self, *agents: str) -> None:
         """Say that agents serve."""

@@ -136,7 +136,7 @@ def test_what_the_generator_writes_is_taken(tmp_path: Path, scale: float) -> Non
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--every", "1"], "--every: expected at least 2"),
+        (["--every", "1"], "--every: expected 2 to 10000000"),
         (["-o", "orders.txt"], "--output: expected a name that ends in .csv"),
         (["-o", "none/orders.csv"], "--output: the folder none does not exist"),
     ],
