@@ -59,7 +59,7 @@ sbom: sync ## what uv.lock puts into each image, as SPDX in dist/sbom
 generate: sync ## rewrite CRD, RBAC, chart schemas, manifests
 	$(RUN) qts generate
 
-reports: sync ## evaluate every packaged market and rewrite docs/reports; takes tens of minutes
+reports: sync ## evaluate every packaged market and rewrite docs/reports; takes some ten minutes
 	@mkdir -p docs/reports
 	@for name in eurusd_1h sp500_1d stocks20_close_1d; do $(RUN) qts evaluate $$name -o docs/reports/$$name.html $(ARGS) || exit 1; done
 
