@@ -109,6 +109,8 @@ def test_without_fresh_headlines_it_abstains_symbol_by_symbol() -> None:
             "line 3: Expected `datetime` with a timezone component",
         ),
         (b'{"time": "yesterday", "score": 0.5}', "line 3: Invalid RFC3339 encoded datetime"),
+        (b'{"time": "9999-12-31T00:00:00Z", "score": 0}', "line 3: Expected a time from 1970 to 2255"),
+        (b'{"time": "1500-01-01T00:00:00Z", "score": 0}', "line 3: Expected a time from 1970 to 2255"),
         (b'{"time": "2017-03-01T12:00:00Z", "score": 7}', "line 3: Expected `float` <= 1.0 - at `$.score`"),
         (b'{"time": "2017-03-01T12:00:00Z", "score": NaN}', "line 3: JSON is malformed"),
         (b'{"time": "2017-03-01T12:00:00Z", "score": 0, "symbol": "\xff"}', "line 3: "),

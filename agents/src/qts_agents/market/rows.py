@@ -54,7 +54,7 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True):
 def check_rows(rows: Rows) -> None:
     """Refuse what no market prints: NaN, prices not above 0, crossed highs and lows, disorder in time."""
     for name, values in rows.values.items():
-        remedy = "give a finite number in every row, or leave the whole row out (it then counts as missing)"
+        remedy = "give a finite number in every row, or leave the whole row out"
         rows.refuse(~np.isfinite(values), name, f"{{{name}}}", remedy)
     for name in ("open", "high", "low", "close"):
         rows.refuse(rows.values[name] <= 0, name, f"{{{name}}}", "prices must be above 0")

@@ -306,7 +306,7 @@ def numbers(place: str, name: str, lines: NDArray[np.int64], cells: pd.Series[An
     if at.size:
         row = int(at[0])
         cell = "an empty cell" if blank[row] else repr(str(cells.iloc[row]))
-        remedy = "give a finite number in every row, or leave the whole row out (it then counts as missing)"
+        remedy = "give a finite number in every row, or leave the whole row out"
         more = f" ({at.size - 1} more like it)" if at.size > 1 else ""
         raise ConfigError(f"{place} {lines[row]}, column {name}: found {cell}{more}; {remedy}")
     return values
@@ -326,7 +326,7 @@ def times(
         text = cells.astype(str)
         stamps_ns, bad = _stamps_ns(pd.to_datetime(text, utc=True, format="ISO8601", errors="coerce"))
         zoneless = ~bad & ~text.str.strip().str.fullmatch(ZONED).to_numpy(dtype=bool)
-        remedy = "write ISO 8601 times such as 2017-01-01T22:00:00Z"
+        remedy = "write ISO 8601 times such as 2017-01-01T22:00:00Z, from 1970 to 2255"
         if pd.to_numeric(text.head(1), errors="coerce").notna().all():
             remedy = f"{remedy}, or set market.replay.ts_unit to {', '.join(UNITS)}"
     else:

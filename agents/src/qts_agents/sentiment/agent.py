@@ -15,6 +15,7 @@ from qts_agents.columns import array, column
 from qts_agents.kernels.pool import belief_map
 from qts_agents.opinions import HOLD, Pending, Reliability, abstaining, opinion, position_map, resolved
 from qts_agents.sentiment.headlines import ALL, Rows, parse, weigh
+from qts_agents.sources import named
 from qts_core.spec import System
 from qts_messaging.messages import DecisionRequest, MarketUpdate, Message, PerformanceFeedback, SystemCommand
 from qts_messaging.records import Column, Opinion
@@ -69,7 +70,7 @@ class Sentiment:
         if not read.wrong:
             return ""
         rest = f"; {read.left_out} lines are left out" if read.left_out > 1 else "; it is left out"
-        return f"{self.source}: {read.wrong}{rest}"
+        return f"{named(self.source)}: {read.wrong}{rest}"
 
     def on_bars(self, update: MarketUpdate, window: MarketWindow, now_ns: int) -> Sequence[Outgoing]:  # noqa: ARG002
         """Note that a bar came; outcomes teach, bars do not."""

@@ -18,6 +18,7 @@ F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 HOUR_NS = 3_600_000_000_000
 ALL = "*"
+LATEST_NS = 9_000_000_000_000_000_000  # 2255, as of bars
 EXAMPLE = '{"time": "2017-03-01T12:00:00Z", "symbol": "EURUSD", "score": -0.4}'
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -60,6 +61,13 @@ def parse(document: bytes) -> Read:
             wrong = wrong or f"line {number}: {error}; write it like {EXAMPLE}"
             continue
         since_ns = (told.time - _EPOCH) // timedelta(microseconds=1) * 1000
+        if not 0 <= since_ns < LATEST_NS:  # a sentinel such as the year 9999
+            left_out += 1
+            wrong = (
+                wrong
+                or f"line {number}: Expected a time from 1970 to 2255 - at `$.time`; write it like {EXAMPLE}"
+            )
+            continue
         found.setdefault(told.symbol, []).append((since_ns, told.score))
     return Read({name: _rows(pairs) for name, pairs in found.items()}, left_out, wrong)
 
