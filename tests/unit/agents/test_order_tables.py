@@ -148,3 +148,19 @@ def test_a_missing_file_names_its_key(tmp_path: Path) -> None:
     assert load_orders(path, ("A",), CLOSES, "s")[0].row.tolist() == [0]
     with pytest.raises(ConfigError, match="column symbol is missing; the bars have 2 symbols"):
         load_orders(path, ("A", "B"), CLOSES, "s")
+
+
+@pytest.mark.parametrize(("first_s", "taken"), [(-10_000, False), (0, True), (500, True), (10_000, False)])
+def test_events_of_another_time_than_the_bars_are_refused(
+    tmp_path: Path, first_s: int, taken: bool
+) -> None:
+    """A mistaken year: who got no word of it believed that nobody had manipulated."""
+    path = tmp_path / "orders.csv"
+    rows = "".join(f"{1_500_000_000 + first_s + n},buy,1,1,{n},new\n" for n in range(3))
+    path.write_text(f"time,side,price,size,order,event\n{rows}")
+    close_ns = (1_500_000_000 + 60 * np.arange(1, 11)) * 10**9
+    if taken:
+        assert load_orders(str(path), ("A",), close_ns, "s")[0].time_ns.size == 3
+    else:
+        with pytest.raises(ConfigError, match=r"its events are of 20.*Z to .*, the bars of 2017-07-14T02:40"):
+            load_orders(str(path), ("A",), close_ns, "s")

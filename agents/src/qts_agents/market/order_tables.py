@@ -68,6 +68,7 @@ def load_orders(
     counted = pd.to_numeric(cells(ts_name).head(1), errors="coerce").notna().all()
     time_ns = times(place, ts_name, lines, cells(ts_name), ts_unit if counted else "iso")
     _ascending(place, lines, time_ns)
+    _beside(path, time_ns, close_ns)
     price, size = (numbers(place, name, lines, cells(name), False) for name in ("price", "size"))
     _positive(place, lines, {"price": price, "size": size})
     last = int(np.searchsorted(time_ns, close_ns[-1], side="right"))
@@ -103,6 +104,24 @@ def _columns(path: str, frame: pd.DataFrame) -> tuple[dict[str, str], str]:
         if name not in names:
             raise ConfigError(missing(path, name, names, WANTED))
     return names, ts_name
+
+
+def _beside(path: str, time_ns: NDArray[np.int64], close_ns: NDArray[np.int64]) -> None:
+    """Refuse events none of which is of the time of the bars: nothing would be found in them."""
+    if not time_ns.size:
+        return
+    opens_ns = close_ns[0] - (close_ns[1] - close_ns[0] if close_ns.size > 1 else 0)
+    if time_ns[0] > close_ns[-1] or time_ns[-1] < opens_ns:
+        events, bars = _span(time_ns[0], time_ns[-1]), _span(opens_ns, close_ns[-1])
+        raise ConfigError(
+            f"{path}: its events are of {events}, the bars of {bars}; choose a set of that time"
+        )
+
+
+def _span(first_ns: np.int64, last_ns: np.int64) -> str:
+    """Return two moments as people write them, in UTC."""
+    first, last = (np.datetime64(int(ns), "ns").astype("datetime64[s]") for ns in (first_ns, last_ns))
+    return f"{first}Z to {last}Z"
 
 
 def _ascending(place: str, lines: NDArray[np.int64], time_ns: NDArray[np.int64]) -> None:
