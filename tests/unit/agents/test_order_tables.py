@@ -151,9 +151,7 @@ def test_a_missing_file_names_its_key(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("first_s", "taken"), [(-10_000, False), (0, True), (500, True), (10_000, False)])
-def test_events_of_another_time_than_the_bars_are_refused(
-    tmp_path: Path, first_s: int, taken: bool
-) -> None:
+def test_events_of_another_time_than_the_bars_are_refused(tmp_path: Path, first_s: int, taken: bool) -> None:
     """A mistaken year: who got no word of it believed that nobody had manipulated."""
     path = tmp_path / "orders.csv"
     rows = "".join(f"{1_500_000_000 + first_s + n},buy,1,1,{n},new\n" for n in range(3))
